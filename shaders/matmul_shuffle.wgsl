@@ -20,7 +20,8 @@
 // values of k that are its own; the lanes then take turns, lane t handing its values to all by subgroupShuffle, so that
 // each element of A and of B is loaded once a tile. No workgroup memory, no barriers.
 // The grid is batch * splits * ceil(m / ROWS) * ceil(n / (4 SG or 8 SG)) workgroups, column tiles fastest, folded over x
-// and y as the host likes. A split s adds up only k in [s k_chunk, (s + 1) k_chunk); k_chunk is a multiple of 4.
+// and y as the host likes. A split s adds up only k in [s k_chunk, (s + 1) k_chunk); k_chunk is a multiple of 4 and at most
+// 131,072, for the sake of drivers that end every loop after 65,535 rounds.
 //
 // The loops over rows run over whole arrays with constant bounds so that a compiler unrolls them and the arrays become
 // registers. A bounds check on the index stops that (4 times slower): make this module without runtime checks. Every
@@ -42,7 +43,7 @@ override ROWS: u32 = 32;           // rows a tile: 4, 8, ... 32
 override WIDE: bool = false;       // two vec4 columns a lane
 override TRANSPOSE_A: bool = false;
 override TRANSPOSE_B: bool = false;
-override ACTIVATION: u32 = 0;      // 0 none, 1 relu, 2 gelu, 3 gelu with tanh
+override ACTIVATION: u32 = 0;      // see shared/activation.wgsl
 
 const MOST: u32 = 32;
 
@@ -141,22 +142,6 @@ fn accumulate(tile: Tile, lane: u32) {
     }
 }
 
-// erf(x), absolute error below 2e-7 (Abramowitz and Stegun 7.1.26).
-fn erf(x: vec4f) -> vec4f {
-    let t = 1.0 / (1.0 + 0.3275911 * abs(x));
-    let p = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t;
-    return sign(x) * (1.0 - p * exp(-x * x));
-}
-
-fn activation(x: vec4f) -> vec4f {
-    switch ACTIVATION {
-        case 1: { return max(x, vec4f()); }
-        case 2: { return 0.5 * x * (1.0 + erf(x * 0.70710678)); }
-        case 3: { return x / (1.0 + exp(min(-1.5957691 * (x + 0.044715 * x * x * x), vec4f(80)))); }
-        default: { return x; }
-    }
-}
-
 @compute @workgroup_size(SG)
 fn product(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u,
            @builtin(subgroup_invocation_id) lane: u32) {
@@ -206,12 +191,12 @@ fn product_bias_activation(@builtin(workgroup_id) id: vec3u, @builtin(num_workgr
             if (tile.column < width) {
                 let value = sums[i] + shift;
                 pre[at + i * width] = value;
-                c[at + i * width] = activation(value);
+                c[at + i * width] = activate(ACTIVATION, value);
             }
             if (WIDE && tile.column + SG < width) {
                 let value = wide_sums[i] + wide_shift;
                 pre[at + i * width + SG] = value;
-                c[at + i * width + SG] = activation(value);
+                c[at + i * width + SG] = activate(ACTIVATION, value);
             }
         }
     }
