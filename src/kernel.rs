@@ -11,6 +11,8 @@ pub struct Kernel {
     pub name: &'static str,
     /// The file, followed by the shared files it uses (WGSL does not care about order, so line numbers hold).
     pub source: &'static str,
+    /// See [`unchecked`](Self::unchecked).
+    pub(crate) unchecked: bool,
     reflection: OnceLock<Vec<Entry>>,
 }
 
@@ -78,7 +80,13 @@ pub struct Entry {
 
 impl Kernel {
     pub const fn new(name: &'static str, source: &'static str) -> Kernel {
-        Kernel { name, source, reflection: OnceLock::new() }
+        Kernel { name, source, unchecked: false, reflection: OnceLock::new() }
+    }
+
+    /// The same without the driver's checks of array indices and loop bounds, for kernels whose loops over arrays must be
+    /// unrolled to be fast. Such a kernel clamps every load, guards every store, and ends all its loops by itself.
+    pub const fn unchecked(self) -> Kernel {
+        Kernel { name: self.name, source: self.source, unchecked: true, reflection: OnceLock::new() }
     }
 
     /// The entry point called `name`.

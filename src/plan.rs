@@ -20,7 +20,7 @@ pub struct Plan {
     gpu: Gpu,
     steps: Vec<Step>,
     /// The buffer of every variable that the host may touch.
-    homes: BTreeMap<Var, (wgpu::Buffer, usize)>,
+    homes: BTreeMap<Var, (wgpu::Buffer, Vec<usize>)>,
     memory: Memory,
 }
 
@@ -86,7 +86,7 @@ impl Plan {
                 }
                 Home::Tensor(tensor) => tensor.buffer.clone(),
             };
-            homes.insert(Var(index as u32), (buffer, variable.shape.iter().product()));
+            homes.insert(Var(index as u32), (buffer, variable.shape.clone()));
         }
         let places: BTreeMap<Var, usize> = lives.keys().copied().zip(slot_of).collect();
         let buffer_of = |v: Var| homes.get(&v).map(|(buffer, _)| buffer).unwrap_or_else(|| &slots[places[&v]]);
@@ -135,8 +135,8 @@ impl Plan {
     /// When `v` is not such a value, or has another number of elements.
     #[track_caller]
     pub fn write<T: bytemuck::Pod>(&self, v: Var, data: &[T]) {
-        let Some((buffer, len)) = self.homes.get(&v) else { panic!("only inputs and held values can be written") };
-        gpu::write(&self.gpu, buffer, *len, data);
+        let Some((buffer, shape)) = self.homes.get(&v) else { panic!("only inputs and held values can be written") };
+        gpu::write(&self.gpu, buffer, shape.iter().product(), data);
     }
 
     /// Reads all elements of an input or held value, waiting for the runs before.
@@ -145,8 +145,17 @@ impl Plan {
     /// When `v` is not such a value.
     #[track_caller]
     pub fn read<T: bytemuck::Pod>(&self, v: Var) -> Result<Vec<T>, GpuError> {
-        let Some((buffer, len)) = self.homes.get(&v) else { panic!("only inputs and held values can be read: hold it on the tape") };
-        gpu::read(&self.gpu, buffer, *len)
+        let Some((buffer, shape)) = self.homes.get(&v) else { panic!("only inputs and held values can be read: hold it on the tape") };
+        gpu::read(&self.gpu, buffer, shape.iter().product())
+    }
+
+    /// The shape of an input or held value.
+    ///
+    /// # Panics
+    /// When `v` is not such a value.
+    #[track_caller]
+    pub fn shape(&self, v: Var) -> &[usize] {
+        &self.homes.get(&v).unwrap_or_else(|| panic!("only inputs and held values have a shape after planning")).1
     }
 
     /// Submits the whole program once, without waiting for it.
