@@ -85,8 +85,9 @@ impl Kernel {
 
     /// The same without the driver's checks of array indices and loop bounds, for kernels whose loops over arrays must be
     /// unrolled to be fast. Such a kernel clamps every load, guards every store, and ends all its loops by itself.
-    pub const fn unchecked(self) -> Kernel {
-        Kernel { name: self.name, source: self.source, unchecked: true, reflection: OnceLock::new() }
+    pub const fn unchecked(mut self) -> Kernel {
+        self.unchecked = true;
+        self
     }
 
     /// The entry point called `name`.
