@@ -1,0 +1,547 @@
+//! The device: which adapter runs, its limits and features, compiled pipelines, buffers and readback.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::kernel::{Access, Entry, Kernel};
+
+/// What can go wrong with a device. Every message says what to do.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum GpuError {
+    #[error("no graphics adapter found{filter}.\n{}", install_hint())]
+    NoAdapter { filter: String },
+    #[error("no adapter matches `{wanted}`. Adapters here:\n{have}Choose one with --adapter INDEX or --adapter NAME.")]
+    UnknownAdapter { wanted: String, have: String },
+    #[error("the adapter {adapter} refused to open: {reason}. Try another one with --adapter.")]
+    Refused { adapter: String, reason: String },
+    #[error(
+        "a tensor of shape {shape:?} takes {bytes} bytes, and {adapter} binds at most {limit} bytes at once. Use a smaller --batch-size or model."
+    )]
+    TooLarge { shape: Vec<usize>, bytes: u64, limit: u64, adapter: String },
+    #[error("the device ran out of memory ({0}). Use a smaller --batch-size or model.")]
+    OutOfMemory(String),
+    #[error("the device was lost: {0}. Start again; if it recurs, use a smaller --batch-size or another --adapter.")]
+    Lost(String),
+    #[error("the driver rejected a command, which is a defect of this program: {0}")]
+    Rejected(String),
+}
+
+/// The command that installs a Vulkan driver on this system.
+fn install_hint() -> String {
+    if cfg!(target_os = "linux") {
+        let command = std::fs::read_to_string("/etc/os-release").map(|text| driver_command(&text)).unwrap_or(DRIVER_ANY);
+        format!("Install a Vulkan driver. The software driver runs everywhere: {command}")
+    } else if cfg!(target_os = "windows") {
+        "Update the graphics driver: DirectX 12 comes with Windows 10 and later.".into()
+    } else {
+        "Metal comes with macOS 10.13 and later; update the system.".into()
+    }
+}
+
+const DRIVER_ANY: &str = "install the package of your distribution that holds Mesa's Vulkan drivers";
+
+/// Picks the install command by the `ID` and `ID_LIKE` lines of an os-release file.
+fn driver_command(os_release: &str) -> &'static str {
+    let ids: Vec<&str> = os_release
+        .lines()
+        .filter_map(|line| line.strip_prefix("ID=").or_else(|| line.strip_prefix("ID_LIKE=")))
+        .flat_map(|ids| ids.trim_matches('"').split(' '))
+        .collect();
+    let is = |names: &[&str]| ids.iter().any(|id| names.contains(id));
+    if is(&["debian", "ubuntu"]) {
+        "sudo apt-get install mesa-vulkan-drivers"
+    } else if is(&["fedora", "rhel"]) {
+        "sudo dnf install mesa-vulkan-drivers"
+    } else if is(&["arch"]) {
+        "sudo pacman -S vulkan-swrast"
+    } else {
+        DRIVER_ANY
+    }
+}
+
+/// What of the adapter decides which form of a kernel is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Invocations in a subgroup when the adapter has subgroup operations and every subgroup has this size.
+    pub subgroup: Option<u32>,
+    /// The adapter is a CPU: barriers and workgroup memory cost more than they save.
+    pub software: bool,
+    /// Most invocations in a workgroup.
+    pub workgroup: u32,
+}
+
+/// Counts of what was created on the device since it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Created {
+    pub buffers: u64,
+    pub bind_groups: u64,
+    pub pipelines: u64,
+}
+
+#[derive(Default)]
+struct Counters {
+    buffers: AtomicU64,
+    bind_groups: AtomicU64,
+    pipelines: AtomicU64,
+}
+
+type PipelineKey = (&'static str, String, Vec<(&'static str, u64)>);
+
+#[derive(Clone)]
+pub(crate) struct Pipeline {
+    pub pipeline: wgpu::ComputePipeline,
+    pub layout: wgpu::BindGroupLayout,
+}
+
+struct Shared {
+    adapter: wgpu::AdapterInfo,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    limits: wgpu::Limits,
+    features: wgpu::Features,
+    capabilities: Capabilities,
+    modules: Mutex<BTreeMap<&'static str, wgpu::ShaderModule>>,
+    pipelines: Mutex<BTreeMap<PipelineKey, Pipeline>>,
+    staging: Mutex<Option<wgpu::Buffer>>,
+    failure: Arc<Mutex<Option<GpuError>>>,
+    counters: Counters,
+}
+
+/// An open device. Cheap to clone; all clones are the same device.
+#[derive(Clone)]
+pub struct Gpu(Arc<Shared>);
+
+/// One adapter as listed by [`Gpu::adapters`].
+#[derive(Debug, Clone)]
+pub struct AdapterLine {
+    pub index: usize,
+    pub name: String,
+    pub kind: &'static str,
+    pub backend: String,
+    pub driver: String,
+}
+
+impl fmt::Display for AdapterLine {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}: {} ({}, {}, {})", self.index, self.name, self.kind, self.backend, self.driver.trim())
+    }
+}
+
+fn kind(device: wgpu::DeviceType) -> &'static str {
+    match device {
+        wgpu::DeviceType::DiscreteGpu => "discrete GPU",
+        wgpu::DeviceType::IntegratedGpu => "integrated GPU",
+        wgpu::DeviceType::VirtualGpu => "virtual GPU",
+        wgpu::DeviceType::Cpu => "software",
+        wgpu::DeviceType::Other => "other",
+    }
+}
+
+fn rank(device: wgpu::DeviceType) -> u32 {
+    match device {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    }
+}
+
+fn line(index: usize, info: &wgpu::AdapterInfo) -> AdapterLine {
+    AdapterLine {
+        index,
+        name: info.name.clone(),
+        kind: kind(info.device_type),
+        backend: info.backend.to_string(),
+        driver: format!("{} {}", info.driver, info.driver_info),
+    }
+}
+
+/// All adapters of the backends that `WGPU_BACKEND` allows (all without it), best first:
+/// discrete, integrated, virtual, then software.
+fn enumerate() -> Vec<wgpu::Adapter> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    let instance = wgpu::Instance::new(descriptor.with_env());
+    let mut adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    adapters.sort_by_key(|adapter| rank(adapter.get_info().device_type));
+    adapters
+}
+
+/// The position of the adapter that `wanted` (an index, or a part of a name in any case) means.
+fn select(lines: &[AdapterLine], wanted: &str) -> Option<usize> {
+    if let Ok(index) = wanted.trim().parse::<usize>() {
+        return lines.get(index).map(|line| line.index);
+    }
+    let wanted = wanted.trim().to_lowercase();
+    lines.iter().find(|line| line.name.to_lowercase().contains(&wanted)).map(|line| line.index)
+}
+
+impl Gpu {
+    /// The adapters in the order that `--adapter INDEX` counts.
+    pub fn adapters() -> Vec<AdapterLine> {
+        enumerate().iter().enumerate().map(|(index, adapter)| line(index, &adapter.get_info())).collect()
+    }
+
+    /// Opens the adapter that `wanted` names (an index or a part of its name); without it the one of
+    /// `WGPU_ADAPTER_NAME`; without that the best.
+    ///
+    /// # Errors
+    /// No adapter, no such adapter, or a driver that refuses to open a device.
+    pub fn open(wanted: Option<&str>) -> Result<Gpu, GpuError> {
+        let adapters = enumerate();
+        if adapters.is_empty() {
+            let filter = std::env::var("WGPU_BACKEND").map(|backend| format!(" (WGPU_BACKEND={backend})")).unwrap_or_default();
+            return Err(GpuError::NoAdapter { filter });
+        }
+        let lines: Vec<_> = adapters.iter().enumerate().map(|(index, adapter)| line(index, &adapter.get_info())).collect();
+        let wanted = wanted.map(str::to_owned).or_else(|| std::env::var("WGPU_ADAPTER_NAME").ok().filter(|name| !name.is_empty()));
+        let index = match &wanted {
+            None => 0,
+            Some(wanted) => select(&lines, wanted).ok_or_else(|| GpuError::UnknownAdapter {
+                wanted: wanted.clone(),
+                have: lines.iter().map(|line| format!("  {line}\n")).collect(),
+            })?,
+        };
+        Self::from_adapter(&adapters[index])
+    }
+
+    fn from_adapter(adapter: &wgpu::Adapter) -> Result<Gpu, GpuError> {
+        let info = adapter.get_info();
+        let optional = wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16 | wgpu::Features::TIMESTAMP_QUERY;
+        let features = adapter.features() & optional;
+        let limits = adapter.limits();
+        let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("seemore"),
+            required_features: features,
+            required_limits: limits.clone(),
+            ..Default::default()
+        }))
+        .map_err(|error| GpuError::Refused { adapter: info.name.clone(), reason: error.to_string() })?;
+
+        let failure = Arc::new(Mutex::new(None));
+        let slot = failure.clone();
+        device.on_uncaptured_error(Arc::new(move |error| {
+            let error = match error {
+                wgpu::Error::OutOfMemory { source } => GpuError::OutOfMemory(source.to_string()),
+                other => GpuError::Rejected(other.to_string()),
+            };
+            keep_first(&slot, error);
+        }));
+        let slot = failure.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            if !matches!(reason, wgpu::DeviceLostReason::Destroyed) {
+                keep_first(&slot, GpuError::Lost(message));
+            }
+        });
+
+        let fixed = info.subgroup_min_size == info.subgroup_max_size && features.contains(wgpu::Features::SUBGROUP);
+        let capabilities = Capabilities {
+            subgroup: fixed.then_some(info.subgroup_min_size),
+            software: info.device_type == wgpu::DeviceType::Cpu,
+            workgroup: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
+        };
+        Ok(Gpu(Arc::new(Shared {
+            adapter: info,
+            device,
+            queue,
+            limits,
+            features,
+            capabilities,
+            modules: Mutex::default(),
+            pipelines: Mutex::default(),
+            staging: Mutex::default(),
+            failure,
+            counters: Counters::default(),
+        })))
+    }
+
+    pub fn capabilities(&self) -> Capabilities {
+        self.0.capabilities
+    }
+
+    /// The adapter's name as the driver gives it.
+    pub fn name(&self) -> &str {
+        &self.0.adapter.name
+    }
+
+    /// One line for people: name, kind, backend, driver; software adapters are called out.
+    pub fn describe(&self) -> String {
+        let info = &self.0.adapter;
+        let line = format!("{} ({}, {}, {} {})", info.name, kind(info.device_type), info.backend, info.driver, info.driver_info);
+        if self.0.capabilities.software {
+            format!("{line}\nNO GPU IN USE: this is a software driver, the CPU does all the work")
+        } else {
+            line
+        }
+    }
+
+    /// Whether per-kernel times can be measured.
+    pub fn has_timestamps(&self) -> bool {
+        self.0.features.contains(wgpu::Features::TIMESTAMP_QUERY)
+    }
+
+    /// What was created so far.
+    pub fn created(&self) -> Created {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &self.0.counters;
+        Created { buffers: read(&counters.buffers), bind_groups: read(&counters.bind_groups), pipelines: read(&counters.pipelines) }
+    }
+
+    /// The first error that the device reported since the last call, if any.
+    pub fn check(&self) -> Result<(), GpuError> {
+        match self.0.failure.lock().unwrap_or_else(|e| e.into_inner()).clone() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn device(&self) -> &wgpu::Device {
+        &self.0.device
+    }
+
+    pub(crate) fn queue(&self) -> &wgpu::Queue {
+        &self.0.queue
+    }
+
+    pub(crate) fn limits(&self) -> &wgpu::Limits {
+        &self.0.limits
+    }
+
+    /// A zeroed buffer for `shape` 4-byte elements, padded to 16 bytes so that kernels may view it as `vec4`.
+    pub(crate) fn buffer(&self, shape: &[usize]) -> Result<wgpu::Buffer, GpuError> {
+        let bytes = padded_bytes(shape);
+        let limit = self.0.limits.max_storage_buffer_binding_size.min(self.0.limits.max_buffer_size);
+        if bytes > limit {
+            return Err(GpuError::TooLarge { shape: shape.to_vec(), bytes, limit, adapter: self.0.adapter.name.clone() });
+        }
+        use wgpu::BufferUsages as Usage;
+        let usage = Usage::STORAGE | Usage::UNIFORM | Usage::COPY_DST | Usage::COPY_SRC;
+        Ok(self.raw_buffer(bytes, usage))
+    }
+
+    pub(crate) fn raw_buffer(&self, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        self.0.counters.buffers.fetch_add(1, Ordering::Relaxed);
+        self.0.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
+    }
+
+    pub(crate) fn bind_group(&self, descriptor: &wgpu::BindGroupDescriptor) -> wgpu::BindGroup {
+        self.0.counters.bind_groups.fetch_add(1, Ordering::Relaxed);
+        self.0.device.create_bind_group(descriptor)
+    }
+
+    /// The compiled form of an entry point under the given override constants, made on first use.
+    pub(crate) fn pipeline(&self, kernel: &'static Kernel, entry: &Entry, constants: &[(&'static str, f64)]) -> Pipeline {
+        let key = (kernel.name, entry.name.clone(), constants.iter().map(|&(name, value)| (name, value.to_bits())).collect());
+        let mut pipelines = self.0.pipelines.lock().unwrap_or_else(|e| e.into_inner());
+        pipelines.entry(key).or_insert_with(|| self.compile(kernel, entry, constants)).clone()
+    }
+
+    fn compile(&self, kernel: &'static Kernel, entry: &Entry, constants: &[(&'static str, f64)]) -> Pipeline {
+        self.0.counters.pipelines.fetch_add(1, Ordering::Relaxed);
+        let device = &self.0.device;
+        let mut modules = self.0.modules.lock().unwrap_or_else(|e| e.into_inner());
+        let module = modules.entry(kernel.name).or_insert_with(|| shader_module(device, kernel));
+        let entries: Vec<_> = entry
+            .bindings
+            .iter()
+            .map(|binding| wgpu::BindGroupLayoutEntry {
+                binding: binding.index,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                count: None,
+                ty: wgpu::BindingType::Buffer {
+                    has_dynamic_offset: false,
+                    min_binding_size: None,
+                    ty: match binding.access {
+                        Access::Params | Access::Uniform => wgpu::BufferBindingType::Uniform,
+                        Access::Read => wgpu::BufferBindingType::Storage { read_only: true },
+                        Access::Write => wgpu::BufferBindingType::Storage { read_only: false },
+                    },
+                },
+            })
+            .collect();
+        let label = format!("{}.{}", kernel.name, entry.name);
+        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(&label), entries: &entries });
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(&label),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(&label),
+            layout: Some(&pipeline_layout),
+            module,
+            entry_point: Some(&entry.name),
+            compilation_options: wgpu::PipelineCompilationOptions { constants, zero_initialize_workgroup_memory: false },
+            cache: None,
+        });
+        Pipeline { pipeline, layout }
+    }
+
+    /// Waits for all work that was submitted.
+    pub fn wait(&self) -> Result<(), GpuError> {
+        self.0.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|error| GpuError::Lost(error.to_string()))?;
+        self.check()
+    }
+
+    /// Copies the first `bytes` bytes of a buffer to the host, waiting for all work submitted before.
+    pub(crate) fn read_bytes(&self, buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>, GpuError> {
+        let size = bytes.next_multiple_of(16);
+        let mut slot = self.0.staging.lock().unwrap_or_else(|e| e.into_inner());
+        if slot.as_ref().is_none_or(|staging| staging.size() < size) {
+            let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+            *slot = Some(self.raw_buffer(size.next_power_of_two().max(1 << 16), usage));
+        }
+        let Some(staging) = slot.as_ref() else { unreachable!("made above") };
+        let mut encoder = self.0.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(buffer, 0, staging, 0, size);
+        self.0.queue.submit([encoder.finish()]);
+        let mapped = Arc::new(Mutex::new(Ok(())));
+        let result = mapped.clone();
+        staging.map_async(wgpu::MapMode::Read, 0..size, move |outcome| *result.lock().unwrap_or_else(|e| e.into_inner()) = outcome);
+        self.wait()?;
+        if let Err(error) = &*mapped.lock().unwrap_or_else(|e| e.into_inner()) {
+            return Err(GpuError::Lost(error.to_string()));
+        }
+        let data = staging.get_mapped_range(0..size).map_err(|error| GpuError::Lost(error.to_string()))?[..bytes as usize].to_vec();
+        staging.unmap();
+        Ok(data)
+    }
+}
+
+fn shader_module(device: &wgpu::Device, kernel: &Kernel) -> wgpu::ShaderModule {
+    let source = wgpu::ShaderSource::Wgsl(kernel.source.into());
+    let descriptor = wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source };
+    if !kernel.unchecked {
+        return device.create_shader_module(descriptor);
+    }
+    // SAFETY: the source is a file of this crate, never input. A kernel is declared `unchecked` only if it keeps every index
+    // inside its buffers and arrays by itself and has no loop without an end; its op test runs it at sizes around every bound.
+    #[allow(unsafe_code)]
+    unsafe {
+        device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+    }
+}
+
+fn keep_first(slot: &Mutex<Option<GpuError>>, error: GpuError) {
+    slot.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(error);
+}
+
+/// Bytes of a buffer for `shape` 4-byte elements, a multiple of 16.
+pub(crate) fn padded_bytes(shape: &[usize]) -> u64 {
+    (4 * shape.iter().product::<usize>() as u64).next_multiple_of(16).max(16)
+}
+
+/// Numbers that stay on the device between runs and plans: parameters, optimizer state, key/value caches.
+/// Cheap to clone; all clones are the same numbers.
+#[derive(Clone)]
+pub struct Tensor {
+    gpu: Gpu,
+    shape: Vec<usize>,
+    pub(crate) buffer: wgpu::Buffer,
+}
+
+impl Tensor {
+    /// A tensor of zeros, of 4-byte elements (`f32` or `u32`).
+    pub fn zeros(gpu: &Gpu, shape: &[usize]) -> Result<Tensor, GpuError> {
+        Ok(Tensor { gpu: gpu.clone(), shape: shape.to_vec(), buffer: gpu.buffer(shape)? })
+    }
+
+    /// A tensor with the given elements in row-major order.
+    #[track_caller]
+    pub fn new<T: bytemuck::Pod>(gpu: &Gpu, shape: &[usize], data: &[T]) -> Result<Tensor, GpuError> {
+        let tensor = Self::zeros(gpu, shape)?;
+        tensor.write(data);
+        Ok(tensor)
+    }
+
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Replaces all elements.
+    #[track_caller]
+    pub fn write<T: bytemuck::Pod>(&self, data: &[T]) {
+        write(&self.gpu, &self.buffer, self.len(), data);
+    }
+
+    /// Reads all elements, waiting for the device.
+    pub fn read<T: bytemuck::Pod>(&self) -> Result<Vec<T>, GpuError> {
+        read(&self.gpu, &self.buffer, self.len())
+    }
+
+    pub(crate) fn same(&self, other: &Tensor) -> bool {
+        self.buffer == other.buffer
+    }
+}
+
+#[track_caller]
+pub(crate) fn write<T: bytemuck::Pod>(gpu: &Gpu, buffer: &wgpu::Buffer, len: usize, data: &[T]) {
+    assert!(size_of::<T>() == 4 && data.len() == len, "writing {} elements of {} bytes into {len} of 4", data.len(), size_of::<T>());
+    gpu.0.queue.write_buffer(buffer, 0, bytemuck::cast_slice(data));
+}
+
+pub(crate) fn read<T: bytemuck::Pod>(gpu: &Gpu, buffer: &wgpu::Buffer, len: usize) -> Result<Vec<T>, GpuError> {
+    let bytes = gpu.read_bytes(buffer, 4 * len as u64)?;
+    Ok(bytemuck::pod_collect_to_vec(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adapters_are_selected_by_index_or_part_of_a_name() {
+        let line =
+            |index, name: &str| AdapterLine { index, name: name.into(), kind: "software", backend: "vulkan".into(), driver: String::new() };
+        let lines = [line(0, "NVIDIA H100"), line(1, "NVIDIA H100"), line(2, "llvmpipe (LLVM 15)")];
+        assert_eq!(select(&lines, "1"), Some(1));
+        assert_eq!(select(&lines, "LLVM"), Some(2));
+        assert_eq!(select(&lines, "nvidia"), Some(0));
+        assert_eq!(select(&lines, "3"), None);
+        assert_eq!(select(&lines, "radeon"), None);
+    }
+
+    #[test]
+    fn the_install_command_follows_the_distribution() {
+        assert!(driver_command("NAME=x\nID=debian\n").contains("apt-get"));
+        assert!(driver_command("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n").contains("apt-get"));
+        assert!(driver_command("ID=fedora").contains("dnf"));
+        assert!(driver_command("ID=manjaro\nID_LIKE=arch").contains("pacman"));
+        assert_eq!(driver_command("ID=plan9"), DRIVER_ANY);
+    }
+
+    #[test]
+    fn an_unknown_adapter_lists_the_known_ones() {
+        let Err(error) = Gpu::open(Some("no such adapter")) else { panic!("opened an adapter that does not exist") };
+        let text = error.to_string();
+        assert!(text.contains("no such adapter") && text.contains("0: ") && text.contains("--adapter"), "{text}");
+    }
+
+    #[test]
+    fn a_tensor_reads_back_what_was_written() {
+        let gpu = Gpu::open(None).unwrap();
+        let tensor = Tensor::new(&gpu, &[3, 1], &[1.0f32, -2.0, 3.5]).unwrap();
+        assert_eq!(tensor.read::<f32>().unwrap(), [1.0, -2.0, 3.5]);
+        tensor.write(&[7u32, 8, 9]);
+        assert_eq!(tensor.read::<u32>().unwrap(), [7, 8, 9]);
+    }
+
+    #[test]
+    fn a_tensor_past_the_limit_is_an_error_that_says_so() {
+        let gpu = Gpu::open(None).unwrap();
+        let Err(error) = Tensor::zeros(&gpu, &[1 << 20, 1 << 20]) else { panic!("4 TiB fitted") };
+        assert!(error.to_string().contains("--batch-size"), "{error}");
+    }
+}

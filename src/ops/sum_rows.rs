@@ -1,0 +1,57 @@
+//! Sum over all leading axes: the gradient of whatever is repeated over them.
+
+use crate::kernel;
+use crate::kernel::Kernel;
+use crate::tape::{Tape, Var};
+
+static SUM_ROWS: Kernel = kernel!("sum_rows");
+
+/// Most rows that one invocation adds up; more are summed in chunks first, so that the work spreads over the device
+/// and no loop comes near lavapipe's limit of 65,535 rounds.
+const CHUNK: usize = 64;
+
+impl Tape {
+    /// `y[c] = sum over r of x[r, c]`, where `x` of any shape is seen as `[rows, cols]`. The order of summation is fixed.
+    #[track_caller]
+    pub fn sum_rows(&mut self, x: Var, cols: usize) -> Var {
+        assert!(self.len(x).is_multiple_of(cols), "sum_rows: {:?} has no rows of {cols}", self.shape(x));
+        let mut partial = x;
+        loop {
+            let rows = self.len(partial) / cols;
+            let chunks = rows.div_ceil(CHUNK);
+            let shape = if chunks == 1 { vec![cols] } else { vec![chunks, cols] };
+            let y = self.output(&shape);
+            self.call(&SUM_ROWS, "forward")
+                .bind("x", partial)
+                .bind("y", y)
+                .param("rows", rows)
+                .param("cols", cols)
+                .param("chunk", CHUNK)
+                .param("chunks", chunks)
+                .elements(chunks * cols);
+            if chunks == 1 {
+                return y;
+            }
+            partial = y;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::forward;
+
+    #[test]
+    fn agrees_with_its_reference() {
+        for cols in [1, 4, 37] {
+            for rows in [1, 63, 64, 65, 4097] {
+                forward(
+                    &[[&[rows, cols]]],
+                    |t, [x]| t.sum_rows(x, cols),
+                    |[x]| (0..cols).map(|c| x.rows().map(|row| row[c]).sum()).collect(),
+                );
+            }
+        }
+        forward(&[[&[70_000, 2]]], |t, [x]| t.sum_rows(x, 2), |[x]| (0..2).map(|c| x.rows().map(|row| row[c]).sum()).collect());
+    }
+}

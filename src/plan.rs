@@ -1,0 +1,359 @@
+//! Gives a recorded program its buffers by liveness, and runs it in one pass and one submit.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::gpu::{self, Gpu, GpuError};
+use crate::kernel::Access;
+use crate::tape::{Dispatch, Home, Tape, Var};
+
+struct Step {
+    pipeline: wgpu::ComputePipeline,
+    bind_group: wgpu::BindGroup,
+    grid: [u32; 3],
+    kernel: &'static str,
+    entry: &'static str,
+}
+
+/// A program with its buffers, ready to run any number of times.
+pub struct Plan {
+    gpu: Gpu,
+    steps: Vec<Step>,
+    /// The buffer of every variable that the host may touch.
+    homes: BTreeMap<Var, (wgpu::Buffer, Vec<usize>)>,
+    memory: Memory,
+}
+
+/// Bytes of a plan's buffers, parameters and other tensors excluded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// All intermediate values, if each had a buffer of its own.
+    pub unshared: u64,
+    /// What they take with buffers reused: the plan's peak.
+    pub shared: u64,
+    /// Inputs and held outputs.
+    pub held: u64,
+}
+
+/// The time one kernel took in a run, all its dispatches together.
+#[derive(Debug, Clone)]
+pub struct Timing {
+    pub kernel: &'static str,
+    pub entry: &'static str,
+    pub dispatches: usize,
+    pub time: Duration,
+}
+
+impl Plan {
+    /// Allocates the buffers of `tape`'s program and compiles its kernels. Dispatches whose results nobody can see are left out.
+    ///
+    /// # Errors
+    /// A value larger than the adapter binds at once, or a device without memory for the plan.
+    ///
+    /// # Panics
+    /// When an intermediate value is read before anything wrote it: a mistake in an op.
+    pub fn new(gpu: &Gpu, tape: Tape) -> Result<Plan, GpuError> {
+        let live = live(&tape);
+        let program: Vec<&Dispatch> = tape.program.iter().zip(&live).filter(|(_, live)| **live).map(|(dispatch, _)| dispatch).collect();
+        let transient = |v: Var| matches!(tape.variables[v.0 as usize].home, Home::Transient);
+
+        let mut lives: BTreeMap<Var, Life> = BTreeMap::new();
+        for (at, dispatch) in program.iter().enumerate() {
+            for (v, access) in dispatch.uses().filter(|&(v, _)| transient(v)) {
+                let bytes = gpu::padded_bytes(&tape.variables[v.0 as usize].shape);
+                let life = lives.entry(v).or_insert_with(|| {
+                    let place = format!("shaders/{}.wgsl `{}`", dispatch.kernel.name, dispatch.entry.name);
+                    assert!(access == Access::Write, "{place} reads a value that nothing wrote");
+                    Life { bytes, first: at, last: at }
+                });
+                life.last = at;
+            }
+        }
+        let values: Vec<Life> = lives.values().copied().collect();
+        let (slots, slot_of) = share(&values);
+        let slots: Vec<_> = slots.iter().map(|&bytes| gpu.buffer(&[bytes as usize / 4])).collect::<Result<_, _>>()?;
+        let mut memory =
+            Memory { unshared: values.iter().map(|life| life.bytes).sum(), shared: slots.iter().map(wgpu::Buffer::size).sum(), held: 0 };
+
+        let mut homes = BTreeMap::new();
+        for (index, variable) in tape.variables.iter().enumerate() {
+            let buffer = match &variable.home {
+                Home::Transient => continue,
+                Home::Held => {
+                    let buffer = gpu.buffer(&variable.shape)?;
+                    memory.held += buffer.size();
+                    buffer
+                }
+                Home::Tensor(tensor) => tensor.buffer.clone(),
+            };
+            homes.insert(Var(index as u32), (buffer, variable.shape.clone()));
+        }
+        let places: BTreeMap<Var, usize> = lives.keys().copied().zip(slot_of).collect();
+        let buffer_of = |v: Var| homes.get(&v).map(|(buffer, _)| buffer).unwrap_or_else(|| &slots[places[&v]]);
+
+        let (params, offsets) = pack_params(gpu, &program);
+        let mut steps = vec![];
+        for (dispatch, offset) in program.iter().zip(offsets) {
+            let pipeline = gpu.pipeline(dispatch.kernel, dispatch.entry, &dispatch.constants);
+            let mut args = dispatch.args.iter();
+            let entries: Vec<_> = dispatch
+                .entry
+                .bindings
+                .iter()
+                .map(|binding| {
+                    let resource = match (binding.access, &params) {
+                        (Access::Params, Some(buffer)) => wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                            buffer,
+                            offset,
+                            size: std::num::NonZeroU64::new(dispatch.params.len() as u64),
+                        }),
+                        _ => buffer_of(*args.next().expect("the tape checked that every binding has a variable")).as_entire_binding(),
+                    };
+                    wgpu::BindGroupEntry { binding: binding.index, resource }
+                })
+                .collect();
+            let bind_group = gpu.bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(dispatch.kernel.name),
+                layout: &pipeline.layout,
+                entries: &entries,
+            });
+            steps.push(Step {
+                pipeline: pipeline.pipeline,
+                bind_group,
+                grid: dispatch.grid,
+                kernel: dispatch.kernel.name,
+                entry: &dispatch.entry.name,
+            });
+        }
+        gpu.check()?;
+        Ok(Plan { gpu: gpu.clone(), steps, homes, memory })
+    }
+
+    /// Writes all elements of an input or held value; takes effect before the next run.
+    ///
+    /// # Panics
+    /// When `v` is not such a value, or has another number of elements.
+    #[track_caller]
+    pub fn write<T: bytemuck::Pod>(&self, v: Var, data: &[T]) {
+        let Some((buffer, shape)) = self.homes.get(&v) else { panic!("only inputs and held values can be written") };
+        gpu::write(&self.gpu, buffer, shape.iter().product(), data);
+    }
+
+    /// Reads all elements of an input or held value, waiting for the runs before.
+    ///
+    /// # Panics
+    /// When `v` is not such a value.
+    #[track_caller]
+    pub fn read<T: bytemuck::Pod>(&self, v: Var) -> Result<Vec<T>, GpuError> {
+        let Some((buffer, shape)) = self.homes.get(&v) else { panic!("only inputs and held values can be read: hold it on the tape") };
+        gpu::read(&self.gpu, buffer, shape.iter().product())
+    }
+
+    /// The shape of an input or held value.
+    ///
+    /// # Panics
+    /// When `v` is not such a value.
+    #[track_caller]
+    pub fn shape(&self, v: Var) -> &[usize] {
+        &self.homes.get(&v).unwrap_or_else(|| panic!("only inputs and held values have a shape after planning")).1
+    }
+
+    /// Submits the whole program once, without waiting for it.
+    pub fn run(&self) -> Result<(), GpuError> {
+        let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        for step in &self.steps {
+            step.encode(&mut pass);
+        }
+        drop(pass);
+        self.gpu.queue().submit([encoder.finish()]);
+        // lets the driver recycle what earlier runs used; does not wait
+        self.gpu.device().poll(wgpu::PollType::Poll).map_err(|error| GpuError::Lost(error.to_string()))?;
+        self.gpu.check()
+    }
+
+    /// Runs the program once with a timestamp around every dispatch, and sums the times by kernel, longest first.
+    /// `None` when the adapter has no timestamps.
+    pub fn profile(&self) -> Result<Option<Vec<Timing>>, GpuError> {
+        if !self.gpu.has_timestamps() {
+            return Ok(None);
+        }
+        // a query set holds at most 4096 queries, two for each dispatch
+        const PER_SET: usize = 2048;
+        let device = self.gpu.device();
+        let period = self.gpu.queue().get_timestamp_period() as f64;
+        let mut sums: BTreeMap<(&str, &str), (usize, f64)> = BTreeMap::new();
+        for chunk in self.steps.chunks(PER_SET) {
+            let count = 2 * chunk.len() as u32;
+            let queries =
+                device.create_query_set(&wgpu::QuerySetDescriptor { label: Some("profile"), ty: wgpu::QueryType::Timestamp, count });
+            let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
+            let resolved = self.gpu.raw_buffer((8 * count as u64).next_multiple_of(16), usage);
+            let mut encoder = device.create_command_encoder(&Default::default());
+            for (index, step) in chunk.iter().enumerate() {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                    label: Some(step.kernel),
+                    timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
+                        query_set: &queries,
+                        beginning_of_pass_write_index: Some(2 * index as u32),
+                        end_of_pass_write_index: Some(2 * index as u32 + 1),
+                    }),
+                });
+                step.encode(&mut pass);
+            }
+            encoder.resolve_query_set(&queries, 0..count, &resolved, 0);
+            self.gpu.queue().submit([encoder.finish()]);
+            let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&self.gpu.read_bytes(&resolved, 8 * count as u64)?);
+            for (step, ticks) in chunk.iter().zip(ticks.chunks_exact(2)) {
+                let sum = sums.entry((step.kernel, step.entry)).or_default();
+                sum.0 += 1;
+                sum.1 += ticks[1].saturating_sub(ticks[0]) as f64 * period;
+            }
+        }
+        let mut timings: Vec<Timing> = sums
+            .into_iter()
+            .map(|((kernel, entry), (dispatches, nanoseconds))| Timing {
+                kernel: self.steps.iter().find(|step| step.kernel == kernel).map_or("", |step| step.kernel),
+                entry: self.steps.iter().find(|step| step.entry == entry).map_or("", |step| step.entry),
+                dispatches,
+                time: Duration::from_nanos(nanoseconds as u64),
+            })
+            .collect();
+        timings.sort_by_key(|timing| std::cmp::Reverse(timing.time));
+        Ok(Some(timings))
+    }
+
+    /// Number of dispatches in a run.
+    pub fn dispatches(&self) -> usize {
+        self.steps.len()
+    }
+
+    pub fn memory(&self) -> Memory {
+        self.memory
+    }
+
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+}
+
+impl Step {
+    fn encode(&self, pass: &mut wgpu::ComputePass) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.bind_group, &[]);
+        pass.dispatch_workgroups(self.grid[0], self.grid[1], self.grid[2]);
+    }
+}
+
+/// Which dispatches write something that is held, persistent, or read by a live dispatch.
+fn live(tape: &Tape) -> Vec<bool> {
+    let mut wanted: Vec<bool> = tape.variables.iter().map(|variable| !matches!(variable.home, Home::Transient)).collect();
+    let mut live = vec![false; tape.program.len()];
+    for (at, dispatch) in tape.program.iter().enumerate().rev() {
+        live[at] = dispatch.uses().any(|(v, access)| access == Access::Write && wanted[v.0 as usize]);
+        if live[at] {
+            for (v, _) in dispatch.uses() {
+                wanted[v.0 as usize] = true;
+            }
+        }
+    }
+    live
+}
+
+/// The dispatches, first to last, between which a value must be kept.
+#[derive(Debug, Clone, Copy)]
+struct Life {
+    bytes: u64,
+    first: usize,
+    last: usize,
+}
+
+/// Buffers for values such that no two values share one while both live: largest values first, each into the first
+/// buffer that is free all its life. A value that a dispatch reads and one that it writes both live during it.
+/// Returns the size of each buffer and the buffer of each value.
+fn share(lives: &[Life]) -> (Vec<u64>, Vec<usize>) {
+    let mut order: Vec<usize> = (0..lives.len()).collect();
+    order.sort_by_key(|&index| (std::cmp::Reverse(lives[index].bytes), lives[index].first));
+    let mut slots: Vec<(u64, Vec<Life>)> = vec![];
+    let mut slot_of = vec![0; lives.len()];
+    for index in order {
+        let life = lives[index];
+        let free = slots.iter().position(|(_, guests)| guests.iter().all(|other| other.last < life.first || life.last < other.first));
+        let slot = free.unwrap_or_else(|| {
+            slots.push((life.bytes, vec![]));
+            slots.len() - 1
+        });
+        slots[slot].1.push(life);
+        slot_of[index] = slot;
+    }
+    (slots.into_iter().map(|(bytes, _)| bytes).collect(), slot_of)
+}
+
+/// One uniform buffer with the `params` blocks of all dispatches, equal blocks once, and each dispatch's offset into it.
+fn pack_params(gpu: &Gpu, program: &[&Dispatch]) -> (Option<wgpu::Buffer>, Vec<u64>) {
+    let align = gpu.limits().min_uniform_buffer_offset_alignment as usize;
+    let mut known: BTreeMap<&[u8], u64> = BTreeMap::new();
+    let mut bytes: Vec<u8> = vec![];
+    let mut offsets = vec![];
+    for dispatch in program {
+        let offset = *known.entry(&dispatch.params).or_insert_with(|| {
+            let offset = bytes.len();
+            bytes.extend(&dispatch.params);
+            bytes.resize(bytes.len().next_multiple_of(align), 0);
+            offset as u64
+        });
+        offsets.push(offset);
+    }
+    let buffer = (!bytes.is_empty()).then(|| {
+        let buffer = gpu.raw_buffer(bytes.len() as u64, wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST);
+        gpu.queue().write_buffer(&buffer, 0, &bytes);
+        buffer
+    });
+    (buffer, offsets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn life(bytes: u64, first: usize, last: usize) -> Life {
+        Life { bytes, first, last }
+    }
+
+    #[test]
+    fn values_that_live_at_other_times_share_a_buffer() {
+        let (slots, slot_of) = share(&[life(16, 0, 1), life(64, 2, 3), life(32, 1, 2)]);
+        assert_eq!(slot_of[0], slot_of[1]);
+        assert_ne!(slot_of[0], slot_of[2]);
+        assert_eq!(slots, [64, 32]);
+    }
+
+    #[test]
+    fn a_value_read_by_a_dispatch_does_not_lend_its_buffer_to_what_the_dispatch_writes() {
+        let (_, slot_of) = share(&[life(16, 0, 1), life(16, 1, 2)]);
+        assert_ne!(slot_of[0], slot_of[1]);
+    }
+
+    #[test]
+    fn no_two_values_overlap_in_a_long_random_program() {
+        let mut state = 7u64;
+        let mut random = |n: u64| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 33) % n
+        };
+        let lives: Vec<Life> = (0..400)
+            .map(|_| {
+                let first = random(1000) as usize;
+                life(16 * (1 + random(9)), first, first + random(60) as usize)
+            })
+            .collect();
+        let (slots, slot_of) = share(&lives);
+        for (i, a) in lives.iter().enumerate() {
+            assert!(slots[slot_of[i]] >= a.bytes);
+            for (j, b) in lives.iter().enumerate().skip(i + 1) {
+                assert!(slot_of[i] != slot_of[j] || a.last < b.first || b.last < a.first, "{a:?} and {b:?} share a buffer");
+            }
+        }
+        assert!(slots.iter().sum::<u64>() < lives.iter().map(|life| life.bytes).sum::<u64>() / 4);
+    }
+}
