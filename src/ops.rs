@@ -3,4 +3,7 @@
 mod add;
 #[cfg(test)]
 pub(crate) mod check;
+mod fill;
+mod lanes;
+mod layernorm;
 mod sum_rows;
