@@ -5,9 +5,11 @@ mod add;
 #[cfg(test)]
 pub(crate) mod check;
 mod dropout;
+mod embedding;
 mod fill;
 mod lanes;
 mod layernorm;
+mod positions;
 mod scale;
 mod sum_rows;
 
