@@ -4,13 +4,16 @@ mod activation;
 mod add;
 #[cfg(test)]
 pub(crate) mod check;
+mod concat;
 mod dropout;
 mod embedding;
 mod fill;
 mod lanes;
 mod layernorm;
+mod patchify;
 mod positions;
 mod scale;
+mod slice;
 mod sum_rows;
 
 pub use activation::Activation;
