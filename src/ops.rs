@@ -2,9 +2,11 @@
 
 mod activation;
 mod add;
+mod argmax;
 #[cfg(test)]
 pub(crate) mod check;
 mod concat;
+mod cross_entropy;
 mod dropout;
 mod embedding;
 mod fill;
@@ -14,6 +16,8 @@ mod patchify;
 mod positions;
 mod scale;
 mod slice;
+mod softmax;
 mod sum_rows;
 
 pub use activation::Activation;
+pub use cross_entropy::IGNORE;
