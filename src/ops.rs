@@ -1,6 +1,8 @@
 //! One file per op: its kernel, its method on [`Tape`](crate::tape::Tape), its f64 reference and its test.
 
+mod accumulate;
 mod activation;
+mod adamw;
 mod add;
 mod argmax;
 #[cfg(test)]
@@ -20,4 +22,5 @@ mod softmax;
 mod sum_rows;
 
 pub use activation::Activation;
+pub use adamw::AdamW;
 pub use cross_entropy::IGNORE;
