@@ -9,7 +9,7 @@
 //   squares   x[n] -> partials[workgroups]: sums of x * x, each over a part of x
 //   sum       sums[n] -> sum[1], one workgroup
 //
-// step and clipped: four elements an invocation, grid-stride; the padding behind the last element stays as it is.
+// step and clipped: four elements an invocation, grid-stride.
 // squares and sum: the invocations stride over the elements, then a reduction.
 
 // rest = 1 - beta
@@ -37,14 +37,14 @@ fn inside(i: u32) -> vec4<bool> {
 }
 
 fn step_at(i: u32, factor: f32) {
-    let grad = factor * g[i];
+    // 0 in the padding, where m, v and p then stay 0
+    let grad = select(vec4f(), factor * g[i], inside(i));
     let first = params.beta1 * m[i] + params.rest1 * grad;
     let second = params.beta2 * v[i] + params.rest2 * grad * grad;
+    m[i] = first;
+    v[i] = second;
     let denominator = sqrt(second) / sqrt(update.correction2) + params.eps;
-    let decayed = p[i] * (1.0 - update.lr * params.weight_decay);
-    m[i] = select(m[i], first, inside(i));
-    v[i] = select(v[i], second, inside(i));
-    p[i] = select(p[i], decayed - update.lr / update.correction1 * first / denominator, inside(i));
+    p[i] = p[i] * (1.0 - update.lr * params.weight_decay) - update.lr / update.correction1 * first / denominator;
 }
 
 @compute @workgroup_size(WG)

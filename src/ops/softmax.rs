@@ -32,7 +32,10 @@ impl Tape {
 
 #[cfg(test)]
 mod tests {
-    use crate::ops::check::{Array, check, forward};
+    use super::*;
+    use crate::gpu::Capabilities;
+    use crate::ops::check::{Array, check, close, forward, gpu, random};
+    use crate::plan::Plan;
 
     fn reference(x: &Array, factor: f64) -> Vec<f64> {
         let row = |row: &[f64]| {
@@ -63,5 +66,29 @@ mod tests {
     #[test]
     fn gradients_hold_past_one_dimension_of_workgroups() {
         check(&[[&[65_600, 1]]], |t, [x]| t.softmax(x), |[x]| reference(x, 1.0));
+    }
+    #[test]
+    fn every_workgroup_size_reduces_correctly() {
+        let gpu = gpu();
+        for workgroup in (0..9).map(|exponent| 1 << exponent) {
+            for cols in [1, 36, 1025, 2052] {
+                let mut tape = Tape::new(Capabilities { software: false, workgroup, ..gpu.capabilities() });
+                let (x, dy) = (tape.variable(&[3, cols]), tape.input(&[3, cols]));
+                let y = tape.softmax(x);
+                tape.backward(y, dy);
+                let dx = tape.grad(x).unwrap();
+                tape.hold(y);
+                tape.hold(dx);
+                let plan = Plan::new(&gpu, tape).unwrap();
+                let data = Array { shape: vec![3, cols], data: random(3 * cols, 1) };
+                plan.write(x, &data.data.iter().map(|&x| x as f32).collect::<Vec<_>>());
+                plan.write(dy, &vec![1f32; 3 * cols]);
+                plan.run().unwrap();
+                let what = format!("{workgroup} invocations for {cols} columns");
+                close(&what, &plan.read(y).unwrap(), &reference(&data, 1.0), 0..3 * cols);
+                // the sum of a row is always 1
+                close(&what, &plan.read(dx).unwrap(), &vec![0.0; 3 * cols], 0..3 * cols);
+            }
+        }
     }
 }
