@@ -3,12 +3,13 @@
 //   forward   x[rows, cols] -> y[chunks, cols]
 //
 // One invocation per column and chunk, grid-stride. Summing many rows takes two dispatches: into chunks, then the chunks.
+// cols counts `lanes` (shared/wide.wgsl, shared/narrow.wgsl).
 
 struct Params { rows: u32, cols: u32, chunk: u32, chunks: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;         // [rows, cols]
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;   // [chunks, cols]
+@group(0) @binding(1) var<storage, read> x: array<lanes>;         // [rows, cols]
+@group(0) @binding(2) var<storage, read_write> y: array<lanes>;   // [chunks, cols]
 
 override WG: u32 = 256;
 
@@ -17,7 +18,7 @@ fn forward(@builtin(global_invocation_id) gid: vec3u, @builtin(num_workgroups) g
     for (var i = gid.x; i < params.chunks * params.cols; i += groups.x * WG) {
         let first = i / params.cols * params.chunk;
         let last = min(first + params.chunk, params.rows);
-        var sum = 0.0;
+        var sum = lanes();
         for (var r = first; r < last; r++) {
             sum += x[r * params.cols + i % params.cols];
         }

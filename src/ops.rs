@@ -1,14 +1,26 @@
 //! One file per op: its kernel, its method on [`Tape`](crate::tape::Tape), its f64 reference and its test.
 
+mod accumulate;
 mod activation;
+mod adamw;
 mod add;
+mod argmax;
 #[cfg(test)]
 pub(crate) mod check;
+mod concat;
+mod cross_entropy;
 mod dropout;
+mod embedding;
 mod fill;
 mod lanes;
 mod layernorm;
+mod patchify;
+mod positions;
 mod scale;
+mod slice;
+mod softmax;
 mod sum_rows;
 
 pub use activation::Activation;
+pub use adamw::AdamW;
+pub use cross_entropy::IGNORE;

@@ -17,7 +17,13 @@ impl Tape {
         self.record(c, &[a, b], move |t, dc| {
             t.add_grad(a, dc);
             if t.needs_grad(b) {
-                let db = if n == period { dc } else { t.sum_rows(dc, period) };
+                let mut db = dc;
+                if n != period {
+                    db = t.sum_rows(dc, period);
+                    // the shape of b, so that it adds up with other gradients of b
+                    let shape = t.shape(b).to_vec();
+                    t.reshape(db, &shape);
+                }
                 t.add_grad(b, db);
             }
         });
@@ -48,6 +54,14 @@ mod tests {
             &[[&[5, 8], &[8]], [&[5, 37], &[37]], [&[2, 3, 4], &[3, 4]], [&[7, 1], &[1]]],
             |t, [a, b]| t.add(a, b),
             |[a, b]| reference(a, b),
+        );
+        check(
+            &[[&[3, 2, 4], &[2, 4]]],
+            |t, [a, b]| {
+                let once = t.add(a, b);
+                t.add(once, b)
+            },
+            |[a, b]| a.data.iter().zip(b.data.iter().cycle()).map(|(a, b)| a + 2.0 * b).collect(),
         );
         forward(&[[&[70_000, 3], &[3]]], |t, [a, b]| t.add(a, b), |[a, b]| reference(a, b));
     }

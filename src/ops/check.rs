@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, Tensor};
 use crate::plan::Plan;
 use crate::tape::{Tape, Var};
 
@@ -134,4 +134,10 @@ pub(crate) fn close(what: &str, got: &[f32], want: &[f64], places: impl IntoIter
         let (got, want) = (got[i] as f64, want[i]);
         assert!((got - want).abs() <= 1e-4 * want.abs() + 2e-5 * largest, "{what}: at {i} got {got}, want {want}");
     }
+}
+
+/// Numbers that no gradient is wanted for: ids, targets, seeds.
+pub(crate) fn constant<T: bytemuck::Pod>(t: &mut Tape, data: &[T]) -> Var {
+    let tensor = Tensor::new(&gpu(), &[data.len()], data).unwrap_or_else(|error| panic!("{error}"));
+    t.bind(&tensor)
 }

@@ -1,10 +1,9 @@
 //! Sum over all leading axes: the gradient of whatever is repeated over them.
 
-use crate::kernel;
-use crate::kernel::Kernel;
+use crate::ops::lanes::{Lanes, lanes};
 use crate::tape::{Tape, Var};
 
-static SUM_ROWS: Kernel = kernel!("sum_rows");
+static SUM_ROWS: Lanes = lanes!("sum_rows");
 
 /// Most rows that one invocation adds up; more are summed in chunks first, so that the work spreads over the device
 /// and no loop comes near lavapipe's limit of 65,535 rounds.
@@ -15,20 +14,21 @@ impl Tape {
     #[track_caller]
     pub fn sum_rows(&mut self, x: Var, cols: usize) -> Var {
         assert!(self.len(x).is_multiple_of(cols), "sum_rows: {:?} has no rows of {cols}", self.shape(x));
+        let (kernel, lanes) = SUM_ROWS.of(cols);
         let mut partial = x;
         loop {
             let rows = self.len(partial) / cols;
             let chunks = rows.div_ceil(CHUNK);
             let shape = if chunks == 1 { vec![cols] } else { vec![chunks, cols] };
             let y = self.output(&shape);
-            self.call(&SUM_ROWS, "forward")
+            self.call(kernel, "forward")
                 .bind("x", partial)
                 .bind("y", y)
                 .param("rows", rows)
-                .param("cols", cols)
+                .param("cols", lanes)
                 .param("chunk", CHUNK)
                 .param("chunks", chunks)
-                .elements(chunks * cols);
+                .elements(chunks * lanes);
             if chunks == 1 {
                 return y;
             }

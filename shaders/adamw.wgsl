@@ -1,0 +1,93 @@
+// adamw: one step of AdamW on a parameter p with gradient g, in place; without weight decay it is Adam
+//   p = p * (1 - lr * weight_decay)
+//   m = beta1 * m + (1 - beta1) * g,  v = beta2 * v + (1 - beta2) * g * g
+//   p = p - lr / correction1 * m / (sqrt(v) / sqrt(correction2) + eps),  correction = 1 - beta^t after t steps
+// clipped: with g * min(1, clip / (norm + 1e-6)) for g, where norm is that of the gradients of all parameters together
+//
+//   step      p[n], g[n], m[n], v[n], update -> p, m, v
+//   clipped   p[n], g[n], m[n], v[n], update, norm_squared[1] -> p, m, v
+//   squares   x[n] -> partials[workgroups]: sums of x * x, each over a part of x
+//   sum       sums[n] -> sum[1], one workgroup
+//
+// step and clipped: four elements an invocation, grid-stride.
+// squares and sum: the invocations stride over the elements, then a reduction.
+
+// rest = 1 - beta
+struct Params { n: u32, beta1: f32, beta2: f32, rest1: f32, rest2: f32, eps: f32, weight_decay: f32, clip: f32 }
+// what changes with every step
+struct Update { lr: f32, correction1: f32, correction2: f32, pad: f32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> p: array<vec4f>;        // [n]
+@group(0) @binding(2) var<storage, read> g: array<vec4f>;              // [n]
+@group(0) @binding(3) var<storage, read_write> m: array<vec4f>;        // [n]
+@group(0) @binding(4) var<storage, read_write> v: array<vec4f>;        // [n]
+@group(0) @binding(5) var<uniform> update: Update;
+@group(0) @binding(6) var<storage, read> norm_squared: array<f32>;     // [1]
+@group(0) @binding(7) var<storage, read> x: array<vec4f>;              // [n]
+@group(0) @binding(8) var<storage, read_write> partials: array<f32>;   // [workgroups]
+@group(0) @binding(9) var<storage, read> sums: array<f32>;             // [n]
+@group(0) @binding(10) var<storage, read_write> result: array<f32>;    // [1]
+
+override WG: u32 = 256;
+
+// which of the four elements are not padding
+fn inside(i: u32) -> vec4<bool> {
+    return vec4u(4 * i) + vec4u(0, 1, 2, 3) < vec4u(params.n);
+}
+
+fn step_at(i: u32, factor: f32) {
+    // 0 in the padding, where m, v and p then stay 0
+    let grad = select(vec4f(), factor * g[i], inside(i));
+    let first = params.beta1 * m[i] + params.rest1 * grad;
+    let second = params.beta2 * v[i] + params.rest2 * grad * grad;
+    m[i] = first;
+    v[i] = second;
+    let denominator = sqrt(second) / sqrt(update.correction2) + params.eps;
+    p[i] = p[i] * (1.0 - update.lr * params.weight_decay) - update.lr / update.correction1 * first / denominator;
+}
+
+@compute @workgroup_size(WG)
+fn step(@builtin(global_invocation_id) gid: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    for (var i = gid.x; i < (params.n + 3) / 4; i += groups.x * WG) {
+        step_at(i, 1.0);
+    }
+}
+
+@compute @workgroup_size(WG)
+fn clipped(@builtin(global_invocation_id) gid: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    let factor = min(1.0, params.clip / (sqrt(norm_squared[0]) + 1e-6));
+    for (var i = gid.x; i < (params.n + 3) / 4; i += groups.x * WG) {
+        step_at(i, factor);
+    }
+}
+
+@compute @workgroup_size(WG)
+fn squares(
+    @builtin(global_invocation_id) gid: vec3u,
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    var sum = vec4f();
+    for (var i = gid.x; i < (params.n + 3) / 4; i += groups.x * WG) {
+        let value = select(vec4f(), x[i], inside(i));
+        sum += value * value;
+    }
+    let total = reduce_sum(lane, (sum.x + sum.y) + (sum.z + sum.w));
+    if lane == 0 {
+        partials[group.x] = total;
+    }
+}
+
+@compute @workgroup_size(WG)
+fn sum(@builtin(local_invocation_index) lane: u32) {
+    var part = 0.0;
+    for (var i = lane; i < params.n; i += WG) {
+        part += sums[i];
+    }
+    let total = reduce_sum(lane, part);
+    if lane == 0 {
+        result[0] = total;
+    }
+}

@@ -1,0 +1,45 @@
+//! Gradients summed over several runs of a plan.
+
+use crate::kernel;
+use crate::kernel::Kernel;
+use crate::tape::{Tape, Var};
+
+static ACCUMULATE: Kernel = kernel!("accumulate");
+
+impl Tape {
+    /// Adds `grad` to the persistent `acc` in place; where `first: [1]`, a `u32` that the host writes, is not 0, `acc` starts
+    /// from 0. Later dispatches of the tape that take `acc` see the sum.
+    #[track_caller]
+    pub fn accumulate(&mut self, acc: Var, grad: Var, first: Var) {
+        let n = self.len(acc);
+        assert!(self.len(grad) == n, "accumulate: gradient of shape {:?} into {:?}", self.shape(grad), self.shape(acc));
+        assert!(self.len(first) == 1, "accumulate: first of shape {:?}, want [1]", self.shape(first));
+        self.call(&ACCUMULATE, "forward").bind("acc", acc).bind("grad", grad).bind("first", first).param("n", n).elements(n.div_ceil(4));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::Tensor;
+    use crate::ops::check::gpu;
+    use crate::plan::Plan;
+
+    #[test]
+    fn sums_until_the_next_first() {
+        let gpu = gpu();
+        for n in [1, 1023, 1024, 1025, 70_001 * 4] {
+            let acc = Tensor::new(&gpu, &[n], &vec![f32::NAN; n]).unwrap();
+            let mut tape = Tape::new(gpu.capabilities());
+            let (bound, grad, first) = (tape.bind(&acc), tape.input(&[n]), tape.input(&[1]));
+            tape.accumulate(bound, grad, first);
+            let plan = Plan::new(&gpu, tape).unwrap();
+            for (index, (flag, want)) in [(1u32, 1.0), (0, 3.0), (0, 6.0), (7, 4.0), (0, 9.0)].into_iter().enumerate() {
+                plan.write(grad, &vec![index as f32 + 1.0; n]);
+                plan.write(first, &[flag]);
+                plan.run().unwrap();
+                assert_eq!(acc.read::<f32>().unwrap(), vec![want; n]);
+            }
+        }
+    }
+}

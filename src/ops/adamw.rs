@@ -1,0 +1,206 @@
+//! The optimizer's step, and the norm it clips by.
+
+use crate::kernel;
+use crate::kernel::Kernel;
+use crate::tape::{Tape, Var};
+
+static ADAMW: Kernel = kernel!("adamw", "reduce");
+
+/// The constants of AdamW. The learning rate and the bias corrections change with every step, so they are a uniform.
+/// In f64 because `1 - beta2` of a beta2 rounded to f32 is 5e-5 off.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamW {
+    pub beta1: f64,
+    pub beta2: f64,
+    pub eps: f64,
+    /// Decoupled from the gradient; 0 gives Adam.
+    pub weight_decay: f64,
+    /// The largest norm of all gradients together; 0 for no clipping.
+    pub clip: f64,
+}
+
+impl Default for AdamW {
+    /// PyTorch's defaults, without clipping.
+    fn default() -> AdamW {
+        AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, clip: 0.0 }
+    }
+}
+
+impl AdamW {
+    /// The `update` block of the step number `step`, counted from 1, at the learning rate `lr`.
+    pub fn update(&self, step: u64, lr: f64) -> [f32; 4] {
+        let correction = |beta: f64| (1.0 - beta.powf(step as f64)) as f32;
+        [lr as f32, correction(self.beta1), correction(self.beta2), 0.0]
+    }
+}
+
+/// Most workgroups of the first stage of a sum, which the second stage adds up in one.
+const PARTS: usize = 1024;
+
+impl Tape {
+    /// The sum of the squares of all elements of `x`, `[1]`. The order of summation is fixed.
+    #[track_caller]
+    pub fn sum_squares(&mut self, x: Var) -> Var {
+        let vectors = self.len(x).div_ceil(4);
+        let workgroup = self.row_workgroup(vectors.div_ceil(PARTS));
+        // at least 16 vectors an invocation, so that small values need no second stage
+        let parts = vectors.div_ceil(16 * workgroup as usize).min(PARTS);
+        let partials = self.output(&[parts]);
+        self.squares("squares", workgroup, ("x", x), ("partials", partials), parts);
+        if parts == 1 {
+            return partials;
+        }
+        let sum = self.output(&[1]);
+        let workgroup = self.row_workgroup(parts);
+        self.squares("sum", workgroup, ("sums", partials), ("result", sum), 1);
+        sum
+    }
+
+    #[track_caller]
+    fn squares(&mut self, entry: &str, workgroup: u32, x: (&'static str, Var), y: (&'static str, Var), groups: usize) {
+        let n = self.len(x.1);
+        let mut call = self.call(&ADAMW, entry).bind(x.0, x.1).bind(y.0, y.1).param("n", n).constant("WG", workgroup);
+        for unused in ["beta1", "beta2", "rest1", "rest2", "eps", "weight_decay", "clip"] {
+            call = call.param(unused, 0.0);
+        }
+        call.groups([groups, 1, 1]);
+    }
+
+    /// One step of AdamW on `param` with its moments `m` and `v`, all three persistent and changed in place.
+    /// `update: [4]` is [`AdamW::update`], written by the host before every step. `norm_squared: [1]`, the sum of the
+    /// squares of all gradients, is wanted when `hyper.clip` is not 0.
+    #[track_caller]
+    #[expect(clippy::too_many_arguments, reason = "the update rule has this many operands")]
+    pub fn adamw(&mut self, param: Var, grad: Var, m: Var, v: Var, update: Var, norm_squared: Option<Var>, hyper: AdamW) {
+        let n = self.len(param);
+        for (name, other) in [("gradient", grad), ("m", m), ("v", v)] {
+            assert!(self.len(other) == n, "adamw: {name} of shape {:?} for {:?}", self.shape(other), self.shape(param));
+        }
+        assert!(self.len(update) == 4, "adamw: update of shape {:?}, want [4]", self.shape(update));
+        let mut call = if hyper.clip > 0.0 {
+            let Some(norm_squared) = norm_squared else { panic!("adamw: clipping needs the norm of the gradients") };
+            self.call(&ADAMW, "clipped").bind("norm_squared", norm_squared)
+        } else {
+            self.call(&ADAMW, "step")
+        };
+        call = call.bind("p", param).bind("g", grad).bind("m", m).bind("v", v).bind("update", update);
+        call.param("n", n)
+            .param("beta1", hyper.beta1 as f32)
+            .param("beta2", hyper.beta2 as f32)
+            .param("rest1", (1.0 - hyper.beta1) as f32)
+            .param("rest2", (1.0 - hyper.beta2) as f32)
+            .param("eps", hyper.eps as f32)
+            .param("weight_decay", hyper.weight_decay as f32)
+            .param("clip", hyper.clip as f32)
+            .elements(n.div_ceil(4));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::Tensor;
+    use crate::ops::check::{forward, gpu, random};
+    use crate::plan::Plan;
+
+    #[test]
+    fn sum_squares_agrees_with_its_reference() {
+        for n in [1, 3, 4, 63, 64, 65, 511, 512, 513, 525, 70_001, 2_100_001] {
+            forward(&[[&[n]]], |t, [x]| t.sum_squares(x), |[x]| vec![x.data.iter().map(|x| x * x).sum()]);
+        }
+    }
+
+    #[test]
+    fn sum_squares_ignores_what_lies_behind_the_last_element() {
+        // filling five elements fills the padding too
+        forward(
+            &[[&[5]], [&[4098]]],
+            |t, [x]| {
+                let x = t.fill(&[t.len(x)], 3.0);
+                t.sum_squares(x)
+            },
+            |[x]| vec![9.0 * x.data.len() as f64],
+        );
+    }
+
+    /// `steps` steps on tensors of the given lengths, on the device and in f64.
+    fn train(lengths: &[usize], hyper: AdamW, steps: u64) {
+        let gpu = gpu();
+        let mut tape = Tape::new(gpu.capabilities());
+        let update = tape.input(&[4]);
+        let inputs: Vec<Var> = lengths.iter().map(|&n| tape.input(&[n])).collect();
+        let params: Vec<Vec<f64>> = lengths.iter().map(|&n| random(n, 7)).collect();
+        let f32s = |data: &[f64]| data.iter().map(|&x| x as f32).collect::<Vec<_>>();
+        let tensors: Vec<[Tensor; 3]> = params
+            .iter()
+            .map(|data| {
+                let param = Tensor::new(&gpu, &[data.len()], &f32s(data)).unwrap();
+                [param, Tensor::zeros(&gpu, &[data.len()]).unwrap(), Tensor::zeros(&gpu, &[data.len()]).unwrap()]
+            })
+            .collect();
+        let sums: Vec<Var> = inputs.iter().map(|&grad| tape.sum_squares(grad)).collect();
+        let norm_squared = sums.into_iter().reduce(|a, b| tape.add(a, b)).unwrap();
+        for (tensors, &grad) in tensors.iter().zip(&inputs) {
+            let [param, m, v] = [0, 1, 2].map(|i| tape.bind(&tensors[i]));
+            tape.adamw(param, grad, m, v, update, (hyper.clip > 0.0).then_some(norm_squared), hyper);
+        }
+        let plan = Plan::new(&gpu, tape).unwrap();
+
+        let AdamW { beta1, beta2, eps, weight_decay, clip } = hyper;
+        let mut want: Vec<[Vec<f64>; 3]> = params.iter().map(|p| [p.clone(), vec![0.0; p.len()], vec![0.0; p.len()]]).collect();
+        for step in 1..=steps {
+            let lr = 0.01 / step as f64;
+            let grads: Vec<Vec<f64>> = lengths.iter().enumerate().map(|(i, &n)| random(n, 100 * step + i as u64)).collect();
+            let norm = grads.iter().flatten().map(|g| g * g).sum::<f64>().sqrt();
+            let factor = if clip > 0.0 { (clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
+            for ([p, m, v], grad) in want.iter_mut().zip(&grads) {
+                for i in 0..grad.len() {
+                    let g = factor * grad[i];
+                    p[i] *= 1.0 - lr * weight_decay;
+                    m[i] = beta1 * m[i] + (1.0 - beta1) * g;
+                    v[i] = beta2 * v[i] + (1.0 - beta2) * g * g;
+                    let denominator = v[i].sqrt() / (1.0 - beta2.powf(step as f64)).sqrt() + eps;
+                    p[i] -= lr / (1.0 - beta1.powf(step as f64)) * m[i] / denominator;
+                }
+            }
+            plan.write(update, &hyper.update(step, lr));
+            inputs.iter().zip(&grads).for_each(|(&input, grad)| plan.write(input, &f32s(grad)));
+            plan.run().unwrap();
+        }
+        for (tensors, want) in tensors.iter().zip(&want) {
+            for (name, (tensor, want)) in ["param", "m", "v"].iter().zip(tensors.iter().zip(want)) {
+                let got: Vec<f32> = tensor.read().unwrap();
+                // the moments are small, so relative to the largest of them, not to 1
+                let largest = want.iter().fold(0f64, |most, x| most.max(x.abs()));
+                for (got, want) in got.iter().zip(want) {
+                    let error = (*got as f64 - want).abs();
+                    assert!(error <= 2e-6 * (want.abs() + largest), "{name} of {lengths:?} for {hyper:?}: got {got}, want {want}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn agrees_with_its_reference_over_several_steps() {
+        let lengths = [1, 3, 1023, 1024, 1025, 70_001];
+        train(&lengths, AdamW::default(), 5);
+        train(&lengths, AdamW { weight_decay: 0.0, eps: 1e-3, ..AdamW::default() }, 3);
+    }
+
+    #[test]
+    fn clips_by_the_norm_of_all_gradients() {
+        // norms are about 310 and 7: the first is clipped, the second is not
+        train(&[1023, 70_001], AdamW { clip: 1.0, weight_decay: 0.1, ..AdamW::default() }, 4);
+        train(&[5, 37], AdamW { clip: 100.0, eps: 1e-3, ..AdamW::default() }, 4);
+        // eps at the scale of the clipped gradients, so that their size shows
+        train(&[5, 37], AdamW { clip: 0.5, eps: 0.1, ..AdamW::default() }, 4);
+    }
+
+    #[test]
+    #[should_panic(expected = "clipping needs the norm")]
+    fn clipping_without_a_norm_is_refused() {
+        let mut tape = Tape::new(gpu().capabilities());
+        let [p, g, m, v, update] = [0; 5].map(|_| tape.input(&[4]));
+        tape.adamw(p, g, m, v, update, None, AdamW { clip: 1.0, ..AdamW::default() });
+    }
+}

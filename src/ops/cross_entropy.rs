@@ -1,0 +1,118 @@
+//! The loss of a classifier or language model.
+
+use crate::ops::lanes::{Lanes, lanes};
+use crate::tape::{Tape, Var};
+
+static CROSS_ENTROPY: Lanes = lanes!("cross_entropy", "reduce");
+
+/// The target of a row that has no loss: padding, image tokens, the prompt.
+pub const IGNORE: u32 = u32::MAX;
+
+impl Tape {
+    /// `scale` times the sum of `logsumexp(logits[r]) - logits[r, targets[r]]` over the rows whose target is not [`IGNORE`].
+    /// `logits: [n, v]`, `targets: [n]` of `u32`, `scale: [1]` (one over the number of targets for their mean), the result
+    /// `[1]`. Targets past the last column count as the last.
+    #[track_caller]
+    pub fn cross_entropy(&mut self, logits: Var, targets: Var, scale: Var) -> Var {
+        let (rows, width) = self.rows_cols(logits);
+        assert!(
+            self.len(targets) == rows && self.len(scale) == 1,
+            "cross_entropy: logits {:?} with targets {:?} and scale {:?}",
+            self.shape(logits),
+            self.shape(targets),
+            self.shape(scale)
+        );
+        let (kernel, cols) = CROSS_ENTROPY.of(width);
+        let workgroup = self.row_workgroup(cols);
+        let (losses, stats) = (self.output(&[rows]), self.output(&[rows, 2]));
+        self.call(kernel, "forward")
+            .bind("x", logits)
+            .bind("targets", targets)
+            .bind("scale", scale)
+            .bind("losses", losses)
+            .bind("stats", stats)
+            .param("rows", rows)
+            .param("cols", cols)
+            .constant("WG", workgroup)
+            .rows(rows);
+        let loss = self.sum_rows(losses, 1);
+        self.record(loss, &[logits], move |t, dloss| {
+            let dlogits = t.like(logits);
+            t.call(kernel, "backward")
+                .bind("x", logits)
+                .bind("targets", targets)
+                .bind("scale", scale)
+                .bind("saved", stats)
+                .bind("dloss", dloss)
+                .bind("dx", dlogits)
+                .param("rows", rows)
+                .param("cols", cols)
+                .elements(rows * cols);
+            t.add_grad(logits, dlogits);
+        });
+        loss
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::check::{Array, check, constant, forward};
+
+    const SCALE: f32 = 0.125;
+
+    fn op(t: &mut Tape, logits: Var, factor: f32, targets: &[u32]) -> Var {
+        let (targets, scale) = (constant(t, targets), constant(t, &[SCALE]));
+        let logits = if factor == 1.0 { logits } else { t.scale(logits, factor) };
+        t.cross_entropy(logits, targets, scale)
+    }
+
+    fn reference(logits: &Array, factor: f64, targets: &[u32]) -> Vec<f64> {
+        let row = |(row, &target): (&[f64], &u32)| {
+            if target == IGNORE {
+                return 0.0;
+            }
+            let most = row.iter().fold(f64::MIN, |most, x| most.max(factor * x));
+            let sum: f64 = row.iter().map(|x| (factor * x - most).exp()).sum();
+            most + sum.ln() - factor * row[(target as usize).min(row.len() - 1)]
+        };
+        vec![SCALE as f64 * logits.rows().zip(targets).map(row).sum::<f64>()]
+    }
+
+    fn targets(rows: usize, cols: usize) -> Vec<u32> {
+        (0..rows).map(|i| if i % 5 == 3 { IGNORE } else { (i * 7 % cols) as u32 }).collect()
+    }
+
+    #[test]
+    fn agrees_with_its_reference() {
+        for cols in [1, 2, 4, 31, 32, 33, 36, 65, 512, 1000] {
+            for rows in [1, 2, 65] {
+                let targets = targets(rows, cols);
+                check(&[[&[rows, cols]]], |t, [x]| op(t, x, 1.0, &targets), |[x]| reference(x, 1.0, &targets));
+            }
+        }
+        for cols in [3, 4] {
+            let targets = targets(70_000, cols);
+            forward(&[[&[70_000, cols]]], |t, [x]| op(t, x, 1.0, &targets), |[x]| reference(x, 1.0, &targets));
+        }
+    }
+
+    #[test]
+    fn gradients_hold_past_one_dimension_of_workgroups() {
+        let targets = targets(65_600, 4);
+        check(&[[&[65_600, 4]]], |t, [x]| op(t, x, 1.0, &targets), |[x]| reference(x, 1.0, &targets));
+    }
+
+    #[test]
+    fn large_logits_are_stable() {
+        // logits up to 16,384
+        let targets = targets(9, 65);
+        forward(&[[&[9, 65]]], |t, [x]| op(t, x, 8192.0, &targets), |[x]| reference(x, 8192.0, &targets));
+    }
+
+    #[test]
+    fn targets_past_the_last_column_count_as_the_last() {
+        let targets = [7, 6, 0, 1_000_000];
+        check(&[[&[4, 7]]], |t, [x]| op(t, x, 1.0, &targets), |[x]| reference(x, 1.0, &targets));
+    }
+}

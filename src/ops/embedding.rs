@@ -1,0 +1,98 @@
+//! Rows of a table chosen by ids.
+
+use crate::ops::lanes::{Lanes, lanes};
+use crate::tape::{Tape, Var};
+
+static EMBEDDING: Lanes = lanes!("embedding");
+
+impl Tape {
+    /// `y[i] = table[ids[i]]` with `table: [v, c]` and `ids: [n]` of `u32`. Ids past the last row take the last row.
+    #[track_caller]
+    pub fn embedding(&mut self, table: Var, ids: Var) -> Var {
+        let (&[rows, width], &[n]) = (self.shape(table), self.shape(ids)) else {
+            panic!("embedding: table {:?} and ids {:?}, want [v, c] and [n]", self.shape(table), self.shape(ids))
+        };
+        // Chunks of ids spread the sum of a frequent row over invocations, and stay below lavapipe's 65,535 rounds of a
+        // loop; each costs a table of partial sums, so a large table has few.
+        let chunk = rows.clamp(512, 32_768).min(n);
+        let chunks = n.div_ceil(chunk);
+        let (kernel, cols) = EMBEDDING.of(width);
+        let y = self.output(&[n, width]);
+        self.call(kernel, "forward")
+            .bind("table", table)
+            .bind("ids", ids)
+            .bind("y", y)
+            .param("n", n)
+            .param("rows", rows)
+            .param("cols", cols)
+            .param("chunk", chunk)
+            .param("chunks", chunks)
+            .elements(n * cols);
+        self.record(y, &[table], move |t, dy| {
+            let links = t.output(&[chunks, rows + chunk]);
+            t.call(kernel, "link")
+                .bind("ids", ids)
+                .bind("links", links)
+                .param("n", n)
+                .param("rows", rows)
+                .param("cols", cols)
+                .param("chunk", chunk)
+                .param("chunks", chunks)
+                .elements(chunks * (rows + chunk));
+            let partial = t.output(&[chunks, rows, width]);
+            t.call(kernel, "backward")
+                .bind("dy", dy)
+                .bind("linked", links)
+                .bind("dtable", partial)
+                .param("n", n)
+                .param("rows", rows)
+                .param("cols", cols)
+                .param("chunk", chunk)
+                .param("chunks", chunks)
+                .elements(chunks * rows * cols);
+            let dtable = if chunks == 1 { partial } else { t.sum_rows(partial, rows * width) };
+            t.reshape(dtable, &[rows, width]);
+            t.add_grad(table, dtable);
+        });
+        y
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::check::{Array, check, constant};
+
+    fn lookup(rows: usize, cols: usize, ids: &[u32]) {
+        let op = |t: &mut Tape, [table]: [Var; 1]| {
+            let ids = constant(t, ids);
+            t.embedding(table, ids)
+        };
+        let reference =
+            |[table]: [&Array; 1]| ids.iter().flat_map(|&id| &table.data[(id as usize).min(rows - 1) * cols..][..cols]).copied().collect();
+        check(&[[&[rows, cols]]], op, reference);
+    }
+
+    #[test]
+    fn agrees_with_its_reference() {
+        let ids = |n: usize, rows: usize| (0..n).map(|i| (i * i * 7 + i / 3) as u32 % rows as u32).collect::<Vec<_>>();
+        for n in [1, 2, 255, 256, 257, 511, 512, 513, 1500] {
+            lookup(1, 4, &ids(n, 1));
+            lookup(5, 8, &ids(n, 5));
+            lookup(65, 6, &ids(n, 60));
+        }
+        lookup(600, 5, &ids(1300, 600));
+    }
+
+    #[test]
+    fn holds_for_many_ids_of_one_row() {
+        lookup(3, 1, &(0..70_000).map(|i| i % 2).collect::<Vec<_>>());
+        // a large table has long chunks, and here one row has every place of them
+        lookup(10_000, 1, &vec![9_999; 20_001]);
+    }
+
+    #[test]
+    fn an_id_past_the_table_takes_its_last_row() {
+        lookup(4, 4, &[0, 9, 3, u32::MAX, 1]);
+    }
+}

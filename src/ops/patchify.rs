@@ -1,0 +1,82 @@
+//! An image cut into patches, each a row for the patch embedding.
+
+use crate::ops::lanes::{Lanes, lanes};
+use crate::tape::{Tape, Var};
+
+static PATCHIFY: Lanes = lanes!("patchify");
+
+impl Tape {
+    /// `[b, ch, h, w]` to `[b, (h / patch) * (w / patch), ch * patch * patch]`: patches in row-major order, the elements
+    /// of each in the order (channel, row, column), which is that of a convolution's weight.
+    #[track_caller]
+    pub fn patchify(&mut self, image: Var, patch: usize) -> Var {
+        let shape = self.shape(image);
+        let &[batch, channels, height, width] = shape else { panic!("patchify: {shape:?}, want [b, ch, h, w]") };
+        assert!(
+            height.is_multiple_of(patch) && width.is_multiple_of(patch),
+            "patchify: {shape:?} is not a whole number of patches of {patch}"
+        );
+        let (kernel, patch_cols) = PATCHIFY.of(patch);
+        let columns = width / patch * patch_cols;
+        let y = self.output(&[batch, (height / patch) * (width / patch), channels * patch * patch]);
+        self.call(kernel, "forward")
+            .bind("image", image)
+            .bind("y", y)
+            .param("batch", batch)
+            .param("channels", channels)
+            .param("height", height)
+            .param("width", columns)
+            .param("patch_rows", patch)
+            .param("patch_cols", patch_cols)
+            .elements(batch * channels * height * columns);
+        self.record(y, &[image], move |t, dy| {
+            let dimage = t.like(image);
+            t.call(kernel, "backward")
+                .bind("dy", dy)
+                .bind("dimage", dimage)
+                .param("batch", batch)
+                .param("channels", channels)
+                .param("height", height)
+                .param("width", columns)
+                .param("patch_rows", patch)
+                .param("patch_cols", patch_cols)
+                .elements(batch * channels * height * columns);
+            t.add_grad(image, dimage);
+        });
+        y
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{Array, check, forward};
+
+    fn reference(image: &Array, patch: usize) -> Vec<f64> {
+        let &[batch, channels, height, width] = image.shape.as_slice() else { unreachable!() };
+        let mut y = vec![];
+        for b in 0..batch {
+            for r in 0..height / patch {
+                for s in 0..width / patch {
+                    for c in 0..channels {
+                        for i in 0..patch {
+                            for j in 0..patch {
+                                y.push(image.data[((b * channels + c) * height + r * patch + i) * width + s * patch + j]);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        y
+    }
+
+    #[test]
+    fn agrees_with_its_reference() {
+        for (patch, height, width) in [(1, 1, 1), (1, 3, 5), (3, 6, 9), (4, 8, 4), (4, 4, 12), (16, 32, 48), (5, 5, 10)] {
+            for (batch, channels) in [(1, 1), (3, 1), (2, 3)] {
+                check(&[[&[batch, channels, height, width]]], |t, [image]| t.patchify(image, patch), |[image]| reference(image, patch));
+            }
+        }
+        forward(&[[&[17_500, 1, 4, 4]]], |t, [image]| t.patchify(image, 2), |[image]| reference(image, 2));
+    }
+}

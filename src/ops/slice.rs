@@ -1,0 +1,67 @@
+//! A range of rows of every element of a batch.
+
+use crate::ops::lanes::{Lanes, lanes};
+use crate::tape::{Tape, Var};
+
+static SLICE: Lanes = lanes!("slice");
+
+impl Tape {
+    /// `y[b, i] = x[b, start + i]` with `x: [b, t, c]` and `y: [b, len, c]`.
+    #[track_caller]
+    pub fn slice_rows(&mut self, x: Var, start: usize, len: usize) -> Var {
+        let &[batch, rows, width] = self.shape(x) else { panic!("slice_rows: {:?}, want [b, t, c]", self.shape(x)) };
+        assert!(len > 0 && start + len <= rows, "slice_rows: rows {start}..{} of {:?}", start + len, self.shape(x));
+        let (kernel, cols) = SLICE.of(width);
+        let y = self.output(&[batch, len, width]);
+        self.call(kernel, "forward")
+            .bind("x", x)
+            .bind("y", y)
+            .param("batch", batch)
+            .param("rows", rows)
+            .param("cols", cols)
+            .param("start", start)
+            .param("length", len)
+            .elements(batch * len * cols);
+        self.record(y, &[x], move |t, dy| {
+            let dx = t.like(x);
+            t.call(kernel, "backward")
+                .bind("dy", dy)
+                .bind("dx", dx)
+                .param("batch", batch)
+                .param("rows", rows)
+                .param("cols", cols)
+                .param("start", start)
+                .param("length", len)
+                .elements(batch * rows * cols);
+            t.add_grad(x, dx);
+        });
+        y
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{Array, check, forward};
+
+    #[test]
+    fn agrees_with_its_reference() {
+        for (start, len) in [(0, 1), (1, 1), (1, 2), (0, 3), (2, 1)] {
+            let reference = |[x]: [&Array; 1]| {
+                let cols = x.shape[2];
+                x.data.chunks(3 * cols).flat_map(|x| &x[start * cols..][..len * cols]).copied().collect()
+            };
+            check(
+                &[[&[1, 3, 1]], [&[2, 3, 4]], [&[5, 3, 7]], [&[2, 3, 1023]], [&[2, 3, 1024]], [&[2, 3, 1028]]],
+                |t, [x]| t.slice_rows(x, start, len),
+                reference,
+            );
+            forward(&[[&[70_000, 3, 2]]], |t, [x]| t.slice_rows(x, start, len), reference);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "slice_rows: rows 2..4 of [1, 3, 4]")]
+    fn rows_past_the_last_are_refused() {
+        forward(&[[&[1, 3, 4]]], |t, [x]| t.slice_rows(x, 2, 2), |_| vec![]);
+    }
+}
