@@ -1,0 +1,19 @@
+// fill: y[i] = value
+//
+//   forward   -> y[n]
+//
+// Four elements an invocation, grid-stride.
+
+struct Params { n: u32, value: f32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> y: array<vec4f>;  // [n]
+
+override WG: u32 = 256;
+
+@compute @workgroup_size(WG)
+fn forward(@builtin(global_invocation_id) gid: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    for (var i = gid.x; i < (params.n + 3) / 4; i += groups.x * WG) {
+        y[i] = vec4f(params.value);
+    }
+}

@@ -1,0 +1,9 @@
+// Rows seen one element at a time: the other form of wide.wgsl.
+
+alias lanes = f32;
+const LANES = 1u;
+
+fn total(v: lanes) -> f32 { return v; }
+fn largest(v: lanes) -> f32 { return v; }
+fn pick(v: lanes, k: u32) -> f32 { return v; }
+fn onehot(unit: u32, column: u32) -> lanes { return lanes(unit == column); }

@@ -1,0 +1,141 @@
+//! Activations: ReLU and GELU, the latter exact or in its tanh form.
+
+use crate::kernel;
+use crate::kernel::Kernel;
+use crate::tape::{Tape, Var};
+
+static ACTIVATION: Kernel = kernel!("activation", "activation");
+
+/// An elementwise non-linearity. The discriminant is the kernels' override constant `ACTIVATION`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Activation {
+    #[default]
+    None = 0,
+    Relu = 1,
+    /// `x * Phi(x)` with the normal distribution `Phi`, PyTorch's default.
+    Gelu = 2,
+    /// PyTorch's `approximate="tanh"`, what GPT-2 and SigLIP use.
+    GeluTanh = 3,
+}
+
+impl Tape {
+    /// `y = activation(x)`, elementwise.
+    #[track_caller]
+    pub fn activation(&mut self, x: Var, activation: Activation) -> Var {
+        if activation == Activation::None {
+            return x;
+        }
+        let (n, y) = (self.len(x), self.like(x));
+        self.call(&ACTIVATION, "forward")
+            .bind("x", x)
+            .bind("y", y)
+            .param("n", n)
+            .constant("ACTIVATION", activation as u32)
+            .elements(n.div_ceil(4));
+        self.record(y, &[x], move |t, dy| {
+            let dx = t.like(x);
+            t.call(&ACTIVATION, "backward")
+                .bind("x", x)
+                .bind("dy", dy)
+                .bind("dx", dx)
+                .param("n", n)
+                .constant("ACTIVATION", activation as u32)
+                .elements(n.div_ceil(4));
+            t.add_grad(x, dx);
+        });
+        y
+    }
+
+    /// `max(x, 0)`
+    #[track_caller]
+    pub fn relu(&mut self, x: Var) -> Var {
+        self.activation(x, Activation::Relu)
+    }
+
+    /// `x * Phi(x)` with the normal distribution `Phi`: GELU in its exact form.
+    #[track_caller]
+    pub fn gelu(&mut self, x: Var) -> Var {
+        self.activation(x, Activation::Gelu)
+    }
+
+    /// `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`
+    #[track_caller]
+    pub fn gelu_tanh(&mut self, x: Var) -> Var {
+        self.activation(x, Activation::GeluTanh)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::f64::consts::PI;
+
+    use super::*;
+    use crate::ops::check::{check, forward, gpu};
+    use crate::plan::Plan;
+
+    fn gelu(x: f64) -> f64 {
+        x * 0.5 * libm::erfc(-x / 2f64.sqrt())
+    }
+
+    fn gelu_tanh(x: f64) -> f64 {
+        0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044715 * x * x * x)).tanh())
+    }
+
+    #[test]
+    fn agrees_with_its_reference() {
+        let shapes: [[&[usize]; 1]; 5] = [[&[1]], [&[1023]], [&[1024]], [&[1025]], [&[3, 37]]];
+        check(&shapes, |t, [x]| t.relu(x), |[x]| x.map(|x| x.max(0.0)));
+        check(&shapes, |t, [x]| t.gelu(x), |[x]| x.map(gelu));
+        check(&shapes, |t, [x]| t.gelu_tanh(x), |[x]| x.map(gelu_tanh));
+        forward(&[[&[70_000, 3]]], |t, [x]| t.gelu(x), |[x]| x.map(gelu));
+    }
+
+    /// y and dy/dx at the given places.
+    fn curve(activation: Activation, x: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let gpu = gpu();
+        let mut tape = Tape::new(gpu.capabilities());
+        let input = tape.variable(&[x.len()]);
+        let y = tape.activation(input, activation);
+        let ones = tape.input(&[x.len()]);
+        tape.backward(y, ones);
+        let slope = tape.grad(input).unwrap();
+        tape.hold(y);
+        tape.hold(slope);
+        let plan = Plan::new(&gpu, tape).unwrap();
+        plan.write(input, x);
+        plan.write(ones, &vec![1f32; x.len()]);
+        plan.run().unwrap();
+        (plan.read(y).unwrap(), plan.read(slope).unwrap())
+    }
+
+    #[test]
+    fn gelu_is_accurate_in_its_tails() {
+        let x: Vec<f32> = (-4000..=4000).map(|i| i as f32 / 400.0).collect();
+        let (y, slope) = curve(Activation::Gelu, &x);
+        let mut worst = (0f64, 0f64);
+        for ((x, y), slope) in x.iter().map(|&x| x as f64).zip(&y).zip(&slope) {
+            let (phi, density) = (0.5 * libm::erfc(-x / 2f64.sqrt()), (-0.5 * x * x).exp() / (2.0 * PI).sqrt());
+            // the exponent's rounding grows with x^2; below 1e-30 there is nothing left to be relative to
+            let allowed = 4e-7 * (1.0 + x * x) * (x * phi).abs() + 1e-30;
+            assert!((*y as f64 - x * phi).abs() <= allowed, "gelu({x}) = {y}, want {}", x * phi);
+            if x > -5.0 {
+                worst.0 = worst.0.max((*y as f64 - x * phi).abs());
+                worst.1 = worst.1.max((*slope as f64 - phi - x * density).abs());
+            }
+        }
+        assert!(worst.0 < 1e-6 && worst.1 < 5e-7, "{worst:?}");
+    }
+
+    #[test]
+    fn large_values_neither_overflow_nor_hide_nan() {
+        let x = [-1e30f32, -1e4, -15.0, 15.0, 1e4, 1e30, f32::NAN, 0.0];
+        for activation in [Activation::Relu, Activation::Gelu, Activation::GeluTanh] {
+            let (y, slope) = curve(activation, &x);
+            for i in 0..6 {
+                assert!((y[i] - x[i].max(0.0)).abs() <= 1e-7, "{activation:?} of {} is {}", x[i], y[i]);
+                assert!((slope[i] - (x[i] > 0.0) as u32 as f32).abs() <= 1e-7, "{activation:?} at {} has slope {}", x[i], slope[i]);
+            }
+            assert!(y[6].is_nan() && y[7] == 0.0, "{activation:?}: {y:?}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Dropout with a mask that is a function of seed, place and index.
+
+use crate::kernel;
+use crate::kernel::Kernel;
+use crate::tape::{Tape, Var};
+
+static DROPOUT: Kernel = kernel!("dropout", "random");
+
+impl Tape {
+    /// Each element of `x` is 0 with probability `p`, else scaled by `1 / (1 - p)`. `seed: [1]` is a `u32` that the host
+    /// changes with every step; every call draws its own mask from it. The mask is computed again in the backward
+    /// pass, never stored.
+    #[track_caller]
+    pub fn dropout(&mut self, x: Var, p: f32, seed: Var) -> Var {
+        assert!((0.0..1.0).contains(&p), "dropout: probability {p} is not in [0, 1)");
+        assert!(self.len(seed) == 1, "dropout: seed of shape {:?}, want [1]", self.shape(seed));
+        if p == 0.0 {
+            return x;
+        }
+        let site = self.site();
+        let y = masked(self, x, p, seed, site);
+        self.record(y, &[x], move |t, dy| {
+            let dx = masked(t, dy, p, seed, site);
+            t.add_grad(x, dx);
+        });
+        y
+    }
+}
+
+fn masked(t: &mut Tape, x: Var, p: f32, seed: Var, site: u32) -> Var {
+    let (n, y) = (t.len(x), t.like(x));
+    t.call(&DROPOUT, "forward")
+        .bind("x", x)
+        .bind("y", y)
+        .bind("seed", seed)
+        .param("n", n)
+        .param("site", site)
+        .param("p", p)
+        .elements(n.div_ceil(4));
+    y
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::check::gpu;
+    use crate::plan::Plan;
+
+    /// The same function as shaders/shared/random.wgsl.
+    fn random_bits(seed: u32, site: u32, index: u32) -> u32 {
+        let pcg = |input: u32| {
+            let state = input.wrapping_mul(747796405).wrapping_add(2891336453);
+            let word = ((state >> ((state >> 28) + 4)) ^ state).wrapping_mul(277803737);
+            (word >> 22) ^ word
+        };
+        pcg(pcg(index).wrapping_add(pcg(site.wrapping_add(pcg(seed)))))
+    }
+
+    /// Forward values of two sites and the gradient through the first, for an input and cotangent of ones.
+    fn masks(n: usize, p: f32, seed: u32) -> [Vec<f32>; 3] {
+        let gpu = gpu();
+        let mut tape = Tape::new(gpu.capabilities());
+        let (x, seed_var, ones) = (tape.variable(&[n]), tape.input(&[1]), tape.input(&[n]));
+        let a = tape.dropout(x, p, seed_var);
+        let b = tape.dropout(ones, p, seed_var);
+        tape.backward(a, ones);
+        let dx = tape.grad(x).unwrap();
+        [a, b, dx].iter().for_each(|&v| tape.hold(v));
+        let plan = Plan::new(&gpu, tape).unwrap();
+        plan.write(x, &vec![1f32; n]);
+        plan.write(ones, &vec![1f32; n]);
+        plan.write(seed_var, &[seed]);
+        plan.run().unwrap();
+        [a, b, dx].map(|v| plan.read(v).unwrap())
+    }
+
+    #[test]
+    fn masks_are_those_of_the_generator_forward_and_backward() {
+        for n in [1, 1023, 1024, 1025, 37, 300_000] {
+            let [a, b, dx] = masks(n, 0.3, 7);
+            let want = |site: u32| -> Vec<f32> {
+                let kept = |i: u32| (random_bits(7, site, i) >> 8) as f32 / (1 << 24) as f32 >= 0.3;
+                (0..n as u32).map(|i| if kept(i) { 1.0 / 0.7 } else { 0.0 }).collect()
+            };
+            let same = |got: &[f32], want: &[f32]| got.iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-6);
+            assert!(same(&a, &want(1)) && same(&b, &want(2)), "{n}");
+            assert_eq!(a, dx, "{n}");
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_mask_and_others_differ() {
+        let [a, b, _] = masks(4096, 0.5, 1);
+        let differing = |a: &[f32], b: &[f32]| a.iter().zip(b).filter(|(a, b)| a != b).count();
+        assert_eq!(a, masks(4096, 0.5, 1)[0]);
+        // binomial with deviation 32
+        assert!((differing(&a, &b) as f64 - 2048.0).abs() < 160.0);
+        assert!((differing(&a, &masks(4096, 0.5, 2)[0]) as f64 - 2048.0).abs() < 160.0);
+    }
+
+    #[test]
+    fn the_share_of_zeros_is_p() {
+        for p in [0.1, 0.5, 0.9] {
+            let n = 200_000;
+            let zeros = masks(n, p, 3)[0].iter().filter(|&&y| y == 0.0).count();
+            let (mean, deviation) = (n as f64 * p as f64, (n as f64 * p as f64 * (1.0 - p as f64)).sqrt());
+            assert!((zeros as f64 - mean).abs() < 5.0 * deviation, "{zeros} zeros for p = {p}");
+        }
+    }
+
+    #[test]
+    fn without_probability_nothing_is_recorded() {
+        let mut tape = Tape::new(gpu().capabilities());
+        let (x, seed) = (tape.variable(&[8]), tape.input(&[1]));
+        assert_eq!(tape.dropout(x, 0.0, seed), x);
+        assert_eq!(tape.dispatches(), 0);
+    }
+
+    /// Correlation of the draws of two neighbours along an axis of the counter, mean over many counters.
+    #[test]
+    fn neighbouring_counters_are_not_correlated() {
+        let draw = |seed, site, index| random_bits(seed, site, index) as f64 / 2f64.powi(32) - 0.5;
+        let count = 200_000;
+        for (axis, step) in [("index", [0, 0, 1]), ("index", [0, 0, 64]), ("site", [0, 1, 0]), ("seed", [1, 0, 0]), ("both", [1, 1, 0])] {
+            let products = (0..count).map(|i| {
+                let (seed, site, index) = (i % 10, i / 10 % 20, i / 200);
+                draw(seed, site, index) * draw(seed + step[0], site + step[1], index + step[2])
+            });
+            let correlation = products.sum::<f64>() / count as f64 * 12.0;
+            assert!(correlation.abs() < 5.0 / (count as f64).sqrt(), "{axis}: {correlation}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Layer normalisation over the last axis.
+
+use crate::ops::lanes::{Lanes, lanes};
+use crate::tape::{Tape, Var};
+
+static LAYERNORM: Lanes = lanes!("layernorm", "reduce");
+
+/// Rows whose products with the gradient one invocation adds up.
+const CHUNK: usize = 32;
+
+impl Tape {
+    /// `y = (x - mean) / sqrt(variance + eps) * weight + bias` over the last axis of `x: [.., c]`, with the biased
+    /// variance; `weight` and `bias`: `[c]`.
+    #[track_caller]
+    pub fn layernorm(&mut self, x: Var, weight: Var, bias: Var, eps: f32) -> Var {
+        let (rows, width) = self.rows_cols(x);
+        for (name, v) in [("weight", weight), ("bias", bias)] {
+            assert!(self.shape(v) == [width], "layernorm: {name} of shape {:?} for x of shape {:?}", self.shape(v), self.shape(x));
+        }
+        let (kernel, cols) = LAYERNORM.of(width);
+        let workgroup = self.row_workgroup(cols);
+        let (y, stats) = (self.like(x), self.output(&[rows, 2]));
+        let chunks = rows.div_ceil(CHUNK);
+        self.call(kernel, "forward")
+            .bind("x", x)
+            .bind("weight", weight)
+            .bind("bias", bias)
+            .bind("y", y)
+            .bind("stats", stats)
+            .param("rows", rows)
+            .param("cols", cols)
+            .param("eps", eps)
+            .param("chunk", CHUNK)
+            .param("chunks", chunks)
+            .constant("WG", workgroup)
+            .rows(rows);
+        self.record(y, &[x, weight, bias], move |t, dy| {
+            if t.needs_grad(x) {
+                let dx = t.like(x);
+                t.call(kernel, "backward")
+                    .bind("dy", dy)
+                    .bind("x", x)
+                    .bind("weight", weight)
+                    .bind("saved", stats)
+                    .bind("dx", dx)
+                    .param("rows", rows)
+                    .param("cols", cols)
+                    .param("eps", eps)
+                    .param("chunk", CHUNK)
+                    .param("chunks", chunks)
+                    .constant("WG", workgroup)
+                    .rows(rows);
+                t.add_grad(x, dx);
+            }
+            if t.needs_grad(weight) || t.needs_grad(bias) {
+                let (dweight, dbias) = (t.output(&[chunks, width]), t.output(&[chunks, width]));
+                t.call(kernel, "backward_weights")
+                    .bind("dy", dy)
+                    .bind("x", x)
+                    .bind("saved", stats)
+                    .bind("dweight", dweight)
+                    .bind("dbias", dbias)
+                    .param("rows", rows)
+                    .param("cols", cols)
+                    .param("eps", eps)
+                    .param("chunk", CHUNK)
+                    .param("chunks", chunks)
+                    .elements(chunks * cols);
+                for (v, partial) in [(weight, dweight), (bias, dbias)] {
+                    if t.needs_grad(v) {
+                        let dv = t.sum_rows(partial, width);
+                        t.add_grad(v, dv);
+                    }
+                }
+            }
+        });
+        y
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{Array, check, forward};
+
+    const EPS: f32 = 1e-5;
+
+    fn reference([x, weight, bias]: [&Array; 3]) -> Vec<f64> {
+        let row = |row: &[f64]| {
+            let n = row.len() as f64;
+            let mean = row.iter().sum::<f64>() / n;
+            let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
+            let rstd = 1.0 / (variance + EPS as f64).sqrt();
+            let scaled = row.iter().zip(&weight.data).zip(&bias.data).map(|((x, w), b)| (x - mean) * rstd * w + b);
+            scaled.collect::<Vec<_>>()
+        };
+        x.rows().flat_map(row).collect()
+    }
+
+    #[test]
+    fn agrees_with_its_reference() {
+        for cols in [2, 4, 31, 32, 33, 36, 512, 1028] {
+            check(&[[&[3, cols], &[cols], &[cols]]], |t, [x, w, b]| t.layernorm(x, w, b, EPS), reference);
+        }
+        check(&[[&[2, 33, 8], &[8], &[8]], [&[65, 7], &[7], &[7]]], |t, [x, w, b]| t.layernorm(x, w, b, EPS), reference);
+        forward(&[[&[70_000, 4], &[4], &[4]], [&[1, 1], &[1], &[1]]], |t, [x, w, b]| t.layernorm(x, w, b, EPS), reference);
+    }
+
+    #[test]
+    fn gradients_hold_past_one_dimension_of_workgroups() {
+        check(
+            &[[&[65_537, 2], &[2], &[2]]],
+            |t, [x, w, b]| t.layernorm(x, w, b, 1.0),
+            |[x, w, b]| {
+                let row = |row: &[f64]| {
+                    let mean = (row[0] + row[1]) / 2.0;
+                    let rstd = 1.0 / (((row[0] - mean).powi(2) + (row[1] - mean).powi(2)) / 2.0 + 1.0).sqrt();
+                    [0, 1].map(|i| (row[i] - mean) * rstd * w.data[i] + b.data[i])
+                };
+                x.rows().flat_map(row).collect()
+            },
+        );
+    }
+
+    #[test]
+    fn a_large_mean_does_not_cancel() {
+        let shift = |x: f64| (x as f32 + 1024.0) as f64;
+        forward(
+            &[[&[5, 64], &[64], &[64]]],
+            |t, [x, w, b]| {
+                let mean = t.fill(&[5, 64], 1024.0);
+                let x = t.add(x, mean);
+                t.layernorm(x, w, b, EPS)
+            },
+            |[x, w, b]| reference([&Array { shape: x.shape.clone(), data: x.map(shift) }, w, b]),
+        );
+    }
+}

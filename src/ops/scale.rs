@@ -1,0 +1,33 @@
+//! Product with a constant.
+
+use crate::kernel;
+use crate::kernel::Kernel;
+use crate::tape::{Tape, Var};
+
+static SCALE: Kernel = kernel!("scale");
+
+impl Tape {
+    /// `y = factor * x`
+    #[track_caller]
+    pub fn scale(&mut self, x: Var, factor: f32) -> Var {
+        let (n, y) = (self.len(x), self.like(x));
+        self.call(&SCALE, "forward").bind("x", x).bind("y", y).param("n", n).param("factor", factor).elements(n.div_ceil(4));
+        self.record(y, &[x], move |t, dy| {
+            let dx = t.scale(dy, factor);
+            t.add_grad(x, dx);
+        });
+        y
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check, forward};
+
+    #[test]
+    fn agrees_with_its_reference() {
+        let shapes: [[&[usize]; 1]; 5] = [[&[1]], [&[1023]], [&[1024]], [&[1025]], [&[3, 37]]];
+        check(&shapes, |t, [x]| t.scale(x, -0.25), |[x]| x.map(|x| -0.25 * x));
+        forward(&[[&[70_000, 5]]], |t, [x]| t.scale(x, 3.0), |[x]| x.map(|x| 3.0 * x));
+    }
+}
