@@ -8,7 +8,9 @@ mod dropout;
 mod fill;
 mod lanes;
 mod layernorm;
+mod matmul;
 mod scale;
 mod sum_rows;
 
 pub use activation::Activation;
+pub use matmul::{Matrix, transposed};
