@@ -33,17 +33,23 @@ impl Tape {
             .constant("ACTIVATION", activation as u32)
             .elements(n.div_ceil(4));
         self.record(y, &[x], move |t, dy| {
-            let dx = t.like(x);
-            t.call(&ACTIVATION, "backward")
-                .bind("x", x)
-                .bind("dy", dy)
-                .bind("dx", dx)
-                .param("n", n)
-                .constant("ACTIVATION", activation as u32)
-                .elements(n.div_ceil(4));
+            let dx = t.activation_backward(x, dy, activation);
             t.add_grad(x, dx);
         });
         y
+    }
+
+    /// `dx = dy * activation'(x)`
+    pub(crate) fn activation_backward(&mut self, x: Var, dy: Var, activation: Activation) -> Var {
+        let (n, dx) = (self.len(x), self.like(x));
+        self.call(&ACTIVATION, "backward")
+            .bind("x", x)
+            .bind("dy", dy)
+            .bind("dx", dx)
+            .param("n", n)
+            .constant("ACTIVATION", activation as u32)
+            .elements(n.div_ceil(4));
+        dx
     }
 
     /// `max(x, 0)`
