@@ -3,8 +3,21 @@
 //! Modules record dispatches on a [`Tape`](tape::Tape); `backward` appends more; a [`Plan`](plan::Plan) gives them
 //! buffers by liveness; `run` encodes them in one pass and submits once.
 
+#![deny(unsafe_code)]
+
+pub mod caption;
+pub mod checkpoint;
+#[doc(hidden)]
+pub mod cli;
+pub mod data;
+pub mod generate;
 pub mod gpu;
+pub mod heatmap;
 pub mod kernel;
+pub mod model;
+pub mod nn;
 pub mod ops;
+pub mod optim;
 pub mod plan;
 pub mod tape;
+pub mod train;

@@ -1,1 +1,5 @@
-fn main() {}
+//! See `src/cli.rs`.
+
+fn main() -> std::process::ExitCode {
+    seemore::cli::train()
+}

@@ -1,0 +1,131 @@
+//! From a picture to a caption, token by token, and where the model looked.
+
+use std::path::Path;
+
+use crate::checkpoint::{self, CheckpointError};
+use crate::data::{CharTokenizer, Picture};
+use crate::generate::{Choice, Generator, Map, Sampler, Sampling};
+use crate::gpu::{Gpu, GpuError};
+use crate::model::{Config, VisualTokens, Vlm};
+
+/// Why no caption can be written.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptionError {
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+    #[error("{0} has no tokenizer.json: import it again with --characters, or copy the tokenizer it was trained with into the folder")]
+    NoTokenizer(String),
+    #[error("this model has no begin-of-text token: say how the caption starts with --prompt TEXT")]
+    NoPrompt,
+    #[error("the prompt takes {have} positions and the model has room for {room}: use a shorter one")]
+    PromptTooLong { have: usize, room: usize },
+}
+
+/// A token of a caption with where the model looked while it wrote it.
+#[derive(Debug, Clone)]
+pub struct Written {
+    pub choice: Choice,
+    pub text: String,
+    /// How much of the attention each patch got, row by row over the picture; empty unless wanted. For CLS models it is the image encoder's last CLS
+    /// row; else the decoder's attention to the visual tokens in its last layer. Mean over heads, sums to at most 1.
+    pub heat: Vec<f32>,
+}
+
+/// A loaded model that captions one picture at a time.
+pub struct Captioner {
+    gpu: Gpu,
+    model: Vlm,
+    tokenizer: CharTokenizer,
+    generator: Option<(usize, usize, bool, Generator)>,
+}
+
+impl Captioner {
+    /// Loads a checkpoint folder.
+    pub fn load(gpu: &Gpu, dir: &Path) -> Result<Captioner, CaptionError> {
+        let (model, tokenizer) = checkpoint::load(gpu, dir)?;
+        let tokenizer = tokenizer.ok_or_else(|| CaptionError::NoTokenizer(dir.display().to_string()))?;
+        Ok(Captioner { gpu: gpu.clone(), model, tokenizer, generator: None })
+    }
+
+    pub fn config(&self) -> &Config {
+        self.model.config()
+    }
+
+    /// Writes at most `most` tokens after `prompt` and calls `on` with each as soon as it is chosen; `on` may stop by
+    /// returning false. With `heat`, attention is read back for every token.
+    pub fn caption(
+        &mut self,
+        picture: &Picture,
+        prompt: &str,
+        most: usize,
+        sampling: Sampling,
+        heat: bool,
+        on: &mut dyn FnMut(&Written) -> bool,
+    ) -> Result<Vec<Written>, CaptionError> {
+        let config = self.model.config().clone();
+        let prompt: Vec<u32> = self.tokenizer.begin().into_iter().chain(self.tokenizer.encode(prompt)).collect();
+        if prompt.is_empty() {
+            return Err(CaptionError::NoPrompt);
+        }
+        let room = config.context - config.visual();
+        if prompt.len() > room {
+            return Err(CaptionError::PromptTooLong { have: prompt.len(), room });
+        }
+        let wanted = (prompt.len(), most, heat);
+        if self.generator.as_ref().is_none_or(|(tokens, new, maps, _)| (*tokens, *new, *maps) != wanted) {
+            let generator = Generator::new(&self.gpu, &self.model, 1, prompt.len(), most, heat)?;
+            self.generator = Some((prompt.len(), most, heat, generator));
+        }
+        let Some((.., generator)) = &mut self.generator else { unreachable!("made above") };
+        let image = picture.resize(config.image_size).normalised();
+        let mut logits = generator.start(&image, &prompt)?;
+        let vision = if heat { generator.maps()? } else { vec![] };
+        let mut maps = vision.clone();
+        let mut sampler = Sampler::new(sampling);
+        let mut written = vec![];
+        while written.len() < most {
+            let choice = sampler.choose(&logits[0]);
+            if Some(choice.token) == self.tokenizer.end() {
+                break;
+            }
+            let token = Written {
+                choice,
+                text: self.tokenizer.decode(&[choice.token]),
+                heat: if heat { look(&config, &vision, &maps) } else { vec![] },
+            };
+            let go_on = on(&token);
+            written.push(token);
+            if !go_on || written.len() == most {
+                break;
+            }
+            match generator.next(&[choice.token])? {
+                Some(next) => logits = next,
+                None => break,
+            }
+            if heat {
+                maps = generator.maps()?;
+            }
+        }
+        Ok(written)
+    }
+}
+
+/// The attention that the position which chose a token paid to each patch. `vision` are the maps of the pass that saw the
+/// picture, `maps` those of the pass that chose the token.
+fn look(config: &Config, vision: &[Map], maps: &[Map]) -> Vec<f32> {
+    let cls = config.visual_tokens == VisualTokens::Cls;
+    let chosen = if cls {
+        vision.iter().rfind(|map| map.layer.starts_with("vit."))
+    } else {
+        maps.iter().rfind(|map| !map.layer.starts_with("vit."))
+    };
+    let Some(Map { shape, values, .. }) = chosen else { return vec![] };
+    let (heads, queries, keys) = (shape[1], shape[2], shape[3]);
+    // the CLS row looks at itself first, then at the patches; the decoder's last query at the visual tokens in front
+    let (query, first) = if cls { (0, 1) } else { (queries - 1, 0) };
+    (first..first + config.patches())
+        .map(|key| (0..heads).map(|head| values[(head * queries + query) * keys + key]).sum::<f32>() / heads as f32)
+        .collect()
+}

@@ -1,0 +1,146 @@
+//! A model on disk: `config.json`, `model.safetensors`, `tokenizer.json`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use crate::data::{CharTokenizer, TokenizerError};
+use crate::gpu::{Gpu, GpuError, Tensor};
+use crate::model::{Config, ConfigError, Vlm};
+
+/// What can be wrong with a checkpoint. Every message names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    #[error("cannot read {path}: {source}")]
+    Read { path: String, source: std::io::Error },
+    #[error("cannot write {path}: {source}")]
+    Write { path: String, source: std::io::Error },
+    #[error("{path} is not a checkpoint folder: it has no {missing}. `seemore train --out {path}` makes one")]
+    NotACheckpoint { path: String, missing: &'static str },
+    #[error("{path} is not a valid safetensors file: {reason}")]
+    Damaged { path: String, reason: String },
+    #[error("{path} has no tensor `{name}`, which the model of its config.json needs: the two files do not belong together")]
+    Missing { path: String, name: String },
+    #[error("{path} has tensors that the model of its config.json does not know: {names}")]
+    Unknown { path: String, names: String },
+    #[error("{path}: tensor `{name}` is {have}, the model needs {want}")]
+    Mismatch { path: String, name: String, have: String, want: String },
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+}
+
+/// The values of a safetensors file by name, each with its shape.
+pub type Values = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// Reads all tensors of a safetensors file, which must be of 32-bit floats.
+pub fn read_values(path: &Path) -> Result<Values, CheckpointError> {
+    let name = || path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|source| CheckpointError::Read { path: name(), source })?;
+    let damaged = |reason: String| CheckpointError::Damaged { path: name(), reason };
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let mut values = Values::new();
+    for (tensor, view) in file.tensors() {
+        if view.dtype() != Dtype::F32 {
+            let (have, want) = (format!("{:?}", view.dtype()), "F32 numbers".into());
+            return Err(CheckpointError::Mismatch { path: name(), name: tensor, have, want });
+        }
+        values.insert(tensor, (view.shape().to_vec(), bytemuck::pod_collect_to_vec(view.data())));
+    }
+    Ok(values)
+}
+
+/// Writes a safetensors file: aside first, then in place of the old one, so that a file by that name is always whole.
+pub fn write_values(path: &Path, values: &Values) -> Result<(), CheckpointError> {
+    let name = || path.display().to_string();
+    let views = values.iter().map(|(tensor, (shape, data))| {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(data));
+        view.map(|view| (tensor.as_str(), view)).map_err(|error| CheckpointError::Damaged { path: name(), reason: error.to_string() })
+    });
+    let views: Vec<_> = views.collect::<Result<_, _>>()?;
+    let bytes =
+        safetensors::serialize(views, None).map_err(|error| CheckpointError::Damaged { path: name(), reason: error.to_string() })?;
+    write_file(path, &bytes)
+}
+
+/// Writes a file aside, flushes it to the disk and renames it into place.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+    let fail = |path: &Path, source| CheckpointError::Write { path: path.display().to_string(), source };
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".part");
+    let aside = PathBuf::from(aside);
+    let write = || {
+        let mut file = std::fs::File::create(&aside)?;
+        std::io::Write::write_all(&mut file, bytes)?;
+        file.sync_all()
+    };
+    write().map_err(|source| fail(&aside, source))?;
+    std::fs::rename(&aside, path).map_err(|source| fail(path, source))
+}
+
+/// The current values of named tensors.
+pub fn snapshot(named: &[(String, Tensor)]) -> Result<Values, GpuError> {
+    named.iter().map(|(name, tensor)| Ok((name.clone(), (tensor.shape().to_vec(), tensor.read()?)))).collect()
+}
+
+/// Fills named tensors from the values of the file `path`; both must have the same names and shapes.
+pub fn restore(named: &[(String, Tensor)], mut values: Values, path: &Path) -> Result<(), CheckpointError> {
+    let path = || path.display().to_string();
+    for (name, tensor) in named {
+        let (shape, data) = values.remove(name).ok_or_else(|| CheckpointError::Missing { path: path(), name: name.clone() })?;
+        if shape != tensor.shape() {
+            let (have, want) = (format!("of shape {shape:?}"), format!("{:?}", tensor.shape()));
+            return Err(CheckpointError::Mismatch { path: path(), name: name.clone(), have, want });
+        }
+        tensor.write(&data);
+    }
+    if values.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = values.keys().take(5).map(String::as_str).collect();
+    let more = if values.len() > 5 { format!(" and {} more", values.len() - 5) } else { String::new() };
+    Err(CheckpointError::Unknown { path: path(), names: format!("{}{more}", names.join(", ")) })
+}
+
+/// Saves a model and its tokenizer into a folder, which is made if it is not there.
+pub fn save(dir: &Path, model: &Vlm, tokenizer: Option<&CharTokenizer>) -> Result<(), CheckpointError> {
+    std::fs::create_dir_all(dir).map_err(|source| CheckpointError::Write { path: dir.display().to_string(), source })?;
+    write_values(&dir.join("model.safetensors"), &snapshot(model.parameters())?)?;
+    let config = serde_json::to_string_pretty(model.config()).expect("a configuration is plain data");
+    write_file(&dir.join("config.json"), config.as_bytes())?;
+    if let Some(tokenizer) = tokenizer {
+        tokenizer.save(&dir.join("tokenizer.json"))?;
+    }
+    Ok(())
+}
+
+/// Loads a model and its tokenizer, if it has one, from a folder.
+pub fn load(gpu: &Gpu, dir: &Path) -> Result<(Vlm, Option<CharTokenizer>), CheckpointError> {
+    for missing in ["config.json", "model.safetensors"] {
+        if !dir.join(missing).is_file() {
+            return Err(CheckpointError::NotACheckpoint { path: dir.display().to_string(), missing });
+        }
+    }
+    let config = Config::load(&dir.join("config.json"))?;
+    let path = dir.join("model.safetensors");
+    let values = read_values(&path)?;
+    let model = Vlm::new(gpu, &config, 0)?;
+    restore(model.parameters(), values, &path)?;
+    let tokenizer = dir.join("tokenizer.json");
+    let tokenizer = tokenizer.is_file().then(|| CharTokenizer::load(&tokenizer)).transpose()?;
+    if let Some(tokenizer) = &tokenizer
+        && tokenizer.vocab_size() != config.vocab_size
+    {
+        return Err(CheckpointError::Mismatch {
+            path: dir.display().to_string(),
+            name: "tokenizer.json".into(),
+            have: format!("of {} tokens", tokenizer.vocab_size()),
+            want: format!("{} as config.json says", config.vocab_size),
+        });
+    }
+    Ok((model, tokenizer))
+}

@@ -1,0 +1,93 @@
+//! The command line of `seemore` and `train`.
+
+mod caption;
+mod import;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::gpu::{Gpu, GpuError};
+
+/// A vision-language model that trains and runs in WGSL, on any GPU.
+#[derive(Parser)]
+#[command(name = "seemore", version, about)]
+struct Seemore {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a captioner on pictures with captions
+    Train(Box<train::TrainArgs>),
+    /// Write captions for pictures
+    Caption(caption::CaptionArgs),
+    /// Turn a state dict of the original seemore (safetensors) into a checkpoint folder
+    Import(import::ImportArgs),
+    /// Turn a checkpoint folder into a state dict of the original seemore
+    Export(import::ExportArgs),
+    /// List the graphics adapters that --adapter can choose
+    Adapters,
+}
+
+/// Train a captioner on pictures with captions: the same as `seemore train`.
+#[derive(Parser)]
+#[command(name = "train", version, about)]
+struct Train {
+    #[command(flatten)]
+    args: train::TrainArgs,
+}
+
+/// Which device runs.
+#[derive(Args, Clone)]
+struct AdapterArgs {
+    /// Graphics adapter, by its number in `seemore adapters` or a part of its name [default: the environment's WGPU_ADAPTER_NAME, else discrete GPU, integrated GPU, software]
+    #[arg(long, value_name = "INDEX|NAME")]
+    adapter: Option<String>,
+}
+
+impl AdapterArgs {
+    /// Opens the device and says on stderr which it is.
+    fn open(&self) -> Result<Gpu, GpuError> {
+        let gpu = Gpu::open(self.adapter.as_deref())?;
+        eprintln!("adapter: {}", gpu.describe());
+        Ok(gpu)
+    }
+}
+
+/// The program `seemore`.
+pub fn seemore() -> ExitCode {
+    finish(match Seemore::parse().command {
+        Command::Train(args) => train::run(&args),
+        Command::Caption(args) => caption::run(&args),
+        Command::Import(args) => import::import(&args),
+        Command::Export(args) => import::export(&args),
+        Command::Adapters => adapters(),
+    })
+}
+
+/// The program `train`.
+pub fn train() -> ExitCode {
+    finish(train::run(&Train::parse().args))
+}
+
+fn adapters() -> anyhow::Result<()> {
+    let adapters = Gpu::adapters();
+    if adapters.is_empty() {
+        Gpu::open(None)?;
+    }
+    adapters.iter().for_each(|line| println!("{line}"));
+    Ok(())
+}
+
+/// 0 for success, 2 where there is no adapter to run on, 1 for every other failure.
+fn finish(result: anyhow::Result<()>) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    eprintln!("error: {error:#}");
+    let adapter = error
+        .chain()
+        .any(|cause| matches!(cause.downcast_ref::<GpuError>(), Some(GpuError::NoAdapter { .. } | GpuError::UnknownAdapter { .. })));
+    ExitCode::from(if adapter { 2 } else { 1 })
+}

@@ -1,0 +1,86 @@
+//! `seemore import` and `seemore export`: checkpoints of the original.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use super::AdapterArgs;
+use crate::checkpoint;
+use crate::data::CharTokenizer;
+use crate::model::{Vlm, export_original, import_original};
+
+#[derive(Args)]
+pub struct ImportArgs {
+    /// State dict of the original seemore
+    #[arg(value_name = "FILE.safetensors")]
+    file: PathBuf,
+    /// Checkpoint folder to make
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Text file whose distinct characters, sorted, are the vocabulary, followed by padding [default, for 66 tokens: the 65 characters of the original's text]
+    #[arg(long, value_name = "FILE.txt")]
+    characters: Option<PathBuf>,
+    /// Replace what is in the folder
+    #[arg(long)]
+    overwrite: bool,
+    #[command(flatten)]
+    adapter: AdapterArgs,
+}
+
+#[derive(Args)]
+pub struct ExportArgs {
+    /// Checkpoint folder
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// File to write
+    #[arg(long, value_name = "FILE.safetensors")]
+    out: PathBuf,
+    /// Replace the file if it is there
+    #[arg(long)]
+    overwrite: bool,
+}
+
+/// The characters of the original's training text (tiny-shakespeare), sorted.
+const ORIGINAL_CHARACTERS: &str = "\n !$&',-.3:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
+    if args.out.join("model.safetensors").exists() && !args.overwrite {
+        bail!("{} already holds a checkpoint: choose another --out, or add --overwrite", args.out.display());
+    }
+    let (config, values) = import_original(&args.file, checkpoint::read_values(&args.file)?)?;
+    config.check().with_context(|| args.file.display().to_string())?;
+    let tokenizer = match &args.characters {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let tokenizer = CharTokenizer::plain(text.chars());
+            if tokenizer.vocab_size() != config.vocab_size {
+                let (path, have, want) = (path.display(), tokenizer.vocab_size(), config.vocab_size);
+                bail!("{path} has {} distinct characters, with padding {have} tokens; the model knows {want}", have - 1);
+            }
+            Some(tokenizer)
+        }
+        None => Some(CharTokenizer::plain(ORIGINAL_CHARACTERS.chars())).filter(|t| t.vocab_size() == config.vocab_size),
+    };
+    let gpu = args.adapter.open()?;
+    let model = Vlm::new(&gpu, &config, 0)?;
+    checkpoint::restore(model.parameters(), values, &args.file)?;
+    checkpoint::save(&args.out, &model, tokenizer.as_ref())?;
+    println!("{}: {} parameters, {} px, {} tokens", args.out.display(), model.parameter_count(), config.image_size, config.vocab_size);
+    if tokenizer.is_none() {
+        eprintln!("note: without a tokenizer it cannot write captions; import again with --characters FILE.txt");
+    }
+    Ok(())
+}
+
+pub fn export(args: &ExportArgs) -> anyhow::Result<()> {
+    if args.out.exists() && !args.overwrite {
+        bail!("{} is already there: choose another --out, or add --overwrite", args.out.display());
+    }
+    let config = crate::model::Config::load(&args.dir.join("config.json"))?;
+    let values = checkpoint::read_values(&args.dir.join("model.safetensors"))?;
+    let values = export_original(&config, values)?;
+    checkpoint::write_values(&args.out, &values)?;
+    println!("{}: {} tensors", args.out.display(), values.len());
+    Ok(())
+}

@@ -1,0 +1,380 @@
+//! `seemore train` (and `train`): pictures with captions in, a checkpoint out.
+
+use std::io::{IsTerminal, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+
+use super::AdapterArgs;
+use crate::checkpoint;
+use crate::data::{Augment, CharTokenizer, Columns, Dataset, Loaded};
+use crate::model::{Config, Preset, Vlm};
+use crate::optim::{Hyper, Rule, Schedule};
+use crate::train::{Budget, Event, Options, Summary, Trainer, Verdict};
+
+#[derive(Args)]
+pub struct TrainArgs {
+    /// CSV file (base64 pictures and captions) or folder (pictures with .txt captions beside them) [default: data/inputs.csv]
+    #[arg(long, value_name = "CSV|DIR")]
+    data: Option<PathBuf>,
+    /// Pictures to validate on, never trained on [default: data/inputs_val.csv when --data is not given]
+    #[arg(long, value_name = "CSV|DIR")]
+    val_data: Option<PathBuf>,
+    /// Share of the pictures of --data to validate on instead, taken out before training [default: 0.1 without --val-data]
+    #[arg(long, value_name = "SHARE", conflicts_with = "val_data")]
+    val_split: Option<f64>,
+    /// Name of the CSV column with the pictures
+    #[arg(long, default_value = "b64string_images", value_name = "NAME")]
+    image_column: String,
+    /// Name of the CSV column with the captions
+    #[arg(long, default_value = "caption", value_name = "NAME")]
+    caption_column: String,
+    /// Stop at the first row that cannot be used, instead of leaving it out
+    #[arg(long)]
+    strict: bool,
+
+    /// Named model sizes
+    #[arg(long, value_enum, default_value = "seemore")]
+    preset: Preset,
+    /// Model sizes from a JSON file instead, as config.json of a checkpoint
+    #[arg(long, value_name = "FILE.json", conflicts_with = "preset")]
+    config: Option<PathBuf>,
+    /// Probability with which training zeroes an element [default: the preset's]
+    #[arg(long, value_name = "PROBABILITY")]
+    dropout: Option<f32>,
+
+    /// Optimizer steps [default: 160 when neither --epochs nor --max-time is given; 200 for preset tiny]
+    #[arg(long)]
+    steps: Option<u64>,
+    /// Passes over the training data, instead of --steps
+    #[arg(long, conflicts_with = "steps")]
+    epochs: Option<f64>,
+    /// Longest training time, as 90, 90s, 15m or 2h; whichever of it and --steps ends first counts
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    max_time: Option<f64>,
+    /// Pictures in one optimizer step
+    #[arg(long, default_value_t = 16, value_name = "PICTURES")]
+    batch_size: usize,
+    /// Parts that a batch is computed in, for less memory at the same result
+    #[arg(long, default_value_t = 1, value_name = "PARTS")]
+    accumulate: usize,
+    /// Peak learning rate
+    #[arg(long, default_value_t = 1e-3)]
+    lr: f64,
+    /// Steps until the peak learning rate is reached
+    #[arg(long, default_value_t = 10, value_name = "STEPS")]
+    warmup: u64,
+    /// How the learning rate goes after the warm-up
+    #[arg(long, value_enum, default_value = "cosine")]
+    schedule: Schedule,
+    /// Update rule
+    #[arg(long, value_enum, default_value = "adamw")]
+    optimizer: Rule,
+    /// Share of each weight that AdamW takes off in a step, times the learning rate
+    #[arg(long, default_value_t = 0.01)]
+    weight_decay: f64,
+    /// Most that the norm of all gradients may be; 0 for no limit
+    #[arg(long, default_value_t = 1.0, value_name = "NORM")]
+    clip: f64,
+    /// Show every picture as it is, instead of shifting, scaling, turning and tinting it a little every time
+    #[arg(long)]
+    no_augment: bool,
+    /// Seed of everything random: the same seed on the same adapter gives the same losses, bit for bit
+    #[arg(long, default_value_t = 1337)]
+    seed: u64,
+
+    /// Checkpoint folder to write [default: the first free of runs/PRESET-1, runs/PRESET-2, ..]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Replace a checkpoint that is already in --out
+    #[arg(long)]
+    overwrite: bool,
+    /// Steps between two saves; 0 saves at the end only
+    #[arg(long, default_value_t = 0, value_name = "STEPS")]
+    save_every: u64,
+    /// Steps between two validations; 0 validates at the end only
+    #[arg(long, default_value_t = 0, value_name = "STEPS")]
+    eval_every: u64,
+    /// Steps between two reports of the loss
+    #[arg(long, default_value_t = 5, value_name = "STEPS")]
+    log_every: u64,
+    /// Go on with the training that wrote this folder, into the same folder unless --out is given; give the other flags again as they were
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "preset", "dropout"])]
+    resume: Option<PathBuf>,
+    /// Report as JSON, one object a line on standard output
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    adapter: AdapterArgs,
+}
+
+/// Seconds of a time such as 90, 90s, 15m or 2h.
+fn seconds(text: &str) -> Result<f64, String> {
+    let (number, unit) = match text.trim().char_indices().last() {
+        Some((at, 's')) => (&text.trim()[..at], 1.0),
+        Some((at, 'm')) => (&text.trim()[..at], 60.0),
+        Some((at, 'h')) => (&text.trim()[..at], 3600.0),
+        _ => (text.trim(), 1.0),
+    };
+    match number.parse::<f64>() {
+        Ok(value) if value > 0.0 && value.is_finite() => Ok(value * unit),
+        _ => Err("give a time above 0 as 90, 90s, 15m or 2h".into()),
+    }
+}
+
+pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
+    for (flag, value) in [("--batch-size", args.batch_size), ("--accumulate", args.accumulate)] {
+        if value == 0 {
+            bail!("{flag} must be at least 1");
+        }
+    }
+    if !(args.lr > 0.0 && args.lr.is_finite()) {
+        bail!("--lr {} must be above 0", args.lr);
+    }
+    if let Some(share) = args.val_split
+        && !(0.0..1.0).contains(&share)
+    {
+        bail!("--val-split {share} must be at least 0 and below 1");
+    }
+    let out = out_folder(args)?;
+    let gpu = args.adapter.open()?;
+
+    let resumed = args.resume.as_deref().map(|dir| checkpoint::load(&gpu, dir).with_context(|| format!("--resume {}", dir.display())));
+    let resumed = resumed.transpose()?;
+    let mut config = match (&resumed, &args.config) {
+        (Some((model, _)), _) => model.config().clone(),
+        (None, Some(path)) => Config::load(path)?,
+        (None, None) => args.preset.config(),
+    };
+    if let Some(dropout) = args.dropout {
+        config.dropout = dropout;
+        config.check()?;
+    }
+
+    let (train, validation) = load_data(args, config.image_size)?;
+    let (model, tokenizer) = match resumed {
+        Some((model, Some(tokenizer))) => (model, tokenizer),
+        Some((_, None)) => bail!("the folder given to --resume has no tokenizer.json"),
+        None => {
+            let tokenizer = CharTokenizer::train(train.samples.iter().map(|sample| sample.caption.as_str()));
+            config.vocab_size = tokenizer.vocab_size();
+            (Vlm::new(&gpu, &config, args.seed)?, tokenizer)
+        }
+    };
+    let options = options(args, train.samples.len());
+    let mut trainer = Trainer::new(&gpu, &model, &tokenizer, &train, validation.as_ref(), options, Some(out.clone()))?;
+    if let Some(dir) = &args.resume {
+        trainer.resume(dir)?;
+    }
+    let memory = trainer.step_plan().plan().memory();
+    eprintln!(
+        "model: {} parameters, {} tokens; {} pictures to train on, {} to validate on; {} MB for a step",
+        model.parameter_count(),
+        tokenizer.vocab_size(),
+        train.samples.len(),
+        validation.as_ref().map_or(0, |validation| validation.samples.len()),
+        (memory.shared + memory.held) / 1_000_000
+    );
+
+    let mut report = Report::new(args.json);
+    let summary = trainer.run(&mut |event| report.on(event))?;
+    report.finish(&summary, &out)
+}
+
+fn options(args: &TrainArgs, samples: usize) -> Options {
+    let of_epochs = |epochs: f64| ((epochs * samples as f64 / args.batch_size as f64).ceil() as u64).max(1);
+    let default = (args.max_time.is_none() && args.resume.is_none()).then_some(if args.preset == Preset::Tiny { 200 } else { 160 });
+    Options {
+        budget: Budget { steps: args.steps.or(args.epochs.map(of_epochs)).or(default), seconds: args.max_time },
+        batch_size: args.batch_size,
+        accumulate: args.accumulate,
+        learning_rate: args.lr,
+        warmup: args.warmup,
+        schedule: args.schedule,
+        hyper: Hyper { rule: args.optimizer, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: args.weight_decay, clip: args.clip },
+        seed: args.seed,
+        augment: if args.no_augment { Augment::none() } else { Augment::light() },
+        log_every: args.log_every.max(1),
+        eval_every: args.eval_every,
+        save_every: args.save_every,
+    }
+}
+
+/// The folder to save into; never one that holds a checkpoint, unless that was asked for.
+fn out_folder(args: &TrainArgs) -> anyhow::Result<PathBuf> {
+    let taken = |dir: &Path| dir.join("model.safetensors").exists();
+    match (&args.out, &args.resume) {
+        (None, Some(resume)) => Ok(resume.clone()),
+        (Some(out), resume) => {
+            if taken(out) && !args.overwrite && resume.as_ref() != Some(out) {
+                bail!("{} already holds a checkpoint: choose another --out, add --overwrite, or go on with --resume", out.display());
+            }
+            Ok(out.clone())
+        }
+        (None, None) => {
+            let name = clap::ValueEnum::to_possible_value(&args.preset).map_or("run".into(), |value| value.get_name().to_owned());
+            let mut folders = (1..).map(|number| PathBuf::from(format!("runs/{name}-{number}")));
+            folders.find(|dir| !dir.exists()).context("runs/ is full")
+        }
+    }
+}
+
+/// The training set, and the pictures to validate on.
+fn load_data(args: &TrainArgs, side: usize) -> anyhow::Result<(Dataset, Option<Dataset>)> {
+    let default = Path::new("data/inputs.csv");
+    let data = args.data.as_deref().unwrap_or(default);
+    if args.data.is_none() && !data.exists() {
+        bail!("{} is not here: run this in the repository's folder, or give --data", data.display());
+    }
+    let shipped = args.data.is_none() && args.val_split.is_none();
+    let val_data = args.val_data.as_deref().or(shipped.then_some(Path::new("data/inputs_val.csv")));
+    let columns = Columns { image: args.image_column.clone(), caption: args.caption_column.clone() };
+    let train = load(args, data, side, &columns)?;
+    Ok(match val_data {
+        Some(path) => {
+            let validation = load(args, path, side, &columns)?;
+            (train, Some(validation))
+        }
+        None => {
+            let (train, validation) = train.split(args.val_split.unwrap_or(0.1), args.seed);
+            (train, Some(validation).filter(|validation| !validation.samples.is_empty()))
+        }
+    })
+}
+
+fn load(args: &TrainArgs, path: &Path, side: usize, columns: &Columns) -> anyhow::Result<Dataset> {
+    let bar = if args.json || !std::io::stderr().is_terminal() { ProgressBar::hidden() } else { ProgressBar::new(0) };
+    bar.set_style(ProgressStyle::with_template("reading {msg} {wide_bar} {pos}/{len}").expect("the template is constant"));
+    bar.set_message(path.display().to_string());
+    let Loaded { dataset, problems } = Dataset::load(path, side, columns, args.strict, &bar)?;
+    bar.finish_and_clear();
+    const SHOWN: usize = 10;
+    for problem in problems.iter().take(SHOWN) {
+        eprintln!("left out: {problem}");
+    }
+    if problems.len() > SHOWN {
+        eprintln!("left out: {} more", problems.len() - SHOWN);
+    }
+    if !problems.is_empty() {
+        eprintln!("{}: {} samples used, {} left out (--strict makes that an error)", path.display(), dataset.samples.len(), problems.len());
+    }
+    Ok(dataset)
+}
+
+/// Says what happens: a bar on a terminal, lines elsewhere, JSON when asked for.
+struct Report {
+    json: bool,
+    bar: Option<ProgressBar>,
+    first: bool,
+}
+
+impl Report {
+    fn new(json: bool) -> Report {
+        let bar = (!json && std::io::stderr().is_terminal()).then(|| {
+            let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr());
+            bar.set_style(ProgressStyle::with_template("{wide_bar} {msg}").expect("the template is constant"));
+            bar
+        });
+        Report { json, bar, first: true }
+    }
+
+    fn line(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| println!("{line}")),
+            None => println!("{line}"),
+        }
+        // a reader that closed the pipe does not end the training
+        let _ = std::io::stdout().flush();
+    }
+
+    fn on(&mut self, event: Event) -> ControlFlow<()> {
+        match event {
+            Event::Step { step, steps, loss, gradient_norm, learning_rate, tokens_per_s, elapsed, left } => {
+                if self.first && !self.json {
+                    eprintln!("first step after {:.1} s", elapsed.as_secs_f64());
+                }
+                self.first = false;
+                if self.json {
+                    let line = json!({"step": step, "loss": loss, "gradient_norm": gradient_norm, "lr": learning_rate, "tokens_per_s": tokens_per_s, "seconds": elapsed.as_secs_f64()});
+                    self.line(&line.to_string());
+                    return ControlFlow::Continue(());
+                }
+                let of = steps.map_or(String::new(), |steps| format!("/{steps}"));
+                let left = HumanDuration(Duration::from_secs(left.as_secs()));
+                let text = format!("step {step}{of}  loss {loss:.4}  lr {learning_rate:.2e}  {tokens_per_s:.0} tokens/s  {left} left");
+                match &self.bar {
+                    Some(bar) => {
+                        let whole = elapsed.as_secs_f64() / (elapsed.as_secs_f64() + left.0.as_secs_f64()).max(1e-9);
+                        bar.set_position((1000.0 * whole) as u64);
+                        bar.set_message(text);
+                    }
+                    None => self.line(&text),
+                }
+            }
+            Event::Validated { step, verdict } => {
+                let Verdict { loss, exact_match, .. } = verdict;
+                if self.json {
+                    self.line(&json!({"step": step, "val_loss": loss, "exact_match": exact_match}).to_string());
+                } else {
+                    self.line(&format!("step {step}  validation loss {loss:.4}  exact match {:.1} %", 100.0 * exact_match));
+                }
+            }
+            Event::Saved { step, dir } => {
+                if !self.json {
+                    self.line(&format!("step {step}  saved {}", dir.display()));
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn finish(&self, summary: &Summary, out: &Path) -> anyhow::Result<()> {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        let seconds = summary.elapsed.as_secs_f64();
+        let (val_loss, exact_match) = match &summary.verdict {
+            Some(verdict) => (Some(verdict.loss), Some(verdict.exact_match)),
+            None => (None, None),
+        };
+        if self.json {
+            let line = json!({"final": true, "val_loss": val_loss, "exact_match": exact_match, "steps": summary.steps, "seconds": seconds, "model": out});
+            println!("{line}");
+            return Ok(());
+        }
+        if let Some(verdict) = &summary.verdict {
+            const SHOWN: usize = 24;
+            let width = verdict.captions.iter().take(SHOWN).map(|(_, truth, _)| truth.chars().count()).max().unwrap_or(0).max(4);
+            println!("\n   {:width$}  written", "true");
+            for (_, truth, written) in verdict.captions.iter().take(SHOWN) {
+                println!("{}  {truth:width$}  {written}", if truth == written { "✓" } else { "✗" });
+            }
+            if verdict.captions.len() > SHOWN {
+                println!("   .. and {} more", verdict.captions.len() - SHOWN);
+            }
+            let right = verdict.captions.iter().filter(|(_, truth, written)| truth == written).count();
+            println!("{right} of {} captions of pictures never trained on are right to the letter", verdict.captions.len());
+        }
+        println!("{} steps in {:.1} s; model in {}", summary.steps, seconds, out.display());
+        println!("try: seemore caption PICTURE --model {}", out.display());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::seconds;
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!([seconds("90"), seconds("90s"), seconds("1.5m"), seconds("2h")], [Ok(90.0), Ok(90.0), Ok(90.0), Ok(7200.0)]);
+        for bad in ["", "0", "-3", "inf", "m", "1d"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+}

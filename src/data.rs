@@ -1,0 +1,13 @@
+//! Pictures, captions, and the order in which training sees them.
+
+mod augment;
+mod batches;
+mod dataset;
+mod picture;
+mod tokenizer;
+
+pub use augment::Augment;
+pub use batches::Batches;
+pub use dataset::{Columns, DataError, Dataset, Loaded, Problem, Sample};
+pub use picture::{MAX_PIXELS, Picture, PictureError, normalise};
+pub use tokenizer::{CharTokenizer, TokenizerError};

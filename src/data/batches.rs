@@ -1,0 +1,76 @@
+//! The order of training samples.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// An endless sequence of batches in which every sample comes once an epoch, in an order of its own each time. A batch
+/// may span two epochs. It is a pure function of its fields, so that a run can go on at any step.
+#[derive(Debug, Clone, Copy)]
+pub struct Batches {
+    samples: usize,
+    batch: usize,
+    seed: u64,
+}
+
+impl Batches {
+    /// # Panics
+    /// Without samples.
+    pub fn new(samples: usize, batch: usize, seed: u64) -> Batches {
+        assert!(samples > 0, "batches of no samples");
+        Batches { samples, batch, seed }
+    }
+
+    /// The samples of batch number `step`, counted from 0.
+    pub fn indices(&self, step: u64) -> Vec<usize> {
+        let first = step * self.batch as u64;
+        let mut epoch = None;
+        (first..first + self.batch as u64)
+            .map(|place| {
+                let number = place / self.samples as u64;
+                if epoch.as_ref().is_none_or(|(known, _)| *known != number) {
+                    epoch = Some((number, permutation(self.samples, self.seed, number)));
+                }
+                let Some((_, order)) = &epoch else { unreachable!("made above") };
+                order[(place % self.samples as u64) as usize]
+            })
+            .collect()
+    }
+}
+
+/// A permutation of `0..count` for a seed and an epoch (Fisher-Yates).
+pub(super) fn permutation(count: usize, seed: u64, epoch: u64) -> Vec<usize> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(epoch);
+    let mut order: Vec<usize> = (0..count).collect();
+    for last in (1..count).rev() {
+        // a 64-bit draw makes the bias of the remainder immeasurable
+        order.swap(last, (rng.next_u64() % (last as u64 + 1)) as usize);
+    }
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sample_comes_once_an_epoch() {
+        for (samples, batch) in [(10, 3), (3, 8), (1, 4), (16, 16), (48, 16)] {
+            let batches = Batches::new(samples, batch, 5);
+            let places: Vec<usize> = (0..60).flat_map(|step| batches.indices(step)).collect();
+            for epoch in places.chunks_exact(samples) {
+                let mut sorted = epoch.to_vec();
+                sorted.sort_unstable();
+                assert_eq!(sorted, (0..samples).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn epochs_and_seeds_have_orders_of_their_own() {
+        let order = |seed, epoch| permutation(50, seed, epoch);
+        assert_eq!(order(1, 2), order(1, 2));
+        assert_ne!(order(1, 2), order(1, 3));
+        assert_ne!(order(1, 2), order(2, 2));
+    }
+}

@@ -1,0 +1,380 @@
+//! Pictures with captions: read from a CSV file or a folder, decoded once.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use indicatif::{ParallelProgressIterator, ProgressBar};
+use rayon::prelude::*;
+
+use super::batches::permutation;
+use super::picture::{Picture, normalise};
+
+/// One picture, at the model's size, with its caption.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// Where it comes from: `file.csv row 7` (the header is row 1) or a path.
+    pub id: String,
+    /// `[side, side, 3]`
+    pub rgb: Vec<u8>,
+    pub caption: String,
+}
+
+impl Sample {
+    /// The model's input `[3, side, side]`.
+    pub fn normalised(&self) -> Vec<f32> {
+        normalise(&self.rgb)
+    }
+}
+
+/// Samples of one size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dataset {
+    /// Width and height of every picture, in pixels.
+    pub side: usize,
+    pub samples: Vec<Sample>,
+}
+
+/// The names of a CSV file's columns.
+#[derive(Debug, Clone)]
+pub struct Columns {
+    /// Pictures as base64.
+    pub image: String,
+    pub caption: String,
+}
+
+impl Default for Columns {
+    /// Those of the original seemore's `inputs.csv`.
+    fn default() -> Columns {
+        Columns { image: "b64string_images".into(), caption: "caption".into() }
+    }
+}
+
+/// A row or file that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where: `file.csv row 7, column caption` (the header is row 1), or a path.
+    pub place: String,
+    /// What is wrong, and what to do.
+    pub what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.what)
+    }
+}
+
+/// What was read, and what had to be left out.
+#[derive(Debug)]
+pub struct Loaded {
+    pub dataset: Dataset,
+    pub problems: Vec<Problem>,
+}
+
+/// Why nothing can be read. Every message names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    #[error("cannot read {path}: {reason}")]
+    Read { path: String, reason: String },
+    #[error("{path} has no column `{column}`; it has {have}. Name the columns with --image-column and --caption-column")]
+    NoColumn { path: String, column: String, have: String },
+    #[error("{0} (fatal because of --strict)")]
+    Strict(Problem),
+    #[error(
+        "{path} holds no usable picture with a caption{first}. It must be a CSV file with base64 pictures and captions, or a folder of pictures with .txt captions beside them"
+    )]
+    Empty { path: String, first: String },
+}
+
+/// A caption and the undecoded picture, before the costly part.
+struct Raw {
+    id: String,
+    source: Source,
+    caption: String,
+}
+
+enum Source {
+    /// Base64 text, and the place to name when it is wrong.
+    Base64(String, String),
+    File(PathBuf),
+}
+
+impl Dataset {
+    /// Reads a CSV file, or a folder of pictures (not its subfolders) that have their caption in a `.txt` file of the same
+    /// stem. Pictures are decoded in parallel, stretched to `side`, and kept; `progress` counts them. What cannot be used is
+    /// left out and listed, or, when `strict`, an error.
+    pub fn load(path: &Path, side: usize, columns: &Columns, strict: bool, progress: &ProgressBar) -> Result<Loaded, DataError> {
+        let (raws, mut problems) = if path.is_dir() { folder(path)? } else { csv(path, columns)? };
+        if let (true, Some(problem)) = (strict, problems.first()) {
+            return Err(DataError::Strict(problem.clone()));
+        }
+        progress.set_length(raws.len() as u64);
+        let decoded: Vec<Result<Sample, Problem>> =
+            raws.into_par_iter().progress_with(progress.clone()).map(|raw| raw.decode(side)).collect();
+        let mut samples = vec![];
+        for result in decoded {
+            match result {
+                Ok(sample) => samples.push(sample),
+                Err(problem) if strict => return Err(DataError::Strict(problem)),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if samples.is_empty() {
+            let first = problems.first().map(|problem| format!(" ({problem})")).unwrap_or_default();
+            return Err(DataError::Empty { path: path.display().to_string(), first });
+        }
+        Ok(Loaded { dataset: Dataset { side, samples }, problems })
+    }
+
+    /// Takes a share of the distinct pictures out for validation. Equal pictures stay together, so none is on both sides; with
+    /// a share above 0 and two distinct pictures, each side gets at least one. Returns training and validation samples.
+    pub fn split(self, share: f64, seed: u64) -> (Dataset, Dataset) {
+        let mut groups: BTreeMap<&[u8], usize> = BTreeMap::new();
+        let mut group_of = vec![];
+        for sample in &self.samples {
+            let next = groups.len();
+            group_of.push(*groups.entry(&sample.rgb).or_insert(next));
+        }
+        let distinct = groups.len();
+        let taken = ((share * distinct as f64).round() as usize).max((share > 0.0) as usize).min(distinct.saturating_sub(1));
+        let mut validates = vec![false; distinct];
+        for &group in &permutation(distinct, seed, u64::MAX)[..taken] {
+            validates[group] = true;
+        }
+        let side = self.side;
+        let (mut train, mut validation) = (vec![], vec![]);
+        for (sample, group) in self.samples.into_iter().zip(group_of) {
+            if validates[group] { validation.push(sample) } else { train.push(sample) }
+        }
+        (Dataset { side, samples: train }, Dataset { side, samples: validation })
+    }
+}
+
+impl Raw {
+    fn decode(self, side: usize) -> Result<Sample, Problem> {
+        let (place, picture) = match self.source {
+            Source::Base64(text, place) => {
+                // as browsers and PEM files write it: with a data URL's head, with line breaks
+                let text: String = text.chars().filter(|character| !character.is_whitespace()).collect();
+                let text = text.split_once("base64,").map_or(text.as_str(), |(_, rest)| rest);
+                match STANDARD.decode(text) {
+                    Ok(bytes) => (place, Picture::decode(&bytes)),
+                    Err(error) => return Err(Problem { place, what: format!("it is not base64: {error}") }),
+                }
+            }
+            Source::File(path) => {
+                let place = path.display().to_string();
+                match std::fs::read(&path) {
+                    Ok(bytes) => (place, Picture::decode(&bytes)),
+                    Err(error) => return Err(Problem { place, what: format!("it cannot be read: {error}") }),
+                }
+            }
+        };
+        match picture {
+            Ok(picture) => Ok(Sample { id: self.id, rgb: picture.resize(side).rgb, caption: self.caption }),
+            Err(error) => Err(Problem { place, what: error.to_string() }),
+        }
+    }
+}
+
+type Rows = (Vec<Raw>, Vec<Problem>);
+
+fn csv(path: &Path, columns: &Columns) -> Result<Rows, DataError> {
+    let name = path.display().to_string();
+    let read_error = |error: csv::Error| DataError::Read { path: name.clone(), reason: error.to_string() };
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_path(path).map_err(read_error)?;
+    let headers = reader.byte_headers().map_err(read_error)?.clone();
+    let headers: Vec<String> =
+        headers.iter().map(|h| String::from_utf8_lossy(h).trim_start_matches('\u{feff}').trim().to_owned()).collect();
+    let column = |wanted: &str| {
+        headers.iter().position(|header| header == wanted).ok_or_else(|| DataError::NoColumn {
+            path: name.clone(),
+            column: wanted.to_owned(),
+            have: headers.iter().map(|header| format!("`{}`", header.chars().take(40).collect::<String>())).collect::<Vec<_>>().join(", "),
+        })
+    };
+    let (image, caption) = (column(&columns.image)?, column(&columns.caption)?);
+
+    let (mut raws, mut problems) = (vec![], vec![]);
+    for (index, record) in reader.byte_records().enumerate() {
+        // the header is row 1, as in a spreadsheet
+        let id = format!("{name} row {}", index + 2);
+        let place = |column: &str| format!("{id}, column {column}");
+        let record = record.map_err(read_error)?;
+        let mut field = |index: usize, column: &str| match record.get(index).map(std::str::from_utf8) {
+            Some(Ok(text)) if !text.trim().is_empty() => Some(text.trim().to_owned()),
+            Some(Ok(_)) => {
+                problems.push(Problem { place: place(column), what: "it is empty".into() });
+                None
+            }
+            Some(Err(_)) => {
+                problems.push(Problem { place: place(column), what: "it is not UTF-8 text: save the file as UTF-8".into() });
+                None
+            }
+            None => {
+                let what = format!("it is missing: the row has {} of {} columns", record.len(), headers.len());
+                problems.push(Problem { place: place(column), what });
+                None
+            }
+        };
+        let text = field(caption, &columns.caption);
+        let data = field(image, &columns.image);
+        if let (Some(caption), Some(data)) = (text, data) {
+            let source = Source::Base64(data, place(&columns.image));
+            raws.push(Raw { id, source, caption });
+        }
+    }
+    Ok((raws, problems))
+}
+
+/// Endings of files that are taken for pictures.
+const ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "gif", "bmp"];
+
+fn folder(path: &Path) -> Result<Rows, DataError> {
+    let read_error = |error: std::io::Error| DataError::Read { path: path.display().to_string(), reason: error.to_string() };
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(path).and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect()).map_err(read_error)?;
+    files.sort();
+    let is_picture = |path: &PathBuf| {
+        let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+        ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
+    };
+    let (mut raws, mut problems) = (vec![], vec![]);
+    for picture in files.into_iter().filter(is_picture) {
+        let sidecar = picture.with_extension("txt");
+        let (place, what) = match std::fs::read_to_string(&sidecar) {
+            Ok(caption) if !caption.trim().is_empty() => {
+                let caption = caption.trim_start_matches('\u{feff}').trim().to_owned();
+                raws.push(Raw { id: picture.display().to_string(), source: Source::File(picture), caption });
+                continue;
+            }
+            Ok(_) => (sidecar, "the caption is empty".to_owned()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let name = sidecar.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                (picture, format!("it has no caption: write one into {name} beside it"))
+            }
+            Err(error) => (sidecar, format!("the caption cannot be read: {error}")),
+        };
+        problems.push(Problem { place: place.display().to_string(), what });
+    }
+    Ok((raws, problems))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use image::{ImageFormat, Rgb, RgbImage};
+
+    use super::*;
+
+    fn png(shade: u8) -> Vec<u8> {
+        let mut bytes = Cursor::new(vec![]);
+        RgbImage::from_pixel(6, 4, Rgb([shade, 0, 0])).write_to(&mut bytes, ImageFormat::Png).unwrap();
+        bytes.into_inner()
+    }
+
+    fn load(path: &Path, strict: bool) -> Result<Loaded, DataError> {
+        Dataset::load(path, 4, &Columns::default(), strict, &ProgressBar::hidden())
+    }
+
+    fn written(text: &[u8]) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("inputs.csv");
+        std::fs::write(&path, text).unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn a_csv_in_the_originals_format_is_read_in_order() {
+        let b64 = |shade| STANDARD.encode(png(shade));
+        let wrapped = format!("data:image/png;base64,{}", b64(30));
+        let text = format!("\u{feff}b64string_images,caption\n{},red\n\"{wrapped}\n\",\"dark, red\"\n", b64(250));
+        let (_dir, path) = written(text.as_bytes());
+        let Loaded { dataset, problems } = load(&path, true).unwrap();
+        assert!(problems.is_empty());
+        let captions: Vec<_> = dataset.samples.iter().map(|sample| sample.caption.as_str()).collect();
+        assert_eq!(captions, ["red", "dark, red"]);
+        assert_eq!(dataset.samples[0].rgb[..3], [250, 0, 0]);
+        assert_eq!(dataset.samples[1].rgb.len(), 4 * 4 * 3);
+        assert!(dataset.samples[1].id.ends_with("inputs.csv row 3"));
+    }
+
+    #[test]
+    fn bad_rows_are_named_by_row_and_column_and_the_rest_is_used() {
+        let good = STANDARD.encode(png(9));
+        let mut text = format!("caption,b64string_images\nfine,{good}\nbroken,@@@\nno picture,{}\n", STANDARD.encode("words")).into_bytes();
+        text.extend(format!("  ,{good}\nshort\n\"\",\n").as_bytes());
+        text.extend(b"bad \xff text,");
+        text.extend(format!("{good}\n").as_bytes());
+        let (_dir, path) = written(&text);
+        let Loaded { dataset, problems } = load(&path, false).unwrap();
+        assert_eq!(dataset.samples.len(), 1);
+        let list: Vec<String> = problems.iter().map(Problem::to_string).collect();
+        let all = list.join("\n");
+        for wanted in [
+            "row 3, column b64string_images: it is not base64",
+            "row 4, column b64string_images: it is not a picture",
+            "row 5, column caption: it is empty",
+            "row 6, column b64string_images: it is missing",
+            "row 7, column caption: it is empty",
+            "row 7, column b64string_images: it is empty",
+            "row 8, column caption: it is not UTF-8",
+        ] {
+            assert!(all.contains(wanted), "no `{wanted}` in\n{all}");
+        }
+        assert_eq!(list.len(), 7);
+        assert!(matches!(load(&path, true), Err(DataError::Strict(_))));
+    }
+
+    #[test]
+    fn missing_files_and_columns_say_what_to_do() {
+        assert!(load(Path::new("absent.csv"), false).unwrap_err().to_string().contains("absent.csv"));
+        let (_dir, path) = written(b"image,text\nx,y\n");
+        let error = load(&path, false).unwrap_err().to_string();
+        assert!(error.contains("`image`, `text`") && error.contains("--image-column"), "{error}");
+        let (_dir, path) = written(b"b64string_images,caption\n");
+        assert!(matches!(load(&path, false), Err(DataError::Empty { .. })));
+        let (_dir, path) = written(b"");
+        assert!(load(&path, false).is_err());
+    }
+
+    #[test]
+    fn a_folder_takes_captions_from_beside_the_pictures() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
+        file("b.png", &png(2));
+        file("b.txt", b" second \n");
+        file("a.PNG", &png(1));
+        file("a.txt", b"first");
+        file("c.png", &png(3));
+        file("d.jpg", b"no picture");
+        file("d.txt", b"broken");
+        file("notes.md", b"not a picture");
+        let Loaded { dataset, problems } = load(dir.path(), false).unwrap();
+        let captions: Vec<_> = dataset.samples.iter().map(|sample| sample.caption.as_str()).collect();
+        assert_eq!(captions, ["first", "second"]);
+        let text = problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n");
+        assert!(problems.len() == 2 && text.contains("c.txt") && text.contains("d.jpg"), "{text}");
+    }
+
+    #[test]
+    fn equal_pictures_are_never_on_both_sides_of_a_split() {
+        let sample = |i: usize| Sample { id: i.to_string(), rgb: vec![(i % 20) as u8; 48], caption: i.to_string() };
+        let all = Dataset { side: 4, samples: (0..60).map(sample).collect() };
+        let (train, validation) = all.clone().split(0.1, 7);
+        assert_eq!(validation.samples.len(), 6);
+        assert_eq!(train.samples.len(), 54);
+        assert!(validation.samples.iter().all(|v| train.samples.iter().all(|t| t.rgb != v.rgb)));
+        assert_eq!(all.clone().split(0.1, 7).1, validation);
+        assert_ne!(all.clone().split(0.1, 8).1, validation);
+        assert_eq!(all.clone().split(0.0, 7).1.samples.len(), 0);
+        let two = Dataset { side: 4, samples: (0..2).map(sample).collect() };
+        assert_eq!(two.split(0.01, 7).1.samples.len(), 1);
+        let one = Dataset { side: 4, samples: vec![sample(0)] };
+        assert_eq!(one.split(0.5, 7).1.samples.len(), 0);
+    }
+}

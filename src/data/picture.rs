@@ -1,0 +1,253 @@
+//! Decoded pictures, and how they become the model's input.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
+
+/// Most pixels of a picture that is decoded: 64 million.
+pub const MAX_PIXELS: u64 = 64_000_000;
+
+/// Why a picture cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PictureError {
+    #[error("cannot read {path}: {source}")]
+    Read { path: String, source: std::io::Error },
+    #[error("{path}: {source}")]
+    InFile { path: String, source: Box<PictureError> },
+    #[error("it is not a picture in a format known here; use PNG, JPEG, WebP, GIF or BMP")]
+    Unknown,
+    #[error("the picture is damaged: {0}")]
+    Damaged(image::ImageError),
+    #[error("the picture has {width} x {height} pixels, and {MAX_PIXELS} together are the most; make it smaller")]
+    TooLarge { width: u32, height: u32 },
+}
+
+/// A picture in 8-bit RGB.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    pub width: usize,
+    pub height: usize,
+    /// `[height, width, 3]`
+    pub rgb: Vec<u8>,
+}
+
+/// Mean and deviation of ImageNet's pixels, by channel, as torchvision's models use them.
+const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
+
+/// `rgb: [side, side, 3]` in 0..=255 to `[3, side, side]` with ImageNet's mean and deviation taken out.
+pub fn normalise(rgb: &[u8]) -> Vec<f32> {
+    let pixels = rgb.len() / 3;
+    let mut planes = vec![0.0; rgb.len()];
+    for channel in 0..3 {
+        // 256 possible values: exact and fast
+        let table: Vec<f32> = (0..256).map(|value| (value as f32 / 255.0 - MEAN[channel]) / DEVIATION[channel]).collect();
+        for (out, pixel) in planes[channel * pixels..][..pixels].iter_mut().zip(rgb.chunks_exact(3)) {
+            *out = table[pixel[channel] as usize];
+        }
+    }
+    planes
+}
+
+impl Picture {
+    /// Reads and decodes a file: see [`decode`](Self::decode).
+    pub fn open(path: &Path) -> Result<Picture, PictureError> {
+        let name = || path.display().to_string();
+        let bytes = std::fs::read(path).map_err(|source| PictureError::Read { path: name(), source })?;
+        Self::decode(&bytes).map_err(|error| PictureError::InFile { path: name(), source: Box::new(error) })
+    }
+
+    /// Decodes PNG, JPEG, WebP, GIF (its first frame) or BMP, told apart by content. The picture is turned as its EXIF
+    /// orientation says, and laid on white where it is transparent.
+    pub fn decode(bytes: &[u8]) -> Result<Picture, PictureError> {
+        let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|_| PictureError::Unknown)?;
+        if reader.format().is_none() {
+            return Err(PictureError::Unknown);
+        }
+        let unsupported = |error: &image::ImageError| matches!(error, image::ImageError::Unsupported(_));
+        let into = |error: image::ImageError| if unsupported(&error) { PictureError::Unknown } else { PictureError::Damaged(error) };
+        let mut decoder = reader.into_decoder().map_err(into)?;
+        let (width, height) = decoder.dimensions();
+        if width as u64 * height as u64 > MAX_PIXELS {
+            return Err(PictureError::TooLarge { width, height });
+        }
+        let mut limits = Limits::default();
+        // 16-bit RGBA is the widest that decodes, plus room for the decoder itself
+        limits.max_alloc = Some(8 * MAX_PIXELS + (64 << 20));
+        decoder.set_limits(limits).map_err(into)?;
+        let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);
+        let mut image = DynamicImage::from_decoder(decoder).map_err(into)?;
+        image.apply_orientation(orientation);
+        let (width, height) = (image.width() as usize, image.height() as usize);
+        let rgb = if image.color().has_alpha() {
+            let over_white = |value: u8, alpha: u8| ((value as u32 * alpha as u32 + 255 * (255 - alpha as u32) + 127) / 255) as u8;
+            image.into_rgba8().pixels().flat_map(|pixel| [0, 1, 2].map(|i| over_white(pixel.0[i], pixel.0[3]))).collect()
+        } else {
+            image.into_rgb8().into_raw()
+        };
+        Ok(Picture { width, height, rgb })
+    }
+
+    /// Stretches to a square as PIL's bilinear filter does (antialiased when shrinking), to the bit.
+    pub fn resize(&self, side: usize) -> Picture {
+        if (self.width, self.height) == (side, side) {
+            return self.clone();
+        }
+        let across = Taps::new(self.width, side);
+        let mut wide = vec![0; self.height * side * 3];
+        for (row, out) in self.rgb.chunks_exact(3 * self.width).zip(wide.chunks_exact_mut(3 * side)) {
+            for (x, pixel) in out.chunks_exact_mut(3).enumerate() {
+                across.apply(x, pixel, |i, channel| row[3 * i + channel]);
+            }
+        }
+        let down = Taps::new(self.height, side);
+        let mut rgb = vec![0; side * side * 3];
+        for (y, out) in rgb.chunks_exact_mut(3 * side).enumerate() {
+            for (x, pixel) in out.chunks_exact_mut(3).enumerate() {
+                down.apply(y, pixel, |i, channel| wide[3 * (i * side + x) + channel]);
+            }
+        }
+        Picture { width: side, height: side, rgb }
+    }
+
+    /// The model's input `[3, height, width]`: see [`normalise`].
+    pub fn normalised(&self) -> Vec<f32> {
+        normalise(&self.rgb)
+    }
+}
+
+/// The triangle filter's weights along one axis, in the fixed point that PIL computes with.
+struct Taps {
+    /// For every output place: the first input, and the weights of the inputs from there.
+    places: Vec<(usize, Vec<i32>)>,
+}
+
+/// Bits after the point: 32, less 8 for the value and 2 for overshoot.
+const PRECISION: u32 = 32 - 8 - 2;
+
+impl Taps {
+    fn new(input: usize, output: usize) -> Taps {
+        let scale = input as f64 / output as f64;
+        // shrinking widens the triangle so that every input counts
+        let support = scale.max(1.0);
+        let places = (0..output).map(|place| {
+            let centre = (place as f64 + 0.5) * scale;
+            let first = (centre - support + 0.5).max(0.0) as usize;
+            let last = ((centre + support + 0.5) as usize).min(input);
+            let triangle = |i: usize| (1.0 - ((i as f64 - centre + 0.5) / support).abs()).max(0.0);
+            let weights: Vec<f64> = (first..last).map(triangle).collect();
+            let total: f64 = weights.iter().sum();
+            let fixed = |weight: f64| (weight / total * (1u32 << PRECISION) as f64 + 0.5) as i32;
+            (first, weights.into_iter().map(fixed).collect())
+        });
+        Taps { places: places.collect() }
+    }
+
+    fn apply(&self, place: usize, out: &mut [u8], input: impl Fn(usize, usize) -> u8) {
+        let (first, weights) = &self.places[place];
+        for (channel, out) in out.iter_mut().enumerate() {
+            let sum: i32 = weights.iter().enumerate().map(|(i, weight)| input(first + i, channel) as i32 * weight).sum();
+            *out = ((sum + (1 << (PRECISION - 1))) >> PRECISION).clamp(0, 255) as u8;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
+    use safetensors::SafeTensors;
+
+    use super::*;
+
+    fn encode(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(vec![]);
+        image.into().write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    #[test]
+    fn resizing_and_normalising_are_pytorchs() {
+        let dir = std::env::var("SEEMORE_GOLDEN").unwrap_or("tests/golden".into());
+        let mut checked = 0;
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "safetensors") {
+                continue;
+            }
+            let bytes = std::fs::read(path).unwrap();
+            let tensors = SafeTensors::deserialize(&bytes).unwrap();
+            // only some of the recordings hold pictures to resize
+            let Ok(raw) = tensors.tensor("preproc.raw_u8") else { continue };
+            let picture = Picture { width: raw.shape()[1], height: raw.shape()[0], rgb: raw.data().to_vec() };
+            for side in [32, 96] {
+                let resized = picture.resize(side);
+                assert_eq!(resized.rgb, tensors.tensor(&format!("preproc.resized{side}_u8")).unwrap().data(), "{side}");
+                let want: Vec<f32> = bytemuck::pod_collect_to_vec(tensors.tensor(&format!("preproc.normalised{side}")).unwrap().data());
+                for (got, want) in resized.normalised().iter().zip(want) {
+                    assert!((got - want).abs() < 1e-6, "{got} {want}");
+                }
+            }
+            checked += 1;
+        }
+        assert!(checked > 0 || std::env::var("SEEMORE_GOLDEN").is_ok());
+    }
+
+    #[test]
+    fn all_five_formats_are_decoded() {
+        let image = RgbImage::from_pixel(9, 5, Rgb([200, 40, 60]));
+        for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP, ImageFormat::Gif, ImageFormat::Bmp] {
+            let picture = Picture::decode(&encode(image.clone(), format)).unwrap();
+            assert_eq!((picture.width, picture.height), (9, 5), "{format:?}");
+            let off = picture.rgb.chunks(3).flat_map(|p| [p[0].abs_diff(200), p[1].abs_diff(40), p[2].abs_diff(60)]).max().unwrap();
+            assert!(off <= 6, "{format:?} is off by {off}");
+        }
+    }
+
+    #[test]
+    fn transparency_is_laid_on_white() {
+        let mut image = RgbaImage::from_pixel(2, 1, Rgba([0, 0, 0, 0]));
+        image.put_pixel(1, 0, Rgba([100, 0, 255, 128]));
+        let picture = Picture::decode(&encode(image, ImageFormat::Png)).unwrap();
+        assert_eq!(picture.rgb, [255, 255, 255, 177, 127, 255]);
+    }
+
+    #[test]
+    fn sixteen_bits_and_grey_become_eight_bit_colours() {
+        let grey = image::ImageBuffer::<image::Luma<u16>, _>::from_pixel(3, 2, image::Luma([0x80ff]));
+        let picture = Picture::decode(&encode(DynamicImage::ImageLuma16(grey), ImageFormat::Png)).unwrap();
+        assert!(picture.rgb.len() == 18 && picture.rgb.iter().all(|&v| v.abs_diff(128) <= 1), "{:?}", picture.rgb);
+    }
+
+    #[test]
+    fn the_exif_orientation_turns_the_picture() {
+        let mut image = RgbImage::from_pixel(16, 8, Rgb([250, 250, 250]));
+        (0..8).for_each(|y| (0..8).for_each(|x| image.put_pixel(x, y, Rgb([5, 5, 5]))));
+        let jpeg = encode(image, ImageFormat::Jpeg);
+        // an APP1 segment with one EXIF entry: orientation 6, turn by 90 degrees to the right
+        let mut exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0".to_vec();
+        let mut turned = jpeg[..2].to_vec();
+        turned.extend([0xff, 0xe1]);
+        turned.extend((exif.len() as u16 + 2).to_be_bytes());
+        turned.append(&mut exif);
+        turned.extend(&jpeg[2..]);
+        let picture = Picture::decode(&turned).unwrap();
+        assert_eq!((picture.width, picture.height), (8, 16));
+        assert!(picture.rgb[0] < 60 && picture.rgb[3 * 8 * 15] > 200, "the dark half is on top");
+    }
+
+    #[test]
+    fn what_cannot_be_decoded_says_why() {
+        assert!(matches!(Picture::decode(b"hello"), Err(PictureError::Unknown)));
+        assert!(matches!(Picture::decode(b""), Err(PictureError::Unknown)));
+        let png = encode(RgbImage::new(40, 40), ImageFormat::Png);
+        assert!(matches!(Picture::decode(&png[..png.len() / 2]), Err(PictureError::Damaged(_))));
+        // a PNG whose header claims 65,535 x 65,535 pixels
+        let mut huge = png.clone();
+        huge[16..24].copy_from_slice(&[0, 0, 0xff, 0xff, 0, 0, 0xff, 0xff]);
+        let error = Picture::decode(&huge).unwrap_err();
+        assert!(matches!(error, PictureError::TooLarge { .. } | PictureError::Damaged(_)), "{error}");
+        let error = Picture::open(Path::new("absent.png")).unwrap_err().to_string();
+        assert!(error.contains("absent.png"), "{error}");
+    }
+}

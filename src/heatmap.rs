@@ -1,0 +1,115 @@
+//! A picture of where the model looked: one panel a token, the attention over the picture, the token under it.
+
+use std::path::Path;
+
+use font8x8::{BASIC_FONTS, LATIN_FONTS, UnicodeFonts};
+use image::{Rgb, RgbImage};
+
+use crate::caption::Written;
+use crate::data::Picture;
+
+/// Side of a panel's picture in pixels.
+const SIDE: u32 = 160;
+const MARGIN: u32 = 8;
+/// Height of the label: two lines of glyphs at twice their size, with room around.
+const LABEL: u32 = 44;
+const PER_ROW: u32 = 8;
+
+/// The colour of a share from 0 to 1 of the hottest patch: dark blue over green to yellow, readable without colour vision
+/// because it grows lighter all the way (the corner colours of matplotlib's viridis).
+fn colour(share: f32) -> [f32; 3] {
+    const STOPS: [[f32; 3]; 5] = [[68.0, 1.0, 84.0], [59.0, 82.0, 139.0], [33.0, 145.0, 140.0], [94.0, 201.0, 98.0], [253.0, 231.0, 37.0]];
+    let at = share.clamp(0.0, 1.0) * 4.0;
+    let below = (at as usize).min(3);
+    std::array::from_fn(|i| STOPS[below][i] + (STOPS[below + 1][i] - STOPS[below][i]) * (at - below as f32))
+}
+
+/// Bilinear value of a `grid` x `grid` map at `x`, `y` from 0 to 1.
+fn sample(map: &[f32], grid: usize, x: f32, y: f32) -> f32 {
+    let place = |v: f32| (v * grid as f32 - 0.5).clamp(0.0, grid as f32 - 1.0);
+    let (x, y) = (place(x), place(y));
+    let (left, top) = (x as usize, y as usize);
+    let (right, bottom) = ((left + 1).min(grid - 1), (top + 1).min(grid - 1));
+    let (fx, fy) = (x - left as f32, y - top as f32);
+    let row = |y: usize| map[y * grid + left] * (1.0 - fx) + map[y * grid + right] * fx;
+    row(top) * (1.0 - fy) + row(bottom) * fy
+}
+
+fn label(canvas: &mut RgbImage, text: &str, left: u32, top: u32) {
+    for (index, character) in text.chars().enumerate() {
+        let glyph = BASIC_FONTS.get(character).or_else(|| LATIN_FONTS.get(character)).or_else(|| BASIC_FONTS.get('?'));
+        for (y, bits) in glyph.into_iter().flatten().enumerate() {
+            for x in (0..8).filter(|x| bits >> x & 1 == 1) {
+                for (dx, dy) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
+                    let (px, py) = (left + 16 * index as u32 + 2 * x + dx, top + 2 * y as u32 + dy);
+                    if px < canvas.width() && py < canvas.height() {
+                        canvas.put_pixel(px, py, Rgb([20, 20, 20]));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Draws the picture once as it is and once for every token with its heat over it, each scaled to its hottest patch.
+pub fn draw(picture: &Picture, written: &[Written]) -> RgbImage {
+    let small = picture.resize(SIDE as usize);
+    let panels = written.len() as u32 + 1;
+    let columns = panels.min(PER_ROW);
+    let rows = panels.div_ceil(PER_ROW);
+    let size = |count: u32, each: u32| MARGIN + count * (each + MARGIN);
+    let mut canvas = RgbImage::from_pixel(size(columns, SIDE), size(rows, SIDE + LABEL), Rgb([255; 3]));
+    for panel in 0..panels {
+        let (left, top) = (MARGIN + panel % PER_ROW * (SIDE + MARGIN), MARGIN + panel / PER_ROW * (SIDE + LABEL + MARGIN));
+        let token = (panel > 0).then(|| &written[panel as usize - 1]);
+        let heat = token.map_or(&[][..], |token| &token.heat);
+        let grid = (heat.len() as f64).sqrt() as usize;
+        let hottest = heat.iter().fold(f32::MIN_POSITIVE, |a, &b| a.max(b));
+        for y in 0..SIDE {
+            for x in 0..SIDE {
+                let at = 3 * (y * SIDE + x) as usize;
+                let mut rgb: [f32; 3] = std::array::from_fn(|i| small.rgb[at + i] as f32);
+                if grid > 0 {
+                    let share = sample(heat, grid, (x as f32 + 0.5) / SIDE as f32, (y as f32 + 0.5) / SIDE as f32) / hottest;
+                    let tint = colour(share);
+                    rgb = std::array::from_fn(|i| 0.4 * rgb[i] + 0.6 * tint[i]);
+                }
+                canvas.put_pixel(left + x, top + y, Rgb(rgb.map(|v| v.round() as u8)));
+            }
+        }
+        match token {
+            None => label(&mut canvas, "picture", left, top + SIDE + 4),
+            Some(token) => {
+                let shown: String = token.text.chars().map(|c| if c == ' ' { '_' } else { c }).take(10).collect();
+                label(&mut canvas, &shown, left, top + SIDE + 4);
+                label(&mut canvas, &format!("{:.0} %", 100.0 * token.choice.probability), left, top + SIDE + 24);
+            }
+        }
+    }
+    canvas
+}
+
+/// Draws and writes a PNG.
+pub fn save(path: &Path, picture: &Picture, written: &[Written]) -> image::ImageResult<()> {
+    draw(picture, written).save_with_format(path, image::ImageFormat::Png)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::Choice;
+
+    #[test]
+    fn the_hottest_patch_is_the_lightest_part_of_its_panel() {
+        let picture = Picture { width: 4, height: 4, rgb: vec![128; 48] };
+        let heat = vec![0.0, 0.0, 0.0, 0.9];
+        let token = Written { choice: Choice { token: 1, probability: 0.5 }, text: "a".into(), heat };
+        let canvas = draw(&picture, &[token]);
+        let light = |x: u32, y: u32| canvas.get_pixel(2 * MARGIN + SIDE + x, MARGIN + y).0.iter().map(|&v| v as u32).sum::<u32>();
+        assert!(light(SIDE - 10, SIDE - 10) > light(10, 10) + 100);
+        // the plain picture beside it, and ink where the labels are
+        assert_eq!(canvas.get_pixel(MARGIN + 5, MARGIN + 5).0, [128; 3]);
+        let ink = canvas.enumerate_pixels().filter(|(_, y, pixel)| *y > MARGIN + SIDE && pixel.0[0] < 50).count();
+        assert!(ink > 100, "{ink}");
+    }
+}

@@ -1,0 +1,250 @@
+//! The model's sizes and switches.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::nn::Residual;
+
+/// What of the picture the decoder sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VisualTokens {
+    /// One token: the encoder's CLS row (seemore).
+    Cls,
+    /// One token for every patch, out of the encoder (LLaVA).
+    Patches,
+    /// One token for every patch, straight from the pixels: no encoder (Fuyu).
+    Fuyu,
+}
+
+/// How image features become decoder inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Projection {
+    /// Two layers with a GELU between.
+    Mlp,
+    /// One layer.
+    Linear,
+}
+
+/// What attention scores are divided by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttentionScale {
+    /// The root of a head's width, as in "Attention Is All You Need".
+    Head,
+    /// The root of the whole embedding's width, as the original seemore has it.
+    Width,
+}
+
+/// Everything that decides the model's arithmetic and the shapes of its parameters. Stored as `config.json`; fields
+/// that a file leaves out take the values of preset `seemore`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Side of the square input picture, in pixels.
+    pub image_size: usize,
+    /// Side of a square patch, in pixels; divides `image_size`.
+    pub patch_size: usize,
+    /// Width of the image encoder.
+    pub vision_width: usize,
+    /// Blocks of the image encoder.
+    pub vision_layers: usize,
+    /// Attention heads of the image encoder.
+    pub vision_heads: usize,
+    /// Width of the decoder.
+    pub width: usize,
+    /// Blocks of the decoder.
+    pub layers: usize,
+    /// Attention heads of the decoder.
+    pub heads: usize,
+    /// Tokens that the decoder knows; training sets it to the tokenizer's size.
+    pub vocab_size: usize,
+    /// Most positions: visual tokens and text together.
+    pub context: usize,
+    /// Probability with which training zeroes an element, at every dropout.
+    pub dropout: f32,
+    pub layernorm_eps: f32,
+    pub visual_tokens: VisualTokens,
+    pub projector: Projection,
+    pub attention_scale: AttentionScale,
+    pub residual: Residual,
+    /// Whether padding after a caption counts in the loss, as in the original seemore.
+    pub count_pads: bool,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            image_size: 96,
+            patch_size: 16,
+            vision_width: 512,
+            vision_layers: 3,
+            vision_heads: 8,
+            width: 128,
+            layers: 8,
+            heads: 8,
+            vocab_size: 66,
+            context: 1000,
+            dropout: 0.1,
+            layernorm_eps: 1e-5,
+            visual_tokens: VisualTokens::Cls,
+            projector: Projection::Mlp,
+            attention_scale: AttentionScale::Head,
+            residual: Residual::Prenorm,
+            count_pads: false,
+        }
+    }
+}
+
+/// Named configurations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Preset {
+    /// The original's sizes with the textbook's arithmetic: 12,907,970 parameters at 66 characters.
+    Seemore,
+    /// The original's sizes and arithmetic, for its checkpoints.
+    SeemoreOriginal,
+    /// All patch tokens go to the decoder, as in LLaVA.
+    Llava,
+    /// No image encoder: patches go straight to the projector, as in Fuyu.
+    Fuyu,
+    /// Small enough to train in seconds on a CPU.
+    Tiny,
+}
+
+impl Preset {
+    pub fn config(self) -> Config {
+        let base = Config::default();
+        match self {
+            Preset::Seemore => base,
+            Preset::SeemoreOriginal => {
+                Config { attention_scale: AttentionScale::Width, residual: Residual::AfterLn2, count_pads: true, ..base }
+            }
+            Preset::Llava => Config { visual_tokens: VisualTokens::Patches, ..base },
+            Preset::Fuyu => Config { visual_tokens: VisualTokens::Fuyu, ..base },
+            Preset::Tiny => Config {
+                image_size: 32,
+                patch_size: 8,
+                vision_width: 64,
+                vision_layers: 2,
+                vision_heads: 4,
+                width: 32,
+                layers: 2,
+                heads: 4,
+                context: 96,
+                dropout: 0.0,
+                ..base
+            },
+        }
+    }
+}
+
+/// What is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read {path}: {source}")]
+    Read { path: String, source: std::io::Error },
+    #[error("{path} is not a model configuration: {source}. `seemore train --preset tiny` writes one as config.json")]
+    Parse { path: String, source: serde_json::Error },
+    #[error("the configuration has {field} = {value}: {rule}")]
+    Field { field: &'static str, value: String, rule: String },
+}
+
+impl Config {
+    /// Reads a JSON file and checks it.
+    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        let name = || path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: name(), source })?;
+        let config: Config = serde_json::from_str(&text).map_err(|source| ConfigError::Parse { path: name(), source })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Whether a model can be made of it.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let fail = |field, value: usize, rule: String| Err(ConfigError::Field { field, value: value.to_string(), rule });
+        let sizes = [
+            ("image_size", self.image_size, 4096),
+            ("patch_size", self.patch_size, 512),
+            ("vision_width", self.vision_width, 1 << 14),
+            ("vision_heads", self.vision_heads, 1 << 10),
+            ("width", self.width, 1 << 14),
+            ("layers", self.layers, 1 << 10),
+            ("heads", self.heads, 1 << 10),
+            ("vocab_size", self.vocab_size, 1 << 20),
+            ("context", self.context, 1 << 20),
+        ];
+        for (field, value, most) in sizes {
+            if value == 0 || value > most {
+                return fail(field, value, format!("it must be from 1 to {most}"));
+            }
+        }
+        if self.vision_layers > 1 << 10 {
+            return fail("vision_layers", self.vision_layers, "it must be at most 1024".into());
+        }
+        if !self.image_size.is_multiple_of(self.patch_size) {
+            return fail("patch_size", self.patch_size, format!("it must divide image_size = {}", self.image_size));
+        }
+        for (field, heads, width_name, width) in
+            [("vision_heads", self.vision_heads, "vision_width", self.vision_width), ("heads", self.heads, "width", self.width)]
+        {
+            if !width.is_multiple_of(heads) {
+                return fail(field, heads, format!("it must divide {width_name} = {width}"));
+            }
+            if width / heads > 128 {
+                return fail(field, heads, format!("a head of {} is too wide, 128 is the most: use more heads", width / heads));
+            }
+        }
+        if self.context <= self.visual() {
+            return fail("context", self.context, format!("{} visual tokens leave no room for text", self.visual()));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(ConfigError::Field {
+                field: "dropout",
+                value: self.dropout.to_string(),
+                rule: "it must be at least 0 and below 1".into(),
+            });
+        }
+        if !(self.layernorm_eps > 0.0 && self.layernorm_eps < 1.0) {
+            return Err(ConfigError::Field {
+                field: "layernorm_eps",
+                value: self.layernorm_eps.to_string(),
+                rule: "it must lie between 0 and 1".into(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Patches of a picture.
+    pub fn patches(&self) -> usize {
+        (self.image_size / self.patch_size).pow(2)
+    }
+
+    /// Numbers in a patch: 3 colours of `patch_size` by `patch_size` pixels.
+    pub fn patch_values(&self) -> usize {
+        3 * self.patch_size * self.patch_size
+    }
+
+    /// Visual tokens in front of the text.
+    pub fn visual(&self) -> usize {
+        match self.visual_tokens {
+            VisualTokens::Cls => 1,
+            VisualTokens::Patches | VisualTokens::Fuyu => self.patches(),
+        }
+    }
+
+    /// Width of the image features that the projector takes.
+    pub fn feature_width(&self) -> usize {
+        if self.visual_tokens == VisualTokens::Fuyu { self.patch_values() } else { self.vision_width }
+    }
+
+    /// What attention scores are multiplied by, for a stack of the given width and heads.
+    pub fn scale(&self, width: usize, heads: usize) -> f32 {
+        let divisor = match self.attention_scale {
+            AttentionScale::Head => width / heads,
+            AttentionScale::Width => width,
+        };
+        (divisor as f64).powf(-0.5) as f32
+    }
+}

@@ -1,0 +1,86 @@
+//! The whole model: one forward pass for training and generation.
+
+use super::{Config, Decoder, Projector, Vision, VisualTokens};
+use crate::gpu::{Gpu, GpuError, Tensor};
+use crate::nn::{Cache, Context, Parameters};
+use crate::tape::Var;
+
+/// Standard deviation of freshly made token and position embeddings (GPT-2's).
+pub(super) const EMBEDDING_DEVIATION: f32 = 0.02;
+
+/// At which positions logits are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Logits {
+    /// All: visual tokens and text.
+    All,
+    /// The text's.
+    Text,
+    /// The last one's.
+    Last,
+}
+
+/// Image encoder, projector and decoder with their parameters.
+pub struct Vlm {
+    config: Config,
+    vision: Option<Vision>,
+    projector: Projector,
+    decoder: Decoder,
+    parameters: Vec<(String, Tensor)>,
+}
+
+impl Vlm {
+    /// A model with fresh parameters.
+    ///
+    /// # Errors
+    /// A device without room for the parameters.
+    pub fn new(gpu: &Gpu, config: &Config, seed: u64) -> Result<Vlm, GpuError> {
+        let mut p = Parameters::new(gpu, seed);
+        let vision = (config.visual_tokens != VisualTokens::Fuyu).then(|| Vision::new(&mut p, config)).transpose()?;
+        let projector = Projector::new(&mut p, config)?;
+        let decoder = Decoder::new(&mut p, config)?;
+        Ok(Vlm { config: config.clone(), vision, projector, decoder, parameters: p.into_named() })
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// All parameters by name, in a fixed order.
+    pub fn parameters(&self) -> &[(String, Tensor)] {
+        &self.parameters
+    }
+
+    /// Number of trained numbers.
+    pub fn parameter_count(&self) -> usize {
+        self.parameters.iter().map(|(_, tensor)| tensor.len()).sum()
+    }
+
+    /// `image: [batch, 3, side, side]` -> visual tokens `[batch, v, width]`.
+    fn visual(&self, c: &mut Context, image: Var) -> Var {
+        let features = match &self.vision {
+            Some(vision) => vision.forward(c, image),
+            None => c.tape.patchify(image, self.config.patch_size),
+        };
+        self.projector.forward(c, features)
+    }
+
+    /// Logits `[batch, positions, vocab]` for the text `ids: [batch, t]` after the picture `image`; without a picture the ids
+    /// continue what the caches hold. With caches, keys and values of all new positions are appended to them.
+    pub fn forward(&self, c: &mut Context, image: Option<Var>, ids: Var, caches: Option<&[Cache]>, logits: Logits) -> Var {
+        let visual = image.map(|image| self.visual(c, image));
+        let x = self.decoder.forward(c, visual, ids, caches);
+        let (text, all) = (c.tape.shape(ids)[1], c.tape.shape(x)[1]);
+        let rows = match logits {
+            Logits::All => all,
+            Logits::Text => text,
+            Logits::Last => 1,
+        };
+        let x = if rows == all { x } else { c.tape.slice_rows(x, all - rows, rows) };
+        self.decoder.logits(c, x)
+    }
+
+    /// Empty key/value caches for `batch` pictures and `capacity` positions, one a decoder layer.
+    pub fn caches(&self, gpu: &Gpu, batch: usize, capacity: usize) -> Result<Vec<Cache>, GpuError> {
+        (0..self.config.layers).map(|_| Cache::new(gpu, batch, capacity, self.config.width)).collect()
+    }
+}

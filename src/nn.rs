@@ -1,0 +1,62 @@
+//! Layers: parameters with names, and what they record on a tape.
+
+mod attention;
+mod block;
+mod embedding;
+mod layernorm;
+mod linear;
+mod mlp;
+mod parameters;
+
+pub use attention::{Cache, SelfAttention};
+pub use block::{Block, BlockShape, Residual};
+pub use embedding::{Embedding, Positions};
+pub use layernorm::LayerNorm;
+pub use linear::Linear;
+pub use mlp::Mlp;
+pub use parameters::{Init, Parameters};
+
+use crate::gpu::Tensor;
+use crate::tape::{Tape, Var};
+
+/// What a forward pass needs beside its inputs.
+pub struct Context<'a> {
+    pub tape: &'a mut Tape,
+    /// Gradients are wanted and dropout is on.
+    pub training: bool,
+    /// Probability with which dropout zeroes an element while training.
+    pub dropout: f32,
+    /// Uniform, one `u32`: changes every step, so that every step drops other elements.
+    pub seed: Var,
+    /// Uniform, one `u32`: number of tokens that the cache holds already.
+    pub past: Var,
+    /// Attention probabilities `[batch, heads, queries, keys]` by layer path, when they are wanted.
+    pub maps: Option<Vec<(String, Var)>>,
+}
+
+impl<'a> Context<'a> {
+    /// A pass for inference: no gradients, no dropout.
+    pub fn inference(tape: &'a mut Tape) -> Context<'a> {
+        Self::new(tape, false, 0.0)
+    }
+
+    /// A pass that trains, with the given dropout probability.
+    pub fn training(tape: &'a mut Tape, dropout: f32) -> Context<'a> {
+        Self::new(tape, true, dropout)
+    }
+
+    fn new(tape: &'a mut Tape, training: bool, dropout: f32) -> Context<'a> {
+        let (seed, past) = (tape.input(&[1]), tape.input(&[1]));
+        Context { tape, training, dropout, seed, past, maps: None }
+    }
+
+    /// A parameter's value, with a gradient while training.
+    pub fn parameter(&mut self, tensor: &Tensor) -> Var {
+        if self.training { self.tape.parameter(tensor) } else { self.tape.bind(tensor) }
+    }
+
+    /// Dropout while training; `x` itself otherwise.
+    pub fn dropout(&mut self, x: Var) -> Var {
+        if self.training { self.tape.dropout(x, self.dropout, self.seed) } else { x }
+    }
+}

@@ -1,0 +1,39 @@
+//! Token and position embeddings.
+
+use super::{Context, Init, Parameters};
+use crate::gpu::{GpuError, Tensor};
+use crate::tape::Var;
+
+/// A row of `weight: [rows, width]` for every id.
+pub struct Embedding {
+    weight: Tensor,
+}
+
+impl Embedding {
+    pub fn new(p: &mut Parameters, name: &str, rows: usize, width: usize, init: Init) -> Result<Embedding, GpuError> {
+        p.scope(name, |p| Ok(Embedding { weight: p.create("weight", &[rows, width], init)? }))
+    }
+
+    /// `ids: [n] -> [n, width]`.
+    pub fn forward(&self, c: &mut Context, ids: Var) -> Var {
+        let weight = c.parameter(&self.weight);
+        c.tape.embedding(weight, ids)
+    }
+}
+
+/// A learned vector for every position: `weight: [context, width]`.
+pub struct Positions {
+    weight: Tensor,
+}
+
+impl Positions {
+    pub fn new(p: &mut Parameters, name: &str, context: usize, width: usize, init: Init) -> Result<Positions, GpuError> {
+        p.scope(name, |p| Ok(Positions { weight: p.create("weight", &[context, width], init)? }))
+    }
+
+    /// Adds the vectors of positions `past..past + t` to `x: [batch, t, width]`.
+    pub fn forward(&self, c: &mut Context, x: Var) -> Var {
+        let weight = c.parameter(&self.weight);
+        c.tape.positions(x, weight, c.past)
+    }
+}

@@ -1,0 +1,26 @@
+//! Layer normalisation.
+
+use super::{Context, Init, Parameters};
+use crate::gpu::{GpuError, Tensor};
+use crate::tape::Var;
+
+/// Normalises the last axis to mean 0 and variance 1, then scales and shifts it: `weight` and `bias` of `[width]`.
+pub struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    eps: f32,
+}
+
+impl LayerNorm {
+    pub fn new(p: &mut Parameters, name: &str, width: usize, eps: f32) -> Result<LayerNorm, GpuError> {
+        p.scope(name, |p| {
+            Ok(LayerNorm { weight: p.create("weight", &[width], Init::Ones)?, bias: p.create("bias", &[width], Init::Zeros)?, eps })
+        })
+    }
+
+    /// `x: [.., width]`.
+    pub fn forward(&self, c: &mut Context, x: Var) -> Var {
+        let (weight, bias) = (c.parameter(&self.weight), c.parameter(&self.bias));
+        c.tape.layernorm(x, weight, bias, self.eps)
+    }
+}

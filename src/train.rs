@@ -1,0 +1,11 @@
+//! Training: batches, the recorded step, and the loop around it.
+
+mod batch;
+mod step;
+mod trainer;
+mod validation;
+
+pub use batch::{Batch, Text};
+pub use step::TrainStep;
+pub use trainer::{Budget, Event, Options, Summary, TrainError, Trainer};
+pub use validation::{Validation, Verdict};

@@ -1,0 +1,320 @@
+//! The training loop: what to train on, for how long, and what to say on the way.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::{Batch, Text, TrainStep, Validation, Verdict};
+use crate::checkpoint::{self, CheckpointError};
+use crate::data::{Augment, Batches, CharTokenizer, Dataset};
+use crate::gpu::{Gpu, GpuError};
+use crate::model::Vlm;
+use crate::optim::{Hyper, Optimizer, Schedule};
+
+/// When training ends. The first limit reached counts.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Budget {
+    /// Optimizer steps.
+    pub steps: Option<u64>,
+    /// Seconds of training, validation at the end not included.
+    pub seconds: Option<f64>,
+}
+
+/// Everything that decides how a model is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Options {
+    pub budget: Budget,
+    /// Pictures in one optimizer step.
+    pub batch_size: usize,
+    /// Parts that a batch is computed in; divides `batch_size`.
+    pub accumulate: usize,
+    /// The peak learning rate.
+    pub learning_rate: f64,
+    /// Steps until it is reached.
+    pub warmup: u64,
+    pub schedule: Schedule,
+    pub hyper: Hyper,
+    /// Decides the order of the data, augmentation and dropout.
+    pub seed: u64,
+    pub augment: Augment,
+    /// Steps between two reports of the loss.
+    pub log_every: u64,
+    /// Steps between two validations; 0 for one at the end only.
+    pub eval_every: u64,
+    /// Steps between two saves; 0 for one at the end only.
+    pub save_every: u64,
+}
+
+/// What can end training early.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error("{0}")]
+    Options(String),
+    #[error("the loss is {loss} at step {step}: training diverged. Use a lower --lr or a longer --warmup")]
+    Diverged { step: u64, loss: f32 },
+    #[error("cannot resume from {path}: {reason}")]
+    Resume { path: String, reason: String },
+}
+
+/// What the loop says on its way.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A step's loss, before its update. `step` counts from 1.
+    Step {
+        step: u64,
+        steps: Option<u64>,
+        loss: f32,
+        gradient_norm: f32,
+        learning_rate: f64,
+        tokens_per_s: f64,
+        elapsed: Duration,
+        left: Duration,
+    },
+    Validated {
+        step: u64,
+        verdict: &'a Verdict,
+    },
+    Saved {
+        step: u64,
+        dir: &'a Path,
+    },
+}
+
+/// How training ended.
+#[derive(Debug)]
+pub struct Summary {
+    /// Steps of the whole training, earlier runs that were resumed included.
+    pub steps: u64,
+    /// The time it took, likewise.
+    pub elapsed: Duration,
+    /// The last reported loss on training data.
+    pub loss: f32,
+    pub verdict: Option<Verdict>,
+}
+
+/// What a run needs to go on, beside the model: `training.json`.
+#[derive(Serialize, Deserialize)]
+struct Progress {
+    step: u64,
+    seconds: f64,
+    options: Options,
+    /// Samples of the training set; another number means other data.
+    samples: usize,
+}
+
+/// A model in training.
+pub struct Trainer<'a> {
+    gpu: &'a Gpu,
+    model: &'a Vlm,
+    tokenizer: &'a CharTokenizer,
+    train: &'a Dataset,
+    validation: Option<&'a Dataset>,
+    options: Options,
+    optimizer: Optimizer,
+    step_plan: TrainStep,
+    texts: Vec<Text>,
+    length: usize,
+    step: u64,
+    /// Seconds of earlier runs.
+    before: f64,
+    out: Option<PathBuf>,
+}
+
+impl<'a> Trainer<'a> {
+    /// Records the training step. `out` is the folder that checkpoints go to.
+    ///
+    /// # Errors
+    /// Options that do not fit together, an empty data set, a caption too long for the model, too little device memory.
+    pub fn new(
+        gpu: &'a Gpu,
+        model: &'a Vlm,
+        tokenizer: &'a CharTokenizer,
+        train: &'a Dataset,
+        validation: Option<&'a Dataset>,
+        options: Options,
+        out: Option<PathBuf>,
+    ) -> Result<Trainer<'a>, TrainError> {
+        let fail = |message: String| Err(TrainError::Options(message));
+        if train.samples.is_empty() {
+            return fail("there is nothing to train on".into());
+        }
+        if options.batch_size == 0 || options.accumulate == 0 || !options.batch_size.is_multiple_of(options.accumulate) {
+            return fail(format!("--accumulate {} must divide --batch-size {}", options.accumulate, options.batch_size));
+        }
+        if options.budget.steps.is_none() && options.budget.seconds.is_none() {
+            return fail("give --steps, --epochs or --max-time".into());
+        }
+        let texts: Vec<Text> = train.samples.iter().map(|sample| Text::new(tokenizer, &sample.caption)).collect();
+        let room = model.config().context - model.config().visual();
+        let length = texts.iter().map(Text::len).max().unwrap_or(0).max(1);
+        if length > room {
+            let sample = &train.samples[texts.iter().position(|text| text.len() == length).unwrap_or(0)];
+            return fail(format!(
+                "{}: the caption takes {length} positions and the model has room for {room}; shorten it, or raise `context` with --config",
+                sample.id
+            ));
+        }
+        let optimizer = Optimizer::new(gpu, model.parameters(), options.hyper)?;
+        let micro = options.batch_size / options.accumulate;
+        let step_plan = TrainStep::new(gpu, model, &optimizer, micro, length, options.accumulate)?;
+        Ok(Trainer { gpu, model, tokenizer, train, validation, options, optimizer, step_plan, texts, length, step: 0, before: 0.0, out })
+    }
+
+    /// Goes on where the training that saved the folder `dir` stopped: optimizer state, position in the data, schedule.
+    /// The model's parameters are loaded by the caller.
+    pub fn resume(&mut self, dir: &Path) -> Result<(), TrainError> {
+        let fail = |reason: String| TrainError::Resume { path: dir.display().to_string(), reason };
+        let path = dir.join("training.json");
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| fail(format!("{}: {error}. Only folders that training saved can be resumed", path.display())))?;
+        let progress: Progress = serde_json::from_str(&text).map_err(|error| fail(format!("{}: {error}", path.display())))?;
+        if progress.samples != self.train.samples.len() {
+            let (before, now) = (progress.samples, self.train.samples.len());
+            return Err(fail(format!("it was trained on {before} samples, and now there are {now}: give the same --data")));
+        }
+        let moments = dir.join("training.safetensors");
+        checkpoint::restore(&self.optimizer.state(), checkpoint::read_values(&moments)?, &moments)?;
+        (self.step, self.before) = (progress.step, progress.seconds);
+        Ok(())
+    }
+
+    /// The options that a folder was trained with.
+    pub fn saved_options(dir: &Path) -> Option<Options> {
+        let text = std::fs::read_to_string(dir.join("training.json")).ok()?;
+        serde_json::from_str::<Progress>(&text).ok().map(|progress| progress.options)
+    }
+
+    /// The recorded step, for measurements.
+    pub fn step_plan(&self) -> &TrainStep {
+        &self.step_plan
+    }
+
+    /// The batches of one step, counted from 0: `accumulate` of them.
+    pub fn batches(&self, step: u64) -> Vec<Batch> {
+        let rows = Batches::new(self.train.samples.len(), self.options.batch_size, self.options.seed).indices(step);
+        let micro = self.options.batch_size / self.options.accumulate;
+        let config = self.model.config();
+        rows.chunks(micro)
+            .enumerate()
+            .map(|(part, rows)| {
+                let images: Vec<Vec<f32>> = rows
+                    .par_iter()
+                    .enumerate()
+                    .map(|(place, &row)| {
+                        let draw = (part * micro + place) as u64;
+                        let sample = &self.train.samples[row];
+                        self.options.augment.apply(sample, self.train.side, self.options.seed, step, draw)
+                    })
+                    .collect();
+                let texts: Vec<&Text> = rows.iter().map(|&row| &self.texts[row]).collect();
+                Batch::new(images.concat(), &texts, self.length, self.tokenizer.pad(), config.count_pads)
+            })
+            .collect()
+    }
+
+    /// Trains until the budget is used up or `on` breaks, validates, and saves. An interruption saves, too.
+    pub fn run(&mut self, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<Summary, TrainError> {
+        let Budget { steps, seconds } = self.options.budget;
+        let start = Instant::now();
+        let first = self.step;
+        let (mut loss, mut tokens, mut since) = (f32::NAN, 0usize, Instant::now());
+        let mut verdict = None;
+        let mut batches = self.batches(self.step);
+        loop {
+            let elapsed = self.before + start.elapsed().as_secs_f64();
+            let share = |done: f64, of: Option<f64>| of.map_or(0.0, |of| done / of.max(1e-9));
+            let progress = share(self.step as f64, steps.map(|steps| steps as f64)).max(share(elapsed, seconds));
+            if progress >= 1.0 {
+                break;
+            }
+            let learning_rate = self.options.learning_rate * self.options.schedule.factor(self.step, self.options.warmup, progress);
+            let rates = self.optimizer.rates(self.step + 1, learning_rate);
+            // every step draws other dropout masks; the constant spreads seeds apart (2^32 over the golden ratio)
+            let seed = (self.options.seed as u32).wrapping_mul(0x9E37_79B9).wrapping_add(self.step as u32);
+            self.step_plan.run(&batches, seed, rates)?;
+            tokens += batches.iter().map(Batch::count).sum::<usize>();
+            self.step += 1;
+            // prepared while the device works
+            batches = self.batches(self.step);
+
+            let last = steps == Some(self.step);
+            let mut stop = false;
+            if last || self.step == first + 1 || self.step.is_multiple_of(self.options.log_every.max(1)) {
+                loss = self.step_plan.loss()?;
+                if !loss.is_finite() {
+                    return Err(TrainError::Diverged { step: self.step, loss });
+                }
+                let gradient_norm = self.step_plan.gradient_norm()?;
+                let now = self.before + start.elapsed().as_secs_f64();
+                let done = share(self.step as f64, steps.map(|steps| steps as f64)).max(share(now, seconds)).min(1.0);
+                let here = start.elapsed().as_secs_f64();
+                let rate = done - share(first as f64, steps.map(|steps| steps as f64)).max(share(self.before, seconds));
+                let left = if rate > 0.0 { here / rate * (1.0 - done) } else { 0.0 };
+                let event = Event::Step {
+                    step: self.step,
+                    steps,
+                    loss,
+                    gradient_norm,
+                    learning_rate,
+                    tokens_per_s: tokens as f64 / since.elapsed().as_secs_f64().max(1e-9),
+                    elapsed: Duration::from_secs_f64(now),
+                    left: Duration::from_secs_f64(left),
+                };
+                stop = on(event).is_break();
+                (tokens, since) = (0, Instant::now());
+            }
+            let due = |every: u64| every > 0 && self.step.is_multiple_of(every) && !last;
+            if due(self.options.eval_every) {
+                verdict = self.validate()?;
+                if let Some(verdict) = &verdict {
+                    stop |= on(Event::Validated { step: self.step, verdict }).is_break();
+                }
+            }
+            if due(self.options.save_every) {
+                self.save(start, on)?;
+            }
+            if stop {
+                break;
+            }
+        }
+        self.gpu.wait()?;
+        let elapsed = Duration::from_secs_f64(self.before + start.elapsed().as_secs_f64());
+        self.save(start, on)?;
+        if let Some(last) = self.validate()? {
+            on(Event::Validated { step: self.step, verdict: &last }).is_break();
+            verdict = Some(last);
+        }
+        Ok(Summary { steps: self.step, elapsed, loss, verdict })
+    }
+
+    fn validate(&self) -> Result<Option<Verdict>, TrainError> {
+        let Some(dataset) = self.validation else { return Ok(None) };
+        let mut validation = Validation::new(self.gpu, self.model, self.tokenizer, dataset)?;
+        Ok(Some(validation.run(self.tokenizer, dataset, self.model.config().count_pads)?))
+    }
+
+    fn save(&self, start: Instant, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<(), TrainError> {
+        let Some(dir) = &self.out else { return Ok(()) };
+        checkpoint::save(dir, self.model, Some(self.tokenizer))?;
+        let moments = checkpoint::snapshot(&self.optimizer.state())?;
+        checkpoint::write_values(&dir.join("training.safetensors"), &moments)?;
+        let progress = Progress {
+            step: self.step,
+            seconds: self.before + start.elapsed().as_secs_f64(),
+            options: self.options.clone(),
+            samples: self.train.samples.len(),
+        };
+        let json = serde_json::to_string_pretty(&progress).expect("progress is plain data");
+        checkpoint::write_file(&dir.join("training.json"), json.as_bytes())?;
+        // what happens to the loop after a save is not the listener's to decide
+        let _ = on(Event::Saved { step: self.step, dir });
+        Ok(())
+    }
+}

@@ -1,0 +1,95 @@
+//! How well a model does on pictures it was not trained on.
+
+use super::{Batch, Text};
+use crate::data::{CharTokenizer, Dataset};
+use crate::generate::{Generator, Sampling};
+use crate::gpu::{Gpu, GpuError};
+use crate::model::{Logits, Vlm};
+use crate::nn::Context;
+use crate::ops::IGNORE;
+use crate::plan::Plan;
+use crate::tape::{Tape, Var};
+
+/// What a validation found.
+#[derive(Debug, Clone)]
+pub struct Verdict {
+    /// Mean cross entropy of a caption's tokens, in nats.
+    pub loss: f32,
+    /// Share of the pictures whose greedily written caption is the true one to the letter.
+    pub exact_match: f64,
+    /// For every picture where it comes from, its true caption and the written one.
+    pub captions: Vec<(String, String, String)>,
+}
+
+/// Recorded passes that measure a model on a data set.
+pub struct Validation {
+    plan: Plan,
+    image: Var,
+    ids: Var,
+    targets: Var,
+    scale: Var,
+    loss: Var,
+    generator: Generator,
+    batch: usize,
+    length: usize,
+}
+
+impl Validation {
+    /// Most pictures measured at once.
+    const BATCH: usize = 16;
+
+    /// For a model and the data set that it is to be measured on. Captions may grow to half again the longest true one.
+    pub fn new(gpu: &Gpu, model: &Vlm, tokenizer: &CharTokenizer, dataset: &Dataset) -> Result<Validation, GpuError> {
+        let config = model.config();
+        let batch = dataset.samples.len().clamp(1, Self::BATCH);
+        let longest = dataset.samples.iter().map(|sample| Text::new(tokenizer, &sample.caption).len()).max().unwrap_or(0);
+        let length = longest.clamp(1, config.context - config.visual());
+        let mut tape = Tape::new(gpu.capabilities());
+        let t = &mut tape;
+        let image = t.input(&[batch, 3, config.image_size, config.image_size]);
+        let ids = t.input(&[batch, length]);
+        let targets = t.input(&[batch * length]);
+        let scale = t.input(&[1]);
+        let logits = model.forward(&mut Context::inference(t), Some(image), ids, None, Logits::Text);
+        t.reshape(logits, &[batch * length, config.vocab_size]);
+        let loss = t.cross_entropy(logits, targets, scale);
+        t.hold(loss);
+        let plan = Plan::new(gpu, tape)?;
+        let generator = Generator::new(gpu, model, batch, 1, length + length / 2, false)?;
+        Ok(Validation { plan, image, ids, targets, scale, loss, generator, batch, length })
+    }
+
+    /// Measures the model's present parameters. `dataset` is the one that this was made for.
+    pub fn run(&mut self, tokenizer: &CharTokenizer, dataset: &Dataset, count_pads: bool) -> Result<Verdict, GpuError> {
+        let (mut loss, mut tokens, mut captions) = (0.0, 0, vec![]);
+        for samples in dataset.samples.chunks(self.batch) {
+            let texts: Vec<Text> = samples.iter().map(|sample| Text::new(tokenizer, &sample.caption)).collect();
+            let mut images: Vec<f32> = samples.iter().flat_map(|sample| sample.normalised()).collect();
+            let padding = self.batch - samples.len();
+            images.resize(images.len() / samples.len() * self.batch, 0.0);
+            let mut batch = Batch::new(images, &texts.iter().collect::<Vec<_>>(), self.length, tokenizer.pad(), count_pads);
+            batch.ids.resize(self.batch * self.length, tokenizer.pad());
+            batch.targets.resize(self.batch * self.length, IGNORE);
+            let count = batch.count();
+            self.plan.write(self.image, &batch.images);
+            self.plan.write(self.ids, &batch.ids);
+            self.plan.write(self.targets, &batch.targets);
+            self.plan.write(self.scale, &[1.0f32]);
+            self.plan.run()?;
+            loss += self.plan.read::<f32>(self.loss)?[0] as f64;
+            tokens += count;
+
+            // a tokenizer without a begin token starts from the caption's first character
+            let first = |text: &Text| text.ids.first().copied().unwrap_or(tokenizer.pad());
+            let prompts: Vec<u32> = texts.iter().map(first).chain(std::iter::repeat_n(tokenizer.pad(), padding)).collect();
+            let written = self.generator.complete(&batch.images, &prompts, tokenizer.end(), Sampling::GREEDY)?;
+            for ((sample, written), prompt) in samples.iter().zip(written).zip(prompts) {
+                let prompt = (tokenizer.begin() != Some(prompt)).then_some(prompt);
+                let tokens: Vec<u32> = prompt.into_iter().chain(written.iter().map(|choice| choice.token)).collect();
+                captions.push((sample.id.clone(), sample.caption.clone(), tokenizer.decode(&tokens)));
+            }
+        }
+        let exact = captions.iter().filter(|(_, truth, written)| truth == written).count();
+        Ok(Verdict { loss: (loss / tokens.max(1) as f64) as f32, exact_match: exact as f64 / captions.len().max(1) as f64, captions })
+    }
+}

@@ -1,0 +1,218 @@
+//! The programs as a user runs them: exit codes, messages, files.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use image::{Rgb, RgbImage};
+
+/// Runs `seemore` with the given arguments in `dir`.
+fn seemore(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_seemore")).args(args).current_dir(dir).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[track_caller]
+fn succeeds(output: &Output) -> String {
+    assert!(output.status.success(), "exit {:?}\n{}\n{}", output.status.code(), stdout(output), stderr(output));
+    stdout(output)
+}
+
+/// Fails with this exit code, a message with all of `words`, and no panic.
+#[track_caller]
+fn fails(output: &Output, code: i32, words: &[&str]) {
+    let text = stderr(output);
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    assert!(!text.contains("panicked"), "{text}");
+    for word in words {
+        assert!(text.contains(word), "no `{word}` in: {text}");
+    }
+}
+
+const COLOURS: [(&str, [u8; 3]); 4] = [("red", [220, 30, 30]), ("green", [30, 180, 40]), ("blue", [30, 60, 220]), ("grey", [128; 3])];
+
+/// A folder of plain squares, each with its colour's name as caption: `count` shades of each colour.
+fn squares(dir: &Path, count: u8) {
+    std::fs::create_dir_all(dir).unwrap();
+    for (name, colour) in COLOURS {
+        for shade in 0..count {
+            let rgb = Rgb(colour.map(|v| v.saturating_add(3 * shade)));
+            RgbImage::from_pixel(20 + shade as u32, 24, rgb).save(dir.join(format!("{name}{shade}.png"))).unwrap();
+            std::fs::write(dir.join(format!("{name}{shade}.txt")), format!("{name}\n")).unwrap();
+        }
+    }
+}
+
+fn tiny_model(dir: &Path) -> String {
+    squares(&dir.join("squares"), 4);
+    succeeds(&seemore(dir, &["train", "--data", "squares", "--preset", "tiny", "--steps", "60", "--no-augment", "--out", "model"]))
+}
+
+#[test]
+fn a_small_model_learns_names_its_colours_and_shows_where_it_looked() {
+    let dir = tempfile::tempdir().unwrap();
+    let printed = tiny_model(dir.path());
+    assert!(printed.contains("step 60/60") && printed.contains("exact match"), "{printed}");
+    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+        assert!(dir.path().join("model").join(file).is_file(), "{file}");
+    }
+
+    let output = seemore(dir.path(), &["caption", "squares/red0.png", "squares/blue1.png", "--model", "model"]);
+    assert_eq!(succeeds(&output), "squares/red0.png: red\nsquares/blue1.png: blue\n");
+    assert!(stderr(&output).contains("adapter: "));
+
+    let output = seemore(dir.path(), &["caption", "squares/green2.png", "--model", "model", "--attention", "look.png"]);
+    assert_eq!(succeeds(&output), "green\n");
+    let picture = image::open(dir.path().join("look.png")).unwrap();
+    assert!(picture.width() > 5 * 160 && picture.height() > 160);
+
+    let mut child = Command::new(env!("CARGO_BIN_EXE_seemore"))
+        .args(["caption", "-", "--model", "model"])
+        .current_dir(dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(&std::fs::read(dir.path().join("squares/grey3.png")).unwrap()).unwrap();
+    assert_eq!(succeeds(&child.wait_with_output().unwrap()), "grey\n");
+}
+
+#[test]
+fn bad_pictures_and_models_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    tiny_model(dir.path());
+    std::fs::write(dir.path().join("notes.png"), "no picture").unwrap();
+    let output = seemore(dir.path(), &["caption", "notes.png", "absent.png", "squares/red1.png", "--model", "model"]);
+    fails(&output, 1, &["notes.png", "absent.png", "2 of 3"]);
+    assert!(stdout(&output).contains("squares/red1.png: red"));
+    fails(&seemore(dir.path(), &["caption", "squares/red1.png", "--model", "nothing"]), 1, &["nothing", "config.json"]);
+    fails(&seemore(dir.path(), &["caption", "squares/red1.png"]), 1, &["--model"]);
+    fails(&seemore(dir.path(), &["caption", "squares/red1.png", "--model", "model", "--top-p", "2"]), 1, &["--top-p"]);
+
+    let file = dir.path().join("model/model.safetensors");
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+    fails(&seemore(dir.path(), &["caption", "squares/red1.png", "--model", "model"]), 1, &["model.safetensors"]);
+    std::fs::write(dir.path().join("model/config.json"), "{\"width\": \"wide\"}").unwrap();
+    fails(&seemore(dir.path(), &["caption", "squares/red1.png", "--model", "model"]), 1, &["config.json"]);
+}
+
+#[test]
+fn json_lines_end_with_the_summary() {
+    let dir = tempfile::tempdir().unwrap();
+    squares(&dir.path().join("squares"), 4);
+    let args = ["train", "--data", "squares", "--preset", "tiny", "--steps", "12", "--log-every", "4", "--json", "--out", "out"];
+    let printed = succeeds(&seemore(dir.path(), &args));
+    let lines: Vec<serde_json::Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let steps: Vec<u64> = lines.iter().filter(|line| line["loss"].is_f64()).map(|line| line["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, [1, 4, 8, 12]);
+    assert!(lines[0]["lr"].is_f64() && lines[0]["tokens_per_s"].is_f64());
+    let last = lines.last().unwrap();
+    assert_eq!((last["final"].as_bool(), last["steps"].as_u64(), last["model"].as_str()), (Some(true), Some(12), Some("out")));
+    assert!(last["val_loss"].is_f64() && last["exact_match"].is_f64() && last["seconds"].is_f64());
+}
+
+#[test]
+fn a_resumed_run_gives_the_losses_of_one_that_was_never_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    squares(&dir.path().join("squares"), 3);
+    let losses = |extra: &[&str]| -> Vec<(u64, f64)> {
+        let common = ["train", "--data", "squares", "--log-every", "1", "--json", "--schedule", "constant", "--batch-size", "4"];
+        let printed = succeeds(&seemore(dir.path(), &[&common, extra].concat()));
+        let lines = printed.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines.filter_map(|line| Some((line["step"].as_u64()?, line["loss"].as_f64()?))).collect()
+    };
+    let whole = losses(&["--preset", "tiny", "--steps", "9", "--out", "whole"]);
+    let first = losses(&["--preset", "tiny", "--steps", "5", "--out", "halves"]);
+    let second = losses(&["--resume", "halves", "--steps", "9"]);
+    assert_eq!([first, second].concat(), whole);
+}
+
+#[test]
+fn nothing_is_overwritten_silently() {
+    let dir = tempfile::tempdir().unwrap();
+    squares(&dir.path().join("squares"), 2);
+    let args = ["train", "--data", "squares", "--preset", "tiny", "--steps", "1", "--out", "model"];
+    succeeds(&seemore(dir.path(), &args));
+    fails(&seemore(dir.path(), &args), 1, &["model", "--overwrite", "--resume"]);
+    succeeds(&seemore(dir.path(), &[&args[..], &["--overwrite"]].concat()));
+    // without --out every run gets a folder of its own
+    for expected in ["runs/tiny-1", "runs/tiny-2"] {
+        let printed = succeeds(&seemore(dir.path(), &args[..7]));
+        assert!(printed.contains(expected), "{printed}");
+    }
+}
+
+#[test]
+fn bad_rows_are_left_out_and_counted_or_fatal_when_strict() {
+    let dir = tempfile::tempdir().unwrap();
+    squares(&dir.path().join("squares"), 2);
+    std::fs::write(dir.path().join("squares/broken.png"), "no picture").unwrap();
+    std::fs::write(dir.path().join("squares/broken.txt"), "broken").unwrap();
+    let args = ["train", "--data", "squares", "--preset", "tiny", "--steps", "1", "--out", "model"];
+    let output = seemore(dir.path(), &args);
+    succeeds(&output);
+    assert!(stderr(&output).contains("broken.png") && stderr(&output).contains("1 left out"), "{}", stderr(&output));
+    fails(&seemore(dir.path(), &[&args[..], &["--strict", "--overwrite"]].concat()), 1, &["broken.png"]);
+}
+
+#[test]
+fn wrong_arguments_say_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| seemore(dir.path(), args);
+    fails(&run(&["train"]), 1, &["data/inputs.csv", "--data"]);
+    fails(&run(&["train", "--data", "absent.csv"]), 1, &["absent.csv"]);
+    fails(&run(&["train", "--data", "absent.csv", "--adapter", "no such thing"]), 2, &["no such thing", "0: "]);
+    fails(&run(&["train", "--batch-size", "0"]), 1, &["--batch-size"]);
+    fails(&run(&["train", "--max-time", "soon"]), 2, &["--max-time"]);
+    fails(&run(&["import", "absent.safetensors", "--out", "model"]), 1, &["absent.safetensors"]);
+    fails(&run(&["export", "absent", "--out", "file"]), 1, &["absent"]);
+    squares(&dir.path().join("squares"), 1);
+    fails(&run(&["train", "--data", "squares", "--preset", "tiny", "--batch-size", "6", "--accumulate", "4"]), 1, &["--accumulate"]);
+    std::fs::write(dir.path().join("config.json"), "{\"patch_size\": 7}").unwrap();
+    fails(&run(&["train", "--data", "squares", "--config", "config.json"]), 1, &["patch_size", "image_size"]);
+}
+
+#[test]
+fn without_an_adapter_the_exit_code_is_2_and_the_install_command_is_given() {
+    let dir = tempfile::tempdir().unwrap();
+    squares(&dir.path().join("squares"), 1);
+    let output = Command::new(env!("CARGO_BIN_EXE_seemore"))
+        .args(["train", "--data", "squares", "--preset", "tiny"])
+        .env("VK_DRIVER_FILES", "/nonexistent")
+        .env("VK_ICD_FILENAMES", "/nonexistent")
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    if cfg!(target_os = "linux") {
+        fails(&output, 2, &["no graphics adapter", "install"]);
+    }
+}
+
+#[test]
+fn the_originals_checkpoint_goes_in_and_out_unchanged() {
+    let dir = tempfile::tempdir().unwrap();
+    squares(&dir.path().join("squares"), 1);
+    let train = ["train", "--data", "squares", "--preset", "tiny", "--steps", "1", "--out", "model"];
+    succeeds(&seemore(dir.path(), &train));
+    succeeds(&seemore(dir.path(), &["export", "model", "--out", "state.safetensors"]));
+    let characters = "abcdefghijkl";
+    // as many characters as the trained tokenizer has tokens, less padding
+    let tokens: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(dir.path().join("model/config.json")).unwrap()).unwrap();
+    let count = tokens["vocab_size"].as_u64().unwrap() as usize - 1;
+    std::fs::write(dir.path().join("text.txt"), &characters[..count.min(characters.len())]).unwrap();
+    let import = ["import", "state.safetensors", "--out", "imported"];
+    succeeds(&seemore(dir.path(), &import));
+    succeeds(&seemore(dir.path(), &["export", "imported", "--out", "again.safetensors"]));
+    let read = |name: &str| std::fs::read(dir.path().join(name)).unwrap();
+    assert_eq!(read("state.safetensors"), read("again.safetensors"));
+    fails(&seemore(dir.path(), &import), 1, &["--overwrite"]);
+}

@@ -1,0 +1,153 @@
+//! Checkpoints of the original: in, out, bit for bit.
+
+use std::collections::BTreeMap;
+
+use seemore::checkpoint::{self, Values};
+use seemore::gpu::Gpu;
+use seemore::model::{AttentionScale, Config, Preset, Vlm, export_original, import_original};
+use seemore::nn::Residual;
+
+/// The state dict that the original would have for our parameter `name`: written down anew from its class definitions.
+fn original_state(config: &Config, named: &Values) -> Values {
+    let mut state = Values::new();
+    for (name, (shape, data)) in named {
+        let (block, rest) = match name.strip_prefix("vit.blocks.") {
+            Some(rest) => (Some(("vision_encoder.blocks", config.vision_heads)), rest),
+            None => match name.strip_prefix("blocks.") {
+                Some(rest) => (Some(("decoder.blocks", config.heads)), rest),
+                None => (None, name.as_str()),
+            },
+        };
+        let Some((stack, heads)) = block else {
+            let outside = BTreeMap::from([
+                ("vit.cls", "vision_encoder.cls_token"),
+                ("vit.pos", "vision_encoder.pos_embedding"),
+                ("vit.patch.weight", "vision_encoder.patch_embedding.conv.weight"),
+                ("vit.patch.bias", "vision_encoder.patch_embedding.conv.bias"),
+                ("vit.ln.weight", "vision_encoder.layer_norm.weight"),
+                ("vit.ln.bias", "vision_encoder.layer_norm.bias"),
+                ("proj1.weight", "decoder.image_projection.net.0.weight"),
+                ("proj1.bias", "decoder.image_projection.net.0.bias"),
+                ("proj2.weight", "decoder.image_projection.net.2.weight"),
+                ("proj2.bias", "decoder.image_projection.net.2.bias"),
+                ("tok.weight", "decoder.token_embedding_table.weight"),
+                ("pos.weight", "decoder.position_embedding_table.weight"),
+                ("ln_f.weight", "decoder.ln_f.weight"),
+                ("ln_f.bias", "decoder.ln_f.bias"),
+                ("lm_head.weight", "decoder.lm_head.weight"),
+                ("lm_head.bias", "decoder.lm_head.bias"),
+            ]);
+            state.insert(outside[name.as_str()].into(), (shape.clone(), data.clone()));
+            continue;
+        };
+        let (layer, rest) = rest.split_once('.').unwrap();
+        let letter = rest.strip_prefix("attn.").and_then(|rest| rest.strip_suffix(".weight"));
+        if let Some(word) = letter.and_then(|letter| BTreeMap::from([("q", "query"), ("k", "key"), ("v", "value")]).remove(letter)) {
+            let rows = shape[0] / heads;
+            for head in 0..heads {
+                let values = data[head * rows * shape[1]..(head + 1) * rows * shape[1]].to_vec();
+                state.insert(format!("{stack}.{layer}.attn.heads.{head}.{word}.weight"), (vec![rows, shape[1]], values));
+            }
+            continue;
+        }
+        let rest = rest.replace("fc1", "ffn.0").replace("fc2", "ffn.2");
+        state.insert(format!("{stack}.{layer}.{rest}"), (shape.clone(), data.clone()));
+    }
+    state
+}
+
+fn gpu() -> Gpu {
+    Gpu::open(None).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn sample(gpu: &Gpu) -> (Config, Values) {
+    let config = Config { context: 40, vocab_size: 23, vision_heads: 4, heads: 2, ..Preset::Tiny.config() };
+    let model = Vlm::new(gpu, &config, 11).unwrap();
+    let named = checkpoint::snapshot(model.parameters()).unwrap();
+    (config, named)
+}
+
+#[test]
+fn sizes_are_read_from_shapes_and_values_come_back_bit_for_bit() {
+    let (config, named) = sample(&gpu());
+    let state = original_state(&config, &named);
+    let path = std::path::Path::new("state.safetensors");
+    let (imported, values) = import_original(path, state.clone()).unwrap();
+    assert_eq!(values, named);
+    let expected = Config {
+        attention_scale: AttentionScale::Width,
+        residual: Residual::AfterLn2,
+        count_pads: true,
+        dropout: imported.dropout,
+        ..config
+    };
+    assert_eq!(imported, expected);
+    assert_eq!(export_original(&imported, values).unwrap(), state);
+}
+
+#[test]
+fn files_keep_every_bit() {
+    let (_, mut named) = sample(&gpu());
+    named.insert("odd values".into(), (vec![5], vec![0.0, -0.0, f32::MIN_POSITIVE / 2.0, f32::INFINITY, f32::from_bits(0x7fc0_0001)]));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("values.safetensors");
+    checkpoint::write_values(&path, &named).unwrap();
+    let bits = |values: &Values| -> Vec<(String, Vec<usize>, Vec<u32>)> {
+        values.iter().map(|(name, (shape, data))| (name.clone(), shape.clone(), data.iter().map(|v| v.to_bits()).collect())).collect()
+    };
+    assert_eq!(bits(&checkpoint::read_values(&path).unwrap()), bits(&named));
+}
+
+#[test]
+fn what_is_missing_or_unknown_is_named() {
+    let (config, named) = sample(&gpu());
+    let state = original_state(&config, &named);
+    let path = std::path::Path::new("state.safetensors");
+    let message = |state: Values| import_original(path, state).unwrap_err().to_string();
+
+    let mut without = state.clone();
+    without.remove("decoder.ln_f.bias");
+    let text = message(without);
+    assert!(text.contains("state.safetensors") && text.contains("decoder.ln_f.bias"), "{text}");
+
+    let mut with = state.clone();
+    with.insert("decoder.rope".into(), (vec![1], vec![1.0]));
+    assert!(message(with).contains("decoder.rope"));
+
+    let mut reshaped = state;
+    reshaped.get_mut("vision_encoder.pos_embedding").unwrap().0 = vec![1, 8, 1];
+    assert!(message(reshaped).contains("square number of patches"));
+}
+
+#[test]
+fn a_saved_model_loads_equal_and_a_damaged_one_says_what_is_wrong() {
+    let gpu = gpu();
+    let (config, _) = sample(&gpu);
+    let model = Vlm::new(&gpu, &config, 5).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    checkpoint::save(dir.path(), &model, None).unwrap();
+    let (loaded, tokenizer) = checkpoint::load(&gpu, dir.path()).unwrap();
+    assert!(tokenizer.is_none());
+    assert_eq!(checkpoint::snapshot(loaded.parameters()).unwrap(), checkpoint::snapshot(model.parameters()).unwrap());
+
+    let file = dir.path().join("model.safetensors");
+    let whole = std::fs::read(&file).unwrap();
+    let error = |gpu: &Gpu| match checkpoint::load(gpu, dir.path()) {
+        Ok(_) => panic!("it loaded"),
+        Err(error) => error.to_string(),
+    };
+    std::fs::write(&file, &whole[..whole.len() - 100]).unwrap();
+    assert!(error(&gpu).contains("model.safetensors"));
+
+    let mut values = checkpoint::snapshot(model.parameters()).unwrap();
+    values.remove("vit.cls");
+    checkpoint::write_values(&file, &values).unwrap();
+    assert!(error(&gpu).contains("vit.cls"));
+    values.insert("vit.cls".into(), (vec![1, 1, 2], vec![0.0; 2]));
+    checkpoint::write_values(&file, &values).unwrap();
+    let text = error(&gpu);
+    assert!(text.contains("vit.cls") && text.contains("[1, 1, 2]"), "{text}");
+
+    std::fs::remove_file(dir.path().join("config.json")).unwrap();
+    assert!(error(&gpu).contains("config.json"));
+}

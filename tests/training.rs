@@ -1,0 +1,150 @@
+//! The recorded step: deterministic, accumulation equal to the big batch, nothing created once it runs.
+
+use seemore::gpu::Gpu;
+use seemore::model::{Config, Preset, Vlm};
+use seemore::ops::IGNORE;
+use seemore::optim::{Hyper, Optimizer, Rule};
+use seemore::train::{Batch, TrainStep};
+
+const HYPER: Hyper = Hyper { rule: Rule::Adamw, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, clip: 1.0 };
+const LENGTH: usize = 7;
+
+fn gpu() -> Gpu {
+    Gpu::open(None).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn config(dropout: f32) -> Config {
+    Config { vocab_size: 20, dropout, ..Preset::Tiny.config() }
+}
+
+/// A batch of made-up pictures and captions of different lengths.
+fn batch(config: &Config, pictures: std::ops::Range<usize>) -> Batch {
+    let side = config.image_size;
+    let pixel = |picture: usize, i: usize| ((picture * 37 + i * 13) % 101) as f32 / 50.0 - 1.0;
+    let token = |picture: usize, at: usize| ((picture * 5 + at * 3) % config.vocab_size) as u32;
+    let target = |picture: usize, at: usize| if at < 3 + picture % 5 { token(picture, at + 1) } else { IGNORE };
+    Batch {
+        images: pictures.clone().flat_map(|p| (0..3 * side * side).map(move |i| pixel(p, i))).collect(),
+        ids: pictures.clone().flat_map(|p| (0..LENGTH).map(move |at| token(p, at))).collect(),
+        targets: pictures.flat_map(|p| (0..LENGTH).map(move |at| target(p, at))).collect(),
+    }
+}
+
+struct Run {
+    model: Vlm,
+    losses: Vec<f32>,
+}
+
+fn train(gpu: &Gpu, config: &Config, parts: usize, steps: u64) -> Run {
+    let model = Vlm::new(gpu, config, 3).unwrap();
+    let optimizer = Optimizer::new(gpu, model.parameters(), HYPER).unwrap();
+    let step = TrainStep::new(gpu, &model, &optimizer, 8 / parts, LENGTH, parts).unwrap();
+    let batches: Vec<Batch> = (0..parts).map(|part| batch(config, part * 8 / parts..(part + 1) * 8 / parts)).collect();
+    let losses = (1..=steps)
+        .map(|number| {
+            step.run(&batches, number as u32, optimizer.rates(number, 1e-3)).unwrap();
+            step.loss().unwrap()
+        })
+        .collect();
+    Run { model, losses }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_losses_and_parameters_bit_for_bit() {
+    let gpu = gpu();
+    let runs = [(); 2].map(|()| train(&gpu, &config(0.1), 1, 12));
+    let bits = |run: &Run| run.losses.iter().map(|loss| loss.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&runs[0]), bits(&runs[1]));
+    for ((name, a), (_, b)) in runs[0].model.parameters().iter().zip(runs[1].model.parameters()) {
+        assert_eq!(a.read::<u32>().unwrap(), b.read::<u32>().unwrap(), "{name}");
+    }
+    assert!(runs[0].losses[11] < runs[0].losses[0], "{:?}", runs[0].losses);
+}
+
+#[test]
+fn accumulated_gradients_give_what_the_big_batch_gives() {
+    let gpu = gpu();
+    let whole = train(&gpu, &config(0.0), 1, 6);
+    for parts in [2, 8] {
+        let run = train(&gpu, &config(0.0), parts, 6);
+        for (whole, parts) in whole.losses.iter().zip(&run.losses) {
+            assert!((whole - parts).abs() < 2e-5, "{whole} and {parts}");
+        }
+        for ((name, a), (_, b)) in whole.model.parameters().iter().zip(run.model.parameters()) {
+            let (a, b) = (a.read::<f32>().unwrap(), b.read::<f32>().unwrap());
+            let off = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            // Adam divides tiny gradients by their own size, so that rounding may move a parameter by a share of the rate
+            assert!(off < 5e-4, "{name}: off by {off}");
+        }
+    }
+}
+
+#[test]
+fn steps_create_no_buffer_no_bind_group_and_no_pipeline() {
+    let gpu = gpu();
+    let config = config(0.1);
+    let model = Vlm::new(&gpu, &config, 3).unwrap();
+    let optimizer = Optimizer::new(&gpu, model.parameters(), HYPER).unwrap();
+    let step = TrainStep::new(&gpu, &model, &optimizer, 4, LENGTH, 2).unwrap();
+    let batches = [batch(&config, 0..4), batch(&config, 4..8)];
+    let run = |number: u64| {
+        step.run(&batches, number as u32, optimizer.rates(number, 1e-3)).unwrap();
+        (step.loss().unwrap(), step.gradient_norm().unwrap())
+    };
+    run(1);
+    let before = gpu.created();
+    (2..10).for_each(|number| assert!(run(number).1 > 0.0));
+    assert_eq!(gpu.created(), before);
+}
+
+#[test]
+fn dropout_changes_with_the_seed_only() {
+    let gpu = gpu();
+    let config = config(0.3);
+    let model = Vlm::new(&gpu, &config, 3).unwrap();
+    let optimizer = Optimizer::new(&gpu, model.parameters(), HYPER).unwrap();
+    let step = TrainStep::new(&gpu, &model, &optimizer, 8, LENGTH, 1).unwrap();
+    let batches = [batch(&config, 0..8)];
+    let loss = |seed| {
+        // a learning rate of zero leaves the parameters as they are, and so does decay times zero
+        step.run(&batches, seed, optimizer.rates(1, 0.0)).unwrap();
+        step.loss().unwrap().to_bits()
+    };
+    assert_eq!(loss(1), loss(1));
+    assert_ne!(loss(1), loss(2));
+}
+
+#[test]
+fn buffers_are_shared_by_values_that_live_at_other_times() {
+    let gpu = gpu();
+    let config = config(0.1);
+    let model = Vlm::new(&gpu, &config, 3).unwrap();
+    let optimizer = Optimizer::new(&gpu, model.parameters(), HYPER).unwrap();
+    let step = TrainStep::new(&gpu, &model, &optimizer, 8, LENGTH, 1).unwrap();
+    let memory = step.plan().memory();
+    assert!(memory.shared < memory.unshared * 3 / 4, "{memory:?}");
+}
+
+#[test]
+fn the_profile_names_every_kernel_and_sums_up_to_the_dispatches() {
+    let gpu = gpu();
+    let config = config(0.1);
+    let model = Vlm::new(&gpu, &config, 3).unwrap();
+    let optimizer = Optimizer::new(&gpu, model.parameters(), HYPER).unwrap();
+    let step = TrainStep::new(&gpu, &model, &optimizer, 8, LENGTH, 1).unwrap();
+    step.run(&[batch(&config, 0..8)], 1, optimizer.rates(1, 1e-3)).unwrap();
+    let Some(timings) = step.plan().profile().unwrap() else {
+        assert!(!gpu.has_timestamps());
+        return;
+    };
+    assert_eq!(timings.iter().map(|timing| timing.dispatches).sum::<usize>(), step.plan().dispatches());
+    assert!(timings.iter().any(|timing| timing.kernel.starts_with("matmul") && !timing.time.is_zero()));
+    assert!(timings.is_sorted_by(|a, b| a.time >= b.time));
+}
+
+#[test]
+fn the_default_model_has_the_originals_number_of_parameters() {
+    let gpu = gpu();
+    let model = Vlm::new(&gpu, &Preset::Seemore.config(), 0).unwrap();
+    assert_eq!(model.parameter_count(), 12_907_970);
+}

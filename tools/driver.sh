@@ -1,0 +1,40 @@
+#!/bin/sh
+# Installs Mesa's software Vulkan driver on a Linux system that has no Vulkan driver at all.
+set -eu
+
+[ "$(uname -s)" = Linux ] || exit 0
+for folder in /usr/share/vulkan/icd.d /usr/local/share/vulkan/icd.d /etc/vulkan/icd.d; do
+    for driver in "$folder"/*.json; do
+        [ -e "$driver" ] && exit 0
+    done
+done
+if [ -n "${VK_DRIVER_FILES:-}${VK_ICD_FILENAMES:-}" ]; then
+    exit 0
+fi
+
+as_root=""
+if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || {
+        echo "No Vulkan driver is installed, and there is no sudo to install one with." >&2
+        echo "As root, install mesa-vulkan-drivers (Debian, Ubuntu, Fedora) or vulkan-swrast (Arch), then try again." >&2
+        exit 2
+    }
+    as_root=sudo
+fi
+
+if command -v apt-get >/dev/null; then
+    command="apt-get install -y --no-install-recommends mesa-vulkan-drivers libvulkan1"
+    before="apt-get update"
+elif command -v dnf >/dev/null; then
+    command="dnf install -y mesa-vulkan-drivers vulkan-loader"
+    before=true
+elif command -v pacman >/dev/null; then
+    command="pacman -S --noconfirm --needed vulkan-swrast vulkan-icd-loader"
+    before=true
+else
+    echo "No Vulkan driver is installed. Install Mesa's Vulkan drivers with this system's package manager, then try again." >&2
+    exit 2
+fi
+echo "No Vulkan driver is installed; installing the software driver: $as_root $command" >&2
+[ "$before" = true ] || $as_root $before
+$as_root $command
