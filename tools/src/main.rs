@@ -1,1 +1,43 @@
-fn main() {}
+//! Builds the data sets that ship with seemore out of public drawings.
+
+mod drawing;
+mod icons;
+mod inputs;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Builds the data sets that ship with seemore.
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write inputs.csv and inputs_val.csv: 12 everyday concepts, drawn by five artists.
+    Inputs {
+        /// Folder that `npm install` filled.
+        #[arg(long, default_value = "node_modules")]
+        packages: PathBuf,
+        /// Folder to write to; made where there is none.
+        #[arg(long, default_value = "data")]
+        out: PathBuf,
+        /// Side of the square pictures, in pixels.
+        #[arg(long, default_value_t = 96, value_parser = clap::value_parser!(u32).range(8..=2048))]
+        side: u32,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Inputs {
+            packages,
+            out,
+            side,
+        } => inputs::write(&packages, &out, side),
+    }
+}

@@ -1,0 +1,121 @@
+//! One drawing: an SVG, rendered to a square picture and encoded.
+
+use anyhow::{Context, Result, ensure};
+use image::ImageEncoder;
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use resvg::tiny_skia::{Color, Pixmap, Transform};
+use resvg::usvg::{Options, Tree};
+
+/// Side of the rendering the drawing's own extent is read from, in pixels.
+const PROBE: u32 = 512;
+/// Alpha (of 255) above which a pixel belongs to the drawing.
+const VISIBLE: u8 = 8;
+
+/// Renders `svg` on white, the drawing's visible extent centred in a square of `side` pixels with 1/24 of it free on
+/// each side, and returns RGB rows, top to bottom. Artists leave different borders; fitting takes that difference away.
+pub fn render(svg: &str, side: u32) -> Result<Vec<u8>> {
+    let tree = Tree::from_str(svg, &Options::default()).context("not a valid SVG")?;
+    let size = tree.size();
+    let scale = PROBE as f32 / size.width().max(size.height());
+    let mut probe = Pixmap::new(PROBE, PROBE).context("no memory for the rendering")?;
+    resvg::render(
+        &tree,
+        Transform::from_scale(scale, scale),
+        &mut probe.as_mut(),
+    );
+    let (mut left, mut top, mut right, mut bottom) = (PROBE, PROBE, 0, 0);
+    for (i, pixel) in probe.pixels().iter().enumerate() {
+        if pixel.alpha() > VISIBLE {
+            let (x, y) = (i as u32 % PROBE, i as u32 / PROBE);
+            left = left.min(x);
+            right = right.max(x + 1);
+            top = top.min(y);
+            bottom = bottom.max(y + 1);
+        }
+    }
+    ensure!(left < right, "the SVG draws nothing visible");
+
+    let (width, height) = ((right - left) as f32, (bottom - top) as f32);
+    let fit = side as f32 * (1.0 - 2.0 / 24.0) / width.max(height);
+    let transform = Transform::from_row(
+        scale * fit,
+        0.0,
+        0.0,
+        scale * fit,
+        side as f32 / 2.0 - (left as f32 + width / 2.0) * fit,
+        side as f32 / 2.0 - (top as f32 + height / 2.0) * fit,
+    );
+    let mut picture = Pixmap::new(side, side).context("no memory for the picture")?;
+    picture.fill(Color::WHITE);
+    resvg::render(&tree, transform, &mut picture.as_mut());
+    // opaque everywhere, so premultiplied values are the colours themselves
+    Ok(picture
+        .pixels()
+        .iter()
+        .flat_map(|p| [p.red(), p.green(), p.blue()])
+        .collect())
+}
+
+/// Encodes square RGB rows as PNG, without loss.
+pub fn encode_png(rgb: &[u8], side: u32) -> Result<Vec<u8>> {
+    let mut png = Vec::new();
+    PngEncoder::new_with_quality(&mut png, CompressionType::Best, FilterType::Adaptive)
+        .write_image(rgb, side, side, image::ExtendedColorType::Rgb8)?;
+    Ok(png)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn svg(body: &str) -> String {
+        format!(
+            r#"<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10" viewBox="0 0 10 10">{body}</svg>"#
+        )
+    }
+
+    #[test]
+    fn a_small_drawing_is_fitted_and_centred_on_white() {
+        let rgb = render(
+            &svg(r#"<rect x="1" y="1" width="2" height="1" fill="red"/>"#),
+            48,
+        )
+        .unwrap();
+        let at = |x: usize, y: usize| &rgb[(y * 48 + x) * 3..][..3];
+        // 44 x 22 pixels, from (2, 13)
+        assert_eq!(at(1, 24), [255, 255, 255]);
+        assert_eq!(at(3, 24), [255, 0, 0]);
+        assert_eq!(at(44, 14), [255, 0, 0]);
+        assert_eq!(at(24, 11), [255, 255, 255]);
+        assert_eq!(at(24, 37), [255, 255, 255]);
+    }
+
+    #[test]
+    fn png_gives_back_the_pixels() {
+        let rgb: Vec<u8> = (0..4 * 4 * 3).map(|i| i as u8 * 5).collect();
+        let png = encode_png(&rgb, 4).unwrap();
+        assert_eq!(
+            image::load_from_memory(&png)
+                .unwrap()
+                .into_rgb8()
+                .into_raw(),
+            rgb
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_drawn_is_refused() {
+        assert!(
+            render("<svg", 8)
+                .unwrap_err()
+                .to_string()
+                .contains("not a valid SVG")
+        );
+        assert!(
+            render(&svg(""), 8)
+                .unwrap_err()
+                .to_string()
+                .contains("nothing visible")
+        );
+    }
+}
