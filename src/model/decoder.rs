@@ -12,7 +12,6 @@ pub struct Decoder {
     blocks: Vec<Block>,
     ln_f: LayerNorm,
     lm_head: Linear,
-    width: usize,
 }
 
 impl Decoder {
@@ -33,16 +32,13 @@ impl Decoder {
             blocks: p.scope("blocks", |p| (0..config.layers).map(|i| Block::new(p, i, shape)).collect::<Result<_, _>>())?,
             ln_f: LayerNorm::new(p, "ln_f", width, config.layernorm_eps)?,
             lm_head: Linear::new(p, "lm_head", width, config.vocab_size, true)?,
-            width,
         })
     }
 
     /// Embeds `ids: [batch, t]`, puts the visual tokens `[batch, v, width]` in front, and runs the blocks with one cache each
     /// when caches are given. Returns `[batch, v + t, width]`.
     pub fn forward(&self, c: &mut Context, visual: Option<Var>, ids: Var, caches: Option<&[Cache]>) -> Var {
-        let shape = [c.tape.shape(ids), &[self.width]].concat();
         let text = self.tok.forward(c, ids);
-        c.tape.reshape(text, &shape);
         let x = match visual {
             Some(visual) => c.tape.concat_rows(visual, text),
             None => text,

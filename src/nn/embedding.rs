@@ -14,7 +14,7 @@ impl Embedding {
         p.scope(name, |p| Ok(Embedding { weight: p.create("weight", &[rows, width], init)? }))
     }
 
-    /// `ids: [n] -> [n, width]`.
+    /// `ids: [..] -> [.., width]`.
     pub fn forward(&self, c: &mut Context, ids: Var) -> Var {
         let weight = c.parameter(&self.weight);
         c.tape.embedding(weight, ids)

@@ -32,6 +32,8 @@ impl Linear {
     /// The same with an activation after it.
     pub fn activated(&self, c: &mut Context, x: Var, activation: Activation) -> Var {
         let weight = c.parameter(&self.weight);
+        let outputs = self.weight.shape()[0];
+        c.tape.reshape(weight, &[outputs, self.weight.len() / outputs]);
         let bias = self.bias.as_ref().map(|bias| c.parameter(bias));
         c.tape.linear(x, weight, bias, activation)
     }

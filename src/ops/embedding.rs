@@ -6,18 +6,19 @@ use crate::tape::{Tape, Var};
 static EMBEDDING: Lanes = lanes!("embedding");
 
 impl Tape {
-    /// `y[i] = table[ids[i]]` with `table: [v, c]` and `ids: [n]` of `u32`. Ids past the last row take the last row.
+    /// `y[.., i] = table[ids[.., i]]` with `table: [v, c]` and `ids: [..]` of `u32`; `y: [.., c]`. Ids past the last row take
+    /// the last row.
     #[track_caller]
     pub fn embedding(&mut self, table: Var, ids: Var) -> Var {
-        let (&[rows, width], &[n]) = (self.shape(table), self.shape(ids)) else {
-            panic!("embedding: table {:?} and ids {:?}, want [v, c] and [n]", self.shape(table), self.shape(ids))
-        };
+        let &[rows, width] = self.shape(table) else { panic!("embedding: table {:?}, want [v, c]", self.shape(table)) };
+        let n = self.len(ids);
+        let shape = [self.shape(ids), &[width]].concat();
         // Chunks of ids spread the sum of a frequent row over invocations, and stay below lavapipe's 65,535 rounds of a
         // loop; each costs a table of partial sums, so a large table has few.
         let chunk = rows.clamp(512, 32_768).min(n);
         let chunks = n.div_ceil(chunk);
         let (kernel, cols) = EMBEDDING.of(width);
-        let y = self.output(&[n, width]);
+        let y = self.output(&shape);
         self.call(kernel, "forward")
             .bind("table", table)
             .bind("ids", ids)
