@@ -1,6 +1,7 @@
 //! One file per op: its kernel, its method on [`Tape`](crate::tape::Tape), its f64 reference and its test.
 
 mod add;
+mod cache_rows;
 #[cfg(test)]
 pub(crate) mod check;
 mod sum_rows;
