@@ -5,6 +5,6 @@
 
 pub mod gpu;
 pub mod kernel;
-mod ops;
+pub mod ops;
 pub mod plan;
 pub mod tape;
