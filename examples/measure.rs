@@ -90,9 +90,18 @@ fn step(gpu: &Gpu) -> Result<(), Failure> {
         Ok(gpu.wait()?)
     };
     run()?;
-    println!("first step after {:.1} s, {} dispatches, {:?}", start.elapsed().as_secs_f64(), step.plan().dispatches(), step.plan().memory());
+    println!(
+        "first step after {:.1} s, {} dispatches, {:?}",
+        start.elapsed().as_secs_f64(),
+        step.plan().dispatches(),
+        step.plan().memory()
+    );
     let (wall, cpu) = measure(8, run)?;
-    println!("training step, seemore, batch {batch}, {length} characters: {:.0} ms, {:.2} CPU-seconds", 1e3 * wall.as_secs_f64(), cpu.as_secs_f64());
+    println!(
+        "training step, seemore, batch {batch}, {length} characters: {:.0} ms, {:.2} CPU-seconds",
+        1e3 * wall.as_secs_f64(),
+        cpu.as_secs_f64()
+    );
     if let Some(timings) = step.plan().profile()? {
         let all: Duration = timings.iter().map(|timing| timing.time).sum();
         for timing in timings.iter().take(16) {

@@ -5,6 +5,8 @@ mod activation;
 mod adamw;
 mod add;
 mod argmax;
+mod attention;
+mod cache_rows;
 #[cfg(test)]
 pub(crate) mod check;
 mod concat;
@@ -15,6 +17,7 @@ mod fill;
 mod lanes;
 mod layernorm;
 mod matmul;
+mod pad_heads;
 mod patchify;
 mod positions;
 mod scale;
@@ -24,5 +27,6 @@ mod sum_rows;
 
 pub use activation::Activation;
 pub use adamw::AdamW;
+pub use attention::Attention;
 pub use cross_entropy::IGNORE;
 pub use matmul::{Matrix, transposed};

@@ -14,17 +14,10 @@ pub const INSTALL: &str = "npm install @iconify-json/noto@1 @iconify-json/twemoj
 /// Reads and parses a JSON file; errors name the file and say how to get it.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read_to_string(path).with_context(|| {
-        format!(
-            "cannot read {}; fetch the packages with\n  {INSTALL}\nand give their folder as --packages",
-            path.display()
-        )
+        format!("cannot read {}; fetch the packages with\n  {INSTALL}\nand give their folder as --packages", path.display())
     })?;
-    serde_json::from_str(&text).with_context(|| {
-        format!(
-            "{} is not what this tool expects; fetch the packages again with\n  {INSTALL}",
-            path.display()
-        )
-    })
+    serde_json::from_str(&text)
+        .with_context(|| format!("{} is not what this tool expects; fetch the packages again with\n  {INSTALL}", path.display()))
 }
 
 #[derive(Deserialize)]
@@ -67,11 +60,7 @@ impl IconSet {
         let path = folder.join("icons.json");
         let file = read_json(&path)?;
         let chars = folder.join("chars.json");
-        let chars = if chars.exists() {
-            read_json(&chars)?
-        } else {
-            BTreeMap::new()
-        };
+        let chars = if chars.exists() { read_json(&chars)? } else { BTreeMap::new() };
         Ok(Self { path, file, chars })
     }
 
@@ -115,10 +104,7 @@ impl IconSet {
                 return Ok(None);
             };
             if let Some(change) = alias.changes.keys().next() {
-                bail!(
-                    "{}: alias {name} changes its drawing ({change}), which this tool does not do",
-                    self.path.display()
-                );
+                bail!("{}: alias {name} changes its drawing ({change}), which this tool does not do", self.path.display());
             }
             name = &alias.parent;
         }
@@ -128,12 +114,7 @@ impl IconSet {
 
 /// A label in the form icon names have: lower case, words joined by `-`.
 fn slug(label: &str) -> String {
-    label
-        .split(|c: char| !c.is_ascii_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .collect::<Vec<_>>()
-        .join("-")
-        .to_lowercase()
+    label.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-").to_lowercase()
 }
 
 #[cfg(test)]
@@ -161,32 +142,17 @@ mod tests {
         let set = set.unwrap();
         let svg = set.svg("1F001", "Blue fruit", &[]).unwrap();
         assert!(svg.contains(r#"viewBox="0 0 12 8""#) && svg.contains("<b/>"));
-        assert!(
-            set.svg("1F002", "Blue Fruit", &[])
-                .unwrap()
-                .contains("<a/>")
-        );
-        assert!(
-            set.svg("1F002", "nothing", &["none", "chain"])
-                .unwrap()
-                .contains("<a/>")
-        );
+        assert!(set.svg("1F002", "Blue Fruit", &[]).unwrap().contains("<a/>"));
+        assert!(set.svg("1F002", "nothing", &["none", "chain"]).unwrap().contains("<a/>"));
     }
 
     #[test]
     fn errors_name_the_file_and_the_icon() {
         let (_folder, set) = set(ICONS, None);
         let set = set.unwrap();
-        for (label, other, expected) in [
-            ("pear", "birne", "no icon for \"pear\""),
-            ("flipped", "", "hFlip"),
-            ("loop", "", "leads back"),
-        ] {
+        for (label, other, expected) in [("pear", "birne", "no icon for \"pear\""), ("flipped", "", "hFlip"), ("loop", "", "leads back")] {
             let message = set.svg("1F002", label, &[other]).unwrap_err().to_string();
-            assert!(
-                message.contains("icons.json") && message.contains(expected),
-                "{message}"
-            );
+            assert!(message.contains("icons.json") && message.contains(expected), "{message}");
         }
     }
 
@@ -194,16 +160,10 @@ mod tests {
     fn a_missing_or_broken_package_says_what_to_install() {
         let folder = tempfile::tempdir().unwrap();
         let message = IconSet::open(folder.path()).err().unwrap().to_string();
-        assert!(
-            message.contains("icons.json") && message.contains("npm install"),
-            "{message}"
-        );
+        assert!(message.contains("icons.json") && message.contains("npm install"), "{message}");
         let (_folder, broken) = set("{", None);
         let message = broken.err().unwrap().to_string();
-        assert!(
-            message.contains("icons.json") && message.contains("npm install"),
-            "{message}"
-        );
+        assert!(message.contains("icons.json") && message.contains("npm install"), "{message}");
     }
 
     #[test]

@@ -34,10 +34,6 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
-        Command::Inputs {
-            packages,
-            out,
-            side,
-        } => inputs::write(&packages, &out, side),
+        Command::Inputs { packages, out, side } => inputs::write(&packages, &out, side),
     }
 }

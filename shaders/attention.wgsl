@@ -1,0 +1,440 @@
+// attention: out[i] = sum over keys j of P[i, j] v[j], P = softmax over j of scale * q[i] . k[j], for each batch element
+// and head. Causal: key j is used by query i if j <= past + i; else if j < past + tq.
+//
+//   forward        q[b, tq, heads, 4 HD4], k, v[b, capacity, heads, 4 HD4] -> out like q, lse[tiles, b heads, 4]
+//   dot_rows       out, dout -> delta[tiles, b heads, 4]                    delta[i] = out[i] . dout[i]
+//   backward_q     q, k, v, dout, lse, delta -> dq     dq[i] = sum_j dS[i, j] k[j], dS = scale P (dout[i] . v[j] - delta[i])
+//   backward_kv    q, k, v, dout, lse, delta -> dk, dv     dk[j] = sum_i dS[i, j] q[i], dv[j] = sum_i P[i, j] dout[i]
+//   probabilities  q, k -> p[b, heads, tq, capacity]
+//
+// P is never stored, except by `probabilities`: lse[i] = log of the sum over j of exp(scale q[i] . k[j]) gives it again.
+// LANES invocations own a tile of four rows (queries; keys in backward_kv) and walk over the other side four rows at a
+// time. Each invocation has COLS vec4 columns of everything, its own rows' in registers; the scores, sums over all columns,
+// are completed through workgroup memory. So a row is loaded once for 4 (backward: 8) products of 4x4 matrices with it.
+// Batch and head vary fastest from tile to tile: the tiles of a workgroup lie at one position of the sequence and skip
+// the same masked rows.
+
+struct Params {
+    heads: u32,
+    slices: u32,       // b heads
+    tq: u32,
+    capacity: u32,
+    causal: u32,
+    scale: f32,
+    site: u32,         // names this dropout among those that share a seed
+    dropout: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<vec4f>;               // [b, tq, heads, HD4]
+@group(0) @binding(2) var<storage, read> k: array<vec4f>;               // [b, capacity, heads, HD4]
+@group(0) @binding(3) var<storage, read> v: array<vec4f>;               // [b, capacity, heads, HD4]
+@group(0) @binding(4) var<uniform> past: u32;
+@group(0) @binding(5) var<uniform> seed: u32;
+@group(0) @binding(6) var<storage, read_write> out: array<vec4f>;       // [b, tq, heads, HD4]
+@group(0) @binding(7) var<storage, read_write> lse: array<vec4f>;       // [tiles, slices], four queries each
+@group(0) @binding(8) var<storage, read> dout: array<vec4f>;            // [b, tq, heads, HD4]
+@group(0) @binding(9) var<storage, read> y: array<vec4f>;               // out, as an input
+@group(0) @binding(10) var<storage, read> norm: array<vec4f>;           // lse, as an input
+@group(0) @binding(11) var<storage, read_write> delta: array<vec4f>;    // [tiles, slices]
+@group(0) @binding(12) var<storage, read> shift: array<vec4f>;          // delta, as an input
+@group(0) @binding(13) var<storage, read_write> dq: array<vec4f>;       // [b, tq, heads, HD4]
+@group(0) @binding(14) var<storage, read_write> dk: array<vec4f>;       // [b, capacity, heads, HD4]
+@group(0) @binding(15) var<storage, read_write> dv: array<vec4f>;       // [b, capacity, heads, HD4]
+@group(0) @binding(16) var<storage, read_write> p: array<f32>;          // [b, heads, tq, capacity]
+
+override WG: u32 = 32;
+override HD4: u32 = 16;          // vec4s in a head
+override LANES: u32 = 4;         // invocations of a tile; divides WG
+override COLS: u32 = 4;          // vec4 columns of an invocation, 1 to 4; LANES COLS >= HD4
+override DROPOUT: bool = false;
+
+const LOWEST = -3.4028234e38;
+const FOUR = vec4u(0, 1, 2, 3);
+
+var<workgroup> part_a: array<mat4x4f, WG>;
+var<workgroup> part_b: array<mat4x4f, WG>;
+
+/// What an invocation works on.
+struct Place {
+    tile: u32,   // index into lse and delta
+    slice: u32,  // batch element and head
+    first: u32,  // first row of the tile; not below tq past the last tile
+    lane: u32,   // 0..LANES; has the columns lane, lane + LANES, ..
+    local: u32,  // in the workgroup
+}
+
+fn place(group: vec3u, groups: vec3u, local: u32) -> Place {
+    let tile = (group.x + group.y * groups.x) * (WG / LANES) + local / LANES;
+    return Place(tile, tile % params.slices, 4 * (tile / params.slices), local % LANES, local);
+}
+
+/// Where this head's part of four rows from `first` on begins in an array of `rows` rows; rows from `end` on repeat the last.
+fn rows_at(slice: u32, first: u32, rows: u32, end: u32) -> vec4u {
+    let row = slice / params.heads * rows + min(first + FOUR, vec4u(end - 1));
+    return (row * params.heads + slice % params.heads) * HD4;
+}
+
+/// Whether the invocation has an `n`-th column.
+fn has(me: Place, n: u32) -> bool {
+    return n < COLS && (LANES * COLS == HD4 || me.lane + n * LANES < HD4);
+}
+
+fn q_rows(at: vec4u) -> mat4x4f {
+    return mat4x4f(q[at.x], q[at.y], q[at.z], q[at.w]);
+}
+
+fn k_rows(at: vec4u) -> mat4x4f {
+    return mat4x4f(k[at.x], k[at.y], k[at.z], k[at.w]);
+}
+
+fn v_rows(at: vec4u) -> mat4x4f {
+    return mat4x4f(v[at.x], v[at.y], v[at.z], v[at.w]);
+}
+
+fn dout_rows(at: vec4u) -> mat4x4f {
+    return mat4x4f(dout[at.x], dout[at.y], dout[at.z], dout[at.w]);
+}
+
+/// Four rows' columns of one invocation; a column that it does not have is zero.
+struct Rows {
+    c0: mat4x4f,
+    c1: mat4x4f,
+    c2: mat4x4f,
+    c3: mat4x4f,
+}
+
+fn load_q(me: Place, rows: vec4u) -> Rows {
+    let at = rows + me.lane;
+    var x = Rows();
+    if has(me, 0) { x.c0 = q_rows(at); }
+    if has(me, 1) { x.c1 = q_rows(at + LANES); }
+    if has(me, 2) { x.c2 = q_rows(at + 2 * LANES); }
+    if has(me, 3) { x.c3 = q_rows(at + 3 * LANES); }
+    return x;
+}
+
+fn load_k(me: Place, rows: vec4u) -> Rows {
+    let at = rows + me.lane;
+    var x = Rows();
+    if has(me, 0) { x.c0 = k_rows(at); }
+    if has(me, 1) { x.c1 = k_rows(at + LANES); }
+    if has(me, 2) { x.c2 = k_rows(at + 2 * LANES); }
+    if has(me, 3) { x.c3 = k_rows(at + 3 * LANES); }
+    return x;
+}
+
+fn load_v(me: Place, rows: vec4u) -> Rows {
+    let at = rows + me.lane;
+    var x = Rows();
+    if has(me, 0) { x.c0 = v_rows(at); }
+    if has(me, 1) { x.c1 = v_rows(at + LANES); }
+    if has(me, 2) { x.c2 = v_rows(at + 2 * LANES); }
+    if has(me, 3) { x.c3 = v_rows(at + 3 * LANES); }
+    return x;
+}
+
+fn load_dout(me: Place, rows: vec4u) -> Rows {
+    let at = rows + me.lane;
+    var x = Rows();
+    if has(me, 0) { x.c0 = dout_rows(at); }
+    if has(me, 1) { x.c1 = dout_rows(at + LANES); }
+    if has(me, 2) { x.c2 = dout_rows(at + 2 * LANES); }
+    if has(me, 3) { x.c3 = dout_rows(at + 3 * LANES); }
+    return x;
+}
+
+/// m[x][y] = own[x] . other[y], over this invocation's columns.
+fn products(own: Rows, other: Rows) -> mat4x4f {
+    var m = transpose(other.c0) * own.c0;
+    if COLS > 1 { m += transpose(other.c1) * own.c1; }
+    if COLS > 2 { m += transpose(other.c2) * own.c2; }
+    if COLS > 3 { m += transpose(other.c3) * own.c3; }
+    return m;
+}
+
+/// sum[x] + the sum over y of weights[x][y] other[y]
+fn add_weighted(sum: Rows, other: Rows, weights: mat4x4f) -> Rows {
+    var s = sum;
+    s.c0 += other.c0 * weights;
+    if COLS > 1 { s.c1 += other.c1 * weights; }
+    if COLS > 2 { s.c2 += other.c2 * weights; }
+    if COLS > 3 { s.c3 += other.c3 * weights; }
+    return s;
+}
+
+/// The sum of `m` over the invocations of a tile. Reached by the whole workgroup.
+fn over_lanes(me: Place, m: mat4x4f) -> mat4x4f {
+    if LANES == 1 {
+        return m;
+    }
+    workgroupBarrier();
+    part_a[me.local] = m;
+    workgroupBarrier();
+    var sum = part_a[me.local - me.lane];
+    for (var l = 1u; l < LANES; l++) {
+        sum += part_a[me.local - me.lane + l];
+    }
+    return sum;
+}
+
+struct Pair {
+    a: mat4x4f,
+    b: mat4x4f,
+}
+
+/// `over_lanes` of two matrices.
+fn both_over_lanes(me: Place, a: mat4x4f, b: mat4x4f) -> Pair {
+    if LANES == 1 {
+        return Pair(a, b);
+    }
+    workgroupBarrier();
+    part_a[me.local] = a;
+    part_b[me.local] = b;
+    workgroupBarrier();
+    var sum = Pair(part_a[me.local - me.lane], part_b[me.local - me.lane]);
+    for (var l = 1u; l < LANES; l++) {
+        sum.a += part_a[me.local - me.lane + l];
+        sum.b += part_b[me.local - me.lane + l];
+    }
+    return sum;
+}
+
+fn scaled(m: mat4x4f, by: vec4f) -> mat4x4f {
+    return mat4x4f(m[0] * by.x, m[1] * by.y, m[2] * by.z, m[3] * by.w);
+}
+
+fn rows_scaled(x: Rows, by: vec4f) -> Rows {
+    var y = x;
+    y.c0 = scaled(x.c0, by);
+    if COLS > 1 { y.c1 = scaled(x.c1, by); }
+    if COLS > 2 { y.c2 = scaled(x.c2, by); }
+    if COLS > 3 { y.c3 = scaled(x.c3, by); }
+    return y;
+}
+
+/// Product by element.
+fn times(a: mat4x4f, b: mat4x4f) -> mat4x4f {
+    return mat4x4f(a[0] * b[0], a[1] * b[1], a[2] * b[2], a[3] * b[3]);
+}
+
+fn highest(m: mat4x4f) -> vec4f {
+    let t = transpose(m);
+    return max(max(t[0], t[1]), max(t[2], t[3]));
+}
+
+fn total(m: mat4x4f) -> vec4f {
+    let t = transpose(m);
+    return (t[0] + t[1]) + (t[2] + t[3]);
+}
+
+/// Dropout's factors of four elements of [b, heads, tq, capacity].
+fn kept(at: vec4u) -> vec4f {
+    return vec4f(
+        keep(seed, params.site, at.x, params.dropout),
+        keep(seed, params.site, at.y, params.dropout),
+        keep(seed, params.site, at.z, params.dropout),
+        keep(seed, params.site, at.w, params.dropout),
+    );
+}
+
+/// The last key that each of a tile's queries uses.
+fn last_keys(me: Place) -> vec4u {
+    return past + select(vec4u(params.tq - 1), min(me.first + FOUR, vec4u(params.tq - 1)), params.causal == 1);
+}
+
+/// The number of keys that the tiles of the workgroup use, the same in all of its invocations: that of its last tile.
+fn keys_used(group: vec3u, groups: vec3u) -> u32 {
+    let tiles = WG / LANES;
+    let first_tile = (group.x + group.y * groups.x) * tiles;
+    if 4 * (first_tile / params.slices) >= params.tq {
+        return 0;
+    }
+    let queries = min(4 * ((first_tile + tiles - 1) / params.slices) + 4, params.tq);
+    return past + select(params.tq, queries, params.causal == 1);
+}
+
+/// The scores of four queries with keys j..j+4; the lowest number where a key is not used.
+fn scores(me: Place, own: Rows, keys: Rows, j: u32, last: vec4u) -> mat4x4f {
+    let s = over_lanes(me, products(own, keys));
+    return mat4x4f(
+        select(vec4f(LOWEST), params.scale * s[0], j + FOUR <= vec4u(last.x)),
+        select(vec4f(LOWEST), params.scale * s[1], j + FOUR <= vec4u(last.y)),
+        select(vec4f(LOWEST), params.scale * s[2], j + FOUR <= vec4u(last.z)),
+        select(vec4f(LOWEST), params.scale * s[3], j + FOUR <= vec4u(last.w)),
+    );
+}
+
+/// exp(scores - top), by query.
+fn exp_below(s: mat4x4f, top: vec4f) -> mat4x4f {
+    return mat4x4f(exp(s[0] - top.x), exp(s[1] - top.y), exp(s[2] - top.z), exp(s[3] - top.w));
+}
+
+/// Dropout's factors of four queries with keys j..j+4.
+fn kept_keys(me: Place, j: u32) -> mat4x4f {
+    let at = (me.slice * params.tq + me.first) * params.capacity + j + FOUR;
+    return mat4x4f(kept(at), kept(at + params.capacity), kept(at + 2 * params.capacity), kept(at + 3 * params.capacity));
+}
+
+@compute @workgroup_size(WG)
+fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
+    let me = place(group, groups, local);
+    let rows = rows_at(me.slice, me.first, params.tq, params.tq);
+    let own = load_q(me, rows);
+    let last = last_keys(me);
+    let end = keys_used(group, groups);
+    var top = vec4f(LOWEST);
+    var sum = vec4f();
+    var o = Rows();
+    for (var j = 0u; j < end; j += 4) {
+        let keys = rows_at(me.slice, j, params.capacity, end);
+        let s = scores(me, own, load_k(me, keys), j, last);
+        let now = max(top, highest(s));
+        var weights = exp_below(s, now);
+        let decay = exp(top - now);
+        top = now;
+        sum = sum * decay + total(weights);
+        if DROPOUT {
+            weights = times(weights, kept_keys(me, j));
+        }
+        o = add_weighted(rows_scaled(o, decay), load_v(me, keys), weights);
+    }
+    if me.lane == 0 && me.first < params.tq {
+        lse[me.tile] = top + log(sum);
+    }
+    o = rows_scaled(o, 1.0 / sum);
+    for (var x = 0u; x < 4 && me.first + x < params.tq; x++) {
+        let at = rows[x] + me.lane;
+        if has(me, 0) { out[at] = o.c0[x]; }
+        if has(me, 1) { out[at + LANES] = o.c1[x]; }
+        if has(me, 2) { out[at + 2 * LANES] = o.c2[x]; }
+        if has(me, 3) { out[at + 3 * LANES] = o.c3[x]; }
+    }
+}
+
+@compute @workgroup_size(WG)
+fn dot_rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
+    let me = place(group, groups, local);
+    if me.first < params.tq {
+        let rows = rows_at(me.slice, me.first, params.tq, params.tq);
+        var sum = vec4f();
+        for (var d = 0u; d < HD4; d++) {
+            let at = rows + d;
+            sum += vec4f(dot(y[at.x], dout[at.x]), dot(y[at.y], dout[at.y]), dot(y[at.z], dout[at.z]), dot(y[at.w], dout[at.w]));
+        }
+        delta[me.tile] = sum;
+    }
+}
+
+@compute @workgroup_size(WG)
+fn backward_q(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
+    let me = place(group, groups, local);
+    let rows = rows_at(me.slice, me.first, params.tq, params.tq);
+    let own = load_q(me, rows);
+    let own_dout = load_dout(me, rows);
+    let last = last_keys(me);
+    let end = keys_used(group, groups);
+    let log_sum = norm[me.tile];
+    let inner = shift[me.tile];
+    var g = Rows();
+    for (var j = 0u; j < end; j += 4) {
+        let at = rows_at(me.slice, j, params.capacity, end);
+        let keys = load_k(me, at);
+        let m = both_over_lanes(me, products(own, keys), products(own_dout, load_v(me, at)));
+        let s = m.a;
+        var e = m.b;
+        if DROPOUT {
+            e = times(e, kept_keys(me, j));
+        }
+        let ds = mat4x4f(
+            select(vec4f(), exp(params.scale * s[0] - log_sum.x), j + FOUR <= vec4u(last.x)) * (e[0] - inner.x),
+            select(vec4f(), exp(params.scale * s[1] - log_sum.y), j + FOUR <= vec4u(last.y)) * (e[1] - inner.y),
+            select(vec4f(), exp(params.scale * s[2] - log_sum.z), j + FOUR <= vec4u(last.z)) * (e[2] - inner.z),
+            select(vec4f(), exp(params.scale * s[3] - log_sum.w), j + FOUR <= vec4u(last.w)) * (e[3] - inner.w),
+        );
+        g = add_weighted(g, keys, ds);
+    }
+    g = rows_scaled(g, vec4f(params.scale));
+    for (var x = 0u; x < 4 && me.first + x < params.tq; x++) {
+        let at = rows[x] + me.lane;
+        if has(me, 0) { dq[at] = g.c0[x]; }
+        if has(me, 1) { dq[at + LANES] = g.c1[x]; }
+        if has(me, 2) { dq[at + 2 * LANES] = g.c2[x]; }
+        if has(me, 3) { dq[at + 3 * LANES] = g.c3[x]; }
+    }
+}
+
+@compute @workgroup_size(WG)
+fn backward_kv(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
+    let me = place(group, groups, local);
+    let rows = rows_at(me.slice, me.first, params.tq, params.tq);
+    let own_k = load_k(me, rows);
+    let own_v = load_v(me, rows);
+    // the first key of the workgroup, the same in all of its invocations
+    let first_key = 4 * ((group.x + group.y * groups.x) * (WG / LANES) / params.slices);
+    let free = vec4<bool>(params.causal == 0);
+    var gk = Rows();
+    var gv = Rows();
+    for (var i = select(0, first_key, params.causal == 1); i < params.tq; i += 4) {
+        let at = rows_at(me.slice, i, params.tq, params.tq);
+        let queries = load_q(me, at);
+        let gradients = load_dout(me, at);
+        let log_sum = norm[i / 4 * params.slices + me.slice];
+        let inner = shift[i / 4 * params.slices + me.slice];
+        let m = both_over_lanes(me, products(own_k, queries), products(own_v, gradients));
+        let s = m.a;
+        var e = m.b;
+        let real = i + FOUR < vec4u(params.tq);
+        let weights = mat4x4f(
+            select(vec4f(), exp(params.scale * s[0] - log_sum), real & (free | (i + FOUR >= vec4u(me.first)))),
+            select(vec4f(), exp(params.scale * s[1] - log_sum), real & (free | (i + FOUR >= vec4u(me.first + 1)))),
+            select(vec4f(), exp(params.scale * s[2] - log_sum), real & (free | (i + FOUR >= vec4u(me.first + 2)))),
+            select(vec4f(), exp(params.scale * s[3] - log_sum), real & (free | (i + FOUR >= vec4u(me.first + 3)))),
+        );
+        var dropped = weights;
+        if DROPOUT {
+            let index = (me.slice * params.tq + i + FOUR) * params.capacity + me.first;
+            let factors = mat4x4f(kept(index), kept(index + 1), kept(index + 2), kept(index + 3));
+            dropped = times(weights, factors);
+            e = times(e, factors);
+        }
+        gv = add_weighted(gv, gradients, dropped);
+        gk = add_weighted(gk, queries, times(weights, e - mat4x4f(inner, inner, inner, inner)));
+    }
+    gk = rows_scaled(gk, vec4f(params.scale));
+    for (var x = 0u; x < 4 && me.first + x < params.tq; x++) {
+        let at = rows[x] + me.lane;
+        if has(me, 0) { dk[at] = gk.c0[x]; dv[at] = gv.c0[x]; }
+        if has(me, 1) { dk[at + LANES] = gk.c1[x]; dv[at + LANES] = gv.c1[x]; }
+        if has(me, 2) { dk[at + 2 * LANES] = gk.c2[x]; dv[at + 2 * LANES] = gv.c2[x]; }
+        if has(me, 3) { dk[at + 3 * LANES] = gk.c3[x]; dv[at + 3 * LANES] = gv.c3[x]; }
+    }
+}
+
+@compute @workgroup_size(WG)
+fn probabilities(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
+    let me = place(group, groups, local);
+    let own = load_q(me, rows_at(me.slice, me.first, params.tq, params.tq));
+    let last = last_keys(me);
+    let end = keys_used(group, groups);
+    var top = vec4f(LOWEST);
+    var sum = vec4f();
+    for (var j = 0u; j < end; j += 4) {
+        let s = scores(me, own, load_k(me, rows_at(me.slice, j, params.capacity, end)), j, last);
+        let now = max(top, highest(s));
+        sum = sum * exp(top - now) + total(exp_below(s, now));
+        top = now;
+    }
+    for (var j = 0u; j < params.capacity; j += 4) {
+        var weights = mat4x4f();
+        if j < end {
+            let s = scores(me, own, load_k(me, rows_at(me.slice, j, params.capacity, end)), j, last);
+            weights = scaled(exp_below(s, top), 1.0 / sum);
+        }
+        for (var x = me.lane; x < 4 && me.first + x < params.tq; x += LANES) {
+            for (var n = 0u; n < min(4, params.capacity - j); n++) {
+                p[(me.slice * params.tq + me.first + x) * params.capacity + j + n] = weights[x][n];
+            }
+        }
+    }
+}

@@ -1,0 +1,25 @@
+// cache_rows: cache[b, past + i, c] = rows[b, i, c], in place
+//
+//   forward   rows[b, t, c] -> part of cache[b, capacity, c]; rows past the capacity are dropped
+//
+// One element an invocation, grid-stride.
+
+struct Params { n: u32, t: u32, capacity: u32, c: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> rows: array<f32>;          // [b, t, c]
+@group(0) @binding(2) var<uniform> past: u32;
+@group(0) @binding(3) var<storage, read_write> cache: array<f32>;   // [b, capacity, c]
+
+override WG: u32 = 256;
+
+@compute @workgroup_size(WG)
+fn forward(@builtin(global_invocation_id) gid: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    for (var i = gid.x; i < params.n; i += groups.x * WG) {
+        let row = i / params.c;
+        let at = past + row % params.t;
+        if at < params.capacity {
+            cache[(row / params.t * params.capacity + at) * params.c + i % params.c] = rows[i];
+        }
+    }
+}

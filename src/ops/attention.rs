@@ -1,0 +1,368 @@
+//! Multi-head attention that never stores its scores.
+
+use crate::kernel;
+use crate::kernel::Kernel;
+use crate::tape::{Call, Tape, Var};
+
+static ATTENTION: Kernel = kernel!("attention", "random");
+
+/// What [`Tape::attention`] computes besides its inputs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attention {
+    pub heads: usize,
+    /// The factor of the scores, ordinarily the head width to the power of -1/2.
+    pub scale: f32,
+    /// Whether a query uses only the keys up to its own position.
+    pub causal: bool,
+    /// The share of probabilities that is dropped, in [0, 1).
+    pub dropout: f32,
+}
+
+/// One attention with heads of a width that four divides: what all its kernels are given.
+#[derive(Clone)]
+struct Sizes {
+    spec: Attention,
+    /// Names its dropout.
+    site: u32,
+    /// Batch elements times heads.
+    slices: usize,
+    tq: usize,
+    capacity: usize,
+    /// `vec4`s in a head.
+    width4: usize,
+    workgroup: usize,
+    lanes: usize,
+    columns: usize,
+}
+
+impl Sizes {
+    #[track_caller]
+    fn new(t: &Tape, site: u32, q: Var, k: Var, spec: &Attention) -> Sizes {
+        let (&[batch, tq, c], &[_, capacity, _]) = (t.shape(q), t.shape(k)) else { unreachable!("checked by the callers") };
+        let width4 = c / spec.heads / 4;
+        // lavapipe gains by few loads and no exchange, GPUs by few registers and many invocations
+        let (workgroup, most) = if t.capabilities().software { (8, 4) } else { (t.capabilities().subgroup.unwrap_or(32).max(32), 2) };
+        let lanes = width4.div_ceil(most).next_power_of_two();
+        let columns = width4.div_ceil(lanes);
+        Sizes { spec: spec.clone(), site, slices: batch * spec.heads, tq, capacity, width4, workgroup: workgroup as usize, lanes, columns }
+    }
+
+    /// What is kept for every query, by tiles of four queries.
+    fn per_query(&self) -> [usize; 3] {
+        [self.tq.div_ceil(4), self.slices, 4]
+    }
+
+    /// Records a dispatch with `lanes` invocations for every tile.
+    #[track_caller]
+    fn dispatch(&self, call: Call, lanes: usize) {
+        call.param("heads", self.spec.heads)
+            .param("slices", self.slices)
+            .param("tq", self.tq)
+            .param("capacity", self.capacity)
+            .param("causal", self.spec.causal)
+            .param("scale", self.spec.scale)
+            .param("site", self.site)
+            .param("dropout", self.spec.dropout)
+            .constant("WG", self.workgroup as u32)
+            .constant("HD4", self.width4 as u32)
+            .constant("LANES", lanes as u32)
+            .constant("COLS", self.columns as u32)
+            .constant("DROPOUT", (self.spec.dropout > 0.0) as u32)
+            .rows((self.tq.div_ceil(4) * self.slices).div_ceil(self.workgroup / lanes));
+    }
+}
+
+impl Tape {
+    /// Attention of `q: [b, tq, c]` to `k` and `v: [b, capacity, c]`, giving `[b, tq, c]`. Heads are interleaved: columns
+    /// `h * c / heads..` are head `h`, of any width from 1 to 128; fastest where four divides it.
+    ///
+    /// `past: [1]` is a `u32` that the host writes: how many keys precede the first query (0 in training, the position
+    /// when decoding with a cache). Query `i` uses the keys `j <= past + i` if causal, else `j < past + tq`.
+    /// `seed: [1]` is a `u32` for dropout of probabilities, not looked at without dropout.
+    ///
+    /// Gradients are for `capacity == tq` and `past == 0` only; memory grows with `tq`, not with its square.
+    #[track_caller]
+    pub fn attention(&mut self, q: Var, k: Var, v: Var, past: Var, seed: Var, spec: &Attention) -> Var {
+        self.check_attention("attention", q, k, spec);
+        assert!(self.shape(v) == self.shape(k), "attention: k is {:?} and v {:?}", self.shape(k), self.shape(v));
+        assert!((0.0..1.0).contains(&spec.dropout), "attention: dropout {} is not in [0, 1)", spec.dropout);
+        let same = self.shape(k)[1] == self.shape(q)[1];
+        assert!(
+            same || ![q, k, v].iter().any(|&v| self.needs_grad(v)),
+            "attention: a gradient needs as many keys as queries, got q {:?} and k {:?}",
+            self.shape(q),
+            self.shape(k)
+        );
+        let width = self.shape(q)[2] / spec.heads;
+        if width.is_multiple_of(4) {
+            return self.attention_of_fours(q, k, v, past, seed, spec);
+        }
+        let [q, k, v] = [q, k, v].map(|x| self.pad_heads(x, spec.heads, width.next_multiple_of(4)));
+        let out = self.attention_of_fours(q, k, v, past, seed, spec);
+        self.pad_heads(out, spec.heads, width)
+    }
+
+    fn attention_of_fours(&mut self, q: Var, k: Var, v: Var, past: Var, seed: Var, spec: &Attention) -> Var {
+        let site = self.site();
+        let sizes = Sizes::new(self, site, q, k, spec);
+        let (out, lse) = (self.like(q), self.output(&sizes.per_query()));
+        let call = self.call(&ATTENTION, "forward").bind("q", q).bind("k", k).bind("v", v).bind("past", past).bind("seed", seed);
+        sizes.dispatch(call.bind("out", out).bind("lse", lse), sizes.lanes);
+        self.record(out, &[q, k, v], move |t, dout| {
+            let delta = t.like(lse);
+            sizes.dispatch(t.call(&ATTENTION, "dot_rows").bind("y", out).bind("dout", dout).bind("delta", delta), 1);
+            let inputs = [("q", q), ("k", k), ("v", v), ("seed", seed), ("dout", dout), ("norm", lse), ("shift", delta)];
+            if t.needs_grad(q) {
+                let dq = t.like(q);
+                let call = t.call(&ATTENTION, "backward_q").bind("past", past).bind("dq", dq);
+                sizes.dispatch(inputs.into_iter().fold(call, |call, (name, v)| call.bind(name, v)), sizes.lanes);
+                t.add_grad(q, dq);
+            }
+            if t.needs_grad(k) || t.needs_grad(v) {
+                let (dk, dv) = (t.like(k), t.like(v));
+                let call = t.call(&ATTENTION, "backward_kv").bind("dk", dk).bind("dv", dv);
+                sizes.dispatch(inputs.into_iter().fold(call, |call, (name, v)| call.bind(name, v)), sizes.lanes);
+                t.add_grad(k, dk);
+                t.add_grad(v, dv);
+            }
+        });
+        out
+    }
+
+    /// The probabilities of [`attention`](Self::attention) before dropout: `[b, heads, tq, capacity]`, 0 where a query
+    /// does not use a key. A kernel of its own, and the only one that writes them; without a gradient.
+    #[track_caller]
+    pub fn attention_probabilities(&mut self, q: Var, k: Var, past: Var, spec: &Attention) -> Var {
+        self.check_attention("attention_probabilities", q, k, spec);
+        let (b, width) = (self.shape(q)[0], self.shape(q)[2] / spec.heads);
+        let (mut q, mut k) = (q, k);
+        if !width.is_multiple_of(4) {
+            [q, k] = [q, k].map(|x| self.pad_heads(x, spec.heads, width.next_multiple_of(4)));
+        }
+        let sizes = Sizes::new(self, 0, q, k, spec);
+        let p = self.output(&[b, spec.heads, sizes.tq, sizes.capacity]);
+        let call = self.call(&ATTENTION, "probabilities").bind("q", q).bind("k", k).bind("past", past).bind("p", p);
+        sizes.dispatch(call, sizes.lanes);
+        p
+    }
+
+    #[track_caller]
+    fn check_attention(&self, op: &str, q: Var, k: Var, spec: &Attention) {
+        let shapes = || format!("q {:?}, k {:?}", self.shape(q), self.shape(k));
+        let (&[b, tq, c], &[b_k, capacity, c_k]) = (self.shape(q), self.shape(k)) else {
+            panic!("{op}: {} are not [b, tq, c] and [b, capacity, c]", shapes())
+        };
+        assert!((b, c) == (b_k, c_k) && tq <= capacity && b * tq > 0, "{op}: {} do not fit", shapes());
+        assert!(spec.heads > 0 && c.is_multiple_of(spec.heads), "{op}: {} columns do not divide into {} heads", c, spec.heads);
+        assert!((1..=128).contains(&(c / spec.heads)), "{op}: heads of {} columns, want 1 to 128", c / spec.heads);
+        // for four keys a kernel makes at most 24 rounds of its loops, and lavapipe ends them after 65,535
+        assert!(!self.capabilities().software || capacity <= 8192, "{op}: {capacity} keys, a software adapter takes 8192");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::Capabilities;
+    use crate::ops::check::{Array, check, close, forward, gpu, random};
+    use crate::plan::Plan;
+
+    fn spec(heads: usize, causal: bool) -> Attention {
+        Attention { heads, scale: 0.4, causal, dropout: 0.0 }
+    }
+
+    /// The probabilities [b, heads, tq, capacity].
+    fn probabilities(q: &Array, k: &Array, past: usize, spec: &Attention) -> Vec<f64> {
+        let &[b, tq, c] = &q.shape[..] else { unreachable!() };
+        let (capacity, width) = (k.shape[1], c / spec.heads);
+        let mut p = Vec::with_capacity(b * spec.heads * tq * capacity);
+        for (n, h, i) in (0..b * spec.heads * tq).map(|at| (at / tq / spec.heads, at / tq % spec.heads, at % tq)) {
+            let query = &q.data[(n * tq + i) * c + h * width..][..width];
+            let keys = if spec.causal { past + i + 1 } else { past + tq };
+            let score = |j: usize| {
+                let key = &k.data[(n * capacity + j) * c + h * width..][..width];
+                spec.scale as f64 * query.iter().zip(key).map(|(q, k)| q * k).sum::<f64>()
+            };
+            let scores: Vec<f64> = (0..keys).map(score).collect();
+            let top = scores.iter().fold(f64::MIN, |top, &s| top.max(s));
+            let sum: f64 = scores.iter().map(|s| (s - top).exp()).sum();
+            p.extend(scores.iter().map(|s| (s - top).exp() / sum).chain((keys..capacity).map(|_| 0.0)));
+        }
+        p
+    }
+
+    /// The same function as in shaders/shared/random.wgsl.
+    fn keep(seed: u32, site: u32, index: u32, p: f32) -> f64 {
+        let pcg = |input: u32| {
+            let state = input.wrapping_mul(747796405).wrapping_add(2891336453);
+            let word = ((state >> ((state >> 28) + 4)) ^ state).wrapping_mul(277803737);
+            (word >> 22) ^ word
+        };
+        let bits = pcg(pcg(index).wrapping_add(pcg(site.wrapping_add(pcg(seed)))));
+        if (bits >> 8) as f32 / (1 << 24) as f32 >= p { 1.0 / (1.0 - p as f64) } else { 0.0 }
+    }
+
+    fn reference(q: &Array, k: &Array, v: &Array, past: usize, spec: &Attention) -> Vec<f64> {
+        let &[b, tq, c] = &q.shape[..] else { unreachable!() };
+        let (capacity, width) = (k.shape[1], c / spec.heads);
+        let mut out = vec![0.0; b * tq * c];
+        for (at, row) in probabilities(q, k, past, spec).chunks(capacity).enumerate() {
+            let (n, h, i) = (at / tq / spec.heads, at / tq % spec.heads, at % tq);
+            let out = &mut out[(n * tq + i) * c + h * width..][..width];
+            for (j, p) in row.iter().enumerate().filter(|(_, p)| **p > 0.0) {
+                let p = if spec.dropout > 0.0 { p * keep(0, 1, (at * capacity + j) as u32, spec.dropout) } else { *p };
+                let value = &v.data[(n * capacity + j) * c + h * width..][..width];
+                out.iter_mut().zip(value).for_each(|(out, v)| *out += p * v);
+            }
+        }
+        out
+    }
+
+    /// With `past` and `seed` zero, as inputs are until they are written.
+    fn record(t: &mut Tape, q: Var, k: Var, v: Var, spec: &Attention) -> Var {
+        let (past, seed) = (t.input(&[1]), t.input(&[1]));
+        t.attention(q, k, v, past, seed, spec)
+    }
+
+    #[track_caller]
+    fn checked(b: usize, t: usize, width: usize, spec: &Attention) {
+        let shape: &[usize] = &[b, t, spec.heads * width];
+        check(&[[shape; 3]], |t, [q, k, v]| record(t, q, k, v, spec), |[q, k, v]| reference(q, k, v, 0, spec));
+    }
+
+    #[test]
+    fn agrees_with_its_reference() {
+        for causal in [false, true] {
+            for (b, t, heads, width) in [(2, 1, 1, 4), (3, 2, 2, 16), (2, 8, 4, 4), (2, 17, 3, 20), (1, 32, 2, 16), (2, 33, 3, 16)] {
+                checked(b, t, width, &spec(heads, causal));
+            }
+            for (b, t, heads, width) in [(2, 37, 2, 64), (1, 65, 1, 128), (1, 65, 2, 4)] {
+                checked(b, t, width, &spec(heads, causal));
+            }
+        }
+    }
+
+    #[test]
+    fn heads_may_have_any_width() {
+        for (b, t, heads, width) in [(2, 1, 1, 1), (2, 17, 4, 1), (2, 33, 3, 3), (1, 9, 2, 127)] {
+            checked(b, t, width, &spec(heads, true));
+        }
+    }
+
+    #[test]
+    fn dropout_is_the_same_forward_and_backward() {
+        for causal in [false, true] {
+            for (b, t, heads, width) in [(2, 33, 2, 16), (2, 7, 2, 64), (2, 5, 3, 3)] {
+                checked(b, t, width, &Attention { dropout: 0.3, ..spec(heads, causal) });
+            }
+        }
+    }
+
+    #[test]
+    fn large_scores_do_not_overflow() {
+        for scale in [40.0, -40.0] {
+            forward(
+                &[[&[2, 33, 32]; 3]],
+                |t, [q, k, v]| record(t, q, k, v, &Attention { scale, ..spec(2, true) }),
+                |[q, k, v]| reference(q, k, v, 0, &Attention { scale, ..spec(2, true) }),
+            );
+        }
+    }
+
+    #[test]
+    fn long_sequences_and_large_batches() {
+        for shape in [[1, 2049, 4], [16_400, 2, 16], [140_000, 1, 16]] {
+            let spec = spec(if shape[0] == 1 { 1 } else { 4 }, true);
+            forward(&[[&shape; 3]], |t, [q, k, v]| record(t, q, k, v, &spec), |[q, k, v]| reference(q, k, v, 0, &spec));
+        }
+    }
+
+    /// Output and probabilities with a cache, and the arrays they come from.
+    fn cached(b: usize, tq: usize, capacity: usize, width: usize, past_rows: usize, spec: &Attention) -> ([Vec<f32>; 2], [Array; 3]) {
+        let (gpu, c) = (gpu(), width * spec.heads);
+        let mut t = Tape::new(gpu.capabilities());
+        let (q, k, v) = (t.input(&[b, tq, c]), t.input(&[b, capacity, c]), t.input(&[b, capacity, c]));
+        let (past, seed) = (t.input(&[1]), t.input(&[1]));
+        let out = t.attention(q, k, v, past, seed, spec);
+        let p = t.attention_probabilities(q, k, past, spec);
+        t.hold(out);
+        t.hold(p);
+        let plan = Plan::new(&gpu, t).unwrap();
+        let arrays = [(q, tq), (k, capacity), (v, capacity)].map(|(var, rows)| {
+            let mut array = Array { shape: vec![b, rows, c], data: random(b * rows * c, 1 + rows as u64) };
+            plan.write(var, &array.data.iter().map(|&x| x as f32).collect::<Vec<_>>());
+            if var == v {
+                // what a cache holds behind its last row must not matter
+                let unused = (past_rows + tq) * c;
+                let mut rows: Vec<f32> = array.data.iter().map(|&x| x as f32).collect();
+                rows.chunks_mut(capacity * c).for_each(|rows| rows[unused..].fill(f32::NAN));
+                plan.write(var, &rows);
+                array.data.chunks_mut(capacity * c).for_each(|rows| rows[unused..].fill(0.0));
+            }
+            array
+        });
+        plan.write(past, &[past_rows as u32]);
+        plan.run().unwrap();
+        ([plan.read(out).unwrap(), plan.read(p).unwrap()], arrays)
+    }
+
+    #[test]
+    fn decodes_with_a_cache() {
+        for causal in [false, true] {
+            for (b, tq, capacity, width, past) in
+                [(2, 1, 33, 16, 0), (1, 1, 33, 16, 17), (2, 1, 33, 16, 32), (2, 5, 40, 64, 8), (1, 5, 19, 3, 14), (3, 37, 37, 20, 0)]
+            {
+                let spec = spec(2, causal);
+                let ([out, p], [q, k, v]) = cached(b, tq, capacity, width, past, &spec);
+                let what = format!("{causal} {b} {tq} {capacity} {width} {past}");
+                close(&what, &out, &reference(&q, &k, &v, past, &spec), 0..out.len());
+                close(&what, &p, &probabilities(&q, &k, past, &spec), 0..p.len());
+                assert!(p.chunks(capacity).all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-5), "{what}: a row does not sum to 1");
+            }
+        }
+    }
+
+    /// Output and gradients on the shared device with kernels recorded for `capabilities`.
+    fn everything(capabilities: Capabilities, width: usize) -> Vec<Vec<f32>> {
+        let gpu = gpu();
+        let mut t = Tape::new(capabilities);
+        let shape = [2, 21, 2 * width];
+        let inputs = [(); 3].map(|_| t.variable(&shape));
+        let [q, k, v] = inputs;
+        let out = record(&mut t, q, k, v, &Attention { dropout: 0.2, ..spec(2, true) });
+        let cotangent = t.input(&shape);
+        t.backward(out, cotangent);
+        let results = [out, t.grad(q).unwrap(), t.grad(k).unwrap(), t.grad(v).unwrap()];
+        results.iter().for_each(|&v| t.hold(v));
+        let plan = Plan::new(&gpu, t).unwrap();
+        for (seed, v) in inputs.into_iter().chain([cotangent]).enumerate() {
+            plan.write(v, &random(42 * 2 * width, 1 + seed as u64).iter().map(|&x| x as f32).collect::<Vec<_>>());
+        }
+        plan.run().unwrap();
+        results.iter().map(|&v| plan.read(v).unwrap()).collect()
+    }
+
+    #[test]
+    fn two_runs_are_equal_to_the_bit() {
+        let bits = || everything(gpu().capabilities(), 64).concat().into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        assert_eq!(bits(), bits());
+    }
+
+    #[test]
+    fn all_adapters_get_the_same() {
+        for width in [4, 16, 64, 128] {
+            let [cpu, graphics] = [true, false].map(|software| everything(Capabilities { software, ..gpu().capabilities() }, width));
+            for (cpu, graphics) in cpu.iter().zip(&graphics) {
+                close(&format!("{width}"), cpu, &graphics.iter().map(|&x| x as f64).collect::<Vec<_>>(), 0..cpu.len());
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "attention: a gradient needs as many keys as queries")]
+    fn a_gradient_through_a_cache_is_refused() {
+        let mut t = Tape::new(gpu().capabilities());
+        let (q, k) = (t.variable(&[1, 1, 8]), t.input(&[1, 4, 8]));
+        record(&mut t, q, k, k, &spec(2, true));
+    }
+}

@@ -1,0 +1,48 @@
+//! Heads of another width: zero columns added to each, or columns taken away.
+
+use crate::kernel;
+use crate::kernel::Kernel;
+use crate::tape::{Tape, Var};
+
+static PAD_HEADS: Kernel = kernel!("pad_heads");
+
+impl Tape {
+    /// `x: [.., heads * from]` as `[.., heads * to]`: what of a head lies past `to` is dropped, what is missing is zero.
+    #[track_caller]
+    pub(crate) fn pad_heads(&mut self, x: Var, heads: usize, to: usize) -> Var {
+        let (rows, c) = self.rows_cols(x);
+        assert!(c.is_multiple_of(heads), "pad_heads: {:?} has no {heads} heads", self.shape(x));
+        let from = c / heads;
+        let mut shape = self.shape(x).to_vec();
+        shape[self.shape(x).len() - 1] = heads * to;
+        let (n, y) = (rows * heads * to, self.output(&shape));
+        self.call(&PAD_HEADS, "forward")
+            .bind("x", x)
+            .bind("y", y)
+            .param("n", n)
+            .param("from_width", from)
+            .param("to_width", to)
+            .elements(n);
+        self.record(y, &[x], move |t, dy| {
+            let dx = t.pad_heads(dy, heads, from);
+            t.add_grad(x, dx);
+        });
+        y
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::check;
+
+    #[test]
+    fn agrees_with_its_reference() {
+        for (heads, from, to) in [(1, 1, 4), (3, 5, 8), (2, 8, 3), (4, 6, 6)] {
+            check(
+                &[[&[2, 7, heads * from]], [&[1025, heads * from]]],
+                |t, [x]| t.pad_heads(x, heads, to),
+                |[x]| x.data.chunks(from).flat_map(|head| (0..to).map(|d| *head.get(d).unwrap_or(&0.0))).collect(),
+            );
+        }
+    }
+}
