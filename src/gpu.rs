@@ -334,7 +334,7 @@ impl Gpu {
 
     /// The compiled form of an entry point under the given override constants, made on first use.
     pub(crate) fn pipeline(&self, kernel: &'static Kernel, entry: &Entry, constants: &[(&'static str, f64)]) -> Pipeline {
-        let key = (kernel.name, entry.name.clone(), constants.iter().map(|&(name, value)| (name, value.to_bits())).collect());
+        let key = (kernel.source, entry.name.clone(), constants.iter().map(|&(name, value)| (name, value.to_bits())).collect());
         let mut pipelines = self.0.pipelines.lock().unwrap_or_else(|e| e.into_inner());
         pipelines.entry(key).or_insert_with(|| self.compile(kernel, entry, constants)).clone()
     }
@@ -343,7 +343,7 @@ impl Gpu {
         self.0.counters.pipelines.fetch_add(1, Ordering::Relaxed);
         let device = &self.0.device;
         let mut modules = self.0.modules.lock().unwrap_or_else(|e| e.into_inner());
-        let module = modules.entry(kernel.name).or_insert_with(|| {
+        let module = modules.entry(kernel.source).or_insert_with(|| {
             device.create_shader_module(wgpu::ShaderModuleDescriptor {
                 label: Some(kernel.name),
                 source: wgpu::ShaderSource::Wgsl(kernel.source.into()),
