@@ -9,8 +9,8 @@
 //
 // P is never stored, except by `probabilities`: lse[i] = log of the sum over j of exp(scale q[i] . k[j]) gives it again.
 // LANES invocations own a tile of four rows (queries; keys in backward_kv) and walk over the other side four rows at a
-// time. Each invocation has COLS vec4 columns of everything, its own rows' in registers; the scores, sums over all columns,
-// are completed through workgroup memory. So a row is loaded once for 4 (backward: 8) products of 4x4 matrices with it.
+// time. Each invocation has COLS vec4 columns of everything, those of its own rows in registers; the scores, sums over all
+// columns, are completed by `over_lanes`, of which there are two forms. No row of the other side is loaded twice for a tile.
 // Batch and head vary fastest from tile to tile: the tiles of a workgroup lie at one position of the sequence and skip
 // the same masked rows.
 
@@ -45,17 +45,14 @@ struct Params {
 
 override WG: u32 = 32;
 override HD4: u32 = 16;          // vec4s in a head
-override LANES: u32 = 4;         // invocations of a tile; divides WG
-override COLS: u32 = 4;          // vec4 columns of an invocation, 1 to 4; LANES COLS >= HD4
+override LANES: u32 = 8;         // invocations of a tile, a power of two that divides WG
+override COLS: u32 = 2;          // vec4 columns of an invocation, 1 or 2; LANES COLS >= HD4
 override DROPOUT: bool = false;
 
 const LOWEST = -3.4028234e38;
 const FOUR = vec4u(0, 1, 2, 3);
 
-var<workgroup> part_a: array<mat4x4f, WG>;
-var<workgroup> part_b: array<mat4x4f, WG>;
-
-/// What an invocation works on.
+// What an invocation works on.
 struct Place {
     tile: u32,   // index into lse and delta
     slice: u32,  // batch element and head
@@ -69,13 +66,17 @@ fn place(group: vec3u, groups: vec3u, local: u32) -> Place {
     return Place(tile, tile % params.slices, 4 * (tile / params.slices), local % LANES, local);
 }
 
-/// Where this head's part of four rows from `first` on begins in an array of `rows` rows; rows from `end` on repeat the last.
-fn rows_at(slice: u32, first: u32, rows: u32, end: u32) -> vec4u {
-    let row = slice / params.heads * rows + min(first + FOUR, vec4u(end - 1));
-    return (row * params.heads + slice % params.heads) * HD4;
+// Where the first row's part of a slice begins in an array of `rows` rows.
+fn head_at(slice: u32, rows: u32) -> u32 {
+    return (slice / params.heads * rows * params.heads + slice % params.heads) * HD4;
 }
 
-/// Whether the invocation has an `n`-th column.
+// Where that part of the four rows from `first` on begins; rows from `end` on repeat the last.
+fn rows_at(head: u32, first: u32, end: u32) -> vec4u {
+    return head + min(first + FOUR, vec4u(end - 1)) * params.heads * HD4;
+}
+
+// Whether the invocation has an `n`-th column.
 fn has(me: Place, n: u32) -> bool {
     return n < COLS && (LANES * COLS == HD4 || me.lane + n * LANES < HD4);
 }
@@ -96,12 +97,10 @@ fn dout_rows(at: vec4u) -> mat4x4f {
     return mat4x4f(dout[at.x], dout[at.y], dout[at.z], dout[at.w]);
 }
 
-/// Four rows' columns of one invocation; a column that it does not have is zero.
+// Four rows' columns of one invocation; a column that it does not have is zero.
 struct Rows {
     c0: mat4x4f,
     c1: mat4x4f,
-    c2: mat4x4f,
-    c3: mat4x4f,
 }
 
 fn load_q(me: Place, rows: vec4u) -> Rows {
@@ -109,8 +108,6 @@ fn load_q(me: Place, rows: vec4u) -> Rows {
     var x = Rows();
     if has(me, 0) { x.c0 = q_rows(at); }
     if has(me, 1) { x.c1 = q_rows(at + LANES); }
-    if has(me, 2) { x.c2 = q_rows(at + 2 * LANES); }
-    if has(me, 3) { x.c3 = q_rows(at + 3 * LANES); }
     return x;
 }
 
@@ -119,8 +116,6 @@ fn load_k(me: Place, rows: vec4u) -> Rows {
     var x = Rows();
     if has(me, 0) { x.c0 = k_rows(at); }
     if has(me, 1) { x.c1 = k_rows(at + LANES); }
-    if has(me, 2) { x.c2 = k_rows(at + 2 * LANES); }
-    if has(me, 3) { x.c3 = k_rows(at + 3 * LANES); }
     return x;
 }
 
@@ -129,8 +124,6 @@ fn load_v(me: Place, rows: vec4u) -> Rows {
     var x = Rows();
     if has(me, 0) { x.c0 = v_rows(at); }
     if has(me, 1) { x.c1 = v_rows(at + LANES); }
-    if has(me, 2) { x.c2 = v_rows(at + 2 * LANES); }
-    if has(me, 3) { x.c3 = v_rows(at + 3 * LANES); }
     return x;
 }
 
@@ -139,65 +132,22 @@ fn load_dout(me: Place, rows: vec4u) -> Rows {
     var x = Rows();
     if has(me, 0) { x.c0 = dout_rows(at); }
     if has(me, 1) { x.c1 = dout_rows(at + LANES); }
-    if has(me, 2) { x.c2 = dout_rows(at + 2 * LANES); }
-    if has(me, 3) { x.c3 = dout_rows(at + 3 * LANES); }
     return x;
 }
 
-/// m[x][y] = own[x] . other[y], over this invocation's columns.
+// m[x][y] = own[x] . other[y], over this invocation's columns.
 fn products(own: Rows, other: Rows) -> mat4x4f {
     var m = transpose(other.c0) * own.c0;
     if COLS > 1 { m += transpose(other.c1) * own.c1; }
-    if COLS > 2 { m += transpose(other.c2) * own.c2; }
-    if COLS > 3 { m += transpose(other.c3) * own.c3; }
     return m;
 }
 
-/// sum[x] + the sum over y of weights[x][y] other[y]
+// sum[x] + the sum over y of weights[x][y] other[y]
 fn add_weighted(sum: Rows, other: Rows, weights: mat4x4f) -> Rows {
     var s = sum;
     s.c0 += other.c0 * weights;
     if COLS > 1 { s.c1 += other.c1 * weights; }
-    if COLS > 2 { s.c2 += other.c2 * weights; }
-    if COLS > 3 { s.c3 += other.c3 * weights; }
     return s;
-}
-
-/// The sum of `m` over the invocations of a tile. Reached by the whole workgroup.
-fn over_lanes(me: Place, m: mat4x4f) -> mat4x4f {
-    if LANES == 1 {
-        return m;
-    }
-    workgroupBarrier();
-    part_a[me.local] = m;
-    workgroupBarrier();
-    var sum = part_a[me.local - me.lane];
-    for (var l = 1u; l < LANES; l++) {
-        sum += part_a[me.local - me.lane + l];
-    }
-    return sum;
-}
-
-struct Pair {
-    a: mat4x4f,
-    b: mat4x4f,
-}
-
-/// `over_lanes` of two matrices.
-fn both_over_lanes(me: Place, a: mat4x4f, b: mat4x4f) -> Pair {
-    if LANES == 1 {
-        return Pair(a, b);
-    }
-    workgroupBarrier();
-    part_a[me.local] = a;
-    part_b[me.local] = b;
-    workgroupBarrier();
-    var sum = Pair(part_a[me.local - me.lane], part_b[me.local - me.lane]);
-    for (var l = 1u; l < LANES; l++) {
-        sum.a += part_a[me.local - me.lane + l];
-        sum.b += part_b[me.local - me.lane + l];
-    }
-    return sum;
 }
 
 fn scaled(m: mat4x4f, by: vec4f) -> mat4x4f {
@@ -208,12 +158,10 @@ fn rows_scaled(x: Rows, by: vec4f) -> Rows {
     var y = x;
     y.c0 = scaled(x.c0, by);
     if COLS > 1 { y.c1 = scaled(x.c1, by); }
-    if COLS > 2 { y.c2 = scaled(x.c2, by); }
-    if COLS > 3 { y.c3 = scaled(x.c3, by); }
     return y;
 }
 
-/// Product by element.
+// Product by element.
 fn times(a: mat4x4f, b: mat4x4f) -> mat4x4f {
     return mat4x4f(a[0] * b[0], a[1] * b[1], a[2] * b[2], a[3] * b[3]);
 }
@@ -228,7 +176,7 @@ fn total(m: mat4x4f) -> vec4f {
     return (t[0] + t[1]) + (t[2] + t[3]);
 }
 
-/// Dropout's factors of four elements of [b, heads, tq, capacity].
+// Dropout's factors of four elements of [b, heads, tq, capacity].
 fn kept(at: vec4u) -> vec4f {
     return vec4f(
         keep(seed, params.site, at.x, params.dropout),
@@ -238,12 +186,12 @@ fn kept(at: vec4u) -> vec4f {
     );
 }
 
-/// The last key that each of a tile's queries uses.
+// The last key that each of a tile's queries uses.
 fn last_keys(me: Place) -> vec4u {
     return past + select(vec4u(params.tq - 1), min(me.first + FOUR, vec4u(params.tq - 1)), params.causal == 1);
 }
 
-/// The number of keys that the tiles of the workgroup use, the same in all of its invocations: that of its last tile.
+// The number of keys that the tiles of the workgroup use, the same in all of its invocations: that of its last tile.
 fn keys_used(group: vec3u, groups: vec3u) -> u32 {
     let tiles = WG / LANES;
     let first_tile = (group.x + group.y * groups.x) * tiles;
@@ -254,9 +202,9 @@ fn keys_used(group: vec3u, groups: vec3u) -> u32 {
     return past + select(params.tq, queries, params.causal == 1);
 }
 
-/// The scores of four queries with keys j..j+4; the lowest number where a key is not used.
+// The scores of four queries with keys j..j+4; the lowest number where a key is not used.
 fn scores(me: Place, own: Rows, keys: Rows, j: u32, last: vec4u) -> mat4x4f {
-    let s = over_lanes(me, products(own, keys));
+    let s = over_lanes(me.local, products(own, keys));
     return mat4x4f(
         select(vec4f(LOWEST), params.scale * s[0], j + FOUR <= vec4u(last.x)),
         select(vec4f(LOWEST), params.scale * s[1], j + FOUR <= vec4u(last.y)),
@@ -265,12 +213,12 @@ fn scores(me: Place, own: Rows, keys: Rows, j: u32, last: vec4u) -> mat4x4f {
     );
 }
 
-/// exp(scores - top), by query.
+// exp(scores - top), by query.
 fn exp_below(s: mat4x4f, top: vec4f) -> mat4x4f {
     return mat4x4f(exp(s[0] - top.x), exp(s[1] - top.y), exp(s[2] - top.z), exp(s[3] - top.w));
 }
 
-/// Dropout's factors of four queries with keys j..j+4.
+// Dropout's factors of four queries with keys j..j+4.
 fn kept_keys(me: Place, j: u32) -> mat4x4f {
     let at = (me.slice * params.tq + me.first) * params.capacity + j + FOUR;
     return mat4x4f(kept(at), kept(at + params.capacity), kept(at + 2 * params.capacity), kept(at + 3 * params.capacity));
@@ -279,15 +227,16 @@ fn kept_keys(me: Place, j: u32) -> mat4x4f {
 @compute @workgroup_size(WG)
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
     let me = place(group, groups, local);
-    let rows = rows_at(me.slice, me.first, params.tq, params.tq);
+    let rows = rows_at(head_at(me.slice, params.tq), me.first, params.tq);
     let own = load_q(me, rows);
     let last = last_keys(me);
     let end = keys_used(group, groups);
     var top = vec4f(LOWEST);
     var sum = vec4f();
     var o = Rows();
+    let head = head_at(me.slice, params.capacity);
     for (var j = 0u; j < end; j += 4) {
-        let keys = rows_at(me.slice, j, params.capacity, end);
+        let keys = rows_at(head, j, end);
         let s = scores(me, own, load_k(me, keys), j, last);
         let now = max(top, highest(s));
         var weights = exp_below(s, now);
@@ -307,8 +256,6 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
         let at = rows[x] + me.lane;
         if has(me, 0) { out[at] = o.c0[x]; }
         if has(me, 1) { out[at + LANES] = o.c1[x]; }
-        if has(me, 2) { out[at + 2 * LANES] = o.c2[x]; }
-        if has(me, 3) { out[at + 3 * LANES] = o.c3[x]; }
     }
 }
 
@@ -316,7 +263,7 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
 fn dot_rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
     let me = place(group, groups, local);
     if me.first < params.tq {
-        let rows = rows_at(me.slice, me.first, params.tq, params.tq);
+        let rows = rows_at(head_at(me.slice, params.tq), me.first, params.tq);
         var sum = vec4f();
         for (var d = 0u; d < HD4; d++) {
             let at = rows + d;
@@ -329,7 +276,7 @@ fn dot_rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
 @compute @workgroup_size(WG)
 fn backward_q(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
     let me = place(group, groups, local);
-    let rows = rows_at(me.slice, me.first, params.tq, params.tq);
+    let rows = rows_at(head_at(me.slice, params.tq), me.first, params.tq);
     let own = load_q(me, rows);
     let own_dout = load_dout(me, rows);
     let last = last_keys(me);
@@ -337,12 +284,12 @@ fn backward_q(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
     let log_sum = norm[me.tile];
     let inner = shift[me.tile];
     var g = Rows();
+    let head = head_at(me.slice, params.capacity);
     for (var j = 0u; j < end; j += 4) {
-        let at = rows_at(me.slice, j, params.capacity, end);
+        let at = rows_at(head, j, end);
         let keys = load_k(me, at);
-        let m = both_over_lanes(me, products(own, keys), products(own_dout, load_v(me, at)));
-        let s = m.a;
-        var e = m.b;
+        let s = over_lanes(me.local, products(own, keys));
+        var e = over_lanes(me.local, products(own_dout, load_v(me, at)));
         if DROPOUT {
             e = times(e, kept_keys(me, j));
         }
@@ -359,15 +306,13 @@ fn backward_q(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
         let at = rows[x] + me.lane;
         if has(me, 0) { dq[at] = g.c0[x]; }
         if has(me, 1) { dq[at + LANES] = g.c1[x]; }
-        if has(me, 2) { dq[at + 2 * LANES] = g.c2[x]; }
-        if has(me, 3) { dq[at + 3 * LANES] = g.c3[x]; }
     }
 }
 
 @compute @workgroup_size(WG)
 fn backward_kv(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
     let me = place(group, groups, local);
-    let rows = rows_at(me.slice, me.first, params.tq, params.tq);
+    let rows = rows_at(head_at(me.slice, params.tq), me.first, params.tq);
     let own_k = load_k(me, rows);
     let own_v = load_v(me, rows);
     // the first key of the workgroup, the same in all of its invocations
@@ -375,15 +320,15 @@ fn backward_kv(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
     let free = vec4<bool>(params.causal == 0);
     var gk = Rows();
     var gv = Rows();
+    let head = head_at(me.slice, params.tq);
     for (var i = select(0, first_key, params.causal == 1); i < params.tq; i += 4) {
-        let at = rows_at(me.slice, i, params.tq, params.tq);
+        let at = rows_at(head, i, params.tq);
         let queries = load_q(me, at);
         let gradients = load_dout(me, at);
         let log_sum = norm[i / 4 * params.slices + me.slice];
         let inner = shift[i / 4 * params.slices + me.slice];
-        let m = both_over_lanes(me, products(own_k, queries), products(own_v, gradients));
-        let s = m.a;
-        var e = m.b;
+        let s = over_lanes(me.local, products(own_k, queries));
+        var e = over_lanes(me.local, products(own_v, gradients));
         let real = i + FOUR < vec4u(params.tq);
         let weights = mat4x4f(
             select(vec4f(), exp(params.scale * s[0] - log_sum), real & (free | (i + FOUR >= vec4u(me.first)))),
@@ -406,21 +351,20 @@ fn backward_kv(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
         let at = rows[x] + me.lane;
         if has(me, 0) { dk[at] = gk.c0[x]; dv[at] = gv.c0[x]; }
         if has(me, 1) { dk[at + LANES] = gk.c1[x]; dv[at + LANES] = gv.c1[x]; }
-        if has(me, 2) { dk[at + 2 * LANES] = gk.c2[x]; dv[at + 2 * LANES] = gv.c2[x]; }
-        if has(me, 3) { dk[at + 3 * LANES] = gk.c3[x]; dv[at + 3 * LANES] = gv.c3[x]; }
     }
 }
 
 @compute @workgroup_size(WG)
 fn probabilities(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
     let me = place(group, groups, local);
-    let own = load_q(me, rows_at(me.slice, me.first, params.tq, params.tq));
+    let own = load_q(me, rows_at(head_at(me.slice, params.tq), me.first, params.tq));
     let last = last_keys(me);
     let end = keys_used(group, groups);
     var top = vec4f(LOWEST);
     var sum = vec4f();
+    let head = head_at(me.slice, params.capacity);
     for (var j = 0u; j < end; j += 4) {
-        let s = scores(me, own, load_k(me, rows_at(me.slice, j, params.capacity, end)), j, last);
+        let s = scores(me, own, load_k(me, rows_at(head, j, end)), j, last);
         let now = max(top, highest(s));
         sum = sum * exp(top - now) + total(exp_below(s, now));
         top = now;
@@ -428,7 +372,7 @@ fn probabilities(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) g
     for (var j = 0u; j < params.capacity; j += 4) {
         var weights = mat4x4f();
         if j < end {
-            let s = scores(me, own, load_k(me, rows_at(me.slice, j, params.capacity, end)), j, last);
+            let s = scores(me, own, load_k(me, rows_at(head, j, end)), j, last);
             weights = scaled(exp_below(s, top), 1.0 / sum);
         }
         for (var x = me.lane; x < 4 && me.first + x < params.tq; x += LANES) {

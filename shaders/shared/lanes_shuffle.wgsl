@@ -1,0 +1,20 @@
+// The sum over the LANES invocations of a tile, at most 16, by shuffles: for workgroups that are one subgroup.
+
+fn swapped(m: mat4x4f, mask: u32) -> mat4x4f {
+    return mat4x4f(
+        subgroupShuffleXor(m[0], mask),
+        subgroupShuffleXor(m[1], mask),
+        subgroupShuffleXor(m[2], mask),
+        subgroupShuffleXor(m[3], mask),
+    );
+}
+
+// Every invocation of a tile gets the same sum: a + b and b + a are. Reached by the whole workgroup.
+fn over_lanes(local: u32, m: mat4x4f) -> mat4x4f {
+    var sum = m;
+    if LANES > 1 { sum += swapped(sum, 1); }
+    if LANES > 2 { sum += swapped(sum, 2); }
+    if LANES > 4 { sum += swapped(sum, 4); }
+    if LANES > 8 { sum += swapped(sum, 8); }
+    return sum;
+}
