@@ -1,5 +1,5 @@
 // attention: out[i] = sum over keys j of P[i, j] v[j], P = softmax over j of scale * q[i] . k[j], for each batch element
-// and head. Causal: key j is used by query i if j <= past + i; else if j < past + tq.
+// and head. Causal: key j is used by query i if j <= past + i; else every key is.
 //
 //   forward        q[b, tq, heads, 4 HD4], k, v[b, capacity, heads, 4 HD4] -> out like q, lse[tiles, b heads, 4]
 //   dot_rows       out, dout -> delta[tiles, b heads, 4]                    delta[i] = out[i] . dout[i]
@@ -188,7 +188,7 @@ fn kept(at: vec4u) -> vec4f {
 
 // The last key that each of a tile's queries uses.
 fn last_keys(me: Place) -> vec4u {
-    return past + select(vec4u(params.tq - 1), min(me.first + FOUR, vec4u(params.tq - 1)), params.causal == 1);
+    return select(vec4u(params.capacity - 1), past + min(me.first + FOUR, vec4u(params.tq - 1)), params.causal == 1);
 }
 
 // The number of keys that the tiles of the workgroup use, the same in all of its invocations: that of its last tile.
@@ -199,7 +199,7 @@ fn keys_used(group: vec3u, groups: vec3u) -> u32 {
         return 0;
     }
     let queries = min(4 * ((first_tile + tiles - 1) / params.slices) + 4, params.tq);
-    return past + select(params.tq, queries, params.causal == 1);
+    return select(params.capacity, past + queries, params.causal == 1);
 }
 
 // The scores of four queries with keys j..j+4; the lowest number where a key is not used.
@@ -312,7 +312,7 @@ fn backward_q(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
 @compute @workgroup_size(WG)
 fn backward_kv(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
     let me = place(group, groups, local);
-    let rows = rows_at(head_at(me.slice, params.tq), me.first, params.tq);
+    let rows = rows_at(head_at(me.slice, params.capacity), me.first, params.capacity);
     let own_k = load_k(me, rows);
     let own_v = load_v(me, rows);
     // the first key of the workgroup, the same in all of its invocations
@@ -347,7 +347,7 @@ fn backward_kv(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
         gk = add_weighted(gk, queries, times(weights, e - mat4x4f(inner, inner, inner, inner)));
     }
     gk = rows_scaled(gk, vec4f(params.scale));
-    for (var x = 0u; x < 4 && me.first + x < params.tq; x++) {
+    for (var x = 0u; x < 4 && me.first + x < params.capacity; x++) {
         let at = rows[x] + me.lane;
         if has(me, 0) { dk[at] = gk.c0[x]; dv[at] = gv.c0[x]; }
         if has(me, 1) { dk[at + LANES] = gk.c1[x]; dv[at + LANES] = gv.c1[x]; }

@@ -51,10 +51,17 @@ impl Vision {
         c.tape.reshape(pos, &[rows, self.pos.shape()[2]]);
         let x = c.tape.add(x, pos);
         let x = c.dropout(x);
-        let x = self.blocks.iter().fold(x, |x, block| block.forward(c, x, None));
-        let x = match self.tokens {
-            VisualTokens::Cls => c.tape.slice_rows(x, 0, 1),
-            _ => c.tape.slice_rows(x, 1, rows - 1),
+        let x = match (self.tokens, self.blocks.split_last()) {
+            // only the CLS row goes on: the last block computes no other, unless all of its attention is wanted
+            (VisualTokens::Cls, Some((last, blocks))) if c.maps.is_none() => {
+                let x = blocks.iter().fold(x, |x, block| block.forward(c, x, None));
+                last.first_rows(c, x, 1)
+            }
+            (tokens, _) => {
+                let x = self.blocks.iter().fold(x, |x, block| block.forward(c, x, None));
+                let (start, count) = if tokens == VisualTokens::Cls { (0, 1) } else { (1, rows - 1) };
+                c.tape.slice_rows(x, start, count)
+            }
         };
         self.ln.forward(c, x)
     }

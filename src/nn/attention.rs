@@ -51,9 +51,18 @@ impl SelfAttention {
     /// `x: [batch, t, width] -> [batch, t, width]`. With a cache the keys and values of `x` are appended to it after the
     /// `past` that it holds, and the queries look at all of them.
     pub fn forward(&self, c: &mut Context, x: Var, cache: Option<&Cache>) -> Var {
+        self.attend(c, x, x, cache)
+    }
+
+    /// The output rows of `queries: [batch, n, width]`, some rows of `x`, that look at all of `x`; not for causal layers.
+    pub fn for_queries(&self, c: &mut Context, queries: Var, x: Var) -> Var {
+        self.attend(c, queries, x, None)
+    }
+
+    fn attend(&self, c: &mut Context, queries: Var, x: Var, cache: Option<&Cache>) -> Var {
         let dropout = if c.training { c.dropout } else { 0.0 };
         let spec = Attention { heads: self.heads, scale: self.scale, causal: self.causal, dropout };
-        let (q, mut k, mut v) = (self.q.forward(c, x), self.k.forward(c, x), self.v.forward(c, x));
+        let (q, mut k, mut v) = (self.q.forward(c, queries), self.k.forward(c, x), self.v.forward(c, x));
         if let Some(cache) = cache {
             let (keys, values) = (c.tape.bind(&cache.keys), c.tape.bind(&cache.values));
             c.tape.cache_rows(keys, k, c.past);

@@ -55,6 +55,20 @@ impl Block {
     pub fn forward(&self, c: &mut Context, x: Var, cache: Option<&Cache>) -> Var {
         let normed = self.ln1.forward(c, x);
         let attended = self.attn.forward(c, normed, cache);
+        self.feed_forward(c, x, attended)
+    }
+
+    /// The first `rows` rows of the output, without computing the others: `[batch, rows, width]`. For the last block of an
+    /// encoder of which only these rows are used.
+    pub fn first_rows(&self, c: &mut Context, x: Var, rows: usize) -> Var {
+        let normed = self.ln1.forward(c, x);
+        let queries = c.tape.slice_rows(normed, 0, rows);
+        let attended = self.attn.for_queries(c, queries, normed);
+        let x = c.tape.slice_rows(x, 0, rows);
+        self.feed_forward(c, x, attended)
+    }
+
+    fn feed_forward(&self, c: &mut Context, x: Var, attended: Var) -> Var {
         let h = c.tape.add(x, attended);
         let n = self.ln2.forward(c, h);
         let f = self.mlp.forward(c, n);

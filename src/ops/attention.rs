@@ -58,9 +58,9 @@ impl Sizes {
         [self.tq.div_ceil(4), self.slices, 4]
     }
 
-    /// Records a dispatch with `lanes` invocations for every tile.
+    /// Records a dispatch with `lanes` invocations for every tile of four of `rows`.
     #[track_caller]
-    fn dispatch(&self, call: Call, lanes: usize) {
+    fn dispatch(&self, call: Call, rows: usize, lanes: usize) {
         call.param("heads", self.spec.heads)
             .param("slices", self.slices)
             .param("tq", self.tq)
@@ -74,7 +74,7 @@ impl Sizes {
             .constant("LANES", lanes as u32)
             .constant("COLS", self.columns as u32)
             .constant("DROPOUT", (self.spec.dropout > 0.0) as u32)
-            .rows((self.tq.div_ceil(4) * self.slices).div_ceil(self.workgroup / lanes));
+            .rows((rows.div_ceil(4) * self.slices).div_ceil(self.workgroup / lanes));
     }
 }
 
@@ -83,10 +83,10 @@ impl Tape {
     /// `h * c / heads..` are head `h`, of any width from 1 to 128; fastest where four divides it.
     ///
     /// `past: [1]` is a `u32` that the host writes: how many keys precede the first query (0 in training, the position
-    /// when decoding with a cache). Query `i` uses the keys `j <= past + i` if causal, else `j < past + tq`.
+    /// when decoding with a cache). Query `i` uses the keys `j <= past + i` if causal, else all of them.
     /// `seed: [1]` is a `u32` for dropout of probabilities, not looked at without dropout.
     ///
-    /// Gradients are for `capacity == tq` and `past == 0` only; memory grows with `tq`, not with its square.
+    /// Causal attention has gradients for `capacity == tq` and `past == 0` only. Memory grows with `tq`, not with its square.
     #[track_caller]
     pub fn attention(&mut self, q: Var, k: Var, v: Var, past: Var, seed: Var, spec: &Attention) -> Var {
         self.check_attention("attention", q, k, spec);
@@ -94,8 +94,8 @@ impl Tape {
         assert!((0.0..1.0).contains(&spec.dropout), "attention: dropout {} is not in [0, 1)", spec.dropout);
         let same = self.shape(k)[1] == self.shape(q)[1];
         assert!(
-            same || ![q, k, v].iter().any(|&v| self.needs_grad(v)),
-            "attention: a gradient needs as many keys as queries, got q {:?} and k {:?}",
+            same || !spec.causal || ![q, k, v].iter().any(|&v| self.needs_grad(v)),
+            "attention: a causal gradient needs as many keys as queries, got q {:?} and k {:?}",
             self.shape(q),
             self.shape(k)
         );
@@ -113,21 +113,21 @@ impl Tape {
         let sizes = Sizes::new(self, site, q, k, spec);
         let (out, lse) = (self.like(q), self.output(&sizes.per_query()));
         let call = self.call(sizes.kernel, "forward").bind("q", q).bind("k", k).bind("v", v).bind("past", past).bind("seed", seed);
-        sizes.dispatch(call.bind("out", out).bind("lse", lse), sizes.lanes);
+        sizes.dispatch(call.bind("out", out).bind("lse", lse), sizes.tq, sizes.lanes);
         self.record(out, &[q, k, v], move |t, dout| {
             let delta = t.like(lse);
-            sizes.dispatch(t.call(sizes.kernel, "dot_rows").bind("y", out).bind("dout", dout).bind("delta", delta), 1);
+            sizes.dispatch(t.call(sizes.kernel, "dot_rows").bind("y", out).bind("dout", dout).bind("delta", delta), sizes.tq, 1);
             let inputs = [("q", q), ("k", k), ("v", v), ("seed", seed), ("dout", dout), ("norm", lse), ("shift", delta)];
             if t.needs_grad(q) {
                 let dq = t.like(q);
                 let call = t.call(sizes.kernel, "backward_q").bind("past", past).bind("dq", dq);
-                sizes.dispatch(inputs.into_iter().fold(call, |call, (name, v)| call.bind(name, v)), sizes.lanes);
+                sizes.dispatch(inputs.into_iter().fold(call, |call, (name, v)| call.bind(name, v)), sizes.tq, sizes.lanes);
                 t.add_grad(q, dq);
             }
             if t.needs_grad(k) || t.needs_grad(v) {
                 let (dk, dv) = (t.like(k), t.like(v));
                 let call = t.call(sizes.kernel, "backward_kv").bind("dk", dk).bind("dv", dv);
-                sizes.dispatch(inputs.into_iter().fold(call, |call, (name, v)| call.bind(name, v)), sizes.lanes);
+                sizes.dispatch(inputs.into_iter().fold(call, |call, (name, v)| call.bind(name, v)), sizes.capacity, sizes.lanes);
                 t.add_grad(k, dk);
                 t.add_grad(v, dv);
             }
@@ -148,7 +148,7 @@ impl Tape {
         let sizes = Sizes::new(self, 0, q, k, spec);
         let p = self.output(&[b, spec.heads, sizes.tq, sizes.capacity]);
         let call = self.call(sizes.kernel, "probabilities").bind("q", q).bind("k", k).bind("past", past).bind("p", p);
-        sizes.dispatch(call, sizes.lanes);
+        sizes.dispatch(call, sizes.tq, sizes.lanes);
         p
     }
 
@@ -184,7 +184,7 @@ mod tests {
         let mut p = Vec::with_capacity(b * spec.heads * tq * capacity);
         for (n, h, i) in (0..b * spec.heads * tq).map(|at| (at / tq / spec.heads, at / tq % spec.heads, at % tq)) {
             let query = &q.data[(n * tq + i) * c + h * width..][..width];
-            let keys = if spec.causal { past + i + 1 } else { past + tq };
+            let keys = if spec.causal { past + i + 1 } else { capacity };
             let score = |j: usize| {
                 let key = &k.data[(n * capacity + j) * c + h * width..][..width];
                 spec.scale as f64 * query.iter().zip(key).map(|(q, k)| q * k).sum::<f64>()
@@ -249,6 +249,17 @@ mod tests {
     }
 
     #[test]
+    fn few_queries_may_look_at_many_keys() {
+        for (tq, capacity, width) in [(1, 37, 64), (1, 5, 16), (6, 33, 4), (3, 9, 3)] {
+            let (few, many): (&[usize], &[usize]) = (&[2, tq, 2 * width], &[2, capacity, 2 * width]);
+            for dropout in [0.0, 0.3] {
+                let spec = Attention { dropout, ..spec(2, false) };
+                check(&[[few, many, many]], |t, [q, k, v]| record(t, q, k, v, &spec), |[q, k, v]| reference(q, k, v, 0, &spec));
+            }
+        }
+    }
+
+    #[test]
     fn heads_may_have_any_width() {
         for (b, t, heads, width) in [(2, 1, 1, 1), (2, 17, 4, 1), (2, 33, 3, 3), (1, 9, 2, 127)] {
             checked(b, t, width, &spec(heads, true));
@@ -299,7 +310,7 @@ mod tests {
             plan.write(var, &array.data.iter().map(|&x| x as f32).collect::<Vec<_>>());
             if var == v {
                 // what a cache holds behind its last row must not matter
-                let unused = (past_rows + tq) * c;
+                let unused = if spec.causal { (past_rows + tq) * c } else { capacity * c };
                 let mut rows: Vec<f32> = array.data.iter().map(|&x| x as f32).collect();
                 rows.chunks_mut(capacity * c).for_each(|rows| rows[unused..].fill(f32::NAN));
                 plan.write(var, &rows);
@@ -367,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "attention: a gradient needs as many keys as queries")]
+    #[should_panic(expected = "attention: a causal gradient needs as many keys as queries")]
     fn a_gradient_through_a_cache_is_refused() {
         let mut t = Tape::new(gpu().capabilities());
         let (q, k) = (t.variable(&[1, 1, 8]), t.input(&[1, 4, 8]));
