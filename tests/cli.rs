@@ -125,13 +125,14 @@ fn a_resumed_run_gives_the_losses_of_one_that_was_never_stopped() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 3);
     let losses = |extra: &[&str]| -> Vec<(u64, f64)> {
-        let common = ["train", "--data", "squares", "--log-every", "1", "--json", "--schedule", "constant", "--batch-size", "4"];
+        let common = ["train", "--data", "squares", "--log-every", "1", "--json"];
         let printed = succeeds(&seemore(dir.path(), &[&common, extra].concat()));
         let lines = printed.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
         lines.filter_map(|line| Some((line["step"].as_u64()?, line["loss"].as_f64()?))).collect()
     };
-    let whole = losses(&["--preset", "tiny", "--steps", "9", "--out", "whole"]);
-    let first = losses(&["--preset", "tiny", "--steps", "5", "--out", "halves"]);
+    let fresh = ["--preset", "tiny", "--schedule", "constant", "--batch-size", "4", "--dropout", "0.1"];
+    let whole = losses(&[&fresh[..], &["--steps", "9", "--out", "whole"]].concat());
+    let first = losses(&[&fresh[..], &["--steps", "5", "--out", "halves"]].concat());
     let second = losses(&["--resume", "halves", "--steps", "9"]);
     assert_eq!([first, second].concat(), whole);
 }
@@ -173,6 +174,7 @@ fn wrong_arguments_say_what_to_do() {
     fails(&run(&["train", "--data", "absent.csv", "--adapter", "no such thing"]), 2, &["no such thing", "0: "]);
     fails(&run(&["train", "--batch-size", "0"]), 1, &["--batch-size"]);
     fails(&run(&["train", "--max-time", "soon"]), 2, &["--max-time"]);
+    fails(&run(&["train", "--data", "squares", "--resume", "nothing"]), 1, &["nothing", "config.json"]);
     fails(&run(&["import", "absent.safetensors", "--out", "model"]), 1, &["absent.safetensors"]);
     fails(&run(&["export", "absent", "--out", "file"]), 1, &["absent"]);
     squares(&dir.path().join("squares"), 1);

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use safetensors::SafeTensors;
 use seemore::checkpoint::{self, Values};
 use seemore::gpu::Gpu;
-use seemore::model::{AttentionScale, Config, Preset, Vlm, export_original, import_original};
-use seemore::nn::Residual;
+use seemore::model::{AttentionScale, Config, Logits, Preset, Vlm, export_original, import_original};
+use seemore::nn::{Context, Residual};
+use seemore::plan::Plan;
+use seemore::tape::Tape;
 
 /// The state dict that the original would have for our parameter `name`: written down anew from its class definitions.
 fn original_state(config: &Config, named: &Values) -> Values {
@@ -83,6 +86,43 @@ fn sizes_are_read_from_shapes_and_values_come_back_bit_for_bit() {
     };
     assert_eq!(imported, expected);
     assert_eq!(export_original(&imported, values).unwrap(), state);
+}
+
+/// The golden parameters under the original's names, imported, give the logits that PyTorch recorded for the original.
+#[test]
+fn an_imported_state_dict_has_the_originals_logits() {
+    let gpu = gpu();
+    let bytes = std::fs::read("tests/golden/tiny_cls.safetensors").unwrap();
+    let golden = SafeTensors::deserialize(&bytes).unwrap();
+    let floats = |name: &str| -> Vec<f32> { bytemuck::pod_collect_to_vec(golden.tensor(name).unwrap().data()) };
+    let named: Values = golden
+        .names()
+        .into_iter()
+        .filter_map(|name| Some((name.strip_prefix("param.")?.to_owned(), (golden.tensor(name).unwrap().shape().to_vec(), floats(name)))))
+        .collect();
+    let heads = golden.tensor("orig.attn.vit.0").unwrap().shape()[1];
+    let written_for = Config { vision_heads: heads, heads, ..Preset::Seemore.config() };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.safetensors");
+    checkpoint::write_values(&path, &original_state(&written_for, &named)).unwrap();
+
+    let (config, values) = import_original(&path, checkpoint::read_values(&path).unwrap()).unwrap();
+    let model = Vlm::new(&gpu, &config, 0).unwrap();
+    checkpoint::restore(model.parameters(), values, &path).unwrap();
+    let ids: Vec<i64> = bytemuck::pod_collect_to_vec(golden.tensor("in.idx").unwrap().data());
+    let [batch, length] = golden.tensor("in.idx").unwrap().shape()[..] else { panic!("ids have two axes") };
+    let mut tape = Tape::new(gpu.capabilities());
+    let image = tape.input(&[batch, 3, config.image_size, config.image_size]);
+    let text = tape.input(&[batch, length]);
+    let logits = model.forward(&mut Context::inference(&mut tape), Some(image), text, None, Logits::All);
+    tape.hold(logits);
+    let plan = Plan::new(&gpu, tape).unwrap();
+    plan.write(image, &floats("in.image"));
+    plan.write(text, &ids.into_iter().map(|id| id as u32).collect::<Vec<_>>());
+    plan.run().unwrap();
+    let got: Vec<f32> = plan.read(logits).unwrap();
+    let off = got.iter().zip(floats("orig.logits")).map(|(got, want)| (got - want).abs()).fold(0.0, f32::max);
+    assert!(got.len() == floats("orig.logits").len() && off <= 2e-5, "off by {off}");
 }
 
 #[test]

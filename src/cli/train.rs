@@ -48,13 +48,13 @@ pub struct TrainArgs {
     #[arg(long, value_name = "PROBABILITY")]
     dropout: Option<f32>,
 
-    /// Optimizer steps [default: 160 when neither --epochs nor --max-time is given; 200 for preset tiny]
+    /// Optimizer steps [default: 200 for preset tiny, else 130, with a limit of 200 s, when neither --epochs nor --max-time is given]
     #[arg(long)]
     steps: Option<u64>,
     /// Passes over the training data, instead of --steps
     #[arg(long, conflicts_with = "steps")]
     epochs: Option<f64>,
-    /// Longest training time, as 90, 90s, 15m or 2h; whichever of it and --steps ends first counts
+    /// Longest training time, as 90, 90s, 15m or 2h. With --steps or --epochs, whichever ends first counts and the learning rate follows the steps
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     max_time: Option<f64>,
     /// Pictures in one optimizer step
@@ -103,8 +103,8 @@ pub struct TrainArgs {
     /// Steps between two reports of the loss
     #[arg(long, default_value_t = 5, value_name = "STEPS")]
     log_every: u64,
-    /// Go on with the training that wrote this folder, into the same folder unless --out is given; give the other flags again as they were
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "preset", "dropout"])]
+    /// Go on with the training that wrote this folder, with its options and, unless --out is given, into the same folder; give --data again, and --steps, --epochs or --max-time to train longer
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "preset", "dropout", "batch_size", "accumulate", "lr", "warmup", "schedule", "optimizer", "weight_decay", "clip", "no_augment", "seed"])]
     resume: Option<PathBuf>,
     /// Report as JSON, one object a line on standard output
     #[arg(long)]
@@ -132,6 +132,11 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         if value == 0 {
             bail!("{flag} must be at least 1");
         }
+    }
+    if let Some(epochs) = args.epochs
+        && !(epochs > 0.0 && epochs.is_finite())
+    {
+        bail!("--epochs {epochs} must be above 0");
     }
     if !(args.lr > 0.0 && args.lr.is_finite()) {
         bail!("--lr {} must be above 0", args.lr);
@@ -166,7 +171,10 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
             (Vlm::new(&gpu, &config, args.seed)?, tokenizer)
         }
     };
-    let options = options(args, train.samples.len());
+    let options = match &args.resume {
+        Some(dir) => resumed_options(args, Trainer::saved_options(dir)?, train.samples.len()),
+        None => options(args, train.samples.len()),
+    };
     let mut trainer = Trainer::new(&gpu, &model, &tokenizer, &train, validation.as_ref(), options, Some(out.clone()))?;
     if let Some(dir) = &args.resume {
         trainer.resume(dir)?;
@@ -186,11 +194,29 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     report.finish(&summary, &out)
 }
 
+/// The steps that `--steps` or `--epochs` asks for.
+fn steps(args: &TrainArgs, samples: usize, batch_size: usize) -> Option<u64> {
+    let of_epochs = |epochs: f64| ((epochs * samples as f64 / batch_size as f64).ceil() as u64).max(1);
+    args.steps.or(args.epochs.map(of_epochs))
+}
+
+/// The options of an earlier run, with those that may change in between.
+fn resumed_options(args: &TrainArgs, saved: Options, samples: usize) -> Options {
+    let steps = steps(args, samples, saved.batch_size);
+    let budget = if steps.is_none() && args.max_time.is_none() { saved.budget } else { Budget { steps, seconds: args.max_time } };
+    Options { budget, log_every: args.log_every.max(1), eval_every: args.eval_every, save_every: args.save_every, ..saved }
+}
+
 fn options(args: &TrainArgs, samples: usize) -> Options {
-    let of_epochs = |epochs: f64| ((epochs * samples as f64 / args.batch_size as f64).ceil() as u64).max(1);
-    let default = (args.max_time.is_none() && args.resume.is_none()).then_some(if args.preset == Preset::Tiny { 200 } else { 160 });
+    let unlimited = args.steps.is_none() && args.epochs.is_none() && args.max_time.is_none();
+    // what two CPU cores do in less than four minutes, validation included
+    let (most_steps, seconds) = if args.preset == Preset::Tiny { (200, None) } else { (130, Some(200.0)) };
+    let default = unlimited.then_some(most_steps);
     Options {
-        budget: Budget { steps: args.steps.or(args.epochs.map(of_epochs)).or(default), seconds: args.max_time },
+        budget: Budget {
+            steps: steps(args, samples, args.batch_size).or(default),
+            seconds: args.max_time.or(seconds.filter(|_| unlimited)),
+        },
         batch_size: args.batch_size,
         accumulate: args.accumulate,
         learning_rate: args.lr,

@@ -105,8 +105,18 @@ struct Progress {
     step: u64,
     seconds: f64,
     options: Options,
-    /// Samples of the training set; another number means other data.
-    samples: usize,
+    /// Of the training set.
+    data: u64,
+}
+
+impl Progress {
+    fn load(dir: &Path) -> Result<Progress, TrainError> {
+        let fail = |reason: String| TrainError::Resume { path: dir.display().to_string(), reason };
+        let path = dir.join("training.json");
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| fail(format!("{}: {error}. Only folders that training saved can be resumed", path.display())))?;
+        serde_json::from_str(&text).map_err(|error| fail(format!("{}: {error}", path.display())))
+    }
 }
 
 /// A model in training.
@@ -170,14 +180,10 @@ impl<'a> Trainer<'a> {
     /// Goes on where the training that saved the folder `dir` stopped: optimizer state, position in the data, schedule.
     /// The model's parameters are loaded by the caller.
     pub fn resume(&mut self, dir: &Path) -> Result<(), TrainError> {
+        let progress = Progress::load(dir)?;
         let fail = |reason: String| TrainError::Resume { path: dir.display().to_string(), reason };
-        let path = dir.join("training.json");
-        let text = std::fs::read_to_string(&path)
-            .map_err(|error| fail(format!("{}: {error}. Only folders that training saved can be resumed", path.display())))?;
-        let progress: Progress = serde_json::from_str(&text).map_err(|error| fail(format!("{}: {error}", path.display())))?;
-        if progress.samples != self.train.samples.len() {
-            let (before, now) = (progress.samples, self.train.samples.len());
-            return Err(fail(format!("it was trained on {before} samples, and now there are {now}: give the same --data")));
+        if progress.data != self.train.fingerprint() {
+            return Err(fail("the training data are not those it was trained on: give the same --data, --val-data and --val-split".into()));
         }
         let moments = dir.join("training.safetensors");
         checkpoint::restore(&self.optimizer.state(), checkpoint::read_values(&moments)?, &moments)?;
@@ -186,9 +192,8 @@ impl<'a> Trainer<'a> {
     }
 
     /// The options that a folder was trained with.
-    pub fn saved_options(dir: &Path) -> Option<Options> {
-        let text = std::fs::read_to_string(dir.join("training.json")).ok()?;
-        serde_json::from_str::<Progress>(&text).ok().map(|progress| progress.options)
+    pub fn saved_options(dir: &Path) -> Result<Options, TrainError> {
+        Ok(Progress::load(dir)?.options)
     }
 
     /// The recorded step, for measurements.
@@ -234,7 +239,9 @@ impl<'a> Trainer<'a> {
             if progress >= 1.0 {
                 break;
             }
-            let learning_rate = self.options.learning_rate * self.options.schedule.factor(self.step, self.options.warmup, progress);
+            // a schedule over steps is the same on every machine; only without a number of steps does it follow the clock
+            let annealed = steps.map_or(progress, |steps| self.step as f64 / steps as f64);
+            let learning_rate = self.options.learning_rate * self.options.schedule.factor(self.step, self.options.warmup, annealed);
             let rates = self.optimizer.rates(self.step + 1, learning_rate);
             // every step draws other dropout masks; the constant spreads seeds apart (2^32 over the golden ratio)
             let seed = (self.options.seed as u32).wrapping_mul(0x9E37_79B9).wrapping_add(self.step as u32);
@@ -309,7 +316,7 @@ impl<'a> Trainer<'a> {
             step: self.step,
             seconds: self.before + start.elapsed().as_secs_f64(),
             options: self.options.clone(),
-            samples: self.train.samples.len(),
+            data: self.train.fingerprint(),
         };
         let json = serde_json::to_string_pretty(&progress).expect("progress is plain data");
         checkpoint::write_file(&dir.join("training.json"), json.as_bytes())?;
