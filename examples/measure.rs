@@ -69,6 +69,17 @@ fn matmul(gpu: &Gpu) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The kernels that a run of the plan spends most of its time in.
+fn kernels(plan: &Plan) -> Result<(), Failure> {
+    let Some(timings) = plan.profile()? else { return Ok(()) };
+    let all: Duration = timings.iter().map(|timing| timing.time).sum();
+    for timing in timings.iter().take(16) {
+        let (name, share) = (format!("{}.{}", timing.kernel, timing.entry), 100.0 * timing.time.as_secs_f64() / all.as_secs_f64());
+        println!("  {name:40} {:4} times {:8.2} ms {share:5.1} %", timing.dispatches, 1e3 * timing.time.as_secs_f64());
+    }
+    Ok(())
+}
+
 fn step(gpu: &Gpu) -> Result<(), Failure> {
     let config = Preset::Seemore.config();
     let (batch, length) = (16, 32);
@@ -102,13 +113,7 @@ fn step(gpu: &Gpu) -> Result<(), Failure> {
         1e3 * wall.as_secs_f64(),
         cpu.as_secs_f64()
     );
-    if let Some(timings) = step.plan().profile()? {
-        let all: Duration = timings.iter().map(|timing| timing.time).sum();
-        for timing in timings.iter().take(16) {
-            let (name, share) = (format!("{}.{}", timing.kernel, timing.entry), 100.0 * timing.time.as_secs_f64() / all.as_secs_f64());
-            println!("  {name:40} {:4} times {:8.1} ms {share:5.1} %", timing.dispatches, 1e3 * timing.time.as_secs_f64());
-        }
-    }
+    kernels(step.plan())?;
     Ok(())
 }
 
@@ -122,8 +127,13 @@ fn decode(gpu: &Gpu) -> Result<(), Failure> {
     let (first, first_cpu) = measure(8, || Ok(generator.start(&image, &[1; 4]).map(|_| ())?))?;
     let (token, token_cpu) = measure(60, || Ok(generator.next(&[2]).map(|_| ())?))?;
     println!("first token, prompt of {prompt}: {:.1} ms, {:.3} CPU-seconds", 1e3 * first.as_secs_f64(), first_cpu.as_secs_f64());
-    println!("each further token: {:.2} ms, {:.4} CPU-seconds", 1e3 * token.as_secs_f64(), token_cpu.as_secs_f64());
-    Ok(())
+    println!(
+        "each further token: {:.2} ms, {:.4} CPU-seconds, {} dispatches",
+        1e3 * token.as_secs_f64(),
+        token_cpu.as_secs_f64(),
+        generator.token_plan().dispatches()
+    );
+    kernels(generator.token_plan())
 }
 
 fn main() -> Result<(), Failure> {

@@ -186,6 +186,11 @@ impl Generator {
         self.past
     }
 
+    /// The recorded pass of one further token, for measurements.
+    pub fn token_plan(&self) -> &Plan {
+        &self.next.plan
+    }
+
     /// The attention of the last pass, by layer; empty unless maps were asked for.
     pub fn maps(&self) -> Result<Vec<Map>, GpuError> {
         let pass = if self.last_was_start { &self.start } else { &self.next };
