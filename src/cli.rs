@@ -1,5 +1,6 @@
 //! The command line of `seemore` and `train`.
 
+mod bench;
 mod caption;
 mod import;
 mod train;
@@ -28,6 +29,8 @@ enum Command {
     Import(import::ImportArgs),
     /// Turn a checkpoint folder into a state dict of the original seemore
     Export(import::ExportArgs),
+    /// Measure kernels, a training step, decoding and loading
+    Bench(bench::BenchArgs),
     /// List the graphics adapters that --adapter can choose
     Adapters,
 }
@@ -64,6 +67,7 @@ pub fn seemore() -> ExitCode {
         Command::Caption(args) => caption::run(&args),
         Command::Import(args) => import::import(&args),
         Command::Export(args) => import::export(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Adapters => adapters(),
     })
 }

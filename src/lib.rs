@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod bench;
 pub mod caption;
 pub mod checkpoint;
 #[doc(hidden)]

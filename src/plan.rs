@@ -223,6 +223,11 @@ impl Plan {
         Ok(Some(timings))
     }
 
+    /// The kernel of every dispatch, in order.
+    pub fn kernels(&self) -> Vec<&'static str> {
+        self.steps.iter().map(|step| step.kernel).collect()
+    }
+
     /// Number of dispatches in a run.
     pub fn dispatches(&self) -> usize {
         self.steps.len()

@@ -218,3 +218,22 @@ fn the_originals_checkpoint_goes_in_and_out_unchanged() {
     assert_eq!(read("state.safetensors"), read("again.safetensors"));
     fails(&seemore(dir.path(), &import), 1, &["--overwrite"]);
 }
+
+#[test]
+fn measurements_are_json_lines_that_a_later_run_compares_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["bench", "matmul", "attention", "layernorm", "train", "decode", "load", "--preset", "tiny", "--runs", "2"];
+    let small = ["--shape", "33x20x48", "--batch-size", "2", "--text", "6"];
+    let printed = succeeds(&seemore(dir.path(), &[&args[..], &small, &["--json"]].concat()));
+    let lines: Vec<serde_json::Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for bench in ["matmul", "attention", "layernorm", "train", "decode", "load"] {
+        let line = lines.iter().find(|line| line["bench"] == bench).unwrap_or_else(|| panic!("no {bench} in {printed}"));
+        assert!(line["median_ms"].as_f64().unwrap() > 0.0 && line["adapter"].is_string(), "{line}");
+    }
+    std::fs::write(dir.path().join("before.json"), &printed).unwrap();
+    let again =
+        succeeds(&seemore(dir.path(), &["bench", "layernorm", "--preset", "tiny", "--batch-size", "2", "--against", "before.json"]));
+    assert!(again.contains("of the earlier run"), "{again}");
+    fails(&seemore(dir.path(), &["bench", "--against", "absent.json"]), 1, &["absent.json"]);
+    fails(&seemore(dir.path(), &["bench", "--shape", "3x4"]), 1, &["--shape"]);
+}

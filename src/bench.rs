@@ -1,0 +1,442 @@
+//! Measurements of kernels, training, decoding and loading. Every case is checked before it is timed.
+
+use std::io::Cursor;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use cpu_time::ProcessTime;
+use image::{ImageFormat, Rgb, RgbImage};
+use indicatif::ProgressBar;
+use serde::{Deserialize, Serialize};
+
+use crate::data::{Columns, Dataset};
+use crate::generate::Generator;
+use crate::gpu::{Capabilities, Gpu};
+use crate::model::{Config, Logits, Vlm};
+use crate::nn::Context;
+use crate::ops::{Attention, transposed};
+use crate::optim::{Hyper, Optimizer, Rule};
+use crate::plan::{Plan, Timing};
+use crate::tape::{Tape, Var};
+use crate::train::{Batch, TrainStep};
+
+/// One measured case.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Measurement {
+    /// Which benchmark: matmul, attention, layernorm, train, decode or load.
+    pub bench: String,
+    /// The shapes.
+    pub case: String,
+    /// The form of the kernel, or the part of the work.
+    pub variant: String,
+    /// Median wall time of a run.
+    pub median_ms: f64,
+    /// Least and most wall time.
+    pub spread_ms: (f64, f64),
+    /// CPU time of the whole process in a run, all threads together: on a software adapter what the work cost, however busy the
+    /// machine was.
+    pub cpu_ms: f64,
+    pub gflops: Option<f64>,
+    pub gflops_per_cpu_s: Option<f64>,
+    /// Bytes that must be read and written at least, over the median.
+    pub gbytes_per_s: Option<f64>,
+    /// Of the plan, parameters excluded.
+    pub peak_gpu_bytes: u64,
+    /// Of the process so far.
+    pub peak_rss_bytes: u64,
+    pub adapter: String,
+}
+
+/// What failed: a device error, or a result that is not what it must be.
+pub type Failure = anyhow::Error;
+
+/// Runs that are timed.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// Runs before the first that counts.
+    pub warmup: u32,
+    pub runs: u32,
+}
+
+struct Times {
+    median: Duration,
+    least: Duration,
+    most: Duration,
+    cpu: Duration,
+}
+
+fn time(effort: Effort, mut run: impl FnMut() -> Result<(), Failure>) -> Result<Times, Failure> {
+    for _ in 0..effort.warmup {
+        run()?;
+    }
+    let runs = effort.runs.max(1);
+    let cpu = ProcessTime::now();
+    let mut times = vec![];
+    for _ in 0..runs {
+        let start = Instant::now();
+        run()?;
+        times.push(start.elapsed());
+    }
+    let cpu = cpu.elapsed() / runs;
+    times.sort();
+    Ok(Times { median: times[times.len() / 2], least: times[0], most: times[times.len() - 1], cpu })
+}
+
+/// The most memory that the process has held, where the system tells (Linux); else 0.
+fn peak_rss() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).map_or(0, |kilobytes| 1024 * kilobytes)
+}
+
+/// A case before its numbers are known.
+struct Case<'a> {
+    gpu: &'a Gpu,
+    bench: &'a str,
+    case: String,
+    variant: String,
+    /// Multiply-adds count twice.
+    flops: Option<f64>,
+    bytes: Option<f64>,
+    peak_gpu_bytes: u64,
+}
+
+impl Case<'_> {
+    fn measured(self, times: Times) -> Measurement {
+        let ms = |time: Duration| 1e3 * time.as_secs_f64();
+        let giga = |amount: Option<f64>, time: Duration| amount.map(|amount| amount / time.as_secs_f64().max(1e-9) / 1e9);
+        Measurement {
+            bench: self.bench.into(),
+            case: self.case,
+            variant: self.variant,
+            median_ms: ms(times.median),
+            spread_ms: (ms(times.least), ms(times.most)),
+            cpu_ms: ms(times.cpu),
+            gflops: giga(self.flops, times.median),
+            gflops_per_cpu_s: giga(self.flops, times.cpu),
+            gbytes_per_s: giga(self.bytes, times.median),
+            peak_gpu_bytes: self.peak_gpu_bytes,
+            peak_rss_bytes: peak_rss(),
+            adapter: self.gpu.name().into(),
+        }
+    }
+}
+
+/// Reproducible numbers in [-1, 1).
+fn noise(count: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1u32 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+/// Fails unless `got` is within `tolerance` of `want`.
+fn expect(what: &str, got: f32, want: f64, tolerance: f64) -> Result<(), Failure> {
+    let off = (got as f64 - want).abs();
+    anyhow::ensure!(off <= tolerance, "{what} computes {got} where {want} is right: not timed");
+    Ok(())
+}
+
+fn bytes_of(plan: &Plan) -> u64 {
+    plan.memory().shared + plan.memory().held
+}
+
+/// A product in the three layouts that training uses, by each form that the adapter can run.
+pub fn matmul(gpu: &Gpu, (m, n, k): (usize, usize, usize), effort: Effort) -> Result<Vec<Measurement>, Failure> {
+    let here = gpu.capabilities();
+    let portable = Capabilities { subgroup: None, ..here };
+    let mut measurements = vec![];
+    for (layout, flip_a, flip_b) in [("A B", false, false), ("A Bt", false, true), ("At B", true, false)] {
+        let mut seen: Vec<String> = vec![];
+        for capabilities in [here, portable] {
+            let mut tape = Tape::new(capabilities);
+            let a = tape.input(&if flip_a { [k, m] } else { [m, k] });
+            let b = tape.input(&if flip_b { [n, k] } else { [k, n] });
+            let side = |v: Var, flip: bool| if flip { transposed(v) } else { v.into() };
+            let c = tape.matmul(side(a, flip_a), side(b, flip_b));
+            tape.hold(c);
+            let plan = Plan::new(gpu, tape)?;
+            let variant = plan.kernels().first().map(|kernel| kernel.to_string()).unwrap_or_default();
+            if seen.contains(&variant) {
+                continue;
+            }
+            seen.push(variant.clone());
+            let (left, right) = (noise(m * k, 1), noise(k * n, 2));
+            plan.write(a, &left);
+            plan.write(b, &right);
+            plan.run()?;
+            let product: Vec<f32> = plan.read(c)?;
+            for at in (0..m * n).step_by((m * n).div_ceil(97)) {
+                let (i, j) = (at / n, at % n);
+                let term = |p: usize| {
+                    let left = left[if flip_a { p * m + i } else { i * k + p }];
+                    let right = right[if flip_b { j * k + p } else { p * n + j }];
+                    left as f64 * right as f64
+                };
+                expect(&format!("{variant} {layout}"), product[at], (0..k).map(term).sum(), 1e-5 * k as f64)?;
+            }
+            let times = time(effort, || Ok(plan.run().and_then(|()| gpu.wait())?))?;
+            let case = Case {
+                gpu,
+                bench: "matmul",
+                case: format!("{m}x{n}x{k} {layout}"),
+                variant,
+                flops: Some(2.0 * (m * n * k) as f64),
+                bytes: Some(4.0 * (m * k + k * n + m * n) as f64),
+                peak_gpu_bytes: bytes_of(&plan),
+            };
+            measurements.push(case.measured(times));
+        }
+    }
+    Ok(measurements)
+}
+
+/// Attention forward, and forward with backward.
+pub fn attention(gpu: &Gpu, shape: [usize; 3], spec: &Attention, effort: Effort) -> Result<Vec<Measurement>, Failure> {
+    let [batch, length, width] = shape;
+    let mut measurements = vec![];
+    for backward in [false, true] {
+        let mut tape = Tape::new(gpu.capabilities());
+        let [q, k, v] = [(); 3].map(|()| tape.variable(&shape));
+        let (past, seed) = (tape.input(&[1]), tape.input(&[1]));
+        let out = tape.attention(q, k, v, past, seed, spec);
+        tape.hold(out);
+        if backward {
+            let cotangent = tape.input(&shape);
+            tape.backward(out, cotangent);
+            for v in [q, k, v] {
+                if let Some(grad) = tape.grad(v) {
+                    tape.hold(grad);
+                }
+            }
+        }
+        let plan = Plan::new(gpu, tape)?;
+        let inputs = [1, 2, 3].map(|seed| noise(shape.iter().product(), seed));
+        [q, k, v].iter().zip(&inputs).for_each(|(v, data)| plan.write(*v, data));
+        plan.run()?;
+        if spec.dropout == 0.0 {
+            check_attention(&plan.read(out)?, &inputs, shape, spec)?;
+        }
+        let times = time(effort, || Ok(plan.run().and_then(|()| gpu.wait())?))?;
+        // two products forward, five backward; half of each where later keys are masked
+        let products = if backward { 7.0 } else { 2.0 } * if spec.causal { 0.5 } else { 1.0 };
+        let elements = (batch * length * width) as f64;
+        let case = Case {
+            gpu,
+            bench: "attention",
+            case: format!("{batch}x{length}x{width} {} heads{}", spec.heads, if spec.causal { " causal" } else { "" }),
+            variant: if backward { "forward + backward" } else { "forward" }.into(),
+            flops: Some(2.0 * products * elements * length as f64),
+            bytes: Some(4.0 * elements * if backward { 12.0 } else { 4.0 }),
+            peak_gpu_bytes: bytes_of(&plan),
+        };
+        measurements.push(case.measured(times));
+    }
+    Ok(measurements)
+}
+
+/// The first and last query of every head of the first batch element, against f64.
+fn check_attention(got: &[f32], [q, k, v]: &[Vec<f32>; 3], [_, length, width]: [usize; 3], spec: &Attention) -> Result<(), Failure> {
+    let head = width / spec.heads;
+    for (query, h) in [0, length - 1].into_iter().flat_map(|query| (0..spec.heads).map(move |h| (query, h))) {
+        let keys = if spec.causal { query + 1 } else { length };
+        let at = |row: usize| row * width + h * head;
+        let dot = |key: usize| (0..head).map(|d| q[at(query) + d] as f64 * k[at(key) + d] as f64).sum::<f64>();
+        let weights: Vec<f64> = (0..keys).map(|key| (spec.scale as f64 * dot(key)).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        for d in [0, head - 1] {
+            let want: f64 = weights.iter().enumerate().map(|(key, weight)| weight / total * v[at(key) + d] as f64).sum();
+            expect("attention", got[at(query) + d], want, 1e-4)?;
+        }
+    }
+    Ok(())
+}
+
+/// LayerNorm forward.
+pub fn layernorm(gpu: &Gpu, rows: usize, width: usize, effort: Effort) -> Result<Vec<Measurement>, Failure> {
+    let mut tape = Tape::new(gpu.capabilities());
+    let (x, weight, bias) = (tape.input(&[rows, width]), tape.input(&[width]), tape.input(&[width]));
+    let y = tape.layernorm(x, weight, bias, 1e-5);
+    tape.hold(y);
+    let plan = Plan::new(gpu, tape)?;
+    let data = noise(rows * width, 1);
+    plan.write(x, &data);
+    plan.write(weight, &vec![1.5f32; width]);
+    plan.write(bias, &vec![0.25f32; width]);
+    plan.run()?;
+    let got: Vec<f32> = plan.read(y)?;
+    let row = &data[(rows - 1) * width..];
+    let mean = row.iter().map(|&v| v as f64).sum::<f64>() / width as f64;
+    let variance = row.iter().map(|&v| (v as f64 - mean).powi(2)).sum::<f64>() / width as f64;
+    expect("layernorm", got[rows * width - 1], 1.5 * (row[width - 1] as f64 - mean) / (variance + 1e-5).sqrt() + 0.25, 1e-4)?;
+    let times = time(effort, || Ok(plan.run().and_then(|()| gpu.wait())?))?;
+    let case = Case {
+        gpu,
+        bench: "layernorm",
+        case: format!("{rows}x{width}"),
+        variant: "forward".into(),
+        flops: None,
+        bytes: Some(8.0 * (rows * width) as f64),
+        peak_gpu_bytes: bytes_of(&plan),
+    };
+    Ok(vec![case.measured(times)])
+}
+
+/// Products of one step in a forward pass, multiply-adds counted twice. What the last block of a CLS encoder leaves out is
+/// not counted.
+fn forward_flops(config: &Config, batch: usize, text: usize) -> f64 {
+    use crate::model::{Projection, VisualTokens};
+    let block = |width: usize, tokens: usize| (tokens * (12 * width * width + 2 * tokens * width)) as f64;
+    let mut sum = 0.0;
+    if config.visual_tokens != VisualTokens::Fuyu {
+        let (width, tokens) = (config.vision_width, config.patches() + 1);
+        sum += (config.patches() * config.patch_values() * width) as f64;
+        let full = if config.visual_tokens == VisualTokens::Cls { config.vision_layers.saturating_sub(1) } else { config.vision_layers };
+        sum += full as f64 * block(width, tokens);
+        if full < config.vision_layers {
+            // keys and values of all tokens, the rest of one
+            sum += (tokens * 2 * width * width + 10 * width * width + 2 * tokens * width) as f64;
+        }
+    }
+    let features = config.feature_width();
+    sum += config.visual() as f64
+        * match config.projector {
+            Projection::Mlp => (4 * features * features + 4 * features * config.width) as f64,
+            Projection::Linear => (features * config.width) as f64,
+        };
+    sum += config.layers as f64 * block(config.width, config.visual() + text);
+    sum += (text * config.width * config.vocab_size) as f64;
+    2.0 * batch as f64 * sum
+}
+
+/// One training step of a model: forward, backward and update, with the kernels it consists of.
+pub fn train(
+    gpu: &Gpu,
+    config: &Config,
+    batch: usize,
+    text: usize,
+    effort: Effort,
+) -> Result<(Vec<Measurement>, Option<Vec<Timing>>), Failure> {
+    let model = Vlm::new(gpu, config, 0)?;
+    let hyper = Hyper { rule: Rule::Adamw, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, clip: 1.0 };
+    let optimizer = Optimizer::new(gpu, model.parameters(), hyper)?;
+    let start = Instant::now();
+    let step = TrainStep::new(gpu, &model, &optimizer, batch, text, 1)?;
+    let token = |i: usize| (i * 7 % config.vocab_size) as u32;
+    let numbers = [Batch {
+        images: noise(batch * 3 * config.image_size * config.image_size, 1),
+        ids: (0..batch * text).map(token).collect(),
+        targets: (1..=batch * text).map(token).collect(),
+    }];
+    let mut number = 0;
+    let mut run = || {
+        number += 1;
+        step.run(&numbers, number as u32, optimizer.rates(number, 1e-3))?;
+        Ok(gpu.wait()?)
+    };
+    run()?;
+    let first_step = start.elapsed();
+    let first = step.loss()?;
+    expect("the untrained model's loss", first, (config.vocab_size as f64).ln(), 1.0)?;
+    let times = time(effort, run)?;
+    let last = step.loss()?;
+    anyhow::ensure!(last < first, "the loss went from {first} to {last}");
+    let case = |variant: &str, flops| Case {
+        gpu,
+        bench: "train",
+        case: format!("batch {batch}, {text} characters, {} px", config.image_size),
+        variant: variant.into(),
+        flops,
+        bytes: None,
+        peak_gpu_bytes: bytes_of(step.plan()),
+    };
+    let compile = Times { median: first_step, least: first_step, most: first_step, cpu: Duration::ZERO };
+    let measurements = vec![
+        case("step", Some(3.0 * forward_flops(config, batch, text))).measured(times),
+        case("first step, kernels compiled", None).measured(compile),
+    ];
+    Ok((measurements, step.plan().profile()?))
+}
+
+/// Reading a prompt, and each further token with the key/value cache.
+pub fn decode(
+    gpu: &Gpu,
+    config: &Config,
+    batch: usize,
+    prompt: usize,
+    new: usize,
+    effort: Effort,
+) -> Result<(Vec<Measurement>, Option<Vec<Timing>>), Failure> {
+    let model = Vlm::new(gpu, config, 0)?;
+    let mut generator = Generator::new(gpu, &model, batch, prompt, new.max(effort.runs as usize + effort.warmup as usize + 2), false)?;
+    let images = noise(batch * 3 * config.image_size * config.image_size, 1);
+    let token = |i: usize| (i * 5 % config.vocab_size) as u32;
+    let prompts: Vec<u32> = (0..batch).flat_map(|_| (0..prompt).map(token)).collect();
+
+    generator.start(&images, &prompts)?;
+    let next = vec![token(prompt); batch];
+    let got = generator.next(&next)?.unwrap_or_default();
+    let longer: Vec<u32> = (0..batch).flat_map(|_| (0..=prompt).map(token)).collect();
+    let mut tape = Tape::new(gpu.capabilities());
+    let (image, ids) = (tape.input(&[batch, 3, config.image_size, config.image_size]), tape.input(&[batch, prompt + 1]));
+    let logits = model.forward(&mut Context::inference(&mut tape), Some(image), ids, None, Logits::Last);
+    tape.hold(logits);
+    let full = Plan::new(gpu, tape)?;
+    full.write(image, &images);
+    full.write(ids, &longer);
+    full.run()?;
+    for (got, want) in got.concat().iter().zip(full.read::<f32>(logits)?) {
+        expect("decoding with a cache", *got, want as f64, 1e-3)?;
+    }
+
+    let first = time(effort, || Ok(generator.start(&images, &prompts).map(|_| ())?))?;
+    let further = time(effort, || Ok(generator.next(&next).map(|_| ())?))?;
+    let case = |variant: &str| Case {
+        gpu,
+        bench: "decode",
+        case: format!("batch {batch}, prompt {prompt}, {} px", config.image_size),
+        variant: variant.into(),
+        flops: None,
+        bytes: None,
+        peak_gpu_bytes: bytes_of(generator.token_plan()),
+    };
+    let measurements = vec![case("first token").measured(first), case("further token").measured(further)];
+    Ok((measurements, generator.token_plan().profile()?))
+}
+
+/// Reading a CSV file: `rows` PNG pictures of `side` pixels, decoded and stretched to the model's size.
+pub fn load(gpu: &Gpu, config: &Config, rows: usize, side: u32, effort: Effort) -> Result<Vec<Measurement>, Failure> {
+    let dir = std::env::temp_dir().join(format!("seemore-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&dir)?;
+    let path = dir.join("inputs.csv");
+    let measured = (|| {
+        let mut csv = csv::Writer::from_path(&path)?;
+        csv.write_record(["b64string_images", "caption"])?;
+        for row in 0..rows as u32 {
+            let picture = RgbImage::from_fn(side, side, |x, y| Rgb([(x * 3 + row) as u8, (y * 5) as u8, (x ^ y) as u8]));
+            let mut png = Cursor::new(vec![]);
+            picture.write_to(&mut png, ImageFormat::Png)?;
+            csv.write_record([base64::engine::general_purpose::STANDARD.encode(png.into_inner()), format!("picture {row}")])?;
+        }
+        csv.flush()?;
+        let read = || Dataset::load(&path, config.image_size, &Columns::default(), true, &ProgressBar::hidden());
+        anyhow::ensure!(read()?.dataset.samples.len() == rows, "rows were lost");
+        let bytes = std::fs::metadata(&path)?.len();
+        let times = time(effort, || Ok(read().map(|_| ())?))?;
+        let case = Case {
+            gpu,
+            bench: "load",
+            case: format!("{rows} PNG of {side} px to {} px", config.image_size),
+            variant: "csv".into(),
+            flops: None,
+            bytes: Some(bytes as f64),
+            peak_gpu_bytes: 0,
+        };
+        Ok(vec![case.measured(times)])
+    })();
+    // the measurement stands even if the temporary folder cannot be removed
+    let _ = std::fs::remove_dir_all(&dir);
+    measured
+}
