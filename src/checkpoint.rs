@@ -12,10 +12,10 @@ use crate::model::{Config, ConfigError, Vlm};
 /// What can be wrong with a checkpoint. Every message names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    #[error("cannot read {path}: {source}")]
-    Read { path: String, source: std::io::Error },
-    #[error("cannot write {path}: {source}")]
-    Write { path: String, source: std::io::Error },
+    #[error("cannot read {path}: {reason}")]
+    Read { path: String, reason: std::io::Error },
+    #[error("cannot write {path}: {reason}")]
+    Write { path: String, reason: std::io::Error },
     #[error("{path} is not a checkpoint folder: it has no {missing}. `seemore train --out {path}` makes one")]
     NotACheckpoint { path: String, missing: &'static str },
     #[error("{path} is not a valid safetensors file: {reason}")]
@@ -40,7 +40,7 @@ pub type Values = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 /// Reads all tensors of a safetensors file, which must be of 32-bit floats.
 pub fn read_values(path: &Path) -> Result<Values, CheckpointError> {
     let name = || path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|source| CheckpointError::Read { path: name(), source })?;
+    let bytes = std::fs::read(path).map_err(|reason| CheckpointError::Read { path: name(), reason })?;
     let damaged = |reason: String| CheckpointError::Damaged { path: name(), reason };
     let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
     let mut values = Values::new();
@@ -54,22 +54,32 @@ pub fn read_values(path: &Path) -> Result<Values, CheckpointError> {
     Ok(values)
 }
 
-/// Writes a safetensors file: aside first, then in place of the old one, so that a file by that name is always whole.
-pub fn write_values(path: &Path, values: &Values) -> Result<(), CheckpointError> {
+/// The training step that a safetensors file was saved at, if it says.
+pub fn saved_step(path: &Path) -> Result<Option<u64>, CheckpointError> {
+    let name = || path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|reason| CheckpointError::Read { path: name(), reason })?;
+    let (_, metadata) =
+        SafeTensors::read_metadata(&bytes).map_err(|error| CheckpointError::Damaged { path: name(), reason: error.to_string() })?;
+    Ok(metadata.metadata().as_ref().and_then(|metadata| metadata.get("step")?.parse().ok()))
+}
+
+/// Writes a safetensors file: aside first, then in place of the old one, so that a file by that name is always whole. The
+/// training step is noted in it, if there is one.
+pub fn write_values(path: &Path, values: &Values, step: Option<u64>) -> Result<(), CheckpointError> {
     let name = || path.display().to_string();
     let views = values.iter().map(|(tensor, (shape, data))| {
         let view = TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(data));
         view.map(|view| (tensor.as_str(), view)).map_err(|error| CheckpointError::Damaged { path: name(), reason: error.to_string() })
     });
     let views: Vec<_> = views.collect::<Result<_, _>>()?;
-    let bytes =
-        safetensors::serialize(views, None).map_err(|error| CheckpointError::Damaged { path: name(), reason: error.to_string() })?;
+    let bytes = safetensors::serialize(views, step.map(|step| [("step".to_owned(), step.to_string())].into()))
+        .map_err(|error| CheckpointError::Damaged { path: name(), reason: error.to_string() })?;
     write_file(path, &bytes)
 }
 
 /// Writes a file aside, flushes it to the disk and renames it into place.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
-    let fail = |path: &Path, source| CheckpointError::Write { path: path.display().to_string(), source };
+    let fail = |path: &Path, reason| CheckpointError::Write { path: path.display().to_string(), reason };
     let mut aside = path.as_os_str().to_owned();
     aside.push(".part");
     let aside = PathBuf::from(aside);
@@ -78,8 +88,8 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
         std::io::Write::write_all(&mut file, bytes)?;
         file.sync_all()
     };
-    write().map_err(|source| fail(&aside, source))?;
-    std::fs::rename(&aside, path).map_err(|source| fail(path, source))
+    write().map_err(|reason| fail(&aside, reason))?;
+    std::fs::rename(&aside, path).map_err(|reason| fail(path, reason))
 }
 
 /// The current values of named tensors.
@@ -108,8 +118,13 @@ pub fn restore(named: &[(String, Tensor)], mut values: Values, path: &Path) -> R
 
 /// Saves a model and its tokenizer into a folder, which is made if it is not there.
 pub fn save(dir: &Path, model: &Vlm, tokenizer: Option<&CharTokenizer>) -> Result<(), CheckpointError> {
-    std::fs::create_dir_all(dir).map_err(|source| CheckpointError::Write { path: dir.display().to_string(), source })?;
-    write_values(&dir.join("model.safetensors"), &snapshot(model.parameters())?)?;
+    save_description(dir, model, tokenizer)?;
+    write_values(&dir.join("model.safetensors"), &snapshot(model.parameters())?, None)
+}
+
+/// Saves all but the parameters: what does not change in training.
+pub fn save_description(dir: &Path, model: &Vlm, tokenizer: Option<&CharTokenizer>) -> Result<(), CheckpointError> {
+    std::fs::create_dir_all(dir).map_err(|reason| CheckpointError::Write { path: dir.display().to_string(), reason })?;
     let config = serde_json::to_string_pretty(model.config()).expect("a configuration is plain data");
     write_file(&dir.join("config.json"), config.as_bytes())?;
     if let Some(tokenizer) = tokenizer {

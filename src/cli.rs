@@ -5,6 +5,7 @@ mod caption;
 mod import;
 mod train;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -82,8 +83,14 @@ fn adapters() -> anyhow::Result<()> {
     if adapters.is_empty() {
         Gpu::open(None)?;
     }
-    adapters.iter().for_each(|line| println!("{line}"));
+    adapters.iter().for_each(|line| say(&line.to_string()));
     Ok(())
+}
+
+/// Prints a line; a reader that closed the pipe does not end the work.
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 /// 0 for success, 2 where there is no adapter to run on, 1 for every other failure.

@@ -97,7 +97,7 @@ pub enum Schedule {
 
 impl Schedule {
     /// The share of the peak rate: rises in a straight line over `warmup` steps, then follows the schedule. `step` counts
-    /// from 0; `progress` is the share of the whole run that is done, from 0 to 1.
+    /// from 0; `progress` is the share of the way from the end of the warm-up to the end of training, from 0 to 1.
     pub fn factor(self, step: u64, warmup: u64, progress: f64) -> f64 {
         if step < warmup {
             return (step + 1) as f64 / warmup as f64;

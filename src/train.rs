@@ -7,5 +7,5 @@ mod validation;
 
 pub use batch::{Batch, Text};
 pub use step::TrainStep;
-pub use trainer::{Budget, Event, Options, Summary, TrainError, Trainer};
+pub use trainer::{Budget, Event, Options, Source, Summary, TrainError, Trainer};
 pub use validation::{Validation, Verdict};

@@ -1,6 +1,6 @@
 //! The programs as a user runs them: exit codes, messages, files.
 
-use std::io::Write;
+use std::io::{BufRead, Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -120,21 +120,119 @@ fn json_lines_end_with_the_summary() {
     assert!(last["val_loss"].is_f64() && last["exact_match"].is_f64() && last["seconds"].is_f64());
 }
 
+/// Steps and losses of a run's JSON lines.
+fn losses(printed: &str) -> Vec<(u64, f64)> {
+    let lines = printed.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    lines.filter_map(|line| Some((line["step"].as_u64()?, line["loss"].as_f64()?))).collect()
+}
+
 #[test]
 fn a_resumed_run_gives_the_losses_of_one_that_was_never_stopped() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 3);
-    let losses = |extra: &[&str]| -> Vec<(u64, f64)> {
-        let common = ["train", "--data", "squares", "--log-every", "1", "--json"];
-        let printed = succeeds(&seemore(dir.path(), &[&common, extra].concat()));
-        let lines = printed.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-        lines.filter_map(|line| Some((line["step"].as_u64()?, line["loss"].as_f64()?))).collect()
-    };
-    let fresh = ["--preset", "tiny", "--schedule", "constant", "--batch-size", "4", "--dropout", "0.1"];
-    let whole = losses(&[&fresh[..], &["--steps", "9", "--out", "whole"]].concat());
-    let first = losses(&[&fresh[..], &["--steps", "5", "--out", "halves"]].concat());
-    let second = losses(&["--resume", "halves", "--steps", "9"]);
+    let run = |extra: &[&str]| losses(&succeeds(&seemore(dir.path(), &[&["train", "--json"], extra].concat())));
+    // not the default seed: it decides the split of the data, too
+    let fresh = [
+        "--data",
+        "squares",
+        "--preset",
+        "tiny",
+        "--schedule",
+        "constant",
+        "--batch-size",
+        "4",
+        "--dropout",
+        "0.1",
+        "--seed",
+        "7",
+        "--log-every",
+        "1",
+    ];
+    let whole = run(&[&fresh[..], &["--steps", "9", "--out", "whole"]].concat());
+    let first = run(&[&fresh[..], &["--steps", "5", "--out", "halves"]].concat());
+    let second = run(&["--resume", "halves", "--steps", "9"]);
     assert_eq!([first, second].concat(), whole);
+
+    let again = seemore(dir.path(), &["train", "--resume", "halves"]);
+    fails(&again, 1, &["halves", "9 steps", "--steps"]);
+    squares(&dir.path().join("others"), 4);
+    fails(&seemore(dir.path(), &["train", "--resume", "halves", "--steps", "12", "--data", "others"]), 1, &["halves", "--data"]);
+    std::fs::copy(dir.path().join("whole/training.safetensors"), dir.path().join("halves/training.safetensors")).unwrap();
+    std::fs::remove_file(dir.path().join("whole/training.json")).unwrap();
+    fails(&seemore(dir.path(), &["train", "--resume", "whole", "--steps", "12"]), 1, &["training.json"]);
+}
+
+#[test]
+fn a_save_that_was_interrupted_is_not_resumed() {
+    let dir = tempfile::tempdir().unwrap();
+    squares(&dir.path().join("squares"), 2);
+    let train = |steps: &str, out: &str| {
+        succeeds(&seemore(dir.path(), &["train", "--data", "squares", "--preset", "tiny", "--steps", steps, "--out", out]))
+    };
+    train("2", "two");
+    train("3", "three");
+    std::fs::copy(dir.path().join("three/model.safetensors"), dir.path().join("two/model.safetensors")).unwrap();
+    let output = seemore(dir.path(), &["train", "--resume", "two", "--steps", "5"]);
+    fails(&output, 1, &["model.safetensors", "step 3", "step 2"]);
+}
+
+#[test]
+fn numbers_that_are_none_are_never_saved() {
+    let dir = tempfile::tempdir().unwrap();
+    squares(&dir.path().join("squares"), 2);
+    let wild = ["train", "--data", "squares", "--preset", "tiny", "--lr", "1e30", "--clip", "0", "--warmup", "0", "--log-every", "1000"];
+    for (out, extra) in [("a", ["--max-time", "2s"]), ("b", ["--save-every", "1"])] {
+        let output = seemore(dir.path(), &[&wild[..], &extra, &["--out", out]].concat());
+        fails(&output, 1, &["diverged", "--lr"]);
+        // a save before the loss showed it may be there, of numbers that are still numbers
+        if let Ok(values) = seemore::checkpoint::read_values(&dir.path().join(out).join("model.safetensors")) {
+            assert!(values.values().all(|(_, data)| data.iter().all(|value| value.is_finite())));
+        }
+    }
+    fails(&seemore(dir.path(), &["train", "--data", "squares", "--clip", "nan"]), 1, &["--clip"]);
+}
+
+#[test]
+fn a_reader_that_leaves_does_not_end_the_training() {
+    let dir = tempfile::tempdir().unwrap();
+    squares(&dir.path().join("squares"), 2);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_seemore"))
+        .args(["train", "--data", "squares", "--preset", "tiny", "--steps", "6", "--log-every", "1", "--out", "model"])
+        .current_dir(dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    succeeds(&child.wait_with_output().unwrap());
+    assert!(dir.path().join("model/model.safetensors").is_file());
+}
+
+#[test]
+#[cfg(unix)]
+fn ctrl_c_saves_and_says_how_to_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    squares(&dir.path().join("squares"), 2);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_seemore"))
+        .args(["train", "--data", "squares", "--preset", "tiny", "--steps", "100000", "--log-every", "1", "--out", "model"])
+        .current_dir(dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with("step 3/") {
+        line.clear();
+        assert!(out.read_line(&mut line).unwrap() > 0, "it ended by itself");
+    }
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(rest.contains("--resume model"), "{rest}");
+    succeeds(&seemore(dir.path(), &["train", "--resume", "model", "--max-time", "1s"]));
 }
 
 #[test]
@@ -173,6 +271,10 @@ fn wrong_arguments_say_what_to_do() {
     fails(&run(&["train", "--data", "absent.csv"]), 1, &["absent.csv"]);
     fails(&run(&["train", "--data", "absent.csv", "--adapter", "no such thing"]), 2, &["no such thing", "0: "]);
     fails(&run(&["train", "--batch-size", "0"]), 1, &["--batch-size"]);
+    fails(&run(&["train", "--steps", "0"]), 2, &["--steps"]);
+    squares(&dir.path().join("squares"), 1);
+    std::fs::write(dir.path().join("blocked"), "a file in the way").unwrap();
+    fails(&run(&["train", "--data", "squares", "--preset", "tiny", "--out", "blocked/model"]), 1, &["blocked/model"]);
     fails(&run(&["train", "--max-time", "soon"]), 2, &["--max-time"]);
     fails(&run(&["train", "--data", "squares", "--resume", "nothing"]), 1, &["nothing", "config.json"]);
     fails(&run(&["import", "absent.safetensors", "--out", "model"]), 1, &["absent.safetensors"]);

@@ -104,7 +104,7 @@ fn an_imported_state_dict_has_the_originals_logits() {
     let written_for = Config { vision_heads: heads, heads, ..Preset::Seemore.config() };
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.safetensors");
-    checkpoint::write_values(&path, &original_state(&written_for, &named)).unwrap();
+    checkpoint::write_values(&path, &original_state(&written_for, &named), None).unwrap();
 
     let (config, values) = import_original(&path, checkpoint::read_values(&path).unwrap()).unwrap();
     let model = Vlm::new(&gpu, &config, 0).unwrap();
@@ -131,7 +131,7 @@ fn files_keep_every_bit() {
     named.insert("odd values".into(), (vec![5], vec![0.0, -0.0, f32::MIN_POSITIVE / 2.0, f32::INFINITY, f32::from_bits(0x7fc0_0001)]));
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("values.safetensors");
-    checkpoint::write_values(&path, &named).unwrap();
+    checkpoint::write_values(&path, &named, None).unwrap();
     let bits = |values: &Values| -> Vec<(String, Vec<usize>, Vec<u32>)> {
         values.iter().map(|(name, (shape, data))| (name.clone(), shape.clone(), data.iter().map(|v| v.to_bits()).collect())).collect()
     };
@@ -181,10 +181,10 @@ fn a_saved_model_loads_equal_and_a_damaged_one_says_what_is_wrong() {
 
     let mut values = checkpoint::snapshot(model.parameters()).unwrap();
     values.remove("vit.cls");
-    checkpoint::write_values(&file, &values).unwrap();
+    checkpoint::write_values(&file, &values, None).unwrap();
     assert!(error(&gpu).contains("vit.cls"));
     values.insert("vit.cls".into(), (vec![1, 1, 2], vec![0.0; 2]));
-    checkpoint::write_values(&file, &values).unwrap();
+    checkpoint::write_values(&file, &values, None).unwrap();
     let text = error(&gpu);
     assert!(text.contains("vit.cls") && text.contains("[1, 1, 2]"), "{text}");
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 
-use super::AdapterArgs;
+use super::{AdapterArgs, say};
 use crate::bench::{self, Effort, Measurement};
 use crate::model::Preset;
 use crate::ops::Attention;
@@ -127,12 +127,12 @@ impl Report {
     fn all(&mut self, measurements: &[Measurement]) -> anyhow::Result<()> {
         for measurement in measurements {
             if self.json {
-                println!("{}", serde_json::to_string(measurement)?);
+                say(&serde_json::to_string(measurement)?);
                 continue;
             }
             let Measurement { bench, case, variant, median_ms, spread_ms, cpu_ms, .. } = measurement;
             let optional = |value: Option<f64>, unit: &str| value.map_or(String::new(), |value| format!("  {value:.1} {unit}"));
-            println!(
+            say(&format!(
                 "{bench:9} {case:34} {variant:30} {median_ms:9.2} ms ({:.2} .. {:.2})  {cpu_ms:.1} ms CPU{}{}{}{}",
                 spread_ms.0,
                 spread_ms.1,
@@ -140,15 +140,15 @@ impl Report {
                 optional(measurement.gflops_per_cpu_s, "GFLOP per CPU-second"),
                 optional(measurement.gbytes_per_s, "GB/s"),
                 self.change(measurement)
-            );
+            ));
             if matches!(bench.as_str(), "train" | "decode") {
                 let mega = |bytes: u64| bytes as f64 / 1e6;
-                println!(
+                say(&format!(
                     "{:44} {:.0} MB on the device beside the parameters, {:.0} MB in the process at most",
                     "",
                     mega(measurement.peak_gpu_bytes),
                     mega(measurement.peak_rss_bytes)
-                );
+                ));
             }
         }
         Ok(())
@@ -176,7 +176,12 @@ impl Report {
         let all: f64 = timings.iter().map(|timing| timing.time.as_secs_f64()).sum();
         for timing in timings.iter().take(12) {
             let (name, seconds) = (format!("{}.{}", timing.kernel, timing.entry), timing.time.as_secs_f64());
-            println!("    {name:40} {:5} times {:9.2} ms {:5.1} %", timing.dispatches, 1e3 * seconds, 100.0 * seconds / all.max(1e-12));
+            say(&format!(
+                "    {name:40} {:5} times {:9.2} ms {:5.1} %",
+                timing.dispatches,
+                1e3 * seconds,
+                100.0 * seconds / all.max(1e-12)
+            ));
         }
     }
 }

@@ -80,7 +80,7 @@ pub fn export(args: &ExportArgs) -> anyhow::Result<()> {
     let config = crate::model::Config::load(&args.dir.join("config.json"))?;
     let values = checkpoint::read_values(&args.dir.join("model.safetensors"))?;
     let values = export_original(&config, values)?;
-    checkpoint::write_values(&args.out, &values)?;
+    checkpoint::write_values(&args.out, &values, None)?;
     println!("{}: {} tensors", args.out.display(), values.len());
     Ok(())
 }

@@ -1,8 +1,10 @@
 //! `seemore train` (and `train`): pictures with captions in, a checkpoint out.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -10,12 +12,12 @@ use clap::Args;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use super::AdapterArgs;
+use super::{AdapterArgs, say};
 use crate::checkpoint;
 use crate::data::{Augment, CharTokenizer, Columns, Dataset, Loaded};
 use crate::model::{Config, Preset, Vlm};
 use crate::optim::{Hyper, Rule, Schedule};
-use crate::train::{Budget, Event, Options, Summary, Trainer, Verdict};
+use crate::train::{Budget, Event, Options, Source, Summary, Trainer, Verdict};
 
 #[derive(Args)]
 pub struct TrainArgs {
@@ -29,7 +31,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "SHARE", conflicts_with = "val_data")]
     val_split: Option<f64>,
     /// Name of the CSV column with the pictures
-    #[arg(long, default_value = "b64string_images", value_name = "NAME")]
+    #[arg(long, value_name = "NAME", default_value = "b64string_images")]
     image_column: String,
     /// Name of the CSV column with the captions
     #[arg(long, default_value = "caption", value_name = "NAME")]
@@ -49,7 +51,7 @@ pub struct TrainArgs {
     dropout: Option<f32>,
 
     /// Optimizer steps [default: 200 for preset tiny, else 130, with a limit of 200 s, when neither --epochs nor --max-time is given]
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     steps: Option<u64>,
     /// Passes over the training data, instead of --steps
     #[arg(long, conflicts_with = "steps")]
@@ -94,17 +96,17 @@ pub struct TrainArgs {
     /// Replace a checkpoint that is already in --out
     #[arg(long)]
     overwrite: bool,
-    /// Steps between two saves; 0 saves at the end only
-    #[arg(long, default_value_t = 0, value_name = "STEPS")]
-    save_every: u64,
-    /// Steps between two validations; 0 validates at the end only
-    #[arg(long, default_value_t = 0, value_name = "STEPS")]
-    eval_every: u64,
-    /// Steps between two reports of the loss
-    #[arg(long, default_value_t = 5, value_name = "STEPS")]
-    log_every: u64,
-    /// Go on with the training that wrote this folder, with its options and, unless --out is given, into the same folder; give --data again, and --steps, --epochs or --max-time to train longer
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "preset", "dropout", "batch_size", "accumulate", "lr", "warmup", "schedule", "optimizer", "weight_decay", "clip", "no_augment", "seed"])]
+    /// Steps between two saves; 0 saves at the end only [default: 0]
+    #[arg(long, value_name = "STEPS")]
+    save_every: Option<u64>,
+    /// Steps between two validations; 0 validates at the end only [default: 0]
+    #[arg(long, value_name = "STEPS")]
+    eval_every: Option<u64>,
+    /// Steps between two reports of the loss [default: 5]
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    log_every: Option<u64>,
+    /// Go on with the training that wrote this folder, with its options and data, into the same folder unless --out is given; add --steps, --epochs or --max-time to train longer
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "preset", "dropout", "batch_size", "accumulate", "lr", "warmup", "schedule", "optimizer", "weight_decay", "clip", "no_augment", "seed", "val_split", "val_data", "image_column", "caption_column"])]
     resume: Option<PathBuf>,
     /// Report as JSON, one object a line on standard output
     #[arg(long)]
@@ -138,6 +140,11 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     {
         bail!("--epochs {epochs} must be above 0");
     }
+    for (flag, value) in [("--clip", args.clip), ("--weight-decay", args.weight_decay)] {
+        if !(value >= 0.0 && value.is_finite()) {
+            bail!("{flag} {value} must be 0 or more");
+        }
+    }
     if !(args.lr > 0.0 && args.lr.is_finite()) {
         bail!("--lr {} must be above 0", args.lr);
     }
@@ -161,7 +168,9 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         config.check()?;
     }
 
-    let (train, validation) = load_data(args, config.image_size)?;
+    let saved = args.resume.as_deref().map(Trainer::saved_options).transpose()?;
+    let seed = saved.as_ref().map_or(args.seed, |options| options.seed);
+    let (train, validation) = load_data(args, &source(args, saved.as_ref()), config.image_size, seed)?;
     let (model, tokenizer) = match resumed {
         Some((model, Some(tokenizer))) => (model, tokenizer),
         Some((_, None)) => bail!("the folder given to --resume has no tokenizer.json"),
@@ -171,13 +180,20 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
             (Vlm::new(&gpu, &config, args.seed)?, tokenizer)
         }
     };
-    let options = match &args.resume {
-        Some(dir) => resumed_options(args, Trainer::saved_options(dir)?, train.samples.len()),
+    let options = match saved {
+        Some(saved) => resumed_options(args, saved, train.samples.len()),
         None => options(args, train.samples.len()),
     };
+    let budget = options.budget;
+    if let Some(steps) = budget.steps.filter(|&steps| steps <= options.warmup) {
+        eprintln!("note: {steps} steps do not reach the peak learning rate, the warm-up takes {} (--warmup)", options.warmup);
+    }
     let mut trainer = Trainer::new(&gpu, &model, &tokenizer, &train, validation.as_ref(), options, Some(out.clone()))?;
     if let Some(dir) = &args.resume {
         trainer.resume(dir)?;
+        if budget.steps.is_some_and(|steps| steps <= trainer.step()) {
+            bail!("{} is trained for {} steps already: give more --steps to go on", dir.display(), trainer.step());
+        }
     }
     let memory = trainer.step_plan().plan().memory();
     eprintln!(
@@ -189,7 +205,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         (memory.shared + memory.held) / 1_000_000
     );
 
-    let mut report = Report::new(args.json);
+    let mut report = Report::new(args.json)?;
     let summary = trainer.run(&mut |event| report.on(event))?;
     report.finish(&summary, &out)
 }
@@ -204,7 +220,33 @@ fn steps(args: &TrainArgs, samples: usize, batch_size: usize) -> Option<u64> {
 fn resumed_options(args: &TrainArgs, saved: Options, samples: usize) -> Options {
     let steps = steps(args, samples, saved.batch_size);
     let budget = if steps.is_none() && args.max_time.is_none() { saved.budget } else { Budget { steps, seconds: args.max_time } };
-    Options { budget, log_every: args.log_every.max(1), eval_every: args.eval_every, save_every: args.save_every, ..saved }
+    Options {
+        budget,
+        log_every: args.log_every.unwrap_or(saved.log_every),
+        eval_every: args.eval_every.unwrap_or(saved.eval_every),
+        save_every: args.save_every.unwrap_or(saved.save_every),
+        source: Some(source(args, Some(&saved))),
+        ..saved
+    }
+}
+
+/// The data that the flags ask for, or those of the run that goes on.
+fn source(args: &TrainArgs, resumed: Option<&Options>) -> Source {
+    let asked = || {
+        // the shipped pictures to validate on belong to the shipped pictures to train on
+        let shipped = args.data.is_none() && args.val_split.is_none();
+        Source {
+            data: args.data.clone().unwrap_or("data/inputs.csv".into()),
+            val_data: args.val_data.clone().or(shipped.then(|| "data/inputs_val.csv".into())),
+            val_split: args.val_split.unwrap_or(0.1),
+            image_column: args.image_column.clone(),
+            caption_column: args.caption_column.clone(),
+        }
+    };
+    match resumed.and_then(|options| options.source.clone()) {
+        Some(before) => Source { data: args.data.clone().unwrap_or(before.data), ..before },
+        None => asked(),
+    }
 }
 
 fn options(args: &TrainArgs, samples: usize) -> Options {
@@ -225,9 +267,10 @@ fn options(args: &TrainArgs, samples: usize) -> Options {
         hyper: Hyper { rule: args.optimizer, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: args.weight_decay, clip: args.clip },
         seed: args.seed,
         augment: if args.no_augment { Augment::none() } else { Augment::light() },
-        log_every: args.log_every.max(1),
-        eval_every: args.eval_every,
-        save_every: args.save_every,
+        source: Some(source(args, None)),
+        log_every: args.log_every.unwrap_or(5),
+        eval_every: args.eval_every.unwrap_or(0),
+        save_every: args.save_every.unwrap_or(0),
     }
 }
 
@@ -244,33 +287,35 @@ fn out_folder(args: &TrainArgs) -> anyhow::Result<PathBuf> {
         }
         (None, None) => {
             let name = clap::ValueEnum::to_possible_value(&args.preset).map_or("run".into(), |value| value.get_name().to_owned());
-            let mut folders = (1..).map(|number| PathBuf::from(format!("runs/{name}-{number}")));
-            folders.find(|dir| !dir.exists()).context("runs/ is full")
+            std::fs::create_dir_all("runs").context("cannot make the folder runs/; choose another with --out")?;
+            for dir in (1..).map(|number| PathBuf::from(format!("runs/{name}-{number}"))) {
+                match std::fs::create_dir(&dir) {
+                    Ok(()) => return Ok(dir),
+                    // also when another run has just taken it
+                    Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
+                    Err(error) => bail!("cannot make the folder {}: {error}; choose another with --out", dir.display()),
+                }
+            }
+            unreachable!("numbers do not end")
         }
     }
 }
 
 /// The training set, and the pictures to validate on.
-fn load_data(args: &TrainArgs, side: usize) -> anyhow::Result<(Dataset, Option<Dataset>)> {
-    let default = Path::new("data/inputs.csv");
-    let data = args.data.as_deref().unwrap_or(default);
-    if args.data.is_none() && !data.exists() {
-        bail!("{} is not here: run this in the repository's folder, or give --data", data.display());
+fn load_data(args: &TrainArgs, source: &Source, side: usize, seed: u64) -> anyhow::Result<(Dataset, Option<Dataset>)> {
+    if args.data.is_none() && !source.data.exists() {
+        bail!("{} is not here: run this in the repository's folder, or give --data", source.data.display());
     }
-    let shipped = args.data.is_none() && args.val_split.is_none();
-    let val_data = args.val_data.as_deref().or(shipped.then_some(Path::new("data/inputs_val.csv")));
-    let columns = Columns { image: args.image_column.clone(), caption: args.caption_column.clone() };
-    let train = load(args, data, side, &columns)?;
-    Ok(match val_data {
+    let columns = Columns { image: source.image_column.clone(), caption: source.caption_column.clone() };
+    let train = load(args, &source.data, side, &columns)?;
+    let (train, validation) = match &source.val_data {
         Some(path) => {
             let validation = load(args, path, side, &columns)?;
-            (train, Some(validation))
+            (train, validation)
         }
-        None => {
-            let (train, validation) = train.split(args.val_split.unwrap_or(0.1), args.seed);
-            (train, Some(validation).filter(|validation| !validation.samples.is_empty()))
-        }
-    })
+        None => train.split(source.val_split, seed),
+    };
+    Ok((train, Some(validation).filter(|validation| !validation.samples.is_empty())))
 }
 
 fn load(args: &TrainArgs, path: &Path, side: usize, columns: &Columns) -> anyhow::Result<Dataset> {
@@ -297,29 +342,42 @@ struct Report {
     json: bool,
     bar: Option<ProgressBar>,
     first: bool,
+    /// Set by Ctrl-C.
+    stop: Arc<AtomicBool>,
 }
 
 impl Report {
-    fn new(json: bool) -> Report {
+    fn new(json: bool) -> anyhow::Result<Report> {
         let bar = (!json && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr());
             bar.set_style(ProgressStyle::with_template("{wide_bar} {msg}").expect("the template is constant"));
             bar
         });
-        Report { json, bar, first: true }
+        let stop = Arc::new(AtomicBool::new(false));
+        let flag = stop.clone();
+        ctrlc::set_handler(move || {
+            if flag.swap(true, Ordering::Relaxed) {
+                // the second time: at once
+                std::process::exit(130);
+            }
+            eprintln!("\nfinishing this step and saving; Ctrl-C again stops at once");
+        })
+        .context("cannot listen for Ctrl-C")?;
+        Ok(Report { json, bar, first: true, stop })
     }
 
     fn line(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| println!("{line}")),
-            None => println!("{line}"),
+            Some(bar) => bar.suspend(|| say(line)),
+            None => say(line),
         }
-        // a reader that closed the pipe does not end the training
-        let _ = std::io::stdout().flush();
     }
 
     fn on(&mut self, event: Event) -> ControlFlow<()> {
         match event {
+            Event::Submitted { .. } => {
+                return if self.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+            }
             Event::Step { step, steps, loss, gradient_norm, learning_rate, tokens_per_s, elapsed, left } => {
                 if self.first && !self.json {
                     eprintln!("first step after {:.1} s", elapsed.as_secs_f64());
@@ -370,24 +428,28 @@ impl Report {
         };
         if self.json {
             let line = json!({"final": true, "val_loss": val_loss, "exact_match": exact_match, "steps": summary.steps, "seconds": seconds, "model": out});
-            println!("{line}");
+            say(&line.to_string());
+            return Ok(());
+        }
+        if summary.interrupted {
+            say(&format!("stopped after {} steps; go on with: train --resume {}", summary.steps, out.display()));
             return Ok(());
         }
         if let Some(verdict) = &summary.verdict {
             const SHOWN: usize = 24;
             let width = verdict.captions.iter().take(SHOWN).map(|(_, truth, _)| truth.chars().count()).max().unwrap_or(0).max(4);
-            println!("\n   {:width$}  written", "true");
+            say(&format!("\n   {:width$}  written", "true"));
             for (_, truth, written) in verdict.captions.iter().take(SHOWN) {
-                println!("{}  {truth:width$}  {written}", if truth == written { "✓" } else { "✗" });
+                say(&format!("{}  {truth:width$}  {written}", if truth == written { "✓" } else { "✗" }));
             }
             if verdict.captions.len() > SHOWN {
-                println!("   .. and {} more", verdict.captions.len() - SHOWN);
+                say(&format!("   .. and {} more", verdict.captions.len() - SHOWN));
             }
             let right = verdict.captions.iter().filter(|(_, truth, written)| truth == written).count();
-            println!("{right} of {} captions of pictures never trained on are right to the letter", verdict.captions.len());
+            say(&format!("{right} of {} captions of pictures never trained on are right to the letter", verdict.captions.len()));
         }
-        println!("{} steps in {:.1} s; model in {}", summary.steps, seconds, out.display());
-        println!("try: seemore caption PICTURE --model {}", out.display());
+        say(&format!("{} steps in {:.1} s; model in {}", summary.steps, seconds, out.display()));
+        say(&format!("try: seemore caption PICTURE --model {}", out.display()));
         Ok(())
     }
 }

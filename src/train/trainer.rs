@@ -23,6 +23,17 @@ pub struct Budget {
     pub seconds: Option<f64>,
 }
 
+/// Where training and validation data are read from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    pub data: PathBuf,
+    pub val_data: Option<PathBuf>,
+    /// Share of `data` that is validated on, without `val_data`.
+    pub val_split: f64,
+    pub image_column: String,
+    pub caption_column: String,
+}
+
 /// Everything that decides how a model is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Options {
@@ -39,6 +50,8 @@ pub struct Options {
     pub hyper: Hyper,
     /// Decides the order of the data, augmentation and dropout.
     pub seed: u64,
+    /// Where the data came from, for going on with the same.
+    pub source: Option<Source>,
     pub augment: Augment,
     /// Steps between two reports of the loss.
     pub log_every: u64,
@@ -57,8 +70,8 @@ pub enum TrainError {
     Checkpoint(#[from] CheckpointError),
     #[error("{0}")]
     Options(String),
-    #[error("the loss is {loss} at step {step}: training diverged. Use a lower --lr or a longer --warmup")]
-    Diverged { step: u64, loss: f32 },
+    #[error("{what} at step {step}: training diverged, and this was not saved. Use a lower --lr, a longer --warmup or --clip 1")]
+    Diverged { step: u64, what: String },
     #[error("cannot resume from {path}: {reason}")]
     Resume { path: String, reason: String },
 }
@@ -66,6 +79,10 @@ pub enum TrainError {
 /// What the loop says on its way.
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// Step number `step` was given to the device, which comes after every one.
+    Submitted {
+        step: u64,
+    },
     /// A step's loss, before its update. `step` counts from 1.
     Step {
         step: u64,
@@ -97,6 +114,8 @@ pub struct Summary {
     /// The last reported loss on training data.
     pub loss: f32,
     pub verdict: Option<Verdict>,
+    /// Whether the listener ended it before its budget was used up.
+    pub interrupted: bool,
 }
 
 /// What a run needs to go on, beside the model: `training.json`.
@@ -171,6 +190,10 @@ impl<'a> Trainer<'a> {
                 sample.id
             ));
         }
+        // found out now, not after training
+        if let Some(dir) = &out {
+            checkpoint::save_description(dir, model, Some(tokenizer))?;
+        }
         let optimizer = Optimizer::new(gpu, model.parameters(), options.hyper)?;
         let micro = options.batch_size / options.accumulate;
         let step_plan = TrainStep::new(gpu, model, &optimizer, micro, length, options.accumulate)?;
@@ -186,6 +209,17 @@ impl<'a> Trainer<'a> {
             return Err(fail("the training data are not those it was trained on: give the same --data, --val-data and --val-split".into()));
         }
         let moments = dir.join("training.safetensors");
+        for path in [&dir.join("model.safetensors"), &moments] {
+            let step = checkpoint::saved_step(path)?;
+            if step != Some(progress.step) {
+                let step = step.map_or("no known step".into(), |step| format!("step {step}"));
+                return Err(fail(format!(
+                    "{} is of {step}, training.json of step {}: a save was interrupted",
+                    path.display(),
+                    progress.step
+                )));
+            }
+        }
         checkpoint::restore(&self.optimizer.state(), checkpoint::read_values(&moments)?, &moments)?;
         (self.step, self.before) = (progress.step, progress.seconds);
         Ok(())
@@ -194,6 +228,11 @@ impl<'a> Trainer<'a> {
     /// The options that a folder was trained with.
     pub fn saved_options(dir: &Path) -> Result<Options, TrainError> {
         Ok(Progress::load(dir)?.options)
+    }
+
+    /// Steps trained so far, those of earlier runs included.
+    pub fn step(&self) -> u64 {
+        self.step
     }
 
     /// The recorded step, for measurements.
@@ -224,13 +263,13 @@ impl<'a> Trainer<'a> {
             .collect()
     }
 
-    /// Trains until the budget is used up or `on` breaks, validates, and saves. An interruption saves, too.
+    /// Trains until the budget is used up, saves and validates. When `on` breaks, it saves and ends without validating.
     pub fn run(&mut self, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<Summary, TrainError> {
         let Budget { steps, seconds } = self.options.budget;
         let start = Instant::now();
         let first = self.step;
         let (mut loss, mut tokens, mut since) = (f32::NAN, 0usize, Instant::now());
-        let mut verdict = None;
+        let (mut verdict, mut interrupted) = (None, false);
         let mut batches = self.batches(self.step);
         loop {
             let elapsed = self.before + start.elapsed().as_secs_f64();
@@ -240,8 +279,10 @@ impl<'a> Trainer<'a> {
                 break;
             }
             // a schedule over steps is the same on every machine; only without a number of steps does it follow the clock
-            let annealed = steps.map_or(progress, |steps| self.step as f64 / steps as f64);
-            let learning_rate = self.options.learning_rate * self.options.schedule.factor(self.step, self.options.warmup, annealed);
+            let warmup = self.options.warmup;
+            let annealed =
+                steps.map_or(progress, |steps| self.step.saturating_sub(warmup) as f64 / steps.saturating_sub(warmup).max(1) as f64);
+            let learning_rate = self.options.learning_rate * self.options.schedule.factor(self.step, warmup, annealed);
             let rates = self.optimizer.rates(self.step + 1, learning_rate);
             // every step draws other dropout masks; the constant spreads seeds apart (2^32 over the golden ratio)
             let seed = (self.options.seed as u32).wrapping_mul(0x9E37_79B9).wrapping_add(self.step as u32);
@@ -252,13 +293,10 @@ impl<'a> Trainer<'a> {
             batches = self.batches(self.step);
 
             let last = steps == Some(self.step);
-            let mut stop = false;
+            let mut stop = on(Event::Submitted { step: self.step }).is_break();
             if last || self.step == first + 1 || self.step.is_multiple_of(self.options.log_every.max(1)) {
-                loss = self.step_plan.loss()?;
-                if !loss.is_finite() {
-                    return Err(TrainError::Diverged { step: self.step, loss });
-                }
-                let gradient_norm = self.step_plan.gradient_norm()?;
+                let gradient_norm;
+                (loss, gradient_norm) = self.measured()?;
                 let now = self.before + start.elapsed().as_secs_f64();
                 let done = share(self.step as f64, steps.map(|steps| steps as f64)).max(share(now, seconds)).min(1.0);
                 let here = start.elapsed().as_secs_f64();
@@ -274,7 +312,7 @@ impl<'a> Trainer<'a> {
                     elapsed: Duration::from_secs_f64(now),
                     left: Duration::from_secs_f64(left),
                 };
-                stop = on(event).is_break();
+                stop |= on(event).is_break();
                 (tokens, since) = (0, Instant::now());
             }
             let due = |every: u64| every > 0 && self.step.is_multiple_of(every) && !last;
@@ -288,17 +326,32 @@ impl<'a> Trainer<'a> {
                 self.save(start, on)?;
             }
             if stop {
+                interrupted = true;
                 break;
             }
         }
         self.gpu.wait()?;
         let elapsed = Duration::from_secs_f64(self.before + start.elapsed().as_secs_f64());
         self.save(start, on)?;
+        if interrupted {
+            return Ok(Summary { steps: self.step, elapsed, loss, verdict, interrupted });
+        }
         if let Some(last) = self.validate()? {
             on(Event::Validated { step: self.step, verdict: &last }).is_break();
             verdict = Some(last);
         }
-        Ok(Summary { steps: self.step, elapsed, loss, verdict })
+        Ok(Summary { steps: self.step, elapsed, loss, verdict, interrupted })
+    }
+
+    /// Loss and gradient norm of the last step, which must be finite.
+    fn measured(&self) -> Result<(f32, f32), TrainError> {
+        let (loss, norm) = (self.step_plan.loss()?, self.step_plan.gradient_norm()?);
+        for (what, value) in [("loss", loss), ("norm of the gradients", norm)] {
+            if !value.is_finite() {
+                return Err(TrainError::Diverged { step: self.step, what: format!("the {what} is {value}") });
+            }
+        }
+        Ok((loss, norm))
     }
 
     fn validate(&self) -> Result<Option<Verdict>, TrainError> {
@@ -309,9 +362,17 @@ impl<'a> Trainer<'a> {
 
     fn save(&self, start: Instant, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<(), TrainError> {
         let Some(dir) = &self.out else { return Ok(()) };
-        checkpoint::save(dir, self.model, Some(self.tokenizer))?;
+        self.measured()?;
+        let parameters = checkpoint::snapshot(self.model.parameters())?;
+        // a model that diverged must not replace one that did not
+        if let Some((name, _)) = parameters.iter().find(|(_, (_, data))| data.iter().any(|value| !value.is_finite())) {
+            return Err(TrainError::Diverged { step: self.step, what: format!("parameter {name} is not finite") });
+        }
+        let step = Some(self.step);
+        checkpoint::save_description(dir, self.model, Some(self.tokenizer))?;
+        checkpoint::write_values(&dir.join("model.safetensors"), &parameters, step)?;
         let moments = checkpoint::snapshot(&self.optimizer.state())?;
-        checkpoint::write_values(&dir.join("training.safetensors"), &moments)?;
+        checkpoint::write_values(&dir.join("training.safetensors"), &moments, step)?;
         let progress = Progress {
             step: self.step,
             seconds: self.before + start.elapsed().as_secs_f64(),
