@@ -216,6 +216,22 @@ impl Config {
         Ok(())
     }
 
+    /// Where the original seemore, given this model's values, would compute other logits; empty where it would not.
+    pub fn differences_from_original(&self) -> Vec<String> {
+        let original = Preset::SeemoreOriginal.config();
+        let mut list = vec![];
+        if self.attention_scale != original.attention_scale {
+            list.push("its attention_scale is \"head\" (the original's \"width\")".to_string());
+        }
+        if self.residual != original.residual {
+            list.push("its residual is \"prenorm\" (the original's \"after_ln2\")".to_string());
+        }
+        if self.layernorm_eps != original.layernorm_eps {
+            list.push(format!("its layernorm_eps is {} (the original's {})", self.layernorm_eps, original.layernorm_eps));
+        }
+        list
+    }
+
     /// Patches of a picture.
     pub fn patches(&self) -> usize {
         (self.image_size / self.patch_size).pow(2)
