@@ -99,6 +99,10 @@ fn looks(args: &CaptionArgs) -> anyhow::Result<Vec<Option<PathBuf>>> {
     if file.extension().is_none_or(|ending| !ending.eq_ignore_ascii_case("png")) {
         bail!("--attention {} must end in .png", file.display());
     }
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        bail!("--attention {}: there is no folder {}", file.display(), folder.display());
+    }
     let (mut looks, mut seen) = (vec![], BTreeSet::new());
     for image in &args.images {
         let look = if args.images.len() > 1 {
