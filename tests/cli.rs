@@ -323,3 +323,13 @@ fn prompts_and_lengths_are_checked_before_anything_is_printed() {
     succeeds(&output);
     assert!(!stderr(&output).contains("Broken pipe"), "{}", stderr(&output));
 }
+
+#[test]
+fn half_floats_are_to_be_converted_before_import() {
+    let dir = tempfile::tempdir().unwrap();
+    let header = r#"{"decoder.ln_f.bias":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}}"#;
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat();
+    std::fs::write(dir.path().join("half.safetensors"), bytes).unwrap();
+    let output = seemore(dir.path(), &["import", "half.safetensors", "--out", "model"]);
+    fails(&output, 1, &["half.safetensors", "decoder.ln_f.bias", "F16", "convert it to float32"]);
+}
