@@ -53,7 +53,17 @@ impl Captioner {
         self.model.config()
     }
 
-    /// Writes at most `most` tokens after `prompt` and calls `on` with each as soon as it is chosen; `on` may stop by
+    pub fn tokenizer(&self) -> &CharTokenizer {
+        &self.tokenizer
+    }
+
+    /// Whether captions come with where the model looked: a CLS model without encoder blocks has nothing to show.
+    pub fn looks(&self) -> bool {
+        let config = self.model.config();
+        config.visual_tokens != VisualTokens::Cls || config.vision_layers > 0
+    }
+
+    /// Writes at most `most` tokens, or as many as the model has room for, after `prompt` and calls `on` with each as soon as it is chosen; `on` may stop by
     /// returning false. With `heat`, attention is read back for every token.
     pub fn caption(
         &mut self,
@@ -73,6 +83,8 @@ impl Captioner {
         if prompt.len() > room {
             return Err(CaptionError::PromptTooLong { have: prompt.len(), room });
         }
+        // the last token is written, but takes no position
+        let most = most.min(room - prompt.len() + 1);
         let wanted = (prompt.len(), most, heat);
         if self.generator.as_ref().is_none_or(|(tokens, new, maps, _)| (*tokens, *new, *maps) != wanted) {
             let generator = Generator::new(&self.gpu, &self.model, 1, prompt.len(), most, heat)?;

@@ -9,5 +9,5 @@ mod tokenizer;
 pub use augment::Augment;
 pub use batches::Batches;
 pub use dataset::{Columns, DataError, Dataset, Loaded, Problem, Sample};
-pub use picture::{MAX_PIXELS, Picture, PictureError, normalise};
+pub use picture::{MAX_PIXELS, MAX_SIDE, Picture, PictureError, normalise};
 pub use tokenizer::{CharTokenizer, TokenizerError};

@@ -11,11 +11,11 @@ use crate::data::Picture;
 /// Side of a panel's picture in pixels.
 const SIDE: u32 = 160;
 const MARGIN: u32 = 8;
-/// Height of the label: two lines of glyphs at twice their size, with room around.
-const LABEL: u32 = 44;
+/// Height of the label: three lines of glyphs at twice their size, with room around.
+const LABEL: u32 = 64;
 const PER_ROW: u32 = 8;
 
-/// The colour of a share from 0 to 1 of the hottest patch: dark blue over green to yellow, readable without colour vision
+/// The colour of a heat from 0 (the coldest patch) to 1 (the hottest): dark blue over green to yellow, readable without colour vision
 /// because it grows lighter all the way (the corner colours of matplotlib's viridis).
 fn colour(share: f32) -> [f32; 3] {
     const STOPS: [[f32; 3]; 5] = [[68.0, 1.0, 84.0], [59.0, 82.0, 139.0], [33.0, 145.0, 140.0], [94.0, 201.0, 98.0], [253.0, 231.0, 37.0]];
@@ -35,6 +35,14 @@ fn sample(map: &[f32], grid: usize, x: f32, y: f32) -> f32 {
     row(top) * (1.0 - fy) + row(bottom) * fy
 }
 
+/// A map stretched to 0..1, coldest to hottest patch. One that is nearly even (as of a model that looks everywhere alike) is 0
+/// all over, so that noise does not look like attention.
+fn stretched(map: &[f32]) -> Vec<f32> {
+    let (least, most) = map.iter().fold((f32::MAX, f32::MIN), |(least, most), &v| (least.min(v), most.max(v)));
+    let even = most - least <= 0.02 * most;
+    map.iter().map(|v| if even { 0.0 } else { (v - least) / (most - least) }).collect()
+}
+
 fn label(canvas: &mut RgbImage, text: &str, left: u32, top: u32) {
     for (index, character) in text.chars().enumerate() {
         let glyph = BASIC_FONTS.get(character).or_else(|| LATIN_FONTS.get(character)).or_else(|| BASIC_FONTS.get('?'));
@@ -51,7 +59,8 @@ fn label(canvas: &mut RgbImage, text: &str, left: u32, top: u32) {
     }
 }
 
-/// Draws the picture once as it is and once for every token with its heat over it, each scaled to its hottest patch.
+/// Draws the picture once as it is and once for every token with its heat over it, each scaled from its coldest to its hottest
+/// patch. Under it: the token, its probability, and the hottest patch's share of the attention.
 pub fn draw(picture: &Picture, written: &[Written]) -> RgbImage {
     let small = picture.resize(SIDE as usize);
     let panels = written.len() as u32 + 1;
@@ -64,13 +73,14 @@ pub fn draw(picture: &Picture, written: &[Written]) -> RgbImage {
         let token = (panel > 0).then(|| &written[panel as usize - 1]);
         let heat = token.map_or(&[][..], |token| &token.heat);
         let grid = (heat.len() as f64).sqrt() as usize;
-        let hottest = heat.iter().fold(f32::MIN_POSITIVE, |a, &b| a.max(b));
+        let hottest = heat.iter().copied().fold(0.0, f32::max);
+        let heat = stretched(heat);
         for y in 0..SIDE {
             for x in 0..SIDE {
                 let at = 3 * (y * SIDE + x) as usize;
                 let mut rgb: [f32; 3] = std::array::from_fn(|i| small.rgb[at + i] as f32);
                 if grid > 0 {
-                    let share = sample(heat, grid, (x as f32 + 0.5) / SIDE as f32, (y as f32 + 0.5) / SIDE as f32) / hottest;
+                    let share = sample(&heat, grid, (x as f32 + 0.5) / SIDE as f32, (y as f32 + 0.5) / SIDE as f32);
                     let tint = colour(share);
                     rgb = std::array::from_fn(|i| 0.4 * rgb[i] + 0.6 * tint[i]);
                 }
@@ -83,6 +93,9 @@ pub fn draw(picture: &Picture, written: &[Written]) -> RgbImage {
                 let shown: String = token.text.chars().map(|c| if c == ' ' { '_' } else { c }).take(10).collect();
                 label(&mut canvas, &shown, left, top + SIDE + 4);
                 label(&mut canvas, &format!("{:.0} %", 100.0 * token.choice.probability), left, top + SIDE + 24);
+                if grid > 0 {
+                    label(&mut canvas, &format!("max {:.0} %", 100.0 * hottest), left, top + SIDE + 44);
+                }
             }
         }
     }
@@ -111,5 +124,12 @@ mod tests {
         assert_eq!(canvas.get_pixel(MARGIN + 5, MARGIN + 5).0, [128; 3]);
         let ink = canvas.enumerate_pixels().filter(|(_, y, pixel)| *y > MARGIN + SIDE && pixel.0[0] < 50).count();
         assert!(ink > 100, "{ink}");
+    }
+
+    #[test]
+    fn an_even_map_is_cold_all_over() {
+        assert_eq!(stretched(&[0.25, 0.2501, 0.25, 0.2499]), [0.0; 4]);
+        assert_eq!(stretched(&[0.0; 4]), [0.0; 4]);
+        assert_eq!(stretched(&[0.25, 0.5, 0.75, 0.25]), [0.0, 0.5, 1.0, 0.0]);
     }
 }

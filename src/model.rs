@@ -9,7 +9,7 @@ mod vlm;
 
 pub use config::{AttentionScale, Config, ConfigError, Preset, Projection, VisualTokens};
 pub use decoder::Decoder;
-pub use original::{OriginalError, export_original, import_original};
+pub use original::{OriginalError, export_original, import_original, original_name};
 pub use projector::Projector;
 pub use vision::Vision;
 pub use vlm::{Logits, Vlm};

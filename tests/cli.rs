@@ -305,20 +305,36 @@ fn without_an_adapter_the_exit_code_is_2_and_the_install_command_is_given() {
 fn the_originals_checkpoint_goes_in_and_out_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 1);
-    let train = ["train", "--data", "squares", "--preset", "tiny", "--steps", "1", "--out", "model"];
-    succeeds(&seemore(dir.path(), &train));
-    succeeds(&seemore(dir.path(), &["export", "model", "--out", "state.safetensors"]));
-    let characters = "abcdefghijkl";
-    // as many characters as the trained tokenizer has tokens, less padding
-    let tokens: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(dir.path().join("model/config.json")).unwrap()).unwrap();
-    let count = tokens["vocab_size"].as_u64().unwrap() as usize - 1;
-    std::fs::write(dir.path().join("text.txt"), &characters[..count.min(characters.len())]).unwrap();
+    // the tiny preset's sizes with the original's arithmetic
+    let config = r#"{"image_size": 32, "patch_size": 8, "vision_width": 64, "vision_layers": 2, "vision_heads": 4, "width": 32,
+        "layers": 2, "heads": 4, "context": 96, "attention_scale": "width", "residual": "after_ln2", "count_pads": true}"#;
+    std::fs::write(dir.path().join("original.json"), config).unwrap();
+    let run = |args: &[&str]| seemore(dir.path(), args);
+    succeeds(&run(&["train", "--data", "squares", "--config", "original.json", "--steps", "1", "--out", "model"]));
+    succeeds(&run(&["export", "model", "--out", "state.safetensors"]));
     let import = ["import", "state.safetensors", "--out", "imported"];
-    succeeds(&seemore(dir.path(), &import));
-    succeeds(&seemore(dir.path(), &["export", "imported", "--out", "again.safetensors"]));
+    let output = run(&import);
+    succeeds(&output);
+    assert!(stderr(&output).contains("--characters"), "{}", stderr(&output));
+    succeeds(&run(&["export", "imported", "--out", "again.safetensors"]));
     let read = |name: &str| std::fs::read(dir.path().join(name)).unwrap();
     assert_eq!(read("state.safetensors"), read("again.safetensors"));
-    fails(&seemore(dir.path(), &import), 1, &["--overwrite"]);
+    fails(&run(&import), 1, &["--overwrite"]);
+
+    // "red", "green", "blue" and "grey" have 8 letters, which with 4 special tokens make 12: 11 characters and padding here
+    let with_characters = |text: &str| {
+        std::fs::write(dir.path().join("text.txt"), text).unwrap();
+        run(&[&import[..], &["--overwrite", "--characters", "text.txt"]].concat())
+    };
+    fails(&with_characters("too few"), 1, &["text.txt", "6 distinct", "12"]);
+    assert!(!dir.path().join("imported/tokenizer.json").exists());
+    succeeds(&with_characters("kjihgfedcbaabc"));
+    let printed = succeeds(&run(&["caption", "squares/red0.png", "--model", "imported", "--prompt", "cab", "--max-tokens", "3"]));
+    assert!(printed.starts_with("cab"), "{printed}");
+    // what belonged to the model before goes with it
+    std::fs::write(dir.path().join("imported/training.json"), "{}").unwrap();
+    succeeds(&run(&[&import[..], &["--overwrite"]].concat()));
+    assert!(!dir.path().join("imported/tokenizer.json").exists() && !dir.path().join("imported/training.json").exists());
 }
 
 #[test]
@@ -338,4 +354,84 @@ fn measurements_are_json_lines_that_a_later_run_compares_with() {
     assert!(again.contains("of the earlier run"), "{again}");
     fails(&seemore(dir.path(), &["bench", "--against", "absent.json"]), 1, &["absent.json"]);
     fails(&seemore(dir.path(), &["bench", "--shape", "3x4"]), 1, &["--shape"]);
+}
+
+#[test]
+fn models_that_the_original_would_compute_otherwise_are_exported_by_force_only() {
+    let dir = tempfile::tempdir().unwrap();
+    squares(&dir.path().join("squares"), 1);
+    let run = |args: &[&str]| seemore(dir.path(), args);
+    succeeds(&run(&["train", "--data", "squares", "--preset", "tiny", "--steps", "1", "--out", "model"]));
+    let export = ["export", "model", "--out", "state.safetensors"];
+    fails(&run(&export), 1, &["other logits", "attention_scale", "residual", "--force"]);
+    assert!(!dir.path().join("state.safetensors").exists());
+    let output = run(&[&export[..], &["--force"]].concat());
+    succeeds(&output);
+    assert!(stderr(&output).contains("other logits"));
+
+    let config = dir.path().join("model/config.json");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("\"cls\"", "\"patches\"")).unwrap();
+    fails(&run(&["export", "model", "--out", "other.safetensors", "--force"]), 1, &["structure", "visual tokens"]);
+}
+
+#[test]
+fn attention_is_never_written_over_anything_silently() {
+    let dir = tempfile::tempdir().unwrap();
+    squares(&dir.path().join("squares"), 1);
+    let run = |args: &[&str]| seemore(dir.path(), &[&["caption", "--model", "model", "--max-tokens", "2"], args].concat());
+    succeeds(&seemore(dir.path(), &["train", "--data", "squares", "--preset", "tiny", "--steps", "1", "--out", "model"]));
+    let picture = "squares/red0.png";
+    let before = std::fs::read(dir.path().join(picture)).unwrap();
+    fails(&run(&[picture, "--attention", "squares/../squares/red0.png", "--overwrite"]), 1, &["red0.png", "another name"]);
+    assert_eq!(std::fs::read(dir.path().join(picture)).unwrap(), before);
+    fails(&run(&[picture, "--attention", "look.jpg"]), 1, &["look.jpg", ".png"]);
+    succeeds(&run(&[picture, "--attention", "look.png"]));
+    fails(&run(&[picture, "--attention", "look.png"]), 1, &["look.png", "--overwrite"]);
+    succeeds(&run(&[picture, "--attention", "look.png", "--overwrite"]));
+
+    std::fs::copy(dir.path().join(picture), dir.path().join("squares/red0.gif")).unwrap();
+    succeeds(&run(&[picture, "squares/red0.gif", "--attention", "look.png"]));
+    assert!(dir.path().join("red0.png-look.png").is_file() && dir.path().join("red0.gif-look.png").is_file());
+    fails(&run(&[picture, picture, "--attention", "twice.png"]), 1, &["two pictures"]);
+}
+
+#[test]
+fn prompts_and_lengths_are_checked_before_anything_is_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    squares(&dir.path().join("squares"), 1);
+    succeeds(&seemore(dir.path(), &["train", "--data", "squares", "--preset", "tiny", "--steps", "1", "--out", "model"]));
+    let caption = ["caption", "squares/red0.png", "--model", "model"];
+    let run = |args: &[&str]| seemore(dir.path(), &[&caption, args].concat());
+    let output = run(&["--prompt", "rZd", "--max-tokens", "18446744073709551615"]);
+    assert!(succeeds(&output).starts_with("rZd"));
+    assert!(stderr(&output).contains("does not know") && stderr(&output).contains("'Z'"), "{}", stderr(&output));
+    let output = run(&["--prompt", &"red ".repeat(50)]);
+    fails(&output, 1, &["room"]);
+    assert_eq!(stdout(&output), "");
+    let output = run(&["--attention", "absent/look.png", "--max-tokens", "1"]);
+    fails(&output, 1, &["no folder absent"]);
+
+    let mut child = Command::new(env!("CARGO_BIN_EXE_seemore"))
+        .args(caption)
+        .current_dir(dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // nobody reads what it writes
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    succeeds(&output);
+    assert!(!stderr(&output).contains("Broken pipe"), "{}", stderr(&output));
+}
+
+#[test]
+fn half_floats_are_to_be_converted_before_import() {
+    let dir = tempfile::tempdir().unwrap();
+    let header = r#"{"decoder.ln_f.bias":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}}"#;
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat();
+    std::fs::write(dir.path().join("half.safetensors"), bytes).unwrap();
+    let output = seemore(dir.path(), &["import", "half.safetensors", "--out", "model"]);
+    fails(&output, 1, &["half.safetensors", "decoder.ln_f.bias", "F16", "convert it to float32"]);
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use safetensors::SafeTensors;
 use seemore::checkpoint::{self, Values};
 use seemore::gpu::Gpu;
-use seemore::model::{AttentionScale, Config, Logits, Preset, Vlm, export_original, import_original};
+use seemore::model::{AttentionScale, Config, Logits, Preset, Vlm, export_original, import_original, original_name};
 use seemore::nn::{Context, Residual};
 use seemore::plan::Plan;
 use seemore::tape::Tape;
@@ -86,6 +86,11 @@ fn sizes_are_read_from_shapes_and_values_come_back_bit_for_bit() {
     };
     assert_eq!(imported, expected);
     assert_eq!(export_original(&imported, values).unwrap(), state);
+    // and every name of ours is told in theirs
+    for name in named.keys() {
+        let theirs = original_name(name).unwrap_or_else(|| panic!("no name for {name}")).replace('*', "0");
+        assert!(state.contains_key(&theirs), "{name}: {theirs}");
+    }
 }
 
 /// The golden parameters under the original's names, imported, give the logits that PyTorch recorded for the original.

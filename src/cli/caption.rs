@@ -1,7 +1,8 @@
 //! `seemore caption`: pictures in, captions out.
 
-use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -20,13 +21,16 @@ pub struct CaptionArgs {
     /// Checkpoint folder [default: the newest in runs/]
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
-    /// Write a picture that shows where the model looked for each token; with several pictures, IMAGE's name is put in front
+    /// Write a picture that shows where the model looked for each token; with several pictures, IMAGE's file name is put in front, as in IMAGE.jpg-FILE.png
     #[arg(long, value_name = "FILE.png")]
     attention: Option<PathBuf>,
+    /// Replace the files of --attention that are there; never a picture that is captioned
+    #[arg(long)]
+    overwrite: bool,
     /// Text that the caption starts with
     #[arg(long, default_value = "")]
     prompt: String,
-    /// Most tokens to write
+    /// Most tokens to write; the model's room for positions is a limit, too
     #[arg(long, default_value_t = 64, value_name = "TOKENS")]
     max_tokens: usize,
     /// 0 takes the likeliest token every time; higher is more varied
@@ -52,6 +56,7 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
     if !(args.top_p > 0.0 && args.top_p <= 1.0) {
         bail!("--top-p {} must be above 0 and at most 1", args.top_p);
     }
+    let mut looks = looks(args)?;
     let dir = match &args.model {
         Some(dir) => dir.clone(),
         None => newest_run().context("no --model given, and no checkpoint in runs/: train one with `seemore train`")?,
@@ -59,12 +64,26 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
     let gpu = args.adapter.open()?;
     eprintln!("model: {}", dir.display());
     let mut captioner = Captioner::load(&gpu, &dir)?;
+    let unknown = captioner.tokenizer().unknown_characters(&args.prompt);
+    if !unknown.is_empty() {
+        let list: Vec<String> = unknown.iter().map(|character| format!("{character:?}")).collect();
+        eprintln!("warning: the model does not know these characters of --prompt: {}", list.join(" "));
+    }
+    if args.attention.is_some() && !captioner.looks() {
+        eprintln!("warning: this model has no attention to show: --attention writes nothing");
+        looks.fill(None);
+    }
     let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
     let mut failures = 0;
-    for path in &args.images {
-        if let Err(error) = caption(args, &mut captioner, path, sampling) {
-            eprintln!("error: {error:#}");
-            failures += 1;
+    for (path, look) in args.images.iter().zip(&looks) {
+        match caption(args, &mut captioner, path, look.as_deref(), sampling) {
+            Ok(()) => {}
+            // whoever read the captions has read enough
+            Err(error) if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe) => break,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                failures += 1;
+            }
         }
     }
     match failures {
@@ -73,7 +92,43 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
     }
 }
 
-fn caption(args: &CaptionArgs, captioner: &mut Captioner, path: &std::path::Path, sampling: Sampling) -> anyhow::Result<()> {
+/// For each picture, the file that `--attention` writes. All are checked before the first caption, so that none is overwritten
+/// and no work is lost.
+fn looks(args: &CaptionArgs) -> anyhow::Result<Vec<Option<PathBuf>>> {
+    let Some(file) = &args.attention else { return Ok(vec![None; args.images.len()]) };
+    if file.extension().is_none_or(|ending| !ending.eq_ignore_ascii_case("png")) {
+        bail!("--attention {} must end in .png", file.display());
+    }
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        bail!("--attention {}: there is no folder {}", file.display(), folder.display());
+    }
+    let (mut looks, mut seen) = (vec![], BTreeSet::new());
+    for image in &args.images {
+        let look = if args.images.len() > 1 {
+            let image = image.file_name().unwrap_or_default().to_string_lossy();
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            file.with_file_name(format!("{image}-{name}"))
+        } else {
+            file.clone()
+        };
+        let shown = look.display();
+        let is_look = |path: &PathBuf| matches!((path.canonicalize(), look.canonicalize()), (Ok(a), Ok(b)) if a == b);
+        if args.images.iter().any(is_look) {
+            bail!("--attention would overwrite the picture {shown}: give another name");
+        }
+        if look.exists() && !args.overwrite {
+            bail!("{shown} is already there: give another name to --attention, or add --overwrite");
+        }
+        if !seen.insert(look.clone()) {
+            bail!("two pictures would have their attention written to {shown}: caption them one at a time");
+        }
+        looks.push(Some(look));
+    }
+    Ok(looks)
+}
+
+fn caption(args: &CaptionArgs, captioner: &mut Captioner, path: &Path, look: Option<&Path>, sampling: Sampling) -> anyhow::Result<()> {
     let picture = if path.as_os_str() == "-" {
         let mut bytes = vec![];
         std::io::stdin().read_to_end(&mut bytes).context("standard input")?;
@@ -82,25 +137,19 @@ fn caption(args: &CaptionArgs, captioner: &mut Captioner, path: &std::path::Path
         Picture::open(path)?
     };
     let mut out = std::io::stdout();
-    if args.images.len() > 1 {
-        write!(out, "{}: ", path.display())?;
-    }
-    write!(out, "{}", args.prompt)?;
+    let name = if args.images.len() > 1 { format!("{}: ", path.display()) } else { String::new() };
+    // printed with the first token, when nothing can be wrong with the prompt any more
+    let mut head = Some(format!("{name}{}", args.prompt));
+    let mut printed = Ok(());
     let mut show = |token: &crate::caption::Written| {
-        // a closed pipe ends the caption quietly
-        write!(out, "{}", token.text).and_then(|()| out.flush()).is_ok()
+        printed = write!(out, "{}{}", head.take().unwrap_or_default(), token.text).and_then(|()| out.flush());
+        printed.is_ok()
     };
-    let written = captioner.caption(&picture, &args.prompt, args.max_tokens, sampling, args.attention.is_some(), &mut show)?;
-    writeln!(out)?;
-    if let Some(file) = &args.attention {
-        let file = if args.images.len() > 1 {
-            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-            let name = file.file_name().unwrap_or_default().to_string_lossy();
-            file.with_file_name(format!("{stem}-{name}"))
-        } else {
-            file.clone()
-        };
-        heatmap::save(&file, &picture, &written).with_context(|| format!("cannot write {}", file.display()))?;
+    let written = captioner.caption(&picture, &args.prompt, args.max_tokens, sampling, look.is_some(), &mut show)?;
+    printed?;
+    writeln!(out, "{}", head.unwrap_or_default())?;
+    if let Some(file) = look {
+        heatmap::save(file, &picture, &written).with_context(|| format!("cannot write {}", file.display()))?;
         eprintln!("attention: {}", file.display());
     }
     Ok(())

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 
 use super::AdapterArgs;
-use crate::checkpoint;
+use crate::checkpoint::{self, CheckpointError};
 use crate::data::CharTokenizer;
-use crate::model::{Vlm, export_original, import_original};
+use crate::model::{Vlm, export_original, import_original, original_name};
 
 #[derive(Args)]
 pub struct ImportArgs {
@@ -39,6 +39,9 @@ pub struct ExportArgs {
     /// Replace the file if it is there
     #[arg(long)]
     overwrite: bool,
+    /// Write it even where the original would compute other logits with these values
+    #[arg(long)]
+    force: bool,
 }
 
 /// The characters of the original's training text (tiny-shakespeare), sorted.
@@ -48,7 +51,11 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
     if args.out.join("model.safetensors").exists() && !args.overwrite {
         bail!("{} already holds a checkpoint: choose another --out, or add --overwrite", args.out.display());
     }
-    let (config, values) = import_original(&args.file, checkpoint::read_values(&args.file)?)?;
+    let values = checkpoint::read_values(&args.file).map_err(|error| match error {
+        CheckpointError::Mismatch { .. } => anyhow!("{error}: convert it to float32, as with `tensor.float()` before it is saved"),
+        other => other.into(),
+    })?;
+    let (config, values) = import_original(&args.file, values)?;
     config.check().with_context(|| args.file.display().to_string())?;
     let tokenizer = match &args.characters {
         Some(path) => {
@@ -64,7 +71,20 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
     };
     let gpu = args.adapter.open()?;
     let model = Vlm::new(&gpu, &config, 0)?;
-    checkpoint::restore(model.parameters(), values, &args.file)?;
+    checkpoint::restore(model.parameters(), values, &args.file).map_err(|error| match error {
+        CheckpointError::Mismatch { path, name, have, want } => {
+            let name = original_name(&name).unwrap_or(name);
+            CheckpointError::Mismatch { path, name, have, want }
+        }
+        other => other,
+    })?;
+    // what belongs to the model that was there before
+    for stale in ["tokenizer.json", "training.json", "training.safetensors"] {
+        let path = args.out.join(stale);
+        if path.exists() {
+            std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
     checkpoint::save(&args.out, &model, tokenizer.as_ref())?;
     println!("{}: {} parameters, {} px, {} tokens", args.out.display(), model.parameter_count(), config.image_size, config.vocab_size);
     if tokenizer.is_none() {
@@ -80,6 +100,14 @@ pub fn export(args: &ExportArgs) -> anyhow::Result<()> {
     let config = crate::model::Config::load(&args.dir.join("config.json"))?;
     let values = checkpoint::read_values(&args.dir.join("model.safetensors"))?;
     let values = export_original(&config, values)?;
+    let differences = config.differences_from_original().join(", ");
+    if !differences.is_empty() {
+        let what = format!("the original would compute other logits with {}: {differences}", args.dir.display());
+        if !args.force {
+            bail!("{what}. Add --force to write it nevertheless");
+        }
+        eprintln!("warning: {what}");
+    }
     checkpoint::write_values(&args.out, &values, None)?;
     println!("{}: {} tensors", args.out.display(), values.len());
     Ok(())

@@ -8,18 +8,24 @@ use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
 /// Most pixels of a picture that is decoded: 64 million.
 pub const MAX_PIXELS: u64 = 64_000_000;
 
-/// Why a picture cannot be used.
+/// Most pixels along one side, as in JPEG: resizing holds a strip as long as the longer side, and no picture may ask for a
+/// strip of gigabytes.
+pub const MAX_SIDE: u32 = 65_535;
+
+/// Why a picture cannot be used. Messages contain the reason, which is therefore not a source.
 #[derive(Debug, thiserror::Error)]
 pub enum PictureError {
-    #[error("cannot read {path}: {source}")]
-    Read { path: String, source: std::io::Error },
-    #[error("{path}: {source}")]
-    InFile { path: String, source: Box<PictureError> },
+    #[error("cannot read {path}: {reason}")]
+    Read { path: String, reason: std::io::Error },
+    #[error("{path}: {reason}")]
+    InFile { path: String, reason: Box<PictureError> },
     #[error("it is not a picture in a format known here; use PNG, JPEG, WebP, GIF or BMP")]
     Unknown,
     #[error("the picture is damaged: {0}")]
     Damaged(image::ImageError),
-    #[error("the picture has {width} x {height} pixels, and {MAX_PIXELS} together are the most; make it smaller")]
+    #[error(
+        "the picture has {width} x {height} pixels, and {MAX_PIXELS} together and {MAX_SIDE} along a side are the most; make it smaller"
+    )]
     TooLarge { width: u32, height: u32 },
 }
 
@@ -54,8 +60,8 @@ impl Picture {
     /// Reads and decodes a file: see [`decode`](Self::decode).
     pub fn open(path: &Path) -> Result<Picture, PictureError> {
         let name = || path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|source| PictureError::Read { path: name(), source })?;
-        Self::decode(&bytes).map_err(|error| PictureError::InFile { path: name(), source: Box::new(error) })
+        let bytes = std::fs::read(path).map_err(|reason| PictureError::Read { path: name(), reason })?;
+        Self::decode(&bytes).map_err(|error| PictureError::InFile { path: name(), reason: Box::new(error) })
     }
 
     /// Decodes PNG, JPEG, WebP, GIF (its first frame) or BMP, told apart by content. The picture is turned as its EXIF
@@ -69,7 +75,7 @@ impl Picture {
         let into = |error: image::ImageError| if unsupported(&error) { PictureError::Unknown } else { PictureError::Damaged(error) };
         let mut decoder = reader.into_decoder().map_err(into)?;
         let (width, height) = decoder.dimensions();
-        if width as u64 * height as u64 > MAX_PIXELS {
+        if width as u64 * height as u64 > MAX_PIXELS || width.max(height) > MAX_SIDE {
             return Err(PictureError::TooLarge { width, height });
         }
         let mut limits = Limits::default();
@@ -247,7 +253,15 @@ mod tests {
         huge[16..24].copy_from_slice(&[0, 0, 0xff, 0xff, 0, 0, 0xff, 0xff]);
         let error = Picture::decode(&huge).unwrap_err();
         assert!(matches!(error, PictureError::TooLarge { .. } | PictureError::Damaged(_)), "{error}");
-        let error = Picture::open(Path::new("absent.png")).unwrap_err().to_string();
-        assert!(error.contains("absent.png"), "{error}");
+        // few pixels, but a strip of gigabytes when it is stretched
+        let thin = encode(image::GrayImage::new(1, MAX_SIDE + 1), ImageFormat::Png);
+        let error = Picture::decode(&thin).unwrap_err();
+        assert!(error.to_string().contains("1 x 65536") && error.to_string().contains("65535"), "{error}");
+        assert!(Picture::decode(&encode(image::GrayImage::new(1, MAX_SIDE), ImageFormat::Png)).is_ok());
+        let error = Picture::open(Path::new("absent.png")).unwrap_err();
+        // printed with its sources, it says nothing twice
+        assert_eq!(format!("{:#}", anyhow::Error::new(error)).matches("os error").count(), 1);
+        let error = Picture::open(Path::new("Cargo.toml")).unwrap_err();
+        assert_eq!(format!("{:#}", anyhow::Error::new(error)).matches("not a picture").count(), 1);
     }
 }

@@ -5,13 +5,14 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a tokenizer cannot be read or written. The message names the file.
+/// Why a tokenizer cannot be read or written. The message names the file and contains the reason, which is therefore not a
+/// source.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
-    #[error("cannot read {path}: {source}")]
-    Read { path: String, source: std::io::Error },
-    #[error("cannot write {path}: {source}")]
-    Write { path: String, source: std::io::Error },
+    #[error("cannot read {path}: {reason}")]
+    Read { path: String, reason: std::io::Error },
+    #[error("cannot write {path}: {reason}")]
+    Write { path: String, reason: std::io::Error },
     #[error("{path} is not a character tokenizer: {reason}")]
     Invalid { path: String, reason: String },
 }
@@ -91,6 +92,12 @@ impl CharTokenizer {
         self.file.unknown
     }
 
+    /// The distinct characters of a text that are not in the vocabulary, in their order.
+    pub fn unknown_characters(&self, text: &str) -> Vec<char> {
+        let mut seen = BTreeSet::new();
+        text.chars().filter(|character| !self.ids.contains_key(character) && seen.insert(*character)).collect()
+    }
+
     /// The ids of a text's characters. Characters outside the vocabulary become the unknown token, or padding where there is
     /// none.
     pub fn encode(&self, text: &str) -> Vec<u32> {
@@ -110,14 +117,14 @@ impl CharTokenizer {
     /// Writes `tokenizer.json`.
     pub fn save(&self, path: &Path) -> Result<(), TokenizerError> {
         let json = serde_json::to_string_pretty(&self.file).expect("characters and ids are plain data");
-        std::fs::write(path, json).map_err(|source| TokenizerError::Write { path: path.display().to_string(), source })
+        std::fs::write(path, json).map_err(|reason| TokenizerError::Write { path: path.display().to_string(), reason })
     }
 
     /// Reads `tokenizer.json`.
     pub fn load(path: &Path) -> Result<CharTokenizer, TokenizerError> {
         let name = || path.display().to_string();
         let invalid = |reason: String| TokenizerError::Invalid { path: name(), reason };
-        let text = std::fs::read_to_string(path).map_err(|source| TokenizerError::Read { path: name(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|reason| TokenizerError::Read { path: name(), reason })?;
         let file: File = serde_json::from_str(&text).map_err(|error| invalid(error.to_string()))?;
         let distinct = file.characters.iter().collect::<BTreeSet<_>>().len();
         if distinct != file.characters.len() {
@@ -146,6 +153,8 @@ mod tests {
         assert_eq!(tokenizer.encode("q"), [tokenizer.unknown().unwrap()]);
         let framed = [1, tokenizer.encode("a")[0], 2, 0, 0];
         assert_eq!(tokenizer.decode(&framed), "a");
+        assert_eq!(tokenizer.unknown_characters("a zoo"), ['z', 'o']);
+        assert_eq!(tokenizer.unknown_characters("the tea"), []);
     }
 
     #[test]

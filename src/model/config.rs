@@ -140,13 +140,13 @@ impl Preset {
     }
 }
 
-/// What is wrong with a configuration.
+/// What is wrong with a configuration. Messages contain the reason, which is therefore not a source.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("cannot read {path}: {source}")]
-    Read { path: String, source: std::io::Error },
-    #[error("{path} is not a model configuration: {source}. `seemore train --preset tiny` writes one as config.json")]
-    Parse { path: String, source: serde_json::Error },
+    #[error("cannot read {path}: {reason}")]
+    Read { path: String, reason: std::io::Error },
+    #[error("{path} is not a model configuration: {reason}. `seemore train --preset tiny` writes one as config.json")]
+    Parse { path: String, reason: serde_json::Error },
     #[error("the configuration has {field} = {value}: {rule}")]
     Field { field: &'static str, value: String, rule: String },
 }
@@ -155,8 +155,8 @@ impl Config {
     /// Reads a JSON file and checks it.
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
         let name = || path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: name(), source })?;
-        let config: Config = serde_json::from_str(&text).map_err(|source| ConfigError::Parse { path: name(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|reason| ConfigError::Read { path: name(), reason })?;
+        let config: Config = serde_json::from_str(&text).map_err(|reason| ConfigError::Parse { path: name(), reason })?;
         config.check()?;
         Ok(config)
     }
@@ -214,6 +214,22 @@ impl Config {
             });
         }
         Ok(())
+    }
+
+    /// Where the original seemore, given this model's values, would compute other logits; empty where it would not.
+    pub fn differences_from_original(&self) -> Vec<String> {
+        let original = Preset::SeemoreOriginal.config();
+        let mut list = vec![];
+        if self.attention_scale != original.attention_scale {
+            list.push("its attention_scale is \"head\" (the original's \"width\")".to_string());
+        }
+        if self.residual != original.residual {
+            list.push("its residual is \"prenorm\" (the original's \"after_ln2\")".to_string());
+        }
+        if self.layernorm_eps != original.layernorm_eps {
+            list.push(format!("its layernorm_eps is {} (the original's {})", self.layernorm_eps, original.layernorm_eps));
+        }
+        list
     }
 
     /// Patches of a picture.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Config, Preset};
+use super::{Config, Preset, Projection, VisualTokens};
 use crate::checkpoint::Values;
 
 /// Why a file is not a checkpoint of the original.
@@ -157,8 +157,33 @@ pub fn import_original(path: &Path, mut values: Values) -> Result<(Config, Value
     Ok((config, ours))
 }
 
-/// The state dict of the original for our values: the inverse of [`import_original`], bit for bit.
+/// The original's name of our tensor; of several, one for each head, with a `*`.
+pub fn original_name(name: &str) -> Option<String> {
+    if let Some((_, theirs)) = outside().into_iter().find(|(ours, _)| ours == name) {
+        return Some(theirs);
+    }
+    let (stack, rest) = match name.strip_prefix("vit.blocks.") {
+        Some(rest) => ("vision_encoder.blocks", rest),
+        None => ("decoder.blocks", name.strip_prefix("blocks.")?),
+    };
+    let (layer, rest) = rest.split_once('.')?;
+    let (part, kind) = rest.rsplit_once('.')?;
+    if let Some((_, theirs)) = BLOCK.iter().find(|(ours, _)| *ours == part) {
+        return Some(format!("{stack}.{layer}.{theirs}.{kind}"));
+    }
+    let (_, theirs) = HEADS.iter().find(|(ours, _)| part.strip_prefix("attn.") == Some(*ours))?;
+    Some(format!("{stack}.{layer}.attn.heads.*.{theirs}.{kind}"))
+}
+
+/// The state dict of the original for our values: the inverse of [`import_original`], bit for bit. Only the structure must be
+/// the original's; for the arithmetic see [`Config::differences_from_original`].
 pub fn export_original(config: &Config, mut values: Values) -> Result<Values, OriginalError> {
+    if config.visual_tokens != VisualTokens::Cls {
+        return Err(OriginalError::Structure("its decoder sees other visual tokens than the encoder's CLS row".into()));
+    }
+    if config.projector != Projection::Mlp {
+        return Err(OriginalError::Structure("its projector is not the MLP".into()));
+    }
     let mut take = |name: &str| values.remove(name).ok_or_else(|| OriginalError::Structure(format!("there is no `{name}`")));
     let mut theirs = Values::new();
     for (our, their) in outside() {
