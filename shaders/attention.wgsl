@@ -58,12 +58,12 @@ struct Place {
     slice: u32,  // batch element and head
     first: u32,  // first row of the tile; not below tq past the last tile
     lane: u32,   // 0..LANES; has the columns lane, lane + LANES, ..
-    local: u32,  // in the workgroup
+    local: u32,  // number in the workgroup, as over_lanes counts
 }
 
-fn place(group: vec3u, groups: vec3u, local: u32) -> Place {
-    let tile = (group.x + group.y * groups.x) * (WG / LANES) + local / LANES;
-    return Place(tile, tile % params.slices, 4 * (tile / params.slices), local % LANES, local);
+fn place(i: Invocation) -> Place {
+    let tile = (i.group.x + i.group.y * i.groups.x) * (WG / LANES) + i.local / LANES;
+    return Place(tile, tile % params.slices, 4 * (tile / params.slices), i.local % LANES, i.local);
 }
 
 // Where the first row's part of a slice begins in an array of `rows` rows.
@@ -225,12 +225,12 @@ fn kept_keys(me: Place, j: u32) -> mat4x4f {
 }
 
 @compute @workgroup_size(WG)
-fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
-    let me = place(group, groups, local);
+fn forward(invocation: Invocation) {
+    let me = place(invocation);
     let rows = rows_at(head_at(me.slice, params.tq), me.first, params.tq);
     let own = load_q(me, rows);
     let last = last_keys(me);
-    let end = keys_used(group, groups);
+    let end = keys_used(invocation.group, invocation.groups);
     var top = vec4f(LOWEST);
     var sum = vec4f();
     var o = Rows();
@@ -260,8 +260,8 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
 }
 
 @compute @workgroup_size(WG)
-fn dot_rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
-    let me = place(group, groups, local);
+fn dot_rows(invocation: Invocation) {
+    let me = place(invocation);
     if me.first < params.tq {
         let rows = rows_at(head_at(me.slice, params.tq), me.first, params.tq);
         var sum = vec4f();
@@ -274,13 +274,13 @@ fn dot_rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
 }
 
 @compute @workgroup_size(WG)
-fn backward_q(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
-    let me = place(group, groups, local);
+fn backward_q(invocation: Invocation) {
+    let me = place(invocation);
     let rows = rows_at(head_at(me.slice, params.tq), me.first, params.tq);
     let own = load_q(me, rows);
     let own_dout = load_dout(me, rows);
     let last = last_keys(me);
-    let end = keys_used(group, groups);
+    let end = keys_used(invocation.group, invocation.groups);
     let log_sum = norm[me.tile];
     let inner = shift[me.tile];
     var g = Rows();
@@ -310,13 +310,13 @@ fn backward_q(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
 }
 
 @compute @workgroup_size(WG)
-fn backward_kv(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
-    let me = place(group, groups, local);
+fn backward_kv(invocation: Invocation) {
+    let me = place(invocation);
     let rows = rows_at(head_at(me.slice, params.capacity), me.first, params.capacity);
     let own_k = load_k(me, rows);
     let own_v = load_v(me, rows);
     // the first key of the workgroup, the same in all of its invocations
-    let first_key = 4 * ((group.x + group.y * groups.x) * (WG / LANES) / params.slices);
+    let first_key = 4 * ((invocation.group.x + invocation.group.y * invocation.groups.x) * (WG / LANES) / params.slices);
     let free = vec4<bool>(params.causal == 0);
     var gk = Rows();
     var gv = Rows();
@@ -355,11 +355,11 @@ fn backward_kv(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
 }
 
 @compute @workgroup_size(WG)
-fn probabilities(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {
-    let me = place(group, groups, local);
+fn probabilities(invocation: Invocation) {
+    let me = place(invocation);
     let own = load_q(me, rows_at(head_at(me.slice, params.tq), me.first, params.tq));
     let last = last_keys(me);
-    let end = keys_used(group, groups);
+    let end = keys_used(invocation.group, invocation.groups);
     var top = vec4f(LOWEST);
     var sum = vec4f();
     let head = head_at(me.slice, params.capacity);

@@ -79,7 +79,7 @@ impl Captioner {
         if prompt.is_empty() {
             return Err(CaptionError::NoPrompt);
         }
-        let room = config.context - config.visual();
+        let room = self.model.room();
         if prompt.len() > room {
             return Err(CaptionError::PromptTooLong { have: prompt.len(), room });
         }

@@ -150,7 +150,7 @@ impl Generator {
     pub fn new(gpu: &Gpu, model: &Vlm, batch: usize, prompt: usize, new: usize, maps: bool) -> Result<Generator, GpuError> {
         let first = model.config().visual() + prompt;
         // the last new token is returned, not fed back
-        let capacity = first.saturating_add(new.max(1) - 1).min(model.config().context);
+        let capacity = first.saturating_add(new.max(1) - 1).min(model.positions());
         let caches = model.caches(gpu, batch, capacity)?;
         Ok(Generator {
             start: Pass::new(gpu, model, &caches, batch, prompt, true, maps)?,

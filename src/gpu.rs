@@ -10,8 +10,8 @@ use crate::kernel::{Access, Entry, Kernel};
 /// What can go wrong with a device. Every message says what to do.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum GpuError {
-    #[error("no graphics adapter found{filter}.\n{}", install_hint())]
-    NoAdapter { filter: String },
+    #[error("no graphics adapter found.\n{advice}")]
+    NoAdapter { advice: String },
     #[error("no adapter matches `{wanted}`. Adapters here:\n{have}Choose one with --adapter INDEX or --adapter NAME.")]
     UnknownAdapter { wanted: String, have: String },
     #[error("the adapter {adapter} refused to open: {reason}. Try another one with --adapter.")]
@@ -20,6 +20,8 @@ pub enum GpuError {
         "a tensor of shape {shape:?} takes {bytes} bytes, and {adapter} binds at most {limit} bytes at once. Use a smaller --batch-size or model."
     )]
     TooLarge { shape: Vec<usize>, bytes: u64, limit: u64, adapter: String },
+    #[error("{tokens} {what}, and attention takes at most {most} on {adapter}. Use larger patches, a smaller picture or a shorter context")]
+    TooManyTokens { tokens: usize, what: &'static str, most: usize, adapter: String },
     #[error("the device ran out of memory ({0}). Use a smaller --batch-size or model.")]
     OutOfMemory(String),
     #[error("the device was lost: {0}. Start again; if it recurs, use a smaller --batch-size or another --adapter.")]
@@ -72,7 +74,8 @@ pub struct Capabilities {
     pub workgroup: u32,
 }
 
-/// Counts of what was created on the device since it was opened.
+/// Counts of what this crate created on the device since it was opened. What wgpu makes for itself is not in them: each
+/// write from the host goes through a staging buffer that `Queue::write_buffer` makes and drops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Created {
     pub buffers: u64,
@@ -159,15 +162,39 @@ fn line(index: usize, info: &wgpu::AdapterInfo) -> AdapterLine {
     }
 }
 
-/// All adapters of the backends that `WGPU_BACKEND` allows (all without it), best first:
+/// The adapters of every backend, or only of those that `WGPU_BACKEND` allows (all without it), best first:
 /// discrete, integrated, virtual, then software.
-fn enumerate() -> Vec<wgpu::Adapter> {
+fn enumerate(every_backend: bool) -> Vec<wgpu::Adapter> {
+    let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    descriptor.backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
-    let instance = wgpu::Instance::new(descriptor.with_env());
+    descriptor.backends = backends;
+    let mut descriptor = descriptor.with_env();
+    if every_backend {
+        descriptor.backends = backends;
+    }
+    let instance = wgpu::Instance::new(descriptor);
     let mut adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
     adapters.sort_by_key(|adapter| rank(adapter.get_info().device_type));
     adapters
+}
+
+fn lines(adapters: &[wgpu::Adapter]) -> Vec<AdapterLine> {
+    adapters.iter().enumerate().map(|(index, adapter)| line(index, &adapter.get_info())).collect()
+}
+
+fn listed(lines: &[AdapterLine]) -> String {
+    lines.iter().map(|line| format!("  {line}\n")).collect()
+}
+
+/// Why there is no adapter, given the value of `WGPU_BACKEND` and what there would be without it.
+fn none_found(backend: Option<String>, without: &[AdapterLine]) -> GpuError {
+    let advice = match backend {
+        Some(backend) if !without.is_empty() => {
+            format!("WGPU_BACKEND={backend} excludes every adapter that is here:\n{}Unset WGPU_BACKEND to use them.", listed(without))
+        }
+        _ => install_hint(),
+    };
+    GpuError::NoAdapter { advice }
 }
 
 /// The position of the adapter that `wanted` (an index, or a part of a name in any case) means.
@@ -176,13 +203,17 @@ fn select(lines: &[AdapterLine], wanted: &str) -> Option<usize> {
         return lines.get(index).map(|line| line.index);
     }
     let wanted = wanted.trim().to_lowercase();
+    if wanted.is_empty() {
+        // a part of every name
+        return None;
+    }
     lines.iter().find(|line| line.name.to_lowercase().contains(&wanted)).map(|line| line.index)
 }
 
 impl Gpu {
     /// The adapters in the order that `--adapter INDEX` counts.
     pub fn adapters() -> Vec<AdapterLine> {
-        enumerate().iter().enumerate().map(|(index, adapter)| line(index, &adapter.get_info())).collect()
+        lines(&enumerate(false))
     }
 
     /// Opens the adapter that `wanted` names (an index or a part of its name); without it the one of
@@ -191,19 +222,17 @@ impl Gpu {
     /// # Errors
     /// No adapter, no such adapter, or a driver that refuses to open a device.
     pub fn open(wanted: Option<&str>) -> Result<Gpu, GpuError> {
-        let adapters = enumerate();
+        let adapters = enumerate(false);
         if adapters.is_empty() {
-            let filter = std::env::var("WGPU_BACKEND").map(|backend| format!(" (WGPU_BACKEND={backend})")).unwrap_or_default();
-            return Err(GpuError::NoAdapter { filter });
+            return Err(none_found(std::env::var("WGPU_BACKEND").ok(), &lines(&enumerate(true))));
         }
-        let lines: Vec<_> = adapters.iter().enumerate().map(|(index, adapter)| line(index, &adapter.get_info())).collect();
+        let lines = lines(&adapters);
         let wanted = wanted.map(str::to_owned).or_else(|| std::env::var("WGPU_ADAPTER_NAME").ok().filter(|name| !name.is_empty()));
         let index = match &wanted {
             None => 0,
-            Some(wanted) => select(&lines, wanted).ok_or_else(|| GpuError::UnknownAdapter {
-                wanted: wanted.clone(),
-                have: lines.iter().map(|line| format!("  {line}\n")).collect(),
-            })?,
+            Some(wanted) => {
+                select(&lines, wanted).ok_or_else(|| GpuError::UnknownAdapter { wanted: wanted.clone(), have: listed(&lines) })?
+            }
         };
         Self::from_adapter(&adapters[index])
     }
@@ -290,7 +319,8 @@ impl Gpu {
         Created { buffers: read(&counters.buffers), bind_groups: read(&counters.bind_groups), pipelines: read(&counters.pipelines) }
     }
 
-    /// The first error that the device reported since the last call, if any.
+    /// The first error that the device reported since it was opened, if any. It stays: after one nothing that the device
+    /// computes can be trusted.
     pub fn check(&self) -> Result<(), GpuError> {
         match self.0.failure.lock().unwrap_or_else(|e| e.into_inner()).clone() {
             Some(error) => Err(error),
@@ -392,7 +422,7 @@ impl Gpu {
         let mut slot = self.0.staging.lock().unwrap_or_else(|e| e.into_inner());
         if slot.as_ref().is_none_or(|staging| staging.size() < size) {
             let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-            *slot = Some(self.raw_buffer(size.next_power_of_two().max(1 << 16), usage));
+            *slot = Some(self.raw_buffer(staging_bytes(size, self.0.limits.max_buffer_size), usage));
         }
         let Some(staging) = slot.as_ref() else { unreachable!("made above") };
         let mut encoder = self.0.device.create_command_encoder(&Default::default());
@@ -427,6 +457,11 @@ fn shader_module(device: &wgpu::Device, kernel: &Kernel) -> wgpu::ShaderModule {
 
 fn keep_first(slot: &Mutex<Option<GpuError>>, error: GpuError) {
     slot.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(error);
+}
+
+/// Bytes of a staging buffer for reads of `size` bytes: more, so that it is seldom made again, where the limit allows it.
+fn staging_bytes(size: u64, limit: u64) -> u64 {
+    size.next_power_of_two().max(1 << 16).min(limit).max(size)
 }
 
 /// Bytes of a buffer for `shape` 4-byte elements, a multiple of 16.
@@ -511,6 +546,8 @@ mod tests {
         assert_eq!(select(&lines, "nvidia"), Some(0));
         assert_eq!(select(&lines, "3"), None);
         assert_eq!(select(&lines, "radeon"), None);
+        assert_eq!(select(&lines, ""), None);
+        assert_eq!(select(&lines, " "), None);
     }
 
     #[test]
@@ -527,6 +564,26 @@ mod tests {
         let Err(error) = Gpu::open(Some("no such adapter")) else { panic!("opened an adapter that does not exist") };
         let text = error.to_string();
         assert!(text.contains("no such adapter") && text.contains("0: ") && text.contains("--adapter"), "{text}");
+    }
+
+    #[test]
+    fn a_backend_that_excludes_the_adapters_is_named() {
+        let here = lines(&enumerate(true));
+        assert!(!here.is_empty());
+        let text = none_found(Some("gl".into()), &here).to_string();
+        assert!(text.contains("WGPU_BACKEND=gl excludes") && text.contains("0: ") && text.contains("Unset WGPU_BACKEND"), "{text}");
+        let text = none_found(Some("gl".into()), &[]).to_string();
+        assert!(text.contains(&install_hint()) && !text.contains("WGPU_BACKEND"), "{text}");
+    }
+
+    #[test]
+    fn a_staging_buffer_stays_within_the_limit() {
+        const GIB: u64 = 1 << 30;
+        assert_eq!(staging_bytes(16, 2 * GIB), 1 << 16);
+        assert_eq!(staging_bytes(3 << 20, 2 * GIB), 4 << 20);
+        assert_eq!(staging_bytes(GIB + 16, 2 * GIB - 1), 2 * GIB - 1);
+        // the copy is rounded up to 16 bytes
+        assert_eq!(staging_bytes(2 * GIB, 2 * GIB - 4), 2 * GIB);
     }
 
     #[test]

@@ -27,6 +27,6 @@ mod sum_rows;
 
 pub use activation::Activation;
 pub use adamw::AdamW;
-pub use attention::Attention;
+pub use attention::{Attention, most_keys};
 pub use cross_entropy::IGNORE;
 pub use matmul::{Matrix, transposed};

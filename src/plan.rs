@@ -125,6 +125,8 @@ impl Plan {
                 entry: &dispatch.entry.name,
             });
         }
+        #[cfg(test)]
+        poison(gpu, &program, &slots, &homes, |v| matches!(tape.variables[v.0 as usize].home, Home::Held));
         gpu.check()?;
         Ok(Plan { gpu: gpu.clone(), steps, homes, memory })
     }
@@ -247,6 +249,26 @@ impl Step {
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(0, &self.bind_group, &[]);
         pass.dispatch_workgroups(self.grid[0], self.grid[1], self.grid[2]);
+    }
+}
+
+/// Fills with NaN all that the program must write before it reads: a kernel that leaves a part of an output as it was
+/// fails its test, where fresh buffers of zeros would hide it.
+#[cfg(test)]
+fn poison(
+    gpu: &Gpu,
+    program: &[&Dispatch],
+    slots: &[wgpu::Buffer],
+    homes: &BTreeMap<Var, (wgpu::Buffer, Vec<usize>)>,
+    held: impl Fn(Var) -> bool,
+) {
+    let mut first: BTreeMap<Var, Access> = BTreeMap::new();
+    for (v, access) in program.iter().flat_map(|dispatch| dispatch.uses()) {
+        first.entry(v).or_insert(access);
+    }
+    let outputs = homes.iter().filter(|(v, _)| held(**v) && first.get(v) == Some(&Access::Write)).map(|(_, (buffer, _))| buffer);
+    for buffer in slots.iter().chain(outputs) {
+        gpu.queue().write_buffer(buffer, 0, &vec![0xFF; buffer.size() as usize]);
     }
 }
 

@@ -435,3 +435,33 @@ fn half_floats_are_to_be_converted_before_import() {
     let output = seemore(dir.path(), &["import", "half.safetensors", "--out", "model"]);
     fails(&output, 1, &["half.safetensors", "decoder.ln_f.bias", "F16", "convert it to float32"]);
 }
+
+#[test]
+fn what_is_trained_on_is_not_validated_on_and_long_captions_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    squares(&dir.path().join("squares"), 2);
+    let args = ["train", "--data", "squares", "--val-data", "squares", "--preset", "tiny", "--steps", "1"];
+    let output = seemore(dir.path(), &args);
+    let printed = succeeds(&output);
+    assert!(stderr(&output).contains("8 pictures to validate on are left out") && !printed.contains("exact match"), "{printed}");
+
+    std::fs::write(dir.path().join("squares/red1.txt"), "r".repeat(200)).unwrap();
+    let output = seemore(dir.path(), &["train", "--data", "squares", "--val-split", "0", "--preset", "tiny", "--steps", "1"]);
+    succeeds(&output);
+    assert!(stderr(&output).contains("red1.png") && stderr(&output).contains("201 positions"), "{}", stderr(&output));
+    let strict = ["train", "--data", "squares", "--val-split", "0", "--preset", "tiny", "--steps", "1", "--strict"];
+    fails(&seemore(dir.path(), &strict), 1, &["red1.png", "--strict"]);
+}
+
+#[test]
+fn more_patches_than_the_adapter_takes_are_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    squares(&dir.path().join("squares"), 1);
+    let config = r#"{"image_size": 100, "patch_size": 1, "context": 20000, "vision_width": 32, "width": 32}"#;
+    std::fs::write(dir.path().join("config.json"), config).unwrap();
+    let output = seemore(dir.path(), &["train", "--data", "squares", "--config", "config.json", "--steps", "1", "--batch-size", "1"]);
+    // an adapter that takes so many trains, and that is well, too
+    if !output.status.success() {
+        fails(&output, 1, &["10001 tokens in the image encoder"]);
+    }
+}

@@ -142,9 +142,11 @@ impl Golden {
     }
 }
 
+/// The largest difference; NaN if there is one.
 fn largest(got: &[f32], want: &[f64]) -> f64 {
     assert_eq!(got.len(), want.len());
-    got.iter().zip(want).map(|(&got, want)| (got as f64 - want).abs()).fold(0.0, f64::max)
+    // in the total order NaN is the largest, where f64::max would pass over it
+    got.iter().zip(want).map(|(&got, want)| (got as f64 - want).abs()).max_by(f64::total_cmp).expect("something to compare")
 }
 
 /// Norm of the difference over the norm of the recorded values.
@@ -161,6 +163,15 @@ fn gpu() -> Gpu {
 fn optimizer(gpu: &Gpu, model: &Vlm, rule: Rule) -> Optimizer {
     let hyper = Hyper { rule, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, clip: 0.0 };
     Optimizer::new(gpu, model.parameters(), hyper).unwrap()
+}
+
+#[test]
+fn what_is_not_a_number_is_far_from_every_number() {
+    for nan in [f32::NAN, -f32::NAN] {
+        assert!(largest(&[1.0, nan, 2.0], &[1.0, 2.0, 5.0]).is_nan());
+        assert!(relative(&[1.0, nan, 2.0], &[1.0, 2.0, 5.0]).is_nan());
+    }
+    assert!(largest(&[1.0], &[f64::NAN]).is_nan() && relative(&[1.0], &[f64::NAN]).is_nan());
 }
 
 #[test]

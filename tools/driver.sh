@@ -1,11 +1,19 @@
 #!/bin/sh
-# Installs Mesa's software Vulkan driver on a Linux system that has no Vulkan driver at all.
+# Installs Mesa's software Vulkan driver on a Linux system that has no Vulkan driver that could work.
 set -eu
 
 [ "$(uname -s)" = Linux ] || exit 0
+# Mesa's packages bring drivers for every GPU, and those work only where there is one
+gpu=no
+for node in /dev/dri/renderD* /dev/nvidia*; do
+    if [ -e "$node" ]; then gpu=yes; fi
+done
 for folder in /usr/share/vulkan/icd.d /usr/local/share/vulkan/icd.d /etc/vulkan/icd.d; do
     for driver in "$folder"/*.json; do
-        [ -e "$driver" ] && exit 0
+        [ -e "$driver" ] || continue
+        case "$gpu $driver" in
+            yes*|*/lvp_icd*) exit 0 ;;
+        esac
     done
 done
 if [ -n "${VK_DRIVER_FILES:-}${VK_ICD_FILENAMES:-}" ]; then
@@ -15,7 +23,7 @@ fi
 as_root=""
 if [ "$(id -u)" -ne 0 ]; then
     command -v sudo >/dev/null || {
-        echo "No Vulkan driver is installed, and there is no sudo to install one with." >&2
+        echo "No working Vulkan driver is installed, and there is no sudo to install one with." >&2
         echo "As root, install mesa-vulkan-drivers (Debian, Ubuntu, Fedora) or vulkan-swrast (Arch), then try again." >&2
         exit 2
     }
@@ -32,9 +40,9 @@ elif command -v pacman >/dev/null; then
     command="pacman -S --noconfirm --needed vulkan-swrast vulkan-icd-loader"
     before=true
 else
-    echo "No Vulkan driver is installed. Install Mesa's Vulkan drivers with this system's package manager, then try again." >&2
+    echo "No working Vulkan driver is installed. Install Mesa's Vulkan drivers with this system's package manager, then try again." >&2
     exit 2
 fi
-echo "No Vulkan driver is installed; installing the software driver: $as_root $command" >&2
+echo "No working Vulkan driver is installed; installing the software driver: $as_root $command" >&2
 [ "$before" = true ] || $as_root $before
 $as_root $command

@@ -1,5 +1,12 @@
 // The sum over the LANES invocations of a tile through workgroup memory, for adapters without subgroups of a fixed size.
 
+// The builtins that the kernels take: here `local` is the place in the workgroup.
+struct Invocation {
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) local: u32,
+}
+
 var<workgroup> parts: array<mat4x4f, WG>;
 
 // Every invocation of a tile gets the same sum. Reached by the whole workgroup.

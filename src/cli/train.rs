@@ -14,10 +14,10 @@ use serde_json::json;
 
 use super::{AdapterArgs, say};
 use crate::checkpoint;
-use crate::data::{Augment, CharTokenizer, Columns, Dataset, Loaded};
+use crate::data::{Augment, CharTokenizer, Columns, Dataset, Loaded, Problem};
 use crate::model::{Config, Preset, Vlm};
 use crate::optim::{Hyper, Rule, Schedule};
-use crate::train::{Budget, Event, Options, Source, Summary, Trainer, Verdict};
+use crate::train::{Budget, Event, Options, Source, Summary, Text, Trainer, Verdict};
 
 #[derive(Args)]
 pub struct TrainArgs {
@@ -180,6 +180,24 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
             (Vlm::new(&gpu, &config, args.seed)?, tokenizer)
         }
     };
+    let length = |caption: &str| Text::new(&tokenizer, caption).len();
+    let (train, too_long) = train.without_long_captions(model.room(), length);
+    report_problems(args, &too_long, train.samples.len())?;
+    if train.samples.is_empty() {
+        bail!("no caption is left to train on");
+    }
+    let validation = match validation {
+        Some(validation) => {
+            let (validation, too_long) = validation.without_long_captions(model.room(), length);
+            report_problems(args, &too_long, validation.samples.len())?;
+            let (validation, known) = validation.without(&train);
+            if known > 0 {
+                eprintln!("note: {known} pictures to validate on are left out, because they are trained on");
+            }
+            Some(validation).filter(|validation| !validation.samples.is_empty())
+        }
+        None => None,
+    };
     let options = match saved {
         Some(saved) => resumed_options(args, saved, train.samples.len()),
         None => options(args, train.samples.len()),
@@ -324,17 +342,25 @@ fn load(args: &TrainArgs, path: &Path, side: usize, columns: &Columns) -> anyhow
     bar.set_message(path.display().to_string());
     let Loaded { dataset, problems } = Dataset::load(path, side, columns, args.strict, &bar)?;
     bar.finish_and_clear();
+    report_problems(args, &problems, dataset.samples.len())?;
+    Ok(dataset)
+}
+
+/// Lists what had to be left out, or fails of it when strict.
+fn report_problems(args: &TrainArgs, problems: &[Problem], used: usize) -> anyhow::Result<()> {
     const SHOWN: usize = 10;
+    let Some(first) = problems.first() else { return Ok(()) };
+    if args.strict {
+        bail!("{first} (fatal because of --strict)");
+    }
     for problem in problems.iter().take(SHOWN) {
         eprintln!("left out: {problem}");
     }
     if problems.len() > SHOWN {
         eprintln!("left out: {} more", problems.len() - SHOWN);
     }
-    if !problems.is_empty() {
-        eprintln!("{}: {} samples used, {} left out (--strict makes that an error)", path.display(), dataset.samples.len(), problems.len());
-    }
-    Ok(dataset)
+    eprintln!("{used} samples used, {} left out (--strict makes that an error)", problems.len());
+    Ok(())
 }
 
 /// Says what happens: a bar on a terminal, lines elsewhere, JSON when asked for.

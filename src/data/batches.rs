@@ -1,15 +1,21 @@
 //! The order of training samples.
 
+use std::sync::Mutex;
+
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// An endless sequence of batches in which every sample comes once an epoch, in an order of its own each time. A batch
-/// may span two epochs. It is a pure function of its fields, so that a run can go on at any step.
-#[derive(Debug, Clone, Copy)]
+/// may span two epochs. It is a pure function of what it is made from, so that a run can go on at any step.
+///
+/// Keep one for a run: it remembers the order of the last epoch that it was asked for, which takes time to make.
+#[derive(Debug)]
 pub struct Batches {
     samples: usize,
     batch: usize,
     seed: u64,
+    /// The last epoch's number and order.
+    last: Mutex<Option<(u64, Vec<usize>)>>,
 }
 
 impl Batches {
@@ -17,20 +23,20 @@ impl Batches {
     /// Without samples.
     pub fn new(samples: usize, batch: usize, seed: u64) -> Batches {
         assert!(samples > 0, "batches of no samples");
-        Batches { samples, batch, seed }
+        Batches { samples, batch, seed, last: Mutex::default() }
     }
 
     /// The samples of batch number `step`, counted from 0.
     pub fn indices(&self, step: u64) -> Vec<usize> {
         let first = step * self.batch as u64;
-        let mut epoch = None;
+        let mut last = self.last.lock().unwrap_or_else(|e| e.into_inner());
         (first..first + self.batch as u64)
             .map(|place| {
                 let number = place / self.samples as u64;
-                if epoch.as_ref().is_none_or(|(known, _)| *known != number) {
-                    epoch = Some((number, permutation(self.samples, self.seed, number)));
+                if last.as_ref().is_none_or(|(known, _)| *known != number) {
+                    *last = Some((number, permutation(self.samples, self.seed, number)));
                 }
-                let Some((_, order)) = &epoch else { unreachable!("made above") };
+                let Some((_, order)) = &*last else { unreachable!("made above") };
                 order[(place % self.samples as u64) as usize]
             })
             .collect()
@@ -64,6 +70,26 @@ mod tests {
                 assert_eq!(sorted, (0..samples).collect::<Vec<_>>());
             }
         }
+    }
+
+    #[test]
+    fn what_was_asked_before_changes_nothing() {
+        let batches = Batches::new(10, 4, 5);
+        for step in [0, 1, 2, 9, 2, 3, 0, 100, 1] {
+            assert_eq!(batches.indices(step), Batches::new(10, 4, 5).indices(step), "step {step}");
+        }
+    }
+
+    #[test]
+    fn an_epoch_is_ordered_once() {
+        let batches = Batches::new(10, 2, 5);
+        let order = |step| {
+            batches.indices(step);
+            batches.last.lock().unwrap().as_ref().map(|(number, order)| (*number, order.as_ptr()))
+        };
+        let first = order(0);
+        assert!((1..5).all(|step| order(step) == first));
+        assert_eq!(order(5).unwrap().0, 1);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::{Config, Decoder, Projector, Vision, VisualTokens};
 use crate::gpu::{Gpu, GpuError, Tensor};
 use crate::nn::{Cache, Context, Parameters};
+use crate::ops::most_keys;
 use crate::tape::Var;
 
 /// Standard deviation of freshly made token and position embeddings (GPT-2's).
@@ -26,23 +27,41 @@ pub struct Vlm {
     projector: Projector,
     decoder: Decoder,
     parameters: Vec<(String, Tensor)>,
+    positions: usize,
 }
 
 impl Vlm {
     /// A model with fresh parameters.
     ///
     /// # Errors
-    /// A device without room for the parameters.
+    /// A device without room for the parameters, or more patches than attention takes there.
     pub fn new(gpu: &Gpu, config: &Config, seed: u64) -> Result<Vlm, GpuError> {
+        let most = most_keys(&gpu.capabilities());
+        let encoder = if config.visual_tokens == VisualTokens::Fuyu { 0 } else { config.patches() + 1 };
+        for (tokens, what) in [(encoder, "tokens in the image encoder"), (config.visual() + 1, "tokens in the decoder")] {
+            if tokens > most {
+                return Err(GpuError::TooManyTokens { tokens, what, most, adapter: gpu.name().to_owned() });
+            }
+        }
         let mut p = Parameters::new(gpu, seed);
         let vision = (config.visual_tokens != VisualTokens::Fuyu).then(|| Vision::new(&mut p, config)).transpose()?;
         let projector = Projector::new(&mut p, config)?;
         let decoder = Decoder::new(&mut p, config)?;
-        Ok(Vlm { config: config.clone(), vision, projector, decoder, parameters: p.into_named() })
+        Ok(Vlm { config: config.clone(), vision, projector, decoder, parameters: p.into_named(), positions: config.context.min(most) })
     }
 
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Most positions of visual tokens and text together: the configuration's context, unless the adapter takes less.
+    pub fn positions(&self) -> usize {
+        self.positions
+    }
+
+    /// Most positions of text.
+    pub fn room(&self) -> usize {
+        self.positions - self.config.visual()
     }
 
     /// All parameters by name, in a fixed order.

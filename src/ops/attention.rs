@@ -1,5 +1,6 @@
 //! Multi-head attention that never stores its scores.
 
+use crate::gpu::Capabilities;
 use crate::kernel;
 use crate::kernel::Kernel;
 use crate::tape::{Call, Tape, Var};
@@ -17,6 +18,13 @@ pub struct Attention {
     pub causal: bool,
     /// The share of probabilities that is dropped, in [0, 1).
     pub dropout: f32,
+}
+
+/// The most keys that [`Tape::attention`] and [`Tape::attention_probabilities`] take on adapters of the given
+/// capabilities; they panic on more. Check a model's context against it, visual tokens included, before recording.
+pub fn most_keys(capabilities: &Capabilities) -> usize {
+    // for four keys a kernel makes at most 40 rounds of its loops, and lavapipe ends them after 65,535
+    if capabilities.software { 6000 } else { usize::MAX }
 }
 
 /// One attention with heads of a width that four divides: what all its kernels are given.
@@ -86,7 +94,7 @@ impl Tape {
     /// when decoding with a cache). Query `i` uses the keys `j <= past + i` if causal, else all of them.
     /// `seed: [1]` is a `u32` for dropout of probabilities, not looked at without dropout.
     ///
-    /// Causal attention has gradients for `capacity == tq` and `past == 0` only. Memory grows with `tq`, not with its square.
+    /// There may be [`most_keys`] keys. Causal attention has gradients for `capacity == tq` and `past == 0` only. Memory grows with `tq`, not with its square.
     #[track_caller]
     pub fn attention(&mut self, q: Var, k: Var, v: Var, past: Var, seed: Var, spec: &Attention) -> Var {
         self.check_attention("attention", q, k, spec);
@@ -161,15 +169,14 @@ impl Tape {
         assert!((b, c) == (b_k, c_k) && tq <= capacity && b * tq > 0, "{op}: {} do not fit", shapes());
         assert!(spec.heads > 0 && c.is_multiple_of(spec.heads), "{op}: {} columns do not divide into {} heads", c, spec.heads);
         assert!((1..=128).contains(&(c / spec.heads)), "{op}: heads of {} columns, want 1 to 128", c / spec.heads);
-        // for four keys a kernel makes at most 40 rounds of its loops, and lavapipe ends them after 65,535
-        assert!(!self.capabilities().software || capacity <= 6000, "{op}: {capacity} keys, a software adapter takes 6000");
+        let most = most_keys(&self.capabilities());
+        assert!(capacity <= most, "{op}: {capacity} keys, this adapter takes {most}");
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::Capabilities;
     use crate::ops::check::{Array, check, close, forward, gpu, random};
     use crate::plan::Plan;
 
@@ -375,6 +382,23 @@ mod tests {
                 got.iter().zip(&want).for_each(|(got, want)| close(&format!("{width}"), got, want, 0..got.len()));
             }
         }
+    }
+
+    #[test]
+    fn as_many_keys_as_the_adapter_takes() {
+        let software = Capabilities { software: true, ..gpu().capabilities() };
+        let keys = most_keys(&software);
+        let (few, many): (&[usize], &[usize]) = (&[1, 3, 256], &[1, keys, 256]);
+        let spec = spec(2, false);
+        forward(&[[few, many, many]], |t, [q, k, v]| record(t, q, k, v, &spec), |[q, k, v]| reference(q, k, v, 0, &spec));
+    }
+
+    #[test]
+    #[should_panic(expected = "attention: 6001 keys, this adapter takes 6000")]
+    fn more_keys_than_the_adapter_takes_are_refused() {
+        let mut t = Tape::new(Capabilities { software: true, ..gpu().capabilities() });
+        let (q, k) = (t.input(&[1, 1, 8]), t.input(&[1, 6001, 8]));
+        record(&mut t, q, k, k, &spec(2, false));
     }
 
     #[test]

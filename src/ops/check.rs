@@ -126,10 +126,12 @@ fn run<const N: usize>(
 }
 
 /// Equal up to f32 rounding of sums: 1e-4 of the value, or 2e-5 of the largest value around it where terms cancel.
+/// Nothing is equal to NaN.
 #[track_caller]
 pub(crate) fn close(what: &str, got: &[f32], want: &[f64], places: impl IntoIterator<Item = usize>) {
     assert_eq!(got.len(), want.len(), "{what}: number of elements");
     let largest = want.iter().fold(1.0f64, |largest, value| largest.max(value.abs()));
+    assert!(largest.is_finite(), "{what}: an infinite reference would allow everything");
     for i in places {
         let (got, want) = (got[i] as f64, want[i]);
         assert!((got - want).abs() <= 1e-4 * want.abs() + 2e-5 * largest, "{what}: at {i} got {got}, want {want}");
@@ -140,4 +142,21 @@ pub(crate) fn close(what: &str, got: &[f32], want: &[f64], places: impl IntoIter
 pub(crate) fn constant<T: bytemuck::Pod>(t: &mut Tape, data: &[T]) -> Var {
     let tensor = Tensor::new(&gpu(), &[data.len()], data).unwrap_or_else(|error| panic!("{error}"));
     t.bind(&tensor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::close;
+
+    #[test]
+    #[should_panic(expected = "at 1 got NaN, want 2")]
+    fn not_a_number_is_not_close() {
+        close("values", &[1.0, f32::NAN], &[1.0, 2.0], 0..2);
+    }
+
+    #[test]
+    #[should_panic(expected = "at 0 got 1, want NaN")]
+    fn nothing_is_close_to_not_a_number() {
+        close("values", &[1.0, 2.0], &[f64::NAN, 2.0], 0..2);
+    }
 }

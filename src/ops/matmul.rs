@@ -88,6 +88,11 @@ impl Sizes {
 impl Tape {
     /// `c = a · b`, either side [`transposed`] or not. Leading axes are a batch and must be the same on both sides, except
     /// that `b` may be one matrix for all if `a` is not transposed.
+    ///
+    /// # Panics
+    /// When the shapes do not fit, or when each of a batch of more than one product sums over more than 32,768 elements:
+    /// such a sum is cut into parts, and those of a batch would not lie together. The products of the gradients sum over
+    /// rows and columns of the result, for which the same holds.
     #[track_caller]
     pub fn matmul(&mut self, a: impl Into<Matrix>, b: impl Into<Matrix>) -> Var {
         let (a, b) = (a.into(), b.into());

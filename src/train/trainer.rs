@@ -148,6 +148,7 @@ pub struct Trainer<'a> {
     options: Options,
     optimizer: Optimizer,
     step_plan: TrainStep,
+    order: Batches,
     texts: Vec<Text>,
     length: usize,
     step: u64,
@@ -181,7 +182,7 @@ impl<'a> Trainer<'a> {
             return fail("give --steps, --epochs or --max-time".into());
         }
         let texts: Vec<Text> = train.samples.iter().map(|sample| Text::new(tokenizer, &sample.caption)).collect();
-        let room = model.config().context - model.config().visual();
+        let room = model.room();
         let length = texts.iter().map(Text::len).max().unwrap_or(0).max(1);
         if length > room {
             let sample = &train.samples[texts.iter().position(|text| text.len() == length).unwrap_or(0)];
@@ -197,7 +198,23 @@ impl<'a> Trainer<'a> {
         let optimizer = Optimizer::new(gpu, model.parameters(), options.hyper)?;
         let micro = options.batch_size / options.accumulate;
         let step_plan = TrainStep::new(gpu, model, &optimizer, micro, length, options.accumulate)?;
-        Ok(Trainer { gpu, model, tokenizer, train, validation, options, optimizer, step_plan, texts, length, step: 0, before: 0.0, out })
+        let order = Batches::new(train.samples.len(), options.batch_size, options.seed);
+        Ok(Trainer {
+            gpu,
+            model,
+            tokenizer,
+            train,
+            validation,
+            options,
+            optimizer,
+            step_plan,
+            order,
+            texts,
+            length,
+            step: 0,
+            before: 0.0,
+            out,
+        })
     }
 
     /// Goes on where the training that saved the folder `dir` stopped: optimizer state, position in the data, schedule.
@@ -242,7 +259,7 @@ impl<'a> Trainer<'a> {
 
     /// The batches of one step, counted from 0: `accumulate` of them.
     pub fn batches(&self, step: u64) -> Vec<Batch> {
-        let rows = Batches::new(self.train.samples.len(), self.options.batch_size, self.options.seed).indices(step);
+        let rows = self.order.indices(step);
         let micro = self.options.batch_size / self.options.accumulate;
         let config = self.model.config();
         rows.chunks(micro)

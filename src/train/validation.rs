@@ -43,7 +43,7 @@ impl Validation {
         let config = model.config();
         let batch = dataset.samples.len().clamp(1, Self::BATCH);
         let longest = dataset.samples.iter().map(|sample| Text::new(tokenizer, &sample.caption).len()).max().unwrap_or(0);
-        let length = longest.clamp(1, config.context - config.visual());
+        let length = longest.clamp(1, model.room());
         let mut tape = Tape::new(gpu.capabilities());
         let t = &mut tape;
         let image = t.input(&[batch, 3, config.image_size, config.image_size]);
