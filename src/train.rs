@@ -1,6 +1,7 @@
 //! Training: batches, the recorded step, and the loop around it.
 
 mod batch;
+mod loss;
 mod step;
 mod trainer;
 mod validation;

@@ -43,6 +43,6 @@ else
     echo "No working Vulkan driver is installed. Install Mesa's Vulkan drivers with this system's package manager, then try again." >&2
     exit 2
 fi
-echo "No working Vulkan driver is installed; installing the software driver: $as_root $command" >&2
+echo "No working Vulkan driver is installed; installing the software driver: ${as_root:+$as_root }$command" >&2
 [ "$before" = true ] || $as_root $before
 $as_root $command

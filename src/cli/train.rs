@@ -50,7 +50,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "PROBABILITY")]
     dropout: Option<f32>,
 
-    /// Optimizer steps [default: 200 for preset tiny, else 130, with a limit of 200 s, when neither --epochs nor --max-time is given]
+    /// Optimizer steps [default: 200 for preset tiny, else 160, with a limit of 210 s, when neither --epochs nor --max-time is given]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     steps: Option<u64>,
     /// Passes over the training data, instead of --steps
@@ -270,7 +270,7 @@ fn source(args: &TrainArgs, resumed: Option<&Options>) -> Source {
 fn options(args: &TrainArgs, samples: usize) -> Options {
     let unlimited = args.steps.is_none() && args.epochs.is_none() && args.max_time.is_none();
     // what two CPU cores do in less than four minutes, validation included
-    let (most_steps, seconds) = if args.preset == Preset::Tiny { (200, None) } else { (130, Some(200.0)) };
+    let (most_steps, seconds) = if args.preset == Preset::Tiny { (200, None) } else { (160, Some(210.0)) };
     let default = unlimited.then_some(most_steps);
     Options {
         budget: Budget {

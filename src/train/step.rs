@@ -1,8 +1,9 @@
 //! One optimizer step, recorded once and run any number of times.
 
 use super::Batch;
+use super::loss::Loss;
 use crate::gpu::{Gpu, GpuError, Tensor};
-use crate::model::{Logits, Vlm};
+use crate::model::Vlm;
 use crate::nn::Context;
 use crate::optim::{Optimizer, Update};
 use crate::plan::Plan;
@@ -12,13 +13,11 @@ use crate::tape::{Tape, Var};
 /// update is a plan of its own that runs after the gradients of several batches were added up.
 pub struct TrainStep {
     gradients: Plan,
-    image: Var,
-    ids: Var,
-    targets: Var,
-    scale: Var,
+    loss: Loss,
+    /// The loss over all batches of the step.
+    total: Tensor,
     seed: Var,
     first: Option<Var>,
-    loss: Tensor,
     /// The plan that updates, if it is not `gradients` itself.
     updates: Option<Plan>,
     update: Update,
@@ -34,20 +33,13 @@ impl TrainStep {
         length: usize,
         accumulate: usize,
     ) -> Result<TrainStep, GpuError> {
-        let config = model.config();
         let mut tape = Tape::new(gpu.capabilities());
-        let t = &mut tape;
-        let image = t.input(&[batch, 3, config.image_size, config.image_size]);
-        let ids = t.input(&[batch, length]);
-        let targets = t.input(&[batch * length]);
-        let scale = t.input(&[1]);
-        let mut c = Context::training(t, config.dropout);
-        let logits = model.forward(&mut c, Some(image), ids, None, Logits::Text);
+        let mut c = Context::training(&mut tape, model.config().dropout);
+        let loss = Loss::record(&mut c, model, batch, length);
         let seed = c.seed;
-        t.reshape(logits, &[batch * length, config.vocab_size]);
-        let loss = t.cross_entropy(logits, targets, scale);
+        let t = &mut tape;
         let one = t.fill(&[1], 1.0);
-        t.backward(loss, one);
+        t.backward(loss.value, one);
         let grads: Vec<Var> = model
             .parameters()
             .iter()
@@ -60,12 +52,12 @@ impl TrainStep {
         let total = Tensor::zeros(gpu, &[1])?;
         let total_var = t.bind(&total);
         let first = t.input(&[1]);
-        t.accumulate(total_var, loss, first);
+        t.accumulate(total_var, loss.value, first);
         if accumulate == 1 {
             let update = optimizer.record(t, &grads);
             let gradients = Plan::new(gpu, tape)?;
             gradients.write(first, &[1u32]);
-            return Ok(TrainStep { gradients, image, ids, targets, scale, seed, first: None, loss: total, updates: None, update });
+            return Ok(TrainStep { gradients, loss, total, seed, first: None, updates: None, update });
         }
         let sums: Vec<Tensor> =
             model.parameters().iter().map(|(_, tensor)| Tensor::zeros(gpu, tensor.shape())).collect::<Result<_, _>>()?;
@@ -78,18 +70,15 @@ impl TrainStep {
         let sums: Vec<Var> = sums.iter().map(|sum| tape.bind(sum)).collect();
         let update = optimizer.record(&mut tape, &sums);
         let updates = Some(Plan::new(gpu, tape)?);
-        Ok(TrainStep { gradients, image, ids, targets, scale, seed, first: Some(first), loss: total, updates, update })
+        Ok(TrainStep { gradients, loss, total, seed, first: Some(first), updates, update })
     }
 
     /// Submits one step without waiting for it. `batches` are as many as are accumulated; the loss is the mean over all of
     /// their targets, so that accumulating gives what one large batch gives. `seed` must differ from step to step.
     pub fn run(&self, batches: &[Batch], seed: u32, rates: [f32; 4]) -> Result<(), GpuError> {
         let count: usize = batches.iter().map(Batch::count).sum();
-        self.gradients.write(self.scale, &[1.0 / count.max(1) as f32]);
         for (index, batch) in batches.iter().enumerate() {
-            self.gradients.write(self.image, &batch.images);
-            self.gradients.write(self.ids, &batch.ids);
-            self.gradients.write(self.targets, &batch.targets);
+            self.loss.write(&self.gradients, batch, 1.0 / count.max(1) as f32);
             self.gradients.write(self.seed, &[seed.wrapping_mul(batches.len() as u32).wrapping_add(index as u32)]);
             match self.first {
                 Some(first) => self.gradients.write(first, &[(index == 0) as u32]),
@@ -106,7 +95,7 @@ impl TrainStep {
 
     /// The loss of the last step before its update; waits for it.
     pub fn loss(&self) -> Result<f32, GpuError> {
-        Ok(self.loss.read::<f32>()?[0])
+        Ok(self.total.read::<f32>()?[0])
     }
 
     /// The norm of all gradients of the last step together, before clipping; waits for it.

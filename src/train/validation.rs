@@ -1,14 +1,15 @@
 //! How well a model does on pictures it was not trained on.
 
+use super::loss::Loss;
 use super::{Batch, Text};
 use crate::data::{CharTokenizer, Dataset};
 use crate::generate::{Generator, Sampling};
 use crate::gpu::{Gpu, GpuError};
-use crate::model::{Logits, Vlm};
+use crate::model::Vlm;
 use crate::nn::Context;
 use crate::ops::IGNORE;
 use crate::plan::Plan;
-use crate::tape::{Tape, Var};
+use crate::tape::Tape;
 
 /// What a validation found.
 #[derive(Debug, Clone)]
@@ -24,11 +25,7 @@ pub struct Verdict {
 /// Recorded passes that measure a model on a data set.
 pub struct Validation {
     plan: Plan,
-    image: Var,
-    ids: Var,
-    targets: Var,
-    scale: Var,
-    loss: Var,
+    loss: Loss,
     generator: Generator,
     batch: usize,
     length: usize,
@@ -40,23 +37,15 @@ impl Validation {
 
     /// For a model and the data set that it is to be measured on. Captions may grow to half again the longest true one.
     pub fn new(gpu: &Gpu, model: &Vlm, tokenizer: &CharTokenizer, dataset: &Dataset) -> Result<Validation, GpuError> {
-        let config = model.config();
         let batch = dataset.samples.len().clamp(1, Self::BATCH);
         let longest = dataset.samples.iter().map(|sample| Text::new(tokenizer, &sample.caption).len()).max().unwrap_or(0);
         let length = longest.clamp(1, model.room());
         let mut tape = Tape::new(gpu.capabilities());
-        let t = &mut tape;
-        let image = t.input(&[batch, 3, config.image_size, config.image_size]);
-        let ids = t.input(&[batch, length]);
-        let targets = t.input(&[batch * length]);
-        let scale = t.input(&[1]);
-        let logits = model.forward(&mut Context::inference(t), Some(image), ids, None, Logits::Text);
-        t.reshape(logits, &[batch * length, config.vocab_size]);
-        let loss = t.cross_entropy(logits, targets, scale);
-        t.hold(loss);
+        let loss = Loss::record(&mut Context::inference(&mut tape), model, batch, length);
+        tape.hold(loss.value);
         let plan = Plan::new(gpu, tape)?;
         let generator = Generator::new(gpu, model, batch, 1, length + length / 2, false)?;
-        Ok(Validation { plan, image, ids, targets, scale, loss, generator, batch, length })
+        Ok(Validation { plan, loss, generator, batch, length })
     }
 
     /// Measures the model's present parameters. `dataset` is the one that this was made for.
@@ -71,12 +60,9 @@ impl Validation {
             batch.ids.resize(self.batch * self.length, tokenizer.pad());
             batch.targets.resize(self.batch * self.length, IGNORE);
             let count = batch.count();
-            self.plan.write(self.image, &batch.images);
-            self.plan.write(self.ids, &batch.ids);
-            self.plan.write(self.targets, &batch.targets);
-            self.plan.write(self.scale, &[1.0f32]);
+            self.loss.write(&self.plan, &batch, 1.0);
             self.plan.run()?;
-            loss += self.plan.read::<f32>(self.loss)?[0] as f64;
+            loss += self.plan.read::<f32>(self.loss.value)?[0] as f64;
             tokens += count;
 
             // a tokenizer without a begin token starts from the caption's first character
