@@ -14,7 +14,7 @@ use crate::gpu::{Gpu, GpuError};
 
 /// A vision-language model that trains and runs in WGSL, on any GPU.
 #[derive(Parser)]
-#[command(name = "seemore", version, about)]
+#[command(name = "seemore", version)]
 struct Seemore {
     #[command(subcommand)]
     command: Command,
@@ -38,7 +38,7 @@ enum Command {
 
 /// Train a captioner on pictures with captions: the same as `seemore train`.
 #[derive(Parser)]
-#[command(name = "train", version, about)]
+#[command(name = "train", version)]
 struct Train {
     #[command(flatten)]
     args: train::TrainArgs,
