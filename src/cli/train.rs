@@ -105,8 +105,8 @@ pub struct TrainArgs {
     /// Steps between two reports of the loss [default: 5]
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     log_every: Option<u64>,
-    /// Go on with the training that wrote this folder, with its options and data, into the same folder unless --out is given; add --steps, --epochs or --max-time to train longer
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "preset", "dropout", "batch_size", "accumulate", "lr", "warmup", "schedule", "optimizer", "weight_decay", "clip", "no_augment", "seed", "val_split", "val_data", "image_column", "caption_column"])]
+    /// Go on with the training that wrote this folder, with its options and data, into the same folder unless --out is given; add --steps, --epochs or --max-time to train longer, --data and --val-data if the files have moved
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "preset", "dropout", "batch_size", "accumulate", "lr", "warmup", "schedule", "optimizer", "weight_decay", "clip", "no_augment", "seed", "val_split", "image_column", "caption_column"])]
     resume: Option<PathBuf>,
     /// Report as JSON, one object a line on standard output
     #[arg(long)]
@@ -262,7 +262,10 @@ fn source(args: &TrainArgs, resumed: Option<&Options>) -> Source {
         }
     };
     match resumed.and_then(|options| options.source.clone()) {
-        Some(before) => Source { data: args.data.clone().unwrap_or(before.data), ..before },
+        // files may have moved since
+        Some(before) => {
+            Source { data: args.data.clone().unwrap_or(before.data), val_data: args.val_data.clone().or(before.val_data), ..before }
+        }
         None => asked(),
     }
 }
