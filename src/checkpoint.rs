@@ -128,7 +128,7 @@ pub fn save_description(dir: &Path, model: &Vlm, tokenizer: Option<&CharTokenize
     let config = serde_json::to_string_pretty(model.config()).expect("a configuration is plain data");
     write_file(&dir.join("config.json"), config.as_bytes())?;
     if let Some(tokenizer) = tokenizer {
-        tokenizer.save(&dir.join("tokenizer.json"))?;
+        write_file(&dir.join("tokenizer.json"), tokenizer.to_json().as_bytes())?;
     }
     Ok(())
 }

@@ -116,8 +116,12 @@ impl CharTokenizer {
 
     /// Writes `tokenizer.json`.
     pub fn save(&self, path: &Path) -> Result<(), TokenizerError> {
-        let json = serde_json::to_string_pretty(&self.file).expect("characters and ids are plain data");
-        std::fs::write(path, json).map_err(|reason| TokenizerError::Write { path: path.display().to_string(), reason })
+        std::fs::write(path, self.to_json()).map_err(|reason| TokenizerError::Write { path: path.display().to_string(), reason })
+    }
+
+    /// What `tokenizer.json` holds.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(&self.file).expect("characters and ids are plain data")
     }
 
     /// Reads `tokenizer.json`.
