@@ -263,6 +263,12 @@ impl Call<'_> {
         self
     }
 
+    /// Sets several fields of `params`: those that the entry points of a file share.
+    pub fn params(mut self, params: &[(&'static str, Param)]) -> Self {
+        self.params.extend_from_slice(params);
+        self
+    }
+
     /// Sets an override constant.
     pub fn constant(mut self, name: &'static str, value: impl Into<f64>) -> Self {
         self.constants.push((name, value.into()));

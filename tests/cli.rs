@@ -2,13 +2,20 @@
 
 use std::io::{BufRead, Read, Write};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use image::{Rgb, RgbImage};
 
 /// Runs `seemore` with the given arguments in `dir`.
 fn seemore(dir: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_seemore")).args(args).current_dir(dir).output().unwrap()
+}
+
+/// Starts `seemore` with pipes for all that it reads and writes.
+fn spawn(dir: &Path, args: &[&str]) -> Child {
+    let piped = Stdio::piped;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_seemore"));
+    command.args(args).current_dir(dir).stdin(piped()).stdout(piped()).stderr(piped()).spawn().unwrap()
 }
 
 fn stdout(output: &Output) -> String {
@@ -73,14 +80,7 @@ fn a_small_model_learns_names_its_colours_and_shows_where_it_looked() {
     let picture = image::open(dir.path().join("look.png")).unwrap();
     assert!(picture.width() > 5 * 160 && picture.height() > 160);
 
-    let mut child = Command::new(env!("CARGO_BIN_EXE_seemore"))
-        .args(["caption", "-", "--model", "model"])
-        .current_dir(dir.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = spawn(dir.path(), &["caption", "-", "--model", "model"]);
     child.stdin.take().unwrap().write_all(&std::fs::read(dir.path().join("squares/grey3.png")).unwrap()).unwrap();
     assert_eq!(succeeds(&child.wait_with_output().unwrap()), "grey\n");
 }
@@ -196,13 +196,8 @@ fn numbers_that_are_none_are_never_saved() {
 fn a_reader_that_leaves_does_not_end_the_training() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 2);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_seemore"))
-        .args(["train", "--data", "squares", "--preset", "tiny", "--steps", "6", "--log-every", "1", "--out", "model"])
-        .current_dir(dir.path())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        spawn(dir.path(), &["train", "--data", "squares", "--preset", "tiny", "--steps", "6", "--log-every", "1", "--out", "model"]);
     drop(child.stdout.take());
     succeeds(&child.wait_with_output().unwrap());
     assert!(dir.path().join("model/model.safetensors").is_file());
@@ -213,13 +208,8 @@ fn a_reader_that_leaves_does_not_end_the_training() {
 fn ctrl_c_saves_and_says_how_to_go_on() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 2);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_seemore"))
-        .args(["train", "--data", "squares", "--preset", "tiny", "--steps", "100000", "--log-every", "1", "--out", "model"])
-        .current_dir(dir.path())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        spawn(dir.path(), &["train", "--data", "squares", "--preset", "tiny", "--steps", "100000", "--log-every", "1", "--out", "model"]);
     let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     while !line.starts_with("step 3/") {
@@ -412,13 +402,7 @@ fn prompts_and_lengths_are_checked_before_anything_is_printed() {
     let output = run(&["--attention", "absent/look.png", "--max-tokens", "1"]);
     fails(&output, 1, &["no folder absent"]);
 
-    let mut child = Command::new(env!("CARGO_BIN_EXE_seemore"))
-        .args(caption)
-        .current_dir(dir.path())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = spawn(dir.path(), &caption);
     // nobody reads what it writes
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();

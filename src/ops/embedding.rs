@@ -18,38 +18,18 @@ impl Tape {
         let chunk = rows.clamp(512, 32_768).min(n);
         let chunks = n.div_ceil(chunk);
         let (kernel, cols) = EMBEDDING.of(width);
+        let params = [("n", n.into()), ("rows", rows.into()), ("cols", cols.into()), ("chunk", chunk.into()), ("chunks", chunks.into())];
         let y = self.output(&shape);
-        self.call(kernel, "forward")
-            .bind("table", table)
-            .bind("ids", ids)
-            .bind("y", y)
-            .param("n", n)
-            .param("rows", rows)
-            .param("cols", cols)
-            .param("chunk", chunk)
-            .param("chunks", chunks)
-            .elements(n * cols);
+        self.call(kernel, "forward").bind("table", table).bind("ids", ids).bind("y", y).params(&params).elements(n * cols);
         self.record(y, &[table], move |t, dy| {
             let links = t.output(&[chunks, rows + chunk]);
-            t.call(kernel, "link")
-                .bind("ids", ids)
-                .bind("links", links)
-                .param("n", n)
-                .param("rows", rows)
-                .param("cols", cols)
-                .param("chunk", chunk)
-                .param("chunks", chunks)
-                .elements(chunks * (rows + chunk));
+            t.call(kernel, "link").bind("ids", ids).bind("links", links).params(&params).elements(chunks * (rows + chunk));
             let partial = t.output(&[chunks, rows, width]);
             t.call(kernel, "backward")
                 .bind("dy", dy)
                 .bind("linked", links)
                 .bind("dtable", partial)
-                .param("n", n)
-                .param("rows", rows)
-                .param("cols", cols)
-                .param("chunk", chunk)
-                .param("chunks", chunks)
+                .params(&params)
                 .elements(chunks * rows * cols);
             let dtable = if chunks == 1 { partial } else { t.sum_rows(partial, rows * width) };
             t.reshape(dtable, &[rows, width]);

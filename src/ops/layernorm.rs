@@ -21,17 +21,15 @@ impl Tape {
         let workgroup = self.row_workgroup(cols);
         let (y, stats) = (self.like(x), self.output(&[rows, 2]));
         let chunks = rows.div_ceil(CHUNK);
+        let params =
+            [("rows", rows.into()), ("cols", cols.into()), ("eps", eps.into()), ("chunk", CHUNK.into()), ("chunks", chunks.into())];
         self.call(kernel, "forward")
             .bind("x", x)
             .bind("weight", weight)
             .bind("bias", bias)
             .bind("y", y)
             .bind("stats", stats)
-            .param("rows", rows)
-            .param("cols", cols)
-            .param("eps", eps)
-            .param("chunk", CHUNK)
-            .param("chunks", chunks)
+            .params(&params)
             .constant("WG", workgroup)
             .rows(rows);
         self.record(y, &[x, weight, bias], move |t, dy| {
@@ -43,11 +41,7 @@ impl Tape {
                     .bind("weight", weight)
                     .bind("saved", stats)
                     .bind("dx", dx)
-                    .param("rows", rows)
-                    .param("cols", cols)
-                    .param("eps", eps)
-                    .param("chunk", CHUNK)
-                    .param("chunks", chunks)
+                    .params(&params)
                     .constant("WG", workgroup)
                     .rows(rows);
                 t.add_grad(x, dx);
@@ -60,11 +54,7 @@ impl Tape {
                     .bind("saved", stats)
                     .bind("dweight", dweight)
                     .bind("dbias", dbias)
-                    .param("rows", rows)
-                    .param("cols", cols)
-                    .param("eps", eps)
-                    .param("chunk", CHUNK)
-                    .param("chunks", chunks)
+                    .params(&params)
                     .elements(chunks * cols);
                 for (v, partial) in [(weight, dweight), (bias, dbias)] {
                     if t.needs_grad(v) {

@@ -18,29 +18,19 @@ impl Tape {
         );
         let (kernel, patch_cols) = PATCHIFY.of(patch);
         let columns = width / patch * patch_cols;
+        let params = [
+            ("batch", batch.into()),
+            ("channels", channels.into()),
+            ("height", height.into()),
+            ("width", columns.into()),
+            ("patch_rows", patch.into()),
+            ("patch_cols", patch_cols.into()),
+        ];
         let y = self.output(&[batch, (height / patch) * (width / patch), channels * patch * patch]);
-        self.call(kernel, "forward")
-            .bind("image", image)
-            .bind("y", y)
-            .param("batch", batch)
-            .param("channels", channels)
-            .param("height", height)
-            .param("width", columns)
-            .param("patch_rows", patch)
-            .param("patch_cols", patch_cols)
-            .elements(batch * channels * height * columns);
+        self.call(kernel, "forward").bind("image", image).bind("y", y).params(&params).elements(batch * channels * height * columns);
         self.record(y, &[image], move |t, dy| {
             let dimage = t.like(image);
-            t.call(kernel, "backward")
-                .bind("dy", dy)
-                .bind("dimage", dimage)
-                .param("batch", batch)
-                .param("channels", channels)
-                .param("height", height)
-                .param("width", columns)
-                .param("patch_rows", patch)
-                .param("patch_cols", patch_cols)
-                .elements(batch * channels * height * columns);
+            t.call(kernel, "backward").bind("dy", dy).bind("dimage", dimage).params(&params).elements(batch * channels * height * columns);
             t.add_grad(image, dimage);
         });
         y

@@ -22,29 +22,19 @@ impl Tape {
         );
         let (kernel, cols) = POSITIONS.of(width);
         let y = self.like(x);
+        let params = [("batch", batch.into()), ("length", length.into()), ("rows", rows.into()), ("cols", cols.into())];
         self.call(kernel, "forward")
             .bind("x", x)
             .bind("table", table)
             .bind("start", start)
             .bind("y", y)
-            .param("batch", batch)
-            .param("length", length)
-            .param("rows", rows)
-            .param("cols", cols)
+            .params(&params)
             .elements(batch * length * cols);
         self.record(y, &[x, table], move |t, dy| {
             t.add_grad(x, dy);
             if t.needs_grad(table) {
                 let dtable = t.like(table);
-                t.call(kernel, "backward")
-                    .bind("dy", dy)
-                    .bind("start", start)
-                    .bind("dtable", dtable)
-                    .param("batch", batch)
-                    .param("length", length)
-                    .param("rows", rows)
-                    .param("cols", cols)
-                    .elements(rows * cols);
+                t.call(kernel, "backward").bind("dy", dy).bind("start", start).bind("dtable", dtable).params(&params).elements(rows * cols);
                 t.add_grad(table, dtable);
             }
         });

@@ -13,26 +13,12 @@ impl Tape {
         assert!(len > 0 && start + len <= rows, "slice_rows: rows {start}..{} of {:?}", start + len, self.shape(x));
         let (kernel, cols) = SLICE.of(width);
         let y = self.output(&[batch, len, width]);
-        self.call(kernel, "forward")
-            .bind("x", x)
-            .bind("y", y)
-            .param("batch", batch)
-            .param("rows", rows)
-            .param("cols", cols)
-            .param("start", start)
-            .param("length", len)
-            .elements(batch * len * cols);
+        let params =
+            [("batch", batch.into()), ("rows", rows.into()), ("cols", cols.into()), ("start", start.into()), ("length", len.into())];
+        self.call(kernel, "forward").bind("x", x).bind("y", y).params(&params).elements(batch * len * cols);
         self.record(y, &[x], move |t, dy| {
             let dx = t.like(x);
-            t.call(kernel, "backward")
-                .bind("dy", dy)
-                .bind("dx", dx)
-                .param("batch", batch)
-                .param("rows", rows)
-                .param("cols", cols)
-                .param("start", start)
-                .param("length", len)
-                .elements(batch * rows * cols);
+            t.call(kernel, "backward").bind("dy", dy).bind("dx", dx).params(&params).elements(batch * rows * cols);
             t.add_grad(x, dx);
         });
         y

@@ -23,6 +23,14 @@ pub struct Budget {
     pub seconds: Option<f64>,
 }
 
+impl Budget {
+    /// The share of it that so many steps and seconds use up: 1 or more when a limit is reached.
+    fn used(&self, step: u64, seconds: f64) -> f64 {
+        let share = |done: f64, of: Option<f64>| of.map_or(0.0, |of| done / of.max(1e-9));
+        share(step as f64, self.steps.map(|steps| steps as f64)).max(share(seconds, self.seconds))
+    }
+}
+
 /// Where training and validation data are read from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Source {
@@ -149,6 +157,8 @@ pub struct Trainer<'a> {
     optimizer: Optimizer,
     step_plan: TrainStep,
     order: Batches,
+    /// The training set's fingerprint.
+    data: u64,
     texts: Vec<Text>,
     length: usize,
     step: u64,
@@ -209,6 +219,7 @@ impl<'a> Trainer<'a> {
             optimizer,
             step_plan,
             order,
+            data: train.fingerprint(),
             texts,
             length,
             step: 0,
@@ -222,7 +233,7 @@ impl<'a> Trainer<'a> {
     pub fn resume(&mut self, dir: &Path) -> Result<(), TrainError> {
         let progress = Progress::load(dir)?;
         let fail = |reason: String| TrainError::Resume { path: dir.display().to_string(), reason };
-        if progress.data != self.train.fingerprint() {
+        if progress.data != self.data {
             return Err(fail("the training data are not those it was trained on: give the same --data, --val-data and --val-split".into()));
         }
         let moments = dir.join("training.safetensors");
@@ -282,16 +293,16 @@ impl<'a> Trainer<'a> {
 
     /// Trains until the budget is used up, saves and validates. When `on` breaks, it saves and ends without validating.
     pub fn run(&mut self, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<Summary, TrainError> {
-        let Budget { steps, seconds } = self.options.budget;
+        let budget = self.options.budget;
+        let steps = budget.steps;
         let start = Instant::now();
         let first = self.step;
         let (mut loss, mut tokens, mut since) = (f32::NAN, 0usize, Instant::now());
-        let (mut verdict, mut interrupted) = (None, false);
+        let (mut verdict, mut interrupted, mut recorded) = (None, false, None);
         let mut batches = self.batches(self.step);
         loop {
             let elapsed = self.before + start.elapsed().as_secs_f64();
-            let share = |done: f64, of: Option<f64>| of.map_or(0.0, |of| done / of.max(1e-9));
-            let progress = share(self.step as f64, steps.map(|steps| steps as f64)).max(share(elapsed, seconds));
+            let progress = budget.used(self.step, elapsed);
             if progress >= 1.0 {
                 break;
             }
@@ -315,9 +326,9 @@ impl<'a> Trainer<'a> {
                 let gradient_norm;
                 (loss, gradient_norm) = self.measured()?;
                 let now = self.before + start.elapsed().as_secs_f64();
-                let done = share(self.step as f64, steps.map(|steps| steps as f64)).max(share(now, seconds)).min(1.0);
+                let done = budget.used(self.step, now).min(1.0);
                 let here = start.elapsed().as_secs_f64();
-                let rate = done - share(first as f64, steps.map(|steps| steps as f64)).max(share(self.before, seconds));
+                let rate = done - budget.used(first, self.before);
                 let left = if rate > 0.0 { here / rate * (1.0 - done) } else { 0.0 };
                 let event = Event::Step {
                     step: self.step,
@@ -334,7 +345,7 @@ impl<'a> Trainer<'a> {
             }
             let due = |every: u64| every > 0 && self.step.is_multiple_of(every) && !last;
             if due(self.options.eval_every) {
-                verdict = self.validate()?;
+                verdict = self.validate(&mut recorded)?;
                 if let Some(verdict) = &verdict {
                     stop |= on(Event::Validated { step: self.step, verdict }).is_break();
                 }
@@ -353,8 +364,9 @@ impl<'a> Trainer<'a> {
         if interrupted {
             return Ok(Summary { steps: self.step, elapsed, loss, verdict, interrupted });
         }
-        if let Some(last) = self.validate()? {
-            on(Event::Validated { step: self.step, verdict: &last }).is_break();
+        if let Some(last) = self.validate(&mut recorded)? {
+            // there is nothing left to end
+            let _ = on(Event::Validated { step: self.step, verdict: &last });
             verdict = Some(last);
         }
         Ok(Summary { steps: self.step, elapsed, loss, verdict, interrupted })
@@ -371,9 +383,13 @@ impl<'a> Trainer<'a> {
         Ok((loss, norm))
     }
 
-    fn validate(&self) -> Result<Option<Verdict>, TrainError> {
+    /// Measures the model by passes that are recorded the first time.
+    fn validate(&self, recorded: &mut Option<Validation>) -> Result<Option<Verdict>, TrainError> {
         let Some(dataset) = self.validation else { return Ok(None) };
-        let mut validation = Validation::new(self.gpu, self.model, self.tokenizer, dataset)?;
+        let validation = match recorded {
+            Some(validation) => validation,
+            None => recorded.insert(Validation::new(self.gpu, self.model, self.tokenizer, dataset)?),
+        };
         Ok(Some(validation.run(self.tokenizer, dataset, self.model.config().count_pads)?))
     }
 
@@ -394,7 +410,7 @@ impl<'a> Trainer<'a> {
             step: self.step,
             seconds: self.before + start.elapsed().as_secs_f64(),
             options: self.options.clone(),
-            data: self.train.fingerprint(),
+            data: self.data,
         };
         let json = serde_json::to_string_pretty(&progress).expect("progress is plain data");
         checkpoint::write_file(&dir.join("training.json"), json.as_bytes())?;
