@@ -6,11 +6,8 @@
 //
 //   step      p[n], g[n], m[n], v[n], update -> p, m, v
 //   clipped   p[n], g[n], m[n], v[n], update, norm_squared[1] -> p, m, v
-//   squares   x[n] -> partials[workgroups]: sums of x * x, each over a part of x
-//   sum       sums[n] -> sum[1], one workgroup
 //
-// step and clipped: four elements an invocation, grid-stride.
-// squares and sum: the invocations stride over the elements, then a reduction.
+// Four elements an invocation, grid-stride.
 
 // rest = 1 - beta
 struct Params { n: u32, beta1: f32, beta2: f32, rest1: f32, rest2: f32, eps: f32, weight_decay: f32, clip: f32 }
@@ -24,10 +21,6 @@ struct Update { lr: f32, correction1: f32, correction2: f32, pad: f32 }
 @group(0) @binding(4) var<storage, read_write> v: array<vec4f>;        // [n]
 @group(0) @binding(5) var<uniform> update: Update;
 @group(0) @binding(6) var<storage, read> norm_squared: array<f32>;     // [1]
-@group(0) @binding(7) var<storage, read> x: array<vec4f>;              // [n]
-@group(0) @binding(8) var<storage, read_write> partials: array<f32>;   // [workgroups]
-@group(0) @binding(9) var<storage, read> sums: array<f32>;             // [n]
-@group(0) @binding(10) var<storage, read_write> result: array<f32>;    // [1]
 
 override WG: u32 = 256;
 
@@ -59,35 +52,5 @@ fn clipped(@builtin(global_invocation_id) gid: vec3u, @builtin(num_workgroups) g
     let factor = min(1.0, params.clip / (sqrt(norm_squared[0]) + 1e-6));
     for (var i = gid.x; i < (params.n + 3) / 4; i += groups.x * WG) {
         step_at(i, factor);
-    }
-}
-
-@compute @workgroup_size(WG)
-fn squares(
-    @builtin(global_invocation_id) gid: vec3u,
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    var sum = vec4f();
-    for (var i = gid.x; i < (params.n + 3) / 4; i += groups.x * WG) {
-        let value = select(vec4f(), x[i], inside(i));
-        sum += value * value;
-    }
-    let total = reduce_sum(lane, (sum.x + sum.y) + (sum.z + sum.w));
-    if lane == 0 {
-        partials[group.x] = total;
-    }
-}
-
-@compute @workgroup_size(WG)
-fn sum(@builtin(local_invocation_index) lane: u32) {
-    var part = 0.0;
-    for (var i = lane; i < params.n; i += WG) {
-        part += sums[i];
-    }
-    let total = reduce_sum(lane, part);
-    if lane == 0 {
-        result[0] = total;
     }
 }

@@ -24,6 +24,7 @@ mod scale;
 mod slice;
 mod softmax;
 mod sum_rows;
+mod sum_squares;
 
 pub use activation::Activation;
 pub use adamw::AdamW;

@@ -1,10 +1,10 @@
-//! The optimizer's step, and the norm it clips by.
+//! The optimizer's step.
 
 use crate::kernel;
 use crate::kernel::Kernel;
 use crate::tape::{Tape, Var};
 
-static ADAMW: Kernel = kernel!("adamw", "reduce");
+static ADAMW: Kernel = kernel!("adamw");
 
 /// The constants of AdamW. The learning rate and the bias corrections change with every step, so they are a uniform.
 /// In f64 because `1 - beta2` of a beta2 rounded to f32 is 5e-5 off.
@@ -34,38 +34,7 @@ impl AdamW {
     }
 }
 
-/// Most workgroups of the first stage of a sum, which the second stage adds up in one.
-const PARTS: usize = 1024;
-
 impl Tape {
-    /// The sum of the squares of all elements of `x`, `[1]`. The order of summation is fixed.
-    #[track_caller]
-    pub fn sum_squares(&mut self, x: Var) -> Var {
-        let vectors = self.len(x).div_ceil(4);
-        let workgroup = self.row_workgroup(vectors.div_ceil(PARTS));
-        // at least 16 vectors an invocation, so that small values need no second stage
-        let parts = vectors.div_ceil(16 * workgroup as usize).min(PARTS);
-        let partials = self.output(&[parts]);
-        self.squares("squares", workgroup, ("x", x), ("partials", partials), parts);
-        if parts == 1 {
-            return partials;
-        }
-        let sum = self.output(&[1]);
-        let workgroup = self.row_workgroup(parts);
-        self.squares("sum", workgroup, ("sums", partials), ("result", sum), 1);
-        sum
-    }
-
-    #[track_caller]
-    fn squares(&mut self, entry: &str, workgroup: u32, x: (&'static str, Var), y: (&'static str, Var), groups: usize) {
-        let n = self.len(x.1);
-        let mut call = self.call(&ADAMW, entry).bind(x.0, x.1).bind(y.0, y.1).param("n", n).constant("WG", workgroup);
-        for unused in ["beta1", "beta2", "rest1", "rest2", "eps", "weight_decay", "clip"] {
-            call = call.param(unused, 0.0);
-        }
-        call.groups([groups, 1, 1]);
-    }
-
     /// One step of AdamW on `param` with its moments `m` and `v`, all three persistent and changed in place.
     /// `update: [4]` is [`AdamW::update`], written by the host before every step. `norm_squared: [1]`, the sum of the
     /// squares of all gradients, is wanted when `hyper.clip` is not 0.
@@ -100,28 +69,8 @@ impl Tape {
 mod tests {
     use super::*;
     use crate::gpu::Tensor;
-    use crate::ops::check::{forward, gpu, random};
+    use crate::ops::check::{gpu, random};
     use crate::plan::Plan;
-
-    #[test]
-    fn sum_squares_agrees_with_its_reference() {
-        for n in [1, 3, 4, 63, 64, 65, 511, 512, 513, 525, 70_001, 2_100_001] {
-            forward(&[[&[n]]], |t, [x]| t.sum_squares(x), |[x]| vec![x.data.iter().map(|x| x * x).sum()]);
-        }
-    }
-
-    #[test]
-    fn sum_squares_ignores_what_lies_behind_the_last_element() {
-        // filling five elements fills the padding too
-        forward(
-            &[[&[5]], [&[4098]]],
-            |t, [x]| {
-                let x = t.fill(&[t.len(x)], 3.0);
-                t.sum_squares(x)
-            },
-            |[x]| vec![9.0 * x.data.len() as f64],
-        );
-    }
 
     /// `steps` steps on tensors of the given lengths, on the device and in f64.
     fn train(lengths: &[usize], hyper: AdamW, steps: u64) {
