@@ -4,10 +4,11 @@
 //   p = p - lr / correction1 * m / (sqrt(v) / sqrt(correction2) + eps),  correction = 1 - beta^t after t steps
 // clipped: with g * min(1, clip / (norm + 1e-6)) for g, where norm is that of the gradients of all parameters together
 //
-//   step      p[n], g[n], m[n], v[n], update -> p, m, v
-//   clipped   p[n], g[n], m[n], v[n], update, norm_squared[1] -> p, m, v
+//   step      p[n], g[n], m[n], v[n], filled[n / 64], update -> p, m, v
+//   clipped   p[n], g[n], m[n], v[n], filled[n / 64], update, norm_squared[1] -> p, m, v
 //
-// Four elements an invocation, grid-stride.
+// Of every block of 64 elements only the first so many as `filled` says are parameters, what follows is padding: one
+// dispatch updates many parameters that lie one behind another. Four elements an invocation, grid-stride.
 
 // rest = 1 - beta
 struct Params { n: u32, beta1: f32, beta2: f32, rest1: f32, rest2: f32, eps: f32, weight_decay: f32, clip: f32 }
@@ -21,12 +22,13 @@ struct Update { lr: f32, correction1: f32, correction2: f32, pad: f32 }
 @group(0) @binding(4) var<storage, read_write> v: array<vec4f>;        // [n]
 @group(0) @binding(5) var<uniform> update: Update;
 @group(0) @binding(6) var<storage, read> norm_squared: array<f32>;     // [1]
+@group(0) @binding(7) var<storage, read> filled: array<u32>;           // [n / 64]
 
 override WG: u32 = 256;
 
 // which of the four elements are not padding
 fn inside(i: u32) -> vec4<bool> {
-    return vec4u(4 * i) + vec4u(0, 1, 2, 3) < vec4u(params.n);
+    return vec4u(4 * (i % 16)) + vec4u(0, 1, 2, 3) < vec4u(filled[i / 16]);
 }
 
 fn step_at(i: u32, factor: f32) {
@@ -42,7 +44,7 @@ fn step_at(i: u32, factor: f32) {
 
 @compute @workgroup_size(WG)
 fn step(@builtin(global_invocation_id) gid: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    for (var i = gid.x; i < (params.n + 3) / 4; i += groups.x * WG) {
+    for (var i = gid.x; i < params.n / 4; i += groups.x * WG) {
         step_at(i, 1.0);
     }
 }
@@ -50,7 +52,7 @@ fn step(@builtin(global_invocation_id) gid: vec3u, @builtin(num_workgroups) grou
 @compute @workgroup_size(WG)
 fn clipped(@builtin(global_invocation_id) gid: vec3u, @builtin(num_workgroups) groups: vec3u) {
     let factor = min(1.0, params.clip / (sqrt(norm_squared[0]) + 1e-6));
-    for (var i = gid.x; i < (params.n + 3) / 4; i += groups.x * WG) {
+    for (var i = gid.x; i < params.n / 4; i += groups.x * WG) {
         step_at(i, factor);
     }
 }

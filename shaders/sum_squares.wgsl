@@ -1,6 +1,7 @@
 // sum_squares: the sum of x[i] * x[i] over all i, in two stages
 //
-//   squares   x[n] -> partials[workgroups]: sums of x * x, each over a part of x
+//   squares   x[n], filled[n / 64] -> partials[workgroups]: sums of x * x, each over a part of x; of every block of 64
+//             elements only the first so many as `filled` says count, what follows is padding
 //   sum       sums[n] -> result[1], one workgroup
 //
 // The invocations stride over the elements, four at a time in the first stage, then a reduction.
@@ -12,12 +13,13 @@ struct Params { n: u32 }
 @group(0) @binding(2) var<storage, read_write> partials: array<f32>;   // [workgroups]
 @group(0) @binding(3) var<storage, read> sums: array<f32>;             // [n]
 @group(0) @binding(4) var<storage, read_write> result: array<f32>;     // [1]
+@group(0) @binding(5) var<storage, read> filled: array<u32>;           // [n / 64]
 
 override WG: u32 = 256;
 
 // which of the four elements are not padding
 fn inside(i: u32) -> vec4<bool> {
-    return vec4u(4 * i) + vec4u(0, 1, 2, 3) < vec4u(params.n);
+    return vec4u(4 * (i % 16)) + vec4u(0, 1, 2, 3) < vec4u(filled[i / 16]);
 }
 
 @compute @workgroup_size(WG)
@@ -28,7 +30,7 @@ fn squares(
     @builtin(local_invocation_index) lane: u32,
 ) {
     var sum = vec4f();
-    for (var i = gid.x; i < (params.n + 3) / 4; i += groups.x * WG) {
+    for (var i = gid.x; i < params.n / 4; i += groups.x * WG) {
         let value = select(vec4f(), x[i], inside(i));
         sum += value * value;
     }

@@ -321,7 +321,7 @@ pub fn train(
 ) -> Result<(Vec<Measurement>, Option<Vec<Timing>>), Failure> {
     let model = Vlm::new(gpu, config, 0)?;
     let hyper = Hyper { rule: Rule::Adamw, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, clip: 1.0 };
-    let optimizer = Optimizer::new(gpu, model.parameters(), hyper)?;
+    let optimizer = Optimizer::new(gpu, model.storage(), hyper)?;
     let start = Instant::now();
     let step = TrainStep::new(gpu, &model, &optimizer, batch, text, 1)?;
     let token = |i: usize| (i * 7 % config.vocab_size) as u32;
@@ -350,7 +350,7 @@ pub fn train(
         variant: variant.into(),
         flops,
         bytes: None,
-        peak_gpu_bytes: bytes_of(step.plan()),
+        peak_gpu_bytes: step.bytes(),
     };
     let compile = Times { median: first_step, least: first_step, most: first_step, cpu: Duration::ZERO };
     let measurements = vec![

@@ -340,6 +340,11 @@ impl Gpu {
         &self.0.limits
     }
 
+    /// Most 4-byte elements of a tensor.
+    pub(crate) fn most_elements(&self) -> usize {
+        (self.0.limits.max_storage_buffer_binding_size.min(self.0.limits.max_buffer_size) / 4) as usize
+    }
+
     /// A zeroed buffer for `shape` 4-byte elements, padded to 16 bytes so that kernels may view it as `vec4`.
     pub(crate) fn buffer(&self, shape: &[usize]) -> Result<wgpu::Buffer, GpuError> {
         let bytes = padded_bytes(shape);
@@ -416,9 +421,9 @@ impl Gpu {
         self.check()
     }
 
-    /// Copies the first `bytes` bytes of a buffer to the host, waiting for all work submitted before.
-    pub(crate) fn read_bytes(&self, buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>, GpuError> {
-        let size = bytes.next_multiple_of(16);
+    /// Copies `bytes` bytes of a buffer, a multiple of 4 as `offset`, to the host, waiting for all work submitted before.
+    pub(crate) fn read_bytes(&self, buffer: &wgpu::Buffer, offset: u64, bytes: u64) -> Result<Vec<u8>, GpuError> {
+        let size = bytes.next_multiple_of(8);
         let mut slot = self.0.staging.lock().unwrap_or_else(|e| e.into_inner());
         if slot.as_ref().is_none_or(|staging| staging.size() < size) {
             let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
@@ -426,7 +431,7 @@ impl Gpu {
         }
         let Some(staging) = slot.as_ref() else { unreachable!("made above") };
         let mut encoder = self.0.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(buffer, 0, staging, 0, size);
+        encoder.copy_buffer_to_buffer(buffer, offset, staging, 0, bytes);
         self.0.queue.submit([encoder.finish()]);
         let mapped = Arc::new(Mutex::new(Ok(())));
         let result = mapped.clone();
@@ -469,19 +474,30 @@ pub(crate) fn padded_bytes(shape: &[usize]) -> u64 {
     (4 * shape.iter().product::<usize>() as u64).next_multiple_of(16).max(16)
 }
 
+/// Bytes that a part of a buffer must start at a multiple of to be bound: the most that an adapter may ask for.
+pub(crate) const PART_ALIGNMENT: u64 = 256;
+
 /// Numbers that stay on the device between runs and plans: parameters, optimizer state, key/value caches.
-/// Cheap to clone; all clones are the same numbers.
+/// Cheap to clone; all clones are the same numbers. A tensor may be a part of another.
 #[derive(Clone)]
 pub struct Tensor {
     gpu: Gpu,
     shape: Vec<usize>,
-    pub(crate) buffer: wgpu::Buffer,
+    place: Place,
+}
+
+/// Where in a buffer an array begins.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Place {
+    pub buffer: wgpu::Buffer,
+    /// In bytes.
+    pub offset: u64,
 }
 
 impl Tensor {
     /// A tensor of zeros, of 4-byte elements (`f32` or `u32`).
     pub fn zeros(gpu: &Gpu, shape: &[usize]) -> Result<Tensor, GpuError> {
-        Ok(Tensor { gpu: gpu.clone(), shape: shape.to_vec(), buffer: gpu.buffer(shape)? })
+        Ok(Tensor { gpu: gpu.clone(), shape: shape.to_vec(), place: gpu.buffer(shape)?.into() })
     }
 
     /// A tensor with the given elements in row-major order.
@@ -490,6 +506,24 @@ impl Tensor {
         let tensor = Self::zeros(gpu, shape)?;
         tensor.write(data);
         Ok(tensor)
+    }
+
+    /// The elements from the `first` on as a tensor of their own shape, without a copy. A tape can bind it if `first` is a
+    /// multiple of 64, see [`is_aligned`](Self::is_aligned).
+    ///
+    /// # Panics
+    /// When it would reach past the end.
+    #[track_caller]
+    pub fn part(&self, first: usize, shape: &[usize]) -> Tensor {
+        let len: usize = shape.iter().product();
+        assert!(first + len <= self.len(), "{shape:?} from element {first} on is not a part of {:?}", self.shape);
+        let place = Place { buffer: self.place.buffer.clone(), offset: self.place.offset + 4 * first as u64 };
+        Tensor { gpu: self.gpu.clone(), shape: shape.to_vec(), place }
+    }
+
+    /// Whether a tape can bind it: every tensor that is not a part of another, and parts that begin at a multiple of 256 bytes.
+    pub fn is_aligned(&self) -> bool {
+        self.place.offset.is_multiple_of(PART_ALIGNMENT)
     }
 
     pub fn shape(&self) -> &[usize] {
@@ -508,28 +542,61 @@ impl Tensor {
     /// Replaces all elements.
     #[track_caller]
     pub fn write<T: bytemuck::Pod>(&self, data: &[T]) {
-        write(&self.gpu, &self.buffer, self.len(), data);
+        self.place.write(&self.gpu, self.len(), data);
     }
 
     /// Reads all elements, waiting for the device.
     pub fn read<T: bytemuck::Pod>(&self) -> Result<Vec<T>, GpuError> {
-        read(&self.gpu, &self.buffer, self.len())
+        self.place.read(&self.gpu, self.len())
+    }
+
+    /// A tensor that only has a shape: to be neither read, written nor bound.
+    pub(crate) fn in_place_of(&self, shape: &[usize]) -> Tensor {
+        Tensor { shape: shape.to_vec(), ..self.clone() }
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Where in `whole` this tensor begins, in elements, if it is a part of it.
+    pub(crate) fn first_in(&self, whole: &Tensor) -> Option<usize> {
+        let first = self.place.offset.checked_sub(whole.place.offset)? as usize / 4;
+        (self.place.buffer == whole.place.buffer && first + self.len() <= whole.len()).then_some(first)
     }
 
     pub(crate) fn same(&self, other: &Tensor) -> bool {
-        self.buffer == other.buffer
+        self.place == other.place && self.len() == other.len()
     }
 }
 
-#[track_caller]
-pub(crate) fn write<T: bytemuck::Pod>(gpu: &Gpu, buffer: &wgpu::Buffer, len: usize, data: &[T]) {
-    assert!(size_of::<T>() == 4 && data.len() == len, "writing {} elements of {} bytes into {len} of 4", data.len(), size_of::<T>());
-    gpu.0.queue.write_buffer(buffer, 0, bytemuck::cast_slice(data));
+impl From<wgpu::Buffer> for Place {
+    fn from(buffer: wgpu::Buffer) -> Place {
+        Place { buffer, offset: 0 }
+    }
 }
 
-pub(crate) fn read<T: bytemuck::Pod>(gpu: &Gpu, buffer: &wgpu::Buffer, len: usize) -> Result<Vec<T>, GpuError> {
-    let bytes = gpu.read_bytes(buffer, 4 * len as u64)?;
-    Ok(bytemuck::pod_collect_to_vec(&bytes))
+impl Place {
+    #[track_caller]
+    pub fn write<T: bytemuck::Pod>(&self, gpu: &Gpu, len: usize, data: &[T]) {
+        assert!(size_of::<T>() == 4 && data.len() == len, "writing {} elements of {} bytes into {len} of 4", data.len(), size_of::<T>());
+        gpu.0.queue.write_buffer(&self.buffer, self.offset, bytemuck::cast_slice(data));
+    }
+
+    pub fn read<T: bytemuck::Pod>(&self, gpu: &Gpu, len: usize) -> Result<Vec<T>, GpuError> {
+        let bytes = gpu.read_bytes(&self.buffer, self.offset, 4 * len as u64)?;
+        Ok(bytemuck::pod_collect_to_vec(&bytes))
+    }
+
+    /// As a binding of an array of `shape`, with the padding behind it.
+    pub fn binding(&self, shape: &[usize]) -> wgpu::BindingResource<'_> {
+        let size = padded_bytes(shape).min(self.buffer.size() - self.offset);
+        wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+            buffer: &self.buffer,
+            offset: self.offset,
+            size: std::num::NonZeroU64::new(size),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -593,6 +660,18 @@ mod tests {
         assert_eq!(tensor.read::<f32>().unwrap(), [1.0, -2.0, 3.5]);
         tensor.write(&[7u32, 8, 9]);
         assert_eq!(tensor.read::<u32>().unwrap(), [7, 8, 9]);
+    }
+
+    #[test]
+    fn a_part_of_a_tensor_is_the_same_numbers() {
+        let gpu = Gpu::open(None).unwrap();
+        let whole = Tensor::new(&gpu, &[70], &(0..70).collect::<Vec<u32>>()).unwrap();
+        let part = whole.part(64, &[2, 3]);
+        assert_eq!(part.read::<u32>().unwrap(), [64, 65, 66, 67, 68, 69]);
+        part.write(&[1u32, 2, 3, 4, 5, 6]);
+        assert_eq!(whole.read::<u32>().unwrap()[62..66], [62, 63, 1, 2]);
+        assert_eq!((part.first_in(&whole), whole.first_in(&part), part.part(1, &[2]).first_in(&whole)), (Some(64), None, Some(65)));
+        assert!(part.is_aligned() && !whole.part(1, &[4]).is_aligned());
     }
 
     #[test]

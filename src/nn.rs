@@ -7,6 +7,7 @@ mod layernorm;
 mod linear;
 mod mlp;
 mod parameters;
+mod storage;
 
 pub use attention::{Cache, SelfAttention};
 pub use block::{Block, BlockShape, Residual};
@@ -15,6 +16,7 @@ pub use layernorm::LayerNorm;
 pub use linear::Linear;
 pub use mlp::Mlp;
 pub use parameters::{Init, Parameters};
+pub use storage::{BLOCK, Flat, Storage};
 
 use crate::gpu::Tensor;
 use crate::tape::{Tape, Var};

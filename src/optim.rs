@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::gpu::{Gpu, GpuError, Tensor};
+use crate::nn::Storage;
 use crate::ops::AdamW;
 use crate::tape::{Tape, Var};
 
@@ -29,11 +30,12 @@ pub struct Hyper {
     pub clip: f64,
 }
 
-/// First and second moments of every parameter's gradient.
+/// First and second moments of every parameter's gradient, laid out as the parameters are.
 pub struct Optimizer {
     hyper: Hyper,
-    parameters: Vec<(String, Tensor)>,
-    moments: Vec<(Tensor, Tensor)>,
+    storage: Storage,
+    m: Vec<Tensor>,
+    v: Vec<Tensor>,
 }
 
 /// What a recorded update needs before a run and gives after it.
@@ -46,22 +48,21 @@ pub struct Update {
 }
 
 impl Optimizer {
-    pub fn new(gpu: &Gpu, parameters: &[(String, Tensor)], hyper: Hyper) -> Result<Optimizer, GpuError> {
-        let zeros = |tensor: &Tensor| Tensor::zeros(gpu, tensor.shape());
-        let moments = parameters.iter().map(|(_, tensor)| Ok((zeros(tensor)?, zeros(tensor)?))).collect::<Result<_, GpuError>>()?;
-        Ok(Optimizer { hyper, parameters: parameters.to_vec(), moments })
+    pub fn new(gpu: &Gpu, storage: &Storage, hyper: Hyper) -> Result<Optimizer, GpuError> {
+        Ok(Optimizer { hyper, storage: storage.clone(), m: storage.zeros(gpu)?, v: storage.zeros(gpu)? })
     }
 
-    /// Records the norm of `grads` (one a parameter, in their order) and the update of every parameter.
+    /// Records the norm of `grads`, which are laid out as the parameters are, and the update of every parameter.
     pub fn record(&self, t: &mut Tape, grads: &[Var]) -> Update {
         let rates = t.input(&[4]);
-        let squares: Vec<Var> = grads.iter().map(|&grad| t.sum_squares(grad)).collect();
+        let filled: Vec<Var> = self.storage.flats().iter().map(|flat| t.bind(&flat.filled)).collect();
+        let squares: Vec<Var> = grads.iter().zip(&filled).map(|(&grad, &filled)| t.sum_squares(grad, filled)).collect();
         let norm_squared = squares.into_iter().reduce(|a, b| t.add(a, b)).expect("a model has parameters");
         t.hold(norm_squared);
         let rule = self.rule();
-        for (((_, parameter), (m, v)), &grad) in self.parameters.iter().zip(&self.moments).zip(grads) {
-            let (parameter, m, v) = (t.bind(parameter), t.bind(m), t.bind(v));
-            t.adamw(parameter, grad, m, v, rates, Some(norm_squared), rule);
+        for (index, flat) in self.storage.flats().iter().enumerate() {
+            let [parameters, m, v] = [&flat.values, &self.m[index], &self.v[index]].map(|tensor| t.bind(tensor));
+            t.adamw(parameters, grads[index], m, v, filled[index], rates, Some(norm_squared), rule);
         }
         Update { rates, norm_squared }
     }
@@ -78,8 +79,8 @@ impl Optimizer {
 
     /// The moments under the names `m.PARAMETER` and `v.PARAMETER`.
     pub fn state(&self) -> Vec<(String, Tensor)> {
-        let named = self.parameters.iter().zip(&self.moments);
-        named.flat_map(|((name, _), (m, v))| [(format!("m.{name}"), m.clone()), (format!("v.{name}"), v.clone())]).collect()
+        let (m, v) = (self.storage.named_in(&self.m), self.storage.named_in(&self.v));
+        m.into_iter().zip(v).flat_map(|((name, m), (_, v))| [(format!("m.{name}"), m), (format!("v.{name}"), v)]).collect()
     }
 }
 

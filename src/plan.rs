@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::gpu::{self, Gpu, GpuError};
+use crate::gpu::{self, Gpu, GpuError, Place};
 use crate::kernel::Access;
 use crate::tape::{Dispatch, Home, Tape, Var};
 
@@ -19,8 +19,8 @@ struct Step {
 pub struct Plan {
     gpu: Gpu,
     steps: Vec<Step>,
-    /// The buffer of every variable that the host may touch.
-    homes: BTreeMap<Var, (wgpu::Buffer, Vec<usize>)>,
+    /// Where every variable that the host may touch lives, and its shape.
+    homes: BTreeMap<Var, (Place, Vec<usize>)>,
     memory: Memory,
 }
 
@@ -71,29 +71,31 @@ impl Plan {
         }
         let values: Vec<Life> = lives.values().copied().collect();
         let (slots, slot_of) = share(&values);
-        let slots: Vec<_> = slots.iter().map(|&bytes| gpu.buffer(&[bytes as usize / 4])).collect::<Result<_, _>>()?;
-        let mut memory =
-            Memory { unshared: values.iter().map(|life| life.bytes).sum(), shared: slots.iter().map(wgpu::Buffer::size).sum(), held: 0 };
+        let slots: Vec<Place> =
+            slots.iter().map(|&bytes| Ok(gpu.buffer(&[bytes as usize / 4])?.into())).collect::<Result<_, GpuError>>()?;
+        let shared = slots.iter().map(|slot| slot.buffer.size()).sum();
+        let mut memory = Memory { unshared: values.iter().map(|life| life.bytes).sum(), shared, held: 0 };
 
         let mut homes = BTreeMap::new();
         for (index, variable) in tape.variables.iter().enumerate() {
-            let buffer = match &variable.home {
+            let place = match &variable.home {
                 Home::Transient => continue,
                 Home::Held => {
                     let buffer = gpu.buffer(&variable.shape)?;
                     memory.held += buffer.size();
-                    buffer
+                    buffer.into()
                 }
-                Home::Tensor(tensor) => tensor.buffer.clone(),
+                Home::Tensor(tensor) => tensor.place().clone(),
             };
-            homes.insert(Var(index as u32), (buffer, variable.shape.clone()));
+            homes.insert(Var(index as u32), (place, variable.shape.clone()));
         }
         let places: BTreeMap<Var, usize> = lives.keys().copied().zip(slot_of).collect();
-        let buffer_of = |v: Var| homes.get(&v).map(|(buffer, _)| buffer).unwrap_or_else(|| &slots[places[&v]]);
+        let place_of = |v: Var| homes.get(&v).map(|(place, _)| place).unwrap_or_else(|| &slots[places[&v]]);
 
         let (params, offsets) = pack_params(gpu, &program);
         let mut steps = vec![];
         for (dispatch, offset) in program.iter().zip(offsets) {
+            check_buffers(dispatch, place_of);
             let pipeline = gpu.pipeline(dispatch.kernel, dispatch.entry, &dispatch.constants);
             let mut args = dispatch.args.iter();
             let entries: Vec<_> = dispatch
@@ -107,7 +109,10 @@ impl Plan {
                             offset,
                             size: std::num::NonZeroU64::new(dispatch.params.len() as u64),
                         }),
-                        _ => buffer_of(*args.next().expect("the tape checked that every binding has a variable")).as_entire_binding(),
+                        _ => {
+                            let v = *args.next().expect("the tape checked that every binding has a variable");
+                            place_of(v).binding(&tape.variables[v.0 as usize].shape)
+                        }
                     };
                     wgpu::BindGroupEntry { binding: binding.index, resource }
                 })
@@ -137,8 +142,8 @@ impl Plan {
     /// When `v` is not such a value, or has another number of elements.
     #[track_caller]
     pub fn write<T: bytemuck::Pod>(&self, v: Var, data: &[T]) {
-        let Some((buffer, shape)) = self.homes.get(&v) else { panic!("only inputs and held values can be written") };
-        gpu::write(&self.gpu, buffer, shape.iter().product(), data);
+        let Some((place, shape)) = self.homes.get(&v) else { panic!("only inputs and held values can be written") };
+        place.write(&self.gpu, shape.iter().product(), data);
     }
 
     /// Reads all elements of an input or held value, waiting for the runs before.
@@ -147,8 +152,8 @@ impl Plan {
     /// When `v` is not such a value.
     #[track_caller]
     pub fn read<T: bytemuck::Pod>(&self, v: Var) -> Result<Vec<T>, GpuError> {
-        let Some((buffer, shape)) = self.homes.get(&v) else { panic!("only inputs and held values can be read: hold it on the tape") };
-        gpu::read(&self.gpu, buffer, shape.iter().product())
+        let Some((place, shape)) = self.homes.get(&v) else { panic!("only inputs and held values can be read: hold it on the tape") };
+        place.read(&self.gpu, shape.iter().product())
     }
 
     /// The shape of an input or held value.
@@ -205,7 +210,7 @@ impl Plan {
             }
             encoder.resolve_query_set(&queries, 0..count, &resolved, 0);
             self.gpu.queue().submit([encoder.finish()]);
-            let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&self.gpu.read_bytes(&resolved, 8 * count as u64)?);
+            let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&self.gpu.read_bytes(&resolved, 0, 8 * count as u64)?);
             for (step, ticks) in chunk.iter().zip(ticks.chunks_exact(2)) {
                 let sum = sums.entry((step.kernel, step.entry)).or_default();
                 sum.0 += 1;
@@ -252,22 +257,26 @@ impl Step {
     }
 }
 
+/// What a dispatch writes may not lie in a buffer that it uses otherwise too, not even in another part of it: the device
+/// guards buffers as a whole.
+fn check_buffers<'a>(dispatch: &Dispatch, place_of: impl Fn(Var) -> &'a Place) {
+    for (v, _) in dispatch.uses().filter(|&(_, access)| access == Access::Write) {
+        let count = dispatch.args.iter().filter(|&&other| place_of(other).buffer == place_of(v).buffer).count();
+        let place = || format!("shaders/{}.wgsl `{}`", dispatch.kernel.name, dispatch.entry.name);
+        assert!(count == 1, "{} writes a part of a buffer of which it uses another part", place());
+    }
+}
+
 /// Fills with NaN all that the program must write before it reads: a kernel that leaves a part of an output as it was
 /// fails its test, where fresh buffers of zeros would hide it.
 #[cfg(test)]
-fn poison(
-    gpu: &Gpu,
-    program: &[&Dispatch],
-    slots: &[wgpu::Buffer],
-    homes: &BTreeMap<Var, (wgpu::Buffer, Vec<usize>)>,
-    held: impl Fn(Var) -> bool,
-) {
+fn poison(gpu: &Gpu, program: &[&Dispatch], slots: &[Place], homes: &BTreeMap<Var, (Place, Vec<usize>)>, held: impl Fn(Var) -> bool) {
     let mut first: BTreeMap<Var, Access> = BTreeMap::new();
     for (v, access) in program.iter().flat_map(|dispatch| dispatch.uses()) {
         first.entry(v).or_insert(access);
     }
-    let outputs = homes.iter().filter(|(v, _)| held(**v) && first.get(v) == Some(&Access::Write)).map(|(_, (buffer, _))| buffer);
-    for buffer in slots.iter().chain(outputs) {
+    let outputs = homes.iter().filter(|(v, _)| held(**v) && first.get(v) == Some(&Access::Write)).map(|(_, (place, _))| place);
+    for Place { buffer, .. } in slots.iter().chain(outputs) {
         gpu.queue().write_buffer(buffer, 0, &vec![0xFF; buffer.size() as usize]);
     }
 }

@@ -88,7 +88,12 @@ impl Tape {
 
     /// Persistent numbers without a gradient: caches, optimizer state, frozen parameters.
     /// The same tensor bound again gives the same variable.
+    ///
+    /// # Panics
+    /// When the tensor is a part of another that does not begin at a multiple of 256 bytes.
+    #[track_caller]
     pub fn bind(&mut self, tensor: &Tensor) -> Var {
+        assert!(tensor.is_aligned(), "bind: a part of a tensor, of shape {:?}, that does not begin at 256 bytes", tensor.shape());
         let known = self.variables.iter().position(|v| matches!(&v.home, Home::Tensor(t) if t.same(tensor)));
         match known {
             Some(index) => Var(index as u32),
@@ -97,6 +102,7 @@ impl Tape {
     }
 
     /// Persistent numbers whose gradient is wanted.
+    #[track_caller]
     pub fn parameter(&mut self, tensor: &Tensor) -> Var {
         let var = self.bind(tensor);
         self.variables[var.0 as usize].grad = true;
@@ -142,6 +148,26 @@ impl Tape {
     pub fn reshape(&mut self, v: Var, shape: &[usize]) {
         assert!(self.len(v) == shape.iter().product::<usize>(), "reshape: {:?} has not as many elements as {shape:?}", self.shape(v));
         self.variables[v.0 as usize].shape = shape.to_vec();
+    }
+
+    /// All persistent numbers whose gradient is wanted, in the order of their first use.
+    pub fn parameters(&self) -> Vec<(Var, Tensor)> {
+        let of = |(index, variable): (usize, &Variable)| match &variable.home {
+            Home::Tensor(tensor) if variable.grad => Some((Var(index as u32), tensor.clone())),
+            _ => None,
+        };
+        self.variables.iter().enumerate().filter_map(of).collect()
+    }
+
+    /// Has the value `v` written into `tensor`: without a copy if it is an intermediate value that no dispatch so far reads.
+    #[track_caller]
+    pub fn place(&mut self, v: Var, tensor: &Tensor) {
+        assert!(self.len(v) == tensor.len(), "place: {:?} into {:?}", self.shape(v), tensor.shape());
+        assert!(tensor.is_aligned(), "place: into a part of a tensor that does not begin at 256 bytes");
+        let read = self.program.iter().any(|dispatch| dispatch.uses().any(|(used, access)| used == v && access != Access::Write));
+        let transient = matches!(self.variables[v.0 as usize].home, Home::Transient);
+        let v = if transient && !read { v } else { self.scale(v, 1.0) };
+        self.variables[v.0 as usize].home = Home::Tensor(tensor.clone());
     }
 
     /// Number of dispatches recorded so far.
@@ -335,5 +361,66 @@ impl Call<'_> {
             assert!(count == 1 && !written[..index].contains(v), "{}: a written variable is bound twice", place());
         }
         tape.program.push(dispatch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::Gpu;
+    use crate::ops::check::gpu;
+    use crate::plan::Plan;
+
+    fn run(gpu: &Gpu, tape: Tape, x: Var) -> usize {
+        let plan = Plan::new(gpu, tape).unwrap();
+        plan.write(x, &[1.0f32, 2.0, 3.0]);
+        plan.run().unwrap();
+        plan.dispatches()
+    }
+
+    #[test]
+    fn a_value_is_placed_without_a_copy_unless_something_reads_it() {
+        let gpu = gpu();
+        let whole = Tensor::new(&gpu, &[192], &[7.0f32; 192]).unwrap();
+        let [first, second, third] = [0, 64, 128].map(|at| whole.part(at, &[3]));
+        let mut tape = Tape::new(gpu.capabilities());
+        let x = tape.input(&[3]);
+        let y = tape.scale(x, 2.0);
+        tape.place(y, &first);
+        assert_eq!(run(&gpu, tape, x), 1);
+
+        let mut tape = Tape::new(gpu.capabilities());
+        let x = tape.input(&[3]);
+        let y = tape.scale(x, 3.0);
+        let z = tape.scale(y, 2.0);
+        // read to make z, so it is copied; and an input is
+        tape.place(y, &second);
+        tape.place(x, &third);
+        tape.hold(z);
+        assert_eq!(run(&gpu, tape, x), 4);
+
+        let values: Vec<f32> = whole.read().unwrap();
+        assert_eq!((&values[..3], &values[64..67], &values[128..131]), (&[2.0, 4.0, 6.0][..], &[3.0, 6.0, 9.0][..], &[1.0, 2.0, 3.0][..]));
+        assert_eq!((values[63], values[70], values[191]), (7.0, 7.0, 7.0));
+    }
+
+    #[test]
+    #[should_panic(expected = "scale.wgsl `forward` writes a part of a buffer of which it uses another part")]
+    fn two_parts_of_a_buffer_do_not_meet_in_a_dispatch_that_writes() {
+        let gpu = gpu();
+        let whole = Tensor::zeros(&gpu, &[128]).unwrap();
+        let mut tape = Tape::new(gpu.capabilities());
+        let x = tape.bind(&whole.part(0, &[8]));
+        let y = tape.scale(x, 2.0);
+        tape.place(y, &whole.part(64, &[8]));
+        let _ = Plan::new(&gpu, tape);
+    }
+
+    #[test]
+    #[should_panic(expected = "does not begin at 256 bytes")]
+    fn a_part_that_no_adapter_could_bind_is_refused() {
+        let gpu = gpu();
+        let whole = Tensor::zeros(&gpu, &[128]).unwrap();
+        Tape::new(gpu.capabilities()).bind(&whole.part(8, &[8]));
     }
 }

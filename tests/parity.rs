@@ -15,7 +15,7 @@ use seemore::ops::IGNORE;
 use seemore::optim::{Hyper, Optimizer, Rule};
 use seemore::plan::Plan;
 use seemore::tape::Tape;
-use seemore::train::{Batch, TrainStep};
+use seemore::train::{Batch, Gradients, TrainStep};
 
 // The tolerances that golden.json suggests: float32 on a device sums in another order than PyTorch does.
 const LOGITS: f64 = 2e-5;
@@ -162,7 +162,7 @@ fn gpu() -> Gpu {
 
 fn optimizer(gpu: &Gpu, model: &Vlm, rule: Rule) -> Optimizer {
     let hyper = Hyper { rule, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, clip: 0.0 };
-    Optimizer::new(gpu, model.parameters(), hyper).unwrap()
+    Optimizer::new(gpu, model.storage(), hyper).unwrap()
 }
 
 #[test]
@@ -201,16 +201,8 @@ fn logits_loss_gradients_and_attention_are_pytorchs() {
             t.hold(loss);
             let one = t.fill(&[1], 1.0);
             t.backward(loss, one);
-            let grads: Vec<_> = model
-                .parameters()
-                .iter()
-                .map(|(name, tensor)| {
-                    let parameter = t.bind(tensor);
-                    let grad = t.grad(parameter).unwrap();
-                    t.hold(grad);
-                    (name.clone(), grad)
-                })
-                .collect();
+            let gradients = Gradients::new(&gpu, model.storage()).unwrap();
+            gradients.place(t, model.storage());
             let plan = Plan::new(&gpu, tape).unwrap();
             plan.write(image, &numbers.images);
             plan.write(ids, &numbers.ids);
@@ -243,11 +235,11 @@ fn logits_loss_gradients_and_attention_are_pytorchs() {
             println!("{place}: attention off by at most {worst:.1e}");
 
             let mut worst = (0.0f64, String::new());
-            for (name, grad) in grads {
-                let off = relative(&plan.read(grad).unwrap(), golden.values(&format!("{variant}.grad.{name}")));
+            for (name, grad) in gradients.named() {
+                let off = relative(&grad.read().unwrap(), golden.values(&format!("{variant}.grad.{name}")));
                 assert!(off <= GRADIENT_RELATIVE, "{place}: gradient of {name} off by {off} of its norm");
                 if off > worst.0 {
-                    worst = (off, name);
+                    worst = (off, name.clone());
                 }
             }
             println!("{place}: gradients off by at most {:.1e} of their norm ({})", worst.0, worst.1);

@@ -37,7 +37,7 @@ struct Run {
 
 fn train(gpu: &Gpu, config: &Config, parts: usize, steps: u64) -> Run {
     let model = Vlm::new(gpu, config, 3).unwrap();
-    let optimizer = Optimizer::new(gpu, model.parameters(), HYPER).unwrap();
+    let optimizer = Optimizer::new(gpu, model.storage(), HYPER).unwrap();
     let step = TrainStep::new(gpu, &model, &optimizer, 8 / parts, LENGTH, parts).unwrap();
     let batches: Vec<Batch> = (0..parts).map(|part| batch(config, part * 8 / parts..(part + 1) * 8 / parts)).collect();
     let losses = (1..=steps)
@@ -86,7 +86,7 @@ fn steps_create_no_buffer_no_bind_group_and_no_pipeline() {
     let gpu = gpu();
     let config = config(0.1);
     let model = Vlm::new(&gpu, &config, 3).unwrap();
-    let optimizer = Optimizer::new(&gpu, model.parameters(), HYPER).unwrap();
+    let optimizer = Optimizer::new(&gpu, model.storage(), HYPER).unwrap();
     let step = TrainStep::new(&gpu, &model, &optimizer, 4, LENGTH, 2).unwrap();
     let batches = [batch(&config, 0..4), batch(&config, 4..8)];
     let run = |number: u64| {
@@ -104,7 +104,7 @@ fn dropout_changes_with_the_seed_only() {
     let gpu = gpu();
     let config = config(0.3);
     let model = Vlm::new(&gpu, &config, 3).unwrap();
-    let optimizer = Optimizer::new(&gpu, model.parameters(), HYPER).unwrap();
+    let optimizer = Optimizer::new(&gpu, model.storage(), HYPER).unwrap();
     let step = TrainStep::new(&gpu, &model, &optimizer, 8, LENGTH, 1).unwrap();
     let batches = [batch(&config, 0..8)];
     let loss = |seed| {
@@ -121,7 +121,7 @@ fn buffers_are_shared_by_values_that_live_at_other_times() {
     let gpu = gpu();
     let config = config(0.1);
     let model = Vlm::new(&gpu, &config, 3).unwrap();
-    let optimizer = Optimizer::new(&gpu, model.parameters(), HYPER).unwrap();
+    let optimizer = Optimizer::new(&gpu, model.storage(), HYPER).unwrap();
     let step = TrainStep::new(&gpu, &model, &optimizer, 8, LENGTH, 1).unwrap();
     let memory = step.plan().memory();
     assert!(memory.shared < memory.unshared * 3 / 4, "{memory:?}");
@@ -132,7 +132,7 @@ fn the_profile_names_every_kernel_and_sums_up_to_the_dispatches() {
     let gpu = gpu();
     let config = config(0.1);
     let model = Vlm::new(&gpu, &config, 3).unwrap();
-    let optimizer = Optimizer::new(&gpu, model.parameters(), HYPER).unwrap();
+    let optimizer = Optimizer::new(&gpu, model.storage(), HYPER).unwrap();
     let step = TrainStep::new(&gpu, &model, &optimizer, 8, LENGTH, 1).unwrap();
     step.run(&[batch(&config, 0..8)], 1, optimizer.rates(1, 1e-3)).unwrap();
     let Some(timings) = step.plan().profile().unwrap() else {

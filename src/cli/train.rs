@@ -213,14 +213,13 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
             bail!("{} is trained for {} steps already: give more --steps to go on", dir.display(), trainer.step());
         }
     }
-    let memory = trainer.step_plan().plan().memory();
     eprintln!(
         "model: {} parameters, {} tokens; {} pictures to train on, {} to validate on; {} MB for a step",
         model.parameter_count(),
         tokenizer.vocab_size(),
         train.samples.len(),
         validation.as_ref().map_or(0, |validation| validation.samples.len()),
-        (memory.shared + memory.held) / 1_000_000
+        trainer.step_plan().bytes() / 1_000_000
     );
 
     let mut report = Report::new(args.json)?;

@@ -2,7 +2,7 @@
 
 use super::{Config, Decoder, Projector, Vision, VisualTokens};
 use crate::gpu::{Gpu, GpuError, Tensor};
-use crate::nn::{Cache, Context, Parameters};
+use crate::nn::{Cache, Context, Parameters, Storage};
 use crate::ops::most_keys;
 use crate::tape::Var;
 
@@ -26,7 +26,7 @@ pub struct Vlm {
     vision: Option<Vision>,
     projector: Projector,
     decoder: Decoder,
-    parameters: Vec<(String, Tensor)>,
+    storage: Storage,
     positions: usize,
 }
 
@@ -43,11 +43,11 @@ impl Vlm {
                 return Err(GpuError::TooManyTokens { tokens, what, most, adapter: gpu.name().to_owned() });
             }
         }
-        let mut p = Parameters::new(gpu, seed);
-        let vision = (config.visual_tokens != VisualTokens::Fuyu).then(|| Vision::new(&mut p, config)).transpose()?;
-        let projector = Projector::new(&mut p, config)?;
-        let decoder = Decoder::new(&mut p, config)?;
-        Ok(Vlm { config: config.clone(), vision, projector, decoder, parameters: p.into_named(), positions: config.context.min(most) })
+        let ((vision, projector, decoder), storage) = Parameters::build(gpu, seed, |p| {
+            let vision = (config.visual_tokens != VisualTokens::Fuyu).then(|| Vision::new(p, config)).transpose()?;
+            Ok((vision, Projector::new(p, config)?, Decoder::new(p, config)?))
+        })?;
+        Ok(Vlm { config: config.clone(), vision, projector, decoder, storage, positions: config.context.min(most) })
     }
 
     pub fn config(&self) -> &Config {
@@ -66,12 +66,17 @@ impl Vlm {
 
     /// All parameters by name, in a fixed order.
     pub fn parameters(&self) -> &[(String, Tensor)] {
-        &self.parameters
+        self.storage.named()
+    }
+
+    /// Where the parameters lie.
+    pub fn storage(&self) -> &Storage {
+        &self.storage
     }
 
     /// Number of trained numbers.
     pub fn parameter_count(&self) -> usize {
-        self.parameters.iter().map(|(_, tensor)| tensor.len()).sum()
+        self.parameters().iter().map(|(_, tensor)| tensor.len()).sum()
     }
 
     /// `image: [batch, 3, side, side]` -> visual tokens `[batch, v, width]`.

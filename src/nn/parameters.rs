@@ -3,6 +3,7 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::Storage;
 use crate::gpu::{Gpu, GpuError, Tensor};
 
 /// How a parameter starts.
@@ -18,17 +19,24 @@ pub enum Init {
     },
 }
 
-/// All parameters of a model in the order of their creation. A parameter's name is the path of the module that uses it.
+/// Makes the parameters of a model in the order that its modules ask for them. A parameter's name is the path of the module
+/// that uses it.
 pub struct Parameters {
-    gpu: Gpu,
+    storage: Storage,
     rng: ChaCha8Rng,
     path: Vec<String>,
-    named: Vec<(String, Tensor)>,
 }
 
 impl Parameters {
-    pub fn new(gpu: &Gpu, seed: u64) -> Parameters {
-        Parameters { gpu: gpu.clone(), rng: ChaCha8Rng::seed_from_u64(seed), path: vec![], named: vec![] }
+    /// What `make` makes, and where its parameters lie: all in one buffer. Therefore `make` is called twice, first to learn
+    /// how many numbers there are.
+    pub fn build<T>(gpu: &Gpu, seed: u64, mut make: impl FnMut(&mut Parameters) -> Result<T, GpuError>) -> Result<(T, Storage), GpuError> {
+        let mut run = |storage| {
+            let mut parameters = Parameters { storage, rng: ChaCha8Rng::seed_from_u64(seed), path: vec![] };
+            Ok((make(&mut parameters)?, parameters.storage))
+        };
+        let (_, counted) = run(Storage::counting(gpu)?)?;
+        run(counted.allocated(gpu)?)
     }
 
     /// Creates what `make` creates under `name.`.
@@ -46,20 +54,28 @@ impl Parameters {
 
     /// A new parameter `path.name`.
     pub fn create(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor, GpuError> {
-        let count: usize = shape.iter().product();
+        self.create_group(&[name], shape, init)
+    }
+
+    /// New parameters `path.name`, each of `shape`, that are used as one: below each other in a tensor of the shape
+    /// `[names * shape[0], shape[1], ..]`.
+    pub fn create_group(&mut self, names: &[&str], shape: &[usize], init: Init) -> Result<Tensor, GpuError> {
+        let path = |name: &str| self.path.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join(".");
+        let names: Vec<String> = names.iter().map(|name| path(name)).collect();
+        let tensor = self.storage.add(&names, shape)?;
+        if self.storage.is_counting() {
+            return Ok(tensor);
+        }
         let values: Vec<f32> = match init {
-            Init::Zeros => vec![0.0; count],
-            Init::Ones => vec![1.0; count],
-            Init::Normal(deviation) => (0..count).map(|_| deviation * self.normal()).collect(),
+            Init::Zeros => vec![0.0; tensor.len()],
+            Init::Ones => vec![1.0; tensor.len()],
+            Init::Normal(deviation) => (0..tensor.len()).map(|_| deviation * self.normal()).collect(),
             Init::Uniform { inputs } => {
                 let bound = 1.0 / (inputs as f32).sqrt();
-                (0..count).map(|_| bound * (2.0 * self.uniform() - 1.0)).collect()
+                (0..tensor.len()).map(|_| bound * (2.0 * self.uniform() - 1.0)).collect()
             }
         };
-        let tensor = Tensor::new(&self.gpu, shape, &values)?;
-        let mut path = self.path.clone();
-        path.push(name.into());
-        self.named.push((path.join("."), tensor.clone()));
+        tensor.write(&values);
         Ok(tensor)
     }
 
@@ -72,10 +88,5 @@ impl Parameters {
     fn normal(&mut self) -> f32 {
         let (u, v) = (1.0 - self.uniform(), self.uniform());
         (-2.0 * u.ln()).sqrt() * (std::f32::consts::TAU * v).cos()
-    }
-
-    /// Names with their tensors, in the order of creation.
-    pub fn into_named(self) -> Vec<(String, Tensor)> {
-        self.named
     }
 }

@@ -35,16 +35,18 @@ impl AdamW {
 }
 
 impl Tape {
-    /// One step of AdamW on `param` with its moments `m` and `v`, all three persistent and changed in place.
+    /// One step of AdamW on `param` with its moments `m` and `v`, all three persistent and changed in place: one parameter or
+    /// many that lie one behind another. `filled: [n / 64]` says how many of each 64 elements are not padding.
     /// `update: [4]` is [`AdamW::update`], written by the host before every step. `norm_squared: [1]`, the sum of the
     /// squares of all gradients, is wanted when `hyper.clip` is not 0.
     #[track_caller]
     #[expect(clippy::too_many_arguments, reason = "the update rule has this many operands")]
-    pub fn adamw(&mut self, param: Var, grad: Var, m: Var, v: Var, update: Var, norm_squared: Option<Var>, hyper: AdamW) {
+    pub fn adamw(&mut self, param: Var, grad: Var, m: Var, v: Var, filled: Var, update: Var, norm_squared: Option<Var>, hyper: AdamW) {
         let n = self.len(param);
         for (name, other) in [("gradient", grad), ("m", m), ("v", v)] {
             assert!(self.len(other) == n, "adamw: {name} of shape {:?} for {:?}", self.shape(other), self.shape(param));
         }
+        assert!(n == 64 * self.len(filled), "adamw: filled of shape {:?} for {:?}", self.shape(filled), self.shape(param));
         assert!(self.len(update) == 4, "adamw: update of shape {:?}, want [4]", self.shape(update));
         let mut call = if hyper.clip > 0.0 {
             let Some(norm_squared) = norm_squared else { panic!("adamw: clipping needs the norm of the gradients") };
@@ -52,7 +54,7 @@ impl Tape {
         } else {
             self.call(&ADAMW, "step")
         };
-        call = call.bind("p", param).bind("g", grad).bind("m", m).bind("v", v).bind("update", update);
+        call = call.bind("p", param).bind("g", grad).bind("m", m).bind("v", v).bind("filled", filled).bind("update", update);
         call.param("n", n)
             .param("beta1", hyper.beta1 as f32)
             .param("beta2", hyper.beta2 as f32)
@@ -61,7 +63,7 @@ impl Tape {
             .param("eps", hyper.eps as f32)
             .param("weight_decay", hyper.weight_decay as f32)
             .param("clip", hyper.clip as f32)
-            .elements(n.div_ceil(4));
+            .elements(n / 4);
     }
 }
 
@@ -69,30 +71,38 @@ impl Tape {
 mod tests {
     use super::*;
     use crate::gpu::Tensor;
-    use crate::ops::check::{gpu, random};
+    use crate::ops::check::{constant, gpu, random};
     use crate::plan::Plan;
 
-    /// `steps` steps on tensors of the given lengths, on the device and in f64.
+    /// `steps` steps on parameters of the given lengths, one behind another, on the device and in f64.
     fn train(lengths: &[usize], hyper: AdamW, steps: u64) {
         let gpu = gpu();
-        let mut tape = Tape::new(gpu.capabilities());
-        let update = tape.input(&[4]);
-        let inputs: Vec<Var> = lengths.iter().map(|&n| tape.input(&[n])).collect();
-        let params: Vec<Vec<f64>> = lengths.iter().map(|&n| random(n, 7)).collect();
-        let f32s = |data: &[f64]| data.iter().map(|&x| x as f32).collect::<Vec<_>>();
-        let tensors: Vec<[Tensor; 3]> = params
-            .iter()
-            .map(|data| {
-                let param = Tensor::new(&gpu, &[data.len()], &f32s(data)).unwrap();
-                [param, Tensor::zeros(&gpu, &[data.len()]).unwrap(), Tensor::zeros(&gpu, &[data.len()]).unwrap()]
-            })
-            .collect();
-        let sums: Vec<Var> = inputs.iter().map(|&grad| tape.sum_squares(grad)).collect();
-        let norm_squared = sums.into_iter().reduce(|a, b| tape.add(a, b)).unwrap();
-        for (tensors, &grad) in tensors.iter().zip(&inputs) {
-            let [param, m, v] = [0, 1, 2].map(|i| tape.bind(&tensors[i]));
-            tape.adamw(param, grad, m, v, update, (hyper.clip > 0.0).then_some(norm_squared), hyper);
+        let firsts: Vec<usize> =
+            lengths.iter().scan(0, |first, n| Some(std::mem::replace(first, *first + n.next_multiple_of(64)))).collect();
+        let all = firsts[lengths.len() - 1] + lengths[lengths.len() - 1].next_multiple_of(64);
+        let mut filled = vec![0u32; all / 64];
+        for (first, n) in firsts.iter().zip(lengths) {
+            (*first..first + n).for_each(|element| filled[element / 64] += 1);
         }
+        // what lies in the padding of gradients means nothing
+        let laid_out = |parts: &[Vec<f64>], padding: f32| {
+            let mut flat = vec![padding; all];
+            for (first, part) in firsts.iter().zip(parts) {
+                part.iter().enumerate().for_each(|(i, &x)| flat[first + i] = x as f32);
+            }
+            flat
+        };
+        let params: Vec<Vec<f64>> = lengths.iter().map(|&n| random(n, 7)).collect();
+        let tensors = [
+            Tensor::new(&gpu, &[all], &laid_out(&params, 0.0)).unwrap(),
+            Tensor::zeros(&gpu, &[all]).unwrap(),
+            Tensor::zeros(&gpu, &[all]).unwrap(),
+        ];
+        let mut tape = Tape::new(gpu.capabilities());
+        let (update, input, filled) = (tape.input(&[4]), tape.input(&[all]), constant(&mut tape, &filled));
+        let norm_squared = tape.sum_squares(input, filled);
+        let [param, m, v] = tensors.each_ref().map(|tensor| tape.bind(tensor));
+        tape.adamw(param, input, m, v, filled, update, (hyper.clip > 0.0).then_some(norm_squared), hyper);
         let plan = Plan::new(&gpu, tape).unwrap();
 
         let AdamW { beta1, beta2, eps, weight_decay, clip } = hyper;
@@ -113,19 +123,22 @@ mod tests {
                 }
             }
             plan.write(update, &hyper.update(step, lr));
-            inputs.iter().zip(&grads).for_each(|(&input, grad)| plan.write(input, &f32s(grad)));
+            plan.write(input, &laid_out(&grads, f32::MAX));
             plan.run().unwrap();
         }
-        for (tensors, want) in tensors.iter().zip(&want) {
-            for (name, (tensor, want)) in ["param", "m", "v"].iter().zip(tensors.iter().zip(want)) {
-                let got: Vec<f32> = tensor.read().unwrap();
+        for (name, index) in [("param", 0), ("m", 1), ("v", 2)] {
+            let flat: Vec<f32> = tensors[index].read().unwrap();
+            for (first, want) in firsts.iter().zip(&want) {
+                let want = &want[index];
                 // the moments are small, so relative to the largest of them, not to 1
                 let largest = want.iter().fold(0f64, |most, x| most.max(x.abs()));
-                for (got, want) in got.iter().zip(want) {
+                for (got, want) in flat[*first..].iter().zip(want) {
                     let error = (*got as f64 - want).abs();
                     assert!(error <= 2e-6 * (want.abs() + largest), "{name} of {lengths:?} for {hyper:?}: got {got}, want {want}");
                 }
             }
+            let padding = (0..all).filter(|at| !firsts.iter().zip(lengths).any(|(first, n)| (*first..first + n).contains(at)));
+            assert!(padding.map(|at| flat[at]).all(|x| x == 0.0), "{name}: the padding has changed");
         }
     }
 
@@ -149,7 +162,7 @@ mod tests {
     #[should_panic(expected = "clipping needs the norm")]
     fn clipping_without_a_norm_is_refused() {
         let mut tape = Tape::new(gpu().capabilities());
-        let [p, g, m, v, update] = [0; 5].map(|_| tape.input(&[4]));
-        tape.adamw(p, g, m, v, update, None, AdamW { clip: 1.0, ..AdamW::default() });
+        let ([p, g, m, v], filled, update) = ([0; 4].map(|_| tape.input(&[64])), tape.input(&[1]), tape.input(&[4]));
+        tape.adamw(p, g, m, v, filled, update, None, AdamW { clip: 1.0, ..AdamW::default() });
     }
 }

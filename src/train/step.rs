@@ -1,7 +1,7 @@
 //! One optimizer step, recorded once and run any number of times.
 
-use super::Batch;
 use super::loss::Loss;
+use super::{Batch, Gradients};
 use crate::gpu::{Gpu, GpuError, Tensor};
 use crate::model::Vlm;
 use crate::nn::Context;
@@ -12,15 +12,18 @@ use crate::tape::{Tape, Var};
 /// Forward pass, loss, backward pass and update, for a fixed batch size and text length. With gradient accumulation the
 /// update is a plan of its own that runs after the gradients of several batches were added up.
 pub struct TrainStep {
-    gradients: Plan,
+    /// Loss and gradients.
+    plan: Plan,
     loss: Loss,
     /// The loss over all batches of the step.
     total: Tensor,
     seed: Var,
     first: Option<Var>,
-    /// The plan that updates, if it is not `gradients` itself.
+    /// The plan that updates, if it is not `plan` itself.
     updates: Option<Plan>,
     update: Update,
+    /// Of the gradients.
+    bytes: u64,
 }
 
 impl TrainStep {
@@ -40,37 +43,33 @@ impl TrainStep {
         let t = &mut tape;
         let one = t.fill(&[1], 1.0);
         t.backward(loss.value, one);
-        let grads: Vec<Var> = model
-            .parameters()
-            .iter()
-            .map(|(name, tensor)| {
-                let parameter = t.bind(tensor);
-                t.grad(parameter).unwrap_or_else(|| panic!("the loss does not depend on parameter {name}"))
-            })
-            .collect();
+        let gradients = Gradients::new(gpu, model.storage())?;
+        gradients.place(t, model.storage());
+        let grads = gradients.bind(t);
 
         let total = Tensor::zeros(gpu, &[1])?;
         let total_var = t.bind(&total);
         let first = t.input(&[1]);
         t.accumulate(total_var, loss.value, first);
+        let mut bytes = gradients.bytes();
         if accumulate == 1 {
             let update = optimizer.record(t, &grads);
-            let gradients = Plan::new(gpu, tape)?;
-            gradients.write(first, &[1u32]);
-            return Ok(TrainStep { gradients, loss, total, seed, first: None, updates: None, update });
+            let plan = Plan::new(gpu, tape)?;
+            plan.write(first, &[1u32]);
+            return Ok(TrainStep { plan, loss, total, seed, first: None, updates: None, update, bytes });
         }
-        let sums: Vec<Tensor> =
-            model.parameters().iter().map(|(_, tensor)| Tensor::zeros(gpu, tensor.shape())).collect::<Result<_, _>>()?;
+        let sums = model.storage().zeros(gpu)?;
+        bytes += gradients.bytes();
         for (sum, grad) in sums.iter().zip(grads) {
             let sum = t.bind(sum);
             t.accumulate(sum, grad, first);
         }
-        let gradients = Plan::new(gpu, tape)?;
+        let plan = Plan::new(gpu, tape)?;
         let mut tape = Tape::new(gpu.capabilities());
         let sums: Vec<Var> = sums.iter().map(|sum| tape.bind(sum)).collect();
         let update = optimizer.record(&mut tape, &sums);
         let updates = Some(Plan::new(gpu, tape)?);
-        Ok(TrainStep { gradients, loss, total, seed, first: Some(first), updates, update })
+        Ok(TrainStep { plan, loss, total, seed, first: Some(first), updates, update, bytes })
     }
 
     /// Submits one step without waiting for it. `batches` are as many as are accumulated; the loss is the mean over all of
@@ -78,13 +77,13 @@ impl TrainStep {
     pub fn run(&self, batches: &[Batch], seed: u32, rates: [f32; 4]) -> Result<(), GpuError> {
         let count: usize = batches.iter().map(Batch::count).sum();
         for (index, batch) in batches.iter().enumerate() {
-            self.loss.write(&self.gradients, batch, 1.0 / count.max(1) as f32);
-            self.gradients.write(self.seed, &[seed.wrapping_mul(batches.len() as u32).wrapping_add(index as u32)]);
+            self.loss.write(&self.plan, batch, 1.0 / count.max(1) as f32);
+            self.plan.write(self.seed, &[seed.wrapping_mul(batches.len() as u32).wrapping_add(index as u32)]);
             match self.first {
-                Some(first) => self.gradients.write(first, &[(index == 0) as u32]),
-                None => self.gradients.write(self.update.rates, &rates),
+                Some(first) => self.plan.write(first, &[(index == 0) as u32]),
+                None => self.plan.write(self.update.rates, &rates),
             }
-            self.gradients.run()?;
+            self.plan.run()?;
         }
         if let Some(updates) = &self.updates {
             updates.write(self.update.rates, &rates);
@@ -100,12 +99,18 @@ impl TrainStep {
 
     /// The norm of all gradients of the last step together, before clipping; waits for it.
     pub fn gradient_norm(&self) -> Result<f32, GpuError> {
-        let plan = self.updates.as_ref().unwrap_or(&self.gradients);
+        let plan = self.updates.as_ref().unwrap_or(&self.plan);
         Ok(plan.read::<f32>(self.update.norm_squared)?[0].sqrt())
+    }
+
+    /// Bytes on the device beside parameters and moments: gradients, intermediate values, inputs.
+    pub fn bytes(&self) -> u64 {
+        let plans = [Some(&self.plan), self.updates.as_ref()];
+        self.bytes + plans.into_iter().flatten().map(|plan| plan.memory().shared + plan.memory().held).sum::<u64>()
     }
 
     /// The plan that computes loss and gradients (and the update, unless gradients are accumulated).
     pub fn plan(&self) -> &Plan {
-        &self.gradients
+        &self.plan
     }
 }

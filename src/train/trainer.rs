@@ -205,7 +205,7 @@ impl<'a> Trainer<'a> {
         if let Some(dir) = &out {
             checkpoint::save_description(dir, model, Some(tokenizer))?;
         }
-        let optimizer = Optimizer::new(gpu, model.parameters(), options.hyper)?;
+        let optimizer = Optimizer::new(gpu, model.storage(), options.hyper)?;
         let micro = options.batch_size / options.accumulate;
         let step_plan = TrainStep::new(gpu, model, &optimizer, micro, length, options.accumulate)?;
         let order = Batches::new(train.samples.len(), options.batch_size, options.seed);
