@@ -1,27 +1,29 @@
 // adamw: one step of AdamW on a parameter p with gradient g, in place; without weight decay it is Adam
+//   g = verdict.factor * g
 //   p = p * (1 - lr * weight_decay)
 //   m = beta1 * m + (1 - beta1) * g,  v = beta2 * v + (1 - beta2) * g * g
 //   p = p - lr / correction1 * m / (sqrt(v) / sqrt(correction2) + eps),  correction = 1 - beta^t after t steps
-// clipped: with g * min(1, clip / (norm + 1e-6)) for g, where norm is that of the gradients of all parameters together
+// nothing at all where verdict.take is 0
 //
-//   step      p[n], g[n], m[n], v[n], filled[n / 64], update -> p, m, v
-//   clipped   p[n], g[n], m[n], v[n], filled[n / 64], update, norm_squared[1] -> p, m, v
+//   step   p[n], g[n], m[n], v[n], filled[n / 64], verdict[8], rate[1] -> p, m, v
 //
 // Of every block of 64 elements only the first so many as `filled` says are parameters, what follows is padding: one
 // dispatch updates many parameters that lie one behind another. Four elements an invocation, grid-stride.
 
 // rest = 1 - beta
-struct Params { n: u32, beta1: f32, beta2: f32, rest1: f32, rest2: f32, eps: f32, weight_decay: f32, clip: f32 }
-// what changes with every step
-struct Update { lr: f32, correction1: f32, correction2: f32, pad: f32 }
+struct Params { n: u32, beta1: f32, beta2: f32, rest1: f32, rest2: f32, eps: f32, weight_decay: f32 }
+// see grad_scaler.wgsl
+struct Verdict { factor: f32, correction1: f32, correction2: f32, take: u32, norm: f32 }
+// what the host sets for every step
+struct Rate { lr: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> p: array<vec4f>;        // [n]
 @group(0) @binding(2) var<storage, read> g: array<vec4f>;              // [n]
 @group(0) @binding(3) var<storage, read_write> m: array<vec4f>;        // [n]
 @group(0) @binding(4) var<storage, read_write> v: array<vec4f>;        // [n]
-@group(0) @binding(5) var<uniform> update: Update;
-@group(0) @binding(6) var<storage, read> norm_squared: array<f32>;     // [1]
+@group(0) @binding(5) var<uniform> rate: Rate;                         // [1]
+@group(0) @binding(6) var<storage, read> verdict: Verdict;             // [8]
 @group(0) @binding(7) var<storage, read> filled: array<u32>;           // [n / 64]
 
 override WG: u32 = 256;
@@ -31,28 +33,23 @@ fn inside(i: u32) -> vec4<bool> {
     return vec4u(4 * (i % 16)) + vec4u(0, 1, 2, 3) < vec4u(filled[i / 16]);
 }
 
-fn step_at(i: u32, factor: f32) {
+fn step_at(i: u32) {
     // 0 in the padding, where m, v and p then stay 0
-    let grad = select(vec4f(), factor * g[i], inside(i));
+    let grad = select(vec4f(), verdict.factor * g[i], inside(i));
     let first = params.beta1 * m[i] + params.rest1 * grad;
     let second = params.beta2 * v[i] + params.rest2 * grad * grad;
     m[i] = first;
     v[i] = second;
-    let denominator = sqrt(second) / sqrt(update.correction2) + params.eps;
-    p[i] = p[i] * (1.0 - update.lr * params.weight_decay) - update.lr / update.correction1 * first / denominator;
+    let denominator = sqrt(second) / sqrt(verdict.correction2) + params.eps;
+    p[i] = p[i] * (1.0 - rate.lr * params.weight_decay) - rate.lr / verdict.correction1 * first / denominator;
 }
 
 @compute @workgroup_size(WG)
 fn step(@builtin(global_invocation_id) gid: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    for (var i = gid.x; i < params.n / 4; i += groups.x * WG) {
-        step_at(i, 1.0);
+    if verdict.take == 0 {
+        return;
     }
-}
-
-@compute @workgroup_size(WG)
-fn clipped(@builtin(global_invocation_id) gid: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let factor = min(1.0, params.clip / (sqrt(norm_squared[0]) + 1e-6));
     for (var i = gid.x; i < params.n / 4; i += groups.x * WG) {
-        step_at(i, factor);
+        step_at(i);
     }
 }

@@ -14,7 +14,7 @@ use crate::generate::Generator;
 use crate::gpu::{Capabilities, Gpu};
 use crate::model::{Config, Logits, Vlm};
 use crate::nn::Context;
-use crate::ops::{Attention, transposed};
+use crate::ops::{Attention, GradScaler, transposed};
 use crate::optim::{Hyper, Optimizer, Rule};
 use crate::plan::{Plan, Timing};
 use crate::tape::{Tape, Var};
@@ -321,7 +321,7 @@ pub fn train(
 ) -> Result<(Vec<Measurement>, Option<Vec<Timing>>), Failure> {
     let model = Vlm::new(gpu, config, 0)?;
     let hyper = Hyper { rule: Rule::Adamw, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, clip: 1.0 };
-    let optimizer = Optimizer::new(gpu, model.storage(), hyper)?;
+    let optimizer = Optimizer::new(gpu, model.storage(), hyper, GradScaler::default())?;
     let start = Instant::now();
     let step = TrainStep::new(gpu, &model, &optimizer, batch, text, 1)?;
     let token = |i: usize| (i * 7 % config.vocab_size) as u32;
@@ -333,7 +333,7 @@ pub fn train(
     let mut number = 0;
     let mut run = || {
         number += 1;
-        step.run(&numbers, number as u32, optimizer.rates(number, 1e-3))?;
+        step.run(&numbers, number as u32, 1e-3)?;
         Ok(gpu.wait()?)
     };
     run()?;

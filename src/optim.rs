@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gpu::{Gpu, GpuError, Tensor};
 use crate::nn::Storage;
-use crate::ops::AdamW;
+use crate::ops::{AdamW, GradScaler};
 use crate::tape::{Tape, Var};
 
 /// Which rule updates the parameters.
@@ -30,57 +30,78 @@ pub struct Hyper {
     pub clip: f64,
 }
 
-/// First and second moments of every parameter's gradient, laid out as the parameters are.
+/// First and second moments of every parameter's gradient, laid out as the parameters are, and the state of the scaler.
 pub struct Optimizer {
     hyper: Hyper,
     storage: Storage,
     m: Vec<Tensor>,
     v: Vec<Tensor>,
+    scaler: GradScaler,
+    /// See [`GradScaler::start`].
+    state: Tensor,
 }
 
 /// What a recorded update needs before a run and gives after it.
 #[derive(Clone, Copy)]
 pub struct Update {
-    /// Uniform of four floats, see [`Optimizer::rates`].
-    pub rates: Var,
-    /// The square of the norm of all gradients together: `[1]`, held.
-    pub norm_squared: Var,
+    /// The learning rate: uniform, `[1]`.
+    pub rate: Var,
+    /// The verdict of [`Tape::grad_scaler`]: `[8]`, held.
+    pub verdict: Var,
+}
+
+/// How the steps went so far.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Steps {
+    /// What the loss is multiplied by.
+    pub scale: f32,
+    pub taken: u64,
+    /// Because a gradient was not finite.
+    pub skipped: u64,
 }
 
 impl Optimizer {
-    pub fn new(gpu: &Gpu, storage: &Storage, hyper: Hyper) -> Result<Optimizer, GpuError> {
-        Ok(Optimizer { hyper, storage: storage.clone(), m: storage.zeros(gpu)?, v: storage.zeros(gpu)? })
+    pub fn new(gpu: &Gpu, storage: &Storage, hyper: Hyper, scaler: GradScaler) -> Result<Optimizer, GpuError> {
+        let scaler = GradScaler { clip: hyper.clip, beta1: hyper.beta1, beta2: hyper.beta2, ..scaler };
+        let state = Tensor::new(gpu, &[64], &scaler.start())?;
+        Ok(Optimizer { hyper, storage: storage.clone(), m: storage.zeros(gpu)?, v: storage.zeros(gpu)?, scaler, state })
     }
 
-    /// Records the norm of `grads`, which are laid out as the parameters are, and the update of every parameter.
+    /// What the loss must be multiplied by before gradients are taken: `[1]`.
+    pub fn scale(&self, t: &mut Tape) -> Var {
+        t.bind(&self.state.part(0, &[1]))
+    }
+
+    /// Records the norm of `grads`, which are laid out as the parameters are and scaled by [`scale`](Self::scale), and the
+    /// update of every parameter. Where the norm is not finite nothing is updated.
     pub fn record(&self, t: &mut Tape, grads: &[Var]) -> Update {
-        let rates = t.input(&[4]);
+        let rate = t.input(&[1]);
         let filled: Vec<Var> = self.storage.flats().iter().map(|flat| t.bind(&flat.filled)).collect();
         let squares: Vec<Var> = grads.iter().zip(&filled).map(|(&grad, &filled)| t.sum_squares(grad, filled)).collect();
         let norm_squared = squares.into_iter().reduce(|a, b| t.add(a, b)).expect("a model has parameters");
-        t.hold(norm_squared);
-        let rule = self.rule();
+        let state = t.bind(&self.state);
+        let verdict = t.grad_scaler(norm_squared, state, self.scaler);
+        t.hold(verdict);
+        let Hyper { rule, beta1, beta2, eps, weight_decay, .. } = self.hyper;
+        let rule = AdamW { beta1, beta2, eps, weight_decay: if rule == Rule::Adamw { weight_decay } else { 0.0 } };
         for (index, flat) in self.storage.flats().iter().enumerate() {
             let [parameters, m, v] = [&flat.values, &self.m[index], &self.v[index]].map(|tensor| t.bind(tensor));
-            t.adamw(parameters, grads[index], m, v, filled[index], rates, Some(norm_squared), rule);
+            t.adamw(parameters, grads[index], m, v, filled[index], verdict, rate, rule);
         }
-        Update { rates, norm_squared }
+        Update { rate, verdict }
     }
 
-    /// Learning rate and bias corrections `1 - beta^step` of step 1, 2, .. as the update's uniform.
-    pub fn rates(&self, step: u64, learning_rate: f64) -> [f32; 4] {
-        self.rule().update(step, learning_rate)
+    /// How the steps went so far; waits for them.
+    pub fn steps(&self) -> Result<Steps, GpuError> {
+        let state: Vec<f32> = self.state.read()?;
+        Ok(Steps { scale: state[0], taken: state[2] as u64, skipped: state[3] as u64 })
     }
 
-    fn rule(&self) -> AdamW {
-        let Hyper { rule, beta1, beta2, eps, weight_decay, clip } = self.hyper;
-        AdamW { beta1, beta2, eps, weight_decay: if rule == Rule::Adamw { weight_decay } else { 0.0 }, clip }
-    }
-
-    /// The moments under the names `m.PARAMETER` and `v.PARAMETER`.
+    /// The moments under the names `m.PARAMETER` and `v.PARAMETER`, and `scaler`.
     pub fn state(&self) -> Vec<(String, Tensor)> {
         let (m, v) = (self.storage.named_in(&self.m), self.storage.named_in(&self.v));
-        m.into_iter().zip(v).flat_map(|((name, m), (_, v))| [(format!("m.{name}"), m), (format!("v.{name}"), v)]).collect()
+        let moments = m.into_iter().zip(v).flat_map(|((name, m), (_, v))| [(format!("m.{name}"), m), (format!("v.{name}"), v)]);
+        moments.chain([("scaler".to_owned(), self.state.clone())]).collect()
     }
 }
 

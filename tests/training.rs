@@ -2,8 +2,8 @@
 
 use seemore::gpu::Gpu;
 use seemore::model::{Config, Preset, Vlm};
-use seemore::ops::IGNORE;
-use seemore::optim::{Hyper, Optimizer, Rule};
+use seemore::ops::{GradScaler, IGNORE};
+use seemore::optim::{Hyper, Optimizer, Rule, Steps};
 use seemore::train::{Batch, TrainStep};
 
 const HYPER: Hyper = Hyper { rule: Rule::Adamw, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, clip: 1.0 };
@@ -37,12 +37,12 @@ struct Run {
 
 fn train(gpu: &Gpu, config: &Config, parts: usize, steps: u64) -> Run {
     let model = Vlm::new(gpu, config, 3).unwrap();
-    let optimizer = Optimizer::new(gpu, model.storage(), HYPER).unwrap();
+    let optimizer = Optimizer::new(gpu, model.storage(), HYPER, GradScaler::default()).unwrap();
     let step = TrainStep::new(gpu, &model, &optimizer, 8 / parts, LENGTH, parts).unwrap();
     let batches: Vec<Batch> = (0..parts).map(|part| batch(config, part * 8 / parts..(part + 1) * 8 / parts)).collect();
     let losses = (1..=steps)
         .map(|number| {
-            step.run(&batches, number as u32, optimizer.rates(number, 1e-3)).unwrap();
+            step.run(&batches, number as u32, 1e-3).unwrap();
             step.loss().unwrap()
         })
         .collect();
@@ -86,11 +86,11 @@ fn steps_create_no_buffer_no_bind_group_and_no_pipeline() {
     let gpu = gpu();
     let config = config(0.1);
     let model = Vlm::new(&gpu, &config, 3).unwrap();
-    let optimizer = Optimizer::new(&gpu, model.storage(), HYPER).unwrap();
+    let optimizer = Optimizer::new(&gpu, model.storage(), HYPER, GradScaler::default()).unwrap();
     let step = TrainStep::new(&gpu, &model, &optimizer, 4, LENGTH, 2).unwrap();
     let batches = [batch(&config, 0..4), batch(&config, 4..8)];
     let run = |number: u64| {
-        step.run(&batches, number as u32, optimizer.rates(number, 1e-3)).unwrap();
+        step.run(&batches, number as u32, 1e-3).unwrap();
         (step.loss().unwrap(), step.gradient_norm().unwrap())
     };
     run(1);
@@ -104,12 +104,12 @@ fn dropout_changes_with_the_seed_only() {
     let gpu = gpu();
     let config = config(0.3);
     let model = Vlm::new(&gpu, &config, 3).unwrap();
-    let optimizer = Optimizer::new(&gpu, model.storage(), HYPER).unwrap();
+    let optimizer = Optimizer::new(&gpu, model.storage(), HYPER, GradScaler::default()).unwrap();
     let step = TrainStep::new(&gpu, &model, &optimizer, 8, LENGTH, 1).unwrap();
     let batches = [batch(&config, 0..8)];
     let loss = |seed| {
         // a learning rate of zero leaves the parameters as they are, and so does decay times zero
-        step.run(&batches, seed, optimizer.rates(1, 0.0)).unwrap();
+        step.run(&batches, seed, 0.0).unwrap();
         step.loss().unwrap().to_bits()
     };
     assert_eq!(loss(1), loss(1));
@@ -121,7 +121,7 @@ fn buffers_are_shared_by_values_that_live_at_other_times() {
     let gpu = gpu();
     let config = config(0.1);
     let model = Vlm::new(&gpu, &config, 3).unwrap();
-    let optimizer = Optimizer::new(&gpu, model.storage(), HYPER).unwrap();
+    let optimizer = Optimizer::new(&gpu, model.storage(), HYPER, GradScaler::default()).unwrap();
     let step = TrainStep::new(&gpu, &model, &optimizer, 8, LENGTH, 1).unwrap();
     let memory = step.plan().memory();
     assert!(memory.shared < memory.unshared * 3 / 4, "{memory:?}");
@@ -132,9 +132,9 @@ fn the_profile_names_every_kernel_and_sums_up_to_the_dispatches() {
     let gpu = gpu();
     let config = config(0.1);
     let model = Vlm::new(&gpu, &config, 3).unwrap();
-    let optimizer = Optimizer::new(&gpu, model.storage(), HYPER).unwrap();
+    let optimizer = Optimizer::new(&gpu, model.storage(), HYPER, GradScaler::default()).unwrap();
     let step = TrainStep::new(&gpu, &model, &optimizer, 8, LENGTH, 1).unwrap();
-    step.run(&[batch(&config, 0..8)], 1, optimizer.rates(1, 1e-3)).unwrap();
+    step.run(&[batch(&config, 0..8)], 1, 1e-3).unwrap();
     let Some(timings) = step.plan().profile().unwrap() else {
         assert!(!gpu.has_timestamps());
         return;
@@ -149,4 +149,40 @@ fn the_default_model_has_the_originals_number_of_parameters() {
     let gpu = gpu();
     let model = Vlm::new(&gpu, &Preset::Seemore.config(), 0).unwrap();
     assert_eq!(model.parameter_count(), 12_907_970);
+}
+
+#[test]
+fn a_step_whose_gradients_are_not_finite_changes_nothing_and_is_counted() {
+    let gpu = gpu();
+    let config = config(0.0);
+    let model = Vlm::new(&gpu, &config, 3).unwrap();
+    let optimizer = Optimizer::new(&gpu, model.storage(), HYPER, GradScaler::dynamic()).unwrap();
+    let step = TrainStep::new(&gpu, &model, &optimizer, 8, LENGTH, 1).unwrap();
+    let good = [batch(&config, 0..8)];
+    let mut bad = good.clone();
+    bad[0].images[5] = f32::NAN;
+    step.run(&good, 1, 1e-3).unwrap();
+    let snapshot = || model.parameters().iter().map(|(_, tensor)| tensor.read::<u32>().unwrap()).collect::<Vec<_>>();
+    let (before, moments) = (snapshot(), optimizer.state()[0].1.read::<u32>().unwrap());
+    step.run(&bad, 2, 1e-3).unwrap();
+    assert!(!step.gradient_norm().unwrap().is_finite());
+    assert_eq!((snapshot(), optimizer.state()[0].1.read::<u32>().unwrap()), (before.clone(), moments));
+    assert_eq!(optimizer.steps().unwrap(), Steps { scale: 512.0, taken: 1, skipped: 1 });
+    step.run(&good, 3, 1e-3).unwrap();
+    assert_eq!(optimizer.steps().unwrap(), Steps { scale: 512.0, taken: 2, skipped: 1 });
+    assert_ne!(snapshot(), before);
+}
+
+#[test]
+fn scaling_the_loss_by_a_power_of_two_changes_no_bit() {
+    let gpu = gpu();
+    let config = config(0.1);
+    let runs = [GradScaler::default(), GradScaler::dynamic()].map(|scaler| {
+        let model = Vlm::new(&gpu, &config, 3).unwrap();
+        let optimizer = Optimizer::new(&gpu, model.storage(), HYPER, scaler).unwrap();
+        let step = TrainStep::new(&gpu, &model, &optimizer, 8, LENGTH, 1).unwrap();
+        (1..=4).for_each(|number| step.run(&[batch(&config, 0..8)], number, 1e-3).unwrap());
+        (step.loss().unwrap().to_bits(), step.gradient_norm().unwrap().to_bits())
+    });
+    assert_eq!(runs[0], runs[1]);
 }

@@ -6,8 +6,7 @@ use crate::tape::{Tape, Var};
 
 static ADAMW: Kernel = kernel!("adamw");
 
-/// The constants of AdamW. The learning rate and the bias corrections change with every step, so they are a uniform.
-/// In f64 because `1 - beta2` of a beta2 rounded to f32 is 5e-5 off.
+/// The constants of AdamW. In f64 because `1 - beta2` of a beta2 rounded to f32 is 5e-5 off.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamW {
     pub beta1: f64,
@@ -15,54 +14,39 @@ pub struct AdamW {
     pub eps: f64,
     /// Decoupled from the gradient; 0 gives Adam.
     pub weight_decay: f64,
-    /// The largest norm of all gradients together; 0 for no clipping.
-    pub clip: f64,
 }
 
 impl Default for AdamW {
-    /// PyTorch's defaults, without clipping.
+    /// PyTorch's defaults.
     fn default() -> AdamW {
-        AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, clip: 0.0 }
-    }
-}
-
-impl AdamW {
-    /// The `update` block of the step number `step`, counted from 1, at the learning rate `lr`.
-    pub fn update(&self, step: u64, lr: f64) -> [f32; 4] {
-        let correction = |beta: f64| (1.0 - beta.powf(step as f64)) as f32;
-        [lr as f32, correction(self.beta1), correction(self.beta2), 0.0]
+        AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 }
     }
 }
 
 impl Tape {
     /// One step of AdamW on `param` with its moments `m` and `v`, all three persistent and changed in place: one parameter or
-    /// many that lie one behind another. `filled: [n / 64]` says how many of each 64 elements are not padding.
-    /// `update: [4]` is [`AdamW::update`], written by the host before every step. `norm_squared: [1]`, the sum of the
-    /// squares of all gradients, is wanted when `hyper.clip` is not 0.
+    /// many that lie one behind another. `filled: [n / 64]` says how many of each 64 elements are not padding, `verdict` is
+    /// that of [`grad_scaler`](Self::grad_scaler), `rate: [1]` the learning rate, written by the host before every step.
     #[track_caller]
     #[expect(clippy::too_many_arguments, reason = "the update rule has this many operands")]
-    pub fn adamw(&mut self, param: Var, grad: Var, m: Var, v: Var, filled: Var, update: Var, norm_squared: Option<Var>, hyper: AdamW) {
+    pub fn adamw(&mut self, param: Var, grad: Var, m: Var, v: Var, filled: Var, verdict: Var, rate: Var, hyper: AdamW) {
         let n = self.len(param);
         for (name, other) in [("gradient", grad), ("m", m), ("v", v)] {
             assert!(self.len(other) == n, "adamw: {name} of shape {:?} for {:?}", self.shape(other), self.shape(param));
         }
         assert!(n == 64 * self.len(filled), "adamw: filled of shape {:?} for {:?}", self.shape(filled), self.shape(param));
-        assert!(self.len(update) == 4, "adamw: update of shape {:?}, want [4]", self.shape(update));
-        let mut call = if hyper.clip > 0.0 {
-            let Some(norm_squared) = norm_squared else { panic!("adamw: clipping needs the norm of the gradients") };
-            self.call(&ADAMW, "clipped").bind("norm_squared", norm_squared)
-        } else {
-            self.call(&ADAMW, "step")
-        };
-        call = call.bind("p", param).bind("g", grad).bind("m", m).bind("v", v).bind("filled", filled).bind("update", update);
-        call.param("n", n)
+        assert!(self.len(rate) == 1 && self.len(verdict) == 8, "adamw: rate or verdict of a wrong shape");
+        let call = self.call(&ADAMW, "step").bind("p", param).bind("g", grad).bind("m", m).bind("v", v);
+        call.bind("filled", filled)
+            .bind("verdict", verdict)
+            .bind("rate", rate)
+            .param("n", n)
             .param("beta1", hyper.beta1 as f32)
             .param("beta2", hyper.beta2 as f32)
             .param("rest1", (1.0 - hyper.beta1) as f32)
             .param("rest2", (1.0 - hyper.beta2) as f32)
             .param("eps", hyper.eps as f32)
             .param("weight_decay", hyper.weight_decay as f32)
-            .param("clip", hyper.clip as f32)
             .elements(n / 4);
     }
 }
@@ -71,11 +55,12 @@ impl Tape {
 mod tests {
     use super::*;
     use crate::gpu::Tensor;
+    use crate::ops::GradScaler;
     use crate::ops::check::{constant, gpu, random};
     use crate::plan::Plan;
 
     /// `steps` steps on parameters of the given lengths, one behind another, on the device and in f64.
-    fn train(lengths: &[usize], hyper: AdamW, steps: u64) {
+    fn train(lengths: &[usize], hyper: AdamW, clip: f64, steps: u64) {
         let gpu = gpu();
         let firsts: Vec<usize> =
             lengths.iter().scan(0, |first, n| Some(std::mem::replace(first, *first + n.next_multiple_of(64)))).collect();
@@ -99,13 +84,16 @@ mod tests {
             Tensor::zeros(&gpu, &[all]).unwrap(),
         ];
         let mut tape = Tape::new(gpu.capabilities());
-        let (update, input, filled) = (tape.input(&[4]), tape.input(&[all]), constant(&mut tape, &filled));
+        let (rate, input, filled) = (tape.input(&[1]), tape.input(&[all]), constant(&mut tape, &filled));
         let norm_squared = tape.sum_squares(input, filled);
+        let scaler = GradScaler { clip, beta1: hyper.beta1, beta2: hyper.beta2, ..GradScaler::default() };
+        let state = constant(&mut tape, &scaler.start());
+        let verdict = tape.grad_scaler(norm_squared, state, scaler);
         let [param, m, v] = tensors.each_ref().map(|tensor| tape.bind(tensor));
-        tape.adamw(param, input, m, v, filled, update, (hyper.clip > 0.0).then_some(norm_squared), hyper);
+        tape.adamw(param, input, m, v, filled, verdict, rate, hyper);
         let plan = Plan::new(&gpu, tape).unwrap();
 
-        let AdamW { beta1, beta2, eps, weight_decay, clip } = hyper;
+        let AdamW { beta1, beta2, eps, weight_decay } = hyper;
         let mut want: Vec<[Vec<f64>; 3]> = params.iter().map(|p| [p.clone(), vec![0.0; p.len()], vec![0.0; p.len()]]).collect();
         for step in 1..=steps {
             let lr = 0.01 / step as f64;
@@ -122,7 +110,7 @@ mod tests {
                     p[i] -= lr / (1.0 - beta1.powf(step as f64)) * m[i] / denominator;
                 }
             }
-            plan.write(update, &hyper.update(step, lr));
+            plan.write(rate, &[lr as f32]);
             plan.write(input, &laid_out(&grads, f32::MAX));
             plan.run().unwrap();
         }
@@ -145,24 +133,16 @@ mod tests {
     #[test]
     fn agrees_with_its_reference_over_several_steps() {
         let lengths = [1, 3, 1023, 1024, 1025, 70_001];
-        train(&lengths, AdamW::default(), 5);
-        train(&lengths, AdamW { weight_decay: 0.0, eps: 1e-3, ..AdamW::default() }, 3);
+        train(&lengths, AdamW::default(), 0.0, 5);
+        train(&lengths, AdamW { weight_decay: 0.0, eps: 1e-3, ..AdamW::default() }, 0.0, 3);
     }
 
     #[test]
     fn clips_by_the_norm_of_all_gradients() {
         // norms are about 310 and 7: the first is clipped, the second is not
-        train(&[1023, 70_001], AdamW { clip: 1.0, weight_decay: 0.1, ..AdamW::default() }, 4);
-        train(&[5, 37], AdamW { clip: 100.0, eps: 1e-3, ..AdamW::default() }, 4);
+        train(&[1023, 70_001], AdamW { weight_decay: 0.1, ..AdamW::default() }, 1.0, 4);
+        train(&[5, 37], AdamW { eps: 1e-3, ..AdamW::default() }, 100.0, 4);
         // eps at the scale of the clipped gradients, so that their size shows
-        train(&[5, 37], AdamW { clip: 0.5, eps: 0.1, ..AdamW::default() }, 4);
-    }
-
-    #[test]
-    #[should_panic(expected = "clipping needs the norm")]
-    fn clipping_without_a_norm_is_refused() {
-        let mut tape = Tape::new(gpu().capabilities());
-        let ([p, g, m, v], filled, update) = ([0; 4].map(|_| tape.input(&[64])), tape.input(&[1]), tape.input(&[4]));
-        tape.adamw(p, g, m, v, filled, update, None, AdamW { clip: 1.0, ..AdamW::default() });
+        train(&[5, 37], AdamW { eps: 0.1, ..AdamW::default() }, 0.5, 4);
     }
 }

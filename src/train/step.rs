@@ -41,8 +41,8 @@ impl TrainStep {
         let loss = Loss::record(&mut c, model, batch, length);
         let seed = c.seed;
         let t = &mut tape;
-        let one = t.fill(&[1], 1.0);
-        t.backward(loss.value, one);
+        let scale = optimizer.scale(t);
+        t.backward(loss.value, scale);
         let gradients = Gradients::new(gpu, model.storage())?;
         gradients.place(t, model.storage());
         let grads = gradients.bind(t);
@@ -74,19 +74,19 @@ impl TrainStep {
 
     /// Submits one step without waiting for it. `batches` are as many as are accumulated; the loss is the mean over all of
     /// their targets, so that accumulating gives what one large batch gives. `seed` must differ from step to step.
-    pub fn run(&self, batches: &[Batch], seed: u32, rates: [f32; 4]) -> Result<(), GpuError> {
+    pub fn run(&self, batches: &[Batch], seed: u32, learning_rate: f32) -> Result<(), GpuError> {
         let count: usize = batches.iter().map(Batch::count).sum();
         for (index, batch) in batches.iter().enumerate() {
             self.loss.write(&self.plan, batch, 1.0 / count.max(1) as f32);
             self.plan.write(self.seed, &[seed.wrapping_mul(batches.len() as u32).wrapping_add(index as u32)]);
             match self.first {
                 Some(first) => self.plan.write(first, &[(index == 0) as u32]),
-                None => self.plan.write(self.update.rates, &rates),
+                None => self.plan.write(self.update.rate, &[learning_rate]),
             }
             self.plan.run()?;
         }
         if let Some(updates) = &self.updates {
-            updates.write(self.update.rates, &rates);
+            updates.write(self.update.rate, &[learning_rate]);
             updates.run()?;
         }
         Ok(())
@@ -100,7 +100,7 @@ impl TrainStep {
     /// The norm of all gradients of the last step together, before clipping; waits for it.
     pub fn gradient_norm(&self) -> Result<f32, GpuError> {
         let plan = self.updates.as_ref().unwrap_or(&self.plan);
-        Ok(plan.read::<f32>(self.update.norm_squared)?[0].sqrt())
+        Ok(plan.read::<f32>(self.update.verdict)?[4])
     }
 
     /// Bytes on the device beside parameters and moments: gradients, intermediate values, inputs.

@@ -12,6 +12,7 @@ use crate::checkpoint::{self, CheckpointError};
 use crate::data::{Augment, Batches, CharTokenizer, Dataset};
 use crate::gpu::{Gpu, GpuError};
 use crate::model::Vlm;
+use crate::ops::GradScaler;
 use crate::optim::{Hyper, Optimizer, Schedule};
 
 /// When training ends. The first limit reached counts.
@@ -205,7 +206,7 @@ impl<'a> Trainer<'a> {
         if let Some(dir) = &out {
             checkpoint::save_description(dir, model, Some(tokenizer))?;
         }
-        let optimizer = Optimizer::new(gpu, model.storage(), options.hyper)?;
+        let optimizer = Optimizer::new(gpu, model.storage(), options.hyper, GradScaler::default())?;
         let micro = options.batch_size / options.accumulate;
         let step_plan = TrainStep::new(gpu, model, &optimizer, micro, length, options.accumulate)?;
         let order = Batches::new(train.samples.len(), options.batch_size, options.seed);
@@ -311,10 +312,9 @@ impl<'a> Trainer<'a> {
             let annealed =
                 steps.map_or(progress, |steps| self.step.saturating_sub(warmup) as f64 / steps.saturating_sub(warmup).max(1) as f64);
             let learning_rate = self.options.learning_rate * self.options.schedule.factor(self.step, warmup, annealed);
-            let rates = self.optimizer.rates(self.step + 1, learning_rate);
             // every step draws other dropout masks; the constant spreads seeds apart (2^32 over the golden ratio)
             let seed = (self.options.seed as u32).wrapping_mul(0x9E37_79B9).wrapping_add(self.step as u32);
-            self.step_plan.run(&batches, seed, rates)?;
+            self.step_plan.run(&batches, seed, learning_rate as f32)?;
             tokens += batches.iter().map(Batch::count).sum::<usize>();
             self.step += 1;
             // prepared while the device works

@@ -1,0 +1,71 @@
+// grad_scaler: what to do with the gradients of a step, from the norm of all of them together
+//
+//   update   norm_squared[1], state[64] -> state, verdict[8]
+//
+// The gradients are those of the loss times state.scale, so that small ones do not vanish in 16 bits (Micikevicius et al.
+// 2018). Where their norm is finite, the step is taken:
+//   factor      = min(1, clip / (norm + 1e-6)) / scale, with norm = sqrt(norm_squared) / scale; no clipping where clip is 0
+//   correction  = beta * correction + (1 - beta): Adam's 1 - beta^t after t steps taken
+//   scale       = growth * scale after every `interval` steps taken in a row
+// Where it is not, the step is to be skipped, and
+//   scale       = backoff * scale
+//
+// One invocation.
+
+// rest = 1 - beta
+struct Params {
+    clip: f32, beta1: f32, beta2: f32, rest1: f32, rest2: f32,
+    growth: f32, backoff: f32, interval: f32, least: f32, most: f32,
+}
+
+// counts are exact up to 2^24
+struct State {
+    scale: f32,
+    run: f32,     // steps taken since the scale last changed
+    taken: f32,
+    skipped: f32,
+    correction1: f32,
+    correction2: f32,
+}
+
+struct Verdict {
+    factor: f32,  // what gradients are multiplied by
+    correction1: f32,
+    correction2: f32,
+    take: u32,    // 0: skip this step
+    norm: f32,    // of the gradients of the loss, before clipping
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> norm_squared: array<f32>;     // [1]
+@group(0) @binding(2) var<storage, read_write> state: State;           // [64]
+@group(0) @binding(3) var<storage, read_write> verdict: Verdict;       // [8]
+
+@compute @workgroup_size(1)
+fn update() {
+    let squared = norm_squared[0];
+    let scale = state.scale;
+    let norm = sqrt(squared) / scale;
+    verdict.norm = norm;
+    // false for NaN
+    if squared <= 3.4028234e38 {
+        verdict.factor = select(1.0, min(1.0, params.clip / (norm + 1e-6)), params.clip > 0.0) / scale;
+        verdict.take = 1;
+        state.taken += 1.0;
+        state.correction1 = params.beta1 * state.correction1 + params.rest1;
+        state.correction2 = params.beta2 * state.correction2 + params.rest2;
+        state.run += 1.0;
+        if state.run >= params.interval {
+            state.run = 0.0;
+            state.scale = min(scale * params.growth, params.most);
+        }
+    } else {
+        verdict.factor = 0.0;
+        verdict.take = 0;
+        state.skipped += 1.0;
+        state.run = 0.0;
+        state.scale = max(scale * params.backoff, params.least);
+    }
+    verdict.correction1 = state.correction1;
+    verdict.correction2 = state.correction2;
+}
