@@ -9,7 +9,7 @@ mod mlp;
 mod parameters;
 
 pub use attention::{Cache, SelfAttention};
-pub use block::{Block, BlockShape, Residual};
+pub use block::{Block, BlockShape, Residual, Stream};
 pub use embedding::{Embedding, Positions};
 pub use layernorm::LayerNorm;
 pub use linear::Linear;
@@ -17,6 +17,7 @@ pub use mlp::Mlp;
 pub use parameters::{Init, Parameters};
 
 use crate::gpu::Tensor;
+use crate::ops::Dropout;
 use crate::tape::{Tape, Var};
 
 /// What a forward pass needs beside its inputs.
@@ -58,5 +59,10 @@ impl<'a> Context<'a> {
     /// Dropout while training; `x` itself otherwise.
     pub fn dropout(&mut self, x: Var) -> Var {
         if self.training { self.tape.dropout(x, self.dropout, self.seed) } else { x }
+    }
+
+    /// The same for an op that has it inside.
+    fn dropout_inside(&self) -> Dropout {
+        Dropout { p: if self.training { self.dropout } else { 0.0 }, seed: self.seed }
     }
 }
