@@ -10,7 +10,7 @@ mod parameters;
 mod storage;
 
 pub use attention::{Cache, SelfAttention};
-pub use block::{Block, BlockShape, Residual};
+pub use block::{Block, BlockShape, Residual, Stream};
 pub use embedding::{Embedding, Positions};
 pub use layernorm::LayerNorm;
 pub use linear::Linear;
@@ -19,6 +19,7 @@ pub use parameters::{Init, Parameters};
 pub use storage::{BLOCK, Flat, Storage};
 
 use crate::gpu::Tensor;
+use crate::ops::Dropout;
 use crate::tape::{Tape, Var};
 
 /// What a forward pass needs beside its inputs.
@@ -60,5 +61,10 @@ impl<'a> Context<'a> {
     /// Dropout while training; `x` itself otherwise.
     pub fn dropout(&mut self, x: Var) -> Var {
         if self.training { self.tape.dropout(x, self.dropout, self.seed) } else { x }
+    }
+
+    /// The same for an op that has it inside.
+    fn dropout_inside(&self) -> Dropout {
+        Dropout { p: if self.training { self.dropout } else { 0.0 }, seed: self.seed }
     }
 }

@@ -46,14 +46,14 @@ impl Dispatch {
     }
 }
 
-type Backward = Box<dyn FnOnce(&mut Tape, Var)>;
+type Pullback = Box<dyn FnOnce(&mut Tape)>;
 
 /// A recording of dispatches with the closures that append their gradients.
 pub struct Tape {
     capabilities: Capabilities,
     pub(crate) variables: Vec<Variable>,
     pub(crate) program: Vec<Dispatch>,
-    pullbacks: Vec<(Var, Backward)>,
+    pullbacks: Vec<Pullback>,
     grads: BTreeMap<Var, Var>,
     sites: u32,
 }
@@ -195,10 +195,33 @@ impl Tape {
     /// Says how the gradient of `out` flows to `inputs`. The closure gets d loss / d out and must call
     /// [`add_grad`](Self::add_grad) for every input that [`needs_grad`](Self::needs_grad).
     pub fn record(&mut self, out: Var, inputs: &[Var], backward: impl FnOnce(&mut Tape, Var) + 'static) {
-        if inputs.iter().any(|&v| self.needs_grad(v)) {
-            self.variables[out.0 as usize].grad = true;
-            self.pullbacks.push((out, Box::new(backward)));
+        self.record_many([out], inputs, |t, [dout]| {
+            if let Some(dout) = dout {
+                backward(t, dout);
+            }
+        });
+    }
+
+    /// The same for an op of several outputs: the closure gets their gradients once those of all of them are complete, `None`
+    /// for an output that the loss does not depend on. It is not called when none arrives.
+    pub fn record_many<const N: usize>(
+        &mut self,
+        outs: [Var; N],
+        inputs: &[Var],
+        backward: impl FnOnce(&mut Tape, [Option<Var>; N]) + 'static,
+    ) {
+        if !inputs.iter().any(|&v| self.needs_grad(v)) {
+            return;
         }
+        for out in outs {
+            self.variables[out.0 as usize].grad = true;
+        }
+        self.pullbacks.push(Box::new(move |t| {
+            let douts = outs.map(|out| t.grad(out));
+            if douts.iter().any(Option::is_some) {
+                backward(t, douts);
+            }
+        }));
     }
 
     /// Adds `dv` to the gradient of `v`. The one place where gradients meet.
@@ -219,10 +242,9 @@ impl Tape {
     #[track_caller]
     pub fn backward(&mut self, out: Var, seed: Var) {
         self.add_grad(out, seed);
-        for (v, backward) in std::mem::take(&mut self.pullbacks).into_iter().rev() {
-            if let Some(&dv) = self.grads.get(&v) {
-                backward(self, dv);
-            }
+        // whatever takes a value was recorded after what made it, so a gradient is complete when its turn comes
+        for pullback in std::mem::take(&mut self.pullbacks).into_iter().rev() {
+            pullback(self);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::Config;
 use crate::gpu::GpuError;
-use crate::nn::{Block, BlockShape, Cache, Context, Embedding, Init, LayerNorm, Linear, Parameters, Positions};
+use crate::nn::{Block, BlockShape, Cache, Context, Embedding, Init, LayerNorm, Linear, Parameters, Positions, Stream};
 use crate::tape::Var;
 
 /// Token and position embeddings, causal blocks, LayerNorm, output layer.
@@ -36,7 +36,7 @@ impl Decoder {
     }
 
     /// Embeds `ids: [batch, t]`, puts the visual tokens `[batch, v, width]` in front, and runs the blocks with one cache each
-    /// when caches are given. Returns `[batch, v + t, width]`.
+    /// when caches are given, and the last LayerNorm. Returns `[batch, v + t, width]`.
     pub fn forward(&self, c: &mut Context, visual: Option<Var>, ids: Var, caches: Option<&[Cache]>) -> Var {
         let text = self.tok.forward(c, ids);
         let x = match visual {
@@ -45,12 +45,12 @@ impl Decoder {
         };
         let x = self.pos.forward(c, x);
         let layers = self.blocks.iter().enumerate();
-        layers.fold(x, |x, (i, block)| block.forward(c, x, caches.map(|caches| &caches[i])))
+        let stream = layers.fold(Stream::from(x), |x, (i, block)| block.forward(c, x, caches.map(|caches| &caches[i])));
+        stream.norm(c, &self.ln_f).1
     }
 
-    /// The last LayerNorm and the output layer: `[.., width] -> [.., vocab]`.
+    /// The output layer: `[.., width] -> [.., vocab]`.
     pub fn logits(&self, c: &mut Context, x: Var) -> Var {
-        let x = self.ln_f.forward(c, x);
         self.lm_head.forward(c, x)
     }
 }

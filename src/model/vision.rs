@@ -51,18 +51,18 @@ impl Vision {
         c.tape.reshape(pos, &[rows, self.pos.shape()[2]]);
         let x = c.tape.add(x, pos);
         let x = c.dropout(x);
-        let x = match (self.tokens, self.blocks.split_last()) {
+        let run = |c: &mut Context, blocks: &[Block]| blocks.iter().fold(x.into(), |x, block| block.forward(c, x, None));
+        match (self.tokens, self.blocks.split_last()) {
             // only the CLS row goes on: the last block computes no other, unless all of its attention is wanted
             (VisualTokens::Cls, Some((last, blocks))) if c.maps.is_none() => {
-                let x = blocks.iter().fold(x, |x, block| block.forward(c, x, None));
-                last.first_rows(c, x, 1)
+                let stream = run(c, blocks);
+                last.first_rows(c, stream, 1).norm(c, &self.ln).1
             }
             (tokens, _) => {
-                let x = self.blocks.iter().fold(x, |x, block| block.forward(c, x, None));
+                let (_, normed) = run(c, &self.blocks).norm(c, &self.ln);
                 let (start, count) = if tokens == VisualTokens::Cls { (0, 1) } else { (1, rows - 1) };
-                c.tape.slice_rows(x, start, count)
+                c.tape.slice_rows(normed, start, count)
             }
-        };
-        self.ln.forward(c, x)
+        }
     }
 }

@@ -75,7 +75,6 @@ impl SelfAttention {
             maps.push((self.path.clone(), map));
         }
         let y = c.tape.attention(q, k, v, c.past, c.seed, &spec);
-        let y = self.proj.forward(c, y);
-        c.dropout(y)
+        self.proj.forward(c, y)
     }
 }

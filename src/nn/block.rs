@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Cache, Context, LayerNorm, Mlp, Parameters, SelfAttention};
 use crate::gpu::GpuError;
+use crate::ops::Dropout;
 use crate::tape::Var;
 
 /// From where the second residual connection of a block leaves.
@@ -14,6 +15,29 @@ pub enum Residual {
     Prenorm,
     /// `y = ln2(h) + mlp(ln2(h))`, as the original seemore has it: the residual stream is normalised away.
     AfterLn2,
+}
+
+/// What flows from block to block: the value is the sum of both parts, which the LayerNorm that comes next adds up.
+#[derive(Debug, Clone, Copy)]
+pub struct Stream {
+    x: Var,
+    branch: Option<Var>,
+}
+
+impl From<Var> for Stream {
+    fn from(x: Var) -> Stream {
+        Stream { x, branch: None }
+    }
+}
+
+impl Stream {
+    /// The value, and the value normalised.
+    pub fn norm(self, c: &mut Context, ln: &LayerNorm) -> (Var, Var) {
+        match self.branch {
+            None => (self.x, ln.forward(c, self.x)),
+            Some(branch) => ln.after_add(c, self.x, branch, Dropout { p: 0.0, seed: c.seed }),
+        }
+    }
 }
 
 /// What sets a block apart from another.
@@ -28,7 +52,7 @@ pub struct BlockShape {
     pub eps: f32,
 }
 
-/// `h = x + attn(ln1(x))`, then the feed-forward layer with its residual.
+/// `h = x + dropout(attn(ln1(x)))`, then the feed-forward layer with its residual.
 pub struct Block {
     ln1: LayerNorm,
     attn: SelfAttention,
@@ -51,31 +75,30 @@ impl Block {
         })
     }
 
-    /// `x: [batch, t, width] -> [batch, t, width]`.
-    pub fn forward(&self, c: &mut Context, x: Var, cache: Option<&Cache>) -> Var {
-        let normed = self.ln1.forward(c, x);
+    /// `[batch, t, width]` in and out.
+    pub fn forward(&self, c: &mut Context, stream: Stream, cache: Option<&Cache>) -> Stream {
+        let (x, normed) = stream.norm(c, &self.ln1);
         let attended = self.attn.forward(c, normed, cache);
         self.feed_forward(c, x, attended)
     }
 
     /// The first `rows` rows of the output, without computing the others: `[batch, rows, width]`. For the last block of an
     /// encoder of which only these rows are used.
-    pub fn first_rows(&self, c: &mut Context, x: Var, rows: usize) -> Var {
-        let normed = self.ln1.forward(c, x);
+    pub fn first_rows(&self, c: &mut Context, stream: Stream, rows: usize) -> Stream {
+        let (x, normed) = stream.norm(c, &self.ln1);
         let queries = c.tape.slice_rows(normed, 0, rows);
         let attended = self.attn.for_queries(c, queries, normed);
         let x = c.tape.slice_rows(x, 0, rows);
         self.feed_forward(c, x, attended)
     }
 
-    fn feed_forward(&self, c: &mut Context, x: Var, attended: Var) -> Var {
-        let h = c.tape.add(x, attended);
-        let n = self.ln2.forward(c, h);
-        let f = self.mlp.forward(c, n);
-        let stream = match self.residual {
+    fn feed_forward(&self, c: &mut Context, x: Var, attended: Var) -> Stream {
+        let (h, n) = self.ln2.after_add(c, x, attended, c.dropout_inside());
+        let branch = self.mlp.forward(c, n);
+        let x = match self.residual {
             Residual::Prenorm => h,
             Residual::AfterLn2 => n,
         };
-        c.tape.add(stream, f)
+        Stream { x, branch: Some(branch) }
     }
 }

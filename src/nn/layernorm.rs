@@ -2,6 +2,7 @@
 
 use super::{Context, Init, Parameters};
 use crate::gpu::{GpuError, Tensor};
+use crate::ops::Dropout;
 use crate::tape::Var;
 
 /// Normalises the last axis to mean 0 and variance 1, then scales and shifts it: `weight` and `bias` of `[width]`.
@@ -22,5 +23,11 @@ impl LayerNorm {
     pub fn forward(&self, c: &mut Context, x: Var) -> Var {
         let (weight, bias) = (c.parameter(&self.weight), c.parameter(&self.bias));
         c.tape.layernorm(x, weight, bias, self.eps)
+    }
+
+    /// `h = x + dropout(branch)` and the normalised `h`, `[.., width]` all four. Returns both.
+    pub fn after_add(&self, c: &mut Context, x: Var, branch: Var, dropout: Dropout) -> (Var, Var) {
+        let (weight, bias) = (c.parameter(&self.weight), c.parameter(&self.bias));
+        c.tape.add_layernorm([x, branch], dropout, [weight, bias], self.eps)
     }
 }

@@ -6,38 +6,57 @@ use crate::tape::{Tape, Var};
 
 static DROPOUT: Kernel = kernel!("dropout", "random");
 
+/// Dropout inside another op.
+#[derive(Debug, Clone, Copy)]
+pub struct Dropout {
+    /// Probability of zeroing an element; 0 for none.
+    pub p: f32,
+    /// `[1]`, a `u32` that the host changes with every step.
+    pub seed: Var,
+}
+
+impl Dropout {
+    /// The place that draws the mask, or 0 without one.
+    #[track_caller]
+    pub(super) fn site(&self, t: &mut Tape) -> u32 {
+        assert!((0.0..1.0).contains(&self.p), "dropout: probability {} is not in [0, 1)", self.p);
+        assert!(t.len(self.seed) == 1, "dropout: seed of shape {:?}, want [1]", t.shape(self.seed));
+        if self.p == 0.0 { 0 } else { t.site() }
+    }
+}
+
 impl Tape {
     /// Each element of `x` is 0 with probability `p`, else scaled by `1 / (1 - p)`. `seed: [1]` is a `u32` that the host
     /// changes with every step; every call draws its own mask from it. The mask is computed again in the backward
     /// pass, never stored.
     #[track_caller]
     pub fn dropout(&mut self, x: Var, p: f32, seed: Var) -> Var {
-        assert!((0.0..1.0).contains(&p), "dropout: probability {p} is not in [0, 1)");
-        assert!(self.len(seed) == 1, "dropout: seed of shape {:?}, want [1]", self.shape(seed));
+        let dropout = Dropout { p, seed };
+        let site = dropout.site(self);
         if p == 0.0 {
             return x;
         }
-        let site = self.site();
-        let y = masked(self, x, p, seed, site);
+        let y = self.masked(x, dropout, site);
         self.record(y, &[x], move |t, dy| {
-            let dx = masked(t, dy, p, seed, site);
+            let dx = t.masked(dy, dropout, site);
             t.add_grad(x, dx);
         });
         y
     }
-}
 
-fn masked(t: &mut Tape, x: Var, p: f32, seed: Var, site: u32) -> Var {
-    let (n, y) = (t.len(x), t.like(x));
-    t.call(&DROPOUT, "forward")
-        .bind("x", x)
-        .bind("y", y)
-        .bind("seed", seed)
-        .param("n", n)
-        .param("site", site)
-        .param("p", p)
-        .elements(n.div_ceil(4));
-    y
+    /// `x` times the mask of a site.
+    pub(super) fn masked(&mut self, x: Var, dropout: Dropout, site: u32) -> Var {
+        let (n, y) = (self.len(x), self.like(x));
+        self.call(&DROPOUT, "forward")
+            .bind("x", x)
+            .bind("y", y)
+            .bind("seed", dropout.seed)
+            .param("n", n)
+            .param("site", site)
+            .param("p", dropout.p)
+            .elements(n.div_ceil(4));
+        y
+    }
 }
 
 #[cfg(test)]

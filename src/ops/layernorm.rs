@@ -1,12 +1,72 @@
 //! Layer normalisation over the last axis.
 
 use crate::ops::lanes::{Lanes, lanes};
-use crate::tape::{Tape, Var};
+use crate::tape::{Param, Tape, Var};
 
 static LAYERNORM: Lanes = lanes!("layernorm", "reduce");
 
 /// Rows whose products with the gradient one invocation adds up.
 const CHUNK: usize = 32;
+
+/// A LayerNorm that has run, for its gradients.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Norm {
+    pub x: Var,
+    pub weight: Var,
+    pub bias: Var,
+    /// `[rows, 2]`: the mean of each row and one over its deviation.
+    pub stats: Var,
+    pub eps: f32,
+}
+
+fn params(rows: usize, cols: usize, eps: f32) -> [(&'static str, Param); 5] {
+    [("rows", rows.into()), ("cols", cols.into()), ("eps", eps.into()), ("chunk", CHUNK.into()), ("chunks", rows.div_ceil(CHUNK).into())]
+}
+
+impl Norm {
+    /// The gradient of `x` for that of the output.
+    pub fn backward(&self, t: &mut Tape, dy: Var) -> Var {
+        let (rows, width) = t.rows_cols(self.x);
+        let (kernel, cols) = LAYERNORM.of(width);
+        let dx = t.like(self.x);
+        let workgroup = t.row_workgroup(cols);
+        t.call(kernel, "backward")
+            .bind("dy", dy)
+            .bind("x", self.x)
+            .bind("weight", self.weight)
+            .bind("saved", self.stats)
+            .bind("dx", dx)
+            .params(&params(rows, cols, self.eps))
+            .constant("WG", workgroup)
+            .rows(rows);
+        dx
+    }
+
+    /// Adds to the gradients of `weight` and `bias`.
+    pub fn backward_weights(&self, t: &mut Tape, dy: Var) {
+        if !t.needs_grad(self.weight) && !t.needs_grad(self.bias) {
+            return;
+        }
+        let (rows, width) = t.rows_cols(self.x);
+        let (kernel, cols) = LAYERNORM.of(width);
+        let chunks = rows.div_ceil(CHUNK);
+        let (dweight, dbias) = (t.output(&[chunks, width]), t.output(&[chunks, width]));
+        t.call(kernel, "backward_weights")
+            .bind("dy", dy)
+            .bind("x", self.x)
+            .bind("saved", self.stats)
+            .bind("dweight", dweight)
+            .bind("dbias", dbias)
+            .params(&params(rows, cols, self.eps))
+            .elements(chunks * cols);
+        for (v, partial) in [(self.weight, dweight), (self.bias, dbias)] {
+            if t.needs_grad(v) {
+                let dv = t.sum_rows(partial, width);
+                t.add_grad(v, dv);
+            }
+        }
+    }
+}
 
 impl Tape {
     /// `y = (x - mean) / sqrt(variance + eps) * weight + bias` over the last axis of `x: [.., c]`, with the biased
@@ -20,54 +80,26 @@ impl Tape {
         let (kernel, cols) = LAYERNORM.of(width);
         let workgroup = self.row_workgroup(cols);
         let (y, stats) = (self.like(x), self.output(&[rows, 2]));
-        let chunks = rows.div_ceil(CHUNK);
-        let params =
-            [("rows", rows.into()), ("cols", cols.into()), ("eps", eps.into()), ("chunk", CHUNK.into()), ("chunks", chunks.into())];
         self.call(kernel, "forward")
             .bind("x", x)
             .bind("weight", weight)
             .bind("bias", bias)
             .bind("y", y)
             .bind("stats", stats)
-            .params(&params)
+            .params(&params(rows, cols, eps))
             .constant("WG", workgroup)
             .rows(rows);
         self.record(y, &[x, weight, bias], move |t, dy| {
+            let norm = Norm { x, weight, bias, stats, eps };
             if t.needs_grad(x) {
-                let dx = t.like(x);
-                t.call(kernel, "backward")
-                    .bind("dy", dy)
-                    .bind("x", x)
-                    .bind("weight", weight)
-                    .bind("saved", stats)
-                    .bind("dx", dx)
-                    .params(&params)
-                    .constant("WG", workgroup)
-                    .rows(rows);
+                let dx = norm.backward(t, dy);
                 t.add_grad(x, dx);
             }
-            if t.needs_grad(weight) || t.needs_grad(bias) {
-                let (dweight, dbias) = (t.output(&[chunks, width]), t.output(&[chunks, width]));
-                t.call(kernel, "backward_weights")
-                    .bind("dy", dy)
-                    .bind("x", x)
-                    .bind("saved", stats)
-                    .bind("dweight", dweight)
-                    .bind("dbias", dbias)
-                    .params(&params)
-                    .elements(chunks * cols);
-                for (v, partial) in [(weight, dweight), (bias, dbias)] {
-                    if t.needs_grad(v) {
-                        let dv = t.sum_rows(partial, width);
-                        t.add_grad(v, dv);
-                    }
-                }
-            }
+            norm.backward_weights(t, dy);
         });
         y
     }
 }
-
 #[cfg(test)]
 mod tests {
     use crate::ops::check::{Array, check, forward};

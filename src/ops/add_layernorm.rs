@@ -1,0 +1,176 @@
+//! A residual connection with the LayerNorm behind it.
+
+use crate::ops::Dropout;
+use crate::ops::lanes::{Lanes, lanes};
+use crate::ops::layernorm::Norm;
+use crate::tape::{Tape, Var};
+
+static ADD_LAYERNORM: Lanes = lanes!("add_layernorm", "random", "reduce");
+
+impl Tape {
+    /// `h = x + dropout(branch)` and `y = layernorm(h)`, as [`add`](Self::add), [`dropout`](Self::dropout) and
+    /// [`layernorm`](Self::layernorm) one after the other give them, bit for bit where the device does not fuse products with
+    /// sums. `x`, `branch`, `h` and `y: [.., c]`; `weight` and `bias: [c]`. Returns `(h, y)`.
+    #[track_caller]
+    pub fn add_layernorm(&mut self, [x, branch]: [Var; 2], dropout: Dropout, [weight, bias]: [Var; 2], eps: f32) -> (Var, Var) {
+        assert!(self.shape(x) == self.shape(branch), "add_layernorm: {:?} and {:?}", self.shape(x), self.shape(branch));
+        let (rows, width) = self.rows_cols(x);
+        for (name, v) in [("weight", weight), ("bias", bias)] {
+            assert!(self.shape(v) == [width], "add_layernorm: {name} of shape {:?} for x of shape {:?}", self.shape(v), self.shape(x));
+        }
+        let (kernel, cols) = ADD_LAYERNORM.of(width);
+        let workgroup = self.row_workgroup(cols);
+        let site = dropout.site(self);
+        let (h, y, stats) = (self.like(x), self.like(x), self.output(&[rows, 2]));
+        let params = [("rows", rows.into()), ("cols", cols.into()), ("eps", eps.into()), ("site", site.into()), ("p", dropout.p.into())];
+        self.call(kernel, "forward")
+            .bind("x", x)
+            .bind("branch", branch)
+            .bind("seed", dropout.seed)
+            .bind("weight", weight)
+            .bind("bias", bias)
+            .bind("h", h)
+            .bind("y", y)
+            .bind("stats", stats)
+            .params(&params)
+            .constant("WG", workgroup)
+            .rows(rows);
+        self.record_many([h, y], &[x, branch, weight, bias], move |t, [dh, dy]| {
+            let norm = Norm { x: h, weight, bias, stats, eps };
+            let drop = dropout.p > 0.0 && t.needs_grad(branch);
+            let (dx, dbranch) = if let (Some(dh), Some(dy)) = (dh, dy) {
+                let (dx, dropped) = (t.like(h), t.like(h));
+                let call = t.call(kernel, if drop { "backward_drop" } else { "backward" }).bind("dy", dy).bind("dh", dh).bind("sum", h);
+                let call = call.bind("weight", weight).bind("saved", stats).bind("dx", dx);
+                let call = if drop { call.bind("seed", dropout.seed).bind("dbranch", dropped) } else { call };
+                call.params(&params).constant("WG", workgroup).rows(rows);
+                (dx, if drop { dropped } else { dx })
+            } else {
+                // a stream that ends here, or a norm that nobody takes
+                let dx = match dy {
+                    Some(dy) => norm.backward(t, dy),
+                    None => dh.expect("a pullback runs when a gradient has arrived"),
+                };
+                (dx, if drop { t.masked(dx, dropout, site) } else { dx })
+            };
+            t.add_grad(x, dx);
+            t.add_grad(branch, dbranch);
+            if let Some(dy) = dy {
+                norm.backward_weights(t, dy);
+            }
+        });
+        (h, y)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::check::{Array, check, constant, forward, gpu, random};
+    use crate::plan::Plan;
+
+    const EPS: f32 = 1e-5;
+
+    /// h and y.
+    fn reference([x, branch, weight, bias]: [&Array; 4]) -> [Vec<f64>; 2] {
+        let h: Vec<f64> = x.data.iter().zip(&branch.data).map(|(x, branch)| x + branch).collect();
+        let normed = h.chunks(weight.data.len()).flat_map(|row| {
+            let n = row.len() as f64;
+            let mean = row.iter().sum::<f64>() / n;
+            let rstd = 1.0 / (row.iter().map(|h| (h - mean).powi(2)).sum::<f64>() / n + EPS as f64).sqrt();
+            row.iter().enumerate().map(move |(i, h)| (h - mean) * rstd * weight.data[i] + bias.data[i]).collect::<Vec<_>>()
+        });
+        let y = normed.collect();
+        [h, y]
+    }
+
+    fn op(t: &mut Tape, [x, branch, weight, bias]: [Var; 4]) -> (Var, Var) {
+        let seed = constant(t, &[1u32]);
+        t.add_layernorm([x, branch], Dropout { p: 0.0, seed }, [weight, bias], EPS)
+    }
+
+    fn both(t: &mut Tape, inputs: [Var; 4]) -> Var {
+        let (h, y) = op(t, inputs);
+        let y = t.scale(y, 0.5);
+        t.add(h, y)
+    }
+
+    fn both_reference(inputs: [&Array; 4]) -> Vec<f64> {
+        let [h, y] = reference(inputs);
+        h.iter().zip(&y).map(|(h, y)| h + 0.5 * y).collect()
+    }
+
+    #[test]
+    fn agrees_with_its_reference() {
+        for cols in [2, 4, 31, 32, 33, 36, 512, 1028] {
+            check(&[[&[3, cols], &[3, cols], &[cols], &[cols]]], both, both_reference);
+        }
+        check(&[[&[2, 33, 8], &[2, 33, 8], &[8], &[8]], [&[65, 7], &[65, 7], &[7], &[7]]], both, both_reference);
+        forward(&[[&[70_000, 4], &[70_000, 4], &[4], &[4]]], both, both_reference);
+    }
+
+    #[test]
+    fn the_norm_may_be_all_that_is_wanted() {
+        check(&[[&[5, 36], &[5, 36], &[36], &[36]]], |t, inputs| op(t, inputs).1, |inputs| reference(inputs)[1].clone());
+    }
+
+    #[test]
+    fn the_sum_may_be_all_that_is_wanted() {
+        let sum = |t: &mut Tape, [x, branch]: [Var; 2]| {
+            let (weight, bias) = (constant(t, &[1f32; 36]), constant(t, &[0f32; 36]));
+            op(t, [x, branch, weight, bias]).0
+        };
+        check(&[[&[5, 36], &[5, 36]]], sum, |[x, branch]| x.data.iter().zip(&branch.data).map(|(x, branch)| x + branch).collect());
+    }
+
+    /// h, y and all gradients, from the op or from the three that it stands for, when the loss depends on what `wanted` says.
+    fn run(cols: usize, fused: bool, wanted: [bool; 2]) -> Vec<Vec<f32>> {
+        let (gpu, rows) = (gpu(), 37);
+        let mut tape = Tape::new(gpu.capabilities());
+        let t = &mut tape;
+        let shapes = [vec![rows, cols], vec![rows, cols], vec![cols], vec![cols]];
+        let inputs @ [x, branch, weight, bias] = shapes.each_ref().map(|shape| t.variable(shape));
+        let seed = constant(t, &[9u32]);
+        // another dropout before, so that the site is not the first
+        let x = t.dropout(x, 0.25, seed);
+        // kept elements are doubled, which is exact: the device may fuse the product with the sum
+        let (h, y) = if fused {
+            t.add_layernorm([x, branch], Dropout { p: 0.5, seed }, [weight, bias], EPS)
+        } else {
+            let dropped = t.dropout(branch, 0.5, seed);
+            let h = t.add(x, dropped);
+            (h, t.layernorm(h, weight, bias, EPS))
+        };
+        let loss = match wanted {
+            [true, true] => t.add(h, y),
+            [true, false] => h,
+            _ => y,
+        };
+        let cotangent = t.input(&[rows, cols]);
+        t.backward(loss, cotangent);
+        let results: Vec<Var> = [h, y].into_iter().chain(inputs.iter().filter_map(|&v| t.grad(v))).collect();
+        results.iter().for_each(|&v| t.hold(v));
+        let plan = Plan::new(&gpu, tape).unwrap();
+        for (index, (v, shape)) in inputs.iter().zip(&shapes).enumerate() {
+            let data: Vec<f32> = random(shape.iter().product(), index as u64).iter().map(|&value| value as f32).collect();
+            plan.write(*v, &data);
+        }
+        let dy: Vec<f32> = random(rows * cols, 99).iter().map(|&value| value as f32).collect();
+        plan.write(cotangent, &dy);
+        plan.run().unwrap();
+        results.iter().map(|&v| plan.read(v).unwrap()).collect()
+    }
+
+    #[test]
+    fn is_bit_for_bit_dropout_then_add_then_layernorm() {
+        for cols in [33, 64, 512] {
+            for wanted in [[true, true], [true, false], [false, true]] {
+                let [fused, separate] = [true, false].map(|fused| run(cols, fused, wanted));
+                assert_eq!(fused.len(), if wanted[1] { 6 } else { 4 });
+                assert!(fused == separate, "{cols} columns, h and y wanted: {wanted:?}");
+                let zeros = fused[3].iter().filter(|&&v| v == 0.0).count();
+                assert!((zeros as f64 / fused[3].len() as f64 - 0.5).abs() < 0.07, "{zeros} zeros of {}", fused[3].len());
+            }
+        }
+    }
+}
