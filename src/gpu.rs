@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
 
 use crate::kernel::{Access, Entry, Kernel};
 
@@ -422,17 +421,6 @@ impl Gpu {
         self.check()
     }
 
-    /// Waits for all work that was submitted, awake for the first [`AWAKE`]: where little work is left, that is shorter than
-    /// falling asleep and being woken.
-    fn wait_awake(&self, done: impl Fn() -> bool) -> Result<(), GpuError> {
-        let start = Instant::now();
-        while !done() && start.elapsed() < AWAKE {
-            self.0.device.poll(wgpu::PollType::Poll).map_err(|error| GpuError::Lost(error.to_string()))?;
-            std::thread::yield_now();
-        }
-        self.wait()
-    }
-
     /// Copies `bytes` bytes of a buffer, a multiple of 4 as `offset`, to the host, waiting for all work submitted before.
     pub(crate) fn read_bytes(&self, buffer: &wgpu::Buffer, offset: u64, bytes: u64) -> Result<Vec<u8>, GpuError> {
         self.submit_and_read(self.0.device.create_command_encoder(&Default::default()), buffer, offset, bytes)
@@ -462,7 +450,7 @@ impl Gpu {
             // called once
             let _ = result.set(outcome);
         });
-        self.wait_awake(|| mapped.get().is_some())?;
+        self.wait()?;
         if let Some(Err(error)) = mapped.get() {
             return Err(GpuError::Lost(error.to_string()));
         }
@@ -471,9 +459,6 @@ impl Gpu {
         Ok(data)
     }
 }
-
-/// How long a read waits awake.
-const AWAKE: Duration = Duration::from_millis(10);
 
 fn shader_module(device: &wgpu::Device, kernel: &Kernel) -> wgpu::ShaderModule {
     let source = wgpu::ShaderSource::Wgsl(kernel.source.into());
