@@ -1,11 +1,15 @@
 // attention: out[i] = sum over keys j of P[i, j] v[j], P = softmax over j of scale * q[i] . k[j], for each batch element
 // and head. Causal: key j is used by query i if j <= past + i; else every key is.
 //
-//   forward        q[b, tq, heads, 4 HD4], k, v[b, capacity, heads, 4 HD4] -> out like q, lse[tiles, b heads, 4]
-//   dot_rows       out, dout -> delta[tiles, b heads, 4]                    delta[i] = out[i] . dout[i]
-//   backward_q     q, k, v, dout, lse, delta -> dq     dq[i] = sum_j dS[i, j] k[j], dS = scale P (dout[i] . v[j] - delta[i])
-//   backward_kv    q, k, v, dout, lse, delta -> dk, dv     dk[j] = sum_i dS[i, j] q[i], dv[j] = sum_i P[i, j] dout[i]
-//   probabilities  q, k -> p[b, heads, tq, capacity]
+//   forward        q[b, tq, q_stride], kv[b, capacity, kv_stride] -> out[b, tq, heads, 4 HD4], lse[tiles, b heads, 4]
+//   backward_q     q, kv, y = out, dout, lse -> dq like q, delta like lse
+//                  dq[i] = sum_j dS[i, j] k[j], dS = scale P (dout[i] . v[j] - delta[i]), delta[i] = out[i] . dout[i]
+//   backward_kv    q, kv, dout, lse, delta -> dkv like kv     dk[j] = sum_i dS[i, j] q[i], dv[j] = sum_i P[i, j] dout[i]
+//   probabilities  q, kv -> p[b, heads, tq, capacity]
+//
+// Rows are packed. Of a row of q the first heads HD4 vec4s are the query, of a row of kv those from k_at on are the key and
+// those behind it the value. q and kv may be one array of rows q | k | v; then dq and dkv are one array too, of which
+// backward_q writes the first third of each row and backward_kv the rest.
 //
 // P is never stored, except by `probabilities`: lse[i] = log of the sum over j of exp(scale q[i] . k[j]) gives it again.
 // LANES invocations own a tile of four rows (queries; keys in backward_kv) and walk over the other side four rows at a
@@ -19,6 +23,9 @@ struct Params {
     slices: u32,       // b heads
     tq: u32,
     capacity: u32,
+    q_stride: u32,     // vec4s from row to row of q
+    kv_stride: u32,    // of kv
+    k_at: u32,         // vec4s of a row of kv before its key
     causal: u32,
     scale: f32,
     site: u32,         // names this dropout among those that share a seed
@@ -26,22 +33,20 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<vec4f>;               // [b, tq, heads, HD4]
-@group(0) @binding(2) var<storage, read> k: array<vec4f>;               // [b, capacity, heads, HD4]
-@group(0) @binding(3) var<storage, read> v: array<vec4f>;               // [b, capacity, heads, HD4]
-@group(0) @binding(4) var<uniform> past: u32;
-@group(0) @binding(5) var<uniform> seed: u32;
-@group(0) @binding(6) var<storage, read_write> out: array<vec4f>;       // [b, tq, heads, HD4]
-@group(0) @binding(7) var<storage, read_write> lse: array<vec4f>;       // [tiles, slices], four queries each
+@group(0) @binding(1) var<storage, read> q: array<vec4f>;               // [b, tq, q_stride]
+@group(0) @binding(2) var<storage, read> kv: array<vec4f>;              // [b, capacity, kv_stride]
+@group(0) @binding(3) var<uniform> past: u32;
+@group(0) @binding(4) var<uniform> seed: u32;
+@group(0) @binding(5) var<storage, read_write> out: array<vec4f>;       // [b, tq, heads, HD4]
+@group(0) @binding(6) var<storage, read_write> lse: array<vec4f>;       // [tiles, slices], four queries each
+@group(0) @binding(7) var<storage, read> y: array<vec4f>;               // out, as an input
 @group(0) @binding(8) var<storage, read> dout: array<vec4f>;            // [b, tq, heads, HD4]
-@group(0) @binding(9) var<storage, read> y: array<vec4f>;               // out, as an input
-@group(0) @binding(10) var<storage, read> norm: array<vec4f>;           // lse, as an input
-@group(0) @binding(11) var<storage, read_write> delta: array<vec4f>;    // [tiles, slices]
-@group(0) @binding(12) var<storage, read> shift: array<vec4f>;          // delta, as an input
-@group(0) @binding(13) var<storage, read_write> dq: array<vec4f>;       // [b, tq, heads, HD4]
-@group(0) @binding(14) var<storage, read_write> dk: array<vec4f>;       // [b, capacity, heads, HD4]
-@group(0) @binding(15) var<storage, read_write> dv: array<vec4f>;       // [b, capacity, heads, HD4]
-@group(0) @binding(16) var<storage, read_write> p: array<f32>;          // [b, heads, tq, capacity]
+@group(0) @binding(9) var<storage, read> norm: array<vec4f>;            // lse, as an input
+@group(0) @binding(10) var<storage, read_write> delta: array<vec4f>;    // [tiles, slices]
+@group(0) @binding(11) var<storage, read> shift: array<vec4f>;          // delta, as an input
+@group(0) @binding(12) var<storage, read_write> dq: array<vec4f>;       // [b, tq, q_stride]
+@group(0) @binding(13) var<storage, read_write> dkv: array<vec4f>;      // [b, capacity, kv_stride]
+@group(0) @binding(14) var<storage, read_write> p: array<f32>;          // [b, heads, tq, capacity]
 
 override WG: u32 = 32;
 override HD4: u32 = 16;          // vec4s in a head
@@ -66,34 +71,45 @@ fn place(i: Invocation) -> Place {
     return Place(tile, tile % params.slices, 4 * (tile / params.slices), i.local % LANES, i.local);
 }
 
-// Where the first row's part of a slice begins in an array of `rows` rows.
-fn head_at(slice: u32, rows: u32) -> u32 {
-    return (slice / params.heads * rows * params.heads + slice % params.heads) * HD4;
+// Where the head of a slice begins in its batch element's first row, in an array of `rows` rows each.
+fn head_at(slice: u32, rows: u32, stride: u32) -> u32 {
+    return slice / params.heads * rows * stride + slice % params.heads * HD4;
 }
 
-// Where that part of the four rows from `first` on begins; rows from `end` on repeat the last.
-fn rows_at(head: u32, first: u32, end: u32) -> vec4u {
-    return head + min(first + FOUR, vec4u(end - 1)) * params.heads * HD4;
+fn query_head(slice: u32) -> u32 { return head_at(slice, params.tq, params.q_stride); }
+fn key_head(slice: u32) -> u32 { return head_at(slice, params.capacity, params.kv_stride) + params.k_at; }
+fn out_head(slice: u32) -> u32 { return head_at(slice, params.tq, params.heads * HD4); }
+
+// Where a head that begins at `head` lies in the four rows from `first` on; rows from `end` on repeat the last.
+fn rows_at(head: u32, first: u32, end: u32, stride: u32) -> vec4u {
+    return head + min(first + FOUR, vec4u(end - 1)) * stride;
 }
+
+fn query_rows(head: u32, first: u32) -> vec4u { return rows_at(head, first, params.tq, params.q_stride); }
+fn key_rows(head: u32, first: u32, end: u32) -> vec4u { return rows_at(head, first, end, params.kv_stride); }
+fn out_rows(head: u32, first: u32) -> vec4u { return rows_at(head, first, params.tq, params.heads * HD4); }
+
+// From a key to its value.
+fn value_offset() -> u32 { return params.heads * HD4; }
 
 // Whether the invocation has an `n`-th column.
 fn has(me: Place, n: u32) -> bool {
     return n < COLS && (LANES * COLS == HD4 || me.lane + n * LANES < HD4);
 }
 
-fn q_rows(at: vec4u) -> mat4x4f {
+fn q_at(at: vec4u) -> mat4x4f {
     return mat4x4f(q[at.x], q[at.y], q[at.z], q[at.w]);
 }
 
-fn k_rows(at: vec4u) -> mat4x4f {
-    return mat4x4f(k[at.x], k[at.y], k[at.z], k[at.w]);
+fn kv_at(at: vec4u) -> mat4x4f {
+    return mat4x4f(kv[at.x], kv[at.y], kv[at.z], kv[at.w]);
 }
 
-fn v_rows(at: vec4u) -> mat4x4f {
-    return mat4x4f(v[at.x], v[at.y], v[at.z], v[at.w]);
+fn y_at(at: vec4u) -> mat4x4f {
+    return mat4x4f(y[at.x], y[at.y], y[at.z], y[at.w]);
 }
 
-fn dout_rows(at: vec4u) -> mat4x4f {
+fn dout_at(at: vec4u) -> mat4x4f {
     return mat4x4f(dout[at.x], dout[at.y], dout[at.z], dout[at.w]);
 }
 
@@ -106,32 +122,32 @@ struct Rows {
 fn load_q(me: Place, rows: vec4u) -> Rows {
     let at = rows + me.lane;
     var x = Rows();
-    if has(me, 0) { x.c0 = q_rows(at); }
-    if has(me, 1) { x.c1 = q_rows(at + LANES); }
+    if has(me, 0) { x.c0 = q_at(at); }
+    if has(me, 1) { x.c1 = q_at(at + LANES); }
     return x;
 }
 
-fn load_k(me: Place, rows: vec4u) -> Rows {
+fn load_kv(me: Place, rows: vec4u) -> Rows {
     let at = rows + me.lane;
     var x = Rows();
-    if has(me, 0) { x.c0 = k_rows(at); }
-    if has(me, 1) { x.c1 = k_rows(at + LANES); }
+    if has(me, 0) { x.c0 = kv_at(at); }
+    if has(me, 1) { x.c1 = kv_at(at + LANES); }
     return x;
 }
 
-fn load_v(me: Place, rows: vec4u) -> Rows {
+fn load_y(me: Place, rows: vec4u) -> Rows {
     let at = rows + me.lane;
     var x = Rows();
-    if has(me, 0) { x.c0 = v_rows(at); }
-    if has(me, 1) { x.c1 = v_rows(at + LANES); }
+    if has(me, 0) { x.c0 = y_at(at); }
+    if has(me, 1) { x.c1 = y_at(at + LANES); }
     return x;
 }
 
 fn load_dout(me: Place, rows: vec4u) -> Rows {
     let at = rows + me.lane;
     var x = Rows();
-    if has(me, 0) { x.c0 = dout_rows(at); }
-    if has(me, 1) { x.c1 = dout_rows(at + LANES); }
+    if has(me, 0) { x.c0 = dout_at(at); }
+    if has(me, 1) { x.c1 = dout_at(at + LANES); }
     return x;
 }
 
@@ -227,17 +243,16 @@ fn kept_keys(me: Place, j: u32) -> mat4x4f {
 @compute @workgroup_size(WG)
 fn forward(invocation: Invocation) {
     let me = place(invocation);
-    let rows = rows_at(head_at(me.slice, params.tq), me.first, params.tq);
-    let own = load_q(me, rows);
+    let own = load_q(me, query_rows(query_head(me.slice), me.first));
     let last = last_keys(me);
     let end = keys_used(invocation.group, invocation.groups);
     var top = vec4f(LOWEST);
     var sum = vec4f();
     var o = Rows();
-    let head = head_at(me.slice, params.capacity);
+    let head = key_head(me.slice);
     for (var j = 0u; j < end; j += 4) {
-        let keys = rows_at(head, j, end);
-        let s = scores(me, own, load_k(me, keys), j, last);
+        let keys = key_rows(head, j, end);
+        let s = scores(me, own, load_kv(me, keys), j, last);
         let now = max(top, highest(s));
         var weights = exp_below(s, now);
         let decay = exp(top - now);
@@ -246,12 +261,13 @@ fn forward(invocation: Invocation) {
         if DROPOUT {
             weights = times(weights, kept_keys(me, j));
         }
-        o = add_weighted(rows_scaled(o, decay), load_v(me, keys), weights);
+        o = add_weighted(rows_scaled(o, decay), load_kv(me, keys + value_offset()), weights);
     }
     if me.lane == 0 && me.first < params.tq {
         lse[me.tile] = top + log(sum);
     }
     o = rows_scaled(o, 1.0 / sum);
+    let rows = out_rows(out_head(me.slice), me.first);
     for (var x = 0u; x < 4 && me.first + x < params.tq; x++) {
         let at = rows[x] + me.lane;
         if has(me, 0) { out[at] = o.c0[x]; }
@@ -260,36 +276,27 @@ fn forward(invocation: Invocation) {
 }
 
 @compute @workgroup_size(WG)
-fn dot_rows(invocation: Invocation) {
-    let me = place(invocation);
-    if me.first < params.tq {
-        let rows = rows_at(head_at(me.slice, params.tq), me.first, params.tq);
-        var sum = vec4f();
-        for (var d = 0u; d < HD4; d++) {
-            let at = rows + d;
-            sum += vec4f(dot(y[at.x], dout[at.x]), dot(y[at.y], dout[at.y]), dot(y[at.z], dout[at.z]), dot(y[at.w], dout[at.w]));
-        }
-        delta[me.tile] = sum;
-    }
-}
-
-@compute @workgroup_size(WG)
 fn backward_q(invocation: Invocation) {
     let me = place(invocation);
-    let rows = rows_at(head_at(me.slice, params.tq), me.first, params.tq);
+    let rows = query_rows(query_head(me.slice), me.first);
     let own = load_q(me, rows);
-    let own_dout = load_dout(me, rows);
+    let own_out = out_rows(out_head(me.slice), me.first);
+    let own_dout = load_dout(me, own_out);
+    let with_out = over_lanes(me.local, products(own_dout, load_y(me, own_out)));
+    let inner = vec4f(with_out[0].x, with_out[1].y, with_out[2].z, with_out[3].w);
+    if me.lane == 0 && me.first < params.tq {
+        delta[me.tile] = inner;
+    }
     let last = last_keys(me);
     let end = keys_used(invocation.group, invocation.groups);
     let log_sum = norm[me.tile];
-    let inner = shift[me.tile];
     var g = Rows();
-    let head = head_at(me.slice, params.capacity);
+    let head = key_head(me.slice);
     for (var j = 0u; j < end; j += 4) {
-        let at = rows_at(head, j, end);
-        let keys = load_k(me, at);
+        let at = key_rows(head, j, end);
+        let keys = load_kv(me, at);
         let s = over_lanes(me.local, products(own, keys));
-        var e = over_lanes(me.local, products(own_dout, load_v(me, at)));
+        var e = over_lanes(me.local, products(own_dout, load_kv(me, at + value_offset())));
         if DROPOUT {
             e = times(e, kept_keys(me, j));
         }
@@ -312,19 +319,19 @@ fn backward_q(invocation: Invocation) {
 @compute @workgroup_size(WG)
 fn backward_kv(invocation: Invocation) {
     let me = place(invocation);
-    let rows = rows_at(head_at(me.slice, params.capacity), me.first, params.capacity);
-    let own_k = load_k(me, rows);
-    let own_v = load_v(me, rows);
+    let rows = key_rows(key_head(me.slice), me.first, params.capacity);
+    let own_k = load_kv(me, rows);
+    let own_v = load_kv(me, rows + value_offset());
     // the first key of the workgroup, the same in all of its invocations
     let first_key = 4 * ((invocation.group.x + invocation.group.y * invocation.groups.x) * (WG / LANES) / params.slices);
     let free = vec4<bool>(params.causal == 0);
     var gk = Rows();
     var gv = Rows();
-    let head = head_at(me.slice, params.tq);
+    let head = query_head(me.slice);
+    let head_out = out_head(me.slice);
     for (var i = select(0, first_key, params.causal == 1); i < params.tq; i += 4) {
-        let at = rows_at(head, i, params.tq);
-        let queries = load_q(me, at);
-        let gradients = load_dout(me, at);
+        let queries = load_q(me, query_rows(head, i));
+        let gradients = load_dout(me, out_rows(head_out, i));
         let log_sum = norm[i / 4 * params.slices + me.slice];
         let inner = shift[i / 4 * params.slices + me.slice];
         let s = over_lanes(me.local, products(own_k, queries));
@@ -348,23 +355,24 @@ fn backward_kv(invocation: Invocation) {
     }
     gk = rows_scaled(gk, vec4f(params.scale));
     for (var x = 0u; x < 4 && me.first + x < params.capacity; x++) {
-        let at = rows[x] + me.lane;
-        if has(me, 0) { dk[at] = gk.c0[x]; dv[at] = gv.c0[x]; }
-        if has(me, 1) { dk[at + LANES] = gk.c1[x]; dv[at + LANES] = gv.c1[x]; }
+        let key = rows[x] + me.lane;
+        let value = key + value_offset();
+        if has(me, 0) { dkv[key] = gk.c0[x]; dkv[value] = gv.c0[x]; }
+        if has(me, 1) { dkv[key + LANES] = gk.c1[x]; dkv[value + LANES] = gv.c1[x]; }
     }
 }
 
 @compute @workgroup_size(WG)
 fn probabilities(invocation: Invocation) {
     let me = place(invocation);
-    let own = load_q(me, rows_at(head_at(me.slice, params.tq), me.first, params.tq));
+    let own = load_q(me, query_rows(query_head(me.slice), me.first));
     let last = last_keys(me);
     let end = keys_used(invocation.group, invocation.groups);
     var top = vec4f(LOWEST);
     var sum = vec4f();
-    let head = head_at(me.slice, params.capacity);
+    let head = key_head(me.slice);
     for (var j = 0u; j < end; j += 4) {
-        let s = scores(me, own, load_k(me, rows_at(head, j, end)), j, last);
+        let s = scores(me, own, load_kv(me, key_rows(head, j, end)), j, last);
         let now = max(top, highest(s));
         sum = sum * exp(top - now) + total(exp_below(s, now));
         top = now;
@@ -372,7 +380,7 @@ fn probabilities(invocation: Invocation) {
     for (var j = 0u; j < params.capacity; j += 4) {
         var weights = mat4x4f();
         if j < end {
-            let s = scores(me, own, load_k(me, rows_at(head, j, end)), j, last);
+            let s = scores(me, own, load_kv(me, key_rows(head, j, end)), j, last);
             weights = scaled(exp_below(s, top), 1.0 / sum);
         }
         for (var x = me.lane; x < 4 && me.first + x < params.tq; x += LANES) {

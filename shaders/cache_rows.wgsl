@@ -1,13 +1,13 @@
-// cache_rows: cache[b, past + i, c] = rows[b, i, c], in place
+// cache_rows: cache[b, past + i, j] = rows[b, i, stride - c + j], in place
 //
-//   forward   rows[b, t, c] -> part of cache[b, capacity, c]; rows past the capacity are dropped
+//   forward   rows[b, t, stride] -> part of cache[b, capacity, c]; rows past the capacity are dropped
 //
 // One element an invocation, grid-stride.
 
-struct Params { n: u32, t: u32, capacity: u32, c: u32 }
+struct Params { n: u32, t: u32, capacity: u32, c: u32, stride: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> rows: array<f32>;          // [b, t, c]
+@group(0) @binding(1) var<storage, read> rows: array<f32>;          // [b, t, stride]
 @group(0) @binding(2) var<uniform> past: u32;
 @group(0) @binding(3) var<storage, read_write> cache: array<f32>;   // [b, capacity, c]
 
@@ -19,7 +19,8 @@ fn forward(@builtin(global_invocation_id) gid: vec3u, @builtin(num_workgroups) g
         let row = i / params.c;
         let at = past + row % params.t;
         if at < params.capacity {
-            cache[(row / params.t * params.capacity + at) * params.c + i % params.c] = rows[i];
+            let value = rows[(row + 1) * params.stride - params.c + i % params.c];
+            cache[(row / params.t * params.capacity + at) * params.c + i % params.c] = value;
         }
     }
 }

@@ -199,25 +199,23 @@ pub fn attention(gpu: &Gpu, shape: [usize; 3], spec: &Attention, effort: Effort)
     let mut measurements = vec![];
     for backward in [false, true] {
         let mut tape = Tape::new(gpu.capabilities());
-        let [q, k, v] = [(); 3].map(|()| tape.variable(&shape));
+        let qkv = tape.variable(&[batch, length, 3 * width]);
         let (past, seed) = (tape.input(&[1]), tape.input(&[1]));
-        let out = tape.attention(q, k, v, past, seed, spec);
+        let out = tape.attention(qkv, qkv, past, seed, spec);
         tape.hold(out);
         if backward {
             let cotangent = tape.input(&shape);
             tape.backward(out, cotangent);
-            for v in [q, k, v] {
-                if let Some(grad) = tape.grad(v) {
-                    tape.hold(grad);
-                }
+            if let Some(grad) = tape.grad(qkv) {
+                tape.hold(grad);
             }
         }
         let plan = Plan::new(gpu, tape)?;
-        let inputs = [1, 2, 3].map(|seed| noise(shape.iter().product(), seed));
-        [q, k, v].iter().zip(&inputs).for_each(|(v, data)| plan.write(*v, data));
+        let input = noise(batch * length * 3 * width, 1);
+        plan.write(qkv, &input);
         plan.run()?;
         if spec.dropout == 0.0 {
-            check_attention(&plan.read(out)?, &inputs, shape, spec)?;
+            check_attention(&plan.read(out)?, &input, shape, spec)?;
         }
         let times = time(effort, || Ok(plan.run().and_then(|()| gpu.wait())?))?;
         // two products forward, five backward; half of each where later keys are masked
@@ -238,17 +236,18 @@ pub fn attention(gpu: &Gpu, shape: [usize; 3], spec: &Attention, effort: Effort)
 }
 
 /// The first and last query of every head of the first batch element, against f64.
-fn check_attention(got: &[f32], [q, k, v]: &[Vec<f32>; 3], [_, length, width]: [usize; 3], spec: &Attention) -> Result<(), Failure> {
+fn check_attention(got: &[f32], qkv: &[f32], [_, length, width]: [usize; 3], spec: &Attention) -> Result<(), Failure> {
     let head = width / spec.heads;
     for (query, h) in [0, length - 1].into_iter().flat_map(|query| (0..spec.heads).map(move |h| (query, h))) {
         let keys = if spec.causal { query + 1 } else { length };
-        let at = |row: usize| row * width + h * head;
-        let dot = |key: usize| (0..head).map(|d| q[at(query) + d] as f64 * k[at(key) + d] as f64).sum::<f64>();
+        // part 0 of a row is its query, 1 its key, 2 its value
+        let at = |row: usize, part: usize, d: usize| qkv[(3 * row + part) * width + h * head + d] as f64;
+        let dot = |key: usize| (0..head).map(|d| at(query, 0, d) * at(key, 1, d)).sum::<f64>();
         let weights: Vec<f64> = (0..keys).map(|key| (spec.scale as f64 * dot(key)).exp()).collect();
         let total: f64 = weights.iter().sum();
         for d in [0, head - 1] {
-            let want: f64 = weights.iter().enumerate().map(|(key, weight)| weight / total * v[at(key) + d] as f64).sum();
-            expect("attention", got[at(query) + d], want, 1e-4)?;
+            let want: f64 = weights.iter().enumerate().map(|(key, weight)| weight / total * at(key, 2, d)).sum();
+            expect("attention", got[query * width + h * head + d], want, 1e-4)?;
         }
     }
     Ok(())

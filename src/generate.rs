@@ -117,8 +117,7 @@ impl Pass {
         }
         self.plan.write(self.ids, ids);
         self.plan.write(self.past, &[past as u32]);
-        self.plan.run()?;
-        self.plan.read(self.logits)
+        self.plan.run_and_read(self.logits)
     }
 }
 

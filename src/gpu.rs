@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::kernel::{Access, Entry, Kernel};
 
@@ -423,6 +423,18 @@ impl Gpu {
 
     /// Copies `bytes` bytes of a buffer, a multiple of 4 as `offset`, to the host, waiting for all work submitted before.
     pub(crate) fn read_bytes(&self, buffer: &wgpu::Buffer, offset: u64, bytes: u64) -> Result<Vec<u8>, GpuError> {
+        self.submit_and_read(self.0.device.create_command_encoder(&Default::default()), buffer, offset, bytes)
+    }
+
+    /// Submits `commands` and copies `bytes` bytes of a buffer, a multiple of 4 as `offset`, to the host after them, waiting for
+    /// all that was submitted.
+    pub(crate) fn submit_and_read(
+        &self,
+        mut commands: wgpu::CommandEncoder,
+        buffer: &wgpu::Buffer,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<Vec<u8>, GpuError> {
         let size = bytes.next_multiple_of(8);
         let mut slot = self.0.staging.lock().unwrap_or_else(|e| e.into_inner());
         if slot.as_ref().is_none_or(|staging| staging.size() < size) {
@@ -430,14 +442,16 @@ impl Gpu {
             *slot = Some(self.raw_buffer(staging_bytes(size, self.0.limits.max_buffer_size), usage));
         }
         let Some(staging) = slot.as_ref() else { unreachable!("made above") };
-        let mut encoder = self.0.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(buffer, offset, staging, 0, bytes);
-        self.0.queue.submit([encoder.finish()]);
-        let mapped = Arc::new(Mutex::new(Ok(())));
+        commands.copy_buffer_to_buffer(buffer, offset, staging, 0, bytes);
+        self.0.queue.submit([commands.finish()]);
+        let mapped = Arc::new(OnceLock::new());
         let result = mapped.clone();
-        staging.map_async(wgpu::MapMode::Read, 0..size, move |outcome| *result.lock().unwrap_or_else(|e| e.into_inner()) = outcome);
+        staging.map_async(wgpu::MapMode::Read, 0..size, move |outcome| {
+            // called once
+            let _ = result.set(outcome);
+        });
         self.wait()?;
-        if let Err(error) = &*mapped.lock().unwrap_or_else(|e| e.into_inner()) {
+        if let Some(Err(error)) = mapped.get() {
             return Err(GpuError::Lost(error.to_string()));
         }
         let data = staging.get_mapped_range(0..size).map_err(|error| GpuError::Lost(error.to_string()))?[..bytes as usize].to_vec();

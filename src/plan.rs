@@ -152,8 +152,13 @@ impl Plan {
     /// When `v` is not such a value.
     #[track_caller]
     pub fn read<T: bytemuck::Pod>(&self, v: Var) -> Result<Vec<T>, GpuError> {
-        let Some((place, shape)) = self.homes.get(&v) else { panic!("only inputs and held values can be read: hold it on the tape") };
+        let (place, shape) = self.readable(v);
         place.read(&self.gpu, shape.iter().product())
+    }
+
+    #[track_caller]
+    fn readable(&self, v: Var) -> &(Place, Vec<usize>) {
+        self.homes.get(&v).unwrap_or_else(|| panic!("only inputs and held values can be read: hold it on the tape"))
     }
 
     /// The shape of an input or held value.
@@ -167,16 +172,32 @@ impl Plan {
 
     /// Submits the whole program once, without waiting for it.
     pub fn run(&self) -> Result<(), GpuError> {
+        self.gpu.queue().submit([self.encode().finish()]);
+        // lets the driver recycle what earlier runs used; does not wait
+        self.gpu.device().poll(wgpu::PollType::Poll).map_err(|error| GpuError::Lost(error.to_string()))?;
+        self.gpu.check()
+    }
+
+    /// Runs the program and reads all elements of an input or held value after it, with one submit for both.
+    ///
+    /// # Panics
+    /// When `v` is not such a value.
+    #[track_caller]
+    pub fn run_and_read<T: bytemuck::Pod>(&self, v: Var) -> Result<Vec<T>, GpuError> {
+        let (place, shape) = self.readable(v);
+        let bytes = 4 * shape.iter().product::<usize>() as u64;
+        let bytes = self.gpu.submit_and_read(self.encode(), &place.buffer, place.offset, bytes)?;
+        Ok(bytemuck::pod_collect_to_vec(&bytes))
+    }
+
+    fn encode(&self) -> wgpu::CommandEncoder {
         let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
         let mut pass = encoder.begin_compute_pass(&Default::default());
         for step in &self.steps {
             step.encode(&mut pass);
         }
         drop(pass);
-        self.gpu.queue().submit([encoder.finish()]);
-        // lets the driver recycle what earlier runs used; does not wait
-        self.gpu.device().poll(wgpu::PollType::Poll).map_err(|error| GpuError::Lost(error.to_string()))?;
-        self.gpu.check()
+        encoder
     }
 
     /// Runs the program once with a timestamp around every dispatch, and sums the times by kernel, longest first.

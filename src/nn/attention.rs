@@ -5,17 +5,13 @@ use crate::gpu::{Gpu, GpuError, Tensor};
 use crate::ops::Attention;
 use crate::tape::Var;
 
-/// The keys and values of the tokens that a layer has seen, each `[batch, capacity, width]`.
+/// The keys and values of the tokens that a layer has seen: `[batch, capacity, 2 width]`, rows key | value.
 #[derive(Clone)]
-pub struct Cache {
-    keys: Tensor,
-    values: Tensor,
-}
+pub struct Cache(Tensor);
 
 impl Cache {
     pub fn new(gpu: &Gpu, batch: usize, capacity: usize, width: usize) -> Result<Cache, GpuError> {
-        let shape = [batch, capacity, width];
-        Ok(Cache { keys: Tensor::zeros(gpu, &shape)?, values: Tensor::zeros(gpu, &shape)? })
+        Ok(Cache(Tensor::zeros(gpu, &[batch, capacity, 2 * width])?))
     }
 }
 
@@ -23,10 +19,10 @@ impl Cache {
 /// of their weights belong to head `h`.
 pub struct SelfAttention {
     path: String,
-    q: Linear,
-    k: Linear,
-    v: Linear,
+    /// Query, key and value in one product.
+    qkv: Linear,
     proj: Linear,
+    width: usize,
     heads: usize,
     scale: f32,
     causal: bool,
@@ -37,10 +33,9 @@ impl SelfAttention {
         p.scope(name, |p| {
             Ok(SelfAttention {
                 path: p.path(),
-                q: Linear::new(p, "q", width, width, false)?,
-                k: Linear::new(p, "k", width, width, false)?,
-                v: Linear::new(p, "v", width, width, false)?,
+                qkv: Linear::group(p, &["q", "k", "v"], width, width)?,
                 proj: Linear::new(p, "proj", width, width, true)?,
+                width,
                 heads,
                 scale,
                 causal,
@@ -51,30 +46,87 @@ impl SelfAttention {
     /// `x: [batch, t, width] -> [batch, t, width]`. With a cache the keys and values of `x` are appended to it after the
     /// `past` that it holds, and the queries look at all of them.
     pub fn forward(&self, c: &mut Context, x: Var, cache: Option<&Cache>) -> Var {
-        self.attend(c, x, x, cache)
+        let qkv = self.qkv.forward(c, x);
+        let Some(Cache(cache)) = cache else { return self.attend(c, qkv, qkv) };
+        let cache = c.tape.bind(cache);
+        c.tape.cache_rows(cache, qkv, c.past);
+        self.attend(c, qkv, cache)
     }
 
     /// The output rows of `queries: [batch, n, width]`, some rows of `x`, that look at all of `x`; not for causal layers.
     pub fn for_queries(&self, c: &mut Context, queries: Var, x: Var) -> Var {
-        self.attend(c, queries, x, None)
+        let q = self.qkv.part(c, queries, 0..self.width);
+        let kv = self.qkv.part(c, x, self.width..3 * self.width);
+        self.attend(c, q, kv)
     }
 
-    fn attend(&self, c: &mut Context, queries: Var, x: Var, cache: Option<&Cache>) -> Var {
+    /// Of packed rows, see [`Tape::attention`](crate::tape::Tape::attention).
+    fn attend(&self, c: &mut Context, q: Var, kv: Var) -> Var {
         let dropout = if c.training { c.dropout } else { 0.0 };
         let spec = Attention { heads: self.heads, scale: self.scale, causal: self.causal, dropout };
-        let (q, mut k, mut v) = (self.q.forward(c, queries), self.k.forward(c, x), self.v.forward(c, x));
-        if let Some(cache) = cache {
-            let (keys, values) = (c.tape.bind(&cache.keys), c.tape.bind(&cache.values));
-            c.tape.cache_rows(keys, k, c.past);
-            c.tape.cache_rows(values, v, c.past);
-            (k, v) = (keys, values);
-        }
         if let Some(maps) = &mut c.maps {
-            let map = c.tape.attention_probabilities(q, k, c.past, &spec);
+            let map = c.tape.attention_probabilities(q, kv, c.past, &spec);
             c.tape.hold(map);
             maps.push((self.path.clone(), map));
         }
-        let y = c.tape.attention(q, k, v, c.past, c.seed, &spec);
+        let y = c.tape.attention(q, kv, c.past, c.seed, &spec);
         self.proj.forward(c, y)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::Storage;
+    use crate::ops::check::{close, gpu, random};
+    use crate::plan::Plan;
+    use crate::tape::Tape;
+    use crate::train::Gradients;
+
+    const ROWS: usize = 5;
+    const QUERIES: usize = 2;
+
+    /// The output of the first queries of two batch elements, the gradient of all of `x`, and those of the parameters by name.
+    fn first_queries(attn: &SelfAttention, storage: &Storage, alone: bool) -> Vec<(String, Vec<f32>)> {
+        let (gpu, width) = (gpu(), attn.width);
+        let mut tape = Tape::new(gpu.capabilities());
+        let x = tape.variable(&[2, ROWS, width]);
+        let mut c = Context::training(&mut tape, 0.0);
+        let y = if alone {
+            let queries = c.tape.slice_rows(x, 0, QUERIES);
+            attn.for_queries(&mut c, queries, x)
+        } else {
+            let all = attn.forward(&mut c, x, None);
+            c.tape.slice_rows(all, 0, QUERIES)
+        };
+        let dy = tape.input(&[2, QUERIES, width]);
+        tape.backward(y, dy);
+        let dx = tape.grad(x).unwrap();
+        [y, dx].into_iter().for_each(|v| tape.hold(v));
+        let gradients = Gradients::new(&gpu, storage).unwrap();
+        gradients.place(&mut tape, storage);
+        let plan = Plan::new(&gpu, tape).unwrap();
+        for (seed, v) in [x, dy].into_iter().enumerate() {
+            let count = plan.shape(v).iter().product();
+            plan.write(v, &random(count, 1 + seed as u64).iter().map(|&x| x as f32).collect::<Vec<_>>());
+        }
+        plan.run().unwrap();
+        let read = [("output", y), ("input", dx)].map(|(name, v)| (name.to_owned(), plan.read(v).unwrap()));
+        read.into_iter().chain(gradients.named().iter().map(|(name, grad)| (name.clone(), grad.read().unwrap()))).collect()
+    }
+
+    #[test]
+    fn some_queries_are_rows_of_all_and_their_gradients_land_in_the_right_weights() {
+        // 64 elements divide 8 x 8 and 16 x 16, so that parts of the weight can be bound, but not 6 x 6
+        for width in [6, 8, 16] {
+            let (attn, storage) = Parameters::build(&gpu(), 3, |p| SelfAttention::new(p, "attn", width, 2, 0.5, false)).unwrap();
+            let names: Vec<&str> = storage.named().iter().map(|(name, _)| name.as_str()).collect();
+            assert_eq!(names, ["attn.q.weight", "attn.k.weight", "attn.v.weight", "attn.proj.weight", "attn.proj.bias"]);
+            for ((name, got), (_, want)) in first_queries(&attn, &storage, true).iter().zip(first_queries(&attn, &storage, false)) {
+                let want: Vec<f64> = want.iter().map(|&x| x as f64).collect();
+                assert!(want.iter().any(|x| x.abs() > 1e-2), "{width}: {name} is next to nothing");
+                close(&format!("{width}: {name}"), got, &want, 0..want.len());
+            }
+        }
     }
 }

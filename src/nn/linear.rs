@@ -1,5 +1,7 @@
 //! Fully connected layer.
 
+use std::ops::Range;
+
 use super::{Context, Init, Parameters};
 use crate::gpu::{GpuError, Tensor};
 use crate::ops::Activation;
@@ -24,9 +26,35 @@ impl Linear {
         })
     }
 
+    /// Several layers that take the same input as one, without bias: their outputs lie side by side, `outputs` columns each.
+    /// Each has its own name.
+    pub fn group(p: &mut Parameters, names: &[&str], inputs: usize, outputs: usize) -> Result<Linear, GpuError> {
+        let names: Vec<String> = names.iter().map(|name| format!("{name}.weight")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        Ok(Linear { weight: p.create_group(&names, &[outputs, inputs], Init::Uniform { inputs })?, bias: None })
+    }
+
     /// `x: [.., in] -> [.., out]`.
     pub fn forward(&self, c: &mut Context, x: Var) -> Var {
         self.activated(c, x, Activation::None)
+    }
+
+    /// The columns `outputs` of the output alone, without bias. Parts of one layer that do not overlap may be used on one tape,
+    /// but not beside the whole of it.
+    pub fn part(&self, c: &mut Context, x: Var, outputs: Range<usize>) -> Var {
+        let (rows, inputs) = (self.weight.shape()[0], self.weight.shape()[1]);
+        let part = self.weight.part(outputs.start * inputs, &[outputs.len(), inputs]);
+        let ends_aligned = outputs.end == rows || self.weight.part(outputs.end * inputs, &[0]).is_aligned();
+        let weight = if part.is_aligned() && ends_aligned {
+            c.parameter(&part)
+        } else {
+            let whole = c.parameter(&self.weight);
+            c.tape.reshape(whole, &[1, rows, inputs]);
+            let copy = c.tape.slice_rows(whole, outputs.start, outputs.len());
+            c.tape.reshape(copy, &[outputs.len(), inputs]);
+            copy
+        };
+        c.tape.linear(x, weight, None, Activation::None)
     }
 
     /// The same with an activation after it.

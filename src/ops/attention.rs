@@ -35,12 +35,13 @@ struct Sizes {
     spec: Attention,
     /// Names its dropout.
     site: u32,
-    /// Batch elements times heads.
-    slices: usize,
+    batch: usize,
     tq: usize,
     capacity: usize,
     /// `vec4`s in a head.
     width4: usize,
+    /// `vec4`s from row to row of the queries, and of keys and values.
+    strides: [usize; 2],
     workgroup: usize,
     lanes: usize,
     columns: usize,
@@ -48,97 +49,118 @@ struct Sizes {
 
 impl Sizes {
     #[track_caller]
-    fn new(t: &Tape, site: u32, q: Var, k: Var, spec: &Attention) -> Sizes {
-        let (&[batch, tq, c], &[_, capacity, _]) = (t.shape(q), t.shape(k)) else { unreachable!("checked by the callers") };
-        let width4 = c / spec.heads / 4;
+    fn new(t: &Tape, site: u32, q: Var, kv: Var, spec: &Attention) -> Sizes {
+        let (&[batch, tq, q_columns], &[_, capacity, kv_columns]) = (t.shape(q), t.shape(kv)) else {
+            unreachable!("checked by the callers")
+        };
+        let width4 = t.attention_width(q, kv) / spec.heads / 4;
         let lanes = width4.div_ceil(2).next_power_of_two();
         let columns = width4.div_ceil(lanes);
+        let strides = [q_columns / 4, kv_columns / 4];
         let capabilities = t.capabilities();
         let (kernel, workgroup) = match capabilities.subgroup.map(|size| size as usize).filter(|&size| size >= lanes) {
             Some(size) => (&SHUFFLE, size),
             None => (&MEMORY, lanes.max(if capabilities.software { 8 } else { 32 })),
         };
-        Sizes { kernel, spec: spec.clone(), site, slices: batch * spec.heads, tq, capacity, width4, workgroup, lanes, columns }
+        Sizes { kernel, spec: spec.clone(), site, batch, tq, capacity, width4, strides, workgroup, lanes, columns }
     }
 
-    /// What is kept for every query, by tiles of four queries.
+    /// Batch elements times heads.
+    fn slices(&self) -> usize {
+        self.batch * self.spec.heads
+    }
+
+    /// The shape of what is kept for every query, by tiles of four queries.
     fn per_query(&self) -> [usize; 3] {
-        [self.tq.div_ceil(4), self.slices, 4]
+        [self.tq.div_ceil(4), self.slices(), 4]
+    }
+
+    /// The shape of the output.
+    fn out(&self) -> [usize; 3] {
+        [self.batch, self.tq, self.spec.heads * self.width4 * 4]
     }
 
     /// Records a dispatch with `lanes` invocations for every tile of four of `rows`.
     #[track_caller]
-    fn dispatch(&self, call: Call, rows: usize, lanes: usize) {
+    fn dispatch(&self, call: Call, rows: usize) {
+        let [q_stride, kv_stride] = self.strides;
         call.param("heads", self.spec.heads)
-            .param("slices", self.slices)
+            .param("slices", self.slices())
             .param("tq", self.tq)
             .param("capacity", self.capacity)
+            .param("q_stride", q_stride)
+            .param("kv_stride", kv_stride)
+            .param("k_at", kv_stride - 2 * self.spec.heads * self.width4)
             .param("causal", self.spec.causal)
             .param("scale", self.spec.scale)
             .param("site", self.site)
             .param("dropout", self.spec.dropout)
             .constant("WG", self.workgroup as u32)
             .constant("HD4", self.width4 as u32)
-            .constant("LANES", lanes as u32)
+            .constant("LANES", self.lanes as u32)
             .constant("COLS", self.columns as u32)
             .constant("DROPOUT", (self.spec.dropout > 0.0) as u32)
-            .rows((rows.div_ceil(4) * self.slices).div_ceil(self.workgroup / lanes));
+            .rows((rows.div_ceil(4) * self.slices()).div_ceil(self.workgroup / self.lanes));
     }
 }
 
 impl Tape {
-    /// Attention of `q: [b, tq, c]` to `k` and `v: [b, capacity, c]`, giving `[b, tq, c]`. Heads are interleaved: columns
-    /// `h * c / heads..` are head `h`, of any width from 1 to 128; fastest where four divides it.
+    /// Attention of queries to keys and values in packed rows, giving `[b, tq, c]`. Either `q` and `kv` are one variable
+    /// `[b, t, 3c]` of rows query | key | value, or `kv: [b, capacity, 2c]` has rows key | value and `q: [b, tq, c]` the
+    /// queries; of a `q: [b, tq, 3c]` beside another `kv` only the queries are used.
+    /// Heads are interleaved: columns `h * c / heads..` of each part are head `h`, of any width from 1 to 128; fastest where
+    /// four divides it.
     ///
     /// `past: [1]` is a `u32` that the host writes: how many keys precede the first query (0 in training, the position
     /// when decoding with a cache). Query `i` uses the keys `j <= past + i` if causal, else all of them.
     /// `seed: [1]` is a `u32` for dropout of probabilities, not looked at without dropout.
     ///
-    /// There may be [`most_keys`] keys. Causal attention has gradients for `capacity == tq` and `past == 0` only. Memory grows with `tq`, not with its square.
+    /// There may be [`most_keys`] keys. Causal attention has gradients for `capacity == tq` and `past == 0` only. Memory
+    /// grows with `tq`, not with its square.
     #[track_caller]
-    pub fn attention(&mut self, q: Var, k: Var, v: Var, past: Var, seed: Var, spec: &Attention) -> Var {
-        self.check_attention("attention", q, k, spec);
-        assert!(self.shape(v) == self.shape(k), "attention: k is {:?} and v {:?}", self.shape(k), self.shape(v));
+    pub fn attention(&mut self, q: Var, kv: Var, past: Var, seed: Var, spec: &Attention) -> Var {
+        self.check_attention("attention", q, kv, spec);
         assert!((0.0..1.0).contains(&spec.dropout), "attention: dropout {} is not in [0, 1)", spec.dropout);
-        let same = self.shape(k)[1] == self.shape(q)[1];
+        let (q_shape, kv_shape, c) = (self.shape(q), self.shape(kv), self.attention_width(q, kv));
+        let grad = self.needs_grad(q) || self.needs_grad(kv);
         assert!(
-            same || !spec.causal || ![q, k, v].iter().any(|&v| self.needs_grad(v)),
-            "attention: a causal gradient needs as many keys as queries, got q {:?} and k {:?}",
-            self.shape(q),
-            self.shape(k)
+            q_shape[1] == kv_shape[1] || !spec.causal || !grad,
+            "attention: a causal gradient needs as many keys as queries, got q {q_shape:?} and kv {kv_shape:?}"
         );
-        let width = self.shape(q)[2] / spec.heads;
+        assert!(
+            q == kv || q_shape[2] == c || !grad,
+            "attention: a gradient needs q with its own keys and values or alone, got q {q_shape:?} and kv {kv_shape:?}"
+        );
+        let width = c / spec.heads;
         if width.is_multiple_of(4) {
-            return self.attention_of_fours(q, k, v, past, seed, spec);
+            return self.attention_of_fours(q, kv, past, seed, spec);
         }
-        let [q, k, v] = [q, k, v].map(|x| self.pad_heads(x, spec.heads, width.next_multiple_of(4)));
-        let out = self.attention_of_fours(q, k, v, past, seed, spec);
+        let (q, kv) = self.pad_to_fours(q, kv, width);
+        let out = self.attention_of_fours(q, kv, past, seed, spec);
         self.pad_heads(out, spec.heads, width)
     }
 
-    fn attention_of_fours(&mut self, q: Var, k: Var, v: Var, past: Var, seed: Var, spec: &Attention) -> Var {
+    fn attention_of_fours(&mut self, q: Var, kv: Var, past: Var, seed: Var, spec: &Attention) -> Var {
         let site = self.site();
-        let sizes = Sizes::new(self, site, q, k, spec);
-        let (out, lse) = (self.like(q), self.output(&sizes.per_query()));
-        let call = self.call(sizes.kernel, "forward").bind("q", q).bind("k", k).bind("v", v).bind("past", past).bind("seed", seed);
-        sizes.dispatch(call.bind("out", out).bind("lse", lse), sizes.tq, sizes.lanes);
-        self.record(out, &[q, k, v], move |t, dout| {
-            let delta = t.like(lse);
-            sizes.dispatch(t.call(sizes.kernel, "dot_rows").bind("y", out).bind("dout", dout).bind("delta", delta), sizes.tq, 1);
-            let inputs = [("q", q), ("k", k), ("v", v), ("seed", seed), ("dout", dout), ("norm", lse), ("shift", delta)];
-            if t.needs_grad(q) {
-                let dq = t.like(q);
-                let call = t.call(sizes.kernel, "backward_q").bind("past", past).bind("dq", dq);
-                sizes.dispatch(inputs.into_iter().fold(call, |call, (name, v)| call.bind(name, v)), sizes.tq, sizes.lanes);
-                t.add_grad(q, dq);
+        let sizes = Sizes::new(self, site, q, kv, spec);
+        let (out, lse) = (self.output(&sizes.out()), self.output(&sizes.per_query()));
+        let call = self.call(sizes.kernel, "forward").bind("q", q).bind("kv", kv).bind("past", past).bind("seed", seed);
+        sizes.dispatch(call.bind("out", out).bind("lse", lse), sizes.tq);
+        self.record(out, &[q, kv], move |t, dout| {
+            let inputs = [("q", q), ("kv", kv), ("seed", seed), ("dout", dout), ("norm", lse)];
+            let (dq, delta) = (t.like(q), t.like(lse));
+            let call = t.call(sizes.kernel, "backward_q").bind("y", out).bind("past", past).bind("dq", dq).bind("delta", delta);
+            sizes.dispatch(inputs.into_iter().fold(call, |call, (name, v)| call.bind(name, v)), sizes.tq);
+            if t.needs_grad(kv) {
+                // of one packed variable each dispatch writes its own columns, and no other stands between the two
+                let dkv = if q == kv { dq } else { t.like(kv) };
+                let call = t.call(sizes.kernel, "backward_kv").bind("shift", delta).bind("dkv", dkv);
+                sizes.dispatch(inputs.into_iter().fold(call, |call, (name, v)| call.bind(name, v)), sizes.capacity);
+                if q != kv {
+                    t.add_grad(kv, dkv);
+                }
             }
-            if t.needs_grad(k) || t.needs_grad(v) {
-                let (dk, dv) = (t.like(k), t.like(v));
-                let call = t.call(sizes.kernel, "backward_kv").bind("dk", dk).bind("dv", dv);
-                sizes.dispatch(inputs.into_iter().fold(call, |call, (name, v)| call.bind(name, v)), sizes.capacity, sizes.lanes);
-                t.add_grad(k, dk);
-                t.add_grad(v, dv);
-            }
+            t.add_grad(q, dq);
         });
         out
     }
@@ -146,27 +168,38 @@ impl Tape {
     /// The probabilities of [`attention`](Self::attention) before dropout: `[b, heads, tq, capacity]`, 0 where a query
     /// does not use a key. A kernel of its own, and the only one that writes them; without a gradient.
     #[track_caller]
-    pub fn attention_probabilities(&mut self, q: Var, k: Var, past: Var, spec: &Attention) -> Var {
-        self.check_attention("attention_probabilities", q, k, spec);
-        let (b, width) = (self.shape(q)[0], self.shape(q)[2] / spec.heads);
-        let (mut q, mut k) = (q, k);
-        if !width.is_multiple_of(4) {
-            [q, k] = [q, k].map(|x| self.pad_heads(x, spec.heads, width.next_multiple_of(4)));
-        }
-        let sizes = Sizes::new(self, 0, q, k, spec);
-        let p = self.output(&[b, spec.heads, sizes.tq, sizes.capacity]);
-        let call = self.call(sizes.kernel, "probabilities").bind("q", q).bind("k", k).bind("past", past).bind("p", p);
-        sizes.dispatch(call, sizes.tq, sizes.lanes);
+    pub fn attention_probabilities(&mut self, q: Var, kv: Var, past: Var, spec: &Attention) -> Var {
+        self.check_attention("attention_probabilities", q, kv, spec);
+        let width = self.attention_width(q, kv) / spec.heads;
+        let (q, kv) = if width.is_multiple_of(4) { (q, kv) } else { self.pad_to_fours(q, kv, width) };
+        let sizes = Sizes::new(self, 0, q, kv, spec);
+        let p = self.output(&[sizes.batch, spec.heads, sizes.tq, sizes.capacity]);
+        let call = self.call(sizes.kernel, "probabilities").bind("q", q).bind("kv", kv).bind("past", past).bind("p", p);
+        sizes.dispatch(call, sizes.tq);
         p
     }
 
+    /// The columns `c` of queries, of keys and of values.
+    fn attention_width(&self, q: Var, kv: Var) -> usize {
+        self.shape(kv)[2] / if q == kv { 3 } else { 2 }
+    }
+
+    /// Queries, keys and values with heads of a width that four divides.
+    fn pad_to_fours(&mut self, q: Var, kv: Var, width: usize) -> (Var, Var) {
+        let mut pad = |x: Var| self.pad_heads(x, self.shape(x)[2] / width, width.next_multiple_of(4));
+        let padded = pad(q);
+        (padded, if q == kv { padded } else { pad(kv) })
+    }
+
     #[track_caller]
-    fn check_attention(&self, op: &str, q: Var, k: Var, spec: &Attention) {
-        let shapes = || format!("q {:?}, k {:?}", self.shape(q), self.shape(k));
-        let (&[b, tq, c], &[b_k, capacity, c_k]) = (self.shape(q), self.shape(k)) else {
-            panic!("{op}: {} are not [b, tq, c] and [b, capacity, c]", shapes())
+    fn check_attention(&self, op: &str, q: Var, kv: Var, spec: &Attention) {
+        let shapes = || format!("q {:?}, kv {:?}", self.shape(q), self.shape(kv));
+        let (&[b, tq, q_columns], &[b_kv, capacity, kv_columns]) = (self.shape(q), self.shape(kv)) else {
+            panic!("{op}: {} are not [b, tq, ..] and [b, capacity, ..]", shapes())
         };
-        assert!((b, c) == (b_k, c_k) && tq <= capacity && b * tq > 0, "{op}: {} do not fit", shapes());
+        let c = self.attention_width(q, kv);
+        let packed = if q == kv { kv_columns == 3 * c } else { kv_columns == 2 * c && (q_columns == c || q_columns == 3 * c) };
+        assert!(packed && b == b_kv && tq <= capacity && b * tq > 0, "{op}: {} do not fit", shapes());
         assert!(spec.heads > 0 && c.is_multiple_of(spec.heads), "{op}: {} columns do not divide into {} heads", c, spec.heads);
         assert!((1..=128).contains(&(c / spec.heads)), "{op}: heads of {} columns, want 1 to 128", c / spec.heads);
         let most = most_keys(&self.capabilities());
@@ -232,15 +265,29 @@ mod tests {
     }
 
     /// With `past` and `seed` zero, as inputs are until they are written.
-    fn record(t: &mut Tape, q: Var, k: Var, v: Var, spec: &Attention) -> Var {
+    fn record(t: &mut Tape, q: Var, kv: Var, spec: &Attention) -> Var {
         let (past, seed) = (t.input(&[1]), t.input(&[1]));
-        t.attention(q, k, v, past, seed, spec)
+        t.attention(q, kv, past, seed, spec)
+    }
+
+    /// The part `at` of the `parts` that the rows of `x` are packed of.
+    fn part(x: &Array, at: usize, parts: usize) -> Array {
+        let (stride, c) = (x.shape[2], x.shape[2] / parts);
+        Array { shape: vec![x.shape[0], x.shape[1], c], data: x.data.chunks(stride).flat_map(|row| row[at * c..][..c].to_vec()).collect() }
+    }
+
+    fn reference_packed(qkv: &Array, spec: &Attention) -> Vec<f64> {
+        reference(&part(qkv, 0, 3), &part(qkv, 1, 3), &part(qkv, 2, 3), 0, spec)
+    }
+
+    fn reference_separate(q: &Array, kv: &Array, spec: &Attention) -> Vec<f64> {
+        reference(q, &part(kv, 0, 2), &part(kv, 1, 2), 0, spec)
     }
 
     #[track_caller]
     fn checked(b: usize, t: usize, width: usize, spec: &Attention) {
-        let shape: &[usize] = &[b, t, spec.heads * width];
-        check(&[[shape; 3]], |t, [q, k, v]| record(t, q, k, v, spec), |[q, k, v]| reference(q, k, v, 0, spec));
+        let shape: &[usize] = &[b, t, 3 * spec.heads * width];
+        check(&[[shape]], |t, [qkv]| record(t, qkv, qkv, spec), |[qkv]| reference_packed(qkv, spec));
     }
 
     #[test]
@@ -258,10 +305,10 @@ mod tests {
     #[test]
     fn few_queries_may_look_at_many_keys() {
         for (tq, capacity, width) in [(1, 37, 64), (1, 5, 16), (6, 33, 4), (3, 9, 3)] {
-            let (few, many): (&[usize], &[usize]) = (&[2, tq, 2 * width], &[2, capacity, 2 * width]);
+            let (few, many): (&[usize], &[usize]) = (&[2, tq, 2 * width], &[2, capacity, 4 * width]);
             for dropout in [0.0, 0.3] {
                 let spec = Attention { dropout, ..spec(2, false) };
-                check(&[[few, many, many]], |t, [q, k, v]| record(t, q, k, v, &spec), |[q, k, v]| reference(q, k, v, 0, &spec));
+                check(&[[few, many]], |t, [q, kv]| record(t, q, kv, &spec), |[q, kv]| reference_separate(q, kv, &spec));
             }
         }
     }
@@ -285,49 +332,44 @@ mod tests {
     #[test]
     fn large_scores_do_not_overflow() {
         for scale in [40.0, -40.0] {
-            forward(
-                &[[&[2, 33, 32]; 3]],
-                |t, [q, k, v]| record(t, q, k, v, &Attention { scale, ..spec(2, true) }),
-                |[q, k, v]| reference(q, k, v, 0, &Attention { scale, ..spec(2, true) }),
-            );
+            let spec = Attention { scale, ..spec(2, true) };
+            forward(&[[&[2, 33, 96]]], |t, [qkv]| record(t, qkv, qkv, &spec), |[qkv]| reference_packed(qkv, &spec));
         }
     }
 
     #[test]
     fn long_sequences_and_large_batches() {
-        for shape in [[1, 2049, 4], [16_400, 2, 16], [140_000, 1, 16]] {
+        for shape in [[1, 2049, 12], [16_400, 2, 48], [140_000, 1, 48]] {
             let spec = spec(if shape[0] == 1 { 1 } else { 4 }, true);
-            forward(&[[&shape; 3]], |t, [q, k, v]| record(t, q, k, v, &spec), |[q, k, v]| reference(q, k, v, 0, &spec));
+            forward(&[[&shape]], |t, [qkv]| record(t, qkv, qkv, &spec), |[qkv]| reference_packed(qkv, &spec));
         }
     }
 
-    /// Output and probabilities with a cache, and the arrays they come from.
-    fn cached(b: usize, tq: usize, capacity: usize, width: usize, past_rows: usize, spec: &Attention) -> ([Vec<f32>; 2], [Array; 3]) {
+    /// Output and probabilities of queries that lie `q_parts` to a row, with a cache, and the arrays they come from.
+    fn cached([b, tq, capacity, width]: [usize; 4], q_parts: usize, past_rows: usize, spec: &Attention) -> ([Vec<f32>; 2], [Array; 3]) {
         let (gpu, c) = (gpu(), width * spec.heads);
         let mut t = Tape::new(gpu.capabilities());
-        let (q, k, v) = (t.input(&[b, tq, c]), t.input(&[b, capacity, c]), t.input(&[b, capacity, c]));
+        let (q, kv) = (t.input(&[b, tq, q_parts * c]), t.input(&[b, capacity, 2 * c]));
         let (past, seed) = (t.input(&[1]), t.input(&[1]));
-        let out = t.attention(q, k, v, past, seed, spec);
-        let p = t.attention_probabilities(q, k, past, spec);
+        let out = t.attention(q, kv, past, seed, spec);
+        let p = t.attention_probabilities(q, kv, past, spec);
         t.hold(out);
         t.hold(p);
         let plan = Plan::new(&gpu, t).unwrap();
-        let arrays = [(q, tq), (k, capacity), (v, capacity)].map(|(var, rows)| {
-            let mut array = Array { shape: vec![b, rows, c], data: random(b * rows * c, 1 + rows as u64) };
+        let [queries, mut rows] = [(q, tq, q_parts * c), (kv, capacity, 2 * c)].map(|(var, rows, columns)| {
+            let array = Array { shape: vec![b, rows, columns], data: random(b * rows * columns, 1 + rows as u64) };
             plan.write(var, &array.data.iter().map(|&x| x as f32).collect::<Vec<_>>());
-            if var == v {
-                // what a cache holds behind its last row must not matter
-                let unused = if spec.causal { (past_rows + tq) * c } else { capacity * c };
-                let mut rows: Vec<f32> = array.data.iter().map(|&x| x as f32).collect();
-                rows.chunks_mut(capacity * c).for_each(|rows| rows[unused..].fill(f32::NAN));
-                plan.write(var, &rows);
-                array.data.chunks_mut(capacity * c).for_each(|rows| rows[unused..].fill(0.0));
-            }
             array
         });
+        // what a cache holds behind its last row must not matter
+        let used = if spec.causal { past_rows + tq } else { capacity };
+        let mut unused: Vec<f32> = rows.data.iter().map(|&x| x as f32).collect();
+        unused.chunks_mut(capacity * 2 * c).for_each(|rows| rows[used * 2 * c..].fill(f32::NAN));
+        plan.write(kv, &unused);
+        rows.data.chunks_mut(capacity * 2 * c).for_each(|rows| rows[used * 2 * c..].fill(0.0));
         plan.write(past, &[past_rows as u32]);
         plan.run().unwrap();
-        ([plan.read(out).unwrap(), plan.read(p).unwrap()], arrays)
+        ([plan.read(out).unwrap(), plan.read(p).unwrap()], [part(&queries, 0, q_parts), part(&rows, 0, 2), part(&rows, 1, 2)])
     }
 
     #[test]
@@ -336,12 +378,14 @@ mod tests {
             for (b, tq, capacity, width, past) in
                 [(2, 1, 33, 16, 0), (1, 1, 33, 16, 17), (2, 1, 33, 16, 32), (2, 5, 40, 64, 8), (1, 5, 19, 3, 14), (3, 37, 37, 20, 0)]
             {
-                let spec = spec(2, causal);
-                let ([out, p], [q, k, v]) = cached(b, tq, capacity, width, past, &spec);
-                let what = format!("{causal} {b} {tq} {capacity} {width} {past}");
-                close(&what, &out, &reference(&q, &k, &v, past, &spec), 0..out.len());
-                close(&what, &p, &probabilities(&q, &k, past, &spec), 0..p.len());
-                assert!(p.chunks(capacity).all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-5), "{what}: a row does not sum to 1");
+                for q_parts in [1, 3] {
+                    let spec = spec(2, causal);
+                    let ([out, p], [q, k, v]) = cached([b, tq, capacity, width], q_parts, past, &spec);
+                    let what = format!("{causal} {b} {tq} {capacity} {width} {past} {q_parts}");
+                    close(&what, &out, &reference(&q, &k, &v, past, &spec), 0..out.len());
+                    close(&what, &p, &probabilities(&q, &k, past, &spec), 0..p.len());
+                    assert!(p.chunks(capacity).all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-5), "{what}: a row does not sum to 1");
+                }
             }
         }
     }
@@ -350,17 +394,16 @@ mod tests {
     fn everything(capabilities: Capabilities, width: usize) -> Vec<Vec<f32>> {
         let gpu = gpu();
         let mut t = Tape::new(capabilities);
-        let shape = [2, 21, 2 * width];
-        let inputs = [(); 3].map(|_| t.variable(&shape));
-        let [q, k, v] = inputs;
-        let out = record(&mut t, q, k, v, &Attention { dropout: 0.2, ..spec(2, true) });
-        let cotangent = t.input(&shape);
+        let qkv = t.variable(&[2, 21, 6 * width]);
+        let out = record(&mut t, qkv, qkv, &Attention { dropout: 0.2, ..spec(2, true) });
+        let cotangent = t.input(&[2, 21, 2 * width]);
         t.backward(out, cotangent);
-        let results = [out, t.grad(q).unwrap(), t.grad(k).unwrap(), t.grad(v).unwrap()];
+        let results = [out, t.grad(qkv).unwrap()];
         results.iter().for_each(|&v| t.hold(v));
         let plan = Plan::new(&gpu, t).unwrap();
-        for (seed, v) in inputs.into_iter().chain([cotangent]).enumerate() {
-            plan.write(v, &random(42 * 2 * width, 1 + seed as u64).iter().map(|&x| x as f32).collect::<Vec<_>>());
+        for (seed, v) in [qkv, cotangent].into_iter().enumerate() {
+            let count = plan.shape(v).iter().product();
+            plan.write(v, &random(count, 1 + seed as u64).iter().map(|&x| x as f32).collect::<Vec<_>>());
         }
         plan.run().unwrap();
         results.iter().map(|&v| plan.read(v).unwrap()).collect()
@@ -388,24 +431,32 @@ mod tests {
     fn as_many_keys_as_the_adapter_takes() {
         let software = Capabilities { software: true, ..gpu().capabilities() };
         let keys = most_keys(&software);
-        let (few, many): (&[usize], &[usize]) = (&[1, 3, 256], &[1, keys, 256]);
+        let (few, many): (&[usize], &[usize]) = (&[1, 3, 256], &[1, keys, 512]);
         let spec = spec(2, false);
-        forward(&[[few, many, many]], |t, [q, k, v]| record(t, q, k, v, &spec), |[q, k, v]| reference(q, k, v, 0, &spec));
+        forward(&[[few, many]], |t, [q, kv]| record(t, q, kv, &spec), |[q, kv]| reference_separate(q, kv, &spec));
     }
 
     #[test]
     #[should_panic(expected = "attention: 6001 keys, this adapter takes 6000")]
     fn more_keys_than_the_adapter_takes_are_refused() {
         let mut t = Tape::new(Capabilities { software: true, ..gpu().capabilities() });
-        let (q, k) = (t.input(&[1, 1, 8]), t.input(&[1, 6001, 8]));
-        record(&mut t, q, k, k, &spec(2, false));
+        let (q, kv) = (t.input(&[1, 1, 8]), t.input(&[1, 6001, 16]));
+        record(&mut t, q, kv, &spec(2, false));
     }
 
     #[test]
     #[should_panic(expected = "attention: a causal gradient needs as many keys as queries")]
     fn a_gradient_through_a_cache_is_refused() {
         let mut t = Tape::new(gpu().capabilities());
-        let (q, k) = (t.variable(&[1, 1, 8]), t.input(&[1, 4, 8]));
-        record(&mut t, q, k, k, &spec(2, true));
+        let (q, kv) = (t.variable(&[1, 1, 8]), t.input(&[1, 4, 16]));
+        record(&mut t, q, kv, &spec(2, true));
+    }
+
+    #[test]
+    #[should_panic(expected = "attention: a gradient needs q with its own keys and values or alone")]
+    fn a_gradient_of_packed_queries_with_other_keys_is_refused() {
+        let mut t = Tape::new(gpu().capabilities());
+        let (q, kv) = (t.variable(&[1, 4, 24]), t.input(&[1, 4, 16]));
+        record(&mut t, q, kv, &spec(2, true));
     }
 }

@@ -7,15 +7,15 @@ use crate::tape::{Tape, Var};
 static CACHE_ROWS: Kernel = kernel!("cache_rows");
 
 impl Tape {
-    /// Writes `rows: [b, t, c]` into the persistent `cache: [b, capacity, c]` at rows `past..past + t`, in place.
-    /// `past: [1]` is a `u32` that the host writes. No gradient flows through a cache.
+    /// Writes the last `c` columns of `rows: [b, t, ..]` into the persistent `cache: [b, capacity, c]` at rows
+    /// `past..past + t`, in place. `past: [1]` is a `u32` that the host writes. No gradient flows through a cache.
     #[track_caller]
     pub fn cache_rows(&mut self, cache: Var, rows: Var, past: Var) {
         let shapes = || format!("cache {:?}, rows {:?}", self.shape(cache), self.shape(rows));
-        let (&[b, capacity, c], &[rows_b, t, rows_c]) = (self.shape(cache), self.shape(rows)) else {
-            panic!("cache_rows: {} are not both [b, t, c]", shapes())
+        let (&[b, capacity, c], &[rows_b, t, stride]) = (self.shape(cache), self.shape(rows)) else {
+            panic!("cache_rows: {} are not [b, capacity, c] and [b, t, ..]", shapes())
         };
-        assert!((b, c) == (rows_b, rows_c) && t <= capacity, "cache_rows: {} do not fit", shapes());
+        assert!(b == rows_b && c <= stride && t <= capacity, "cache_rows: {} do not fit", shapes());
         assert!(!self.needs_grad(cache), "cache_rows: a cache has no gradient");
         let n = b * t * c;
         self.call(&CACHE_ROWS, "forward")
@@ -26,6 +26,7 @@ impl Tape {
             .param("t", t)
             .param("capacity", capacity)
             .param("c", c)
+            .param("stride", stride)
             .elements(n);
     }
 }
@@ -39,22 +40,24 @@ mod tests {
     #[test]
     fn writes_its_rows_and_no_others() {
         let gpu = gpu();
-        for (b, t, capacity, c, pasts) in [(1, 1, 1, 1, [0, 0]), (3, 1, 33, 37, [0, 32]), (2, 5, 8, 128, [3, 1])] {
+        for (b, t, capacity, c, stride, pasts) in
+            [(1, 1, 1, 1, 1, [0, 0]), (3, 1, 33, 37, 37, [0, 32]), (2, 5, 8, 128, 192, [3, 1]), (2, 3, 7, 2, 3, [4, 0])]
+        {
             let mut want: Vec<f32> = random(b * capacity * c, 1).iter().map(|&x| x as f32).collect();
             let mut tape = Tape::new(gpu.capabilities());
-            let (cache, rows, past) = (tape.input(&[b, capacity, c]), tape.input(&[b, t, c]), tape.input(&[1]));
+            let (cache, rows, past) = (tape.input(&[b, capacity, c]), tape.input(&[b, t, stride]), tape.input(&[1]));
             tape.cache_rows(cache, rows, past);
             let plan = Plan::new(&gpu, tape).unwrap();
             plan.write(cache, &want);
             for (run, at) in pasts.into_iter().enumerate() {
-                let new: Vec<f32> = random(b * t * c, 2 + run as u64).iter().map(|&x| x as f32).collect();
+                let new: Vec<f32> = random(b * t * stride, 2 + run as u64).iter().map(|&x| x as f32).collect();
                 plan.write(rows, &new);
                 plan.write(past, &[at as u32]);
                 plan.run().unwrap();
-                for (n, rows) in new.chunks(t * c).enumerate() {
-                    want[(n * capacity + at) * c..][..t * c].copy_from_slice(rows);
+                for (row, new) in new.chunks(stride).enumerate() {
+                    want[(row / t * capacity + at + row % t) * c..][..c].copy_from_slice(&new[stride - c..]);
                 }
-                assert_eq!(plan.read::<f32>(cache).unwrap(), want, "{b} {t} {capacity} {c} {at}");
+                assert_eq!(plan.read::<f32>(cache).unwrap(), want, "{b} {t} {capacity} {c} of {stride} {at}");
             }
         }
     }
