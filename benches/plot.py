@@ -56,18 +56,17 @@ def draw(origin, panel, low, high, unit):
     left, right, top, bottom = origin + LEFT, origin + WIDTH - RIGHT, TOP, HEIGHT - BOTTOM
     xs = sorted({x for _, points in curves for x, _ in points})
     span = math.log(xs[-1] / xs[0]) or 1
-    # room at the left for the names of the curves' ends is not needed: they stand above and below the curves
     at_x = lambda x: left + 10 + (right - left - 20) * math.log(x / xs[0]) / span
     at_y = lambda y: bottom - (bottom - top) * math.log(y / low) / math.log(high / low)
     svg = [text(left, top - 14, title, weight=600)]
     for y in steps(low, high):
         svg.append(f'<path d="M{left} {at_y(y):.1f}H{right}" stroke="{GRID}"/>')
         svg.append(text(left - 6, at_y(y) + 4, unit(y), FAINT, "end"))
-    shown = -math.inf
-    for x in xs:
+    shown = math.inf
+    for x in reversed(xs):
         svg.append(f'<path d="M{at_x(x):.1f} {bottom}v4" stroke="{FAINT}"/>')
-        # numbers that would run into the one before are left out
-        if at_x(x) - shown >= 8 + 6.5 * len(f"{x:g}"):
+        # numbers that would run into the one after are left out
+        if shown - at_x(x) >= 4 + 6.5 * len(f"{x:g}"):
             svg.append(text(at_x(x), bottom + 16, f"{x:g}", FAINT, "middle"))
             shown = at_x(x)
     svg.append(f'<path d="M{left} {top}V{bottom}H{right}" stroke="{FAINT}" fill="none"/>')

@@ -70,7 +70,10 @@ def seconds(ms):
 def size(count):
     if count is None:
         return "-"
-    return f"{number(count / MIB / 1024)} GiB" if count >= 1000 * MIB else f"{number(count / MIB)} MiB"
+    for unit, name in ((1e9, "GB"), (1e6, "MB")):
+        if count >= unit:
+            return f"{number(count / unit)} {name}"
+    return f"{number(count / 1e3)} kB"
 
 
 def ratio(over, under):
@@ -136,7 +139,7 @@ def software(run):
     best = products(run, "matmul", shape)
     slowest = min(best.values())[0] if best else None
     each = ", ".join(f"{layout} {number(value)}" for layout, (value, _) in best.items())
-    rows.append(goal(f"matrix product {shape}, each transposition", "at least 20 GFLOP per CPU-second", each, ratio(slowest, 20), "best form of each"))
+    rows.append(goal(f"matrix product {shape}, each transposition", "at least 20 GFLOP per CPU-second", each, ratio(slowest, 20), "best form of each layout"))
     cpu = run.ours("train", "train", "step", "cpu_ms")
     rows.append(goal("training step", "at most 2.4 CPU-seconds", seconds(cpu), ratio(2400, cpu), "CPU time, all threads"))
     part = share(run.lines("train", "train", "step"), ("matmul",))
@@ -363,11 +366,14 @@ def commands(run):
     return ["<details><summary>Every command, in the order of the run</summary>", "", "```", *lines, "```", "", "</details>", ""]
 
 
-def main():
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent
+def write(folder):
     read = lambda name: Run(folder / "results" / name) if (folder / "results" / name).exists() else None
     text = ["# Results", "", "Written by `benches/run` from the raw records in `results/`; not edited by hand.", ""]
     peers, scales, cards = read("software/peers.json"), read("software/scale.json"), read("gpu/gpu.json")
+    if cards and "(software," in cards.machine["adapter"] and not cards.machine["smoke"]:
+        sys.exit(f"results/gpu/gpu.json is not from a GPU: {cards.machine['adapter']}")
+    if any(run and run.machine["smoke"] for run in (peers, scales, cards)):
+        text += ["**Parts of this are from a smoke run with tiny sizes, and say so: those figures mean nothing.**", ""]
     if peers:
         text += software(peers) + section(peers, "Where and how") + commands(peers)
     text += ["## On a GPU", ""]
@@ -383,4 +389,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    write(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent)
