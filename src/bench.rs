@@ -42,9 +42,31 @@ pub struct Measurement {
     pub gbytes_per_s: Option<f64>,
     /// Of the plan, parameters excluded.
     pub peak_gpu_bytes: u64,
-    /// Of the process so far.
+    /// Of the process so far, earlier benchmarks included: measure a benchmark alone to know its own.
     pub peak_rss_bytes: u64,
+    /// Name, kind, backend and driver.
     pub adapter: String,
+    /// What the run consists of, longest first, where the adapter has timestamps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kernels: Vec<KernelTime>,
+}
+
+/// The time of one kernel in one profiled run, all its dispatches together.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct KernelTime {
+    /// The kernel and its entry point, as `matmul.main`.
+    pub kernel: String,
+    pub dispatches: usize,
+    pub ms: f64,
+}
+
+fn kernel_times(plan: &Plan) -> Result<Vec<KernelTime>, Failure> {
+    let time = |timing: &Timing| KernelTime {
+        kernel: format!("{}.{}", timing.kernel, timing.entry),
+        dispatches: timing.dispatches,
+        ms: 1e3 * timing.time.as_secs_f64(),
+    };
+    Ok(plan.profile()?.unwrap_or_default().iter().map(time).collect())
 }
 
 /// What failed: a device error, or a result that is not what it must be.
@@ -79,7 +101,8 @@ fn time(effort: Effort, mut run: impl FnMut() -> Result<(), Failure>) -> Result<
     }
     let cpu = cpu.elapsed() / runs;
     times.sort();
-    Ok(Times { median: times[times.len() / 2], least: times[0], most: times[times.len() - 1], cpu })
+    let median = (times[(times.len() - 1) / 2] + times[times.len() / 2]) / 2;
+    Ok(Times { median, least: times[0], most: times[times.len() - 1], cpu })
 }
 
 /// The most memory that the process has held, where the system tells (Linux); else 0.
@@ -117,7 +140,8 @@ impl Case<'_> {
             gbytes_per_s: giga(self.bytes, times.median),
             peak_gpu_bytes: self.peak_gpu_bytes,
             peak_rss_bytes: peak_rss(),
-            adapter: self.gpu.name().into(),
+            adapter: self.gpu.adapter(),
+            kernels: vec![],
         }
     }
 }
@@ -203,19 +227,30 @@ pub fn attention(gpu: &Gpu, shape: [usize; 3], spec: &Attention, effort: Effort)
         let (past, seed) = (tape.input(&[1]), tape.input(&[1]));
         let out = tape.attention(qkv, qkv, past, seed, spec);
         tape.hold(out);
-        if backward {
-            let cotangent = tape.input(&shape);
+        let cotangent = backward.then(|| tape.input(&shape));
+        let mut grads = vec![];
+        if let Some(cotangent) = cotangent {
             tape.backward(out, cotangent);
             if let Some(grad) = tape.grad(qkv) {
                 tape.hold(grad);
+                grads.push(grad);
             }
         }
         let plan = Plan::new(gpu, tape)?;
-        let input = noise(batch * length * 3 * width, 1);
-        plan.write(qkv, &input);
+        let packed = noise(batch * length * 3 * width, 1);
+        plan.write(qkv, &packed);
+        let dout = noise(shape.iter().product(), 4);
+        if let Some(cotangent) = cotangent {
+            plan.write(cotangent, &dout);
+        }
         plan.run()?;
         if spec.dropout == 0.0 {
-            check_attention(&plan.read(out)?, &input, shape, spec)?;
+            let mut got = vec![plan.read(out)?];
+            for &grad in &grads {
+                got.extend(unpacked(&plan.read(grad)?, width));
+            }
+            let [q, k, v] = unpacked(&packed, width);
+            check_attention(&got, &[q, k, v, dout], shape, spec)?;
         }
         let times = time(effort, || Ok(plan.run().and_then(|()| gpu.wait())?))?;
         // two products forward, five backward; half of each where later keys are masked
@@ -235,19 +270,44 @@ pub fn attention(gpu: &Gpu, shape: [usize; 3], spec: &Attention, effort: Effort)
     Ok(measurements)
 }
 
-/// The first and last query of every head of the first batch element, against f64.
-fn check_attention(got: &[f32], qkv: &[f32], [_, length, width]: [usize; 3], spec: &Attention) -> Result<(), Failure> {
-    let head = width / spec.heads;
-    for (query, h) in [0, length - 1].into_iter().flat_map(|query| (0..spec.heads).map(move |h| (query, h))) {
+/// The three columns of rows that each hold a query, a key and a value.
+fn unpacked(rows: &[f32], width: usize) -> [Vec<f32>; 3] {
+    [0, 1, 2].map(|part| rows.chunks(3 * width).flat_map(|row| &row[part * width..][..width]).copied().collect())
+}
+
+/// The output and, where they are there, the gradients of q, k and v, for the last head of the first batch element, against f64.
+fn check_attention(
+    got: &[Vec<f32>],
+    [q, k, v, cotangent]: &[Vec<f32>; 4],
+    [_, length, width]: [usize; 3],
+    spec: &Attention,
+) -> Result<(), Failure> {
+    let (head, scale) = (width / spec.heads, spec.scale as f64);
+    let row = |of: &[f32], at: usize| -> Vec<f64> { of[(at + 1) * width - head..(at + 1) * width].iter().map(|&v| v as f64).collect() };
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let add = |sum: &mut [f64], weight: f64, term: &[f64]| sum.iter_mut().zip(term).for_each(|(sum, term)| *sum += weight * term);
+    // the output, then the gradients of q, k and v
+    let mut want = [(); 4].map(|()| vec![vec![0.0; head]; length]);
+    for query in 0..length {
         let keys = if spec.causal { query + 1 } else { length };
-        // part 0 of a row is its query, 1 its key, 2 its value
-        let at = |row: usize, part: usize, d: usize| qkv[(3 * row + part) * width + h * head + d] as f64;
-        let dot = |key: usize| (0..head).map(|d| at(query, 0, d) * at(key, 1, d)).sum::<f64>();
-        let weights: Vec<f64> = (0..keys).map(|key| (spec.scale as f64 * dot(key)).exp()).collect();
-        let total: f64 = weights.iter().sum();
-        for d in [0, head - 1] {
-            let want: f64 = weights.iter().enumerate().map(|(key, weight)| weight / total * at(key, 2, d)).sum();
-            expect("attention", got[query * width + h * head + d], want, 1e-4)?;
+        let (q_row, dy) = (row(q, query), row(cotangent, query));
+        let scores: Vec<f64> = (0..keys).map(|key| (scale * dot(&q_row, &row(k, key))).exp()).collect();
+        let total: f64 = scores.iter().sum();
+        for (key, score) in scores.iter().enumerate() {
+            add(&mut want[0][query], score / total, &row(v, key));
+        }
+        let mean = dot(&want[0][query], &dy);
+        for (key, score) in scores.iter().enumerate() {
+            let p = score / total;
+            let dscore = scale * p * (dot(&row(v, key), &dy) - mean);
+            add(&mut want[1][query], dscore, &row(k, key));
+            add(&mut want[2][key], dscore, &q_row);
+            add(&mut want[3][key], p, &dy);
+        }
+    }
+    for (got, (want, what)) in got.iter().zip(want.iter().zip(["attention", "attention's dq", "attention's dk", "attention's dv"])) {
+        for (at, want) in want.iter().enumerate() {
+            row(got, at).iter().zip(want).try_for_each(|(got, want)| expect(what, *got as f32, *want, 1e-4))?;
         }
     }
     Ok(())
@@ -311,17 +371,11 @@ fn forward_flops(config: &Config, batch: usize, text: usize) -> f64 {
 }
 
 /// One training step of a model: forward, backward and update, with the kernels it consists of.
-pub fn train(
-    gpu: &Gpu,
-    config: &Config,
-    batch: usize,
-    text: usize,
-    effort: Effort,
-) -> Result<(Vec<Measurement>, Option<Vec<Timing>>), Failure> {
+pub fn train(gpu: &Gpu, config: &Config, batch: usize, text: usize, effort: Effort) -> Result<Vec<Measurement>, Failure> {
     let model = Vlm::new(gpu, config, 0)?;
     let hyper = Hyper { rule: Rule::Adamw, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, clip: 1.0 };
     let optimizer = Optimizer::new(gpu, model.storage(), hyper, GradScaler::default())?;
-    let start = Instant::now();
+    let (start, cpu) = (Instant::now(), ProcessTime::now());
     let step = TrainStep::new(gpu, &model, &optimizer, batch, text, 1)?;
     let token = |i: usize| (i * 7 % config.vocab_size) as u32;
     let numbers = [Batch {
@@ -336,7 +390,7 @@ pub fn train(
         Ok(gpu.wait()?)
     };
     run()?;
-    let first_step = start.elapsed();
+    let (first_step, first_cpu) = (start.elapsed(), cpu.elapsed());
     let first = step.loss()?;
     expect("the untrained model's loss", first, (config.vocab_size as f64).ln(), 1.0)?;
     let times = time(effort, run)?;
@@ -351,23 +405,14 @@ pub fn train(
         bytes: None,
         peak_gpu_bytes: step.bytes(),
     };
-    let compile = Times { median: first_step, least: first_step, most: first_step, cpu: Duration::ZERO };
-    let measurements = vec![
-        case("step", Some(3.0 * forward_flops(config, batch, text))).measured(times),
-        case("first step, kernels compiled", None).measured(compile),
-    ];
-    Ok((measurements, step.plan().profile()?))
+    let compile = Times { median: first_step, least: first_step, most: first_step, cpu: first_cpu };
+    let mut steps = case("step", Some(3.0 * forward_flops(config, batch, text))).measured(times);
+    steps.kernels = kernel_times(step.plan())?;
+    Ok(vec![steps, case("first step, kernels compiled", None).measured(compile)])
 }
 
 /// Reading a prompt, and each further token with the key/value cache.
-pub fn decode(
-    gpu: &Gpu,
-    config: &Config,
-    batch: usize,
-    prompt: usize,
-    new: usize,
-    effort: Effort,
-) -> Result<(Vec<Measurement>, Option<Vec<Timing>>), Failure> {
+pub fn decode(gpu: &Gpu, config: &Config, batch: usize, prompt: usize, new: usize, effort: Effort) -> Result<Vec<Measurement>, Failure> {
     let model = Vlm::new(gpu, config, 0)?;
     let mut generator = Generator::new(gpu, &model, batch, prompt, new.max(effort.runs as usize + effort.warmup as usize + 2), false)?;
     let images = noise(batch * 3 * config.image_size * config.image_size, 1);
@@ -401,8 +446,9 @@ pub fn decode(
         bytes: None,
         peak_gpu_bytes: bytes_of(generator.token_plan()),
     };
-    let measurements = vec![case("first token").measured(first), case("further token").measured(further)];
-    Ok((measurements, generator.token_plan().profile()?))
+    let mut further = case("further token").measured(further);
+    further.kernels = kernel_times(generator.token_plan())?;
+    Ok(vec![case("first token").measured(first), further])
 }
 
 /// Reading a CSV file: `rows` PNG pictures of `side` pixels, decoded and stretched to the model's size.

@@ -296,10 +296,15 @@ impl Gpu {
         &self.0.adapter.name
     }
 
-    /// One line for people: name, kind, backend, driver; software adapters are called out.
-    pub fn describe(&self) -> String {
+    /// One line for records: name, kind, backend, driver.
+    pub fn adapter(&self) -> String {
         let info = &self.0.adapter;
-        let line = format!("{} ({}, {}, {} {})", info.name, kind(info.device_type), info.backend, info.driver, info.driver_info);
+        format!("{} ({}, {}, {} {})", info.name, kind(info.device_type), info.backend, info.driver, info.driver_info.trim())
+    }
+
+    /// What people are told: the adapter, and that a software adapter is none.
+    pub fn describe(&self) -> String {
+        let line = self.adapter();
         if self.0.capabilities.software {
             format!("{line}\nNO GPU IN USE: this is a software driver, the CPU does all the work")
         } else {

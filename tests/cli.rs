@@ -338,10 +338,24 @@ fn measurements_are_json_lines_that_a_later_run_compares_with() {
         let line = lines.iter().find(|line| line["bench"] == bench).unwrap_or_else(|| panic!("no {bench} in {printed}"));
         assert!(line["median_ms"].as_f64().unwrap() > 0.0 && line["adapter"].is_string(), "{line}");
     }
+    let keys = ["bench", "case", "variant", "median_ms", "cpu_ms", "gflops", "gflops_per_cpu_s", "gbytes_per_s", "peak_gpu_bytes"];
+    for (line, key) in lines.iter().flat_map(|line| keys.iter().chain(&["peak_rss_bytes", "adapter"]).map(move |key| (line, key))) {
+        assert!(line.as_object().unwrap().contains_key(*key), "no {key} in {line}");
+    }
+    let step = lines.iter().find(|line| line["variant"] == "step").unwrap();
+    assert!(step["gflops_per_cpu_s"].as_f64().unwrap() > 0.0 && step["kernels"][0]["ms"].as_f64().unwrap() > 0.0, "{step}");
     std::fs::write(dir.path().join("before.json"), &printed).unwrap();
     let again =
         succeeds(&seemore(dir.path(), &["bench", "layernorm", "--preset", "tiny", "--batch-size", "2", "--against", "before.json"]));
     assert!(again.contains("of the earlier run"), "{again}");
+    let against = ["bench", "layernorm", "--preset", "tiny", "--batch-size", "2", "--json", "--against"];
+    let again = |file: &str| serde_json::from_str::<serde_json::Value>(&succeeds(&seemore(dir.path(), &[&against[..], &[file]].concat())));
+    let line = again("before.json").unwrap();
+    assert!(line["time_ratio"].as_f64().unwrap() > 0.0 && line["cpu_ratio"].as_f64().unwrap() > 0.0, "{line}");
+    // numbers of another adapter are no measure of this one
+    let elsewhere = printed.replace("\"adapter\":\"", "\"adapter\":\"another ");
+    std::fs::write(dir.path().join("elsewhere.json"), elsewhere).unwrap();
+    assert!(again("elsewhere.json").unwrap().get("time_ratio").is_none());
     fails(&seemore(dir.path(), &["bench", "--against", "absent.json"]), 1, &["absent.json"]);
     fails(&seemore(dir.path(), &["bench", "--shape", "3x4"]), 1, &["--shape"]);
 }

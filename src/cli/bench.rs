@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 
 use super::{AdapterArgs, say};
-use crate::bench::{self, Effort, Measurement};
+use crate::bench::{self, Effort, KernelTime, Measurement};
 use crate::model::Preset;
 use crate::ops::Attention;
-use crate::plan::Timing;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum What {
@@ -46,6 +46,9 @@ pub struct BenchArgs {
     /// Runs that are timed
     #[arg(long, default_value_t = 10)]
     runs: u32,
+    /// Runs before the first that is timed
+    #[arg(long, default_value_t = 2, value_name = "RUNS")]
+    warmup: u32,
     /// One JSON object a line on standard output
     #[arg(long)]
     json: bool,
@@ -64,13 +67,13 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     }
     let mut config = args.preset.config();
     config.image_size = args.image_size.unwrap_or(config.image_size);
-    config.context = config.context.max(config.visual() + args.text.max(80 + args.runs as usize));
+    config.context = config.context.max(config.visual() + args.text.max(80 + 6 * args.runs as usize + args.warmup as usize));
     config.check()?;
     let earlier = args.against.as_deref().map(read).transpose()?;
     let gpu = args.adapter.open()?;
-    let effort = Effort { warmup: 2, runs: args.runs };
+    let effort = Effort { warmup: args.warmup, runs: args.runs };
     let wanted = |what: What| args.what.contains(&what) || args.what.contains(&What::All);
-    let mut report = Report { json: args.json, earlier };
+    let report = Report { json: args.json, earlier };
 
     if wanted(What::Matmul) {
         report.all(&bench::matmul(&gpu, (m, n, k), effort)?)?;
@@ -88,15 +91,11 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         report.all(&bench::layernorm(&gpu, args.batch_size * (config.patches() + 1), config.vision_width, effort)?)?;
     }
     if wanted(What::Train) {
-        let (measurements, kernels) = bench::train(&gpu, &config, args.batch_size, args.text, effort)?;
-        report.all(&measurements)?;
-        report.kernels(kernels);
+        report.all(&bench::train(&gpu, &config, args.batch_size, args.text, effort)?)?;
     }
     if wanted(What::Decode) {
         let effort = Effort { runs: 6 * args.runs, ..effort };
-        let (measurements, kernels) = bench::decode(&gpu, &config, 1, 4, 64, effort)?;
-        report.all(&measurements)?;
-        report.kernels(kernels);
+        report.all(&bench::decode(&gpu, &config, 1, 4, 64, effort)?)?;
     }
     if wanted(What::Load) {
         report.all(&bench::load(&gpu, &config, 256, 128, effort)?)?;
@@ -118,16 +117,30 @@ fn read(path: &Path) -> anyhow::Result<Earlier> {
     Ok(earlier)
 }
 
+/// A line of --json.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    measurement: &'a Measurement,
+    /// To the earlier run, where it has the same case on the same adapter and driver.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_ratio: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_ratio: Option<f64>,
+}
+
 struct Report {
     json: bool,
     earlier: Option<Earlier>,
 }
 
 impl Report {
-    fn all(&mut self, measurements: &[Measurement]) -> anyhow::Result<()> {
+    fn all(&self, measurements: &[Measurement]) -> anyhow::Result<()> {
         for measurement in measurements {
             if self.json {
-                say(&serde_json::to_string(measurement)?);
+                let before = self.before(measurement).filter(|before| before.adapter == measurement.adapter);
+                let (time_ratio, cpu_ratio) = before.map(|before| ratios(measurement, before)).unzip();
+                say(&serde_json::to_string(&Line { measurement, time_ratio, cpu_ratio })?);
                 continue;
             }
             let Measurement { bench, case, variant, median_ms, spread_ms, cpu_ms, .. } = measurement;
@@ -150,38 +163,39 @@ impl Report {
                     mega(measurement.peak_rss_bytes)
                 ));
             }
+            self.kernels(&measurement.kernels);
         }
         Ok(())
     }
 
+    /// The same case in the earlier run.
+    fn before(&self, now: &Measurement) -> Option<&Measurement> {
+        self.earlier.as_ref()?.get(&(now.bench.clone(), now.case.clone(), now.variant.clone()))
+    }
+
     /// The ratio to the earlier run, if there is one.
     fn change(&self, now: &Measurement) -> String {
-        let Some(earlier) = &self.earlier else { return String::new() };
-        match earlier.get(&(now.bench.clone(), now.case.clone(), now.variant.clone())) {
+        match self.before(now) {
+            None if self.earlier.is_none() => String::new(),
             None => "  not in the earlier run".into(),
-            Some(before) if before.adapter != now.adapter => format!("  earlier on another adapter ({})", before.adapter),
+            Some(before) if before.adapter != now.adapter => format!("  earlier on another adapter or driver ({})", before.adapter),
             Some(before) => {
-                let ratio = |now: f64, before: f64| if before > 0.0 { now / before } else { f64::NAN };
-                format!(
-                    "  x{:.2} time, x{:.2} CPU of the earlier run",
-                    ratio(now.median_ms, before.median_ms),
-                    ratio(now.cpu_ms, before.cpu_ms)
-                )
+                let (time, cpu) = ratios(now, before);
+                format!("  x{time:.2} time, x{cpu:.2} CPU of the earlier run")
             }
         }
     }
 
-    fn kernels(&self, timings: Option<Vec<Timing>>) {
-        let Some(timings) = timings.filter(|_| !self.json) else { return };
-        let all: f64 = timings.iter().map(|timing| timing.time.as_secs_f64()).sum();
-        for timing in timings.iter().take(12) {
-            let (name, seconds) = (format!("{}.{}", timing.kernel, timing.entry), timing.time.as_secs_f64());
-            say(&format!(
-                "    {name:40} {:5} times {:9.2} ms {:5.1} %",
-                timing.dispatches,
-                1e3 * seconds,
-                100.0 * seconds / all.max(1e-12)
-            ));
+    fn kernels(&self, kernels: &[KernelTime]) {
+        let all: f64 = kernels.iter().map(|kernel| kernel.ms).sum();
+        for KernelTime { kernel, dispatches, ms } in kernels.iter().take(12) {
+            say(&format!("    {kernel:40} {dispatches:5} times {ms:9.2} ms {:5.1} %", 100.0 * ms / all.max(1e-9)));
         }
     }
+}
+
+/// Wall and CPU time as multiples of those of an earlier run.
+fn ratios(now: &Measurement, before: &Measurement) -> (f64, f64) {
+    let ratio = |now: f64, before: f64| if before > 0.0 { now / before } else { f64::NAN };
+    (ratio(now.median_ms, before.median_ms), ratio(now.cpu_ms, before.cpu_ms))
 }
