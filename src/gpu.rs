@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::kernel::{Access, Entry, Kernel};
 
@@ -98,6 +98,15 @@ pub(crate) struct Pipeline {
     pub layout: wgpu::BindGroupLayout,
 }
 
+/// Things made on first use, each once. Different ones are made at the same time; who wants one that another thread is making
+/// waits for it.
+type Once<K, T> = Mutex<BTreeMap<K, Arc<OnceLock<T>>>>;
+
+fn once<K: Ord, T: Clone>(things: &Once<K, T>, key: K, make: impl FnOnce() -> T) -> T {
+    let cell = things.lock().unwrap_or_else(|e| e.into_inner()).entry(key).or_default().clone();
+    cell.get_or_init(make).clone()
+}
+
 struct Shared {
     adapter: wgpu::AdapterInfo,
     device: wgpu::Device,
@@ -105,8 +114,8 @@ struct Shared {
     limits: wgpu::Limits,
     features: wgpu::Features,
     capabilities: Capabilities,
-    modules: Mutex<BTreeMap<&'static str, wgpu::ShaderModule>>,
-    pipelines: Mutex<BTreeMap<PipelineKey, Pipeline>>,
+    modules: Once<&'static str, wgpu::ShaderModule>,
+    pipelines: Once<PipelineKey, Pipeline>,
     staging: Mutex<Option<wgpu::Buffer>>,
     failure: Arc<Mutex<Option<GpuError>>>,
     counters: Counters,
@@ -362,18 +371,17 @@ impl Gpu {
         self.0.device.create_bind_group(descriptor)
     }
 
-    /// The compiled form of an entry point under the given override constants, made on first use.
+    /// The compiled form of an entry point under the given override constants, made on first use. Threads that want different
+    /// ones compile at the same time.
     pub(crate) fn pipeline(&self, kernel: &'static Kernel, entry: &Entry, constants: &[(&'static str, f64)]) -> Pipeline {
         let key = (kernel.source, entry.name.clone(), constants.iter().map(|&(name, value)| (name, value.to_bits())).collect());
-        let mut pipelines = self.0.pipelines.lock().unwrap_or_else(|e| e.into_inner());
-        pipelines.entry(key).or_insert_with(|| self.compile(kernel, entry, constants)).clone()
+        once(&self.0.pipelines, key, || self.compile(kernel, entry, constants))
     }
 
     fn compile(&self, kernel: &'static Kernel, entry: &Entry, constants: &[(&'static str, f64)]) -> Pipeline {
         self.0.counters.pipelines.fetch_add(1, Ordering::Relaxed);
         let device = &self.0.device;
-        let mut modules = self.0.modules.lock().unwrap_or_else(|e| e.into_inner());
-        let module = modules.entry(kernel.source).or_insert_with(|| shader_module(device, kernel));
+        let module = once(&self.0.modules, kernel.source, || shader_module(device, kernel));
         let entries: Vec<_> = entry
             .bindings
             .iter()
@@ -402,7 +410,7 @@ impl Gpu {
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(&label),
             layout: Some(&pipeline_layout),
-            module,
+            module: &module,
             entry_point: Some(&entry.name),
             compilation_options: wgpu::PipelineCompilationOptions { constants, zero_initialize_workgroup_memory: false },
             cache: None,
@@ -584,6 +592,28 @@ mod tests {
         assert_eq!(staging_bytes(GIB + 16, 2 * GIB - 1), 2 * GIB - 1);
         // the copy is rounded up to 16 bytes
         assert_eq!(staging_bytes(2 * GIB, 2 * GIB - 4), 2 * GIB);
+    }
+
+    #[test]
+    fn threads_that_want_the_same_thing_make_it_once_and_others_meanwhile() {
+        let things: Once<u32, usize> = Once::default();
+        let made = AtomicU64::new(0);
+        let both = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            for key in [0, 1, 0, 1] {
+                let (things, made, both) = (&things, &made, &both);
+                scope.spawn(move || {
+                    let got = once(things, key, || {
+                        made.fetch_add(1, Ordering::Relaxed);
+                        // passed only while the other key is being made, too
+                        both.wait();
+                        key as usize
+                    });
+                    assert_eq!(got, key as usize);
+                });
+            }
+        });
+        assert_eq!(made.into_inner(), 2);
     }
 
     #[test]

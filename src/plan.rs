@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::gpu::{self, Gpu, GpuError};
+use rayon::prelude::*;
+
+use crate::gpu::{self, Gpu, GpuError, Pipeline};
 use crate::kernel::Access;
 use crate::tape::{Dispatch, Home, Tape, Var};
 
@@ -93,8 +95,7 @@ impl Plan {
 
         let (params, offsets) = pack_params(gpu, &program);
         let mut steps = vec![];
-        for (dispatch, offset) in program.iter().zip(offsets) {
-            let pipeline = gpu.pipeline(dispatch.kernel, dispatch.entry, &dispatch.constants);
+        for ((dispatch, offset), pipeline) in program.iter().zip(offsets).zip(compile(gpu, &program)) {
             let mut args = dispatch.args.iter();
             let entries: Vec<_> = dispatch
                 .entry
@@ -314,6 +315,29 @@ fn share(lives: &[Life]) -> (Vec<u64>, Vec<usize>) {
         slot_of[index] = slot;
     }
     (slots.into_iter().map(|(bytes, _)| bytes).collect(), slot_of)
+}
+
+/// The pipeline of every dispatch. Those that are new are compiled at the same time, on all cores.
+fn compile(gpu: &Gpu, program: &[&Dispatch]) -> Vec<Pipeline> {
+    let mut numbers = BTreeMap::new();
+    let mut distinct = vec![];
+    let number_of: Vec<usize> = program
+        .iter()
+        .map(|dispatch| {
+            let constants: Vec<_> = dispatch.constants.iter().map(|&(name, value)| (name, value.to_bits())).collect();
+            *numbers.entry((dispatch.kernel.source, &dispatch.entry.name, constants)).or_insert_with(|| {
+                distinct.push(*dispatch);
+                distinct.len() - 1
+            })
+        })
+        .collect();
+    // one at a time for each thread that is free: some take a hundred times as long as others
+    let pipelines: Vec<Pipeline> = distinct
+        .into_par_iter()
+        .with_max_len(1)
+        .map(|dispatch| gpu.pipeline(dispatch.kernel, dispatch.entry, &dispatch.constants))
+        .collect();
+    number_of.into_iter().map(|number| pipelines[number].clone()).collect()
 }
 
 /// One uniform buffer with the `params` blocks of all dispatches, equal blocks once, and each dispatch's offset into it.
