@@ -1,12 +1,14 @@
 //! Training: batches, the recorded step, and the loop around it.
 
 mod batch;
+mod feed;
 mod loss;
 mod step;
 mod trainer;
 mod validation;
 
 pub use batch::{Batch, Text};
+pub(crate) use feed::{Ahead, Feed};
 pub use step::TrainStep;
 pub use trainer::{Budget, Event, Options, Source, Summary, TrainError, Trainer};
 pub use validation::{Validation, Verdict};

@@ -370,7 +370,6 @@ fn report_problems(args: &TrainArgs, problems: &[Problem], used: usize) -> anyho
 struct Report {
     json: bool,
     bar: Option<ProgressBar>,
-    first: bool,
     /// Set by Ctrl-C.
     stop: Arc<AtomicBool>,
 }
@@ -392,7 +391,7 @@ impl Report {
             eprintln!("\nfinishing this step and saving; Ctrl-C again stops at once");
         })
         .context("cannot listen for Ctrl-C")?;
-        Ok(Report { json, bar, first: true, stop })
+        Ok(Report { json, bar, stop })
     }
 
     fn line(&self, line: &str) {
@@ -407,13 +406,17 @@ impl Report {
             Event::Submitted { .. } => {
                 return if self.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
             }
-            Event::Step { step, steps, loss, gradient_norm, learning_rate, tokens_per_s, elapsed, left } => {
-                if self.first && !self.json {
-                    eprintln!("first step after {:.1} s", elapsed.as_secs_f64());
-                }
-                self.first = false;
+            Event::Started { after, kernels } => {
                 if self.json {
-                    let line = json!({"step": step, "loss": loss, "gradient_norm": gradient_norm, "lr": learning_rate, "tokens_per_s": tokens_per_s, "seconds": elapsed.as_secs_f64()});
+                    self.line(&json!({"first_step_seconds": after.as_secs_f64(), "kernels": kernels}).to_string());
+                } else {
+                    eprintln!("first step after {:.1} s, {kernels} kernels compiled", after.as_secs_f64());
+                }
+            }
+            Event::Step { step, steps, loss, gradient_norm, learning_rate, tokens_per_s, waiting, elapsed, left } => {
+                if self.json {
+                    let (waiting_ms, seconds) = (milliseconds(waiting), elapsed.as_secs_f64());
+                    let line = json!({"step": step, "loss": loss, "gradient_norm": gradient_norm, "lr": learning_rate, "tokens_per_s": tokens_per_s, "waiting_ms": waiting_ms, "seconds": seconds});
                     self.line(&line.to_string());
                     return ControlFlow::Continue(());
                 }
@@ -456,7 +459,7 @@ impl Report {
             None => (None, None),
         };
         if self.json {
-            let line = json!({"final": true, "val_loss": val_loss, "exact_match": exact_match, "steps": summary.steps, "seconds": seconds, "model": out});
+            let line = json!({"final": true, "val_loss": val_loss, "exact_match": exact_match, "steps": summary.steps, "seconds": seconds, "waiting_ms": milliseconds(summary.waiting), "model": out});
             say(&line.to_string());
             return Ok(());
         }
@@ -477,10 +480,15 @@ impl Report {
             let right = verdict.captions.iter().filter(|(_, truth, written)| truth == written).count();
             say(&format!("{right} of {} captions of pictures never trained on are right to the letter", verdict.captions.len()));
         }
-        say(&format!("{} steps in {:.1} s; model in {}", summary.steps, seconds, out.display()));
+        let waiting = milliseconds(summary.waiting);
+        say(&format!("{} steps in {seconds:.1} s, {waiting:.1} ms a step waiting for pictures; model in {}", summary.steps, out.display()));
         say(&format!("try: seemore caption PICTURE --model {}", out.display()));
         Ok(())
     }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    1e3 * time.as_secs_f64()
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Text, TrainStep, Validation, Verdict};
+use super::{Ahead, Batch, Feed, Text, TrainStep, Validation, Verdict};
 use crate::checkpoint::{self, CheckpointError};
 use crate::data::{Augment, Batches, CharTokenizer, Dataset};
 use crate::gpu::{Gpu, GpuError};
@@ -78,6 +78,8 @@ pub enum TrainError {
     Checkpoint(#[from] CheckpointError),
     #[error("{0}")]
     Options(String),
+    #[error("preparing the next batch failed, which is a defect of this program: {0}")]
+    Input(String),
     #[error("{what} at step {step}: training diverged, and this was not saved. Use a lower --lr, a longer --warmup or --clip 1")]
     Diverged { step: u64, what: String },
     #[error("cannot resume from {path}: {reason}")]
@@ -91,6 +93,11 @@ pub enum Event<'a> {
     Submitted {
         step: u64,
     },
+    /// The first step of this run is done, `after` so long since the trainer was made, with so many kernels compiled.
+    Started {
+        after: Duration,
+        kernels: u64,
+    },
     /// A step's loss, before its update. `step` counts from 1.
     Step {
         step: u64,
@@ -99,6 +106,8 @@ pub enum Event<'a> {
         gradient_norm: f32,
         learning_rate: f64,
         tokens_per_s: f64,
+        /// What training waited for its pictures and captions, a step on average since the last report.
+        waiting: Duration,
         elapsed: Duration,
         left: Duration,
     },
@@ -119,11 +128,18 @@ pub struct Summary {
     pub steps: u64,
     /// The time it took, likewise.
     pub elapsed: Duration,
+    /// What this run waited for its pictures and captions, a step on average.
+    pub waiting: Duration,
     /// The last reported loss on training data.
     pub loss: f32,
     pub verdict: Option<Verdict>,
     /// Whether the listener ended it before its budget was used up.
     pub interrupted: bool,
+}
+
+/// The time of one of `steps` steps.
+fn mean(time: Duration, steps: u64) -> Duration {
+    Duration::from_secs_f64(time.as_secs_f64() / steps.max(1) as f64)
 }
 
 /// What a run needs to go on, beside the model: `training.json`.
@@ -151,16 +167,15 @@ pub struct Trainer<'a> {
     gpu: &'a Gpu,
     model: &'a Vlm,
     tokenizer: &'a CharTokenizer,
-    train: &'a Dataset,
+    feed: Arc<Feed<'a>>,
     validation: Option<&'a Dataset>,
     options: Options,
     optimizer: Optimizer,
     step_plan: TrainStep,
-    order: Batches,
     /// The training set's fingerprint.
     data: u64,
-    texts: Vec<Text>,
-    length: usize,
+    /// When it was made.
+    made: Instant,
     step: u64,
     /// Seconds of earlier runs.
     before: f64,
@@ -181,6 +196,7 @@ impl<'a> Trainer<'a> {
         options: Options,
         out: Option<PathBuf>,
     ) -> Result<Trainer<'a>, TrainError> {
+        let made = Instant::now();
         let fail = |message: String| Err(TrainError::Options(message));
         if train.samples.is_empty() {
             return fail("there is nothing to train on".into());
@@ -208,20 +224,28 @@ impl<'a> Trainer<'a> {
         let optimizer = Optimizer::new(gpu, model.parameters(), options.hyper)?;
         let micro = options.batch_size / options.accumulate;
         let step_plan = TrainStep::new(gpu, model, &optimizer, micro, length, options.accumulate)?;
-        let order = Batches::new(train.samples.len(), options.batch_size, options.seed);
+        let feed = Arc::new(Feed {
+            train,
+            texts,
+            order: Batches::new(train.samples.len(), options.batch_size, options.seed),
+            part: micro,
+            length,
+            pad: tokenizer.pad(),
+            count_pads: model.config().count_pads,
+            augment: options.augment,
+            seed: options.seed,
+        });
         Ok(Trainer {
             gpu,
             model,
             tokenizer,
-            train,
+            feed,
             validation,
             options,
             optimizer,
             step_plan,
-            order,
             data: train.fingerprint(),
-            texts,
-            length,
+            made,
             step: 0,
             before: 0.0,
             out,
@@ -268,38 +292,19 @@ impl<'a> Trainer<'a> {
         &self.step_plan
     }
 
-    /// The batches of one step, counted from 0: `accumulate` of them.
-    pub fn batches(&self, step: u64) -> Vec<Batch> {
-        let rows = self.order.indices(step);
-        let micro = self.options.batch_size / self.options.accumulate;
-        let config = self.model.config();
-        rows.chunks(micro)
-            .enumerate()
-            .map(|(part, rows)| {
-                let images: Vec<Vec<f32>> = rows
-                    .par_iter()
-                    .enumerate()
-                    .map(|(place, &row)| {
-                        let draw = (part * micro + place) as u64;
-                        let sample = &self.train.samples[row];
-                        self.options.augment.apply(sample, self.train.side, self.options.seed, step, draw)
-                    })
-                    .collect();
-                let texts: Vec<&Text> = rows.iter().map(|&row| &self.texts[row]).collect();
-                Batch::new(images.concat(), &texts, self.length, self.tokenizer.pad(), config.count_pads)
-            })
-            .collect()
-    }
-
     /// Trains until the budget is used up, saves and validates. When `on` breaks, it saves and ends without validating.
     pub fn run(&mut self, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<Summary, TrainError> {
+        let (feed, first, end) = (self.feed.clone(), self.step, self.options.budget.steps);
+        std::thread::scope(|scope| self.run_on(Ahead::new(scope, feed, first, end), on))
+    }
+
+    fn run_on(&mut self, mut input: Ahead, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<Summary, TrainError> {
         let budget = self.options.budget;
         let steps = budget.steps;
         let start = Instant::now();
         let first = self.step;
-        let (mut loss, mut tokens, mut since) = (f32::NAN, 0usize, Instant::now());
+        let (mut loss, mut tokens, mut since, mut reported, mut waited) = (f32::NAN, 0usize, Instant::now(), first, Duration::ZERO);
         let (mut verdict, mut interrupted, mut recorded) = (None, false, None);
-        let mut batches = self.batches(self.step);
         loop {
             let elapsed = self.before + start.elapsed().as_secs_f64();
             let progress = budget.used(self.step, elapsed);
@@ -314,17 +319,20 @@ impl<'a> Trainer<'a> {
             let rates = self.optimizer.rates(self.step + 1, learning_rate);
             // every step draws other dropout masks; the constant spreads seeds apart (2^32 over the golden ratio)
             let seed = (self.options.seed as u32).wrapping_mul(0x9E37_79B9).wrapping_add(self.step as u32);
+            let batches = input.next().map_err(TrainError::Input)?;
             self.step_plan.run(&batches, seed, rates)?;
             tokens += batches.iter().map(Batch::count).sum::<usize>();
             self.step += 1;
-            // prepared while the device works
-            batches = self.batches(self.step);
 
             let last = steps == Some(self.step);
             let mut stop = on(Event::Submitted { step: self.step }).is_break();
             if last || self.step == first + 1 || self.step.is_multiple_of(self.options.log_every.max(1)) {
                 let gradient_norm;
                 (loss, gradient_norm) = self.measured()?;
+                if self.step == first + 1 {
+                    let kernels = self.gpu.created().pipelines;
+                    stop |= on(Event::Started { after: self.made.elapsed(), kernels }).is_break();
+                }
                 let now = self.before + start.elapsed().as_secs_f64();
                 let done = budget.used(self.step, now).min(1.0);
                 let here = start.elapsed().as_secs_f64();
@@ -337,11 +345,12 @@ impl<'a> Trainer<'a> {
                     gradient_norm,
                     learning_rate,
                     tokens_per_s: tokens as f64 / since.elapsed().as_secs_f64().max(1e-9),
+                    waiting: mean(input.waited() - waited, self.step - reported),
                     elapsed: Duration::from_secs_f64(now),
                     left: Duration::from_secs_f64(left),
                 };
                 stop |= on(event).is_break();
-                (tokens, since) = (0, Instant::now());
+                (tokens, since, reported, waited) = (0, Instant::now(), self.step, input.waited());
             }
             let due = |every: u64| every > 0 && self.step.is_multiple_of(every) && !last;
             if due(self.options.eval_every) {
@@ -360,16 +369,19 @@ impl<'a> Trainer<'a> {
         }
         self.gpu.wait()?;
         let elapsed = Duration::from_secs_f64(self.before + start.elapsed().as_secs_f64());
+        let waiting = mean(input.waited(), self.step - first);
+        // the thread has nothing more to do, and the cores are wanted for validation
+        drop(input);
         self.save(start, on)?;
         if interrupted {
-            return Ok(Summary { steps: self.step, elapsed, loss, verdict, interrupted });
+            return Ok(Summary { steps: self.step, elapsed, waiting, loss, verdict, interrupted });
         }
         if let Some(last) = self.validate(&mut recorded)? {
             // there is nothing left to end
             let _ = on(Event::Validated { step: self.step, verdict: &last });
             verdict = Some(last);
         }
-        Ok(Summary { steps: self.step, elapsed, loss, verdict, interrupted })
+        Ok(Summary { steps: self.step, elapsed, waiting, loss, verdict, interrupted })
     }
 
     /// Loss and gradient norm of the last step, which must be finite.
