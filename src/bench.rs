@@ -148,7 +148,7 @@ fn expect(what: &str, got: f32, want: f64, tolerance: f64) -> Result<(), Failure
 }
 
 fn bytes_of(plan: &Plan) -> u64 {
-    plan.memory().shared + plan.memory().held
+    plan.memory().total()
 }
 
 /// A product in the three layouts that training uses, by each form that the adapter can run.

@@ -1,5 +1,7 @@
 //! The device: which adapter runs, its limits and features, compiled pipelines, buffers and readback.
 
+mod budget;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -321,6 +323,12 @@ impl Gpu {
         self.0.features.contains(wgpu::Features::TIMESTAMP_QUERY)
     }
 
+    /// Bytes that can still be allocated, where it can be found out: for software adapters on Linux the system's free memory,
+    /// on Vulkan what the driver tells. Other programs may take it at any time.
+    pub fn free_memory(&self) -> Option<u64> {
+        if self.0.capabilities.software { budget::system() } else { budget::vulkan(&self.0.device) }
+    }
+
     /// What was created so far.
     pub fn created(&self) -> Created {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -623,6 +631,15 @@ mod tests {
         assert_eq!(tensor.read::<f32>().unwrap(), [1.0, -2.0, 3.5]);
         tensor.write(&[7u32, 8, 9]);
         assert_eq!(tensor.read::<u32>().unwrap(), [7, 8, 9]);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_device_tells_what_memory_is_left() {
+        let gpu = Gpu::open(None).unwrap();
+        assert!(gpu.free_memory().is_some_and(|bytes| bytes > 1 << 20));
+        // hardware or not, a driver that has the extension answers
+        assert!(budget::vulkan(gpu.device()).is_none_or(|bytes| bytes > 1 << 20));
     }
 
     #[test]

@@ -37,6 +37,13 @@ pub struct Memory {
     pub held: u64,
 }
 
+impl Memory {
+    /// What a plan allocates.
+    pub fn total(&self) -> u64 {
+        self.shared + self.held
+    }
+}
+
 /// The time one kernel took in a run, all its dispatches together.
 #[derive(Debug, Clone)]
 pub struct Timing {
@@ -47,6 +54,11 @@ pub struct Timing {
 }
 
 impl Plan {
+    /// The bytes that the plan of `tape` will allocate, without allocating them.
+    pub fn measure(tape: &Tape) -> Memory {
+        layout(tape).memory
+    }
+
     /// Allocates the buffers of `tape`'s program and compiles its kernels. Dispatches whose results nobody can see are left out.
     ///
     /// # Errors
@@ -55,42 +67,18 @@ impl Plan {
     /// # Panics
     /// When an intermediate value is read before anything wrote it: a mistake in an op.
     pub fn new(gpu: &Gpu, tape: Tape) -> Result<Plan, GpuError> {
-        let live = live(&tape);
-        let program: Vec<&Dispatch> = tape.program.iter().zip(&live).filter(|(_, live)| **live).map(|(dispatch, _)| dispatch).collect();
-        let transient = |v: Var| matches!(tape.variables[v.0 as usize].home, Home::Transient);
-
-        let mut lives: BTreeMap<Var, Life> = BTreeMap::new();
-        for (at, dispatch) in program.iter().enumerate() {
-            for (v, access) in dispatch.uses().filter(|&(v, _)| transient(v)) {
-                let bytes = gpu::padded_bytes(&tape.variables[v.0 as usize].shape);
-                let life = lives.entry(v).or_insert_with(|| {
-                    let place = format!("shaders/{}.wgsl `{}`", dispatch.kernel.name, dispatch.entry.name);
-                    assert!(access == Access::Write, "{place} reads a value that nothing wrote");
-                    Life { bytes, first: at, last: at }
-                });
-                life.last = at;
-            }
-        }
-        let values: Vec<Life> = lives.values().copied().collect();
-        let (slots, slot_of) = share(&values);
+        let Layout { program, slots, places, memory } = layout(&tape);
         let slots: Vec<_> = slots.iter().map(|&bytes| gpu.buffer(&[bytes as usize / 4])).collect::<Result<_, _>>()?;
-        let mut memory =
-            Memory { unshared: values.iter().map(|life| life.bytes).sum(), shared: slots.iter().map(wgpu::Buffer::size).sum(), held: 0 };
 
         let mut homes = BTreeMap::new();
         for (index, variable) in tape.variables.iter().enumerate() {
             let buffer = match &variable.home {
                 Home::Transient => continue,
-                Home::Held => {
-                    let buffer = gpu.buffer(&variable.shape)?;
-                    memory.held += buffer.size();
-                    buffer
-                }
+                Home::Held => gpu.buffer(&variable.shape)?,
                 Home::Tensor(tensor) => tensor.buffer.clone(),
             };
             homes.insert(Var(index as u32), (buffer, variable.shape.clone()));
         }
-        let places: BTreeMap<Var, usize> = lives.keys().copied().zip(slot_of).collect();
         let buffer_of = |v: Var| homes.get(&v).map(|(buffer, _)| buffer).unwrap_or_else(|| &slots[places[&v]]);
 
         let (params, offsets) = pack_params(gpu, &program);
@@ -251,6 +239,43 @@ impl Step {
         pass.set_bind_group(0, &self.bind_group, &[]);
         pass.dispatch_workgroups(self.grid[0], self.grid[1], self.grid[2]);
     }
+}
+
+/// Which dispatches of a tape run, and where their values go.
+struct Layout<'t> {
+    program: Vec<&'t Dispatch>,
+    /// Bytes of each buffer for intermediate values.
+    slots: Vec<u64>,
+    /// The buffer of each of them.
+    places: BTreeMap<Var, usize>,
+    memory: Memory,
+}
+
+fn layout(tape: &Tape) -> Layout<'_> {
+    let live = live(tape);
+    let program: Vec<&Dispatch> = tape.program.iter().zip(&live).filter(|(_, live)| **live).map(|(dispatch, _)| dispatch).collect();
+    let bytes = |v: Var| gpu::padded_bytes(&tape.variables[v.0 as usize].shape);
+    let transient = |v: Var| matches!(tape.variables[v.0 as usize].home, Home::Transient);
+    let mut lives: BTreeMap<Var, Life> = BTreeMap::new();
+    for (at, dispatch) in program.iter().enumerate() {
+        for (v, access) in dispatch.uses().filter(|&(v, _)| transient(v)) {
+            let life = lives.entry(v).or_insert_with(|| {
+                let place = format!("shaders/{}.wgsl `{}`", dispatch.kernel.name, dispatch.entry.name);
+                assert!(access == Access::Write, "{place} reads a value that nothing wrote");
+                Life { bytes: bytes(v), first: at, last: at }
+            });
+            life.last = at;
+        }
+    }
+    let values: Vec<Life> = lives.values().copied().collect();
+    let (slots, slot_of) = share(&values);
+    let held = tape.variables.iter().enumerate().filter(|(_, variable)| matches!(variable.home, Home::Held));
+    let memory = Memory {
+        unshared: values.iter().map(|life| life.bytes).sum(),
+        shared: slots.iter().sum(),
+        held: held.map(|(index, _)| bytes(Var(index as u32))).sum(),
+    };
+    Layout { program, slots, places: lives.keys().copied().zip(slot_of).collect(), memory }
 }
 
 /// Fills with NaN all that the program must write before it reads: a kernel that leaves a part of an output as it was

@@ -9,6 +9,6 @@ mod validation;
 
 pub use batch::{Batch, Text};
 pub(crate) use feed::{Ahead, Feed};
-pub use step::TrainStep;
-pub use trainer::{Budget, Event, Options, Source, Summary, TrainError, Trainer};
+pub use step::{Recording, TrainStep};
+pub use trainer::{Budget, Event, Footprint, Options, Source, Summary, TrainError, Trainer};
 pub use validation::{Validation, Verdict};

@@ -125,6 +125,16 @@ fn buffers_are_shared_by_values_that_live_at_other_times() {
     let step = TrainStep::new(&gpu, &model, &optimizer, 8, LENGTH, 1).unwrap();
     let memory = step.plan().memory();
     assert!(memory.shared < memory.unshared * 3 / 4, "{memory:?}");
+    for parts in [1, 2] {
+        let before = gpu.created();
+        let recording = TrainStep::record(&gpu, &model, &optimizer, 8, LENGTH, parts).unwrap();
+        // the loss, and with parts a sum of each gradient
+        let sums = if parts > 1 { model.parameters().len() as u64 } else { 0 };
+        assert_eq!(gpu.created().buffers - before.buffers, 1 + sums);
+        if parts == 1 {
+            assert_eq!(recording.memory(), memory);
+        }
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::checkpoint;
 use crate::data::{Augment, CharTokenizer, Columns, Dataset, Loaded, Problem};
 use crate::model::{Config, Preset, Vlm};
 use crate::optim::{Hyper, Rule, Schedule};
-use crate::train::{Budget, Event, Options, Source, Summary, Text, Trainer, Verdict};
+use crate::train::{Budget, Event, Footprint, Options, Source, Summary, Text, Trainer, Verdict};
 
 #[derive(Args)]
 pub struct TrainArgs {
@@ -213,14 +213,22 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
             bail!("{} is trained for {} steps already: give more --steps to go on", dir.display(), trainer.step());
         }
     }
-    let memory = trainer.step_plan().plan().memory();
     eprintln!(
-        "model: {} parameters, {} tokens; {} pictures to train on, {} to validate on; {} MB for a step",
+        "model: {} parameters, {} tokens; {} pictures to train on, {} to validate on",
         model.parameter_count(),
         tokenizer.vocab_size(),
         train.samples.len(),
         validation.as_ref().map_or(0, |validation| validation.samples.len()),
-        (memory.shared + memory.held) / 1_000_000
+    );
+    // before any of it is taken for the step
+    let Footprint { parameters, optimizer, step, free } = trainer.footprint();
+    let mega = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+    eprintln!(
+        "memory: {} parameters, {} optimizer state, {} for a step; {}",
+        mega(parameters),
+        mega(optimizer),
+        mega(step),
+        free.map_or("the adapter does not tell what it has left".into(), |free| format!("{} left", mega(free)))
     );
 
     let mut report = Report::new(args.json)?;

@@ -6,7 +6,7 @@ use crate::gpu::{Gpu, GpuError, Tensor};
 use crate::model::Vlm;
 use crate::nn::Context;
 use crate::optim::{Optimizer, Update};
-use crate::plan::Plan;
+use crate::plan::{Memory, Plan};
 use crate::tape::{Tape, Var};
 
 /// Forward pass, loss, backward pass and update, for a fixed batch size and text length. With gradient accumulation the
@@ -23,8 +23,40 @@ pub struct TrainStep {
     update: Update,
 }
 
+/// A recorded step without its buffers.
+pub struct Recording {
+    gradients: Tape,
+    loss: Loss,
+    total: Tensor,
+    seed: Var,
+    first: Var,
+    updates: Option<Tape>,
+    update: Update,
+}
+
+impl Recording {
+    /// What the plans of the step will allocate, together.
+    pub fn memory(&self) -> Memory {
+        let plans = [Some(&self.gradients), self.updates.as_ref()].into_iter().flatten().map(Plan::measure);
+        let add = |a: Memory, b: Memory| Memory { unshared: a.unshared + b.unshared, shared: a.shared + b.shared, held: a.held + b.held };
+        plans.fold(Memory { unshared: 0, shared: 0, held: 0 }, add)
+    }
+
+    /// Allocates the buffers and compiles the kernels.
+    pub fn plan(self, gpu: &Gpu) -> Result<TrainStep, GpuError> {
+        let Recording { gradients, loss, total, seed, first, updates, update } = self;
+        let gradients = Plan::new(gpu, gradients)?;
+        let updates = updates.map(|tape| Plan::new(gpu, tape)).transpose()?;
+        if updates.is_none() {
+            gradients.write(first, &[1u32]);
+        }
+        let first = updates.is_some().then_some(first);
+        Ok(TrainStep { gradients, loss, total, seed, first, updates, update })
+    }
+}
+
 impl TrainStep {
-    /// Records the step for `accumulate` batches of `batch` pictures with `length` text positions.
+    /// Records the step and gives it its buffers: see [`record`](Self::record).
     pub fn new(
         gpu: &Gpu,
         model: &Vlm,
@@ -33,6 +65,18 @@ impl TrainStep {
         length: usize,
         accumulate: usize,
     ) -> Result<TrainStep, GpuError> {
+        Self::record(gpu, model, optimizer, batch, length, accumulate)?.plan(gpu)
+    }
+
+    /// Records the step for `accumulate` batches of `batch` pictures with `length` text positions.
+    pub fn record(
+        gpu: &Gpu,
+        model: &Vlm,
+        optimizer: &Optimizer,
+        batch: usize,
+        length: usize,
+        accumulate: usize,
+    ) -> Result<Recording, GpuError> {
         let mut tape = Tape::new(gpu.capabilities());
         let mut c = Context::training(&mut tape, model.config().dropout);
         let loss = Loss::record(&mut c, model, batch, length);
@@ -55,9 +99,7 @@ impl TrainStep {
         t.accumulate(total_var, loss.value, first);
         if accumulate == 1 {
             let update = optimizer.record(t, &grads);
-            let gradients = Plan::new(gpu, tape)?;
-            gradients.write(first, &[1u32]);
-            return Ok(TrainStep { gradients, loss, total, seed, first: None, updates: None, update });
+            return Ok(Recording { gradients: tape, loss, total, seed, first, updates: None, update });
         }
         let sums: Vec<Tensor> =
             model.parameters().iter().map(|(_, tensor)| Tensor::zeros(gpu, tensor.shape())).collect::<Result<_, _>>()?;
@@ -65,12 +107,10 @@ impl TrainStep {
             let sum = t.bind(sum);
             t.accumulate(sum, grad, first);
         }
-        let gradients = Plan::new(gpu, tape)?;
-        let mut tape = Tape::new(gpu.capabilities());
-        let sums: Vec<Var> = sums.iter().map(|sum| tape.bind(sum)).collect();
-        let update = optimizer.record(&mut tape, &sums);
-        let updates = Some(Plan::new(gpu, tape)?);
-        Ok(TrainStep { gradients, loss, total, seed, first: Some(first), updates, update })
+        let mut updates = Tape::new(gpu.capabilities());
+        let sums: Vec<Var> = sums.iter().map(|sum| updates.bind(sum)).collect();
+        let update = optimizer.record(&mut updates, &sums);
+        Ok(Recording { gradients: tape, loss, total, seed, first, updates: Some(updates), update })
     }
 
     /// Submits one step without waiting for it. `batches` are as many as are accumulated; the loss is the mean over all of

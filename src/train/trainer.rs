@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ahead, Batch, Feed, Text, TrainStep, Validation, Verdict};
+use super::{Ahead, Batch, Feed, Recording, Text, TrainStep, Validation, Verdict};
 use crate::checkpoint::{self, CheckpointError};
 use crate::data::{Augment, Batches, CharTokenizer, Dataset};
 use crate::gpu::{Gpu, GpuError};
@@ -78,6 +78,10 @@ pub enum TrainError {
     Checkpoint(#[from] CheckpointError),
     #[error("{0}")]
     Options(String),
+    #[error(
+        "a training step takes {need} MB on the device beside the {have} MB of parameters and optimizer state, and {adapter} has {free} MB left. Use a smaller --batch-size, or compute it in parts with --accumulate {parts}"
+    )]
+    Memory { need: u64, have: u64, free: u64, adapter: String, parts: usize },
     #[error("preparing the next batch failed, which is a defect of this program: {0}")]
     Input(String),
     #[error("{what} at step {step}: training diverged, and this was not saved. Use a lower --lr, a longer --warmup or --clip 1")]
@@ -137,6 +141,35 @@ pub struct Summary {
     pub interrupted: bool,
 }
 
+/// Bytes on the device that training takes, validation excluded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Footprint {
+    pub parameters: u64,
+    /// Moments, and sums of gradients when they are accumulated.
+    pub optimizer: u64,
+    /// What a step takes beside them: its plan's peak.
+    pub step: u64,
+    /// What the device has left for the step, where it tells.
+    pub free: Option<u64>,
+}
+
+impl Footprint {
+    /// Fails when the step does not fit; `parts` are those to advise.
+    fn check(&self, adapter: &str, parts: usize) -> Result<(), TrainError> {
+        const MB: u64 = 1_000_000;
+        match self.free.filter(|&free| self.step > free) {
+            Some(free) => Err(TrainError::Memory {
+                need: self.step / MB,
+                have: (self.parameters + self.optimizer) / MB,
+                free: free / MB,
+                adapter: adapter.to_owned(),
+                parts,
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The time of one of `steps` steps.
 fn mean(time: Duration, steps: u64) -> Duration {
     Duration::from_secs_f64(time.as_secs_f64() / steps.max(1) as f64)
@@ -171,7 +204,8 @@ pub struct Trainer<'a> {
     validation: Option<&'a Dataset>,
     options: Options,
     optimizer: Optimizer,
-    step_plan: TrainStep,
+    /// Taken when it runs.
+    recording: Option<Recording>,
     /// The training set's fingerprint.
     data: u64,
     /// When it was made.
@@ -183,7 +217,7 @@ pub struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// Records the training step. `out` is the folder that checkpoints go to.
+    /// Records the training step, without the memory that it takes. `out` is the folder that checkpoints go to.
     ///
     /// # Errors
     /// Options that do not fit together, an empty data set, a caption too long for the model, too little device memory.
@@ -223,7 +257,7 @@ impl<'a> Trainer<'a> {
         }
         let optimizer = Optimizer::new(gpu, model.parameters(), options.hyper)?;
         let micro = options.batch_size / options.accumulate;
-        let step_plan = TrainStep::new(gpu, model, &optimizer, micro, length, options.accumulate)?;
+        let recording = TrainStep::record(gpu, model, &optimizer, micro, length, options.accumulate)?;
         let feed = Arc::new(Feed {
             train,
             texts,
@@ -243,7 +277,7 @@ impl<'a> Trainer<'a> {
             validation,
             options,
             optimizer,
-            step_plan,
+            recording: Some(recording),
             data: train.fingerprint(),
             made,
             step: 0,
@@ -287,18 +321,30 @@ impl<'a> Trainer<'a> {
         self.step
     }
 
-    /// The recorded step, for measurements.
-    pub fn step_plan(&self) -> &TrainStep {
-        &self.step_plan
+    /// What it takes on the device. Parameters and optimizer state are there already, the step's memory is not.
+    pub fn footprint(&self) -> Footprint {
+        let parameters = 4 * self.model.parameter_count() as u64;
+        Footprint {
+            parameters,
+            optimizer: (2 + (self.options.accumulate > 1) as u64) * parameters,
+            step: self.recording.as_ref().map_or(0, |recording| recording.memory().total()),
+            free: self.gpu.free_memory(),
+        }
     }
 
     /// Trains until the budget is used up, saves and validates. When `on` breaks, it saves and ends without validating.
-    pub fn run(&mut self, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<Summary, TrainError> {
+    ///
+    /// # Errors
+    /// Too little memory for a step, found out before it is taken; a device, a file or numbers that fail on the way.
+    pub fn run(mut self, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<Summary, TrainError> {
+        self.footprint().check(self.gpu.name(), 2 * self.options.accumulate)?;
+        let recording = self.recording.take().expect("a trainer runs once");
+        let plan = recording.plan(self.gpu)?;
         let (feed, first, end) = (self.feed.clone(), self.step, self.options.budget.steps);
-        std::thread::scope(|scope| self.run_on(Ahead::new(scope, feed, first, end), on))
+        std::thread::scope(|scope| self.train(&plan, Ahead::new(scope, feed, first, end), on))
     }
 
-    fn run_on(&mut self, mut input: Ahead, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<Summary, TrainError> {
+    fn train(&mut self, plan: &TrainStep, mut input: Ahead, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<Summary, TrainError> {
         let budget = self.options.budget;
         let steps = budget.steps;
         let start = Instant::now();
@@ -320,7 +366,7 @@ impl<'a> Trainer<'a> {
             // every step draws other dropout masks; the constant spreads seeds apart (2^32 over the golden ratio)
             let seed = (self.options.seed as u32).wrapping_mul(0x9E37_79B9).wrapping_add(self.step as u32);
             let batches = input.next().map_err(TrainError::Input)?;
-            self.step_plan.run(&batches, seed, rates)?;
+            plan.run(&batches, seed, rates)?;
             tokens += batches.iter().map(Batch::count).sum::<usize>();
             self.step += 1;
 
@@ -328,7 +374,7 @@ impl<'a> Trainer<'a> {
             let mut stop = on(Event::Submitted { step: self.step }).is_break();
             if last || self.step == first + 1 || self.step.is_multiple_of(self.options.log_every.max(1)) {
                 let gradient_norm;
-                (loss, gradient_norm) = self.measured()?;
+                (loss, gradient_norm) = self.measured(plan)?;
                 if self.step == first + 1 {
                     let kernels = self.gpu.created().pipelines;
                     stop |= on(Event::Started { after: self.made.elapsed(), kernels }).is_break();
@@ -360,7 +406,7 @@ impl<'a> Trainer<'a> {
                 }
             }
             if due(self.options.save_every) {
-                self.save(start, on)?;
+                self.save(plan, start, on)?;
             }
             if stop {
                 interrupted = true;
@@ -372,7 +418,7 @@ impl<'a> Trainer<'a> {
         let waiting = mean(input.waited(), self.step - first);
         // the thread has nothing more to do, and the cores are wanted for validation
         drop(input);
-        self.save(start, on)?;
+        self.save(plan, start, on)?;
         if interrupted {
             return Ok(Summary { steps: self.step, elapsed, waiting, loss, verdict, interrupted });
         }
@@ -385,8 +431,8 @@ impl<'a> Trainer<'a> {
     }
 
     /// Loss and gradient norm of the last step, which must be finite.
-    fn measured(&self) -> Result<(f32, f32), TrainError> {
-        let (loss, norm) = (self.step_plan.loss()?, self.step_plan.gradient_norm()?);
+    fn measured(&self, plan: &TrainStep) -> Result<(f32, f32), TrainError> {
+        let (loss, norm) = (plan.loss()?, plan.gradient_norm()?);
         for (what, value) in [("loss", loss), ("norm of the gradients", norm)] {
             if !value.is_finite() {
                 return Err(TrainError::Diverged { step: self.step, what: format!("the {what} is {value}") });
@@ -405,9 +451,9 @@ impl<'a> Trainer<'a> {
         Ok(Some(validation.run(self.tokenizer, dataset, self.model.config().count_pads)?))
     }
 
-    fn save(&self, start: Instant, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<(), TrainError> {
+    fn save(&self, plan: &TrainStep, start: Instant, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<(), TrainError> {
         let Some(dir) = &self.out else { return Ok(()) };
-        self.measured()?;
+        self.measured(plan)?;
         let parameters = checkpoint::snapshot(self.model.parameters())?;
         // a model that diverged must not replace one that did not
         if let Some((name, _)) = parameters.iter().find(|(_, (_, data))| data.iter().any(|value| !value.is_finite())) {
@@ -429,5 +475,20 @@ impl<'a> Trainer<'a> {
         // what happens to the loop after a save is not the listener's to decide
         let _ = on(Event::Saved { step: self.step, dir });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_that_does_not_fit_is_refused_with_advice() {
+        let needs = |step, free| Footprint { parameters: 4_000_000, optimizer: 8_000_000, step, free }.check("the adapter", 2);
+        assert!(needs(7_000_000, Some(7_000_000)).is_ok() && needs(u64::MAX, None).is_ok());
+        let text = needs(9_000_000, Some(7_000_000)).unwrap_err().to_string();
+        for word in ["9 MB", "12 MB", "7 MB", "the adapter", "--batch-size", "--accumulate 2"] {
+            assert!(text.contains(word), "no {word} in: {text}");
+        }
     }
 }
