@@ -319,19 +319,21 @@ fn forward_flops(config: &Config, batch: usize, text: usize) -> f64 {
     2.0 * batch as f64 * sum
 }
 
-/// One training step of a model: forward, backward and update, with the kernels it consists of.
+/// One training step of a model: forward, backward and update, with the kernels it consists of. With `checkpoint` its blocks are
+/// computed again in the backward pass.
 pub fn train(
     gpu: &Gpu,
     config: &Config,
     batch: usize,
     text: usize,
+    checkpoint: bool,
     effort: Effort,
 ) -> Result<(Vec<Measurement>, Option<Vec<Timing>>), Failure> {
     let model = Vlm::new(gpu, config, 0)?;
     let hyper = Hyper { rule: Rule::Adamw, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, clip: 1.0 };
     let optimizer = Optimizer::new(gpu, model.parameters(), hyper)?;
     let start = Instant::now();
-    let step = TrainStep::new(gpu, &model, &optimizer, batch, text, 1)?;
+    let step = TrainStep::record(gpu, &model, &optimizer, batch, text, 1, checkpoint)?.plan(gpu)?;
     let token = |i: usize| (i * 7 % config.vocab_size) as u32;
     let tokens = |from: usize| (from..from + text).map(token).collect();
     let pixels = noise(batch * 3 * config.image_size * config.image_size, 1);
@@ -374,7 +376,7 @@ pub fn train(
     let case = |variant: &str, flops| Case {
         gpu,
         bench: "train",
-        case: format!("batch {batch}, {text} characters, {} px", config.image_size),
+        case: format!("batch {batch}, {text} characters, {} px{}", config.image_size, if checkpoint { ", checkpointed" } else { "" }),
         variant: variant.into(),
         flops,
         bytes: None,

@@ -30,6 +30,8 @@ pub struct Context<'a> {
     pub seed: Var,
     /// Uniform, one `u32`: number of tokens that the cache holds already.
     pub past: Var,
+    /// Blocks keep only their input for the backward pass, and compute the rest again there.
+    pub checkpoint: bool,
     /// Attention probabilities `[batch, heads, queries, keys]` by layer path, when they are wanted.
     pub maps: Option<Vec<(String, Var)>>,
 }
@@ -47,12 +49,23 @@ impl<'a> Context<'a> {
 
     fn new(tape: &'a mut Tape, training: bool, dropout: f32) -> Context<'a> {
         let (seed, past) = (tape.input(&[1]), tape.input(&[1]));
-        Context { tape, training, dropout, seed, past, maps: None }
+        Context { tape, training, dropout, seed, past, checkpoint: false, maps: None }
     }
 
     /// A parameter's value, with a gradient while training.
     pub fn parameter(&mut self, tensor: &Tensor) -> Var {
         if self.training { self.tape.parameter(tensor) } else { self.tape.bind(tensor) }
+    }
+
+    /// Runs a part of the model of which, when checkpointing, only the result is kept.
+    pub fn segment(&mut self, part: impl FnOnce(&mut Self) -> Var) -> Var {
+        if !self.checkpoint {
+            return part(self);
+        }
+        let segment = self.tape.segment();
+        let out = part(self);
+        self.tape.recompute(segment, &[out]);
+        out
     }
 
     /// Dropout while training; `x` itself otherwise.

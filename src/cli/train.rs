@@ -65,6 +65,9 @@ pub struct TrainArgs {
     /// Parts that a batch is computed in, for less memory at the same result
     #[arg(long, default_value_t = 1, value_name = "PARTS")]
     accumulate: usize,
+    /// Keep only the input of each transformer block for the backward pass and compute the rest again: less memory and the same result, for more time
+    #[arg(long)]
+    checkpoint_activations: bool,
     /// Peak learning rate
     #[arg(long, default_value_t = 1e-3)]
     lr: f64,
@@ -251,6 +254,7 @@ fn resumed_options(args: &TrainArgs, saved: Options, samples: usize) -> Options 
         log_every: args.log_every.unwrap_or(saved.log_every),
         eval_every: args.eval_every.unwrap_or(saved.eval_every),
         save_every: args.save_every.unwrap_or(saved.save_every),
+        checkpoint_activations: args.checkpoint_activations || saved.checkpoint_activations,
         source: Some(source(args, Some(&saved))),
         ..saved
     }
@@ -290,6 +294,7 @@ fn options(args: &TrainArgs, samples: usize) -> Options {
         },
         batch_size: args.batch_size,
         accumulate: args.accumulate,
+        checkpoint_activations: args.checkpoint_activations,
         learning_rate: args.lr,
         warmup: args.warmup,
         schedule: args.schedule,

@@ -45,7 +45,7 @@ impl Decoder {
         };
         let x = self.pos.forward(c, x);
         let layers = self.blocks.iter().enumerate();
-        layers.fold(x, |x, (i, block)| block.forward(c, x, caches.map(|caches| &caches[i])))
+        layers.fold(x, |x, (i, block)| c.segment(|c| block.forward(c, x, caches.map(|caches| &caches[i]))))
     }
 
     /// The last LayerNorm and the output layer: `[.., width] -> [.., vocab]`.

@@ -54,11 +54,11 @@ impl Vision {
         let x = match (self.tokens, self.blocks.split_last()) {
             // only the CLS row goes on: the last block computes no other, unless all of its attention is wanted
             (VisualTokens::Cls, Some((last, blocks))) if c.maps.is_none() => {
-                let x = blocks.iter().fold(x, |x, block| block.forward(c, x, None));
-                last.first_rows(c, x, 1)
+                let x = blocks.iter().fold(x, |x, block| c.segment(|c| block.forward(c, x, None)));
+                c.segment(|c| last.first_rows(c, x, 1))
             }
             (tokens, _) => {
-                let x = self.blocks.iter().fold(x, |x, block| block.forward(c, x, None));
+                let x = self.blocks.iter().fold(x, |x, block| c.segment(|c| block.forward(c, x, None)));
                 let (start, count) = if tokens == VisualTokens::Cls { (0, 1) } else { (1, rows - 1) };
                 c.tape.slice_rows(x, start, count)
             }

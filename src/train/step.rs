@@ -65,10 +65,11 @@ impl TrainStep {
         length: usize,
         accumulate: usize,
     ) -> Result<TrainStep, GpuError> {
-        Self::record(gpu, model, optimizer, batch, length, accumulate)?.plan(gpu)
+        Self::record(gpu, model, optimizer, batch, length, accumulate, false)?.plan(gpu)
     }
 
-    /// Records the step for `accumulate` batches of `batch` pictures with `length` text positions.
+    /// Records the step for `accumulate` batches of `batch` pictures with `length` text positions. With `checkpoint` the blocks'
+    /// intermediate values are computed again in the backward pass instead of kept: the same numbers in less memory.
     pub fn record(
         gpu: &Gpu,
         model: &Vlm,
@@ -76,9 +77,11 @@ impl TrainStep {
         batch: usize,
         length: usize,
         accumulate: usize,
+        checkpoint: bool,
     ) -> Result<Recording, GpuError> {
         let mut tape = Tape::new(gpu.capabilities());
         let mut c = Context::training(&mut tape, model.config().dropout);
+        c.checkpoint = checkpoint;
         let loss = Loss::record(&mut c, model, batch, length);
         let seed = c.seed;
         let t = &mut tape;

@@ -50,6 +50,9 @@ pub struct Options {
     pub batch_size: usize,
     /// Parts that a batch is computed in; divides `batch_size`.
     pub accumulate: usize,
+    /// Whether blocks compute their intermediate values again in the backward pass, for less memory at the same numbers.
+    #[serde(default)]
+    pub checkpoint_activations: bool,
     /// The peak learning rate.
     pub learning_rate: f64,
     /// Steps until it is reached.
@@ -79,7 +82,7 @@ pub enum TrainError {
     #[error("{0}")]
     Options(String),
     #[error(
-        "a training step takes {need} MB on the device beside the {have} MB of parameters and optimizer state, and {adapter} has {free} MB left. Use a smaller --batch-size, or compute it in parts with --accumulate {parts}"
+        "a training step takes {need} MB on the device beside the {have} MB of parameters and optimizer state, and {adapter} has {free} MB left. Use a smaller --batch-size, compute it in parts with --accumulate {parts}, or keep less with --checkpoint-activations"
     )]
     Memory { need: u64, have: u64, free: u64, adapter: String, parts: usize },
     #[error("preparing the next batch failed, which is a defect of this program: {0}")]
@@ -257,7 +260,7 @@ impl<'a> Trainer<'a> {
         }
         let optimizer = Optimizer::new(gpu, model.parameters(), options.hyper)?;
         let micro = options.batch_size / options.accumulate;
-        let recording = TrainStep::record(gpu, model, &optimizer, micro, length, options.accumulate)?;
+        let recording = TrainStep::record(gpu, model, &optimizer, micro, length, options.accumulate, options.checkpoint_activations)?;
         let feed = Arc::new(Feed {
             train,
             texts,
@@ -487,7 +490,7 @@ mod tests {
         let needs = |step, free| Footprint { parameters: 4_000_000, optimizer: 8_000_000, step, free }.check("the adapter", 2);
         assert!(needs(7_000_000, Some(7_000_000)).is_ok() && needs(u64::MAX, None).is_ok());
         let text = needs(9_000_000, Some(7_000_000)).unwrap_err().to_string();
-        for word in ["9 MB", "12 MB", "7 MB", "the adapter", "--batch-size", "--accumulate 2"] {
+        for word in ["9 MB", "12 MB", "7 MB", "the adapter", "--batch-size", "--accumulate 2", "--checkpoint-activations"] {
             assert!(text.contains(word), "no {word} in: {text}");
         }
     }
