@@ -1,6 +1,7 @@
 //! Measurements of kernels, training, decoding and loading. Every case is checked before it is timed.
 
 use std::io::Cursor;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -9,7 +10,7 @@ use image::{ImageFormat, Rgb, RgbImage};
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Columns, Dataset};
+use crate::data::{Augment, Batches, Columns, Dataset, Sample};
 use crate::generate::Generator;
 use crate::gpu::{Capabilities, Gpu};
 use crate::model::{Config, Logits, Vlm};
@@ -18,7 +19,7 @@ use crate::ops::{Attention, GradScaler, transposed};
 use crate::optim::{Hyper, Optimizer, Rule};
 use crate::plan::{Plan, Timing};
 use crate::tape::{Tape, Var};
-use crate::train::{Batch, TrainStep};
+use crate::train::{Ahead, Feed, Text, TrainStep};
 
 /// One measured case.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -87,6 +88,15 @@ struct Times {
     cpu: Duration,
 }
 
+impl Times {
+    /// Of one run or more.
+    fn new(mut times: Vec<Duration>, cpu: Duration) -> Times {
+        times.sort();
+        let median = (times[(times.len() - 1) / 2] + times[times.len() / 2]) / 2;
+        Times { median, least: times[0], most: times[times.len() - 1], cpu }
+    }
+}
+
 fn time(effort: Effort, mut run: impl FnMut() -> Result<(), Failure>) -> Result<Times, Failure> {
     for _ in 0..effort.warmup {
         run()?;
@@ -100,9 +110,7 @@ fn time(effort: Effort, mut run: impl FnMut() -> Result<(), Failure>) -> Result<
         times.push(start.elapsed());
     }
     let cpu = cpu.elapsed() / runs;
-    times.sort();
-    let median = (times[(times.len() - 1) / 2] + times[times.len() / 2]) / 2;
-    Ok(Times { median, least: times[0], most: times[times.len() - 1], cpu })
+    Ok(Times::new(times, cpu))
 }
 
 /// The most memory that the process has held, where the system tells (Linux); else 0.
@@ -164,7 +172,7 @@ fn expect(what: &str, got: f32, want: f64, tolerance: f64) -> Result<(), Failure
 }
 
 fn bytes_of(plan: &Plan) -> u64 {
-    plan.memory().shared + plan.memory().held
+    plan.memory().total()
 }
 
 /// A product in the three layouts that training uses, by each form that the adapter can run.
@@ -370,45 +378,69 @@ fn forward_flops(config: &Config, batch: usize, text: usize) -> f64 {
     2.0 * batch as f64 * sum
 }
 
-/// One training step of a model: forward, backward and update, with the kernels it consists of.
-pub fn train(gpu: &Gpu, config: &Config, batch: usize, text: usize, effort: Effort) -> Result<Vec<Measurement>, Failure> {
+/// One training step of a model: forward, backward and update, with the kernels it consists of. With `checkpoint` its blocks are
+/// computed again in the backward pass.
+pub fn train(gpu: &Gpu, config: &Config, batch: usize, text: usize, checkpoint: bool, effort: Effort) -> Result<Vec<Measurement>, Failure> {
     let model = Vlm::new(gpu, config, 0)?;
     let hyper = Hyper { rule: Rule::Adamw, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, clip: 1.0 };
     let optimizer = Optimizer::new(gpu, model.storage(), hyper, GradScaler::default())?;
     let (start, cpu) = (Instant::now(), ProcessTime::now());
-    let step = TrainStep::new(gpu, &model, &optimizer, batch, text, 1)?;
+    let step = TrainStep::record(gpu, &model, &optimizer, batch, text, 1, checkpoint)?.plan(gpu)?;
     let token = |i: usize| (i * 7 % config.vocab_size) as u32;
-    let numbers = [Batch {
-        images: noise(batch * 3 * config.image_size * config.image_size, 1),
-        ids: (0..batch * text).map(token).collect(),
-        targets: (1..=batch * text).map(token).collect(),
-    }];
-    let mut number = 0;
-    let mut run = || {
-        number += 1;
-        step.run(&numbers, number as u32, 1e-3)?;
-        Ok(gpu.wait()?)
-    };
-    run()?;
-    let (first_step, first_cpu) = (start.elapsed(), cpu.elapsed());
-    let first = step.loss()?;
-    expect("the untrained model's loss", first, (config.vocab_size as f64).ln(), 1.0)?;
-    let times = time(effort, run)?;
-    let last = step.loss()?;
-    anyhow::ensure!(last < first, "the loss went from {first} to {last}");
+    let tokens = |from: usize| (from..from + text).map(token).collect();
+    let pixels = noise(batch * 3 * config.image_size * config.image_size, 1);
+    let pictures = pixels.chunks(pixels.len() / batch);
+    let rgb = |picture: &[f32]| picture.iter().map(|pixel| (127.5 * (pixel + 1.0)) as u8).collect();
+    let samples = pictures.map(|picture| Sample { id: String::new(), rgb: rgb(picture), caption: String::new() }).collect();
+    let data = Dataset { side: config.image_size, samples };
+    let feed = Arc::new(Feed {
+        train: &data,
+        texts: (0..batch).map(|row| Text { ids: tokens(row * text), targets: tokens(row * text + 1) }).collect(),
+        order: Batches::new(batch, batch, 1),
+        part: batch,
+        length: text,
+        pad: 0,
+        count_pads: config.count_pads,
+        augment: Augment::light(),
+        seed: 1,
+    });
+    let (mut number, mut waits) = (0, vec![]);
+    let (compile, times) = std::thread::scope(|scope| -> Result<_, Failure> {
+        let mut input = Ahead::new(scope, feed, 0, None);
+        let mut run = || {
+            number += 1;
+            let before = input.waited();
+            let batches = input.next().map_err(Failure::msg)?;
+            waits.push(input.waited() - before);
+            step.run(&batches, number as u32, 1e-3)?;
+            Ok(gpu.wait()?)
+        };
+        run()?;
+        let (first_step, first_cpu) = (start.elapsed(), cpu.elapsed());
+        let first = step.loss()?;
+        expect("the untrained model's loss", first, (config.vocab_size as f64).ln(), 1.0)?;
+        let times = time(effort, run)?;
+        let last = step.loss()?;
+        anyhow::ensure!(last < first, "the loss went from {first} to {last}");
+        Ok((Times { median: first_step, least: first_step, most: first_step, cpu: first_cpu }, times))
+    })?;
+    let waits = waits.split_off((1 + effort.warmup) as usize);
     let case = |variant: &str, flops| Case {
         gpu,
         bench: "train",
-        case: format!("batch {batch}, {text} characters, {} px", config.image_size),
+        case: format!("batch {batch}, {text} characters, {} px{}", config.image_size, if checkpoint { ", checkpointed" } else { "" }),
         variant: variant.into(),
         flops,
         bytes: None,
         peak_gpu_bytes: step.bytes(),
     };
-    let compile = Times { median: first_step, least: first_step, most: first_step, cpu: first_cpu };
     let mut steps = case("step", Some(3.0 * forward_flops(config, batch, text))).measured(times);
     steps.kernels = kernel_times(step.plan())?;
-    Ok(vec![steps, case("first step, kernels compiled", None).measured(compile)])
+    Ok(vec![
+        steps,
+        case("waiting for input in a step", None).measured(Times::new(waits, Duration::ZERO)),
+        case("first step, kernels compiled", None).measured(compile),
+    ])
 }
 
 /// Reading a prompt, and each further token with the key/value cache.

@@ -1,5 +1,7 @@
 //! The device: which adapter runs, its limits and features, compiled pipelines, buffers and readback.
 
+mod budget;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -98,6 +100,15 @@ pub(crate) struct Pipeline {
     pub layout: wgpu::BindGroupLayout,
 }
 
+/// Things made on first use, each once. Different ones are made at the same time; who wants one that another thread is making
+/// waits for it.
+type Once<K, T> = Mutex<BTreeMap<K, Arc<OnceLock<T>>>>;
+
+fn once<K: Ord, T: Clone>(things: &Once<K, T>, key: K, make: impl FnOnce() -> T) -> T {
+    let cell = things.lock().unwrap_or_else(|e| e.into_inner()).entry(key).or_default().clone();
+    cell.get_or_init(make).clone()
+}
+
 struct Shared {
     adapter: wgpu::AdapterInfo,
     device: wgpu::Device,
@@ -105,8 +116,8 @@ struct Shared {
     limits: wgpu::Limits,
     features: wgpu::Features,
     capabilities: Capabilities,
-    modules: Mutex<BTreeMap<&'static str, wgpu::ShaderModule>>,
-    pipelines: Mutex<BTreeMap<PipelineKey, Pipeline>>,
+    modules: Once<&'static str, wgpu::ShaderModule>,
+    pipelines: Once<PipelineKey, Pipeline>,
     staging: Mutex<Option<wgpu::Buffer>>,
     failure: Arc<Mutex<Option<GpuError>>>,
     counters: Counters,
@@ -317,6 +328,12 @@ impl Gpu {
         self.0.features.contains(wgpu::Features::TIMESTAMP_QUERY)
     }
 
+    /// Bytes that can still be allocated, where it can be found out: for software adapters on Linux the system's free memory,
+    /// on Vulkan what the driver tells. Other programs may take it at any time.
+    pub fn free_memory(&self) -> Option<u64> {
+        if self.0.capabilities.software { budget::system() } else { budget::vulkan(&self.0.device) }
+    }
+
     /// What was created so far.
     pub fn created(&self) -> Created {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -372,18 +389,17 @@ impl Gpu {
         self.0.device.create_bind_group(descriptor)
     }
 
-    /// The compiled form of an entry point under the given override constants, made on first use.
+    /// The compiled form of an entry point under the given override constants, made on first use. Threads that want different
+    /// ones compile at the same time.
     pub(crate) fn pipeline(&self, kernel: &'static Kernel, entry: &Entry, constants: &[(&'static str, f64)]) -> Pipeline {
         let key = (kernel.source, entry.name.clone(), constants.iter().map(|&(name, value)| (name, value.to_bits())).collect());
-        let mut pipelines = self.0.pipelines.lock().unwrap_or_else(|e| e.into_inner());
-        pipelines.entry(key).or_insert_with(|| self.compile(kernel, entry, constants)).clone()
+        once(&self.0.pipelines, key, || self.compile(kernel, entry, constants))
     }
 
     fn compile(&self, kernel: &'static Kernel, entry: &Entry, constants: &[(&'static str, f64)]) -> Pipeline {
         self.0.counters.pipelines.fetch_add(1, Ordering::Relaxed);
         let device = &self.0.device;
-        let mut modules = self.0.modules.lock().unwrap_or_else(|e| e.into_inner());
-        let module = modules.entry(kernel.source).or_insert_with(|| shader_module(device, kernel));
+        let module = once(&self.0.modules, kernel.source, || shader_module(device, kernel));
         let entries: Vec<_> = entry
             .bindings
             .iter()
@@ -412,7 +428,7 @@ impl Gpu {
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(&label),
             layout: Some(&pipeline_layout),
-            module,
+            module: &module,
             entry_point: Some(&entry.name),
             compilation_options: wgpu::PipelineCompilationOptions { constants, zero_initialize_workgroup_memory: false },
             cache: None,
@@ -673,6 +689,28 @@ mod tests {
     }
 
     #[test]
+    fn threads_that_want_the_same_thing_make_it_once_and_others_meanwhile() {
+        let things: Once<u32, usize> = Once::default();
+        let made = AtomicU64::new(0);
+        let both = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            for key in [0, 1, 0, 1] {
+                let (things, made, both) = (&things, &made, &both);
+                scope.spawn(move || {
+                    let got = once(things, key, || {
+                        made.fetch_add(1, Ordering::Relaxed);
+                        // passed only while the other key is being made, too
+                        both.wait();
+                        key as usize
+                    });
+                    assert_eq!(got, key as usize);
+                });
+            }
+        });
+        assert_eq!(made.into_inner(), 2);
+    }
+
+    #[test]
     fn a_tensor_reads_back_what_was_written() {
         let gpu = Gpu::open(None).unwrap();
         let tensor = Tensor::new(&gpu, &[3, 1], &[1.0f32, -2.0, 3.5]).unwrap();
@@ -691,6 +729,15 @@ mod tests {
         assert_eq!(whole.read::<u32>().unwrap()[62..66], [62, 63, 1, 2]);
         assert_eq!((part.first_in(&whole), whole.first_in(&part), part.part(1, &[2]).first_in(&whole)), (Some(64), None, Some(65)));
         assert!(part.is_aligned() && !whole.part(1, &[4]).is_aligned());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_device_tells_what_memory_is_left() {
+        let gpu = Gpu::open(None).unwrap();
+        assert!(gpu.free_memory().is_some_and(|bytes| bytes > 1 << 20));
+        // hardware or not, a driver that has the extension answers
+        assert!(budget::vulkan(gpu.device()).is_none_or(|bytes| bytes > 1 << 20));
     }
 
     #[test]

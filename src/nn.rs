@@ -33,6 +33,8 @@ pub struct Context<'a> {
     pub seed: Var,
     /// Uniform, one `u32`: number of tokens that the cache holds already.
     pub past: Var,
+    /// Blocks keep only their input for the backward pass, and compute the rest again there.
+    pub checkpoint: bool,
     /// Attention probabilities `[batch, heads, queries, keys]` by layer path, when they are wanted.
     pub maps: Option<Vec<(String, Var)>>,
 }
@@ -50,12 +52,23 @@ impl<'a> Context<'a> {
 
     fn new(tape: &'a mut Tape, training: bool, dropout: f32) -> Context<'a> {
         let (seed, past) = (tape.input(&[1]), tape.input(&[1]));
-        Context { tape, training, dropout, seed, past, maps: None }
+        Context { tape, training, dropout, seed, past, checkpoint: false, maps: None }
     }
 
     /// A parameter's value, with a gradient while training.
     pub fn parameter(&mut self, tensor: &Tensor) -> Var {
         if self.training { self.tape.parameter(tensor) } else { self.tape.bind(tensor) }
+    }
+
+    /// Runs a block on `x`; when checkpointing, only its result is kept.
+    pub fn segment(&mut self, x: Stream, block: impl FnOnce(&mut Self, Stream) -> Stream) -> Stream {
+        if !self.checkpoint {
+            return block(self, x);
+        }
+        let segment = self.tape.segment();
+        let out = block(self, x);
+        self.tape.recompute(segment, &out.parts());
+        out
     }
 
     /// Dropout while training; `x` itself otherwise.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::gpu::{self, Gpu, GpuError, Place};
+use rayon::prelude::*;
+
+use crate::gpu::{self, Gpu, GpuError, Pipeline, Place};
 use crate::kernel::Access;
 use crate::tape::{Dispatch, Home, Tape, Var};
 
@@ -35,6 +37,13 @@ pub struct Memory {
     pub held: u64,
 }
 
+impl Memory {
+    /// What a plan allocates.
+    pub fn total(&self) -> u64 {
+        self.shared + self.held
+    }
+}
+
 /// The time one kernel took in a run, all its dispatches together.
 #[derive(Debug, Clone)]
 pub struct Timing {
@@ -45,6 +54,11 @@ pub struct Timing {
 }
 
 impl Plan {
+    /// The bytes that the plan of `tape` will allocate, without allocating them.
+    pub fn measure(tape: &Tape) -> Memory {
+        layout(tape).memory
+    }
+
     /// Allocates the buffers of `tape`'s program and compiles its kernels. Dispatches whose results nobody can see are left out.
     ///
     /// # Errors
@@ -53,50 +67,25 @@ impl Plan {
     /// # Panics
     /// When an intermediate value is read before anything wrote it: a mistake in an op.
     pub fn new(gpu: &Gpu, tape: Tape) -> Result<Plan, GpuError> {
-        let live = live(&tape);
-        let program: Vec<&Dispatch> = tape.program.iter().zip(&live).filter(|(_, live)| **live).map(|(dispatch, _)| dispatch).collect();
-        let transient = |v: Var| matches!(tape.variables[v.0 as usize].home, Home::Transient);
-
-        let mut lives: BTreeMap<Var, Life> = BTreeMap::new();
-        for (at, dispatch) in program.iter().enumerate() {
-            for (v, access) in dispatch.uses().filter(|&(v, _)| transient(v)) {
-                let bytes = gpu::padded_bytes(&tape.variables[v.0 as usize].shape);
-                let life = lives.entry(v).or_insert_with(|| {
-                    let place = format!("shaders/{}.wgsl `{}`", dispatch.kernel.name, dispatch.entry.name);
-                    assert!(access == Access::Write, "{place} reads a value that nothing wrote");
-                    Life { bytes, first: at, last: at }
-                });
-                life.last = at;
-            }
-        }
-        let values: Vec<Life> = lives.values().copied().collect();
-        let (slots, slot_of) = share(&values);
+        let Layout { program, slots, places, memory } = layout(&tape);
         let slots: Vec<Place> =
             slots.iter().map(|&bytes| Ok(gpu.buffer(&[bytes as usize / 4])?.into())).collect::<Result<_, GpuError>>()?;
-        let shared = slots.iter().map(|slot| slot.buffer.size()).sum();
-        let mut memory = Memory { unshared: values.iter().map(|life| life.bytes).sum(), shared, held: 0 };
 
         let mut homes = BTreeMap::new();
         for (index, variable) in tape.variables.iter().enumerate() {
             let place = match &variable.home {
                 Home::Transient => continue,
-                Home::Held => {
-                    let buffer = gpu.buffer(&variable.shape)?;
-                    memory.held += buffer.size();
-                    buffer.into()
-                }
+                Home::Held => gpu.buffer(&variable.shape)?.into(),
                 Home::Tensor(tensor) => tensor.place().clone(),
             };
             homes.insert(Var(index as u32), (place, variable.shape.clone()));
         }
-        let places: BTreeMap<Var, usize> = lives.keys().copied().zip(slot_of).collect();
         let place_of = |v: Var| homes.get(&v).map(|(place, _)| place).unwrap_or_else(|| &slots[places[&v]]);
 
         let (params, offsets) = pack_params(gpu, &program);
         let mut steps = vec![];
-        for (dispatch, offset) in program.iter().zip(offsets) {
+        for ((dispatch, offset), pipeline) in program.iter().zip(offsets).zip(compile(gpu, &program)) {
             check_buffers(dispatch, place_of);
-            let pipeline = gpu.pipeline(dispatch.kernel, dispatch.entry, &dispatch.constants);
             let mut args = dispatch.args.iter();
             let entries: Vec<_> = dispatch
                 .entry
@@ -288,6 +277,43 @@ fn check_buffers<'a>(dispatch: &Dispatch, place_of: impl Fn(Var) -> &'a Place) {
     }
 }
 
+/// Which dispatches of a tape run, and where their values go.
+struct Layout<'t> {
+    program: Vec<&'t Dispatch>,
+    /// Bytes of each buffer for intermediate values.
+    slots: Vec<u64>,
+    /// The buffer of each of them.
+    places: BTreeMap<Var, usize>,
+    memory: Memory,
+}
+
+fn layout(tape: &Tape) -> Layout<'_> {
+    let live = live(tape);
+    let program: Vec<&Dispatch> = tape.program.iter().zip(&live).filter(|(_, live)| **live).map(|(dispatch, _)| dispatch).collect();
+    let bytes = |v: Var| gpu::padded_bytes(&tape.variables[v.0 as usize].shape);
+    let transient = |v: Var| matches!(tape.variables[v.0 as usize].home, Home::Transient);
+    let mut lives: BTreeMap<Var, Life> = BTreeMap::new();
+    for (at, dispatch) in program.iter().enumerate() {
+        for (v, access) in dispatch.uses().filter(|&(v, _)| transient(v)) {
+            let life = lives.entry(v).or_insert_with(|| {
+                let place = format!("shaders/{}.wgsl `{}`", dispatch.kernel.name, dispatch.entry.name);
+                assert!(access == Access::Write, "{place} reads a value that nothing wrote");
+                Life { bytes: bytes(v), first: at, last: at }
+            });
+            life.last = at;
+        }
+    }
+    let values: Vec<Life> = lives.values().copied().collect();
+    let (slots, slot_of) = share(&values);
+    let held = tape.variables.iter().enumerate().filter(|(_, variable)| matches!(variable.home, Home::Held));
+    let memory = Memory {
+        unshared: values.iter().map(|life| life.bytes).sum(),
+        shared: slots.iter().sum(),
+        held: held.map(|(index, _)| bytes(Var(index as u32))).sum(),
+    };
+    Layout { program, slots, places: lives.keys().copied().zip(slot_of).collect(), memory }
+}
+
 /// Fills with NaN all that the program must write before it reads: a kernel that leaves a part of an output as it was
 /// fails its test, where fresh buffers of zeros would hide it.
 #[cfg(test)]
@@ -344,6 +370,29 @@ fn share(lives: &[Life]) -> (Vec<u64>, Vec<usize>) {
         slot_of[index] = slot;
     }
     (slots.into_iter().map(|(bytes, _)| bytes).collect(), slot_of)
+}
+
+/// The pipeline of every dispatch. Those that are new are compiled at the same time, on all cores.
+fn compile(gpu: &Gpu, program: &[&Dispatch]) -> Vec<Pipeline> {
+    let mut numbers = BTreeMap::new();
+    let mut distinct = vec![];
+    let number_of: Vec<usize> = program
+        .iter()
+        .map(|dispatch| {
+            let constants: Vec<_> = dispatch.constants.iter().map(|&(name, value)| (name, value.to_bits())).collect();
+            *numbers.entry((dispatch.kernel.source, &dispatch.entry.name, constants)).or_insert_with(|| {
+                distinct.push(*dispatch);
+                distinct.len() - 1
+            })
+        })
+        .collect();
+    // one at a time for each thread that is free: some take a hundred times as long as others
+    let pipelines: Vec<Pipeline> = distinct
+        .into_par_iter()
+        .with_max_len(1)
+        .map(|dispatch| gpu.pipeline(dispatch.kernel, dispatch.entry, &dispatch.constants))
+        .collect();
+    number_of.into_iter().map(|number| pipelines[number].clone()).collect()
 }
 
 /// One uniform buffer with the `params` blocks of all dispatches, equal blocks once, and each dispatch's offset into it.

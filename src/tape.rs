@@ -27,6 +27,7 @@ pub(crate) struct Variable {
     grad: bool,
 }
 
+#[derive(Clone)]
 pub(crate) struct Dispatch {
     pub kernel: &'static Kernel,
     pub entry: &'static Entry,
@@ -46,7 +47,21 @@ impl Dispatch {
     }
 }
 
-type Pullback = Box<dyn FnOnce(&mut Tape)>;
+/// What [`Tape::backward`] appends, last recorded first.
+enum Pullback {
+    /// The gradients of an op's inputs.
+    Gradient(Box<dyn FnOnce(&mut Tape)>),
+    /// A segment's forward dispatches once more, for the gradients recorded in it.
+    Again(Vec<Dispatch>),
+}
+
+/// Where a segment that is computed twice starts: see [`Tape::segment`].
+#[must_use = "a segment ends with `recompute`"]
+pub struct Segment {
+    dispatches: usize,
+    variables: usize,
+    pullbacks: usize,
+}
 
 /// A recording of dispatches with the closures that append their gradients.
 pub struct Tape {
@@ -216,12 +231,56 @@ impl Tape {
         for out in outs {
             self.variables[out.0 as usize].grad = true;
         }
-        self.pullbacks.push(Box::new(move |t| {
+        self.pullbacks.push(Pullback::Gradient(Box::new(move |t| {
             let douts = outs.map(|out| t.grad(out));
             if douts.iter().any(Option::is_some) {
                 backward(t, douts);
             }
-        }));
+        })));
+    }
+
+    /// Starts a segment whose intermediate values are not kept for the backward pass, but computed again there: activation
+    /// checkpointing (Chen et al. 2016). It costs the segment's forward pass again, and the results are the same, bit for bit.
+    pub fn segment(&mut self) -> Segment {
+        Segment { dispatches: self.program.len(), variables: self.variables.len(), pullbacks: self.pullbacks.len() }
+    }
+
+    /// Ends a segment: of all that it computed only `outputs` may be used after it.
+    ///
+    /// The gradients recorded in the segment read its values. So it is the forward pass that now writes to other variables, which
+    /// nothing reads later, and the values proper are written by the same dispatches in [`backward`](Self::backward).
+    ///
+    /// # Panics
+    /// When the segment changes persistent numbers, which it must not do twice.
+    #[track_caller]
+    pub fn recompute(&mut self, segment: Segment, outputs: &[Var]) {
+        if self.pullbacks.len() == segment.pullbacks {
+            return;
+        }
+        let mut again = self.program[segment.dispatches..].to_vec();
+        let mut forward = BTreeMap::new();
+        for index in segment.variables..self.variables.len() {
+            let v = Var(index as u32);
+            if matches!(self.variables[index].home, Home::Transient) && !outputs.contains(&v) {
+                forward.insert(v, self.like(v));
+            }
+        }
+        for v in self.program[segment.dispatches..].iter_mut().flat_map(|dispatch| &mut dispatch.args) {
+            *v = forward.get(v).copied().unwrap_or(*v);
+        }
+        // the outputs are there already: the second pass writes them where nobody reads, and the plan leaves out what is only for them
+        for dispatch in &mut again {
+            let written: Vec<Var> = dispatch.uses().filter(|&(_, access)| access == Access::Write).map(|(v, _)| v).collect();
+            for v in written {
+                let place = || format!("shaders/{}.wgsl `{}`", dispatch.kernel.name, dispatch.entry.name);
+                assert!(!matches!(self.variables[v.0 as usize].home, Home::Tensor(_)), "{} changes a tensor and would run twice", place());
+                if outputs.contains(&v) {
+                    let unread = self.like(v);
+                    dispatch.args.iter_mut().filter(|arg| **arg == v).for_each(|arg| *arg = unread);
+                }
+            }
+        }
+        self.pullbacks.push(Pullback::Again(again));
     }
 
     /// Adds `dv` to the gradient of `v`. The one place where gradients meet.
@@ -244,7 +303,10 @@ impl Tape {
         self.add_grad(out, seed);
         // whatever takes a value was recorded after what made it, so a gradient is complete when its turn comes
         for pullback in std::mem::take(&mut self.pullbacks).into_iter().rev() {
-            pullback(self);
+            match pullback {
+                Pullback::Gradient(backward) => backward(self),
+                Pullback::Again(dispatches) => self.program.extend(dispatches),
+            }
         }
     }
 
@@ -390,7 +452,6 @@ impl Call<'_> {
 mod tests {
     use super::*;
     use crate::gpu::Gpu;
-    use crate::ops::check::gpu;
     use crate::plan::Plan;
 
     fn run(gpu: &Gpu, tape: Tape, x: Var) -> usize {
@@ -402,7 +463,7 @@ mod tests {
 
     #[test]
     fn a_value_is_placed_without_a_copy_unless_something_reads_it() {
-        let gpu = gpu();
+        let gpu = Gpu::open(None).unwrap();
         let whole = Tensor::new(&gpu, &[192], &[7.0f32; 192]).unwrap();
         let [first, second, third] = [0, 64, 128].map(|at| whole.part(at, &[3]));
         let mut tape = Tape::new(gpu.capabilities());
@@ -429,7 +490,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "scale.wgsl `forward` writes a part of a buffer of which it uses another part")]
     fn two_parts_of_a_buffer_do_not_meet_in_a_dispatch_that_writes() {
-        let gpu = gpu();
+        let gpu = Gpu::open(None).unwrap();
         let whole = Tensor::zeros(&gpu, &[128]).unwrap();
         let mut tape = Tape::new(gpu.capabilities());
         let x = tape.bind(&whole.part(0, &[8]));
@@ -441,8 +502,80 @@ mod tests {
     #[test]
     #[should_panic(expected = "does not begin at 256 bytes")]
     fn a_part_that_no_adapter_could_bind_is_refused() {
-        let gpu = gpu();
+        let gpu = Gpu::open(None).unwrap();
         let whole = Tensor::zeros(&gpu, &[128]).unwrap();
         Tape::new(gpu.capabilities()).bind(&whole.part(8, &[8]));
+    }
+
+    const N: usize = 1000;
+
+    /// Twelve blocks `x + gelu(dropout(gelu(x + a)) + b)`: their result and gradients, the memory and dispatches of their plan.
+    fn gradients(gpu: &Gpu, nested: bool, checkpoint: bool) -> (Vec<Vec<u32>>, crate::plan::Memory, usize) {
+        let mut tape = Tape::new(gpu.capabilities());
+        let [x, a, b] = [(); 3].map(|()| tape.variable(&[N]));
+        let (seed, cotangent) = (tape.input(&[1]), tape.input(&[N]));
+        let block = |t: &mut Tape, x: Var| {
+            let whole = checkpoint.then(|| t.segment());
+            let inner = (checkpoint && nested).then(|| t.segment());
+            let sum = t.add(x, a);
+            let active = t.gelu(sum);
+            let dropped = t.dropout(active, 0.3, seed);
+            inner.into_iter().for_each(|segment| t.recompute(segment, &[dropped]));
+            let shifted = t.add(dropped, b);
+            let active = t.gelu(shifted);
+            let out = t.add(x, active);
+            whole.into_iter().for_each(|segment| t.recompute(segment, &[out]));
+            out
+        };
+        let y = (0..12).fold(x, |x, _| block(&mut tape, x));
+        tape.hold(y);
+        tape.backward(y, cotangent);
+        let grads = [x, a, b].map(|v| tape.grad(v).unwrap());
+        grads.iter().for_each(|&grad| tape.hold(grad));
+        let plan = Plan::new(gpu, tape).unwrap();
+        let values = |from: f32| (0..N).map(|i| from + (i * 7 % 19) as f32 / 19.0).collect::<Vec<f32>>();
+        [x, a, b, cotangent].into_iter().enumerate().for_each(|(index, v)| plan.write(v, &values(index as f32 / 3.0 - 0.5)));
+        plan.write(seed, &[5u32]);
+        plan.run().unwrap();
+        let read = [y].into_iter().chain(grads).map(|v| plan.read(v).unwrap()).collect();
+        (read, plan.memory(), plan.dispatches())
+    }
+
+    #[test]
+    fn values_computed_again_give_the_same_gradients_in_less_memory() {
+        let gpu = Gpu::open(None).unwrap();
+        let (kept, most, dispatches) = gradients(&gpu, false, false);
+        assert!(kept.iter().flatten().all(|&bits| f32::from_bits(bits).is_finite()));
+        for nested in [false, true] {
+            let (again, less, more) = gradients(&gpu, nested, true);
+            assert_eq!(kept, again, "nested: {nested}");
+            assert!(less.shared < most.shared * 3 / 4, "{less:?} and {most:?}");
+            assert!(more > dispatches && more < 2 * dispatches, "{more} and {dispatches}");
+        }
+    }
+
+    #[test]
+    fn without_gradients_nothing_is_computed_again() {
+        let mut tape = Tape::new(Gpu::open(None).unwrap().capabilities());
+        let x = tape.input(&[8]);
+        let segment = tape.segment();
+        let y = tape.gelu(x);
+        let z = tape.gelu(y);
+        let variables = tape.variables.len();
+        tape.recompute(segment, &[z]);
+        assert!(tape.pullbacks.is_empty() && tape.variables.len() == variables);
+    }
+
+    #[test]
+    #[should_panic(expected = "would run twice")]
+    fn a_segment_that_changes_a_tensor_is_refused() {
+        let gpu = Gpu::open(None).unwrap();
+        let state = Tensor::zeros(&gpu, &[8]).unwrap();
+        let mut tape = Tape::new(gpu.capabilities());
+        let (x, first, state) = (tape.variable(&[8]), tape.input(&[1]), tape.bind(&state));
+        let segment = tape.segment();
+        let y = tape.gelu(x);
+        tape.accumulate(state, y, first);
+        tape.recompute(segment, &[y]);
     }
 }

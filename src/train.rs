@@ -1,6 +1,7 @@
 //! Training: batches, the recorded step, and the loop around it.
 
 mod batch;
+mod feed;
 mod gradients;
 mod loss;
 mod step;
@@ -8,7 +9,8 @@ mod trainer;
 mod validation;
 
 pub use batch::{Batch, Text};
+pub(crate) use feed::{Ahead, Feed};
 pub use gradients::Gradients;
-pub use step::TrainStep;
-pub use trainer::{Budget, Event, Options, Source, Summary, TrainError, Trainer};
+pub use step::{Recording, TrainStep};
+pub use trainer::{Budget, Event, Footprint, Options, Source, Summary, TrainError, Trainer};
 pub use validation::{Validation, Verdict};

@@ -2,6 +2,7 @@
 
 use seemore::gpu::Gpu;
 use seemore::model::{Config, Preset, Vlm};
+use seemore::nn::Residual;
 use seemore::ops::{GradScaler, IGNORE};
 use seemore::optim::{Hyper, Optimizer, Rule, Steps};
 use seemore::train::{Batch, TrainStep};
@@ -125,6 +126,48 @@ fn buffers_are_shared_by_values_that_live_at_other_times() {
     let step = TrainStep::new(&gpu, &model, &optimizer, 8, LENGTH, 1).unwrap();
     let memory = step.plan().memory();
     assert!(memory.shared < memory.unshared * 3 / 4, "{memory:?}");
+    for parts in [1, 2] {
+        let before = gpu.created();
+        let recording = TrainStep::record(&gpu, &model, &optimizer, 8, LENGTH, parts, false).unwrap();
+        // the loss, and with parts a sum of each gradient
+        let sums = if parts > 1 { model.parameters().len() as u64 } else { 0 };
+        assert_eq!(gpu.created().buffers - before.buffers, 1 + sums);
+        if parts == 1 {
+            assert_eq!(recording.memory(), memory);
+        }
+    }
+}
+
+#[test]
+fn blocks_computed_again_give_the_same_numbers_in_less_memory() {
+    let gpu = gpu();
+    for residual in [Residual::Prenorm, Residual::AfterLn2] {
+        let config = Config { residual, ..config(0.1) };
+        let batches = [batch(&config, 0..8)];
+        let [(kept, most), (again, less)] = [false, true].map(|checkpoint| {
+            let model = Vlm::new(&gpu, &config, 3).unwrap();
+            let optimizer = Optimizer::new(&gpu, model.storage(), HYPER, GradScaler::default()).unwrap();
+            let step = TrainStep::record(&gpu, &model, &optimizer, 8, LENGTH, 1, checkpoint).unwrap().plan(&gpu).unwrap();
+            let mut numbers = vec![];
+            for number in 1..=3 {
+                step.run(&batches, number as u32, 1e-3).unwrap();
+                numbers.push(vec![step.loss().unwrap().to_bits(), step.gradient_norm().unwrap().to_bits()]);
+            }
+            // moments show the gradients themselves
+            let tensors = optimizer.state().into_iter().chain(model.parameters().to_vec());
+            numbers.extend(tensors.map(|(_, tensor)| tensor.read::<u32>().unwrap()));
+            (numbers, step.plan().memory())
+        });
+        assert_eq!(kept, again);
+        assert!(less.shared < most.shared, "{less:?} and {most:?}");
+    }
+    // with more pictures than these the gradients of the parameters, which both have, weigh less
+    let config = config(0.1);
+    let model = Vlm::new(&gpu, &config, 3).unwrap();
+    let optimizer = Optimizer::new(&gpu, model.storage(), HYPER, GradScaler::default()).unwrap();
+    let [most, less] =
+        [false, true].map(|checkpoint| TrainStep::record(&gpu, &model, &optimizer, 64, LENGTH, 1, checkpoint).unwrap().memory().shared);
+    assert!(less < most * 3 / 4, "{less} and {most}");
 }
 
 #[test]

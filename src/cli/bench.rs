@@ -40,6 +40,9 @@ pub struct BenchArgs {
     /// Characters of a caption in a training step
     #[arg(long, default_value_t = 32, value_name = "CHARACTERS")]
     text: usize,
+    /// Compute the blocks of a training step again in its backward pass, for less memory
+    #[arg(long)]
+    checkpoint_activations: bool,
     /// Side of the model's input pictures in pixels, a multiple of its patches [default: the preset's]
     #[arg(long, value_name = "PIXELS")]
     image_size: Option<usize>,
@@ -91,7 +94,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         report.all(&bench::layernorm(&gpu, args.batch_size * (config.patches() + 1), config.vision_width, effort)?)?;
     }
     if wanted(What::Train) {
-        report.all(&bench::train(&gpu, &config, args.batch_size, args.text, effort)?)?;
+        report.all(&bench::train(&gpu, &config, args.batch_size, args.text, args.checkpoint_activations, effort)?)?;
     }
     if wanted(What::Decode) {
         let effort = Effort { runs: 6 * args.runs, ..effort };

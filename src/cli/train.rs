@@ -17,7 +17,7 @@ use crate::checkpoint;
 use crate::data::{Augment, CharTokenizer, Columns, Dataset, Loaded, Problem};
 use crate::model::{Config, Preset, Vlm};
 use crate::optim::{Hyper, Rule, Schedule};
-use crate::train::{Budget, Event, Options, Source, Summary, Text, Trainer, Verdict};
+use crate::train::{Budget, Event, Footprint, Options, Source, Summary, Text, Trainer, Verdict};
 
 #[derive(Args)]
 pub struct TrainArgs {
@@ -65,6 +65,9 @@ pub struct TrainArgs {
     /// Parts that a batch is computed in, for less memory at the same result
     #[arg(long, default_value_t = 1, value_name = "PARTS")]
     accumulate: usize,
+    /// Keep only the input of each transformer block for the backward pass and compute the rest again: the same result in less memory (of large batches half), for about a fifth more time
+    #[arg(long)]
+    checkpoint_activations: bool,
     /// Peak learning rate
     #[arg(long, default_value_t = 1e-3)]
     lr: f64,
@@ -214,12 +217,21 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         }
     }
     eprintln!(
-        "model: {} parameters, {} tokens; {} pictures to train on, {} to validate on; {} MB for a step",
+        "model: {} parameters, {} tokens; {} pictures to train on, {} to validate on",
         model.parameter_count(),
         tokenizer.vocab_size(),
         train.samples.len(),
         validation.as_ref().map_or(0, |validation| validation.samples.len()),
-        trainer.step_plan().bytes() / 1_000_000
+    );
+    // before any of it is taken for the step
+    let Footprint { parameters, optimizer, step, free } = trainer.footprint();
+    let mega = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+    eprintln!(
+        "memory: {} parameters, {} gradients and moments, {} for a step; {}",
+        mega(parameters),
+        mega(optimizer),
+        mega(step),
+        free.map_or("the adapter does not tell what it has left".into(), |free| format!("{} left", mega(free)))
     );
 
     let mut report = Report::new(args.json)?;
@@ -242,6 +254,7 @@ fn resumed_options(args: &TrainArgs, saved: Options, samples: usize) -> Options 
         log_every: args.log_every.unwrap_or(saved.log_every),
         eval_every: args.eval_every.unwrap_or(saved.eval_every),
         save_every: args.save_every.unwrap_or(saved.save_every),
+        checkpoint_activations: args.checkpoint_activations || saved.checkpoint_activations,
         source: Some(source(args, Some(&saved))),
         ..saved
     }
@@ -281,6 +294,7 @@ fn options(args: &TrainArgs, samples: usize) -> Options {
         },
         batch_size: args.batch_size,
         accumulate: args.accumulate,
+        checkpoint_activations: args.checkpoint_activations,
         learning_rate: args.lr,
         warmup: args.warmup,
         schedule: args.schedule,
@@ -369,7 +383,6 @@ fn report_problems(args: &TrainArgs, problems: &[Problem], used: usize) -> anyho
 struct Report {
     json: bool,
     bar: Option<ProgressBar>,
-    first: bool,
     /// Set by Ctrl-C.
     stop: Arc<AtomicBool>,
 }
@@ -391,7 +404,7 @@ impl Report {
             eprintln!("\nfinishing this step and saving; Ctrl-C again stops at once");
         })
         .context("cannot listen for Ctrl-C")?;
-        Ok(Report { json, bar, first: true, stop })
+        Ok(Report { json, bar, stop })
     }
 
     fn line(&self, line: &str) {
@@ -406,13 +419,17 @@ impl Report {
             Event::Submitted { .. } => {
                 return if self.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
             }
-            Event::Step { step, steps, loss, gradient_norm, learning_rate, tokens_per_s, elapsed, left } => {
-                if self.first && !self.json {
-                    eprintln!("first step after {:.1} s", elapsed.as_secs_f64());
-                }
-                self.first = false;
+            Event::Started { after, kernels } => {
                 if self.json {
-                    let line = json!({"step": step, "loss": loss, "gradient_norm": gradient_norm, "lr": learning_rate, "tokens_per_s": tokens_per_s, "seconds": elapsed.as_secs_f64()});
+                    self.line(&json!({"first_step_seconds": after.as_secs_f64(), "kernels": kernels}).to_string());
+                } else {
+                    eprintln!("first step after {:.1} s, {kernels} kernels compiled", after.as_secs_f64());
+                }
+            }
+            Event::Step { step, steps, loss, gradient_norm, learning_rate, tokens_per_s, waiting, elapsed, left } => {
+                if self.json {
+                    let (waiting_ms, seconds) = (milliseconds(waiting), elapsed.as_secs_f64());
+                    let line = json!({"step": step, "loss": loss, "gradient_norm": gradient_norm, "lr": learning_rate, "tokens_per_s": tokens_per_s, "waiting_ms": waiting_ms, "seconds": seconds});
                     self.line(&line.to_string());
                     return ControlFlow::Continue(());
                 }
@@ -455,7 +472,7 @@ impl Report {
             None => (None, None),
         };
         if self.json {
-            let line = json!({"final": true, "val_loss": val_loss, "exact_match": exact_match, "steps": summary.steps, "seconds": seconds, "model": out});
+            let line = json!({"final": true, "val_loss": val_loss, "exact_match": exact_match, "steps": summary.steps, "seconds": seconds, "waiting_ms": milliseconds(summary.waiting), "model": out});
             say(&line.to_string());
             return Ok(());
         }
@@ -476,10 +493,15 @@ impl Report {
             let right = verdict.captions.iter().filter(|(_, truth, written)| truth == written).count();
             say(&format!("{right} of {} captions of pictures never trained on are right to the letter", verdict.captions.len()));
         }
-        say(&format!("{} steps in {:.1} s; model in {}", summary.steps, seconds, out.display()));
+        let waiting = milliseconds(summary.waiting);
+        say(&format!("{} steps in {seconds:.1} s, {waiting:.1} ms a step waiting for pictures; model in {}", summary.steps, out.display()));
         say(&format!("try: seemore caption PICTURE --model {}", out.display()));
         Ok(())
     }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    1e3 * time.as_secs_f64()
 }
 
 #[cfg(test)]

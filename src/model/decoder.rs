@@ -45,7 +45,8 @@ impl Decoder {
         };
         let x = self.pos.forward(c, x);
         let layers = self.blocks.iter().enumerate();
-        let stream = layers.fold(Stream::from(x), |x, (i, block)| block.forward(c, x, caches.map(|caches| &caches[i])));
+        let stream =
+            layers.fold(Stream::from(x), |x, (i, block)| c.segment(x, |c, x| block.forward(c, x, caches.map(|caches| &caches[i]))));
         stream.norm(c, &self.ln_f).1
     }
 

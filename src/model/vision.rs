@@ -51,12 +51,13 @@ impl Vision {
         c.tape.reshape(pos, &[rows, self.pos.shape()[2]]);
         let x = c.tape.add(x, pos);
         let x = c.dropout(x);
-        let run = |c: &mut Context, blocks: &[Block]| blocks.iter().fold(x.into(), |x, block| block.forward(c, x, None));
+        let run =
+            |c: &mut Context, blocks: &[Block]| blocks.iter().fold(x.into(), |x, block| c.segment(x, |c, x| block.forward(c, x, None)));
         match (self.tokens, self.blocks.split_last()) {
             // only the CLS row goes on: the last block computes no other, unless all of its attention is wanted
             (VisualTokens::Cls, Some((last, blocks))) if c.maps.is_none() => {
                 let stream = run(c, blocks);
-                last.first_rows(c, stream, 1).norm(c, &self.ln).1
+                c.segment(stream, |c, x| last.first_rows(c, x, 1)).norm(c, &self.ln).1
             }
             (tokens, _) => {
                 let (_, normed) = run(c, &self.blocks).norm(c, &self.ln);

@@ -31,6 +31,11 @@ impl From<Var> for Stream {
 }
 
 impl Stream {
+    /// The values it consists of.
+    pub(super) fn parts(self) -> Vec<Var> {
+        [Some(self.x), self.branch].into_iter().flatten().collect()
+    }
+
     /// The value, and the value normalised.
     pub fn norm(self, c: &mut Context, ln: &LayerNorm) -> (Var, Var) {
         match self.branch {

@@ -6,7 +6,7 @@ use crate::gpu::{Gpu, GpuError, Tensor};
 use crate::model::Vlm;
 use crate::nn::Context;
 use crate::optim::{Optimizer, Update};
-use crate::plan::Plan;
+use crate::plan::{Memory, Plan};
 use crate::tape::{Tape, Var};
 
 /// Forward pass, loss, backward pass and update, for a fixed batch size and text length. With gradient accumulation the
@@ -26,8 +26,42 @@ pub struct TrainStep {
     bytes: u64,
 }
 
+/// A recorded step without its buffers, but for the gradients'.
+pub struct Recording {
+    plan: Tape,
+    loss: Loss,
+    total: Tensor,
+    seed: Var,
+    first: Var,
+    updates: Option<Tape>,
+    update: Update,
+    /// Of the gradients.
+    bytes: u64,
+}
+
+impl Recording {
+    /// What the plans of the step will allocate, together.
+    pub fn memory(&self) -> Memory {
+        let plans = [Some(&self.plan), self.updates.as_ref()].into_iter().flatten().map(Plan::measure);
+        let add = |a: Memory, b: Memory| Memory { unshared: a.unshared + b.unshared, shared: a.shared + b.shared, held: a.held + b.held };
+        plans.fold(Memory { unshared: 0, shared: 0, held: 0 }, add)
+    }
+
+    /// Allocates the buffers and compiles the kernels.
+    pub fn plan(self, gpu: &Gpu) -> Result<TrainStep, GpuError> {
+        let Recording { plan, loss, total, seed, first, updates, update, bytes } = self;
+        let plan = Plan::new(gpu, plan)?;
+        let updates = updates.map(|tape| Plan::new(gpu, tape)).transpose()?;
+        if updates.is_none() {
+            plan.write(first, &[1u32]);
+        }
+        let first = updates.is_some().then_some(first);
+        Ok(TrainStep { plan, loss, total, seed, first, updates, update, bytes })
+    }
+}
+
 impl TrainStep {
-    /// Records the step for `accumulate` batches of `batch` pictures with `length` text positions.
+    /// Records the step and gives it its buffers: see [`record`](Self::record).
     pub fn new(
         gpu: &Gpu,
         model: &Vlm,
@@ -36,8 +70,23 @@ impl TrainStep {
         length: usize,
         accumulate: usize,
     ) -> Result<TrainStep, GpuError> {
+        Self::record(gpu, model, optimizer, batch, length, accumulate, false)?.plan(gpu)
+    }
+
+    /// Records the step for `accumulate` batches of `batch` pictures with `length` text positions. With `checkpoint` the blocks'
+    /// intermediate values are computed again in the backward pass instead of kept: the same numbers in less memory.
+    pub fn record(
+        gpu: &Gpu,
+        model: &Vlm,
+        optimizer: &Optimizer,
+        batch: usize,
+        length: usize,
+        accumulate: usize,
+        checkpoint: bool,
+    ) -> Result<Recording, GpuError> {
         let mut tape = Tape::new(gpu.capabilities());
         let mut c = Context::training(&mut tape, model.config().dropout);
+        c.checkpoint = checkpoint;
         let loss = Loss::record(&mut c, model, batch, length);
         let seed = c.seed;
         let t = &mut tape;
@@ -54,9 +103,7 @@ impl TrainStep {
         let mut bytes = gradients.bytes();
         if accumulate == 1 {
             let update = optimizer.record(t, &grads);
-            let plan = Plan::new(gpu, tape)?;
-            plan.write(first, &[1u32]);
-            return Ok(TrainStep { plan, loss, total, seed, first: None, updates: None, update, bytes });
+            return Ok(Recording { plan: tape, loss, total, seed, first, updates: None, update, bytes });
         }
         let sums = model.storage().zeros(gpu)?;
         bytes += gradients.bytes();
@@ -64,12 +111,10 @@ impl TrainStep {
             let sum = t.bind(sum);
             t.accumulate(sum, grad, first);
         }
-        let plan = Plan::new(gpu, tape)?;
-        let mut tape = Tape::new(gpu.capabilities());
-        let sums: Vec<Var> = sums.iter().map(|sum| tape.bind(sum)).collect();
-        let update = optimizer.record(&mut tape, &sums);
-        let updates = Some(Plan::new(gpu, tape)?);
-        Ok(TrainStep { plan, loss, total, seed, first: Some(first), updates, update, bytes })
+        let mut updates = Tape::new(gpu.capabilities());
+        let sums: Vec<Var> = sums.iter().map(|sum| updates.bind(sum)).collect();
+        let update = optimizer.record(&mut updates, &sums);
+        Ok(Recording { plan: tape, loss, total, seed, first, updates: Some(updates), update, bytes })
     }
 
     /// Submits one step without waiting for it. `batches` are as many as are accumulated; the loss is the mean over all of

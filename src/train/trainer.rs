@@ -2,12 +2,12 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Text, TrainStep, Validation, Verdict};
+use super::{Ahead, Batch, Feed, Recording, Text, TrainStep, Validation, Verdict};
 use crate::checkpoint::{self, CheckpointError};
 use crate::data::{Augment, Batches, CharTokenizer, Dataset};
 use crate::gpu::{Gpu, GpuError};
@@ -51,6 +51,9 @@ pub struct Options {
     pub batch_size: usize,
     /// Parts that a batch is computed in; divides `batch_size`.
     pub accumulate: usize,
+    /// Whether blocks compute their intermediate values again in the backward pass, for less memory at the same numbers.
+    #[serde(default)]
+    pub checkpoint_activations: bool,
     /// The peak learning rate.
     pub learning_rate: f64,
     /// Steps until it is reached.
@@ -79,6 +82,12 @@ pub enum TrainError {
     Checkpoint(#[from] CheckpointError),
     #[error("{0}")]
     Options(String),
+    #[error(
+        "a training step takes {need} MB on the device beside the {have} MB of parameters and optimizer state, and {adapter} has {free} MB left. Use a smaller --batch-size, compute it in parts with --accumulate {parts}, or keep less with --checkpoint-activations"
+    )]
+    Memory { need: u64, have: u64, free: u64, adapter: String, parts: usize },
+    #[error("preparing the next batch failed, which is a defect of this program: {0}")]
+    Input(String),
     #[error("{what} at step {step}: training diverged, and this was not saved. Use a lower --lr, a longer --warmup or --clip 1")]
     Diverged { step: u64, what: String },
     #[error("cannot resume from {path}: {reason}")]
@@ -92,6 +101,11 @@ pub enum Event<'a> {
     Submitted {
         step: u64,
     },
+    /// The first step of this run is done, `after` so long since the trainer was made, with so many kernels compiled.
+    Started {
+        after: Duration,
+        kernels: u64,
+    },
     /// A step's loss, before its update. `step` counts from 1.
     Step {
         step: u64,
@@ -100,6 +114,8 @@ pub enum Event<'a> {
         gradient_norm: f32,
         learning_rate: f64,
         tokens_per_s: f64,
+        /// What training waited for its pictures and captions, a step on average since the last report.
+        waiting: Duration,
         elapsed: Duration,
         left: Duration,
     },
@@ -120,11 +136,47 @@ pub struct Summary {
     pub steps: u64,
     /// The time it took, likewise.
     pub elapsed: Duration,
+    /// What this run waited for its pictures and captions, a step on average.
+    pub waiting: Duration,
     /// The last reported loss on training data.
     pub loss: f32,
     pub verdict: Option<Verdict>,
     /// Whether the listener ended it before its budget was used up.
     pub interrupted: bool,
+}
+
+/// Bytes on the device that training takes, validation excluded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Footprint {
+    pub parameters: u64,
+    /// Moments and gradients, and sums of gradients when they are accumulated.
+    pub optimizer: u64,
+    /// What a step takes beside them: its plan's peak.
+    pub step: u64,
+    /// What the device has left for the step, where it tells.
+    pub free: Option<u64>,
+}
+
+impl Footprint {
+    /// Fails when the step does not fit; `parts` are those to advise.
+    fn check(&self, adapter: &str, parts: usize) -> Result<(), TrainError> {
+        const MB: u64 = 1_000_000;
+        match self.free.filter(|&free| self.step > free) {
+            Some(free) => Err(TrainError::Memory {
+                need: self.step / MB,
+                have: (self.parameters + self.optimizer) / MB,
+                free: free / MB,
+                adapter: adapter.to_owned(),
+                parts,
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The time of one of `steps` steps.
+fn mean(time: Duration, steps: u64) -> Duration {
+    Duration::from_secs_f64(time.as_secs_f64() / steps.max(1) as f64)
 }
 
 /// What a run needs to go on, beside the model: `training.json`.
@@ -152,16 +204,16 @@ pub struct Trainer<'a> {
     gpu: &'a Gpu,
     model: &'a Vlm,
     tokenizer: &'a CharTokenizer,
-    train: &'a Dataset,
+    feed: Arc<Feed<'a>>,
     validation: Option<&'a Dataset>,
     options: Options,
     optimizer: Optimizer,
-    step_plan: TrainStep,
-    order: Batches,
+    /// Taken when it runs.
+    recording: Option<Recording>,
     /// The training set's fingerprint.
     data: u64,
-    texts: Vec<Text>,
-    length: usize,
+    /// When it was made.
+    made: Instant,
     step: u64,
     /// Seconds of earlier runs.
     before: f64,
@@ -169,7 +221,7 @@ pub struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// Records the training step. `out` is the folder that checkpoints go to.
+    /// Records the training step, without the memory that it takes. `out` is the folder that checkpoints go to.
     ///
     /// # Errors
     /// Options that do not fit together, an empty data set, a caption too long for the model, too little device memory.
@@ -182,6 +234,7 @@ impl<'a> Trainer<'a> {
         options: Options,
         out: Option<PathBuf>,
     ) -> Result<Trainer<'a>, TrainError> {
+        let made = Instant::now();
         let fail = |message: String| Err(TrainError::Options(message));
         if train.samples.is_empty() {
             return fail("there is nothing to train on".into());
@@ -208,21 +261,29 @@ impl<'a> Trainer<'a> {
         }
         let optimizer = Optimizer::new(gpu, model.storage(), options.hyper, GradScaler::default())?;
         let micro = options.batch_size / options.accumulate;
-        let step_plan = TrainStep::new(gpu, model, &optimizer, micro, length, options.accumulate)?;
-        let order = Batches::new(train.samples.len(), options.batch_size, options.seed);
+        let recording = TrainStep::record(gpu, model, &optimizer, micro, length, options.accumulate, options.checkpoint_activations)?;
+        let feed = Arc::new(Feed {
+            train,
+            texts,
+            order: Batches::new(train.samples.len(), options.batch_size, options.seed),
+            part: micro,
+            length,
+            pad: tokenizer.pad(),
+            count_pads: model.config().count_pads,
+            augment: options.augment,
+            seed: options.seed,
+        });
         Ok(Trainer {
             gpu,
             model,
             tokenizer,
-            train,
+            feed,
             validation,
             options,
             optimizer,
-            step_plan,
-            order,
+            recording: Some(recording),
             data: train.fingerprint(),
-            texts,
-            length,
+            made,
             step: 0,
             before: 0.0,
             out,
@@ -264,43 +325,36 @@ impl<'a> Trainer<'a> {
         self.step
     }
 
-    /// The recorded step, for measurements.
-    pub fn step_plan(&self) -> &TrainStep {
-        &self.step_plan
-    }
-
-    /// The batches of one step, counted from 0: `accumulate` of them.
-    pub fn batches(&self, step: u64) -> Vec<Batch> {
-        let rows = self.order.indices(step);
-        let micro = self.options.batch_size / self.options.accumulate;
-        let config = self.model.config();
-        rows.chunks(micro)
-            .enumerate()
-            .map(|(part, rows)| {
-                let images: Vec<Vec<f32>> = rows
-                    .par_iter()
-                    .enumerate()
-                    .map(|(place, &row)| {
-                        let draw = (part * micro + place) as u64;
-                        let sample = &self.train.samples[row];
-                        self.options.augment.apply(sample, self.train.side, self.options.seed, step, draw)
-                    })
-                    .collect();
-                let texts: Vec<&Text> = rows.iter().map(|&row| &self.texts[row]).collect();
-                Batch::new(images.concat(), &texts, self.length, self.tokenizer.pad(), config.count_pads)
-            })
-            .collect()
+    /// What it takes on the device. Parameters and optimizer state are there already, the step's memory is not.
+    pub fn footprint(&self) -> Footprint {
+        let parameters = 4 * self.model.parameter_count() as u64;
+        Footprint {
+            parameters,
+            optimizer: (3 + (self.options.accumulate > 1) as u64) * parameters,
+            step: self.recording.as_ref().map_or(0, |recording| recording.memory().total()),
+            free: self.gpu.free_memory(),
+        }
     }
 
     /// Trains until the budget is used up, saves and validates. When `on` breaks, it saves and ends without validating.
-    pub fn run(&mut self, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<Summary, TrainError> {
+    ///
+    /// # Errors
+    /// Too little memory for a step, found out before it is taken; a device, a file or numbers that fail on the way.
+    pub fn run(mut self, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<Summary, TrainError> {
+        self.footprint().check(self.gpu.name(), 2 * self.options.accumulate)?;
+        let recording = self.recording.take().expect("a trainer runs once");
+        let plan = recording.plan(self.gpu)?;
+        let (feed, first, end) = (self.feed.clone(), self.step, self.options.budget.steps);
+        std::thread::scope(|scope| self.train(&plan, Ahead::new(scope, feed, first, end), on))
+    }
+
+    fn train(&mut self, plan: &TrainStep, mut input: Ahead, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<Summary, TrainError> {
         let budget = self.options.budget;
         let steps = budget.steps;
         let start = Instant::now();
         let first = self.step;
-        let (mut loss, mut tokens, mut since) = (f32::NAN, 0usize, Instant::now());
+        let (mut loss, mut tokens, mut since, mut reported, mut waited) = (f32::NAN, 0usize, Instant::now(), first, Duration::ZERO);
         let (mut verdict, mut interrupted, mut recorded) = (None, false, None);
-        let mut batches = self.batches(self.step);
         loop {
             let elapsed = self.before + start.elapsed().as_secs_f64();
             let progress = budget.used(self.step, elapsed);
@@ -314,17 +368,20 @@ impl<'a> Trainer<'a> {
             let learning_rate = self.options.learning_rate * self.options.schedule.factor(self.step, warmup, annealed);
             // every step draws other dropout masks; the constant spreads seeds apart (2^32 over the golden ratio)
             let seed = (self.options.seed as u32).wrapping_mul(0x9E37_79B9).wrapping_add(self.step as u32);
-            self.step_plan.run(&batches, seed, learning_rate as f32)?;
+            let batches = input.next().map_err(TrainError::Input)?;
+            plan.run(&batches, seed, learning_rate as f32)?;
             tokens += batches.iter().map(Batch::count).sum::<usize>();
             self.step += 1;
-            // prepared while the device works
-            batches = self.batches(self.step);
 
             let last = steps == Some(self.step);
             let mut stop = on(Event::Submitted { step: self.step }).is_break();
             if last || self.step == first + 1 || self.step.is_multiple_of(self.options.log_every.max(1)) {
                 let gradient_norm;
-                (loss, gradient_norm) = self.measured()?;
+                (loss, gradient_norm) = self.measured(plan)?;
+                if self.step == first + 1 {
+                    let kernels = self.gpu.created().pipelines;
+                    stop |= on(Event::Started { after: self.made.elapsed(), kernels }).is_break();
+                }
                 let now = self.before + start.elapsed().as_secs_f64();
                 let done = budget.used(self.step, now).min(1.0);
                 let here = start.elapsed().as_secs_f64();
@@ -337,11 +394,12 @@ impl<'a> Trainer<'a> {
                     gradient_norm,
                     learning_rate,
                     tokens_per_s: tokens as f64 / since.elapsed().as_secs_f64().max(1e-9),
+                    waiting: mean(input.waited() - waited, self.step - reported),
                     elapsed: Duration::from_secs_f64(now),
                     left: Duration::from_secs_f64(left),
                 };
                 stop |= on(event).is_break();
-                (tokens, since) = (0, Instant::now());
+                (tokens, since, reported, waited) = (0, Instant::now(), self.step, input.waited());
             }
             let due = |every: u64| every > 0 && self.step.is_multiple_of(every) && !last;
             if due(self.options.eval_every) {
@@ -351,7 +409,7 @@ impl<'a> Trainer<'a> {
                 }
             }
             if due(self.options.save_every) {
-                self.save(start, on)?;
+                self.save(plan, start, on)?;
             }
             if stop {
                 interrupted = true;
@@ -360,21 +418,24 @@ impl<'a> Trainer<'a> {
         }
         self.gpu.wait()?;
         let elapsed = Duration::from_secs_f64(self.before + start.elapsed().as_secs_f64());
-        self.save(start, on)?;
+        let waiting = mean(input.waited(), self.step - first);
+        // the thread has nothing more to do, and the cores are wanted for validation
+        drop(input);
+        self.save(plan, start, on)?;
         if interrupted {
-            return Ok(Summary { steps: self.step, elapsed, loss, verdict, interrupted });
+            return Ok(Summary { steps: self.step, elapsed, waiting, loss, verdict, interrupted });
         }
         if let Some(last) = self.validate(&mut recorded)? {
             // there is nothing left to end
             let _ = on(Event::Validated { step: self.step, verdict: &last });
             verdict = Some(last);
         }
-        Ok(Summary { steps: self.step, elapsed, loss, verdict, interrupted })
+        Ok(Summary { steps: self.step, elapsed, waiting, loss, verdict, interrupted })
     }
 
     /// Loss and gradient norm of the last step, which must be finite.
-    fn measured(&self) -> Result<(f32, f32), TrainError> {
-        let (loss, norm) = (self.step_plan.loss()?, self.step_plan.gradient_norm()?);
+    fn measured(&self, plan: &TrainStep) -> Result<(f32, f32), TrainError> {
+        let (loss, norm) = (plan.loss()?, plan.gradient_norm()?);
         for (what, value) in [("loss", loss), ("norm of the gradients", norm)] {
             if !value.is_finite() {
                 return Err(TrainError::Diverged { step: self.step, what: format!("the {what} is {value}") });
@@ -393,9 +454,9 @@ impl<'a> Trainer<'a> {
         Ok(Some(validation.run(self.tokenizer, dataset, self.model.config().count_pads)?))
     }
 
-    fn save(&self, start: Instant, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<(), TrainError> {
+    fn save(&self, plan: &TrainStep, start: Instant, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<(), TrainError> {
         let Some(dir) = &self.out else { return Ok(()) };
-        self.measured()?;
+        self.measured(plan)?;
         let parameters = checkpoint::snapshot(self.model.parameters())?;
         // a model that diverged must not replace one that did not
         if let Some((name, _)) = parameters.iter().find(|(_, (_, data))| data.iter().any(|value| !value.is_finite())) {
@@ -417,5 +478,20 @@ impl<'a> Trainer<'a> {
         // what happens to the loop after a save is not the listener's to decide
         let _ = on(Event::Saved { step: self.step, dir });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_that_does_not_fit_is_refused_with_advice() {
+        let needs = |step, free| Footprint { parameters: 4_000_000, optimizer: 8_000_000, step, free }.check("the adapter", 2);
+        assert!(needs(7_000_000, Some(7_000_000)).is_ok() && needs(u64::MAX, None).is_ok());
+        let text = needs(9_000_000, Some(7_000_000)).unwrap_err().to_string();
+        for word in ["9 MB", "12 MB", "7 MB", "the adapter", "--batch-size", "--accumulate 2", "--checkpoint-activations"] {
+            assert!(text.contains(word), "no {word} in: {text}");
+        }
     }
 }
