@@ -1,6 +1,7 @@
 //! Measurements of kernels, training, decoding and loading. Every case is checked before it is timed.
 
 use std::io::Cursor;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -11,13 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{Columns, Dataset};
 use crate::generate::Generator;
-use crate::gpu::{Capabilities, Gpu};
+use crate::gpu::Gpu;
 use crate::model::{Config, Logits, Vlm};
 use crate::nn::Context;
-use crate::ops::{Attention, transposed};
+use crate::ops::{Attention, MATMUL_VARIANTS, transposed};
 use crate::optim::{Hyper, Optimizer, Rule};
 use crate::plan::{Plan, Timing};
-use crate::tape::{Tape, Var};
+use crate::tape::{Always, Tape, Var};
 use crate::train::{Batch, TrainStep};
 
 /// One measured case.
@@ -29,6 +30,9 @@ pub struct Measurement {
     pub case: String,
     /// The form of the kernel, or the part of the work.
     pub variant: String,
+    /// Of several forms of one op the one that is recorded.
+    #[serde(default)]
+    pub chosen: bool,
     /// Median wall time of a run.
     pub median_ms: f64,
     /// Least and most wall time.
@@ -109,6 +113,7 @@ impl Case<'_> {
             bench: self.bench.into(),
             case: self.case,
             variant: self.variant,
+            chosen: false,
             median_ms: ms(times.median),
             spread_ms: (ms(times.least), ms(times.most)),
             cpu_ms: ms(times.cpu),
@@ -145,13 +150,13 @@ fn bytes_of(plan: &Plan) -> u64 {
 
 /// A product in the three layouts that training uses, by each form that the adapter can run.
 pub fn matmul(gpu: &Gpu, (m, n, k): (usize, usize, usize), effort: Effort) -> Result<Vec<Measurement>, Failure> {
-    let here = gpu.capabilities();
-    let portable = Capabilities { subgroup: None, ..here };
     let mut measurements = vec![];
     for (layout, flip_a, flip_b) in [("A B", false, false), ("A Bt", false, true), ("At B", true, false)] {
+        // the chosen form first, then the others that apply
         let mut seen: Vec<String> = vec![];
-        for capabilities in [here, portable] {
-            let mut tape = Tape::new(capabilities);
+        for gpu in std::iter::once(gpu.clone()).chain(MATMUL_VARIANTS.map(|name| gpu.choosing(Arc::new(Always(name))))) {
+            let gpu = &gpu;
+            let mut tape = Tape::new(gpu.capabilities());
             let a = tape.input(&if flip_a { [k, m] } else { [m, k] });
             let b = tape.input(&if flip_b { [n, k] } else { [k, n] });
             let side = |v: Var, flip: bool| if flip { transposed(v) } else { v.into() };
@@ -162,6 +167,7 @@ pub fn matmul(gpu: &Gpu, (m, n, k): (usize, usize, usize), effort: Effort) -> Re
             if seen.contains(&variant) {
                 continue;
             }
+            let chosen = seen.is_empty();
             seen.push(variant.clone());
             let (left, right) = (noise(m * k, 1), noise(k * n, 2));
             plan.write(a, &left);
@@ -187,7 +193,7 @@ pub fn matmul(gpu: &Gpu, (m, n, k): (usize, usize, usize), effort: Effort) -> Re
                 bytes: Some(4.0 * (m * k + k * n + m * n) as f64),
                 peak_gpu_bytes: bytes_of(&plan),
             };
-            measurements.push(case.measured(times));
+            measurements.push(Measurement { chosen, ..case.measured(times) });
         }
     }
     Ok(measurements)

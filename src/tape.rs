@@ -46,6 +46,42 @@ impl Dispatch {
     }
 }
 
+/// The forms that an op could be recorded in.
+pub struct Candidates<'a> {
+    /// Names the op and what of its shapes decides how fast the forms are. One answer serves all of a class.
+    pub class: &'a str,
+    /// The forms, the one of the fixed rule first.
+    pub names: &'a [&'a str],
+    /// So many of them, from the first, are worth measuring.
+    pub plausible: usize,
+    /// Records an op of this class in the form of the given index.
+    pub record: &'a dyn Fn(&mut Tape, usize),
+}
+
+/// Decides in which form an op is recorded. Its answer to a class must never change: with it would the results, bit for bit.
+pub trait Choose: std::fmt::Debug + Send + Sync {
+    /// The index of one of the candidates.
+    fn choose(&self, candidates: &Candidates) -> usize;
+}
+
+/// Chooses the form of one name wherever an op has it, else that of the fixed rule.
+#[derive(Debug)]
+pub struct Always(pub &'static str);
+
+impl Choose for Always {
+    fn choose(&self, candidates: &Candidates) -> usize {
+        candidates.names.iter().position(|name| *name == self.0).unwrap_or(0)
+    }
+}
+
+/// What the operands of matrix products are rounded to. Sums and results are f32.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Precision {
+    #[default]
+    F32,
+    F16,
+}
+
 type Backward = Box<dyn FnOnce(&mut Tape, Var)>;
 
 /// A recording of dispatches with the closures that append their gradients.
@@ -56,6 +92,9 @@ pub struct Tape {
     pullbacks: Vec<(Var, Backward)>,
     grads: BTreeMap<Var, Var>,
     sites: u32,
+    precision: Precision,
+    /// What was recorded of a variable to serve more than one op.
+    known: BTreeMap<(&'static str, Var), Var>,
 }
 
 /// The most workgroups that one dimension of a dispatch may have, on every adapter.
@@ -64,11 +103,35 @@ pub const MAX_GROUPS: usize = 65_535;
 impl Tape {
     /// An empty recording for adapters of the given capabilities.
     pub fn new(capabilities: Capabilities) -> Tape {
-        Tape { capabilities, variables: vec![], program: vec![], pullbacks: vec![], grads: BTreeMap::new(), sites: 0 }
+        Tape {
+            capabilities,
+            variables: vec![],
+            program: vec![],
+            pullbacks: vec![],
+            grads: BTreeMap::new(),
+            sites: 0,
+            precision: Precision::F32,
+            known: BTreeMap::new(),
+        }
     }
 
     pub fn capabilities(&self) -> Capabilities {
-        self.capabilities
+        self.capabilities.clone()
+    }
+
+    /// Makes `chooser` decide between forms from here on.
+    #[cfg(test)]
+    pub(crate) fn choose_by(&mut self, chooser: std::sync::Arc<dyn Choose>) {
+        self.capabilities.chooser = Some(chooser);
+    }
+
+    /// Rounds the operands of the matrix products that are recorded from here on, and of those of their gradients.
+    pub fn set_precision(&mut self, precision: Precision) {
+        self.precision = precision;
+    }
+
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     fn add_variable(&mut self, shape: &[usize], home: Home, grad: bool) -> Var {
@@ -142,6 +205,16 @@ impl Tape {
     pub fn reshape(&mut self, v: Var, shape: &[usize]) {
         assert!(self.len(v) == shape.iter().product::<usize>(), "reshape: {:?} has not as many elements as {shape:?}", self.shape(v));
         self.variables[v.0 as usize].shape = shape.to_vec();
+    }
+
+    /// What `record` makes of `v`, recorded once for all who ask by the same name, until something is written to `v`.
+    pub(crate) fn once(&mut self, name: &'static str, v: Var, record: impl FnOnce(&mut Tape) -> Var) -> Var {
+        if let Some(&known) = self.known.get(&(name, v)) {
+            return known;
+        }
+        let made = record(self);
+        self.known.insert((name, v), made);
+        made
     }
 
     /// Number of dispatches recorded so far.
@@ -334,6 +407,7 @@ impl Call<'_> {
             let count = dispatch.args.iter().filter(|arg| *arg == v).count();
             assert!(count == 1 && !written[..index].contains(v), "{}: a written variable is bound twice", place());
         }
+        tape.known.retain(|(_, v), _| !written.contains(v));
         tape.program.push(dispatch);
     }
 }
