@@ -16,13 +16,11 @@
 // the host likes. A split s adds up only k in [s k_chunk, (s + 1) k_chunk); k_chunk is a multiple of 4 and at most
 // 32,768, for the sake of drivers that end every loop after 65,535 rounds.
 //
-// The loops over rows run over whole arrays with constant bounds so that a compiler unrolls them and the arrays become
-// registers. A bounds check on the index stops that: make this module without runtime checks.
+// The sums are variables of their own, not an array: compilers keep an array in registers only under conditions. Every load
+// is clamped and every store guarded, so the module needs no runtime checks.
 
 override WG: u32 = 8;
 override ROWS: u32 = 16;  // 8 or 16
-
-const MOST: u32 = 16;
 
 struct Tile {
     z: u32,       // batch * splits + split
@@ -31,8 +29,15 @@ struct Tile {
     live: bool,   // false in the workgroups that folding the grid has added
 }
 
-var<private> left: array<vec4f, MOST>;
-var<private> right: array<vec4f, MOST>;
+// Blocks of four rows by four columns, row i in column i of the matrix.
+var<private> left_0: mat4x4f;
+var<private> left_1: mat4x4f;
+var<private> left_2: mat4x4f;
+var<private> left_3: mat4x4f;
+var<private> right_0: mat4x4f;
+var<private> right_1: mat4x4f;
+var<private> right_2: mat4x4f;
+var<private> right_3: mat4x4f;
 
 fn tile_of(workgroup: u32, local: u32) -> Tile {
     let across = (params.n + 8 * WG - 1) / (8 * WG);
@@ -47,25 +52,53 @@ fn accumulate(tile: Tile) {
     let k_end = min(k_begin + params.k_chunk, params.k);
     let a_start = item * params.a_stride;
     let b_start = item * params.b_stride;
-    for (var i = 0u; i < MOST; i++) { left[i] = vec4f(); }
-    for (var i = 0u; i < MOST; i++) { right[i] = vec4f(); }
     for (var k = k_begin; k < k_end; k += 4) {
         let b_left = load_b(b_start, k, tile.column);
         let b_right = load_b(b_start, k, tile.column + 4 * WG);
-        for (var i = 0u; i < MOST; i += 4) {
-            if (i < ROWS) {
-                let rows = load_a(a_start, tile.row + i, k, k_end);
-                left[i] += b_left * rows[0];
-                left[i + 1] += b_left * rows[1];
-                left[i + 2] += b_left * rows[2];
-                left[i + 3] += b_left * rows[3];
-                right[i] += b_right * rows[0];
-                right[i + 1] += b_right * rows[1];
-                right[i + 2] += b_right * rows[2];
-                right[i + 3] += b_right * rows[3];
-            }
+        let a_0 = load_a(a_start, tile.row, k, k_end);
+        left_0 += b_left * a_0;
+        right_0 += b_right * a_0;
+        let a_1 = load_a(a_start, tile.row + 4, k, k_end);
+        left_1 += b_left * a_1;
+        right_1 += b_right * a_1;
+        if (ROWS > 8) {
+            let a_2 = load_a(a_start, tile.row + 8, k, k_end);
+            left_2 += b_left * a_2;
+            right_2 += b_right * a_2;
+            let a_3 = load_a(a_start, tile.row + 12, k, k_end);
+            left_3 += b_left * a_3;
+            right_3 += b_right * a_3;
         }
     }
+}
+
+fn row_of(z: u32, row: u32, column: u32, value: vec4f) {
+    if (row < params.m) { store(z, row, column, value); }
+}
+
+fn pre_row_of(z: u32, row: u32, column: u32, value: vec4f) {
+    if (row < params.m) { store_pre(z, row, column, value); }
+}
+
+fn block(z: u32, row: u32, column: u32, rows: mat4x4f) {
+    row_of(z, row, column, rows[0]);
+    row_of(z, row + 1, column, rows[1]);
+    row_of(z, row + 2, column, rows[2]);
+    row_of(z, row + 3, column, rows[3]);
+}
+
+// Four rows with one vector added to each.
+fn shifted(rows: mat4x4f, by: vec4f) -> mat4x4f {
+    return rows + mat4x4f(by, by, by, by);
+}
+
+fn activated_block(z: u32, row: u32, column: u32, rows: mat4x4f) {
+    pre_row_of(z, row, column, rows[0]);
+    pre_row_of(z, row + 1, column, rows[1]);
+    pre_row_of(z, row + 2, column, rows[2]);
+    pre_row_of(z, row + 3, column, rows[3]);
+    block(z, row, column, mat4x4f(activate(ACTIVATION, rows[0]), activate(ACTIVATION, rows[1]),
+        activate(ACTIVATION, rows[2]), activate(ACTIVATION, rows[3])));
 }
 
 @compute @workgroup_size(WG)
@@ -74,11 +107,16 @@ fn product(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: ve
     let tile = tile_of(id.x + id.y * groups.x, local);
     if (!tile.live) { return; }
     accumulate(tile);
-    for (var i = 0u; i < MOST; i++) {
-        if (i < ROWS && tile.row + i < params.m) {
-            store(tile.z, tile.row + i, tile.column, left[i]);
-            store(tile.z, tile.row + i, tile.column + 4 * WG, right[i]);
-        }
+    let further = tile.column + 4 * WG;
+    block(tile.z, tile.row, tile.column, left_0);
+    block(tile.z, tile.row, further, right_0);
+    block(tile.z, tile.row + 4, tile.column, left_1);
+    block(tile.z, tile.row + 4, further, right_1);
+    if (ROWS > 8) {
+        block(tile.z, tile.row + 8, tile.column, left_2);
+        block(tile.z, tile.row + 8, further, right_2);
+        block(tile.z, tile.row + 12, tile.column, left_3);
+        block(tile.z, tile.row + 12, further, right_3);
     }
 }
 
@@ -88,13 +126,18 @@ fn product_bias(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) group
     let tile = tile_of(id.x + id.y * groups.x, local);
     if (!tile.live) { return; }
     accumulate(tile);
+    let further = tile.column + 4 * WG;
     let left_bias = load_bias(tile.column);
-    let right_bias = load_bias(tile.column + 4 * WG);
-    for (var i = 0u; i < MOST; i++) {
-        if (i < ROWS && tile.row + i < params.m) {
-            store(tile.z, tile.row + i, tile.column, left[i] + left_bias);
-            store(tile.z, tile.row + i, tile.column + 4 * WG, right[i] + right_bias);
-        }
+    let right_bias = load_bias(further);
+    block(tile.z, tile.row, tile.column, shifted(left_0, left_bias));
+    block(tile.z, tile.row, further, shifted(right_0, right_bias));
+    block(tile.z, tile.row + 4, tile.column, shifted(left_1, left_bias));
+    block(tile.z, tile.row + 4, further, shifted(right_1, right_bias));
+    if (ROWS > 8) {
+        block(tile.z, tile.row + 8, tile.column, shifted(left_2, left_bias));
+        block(tile.z, tile.row + 8, further, shifted(right_2, right_bias));
+        block(tile.z, tile.row + 12, tile.column, shifted(left_3, left_bias));
+        block(tile.z, tile.row + 12, further, shifted(right_3, right_bias));
     }
 }
 
@@ -104,16 +147,17 @@ fn product_bias_activation(@builtin(workgroup_id) id: vec3u, @builtin(num_workgr
     let tile = tile_of(id.x + id.y * groups.x, local);
     if (!tile.live) { return; }
     accumulate(tile);
+    let further = tile.column + 4 * WG;
     let left_bias = load_bias(tile.column);
-    let right_bias = load_bias(tile.column + 4 * WG);
-    for (var i = 0u; i < MOST; i++) {
-        if (i < ROWS && tile.row + i < params.m) {
-            let left_value = left[i] + left_bias;
-            let right_value = right[i] + right_bias;
-            store_pre(tile.z, tile.row + i, tile.column, left_value);
-            store_pre(tile.z, tile.row + i, tile.column + 4 * WG, right_value);
-            store(tile.z, tile.row + i, tile.column, activate(ACTIVATION, left_value));
-            store(tile.z, tile.row + i, tile.column + 4 * WG, activate(ACTIVATION, right_value));
-        }
+    let right_bias = load_bias(further);
+    activated_block(tile.z, tile.row, tile.column, shifted(left_0, left_bias));
+    activated_block(tile.z, tile.row, further, shifted(right_0, right_bias));
+    activated_block(tile.z, tile.row + 4, tile.column, shifted(left_1, left_bias));
+    activated_block(tile.z, tile.row + 4, further, shifted(right_1, right_bias));
+    if (ROWS > 8) {
+        activated_block(tile.z, tile.row + 8, tile.column, shifted(left_2, left_bias));
+        activated_block(tile.z, tile.row + 8, further, shifted(right_2, right_bias));
+        activated_block(tile.z, tile.row + 12, tile.column, shifted(left_3, left_bias));
+        activated_block(tile.z, tile.row + 12, further, shifted(right_3, right_bias));
     }
 }

@@ -271,7 +271,7 @@ mod tests {
         let here = gpu().capabilities();
         let product = Product { m, n, k, batch: 1, flips, precision, whole: true };
         let names = product.names(&here);
-        // subgroups of a small fixed size have a form of their own
+        assert_eq!(names.contains(&"cooperative"), here.cooperative.is_some() && precision == Precision::F16);
         assert!(names.contains(&"tiled") && names.contains(&"direct") && names.contains(&"vector") == (m <= 4));
         for name in names {
             let forced = Arc::new(Forced { name, taken: AtomicUsize::new(0) });
