@@ -48,8 +48,6 @@ override ACTIVATION: u32 = 0;      // see shared/activation.wgsl
 const MOST: u32 = 32;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<vec4f>;          // [batch, m, k] or [batch, k, m]
-@group(0) @binding(2) var<storage, read> b: array<vec4f>;          // [batch, k, n] or [batch, n, k]
 @group(0) @binding(3) var<storage, read> bias: array<vec4f>;       // [n]
 @group(0) @binding(4) var<storage, read_write> pre: array<vec4f>;  // [batch, m, n]
 @group(0) @binding(5) var<storage, read_write> c: array<vec4f>;    // [batch, splits, m, n]
@@ -78,18 +76,18 @@ fn load_b(start: u32, k: u32, column: u32) -> mat4x4f {
     if (TRANSPOSE_B) {
         let step = params.k / 4;
         let at = start + 4 * at_column * step + k / 4;
-        return transpose(mat4x4f(b[at], b[at + step], b[at + 2 * step], b[at + 3 * step]));
+        return transpose(mat4x4f(b_four(at), b_four(at + step), b_four(at + 2 * step), b_four(at + 3 * step)));
     }
     let step = params.n / 4;
     let at = start + at_column;
     let last = params.k - 1;
-    return mat4x4f(b[at + k * step], b[at + min(k + 1, last) * step], b[at + min(k + 2, last) * step],
-        b[at + min(k + 3, last) * step]);
+    return mat4x4f(b_four(at + k * step), b_four(at + min(k + 1, last) * step), b_four(at + min(k + 2, last) * step),
+        b_four(at + min(k + 3, last) * step));
 }
 
 // One row of op(a)ᵀ, four columns of it: zero past the end of k.
 fn load_a_transposed(start: u32, k: u32, row: u32, k_end: u32) -> vec4f {
-    let v = a[start + min(k, params.k - 1) * (params.m / 4) + min(row, params.m - 4) / 4];
+    let v = a_four(start + min(k, params.k - 1) * (params.m / 4) + min(row, params.m - 4) / 4);
     return select(vec4f(), v, k < k_end);
 }
 
@@ -108,7 +106,7 @@ fn accumulate(tile: Tile, lane: u32) {
         for (var i = 0u; i < MOST; i++) {
             if (i < ROWS && !TRANSPOSE_A) {
                 let row = min(tile.row + i, params.m - 1);
-                mine[i] = a[a_start + row * (params.k / 4) + min(my_k, params.k - 4) / 4];
+                mine[i] = a_four(a_start + row * (params.k / 4) + min(my_k, params.k - 4) / 4);
             }
             if (i < ROWS && TRANSPOSE_A && i % 4 == 0) {
                 let v0 = load_a_transposed(a_start, my_k, tile.row + i, k_end);

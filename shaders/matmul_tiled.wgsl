@@ -1,4 +1,4 @@
-// C[z] = op(A[z]) · op(B[z]), then + bias, then an activation: the portable form, for any m, n, k and any adapter.
+// C[z] = op(A[z]) · op(B[z]), then + bias, then an activation: the form for GPUs, for any m, n and k.
 //
 //   product                  (a, b -> c)               c = op(a) · op(b)
 //   product_bias             (a, b, bias -> c)         c = op(a) · op(b) + bias
@@ -35,8 +35,6 @@ override TRANSPOSE_B: bool = false;
 override ACTIVATION: u32 = 0;      // see shared/activation.wgsl
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<f32>;          // [batch, m, k] or [batch, k, m]
-@group(0) @binding(2) var<storage, read> b: array<f32>;          // [batch, k, n] or [batch, n, k]
 @group(0) @binding(3) var<storage, read> bias: array<f32>;       // [n]
 @group(0) @binding(4) var<storage, read_write> pre: array<f32>;  // [batch, m, n]
 @group(0) @binding(5) var<storage, read_write> c: array<f32>;    // [batch, splits, m, n]
@@ -71,7 +69,7 @@ fn load_a(start: u32, row: u32, k: u32, k_end: u32) -> vec4f {
     let i = min(row + vec4u(0, 1, 2, 3), vec4u(params.m - 1));
     let at_k = min(k, params.k - 1);
     let at = start + select(i * params.k + at_k, at_k * params.m + i, TRANSPOSE_A);
-    return select(vec4f(), vec4f(a[at.x], a[at.y], a[at.z], a[at.w]), k < k_end);
+    return select(vec4f(), vec4f(a_one(at.x), a_one(at.y), a_one(at.z), a_one(at.w)), k < k_end);
 }
 
 // Four columns of op(B) at one k; zero past the end of k.
@@ -79,7 +77,7 @@ fn load_b(start: u32, column: u32, k: u32, k_end: u32) -> vec4f {
     let j = min(column + vec4u(0, 1, 2, 3), vec4u(params.n - 1));
     let at_k = min(k, params.k - 1);
     let at = start + select(at_k * params.n + j, j * params.k + at_k, TRANSPOSE_B);
-    return select(vec4f(), vec4f(b[at.x], b[at.y], b[at.z], b[at.w]), k < k_end);
+    return select(vec4f(), vec4f(b_one(at.x), b_one(at.y), b_one(at.z), b_one(at.w)), k < k_end);
 }
 
 fn outer(rows: vec4f, columns: vec4f) -> mat4x4f {

@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{Augment, Batches, Columns, Dataset, Sample};
 use crate::generate::Generator;
-use crate::gpu::{Capabilities, Gpu};
+use crate::gpu::Gpu;
 use crate::model::{Config, Logits, Vlm};
 use crate::nn::Context;
-use crate::ops::{Attention, GradScaler, transposed};
+use crate::ops::{Attention, GradScaler, MATMUL_VARIANTS, transposed};
 use crate::optim::{Hyper, Optimizer, Rule};
 use crate::plan::{Plan, Timing};
-use crate::tape::{Tape, Var};
+use crate::tape::{Always, Precision, Tape, Var};
 use crate::train::{Ahead, Feed, Text, TrainStep};
 
 /// One measured case.
@@ -30,6 +30,9 @@ pub struct Measurement {
     pub case: String,
     /// The form of the kernel, or the part of the work.
     pub variant: String,
+    /// Of several forms of one op the one that is recorded.
+    #[serde(default)]
+    pub chosen: bool,
     /// Median wall time of a run.
     pub median_ms: f64,
     /// Least and most wall time.
@@ -140,6 +143,7 @@ impl Case<'_> {
             bench: self.bench.into(),
             case: self.case,
             variant: self.variant,
+            chosen: false,
             median_ms: ms(times.median),
             spread_ms: (ms(times.least), ms(times.most)),
             cpu_ms: ms(times.cpu),
@@ -175,27 +179,37 @@ fn bytes_of(plan: &Plan) -> u64 {
     plan.memory().total()
 }
 
-/// A product in the three layouts that training uses, by each form that the adapter can run.
+/// A product in the three layouts that training uses, of f32 and of halves (their conversion included), by each form that the
+/// adapter can run.
 pub fn matmul(gpu: &Gpu, (m, n, k): (usize, usize, usize), effort: Effort) -> Result<Vec<Measurement>, Failure> {
-    let here = gpu.capabilities();
-    let portable = Capabilities { subgroup: None, ..here };
     let mut measurements = vec![];
-    for (layout, flip_a, flip_b) in [("A B", false, false), ("A Bt", false, true), ("At B", true, false)] {
+    let layouts = [("A B", false, false), ("A Bt", false, true), ("At B", true, false)];
+    for (precision, (layout, flip_a, flip_b)) in [Precision::F32, Precision::F16].into_iter().flat_map(|p| layouts.map(|l| (p, l))) {
+        // the chosen form first, then the others that apply
         let mut seen: Vec<String> = vec![];
-        for capabilities in [here, portable] {
-            let mut tape = Tape::new(capabilities);
+        for gpu in std::iter::once(gpu.clone()).chain(MATMUL_VARIANTS.map(|name| gpu.choosing(Arc::new(Always(name))))) {
+            let gpu = &gpu;
+            let mut tape = Tape::new(gpu.capabilities());
+            tape.set_precision(precision);
             let a = tape.input(&if flip_a { [k, m] } else { [m, k] });
             let b = tape.input(&if flip_b { [n, k] } else { [k, n] });
             let side = |v: Var, flip: bool| if flip { transposed(v) } else { v.into() };
             let c = tape.matmul(side(a, flip_a), side(b, flip_b));
             tape.hold(c);
             let plan = Plan::new(gpu, tape)?;
-            let variant = plan.kernels().first().map(|kernel| kernel.to_string()).unwrap_or_default();
+            let variant =
+                plan.kernels().iter().find(|kernel| kernel.starts_with("matmul")).map(|kernel| kernel.to_string()).unwrap_or_default();
             if seen.contains(&variant) {
                 continue;
             }
+            let chosen = seen.is_empty();
             seen.push(variant.clone());
             let (left, right) = (noise(m * k, 1), noise(k * n, 2));
+            let (tolerance, halves) = match precision {
+                Precision::F32 => (1e-5 * k as f64, ""),
+                // each operand is off by up to 2^-11 of it, one way or the other
+                Precision::F16 => (1e-3 * (k as f64).sqrt(), " f16"),
+            };
             plan.write(a, &left);
             plan.write(b, &right);
             plan.run()?;
@@ -207,19 +221,19 @@ pub fn matmul(gpu: &Gpu, (m, n, k): (usize, usize, usize), effort: Effort) -> Re
                     let right = right[if flip_b { j * k + p } else { p * n + j }];
                     left as f64 * right as f64
                 };
-                expect(&format!("{variant} {layout}"), product[at], (0..k).map(term).sum(), 1e-5 * k as f64)?;
+                expect(&format!("{variant} {layout}"), product[at], (0..k).map(term).sum(), tolerance)?;
             }
             let times = time(effort, || Ok(plan.run().and_then(|()| gpu.wait())?))?;
             let case = Case {
                 gpu,
                 bench: "matmul",
-                case: format!("{m}x{n}x{k} {layout}"),
+                case: format!("{m}x{n}x{k} {layout}{halves}"),
                 variant,
                 flops: Some(2.0 * (m * n * k) as f64),
                 bytes: Some(4.0 * (m * k + k * n + m * n) as f64),
                 peak_gpu_bytes: bytes_of(&plan),
             };
-            measurements.push(case.measured(times));
+            measurements.push(Measurement { chosen, ..case.measured(times) });
         }
     }
     Ok(measurements)

@@ -7,10 +7,13 @@ mod train;
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::gpu::{Gpu, GpuError};
+use crate::ops;
+use crate::tune::{Tuner, cache_folder};
 
 /// A vision-language model that trains and runs in WGSL, on any GPU.
 #[derive(Parser)]
@@ -50,6 +53,9 @@ struct AdapterArgs {
     /// Graphics adapter, by its number in `seemore adapters` or a part of its name [default: the environment's WGPU_ADAPTER_NAME, else discrete GPU, integrated GPU, software]
     #[arg(long, value_name = "INDEX|NAME")]
     adapter: Option<String>,
+    /// Choose between the forms of a kernel by a fixed rule, not by what they were measured to take on this adapter. Measurements are kept in the user's cache folder, or where the environment's SEEMORE_CACHE says
+    #[arg(long)]
+    no_autotune: bool,
 }
 
 impl AdapterArgs {
@@ -57,7 +63,10 @@ impl AdapterArgs {
     fn open(&self) -> Result<Gpu, GpuError> {
         let gpu = Gpu::open(self.adapter.as_deref())?;
         eprintln!("adapter: {}", gpu.describe());
-        Ok(gpu)
+        if self.no_autotune {
+            return Ok(gpu);
+        }
+        Ok(gpu.choosing(Arc::new(Tuner::new(&gpu, cache_folder(), &ops::tuned_sources()))))
     }
 }
 

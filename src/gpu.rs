@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::kernel::{Access, Entry, Kernel};
+use crate::tape::Choose;
 
 /// What can go wrong with a device. Every message says what to do.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -66,7 +67,7 @@ fn driver_command(os_release: &str) -> &'static str {
 }
 
 /// What of the adapter decides which form of a kernel is recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Capabilities {
     /// Invocations in a subgroup when the adapter has subgroup operations and every subgroup has this size.
     pub subgroup: Option<u32>,
@@ -74,6 +75,10 @@ pub struct Capabilities {
     pub software: bool,
     /// Most invocations in a workgroup.
     pub workgroup: u32,
+    /// Side of the square matrices of halves that subgroups multiply with sums in f32, where the adapter does so.
+    pub cooperative: Option<u32>,
+    /// Decides between forms where several would do; without one a fixed rule does.
+    pub chooser: Option<Arc<dyn Choose>>,
 }
 
 /// Counts of what this crate created on the device since it was opened. What wgpu makes for itself is not in them: each
@@ -125,7 +130,13 @@ struct Shared {
 
 /// An open device. Cheap to clone; all clones are the same device.
 #[derive(Clone)]
-pub struct Gpu(Arc<Shared>);
+pub struct Gpu(Arc<Shared>, Option<Arc<dyn Choose>>);
+
+impl fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "Gpu({})", self.adapter())
+    }
+}
 
 /// One adapter as listed by [`Gpu::adapters`].
 #[derive(Debug, Clone)]
@@ -221,6 +232,36 @@ fn select(lines: &[AdapterLine], wanted: &str) -> Option<usize> {
     lines.iter().find(|line| line.name.to_lowercase().contains(&wanted)).map(|line| line.index)
 }
 
+/// The side of the matrices of halves, with sums in f32, that subgroups of this adapter multiply: the larger, 16 or 8.
+fn cooperative(adapter: &wgpu::Adapter, info: &wgpu::AdapterInfo, limits: &wgpu::Limits) -> Option<u32> {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    let needed = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
+    // the kernel is four subgroups of a known size
+    let fixed =
+        info.subgroup_min_size == info.subgroup_max_size && 4 * info.subgroup_max_size <= limits.max_compute_invocations_per_workgroup;
+    if !adapter.features().contains(needed) || !fixed || limits.max_compute_workgroup_storage_size < 32 << 10 {
+        return None;
+    }
+    let shapes = adapter.cooperative_matrix_properties();
+    let multiplies = |side| {
+        shapes.iter().any(|shape| [shape.m_size, shape.n_size, shape.k_size] == [side; 3] && (shape.ab_type, shape.cr_type) == (F16, F32))
+    };
+    [16, 8].into_iter().find(|&side| multiplies(side))
+}
+
+fn experimental(enabled: bool) -> wgpu::ExperimentalFeatures {
+    if !enabled {
+        return wgpu::ExperimentalFeatures::disabled();
+    }
+    // SAFETY: the one feature that needs it is cooperative matrices, for shaders/matmul_cooperative.wgsl alone: all that it
+    // loads into and stores from matrices is workgroup memory at constant places inside its arrays, and its op test runs it at
+    // sizes around every bound.
+    #[allow(unsafe_code)]
+    unsafe {
+        wgpu::ExperimentalFeatures::enabled()
+    }
+}
+
 impl Gpu {
     /// The adapters in the order that `--adapter INDEX` counts.
     pub fn adapters() -> Vec<AdapterLine> {
@@ -251,12 +292,15 @@ impl Gpu {
     fn from_adapter(adapter: &wgpu::Adapter) -> Result<Gpu, GpuError> {
         let info = adapter.get_info();
         let optional = wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16 | wgpu::Features::TIMESTAMP_QUERY;
-        let features = adapter.features() & optional;
         let limits = adapter.limits();
+        let cooperative = cooperative(adapter, &info, &limits);
+        let mut features = adapter.features() & optional;
+        features.set(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, cooperative.is_some());
         let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("seemore"),
             required_features: features,
             required_limits: limits.clone(),
+            experimental_features: experimental(cooperative.is_some()),
             ..Default::default()
         }))
         .map_err(|error| GpuError::Refused { adapter: info.name.clone(), reason: error.to_string() })?;
@@ -282,24 +326,34 @@ impl Gpu {
             subgroup: fixed.then_some(info.subgroup_min_size),
             software: info.device_type == wgpu::DeviceType::Cpu,
             workgroup: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
+            cooperative,
+            chooser: None,
         };
-        Ok(Gpu(Arc::new(Shared {
-            adapter: info,
-            device,
-            queue,
-            limits,
-            features,
-            capabilities,
-            modules: Mutex::default(),
-            pipelines: Mutex::default(),
-            staging: Mutex::default(),
-            failure,
-            counters: Counters::default(),
-        })))
+        Ok(Gpu(
+            Arc::new(Shared {
+                adapter: info,
+                device,
+                queue,
+                limits,
+                features,
+                capabilities,
+                modules: Mutex::default(),
+                pipelines: Mutex::default(),
+                staging: Mutex::default(),
+                failure,
+                counters: Counters::default(),
+            }),
+            None,
+        ))
     }
 
     pub fn capabilities(&self) -> Capabilities {
-        self.0.capabilities
+        Capabilities { chooser: self.1.clone(), ..self.0.capabilities.clone() }
+    }
+
+    /// The same device, on which `chooser` decides between forms of an op.
+    pub fn choosing(&self, chooser: Arc<dyn Choose>) -> Gpu {
+        Gpu(self.0.clone(), Some(chooser))
     }
 
     /// The adapter's name as the driver gives it.
@@ -347,6 +401,19 @@ impl Gpu {
         match self.0.failure.lock().unwrap_or_else(|e| e.into_inner()).clone() {
             Some(error) => Err(error),
             None => Ok(()),
+        }
+    }
+
+    /// Does work that may fail on this driver without harm to what comes after: its errors are not those of the device.
+    pub(crate) fn attempt<T>(&self, work: impl FnOnce() -> Result<T, GpuError>) -> Result<T, GpuError> {
+        let scopes = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation];
+        let scopes = scopes.map(|filter| self.0.device.push_error_scope(filter));
+        let result = work();
+        // the last one pushed is the first to end
+        let errors = scopes.into_iter().rev().filter_map(|scope| pollster::block_on(scope.pop()));
+        match errors.collect::<Vec<_>>().pop() {
+            Some(error) => Err(GpuError::Rejected(error.to_string())),
+            None => result,
         }
     }
 

@@ -22,3 +22,4 @@ pub mod optim;
 pub mod plan;
 pub mod tape;
 pub mod train;
+pub mod tune;

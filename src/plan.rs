@@ -67,6 +67,15 @@ impl Plan {
     /// # Panics
     /// When an intermediate value is read before anything wrote it: a mistake in an op.
     pub fn new(gpu: &Gpu, tape: Tape) -> Result<Plan, GpuError> {
+        Self::build(gpu, tape, true)
+    }
+
+    /// The same on this thread alone: for [`Gpu::attempt`], which sees no errors of others.
+    pub(crate) fn on_this_thread(gpu: &Gpu, tape: Tape) -> Result<Plan, GpuError> {
+        Self::build(gpu, tape, false)
+    }
+
+    fn build(gpu: &Gpu, tape: Tape, parallel: bool) -> Result<Plan, GpuError> {
         let Layout { program, slots, places, memory } = layout(&tape);
         let slots: Vec<Place> =
             slots.iter().map(|&bytes| Ok(gpu.buffer(&[bytes as usize / 4])?.into())).collect::<Result<_, GpuError>>()?;
@@ -84,7 +93,7 @@ impl Plan {
 
         let (params, offsets) = pack_params(gpu, &program);
         let mut steps = vec![];
-        for ((dispatch, offset), pipeline) in program.iter().zip(offsets).zip(compile(gpu, &program)) {
+        for ((dispatch, offset), pipeline) in program.iter().zip(offsets).zip(compile(gpu, &program, parallel)) {
             check_buffers(dispatch, place_of);
             let mut args = dispatch.args.iter();
             let entries: Vec<_> = dispatch
@@ -372,8 +381,8 @@ fn share(lives: &[Life]) -> (Vec<u64>, Vec<usize>) {
     (slots.into_iter().map(|(bytes, _)| bytes).collect(), slot_of)
 }
 
-/// The pipeline of every dispatch. Those that are new are compiled at the same time, on all cores.
-fn compile(gpu: &Gpu, program: &[&Dispatch]) -> Vec<Pipeline> {
+/// The pipeline of every dispatch. Those that are new are compiled at the same time, on all cores, if `parallel`.
+fn compile(gpu: &Gpu, program: &[&Dispatch], parallel: bool) -> Vec<Pipeline> {
     let mut numbers = BTreeMap::new();
     let mut distinct = vec![];
     let number_of: Vec<usize> = program
@@ -387,11 +396,12 @@ fn compile(gpu: &Gpu, program: &[&Dispatch]) -> Vec<Pipeline> {
         })
         .collect();
     // one at a time for each thread that is free: some take a hundred times as long as others
-    let pipelines: Vec<Pipeline> = distinct
-        .into_par_iter()
-        .with_max_len(1)
-        .map(|dispatch| gpu.pipeline(dispatch.kernel, dispatch.entry, &dispatch.constants))
-        .collect();
+    let pipeline = |dispatch: &Dispatch| gpu.pipeline(dispatch.kernel, dispatch.entry, &dispatch.constants);
+    let pipelines: Vec<Pipeline> = if parallel {
+        distinct.into_par_iter().with_max_len(1).map(pipeline).collect()
+    } else {
+        distinct.into_iter().map(pipeline).collect()
+    };
     number_of.into_iter().map(|number| pipelines[number].clone()).collect()
 }
 

@@ -63,6 +63,42 @@ pub struct Segment {
     pullbacks: usize,
 }
 
+/// The forms that an op could be recorded in.
+pub struct Candidates<'a> {
+    /// Names the op and what of its shapes decides how fast the forms are. One answer serves all of a class.
+    pub class: &'a str,
+    /// The forms, the one of the fixed rule first.
+    pub names: &'a [&'a str],
+    /// So many of them, from the first, are worth measuring.
+    pub plausible: usize,
+    /// Records an op of this class in the form of the given index.
+    pub record: &'a dyn Fn(&mut Tape, usize),
+}
+
+/// Decides in which form an op is recorded. Its answer to a class must never change: with it would the results, bit for bit.
+pub trait Choose: std::fmt::Debug + Send + Sync {
+    /// The index of one of the candidates.
+    fn choose(&self, candidates: &Candidates) -> usize;
+}
+
+/// Chooses the form of one name wherever an op has it, else that of the fixed rule.
+#[derive(Debug)]
+pub struct Always(pub &'static str);
+
+impl Choose for Always {
+    fn choose(&self, candidates: &Candidates) -> usize {
+        candidates.names.iter().position(|name| *name == self.0).unwrap_or(0)
+    }
+}
+
+/// What the operands of matrix products are rounded to. Sums and results are f32.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Precision {
+    #[default]
+    F32,
+    F16,
+}
+
 /// A recording of dispatches with the closures that append their gradients.
 pub struct Tape {
     capabilities: Capabilities,
@@ -71,6 +107,9 @@ pub struct Tape {
     pullbacks: Vec<Pullback>,
     grads: BTreeMap<Var, Var>,
     sites: u32,
+    precision: Precision,
+    /// What was recorded of a variable to serve more than one op.
+    known: BTreeMap<(&'static str, Var), Var>,
 }
 
 /// The most workgroups that one dimension of a dispatch may have, on every adapter.
@@ -79,11 +118,35 @@ pub const MAX_GROUPS: usize = 65_535;
 impl Tape {
     /// An empty recording for adapters of the given capabilities.
     pub fn new(capabilities: Capabilities) -> Tape {
-        Tape { capabilities, variables: vec![], program: vec![], pullbacks: vec![], grads: BTreeMap::new(), sites: 0 }
+        Tape {
+            capabilities,
+            variables: vec![],
+            program: vec![],
+            pullbacks: vec![],
+            grads: BTreeMap::new(),
+            sites: 0,
+            precision: Precision::F32,
+            known: BTreeMap::new(),
+        }
     }
 
     pub fn capabilities(&self) -> Capabilities {
-        self.capabilities
+        self.capabilities.clone()
+    }
+
+    /// Makes `chooser` decide between forms from here on.
+    #[cfg(test)]
+    pub(crate) fn choose_by(&mut self, chooser: std::sync::Arc<dyn Choose>) {
+        self.capabilities.chooser = Some(chooser);
+    }
+
+    /// Rounds the operands of the matrix products that are recorded from here on, and of those of their gradients.
+    pub fn set_precision(&mut self, precision: Precision) {
+        self.precision = precision;
+    }
+
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     fn add_variable(&mut self, shape: &[usize], home: Home, grad: bool) -> Var {
@@ -185,6 +248,16 @@ impl Tape {
         self.variables[v.0 as usize].home = Home::Tensor(tensor.clone());
     }
 
+    /// What `record` makes of `v`, recorded once for all who ask by the same name, until something is written to `v`.
+    pub(crate) fn once(&mut self, name: &'static str, v: Var, record: impl FnOnce(&mut Tape) -> Var) -> Var {
+        if let Some(&known) = self.known.get(&(name, v)) {
+            return known;
+        }
+        let made = record(self);
+        self.known.insert((name, v), made);
+        made
+    }
+
     /// Number of dispatches recorded so far.
     pub fn dispatches(&self) -> usize {
         self.program.len()
@@ -280,6 +353,10 @@ impl Tape {
                 }
             }
         }
+        // what was made here of values from outside is not there any more
+        let inside = |v: Var| v.0 as usize >= segment.variables;
+        let variables = &self.variables;
+        self.known.retain(|&(_, v), &mut made| !inside(made) || inside(v) && matches!(variables[v.0 as usize].home, Home::Transient));
         self.pullbacks.push(Pullback::Again(again));
     }
 
@@ -444,6 +521,7 @@ impl Call<'_> {
             let count = dispatch.args.iter().filter(|arg| *arg == v).count();
             assert!(count == 1 && !written[..index].contains(v), "{}: a written variable is bound twice", place());
         }
+        tape.known.retain(|(_, v), _| !written.contains(v));
         tape.program.push(dispatch);
     }
 }

@@ -6,16 +6,21 @@ use std::process::{Child, Command, Output, Stdio};
 
 use image::{Rgb, RgbImage};
 
+/// What these tests measure is not what the user's runs should go by.
+fn cache() -> &'static str {
+    concat!(env!("CARGO_TARGET_TMPDIR"), "/cache")
+}
+
 /// Runs `seemore` with the given arguments in `dir`.
 fn seemore(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_seemore")).args(args).current_dir(dir).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_seemore")).args(args).current_dir(dir).env("SEEMORE_CACHE", cache()).output().unwrap()
 }
 
 /// Starts `seemore` with pipes for all that it reads and writes.
 fn spawn(dir: &Path, args: &[&str]) -> Child {
     let piped = Stdio::piped;
     let mut command = Command::new(env!("CARGO_BIN_EXE_seemore"));
-    command.args(args).current_dir(dir).stdin(piped()).stdout(piped()).stderr(piped()).spawn().unwrap()
+    command.args(args).current_dir(dir).env("SEEMORE_CACHE", cache()).stdin(piped()).stdout(piped()).stderr(piped()).spawn().unwrap()
 }
 
 fn stdout(output: &Output) -> String {

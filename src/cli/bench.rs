@@ -146,7 +146,8 @@ impl Report {
                 say(&serde_json::to_string(&Line { measurement, time_ratio, cpu_ratio })?);
                 continue;
             }
-            let Measurement { bench, case, variant, median_ms, spread_ms, cpu_ms, .. } = measurement;
+            let Measurement { bench, case, median_ms, spread_ms, cpu_ms, .. } = measurement;
+            let variant = format!("{}{}", measurement.variant, if measurement.chosen { " (chosen)" } else { "" });
             let optional = |value: Option<f64>, unit: &str| value.map_or(String::new(), |value| format!("  {value:.1} {unit}"));
             say(&format!(
                 "{bench:9} {case:34} {variant:30} {median_ms:9.2} ms ({:.2} .. {:.2})  {cpu_ms:.1} ms CPU{}{}{}{}",

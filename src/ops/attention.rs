@@ -419,7 +419,7 @@ mod tests {
     fn both_sums_over_lanes_give_the_same() {
         let here = gpu().capabilities();
         for width in [4, 16, 64, 128] {
-            let with = |software, subgroup| everything(Capabilities { software, subgroup, ..here }, width);
+            let with = |software, subgroup| everything(Capabilities { software, subgroup, ..here.clone() }, width);
             let want: Vec<Vec<f64>> = with(false, None).iter().map(|v| v.iter().map(|&x| x as f64).collect()).collect();
             for got in [with(true, None), with(here.software, here.subgroup)] {
                 got.iter().zip(&want).for_each(|(got, want)| close(&format!("{width}"), got, want, 0..got.len()));

@@ -1,14 +1,11 @@
 //! Products of matrices: the one operation that training and inference spend their time in.
 
-use crate::kernel;
-use crate::kernel::Kernel;
-use crate::ops::Activation;
-use crate::tape::{Tape, Var};
+mod variant;
 
-/// For adapters whose subgroups have one small size, as software ones do. 17 GFLOP per CPU-second where the tiled form
-/// gets 4.
-static SHUFFLE: Kernel = kernel!("matmul_shuffle", "activation").unchecked();
-static TILED: Kernel = kernel!("matmul_tiled", "activation");
+use self::variant::{Form, LONGEST, Product};
+pub use self::variant::{MATMUL_VARIANTS, tuned_sources};
+use crate::ops::Activation;
+use crate::tape::{Call, Precision, Tape, Var};
 
 /// One side of a product: a matrix, or a batch of them along the leading axes.
 #[derive(Debug, Clone, Copy)]
@@ -37,51 +34,10 @@ struct Sizes {
     batch: usize,
 }
 
-/// The form of a product: a kernel, its constants, the grid, and the parts that the sum over k is cut into.
-struct Form {
-    kernel: &'static Kernel,
-    constants: Vec<(&'static str, u32)>,
-    groups: usize,
-    splits: usize,
-    chunk: usize,
-}
-
-/// Longest sum in one dispatch: no loop may come near lavapipe's limit of 65,535 rounds.
-const LONGEST: usize = 32_768;
-
 impl Sizes {
-    /// The fixed rule, of the adapter and the sizes alone. `whole`: the sum over k may not be cut.
-    fn form(self, t: &Tape, flips: [bool; 2], whole: bool) -> Form {
+    fn product(self, t: &Tape, flips: [bool; 2], whole: bool) -> Product {
         let Sizes { m, n, k, batch } = self;
-        let capabilities = t.capabilities();
-        let fours = |sizes: &[usize]| sizes.iter().all(|size| size.is_multiple_of(4));
-        let vectors = match flips {
-            [false, _] => fours(&[k, n]),
-            [true, false] => fours(&[m, n]),
-            [true, true] => fours(&[m, n, k]),
-        };
-        let subgroup = capabilities.subgroup.filter(|&size| capabilities.software && size <= 16 && vectors);
-        if let Some(subgroup) = subgroup {
-            // few rows: a lower tile, since rows past the last cost as much as real ones
-            let rows = match m {
-                0..=4 => 4,
-                5..=16 => 16,
-                _ => 32,
-            };
-            // twice as long to compile, a seventh faster
-            let wide = rows == 32 && n > 4 * subgroup as usize && m * n * k * batch >= 1 << 24;
-            let columns = 4 * subgroup as usize * if wide { 2 } else { 1 };
-            let splits = if whole { 1 } else { k.div_ceil(LONGEST) };
-            let groups = m.div_ceil(rows) * n.div_ceil(columns) * batch * splits;
-            let constants = vec![("SG", subgroup), ("ROWS", rows as u32), ("WIDE", wide as u32)];
-            return Form { kernel: &SHUFFLE, constants, groups, splits, chunk: k.div_ceil(splits).next_multiple_of(4) };
-        }
-        let tiles = |tile: usize| m.div_ceil(tile) * n.div_ceil(tile) * batch;
-        // small tiles, then a cut sum, where there would be too few workgroups to keep a GPU busy
-        let tile = if capabilities.software || tiles(64) >= 128 { 64 } else { 32 };
-        let spread = if capabilities.software { 1 } else { (256 / tiles(tile)).min(k / 256).max(1) };
-        let splits = if whole { 1 } else { spread.max(k.div_ceil(LONGEST)) };
-        Form { kernel: &TILED, constants: vec![("TILE", tile as u32)], groups: tiles(tile) * splits, splits, chunk: k.div_ceil(splits) }
+        Product { m, n, k, batch, flips, precision: t.precision(), whole }
     }
 }
 
@@ -140,17 +96,17 @@ impl Tape {
             let y = self.add(y, bias);
             return self.activation(y, activation);
         }
-        let form = sizes.form(self, [false, true], true);
-        let y = self.output(&shape);
+        let product = sizes.product(self, [false, true], true);
+        let (form, y) = (product.form(self), self.output(&shape));
         if activation == Activation::None {
-            self.dispatch("product_bias", &form, sizes, a, b, |call| call.bind("bias", bias).bind("c", y));
+            self.dispatch("product_bias", &form, product, [x, weight], |call| call.bind("bias", bias).bind("c", y));
             self.record(y, &[x, weight, bias], move |t, dy| {
                 t.product_backward(sizes, a, b, dy);
                 t.bias_backward(bias, dy, n);
             });
         } else {
             let pre = self.output(&shape);
-            self.dispatch("product_bias_activation", &form, sizes, a, b, |call| {
+            self.dispatch("product_bias_activation", &form, product, [x, weight], |call| {
                 call.bind("bias", bias).bind("pre", pre).bind("c", y).constant("ACTIVATION", activation as u32)
             });
             self.record(y, &[x, weight, bias], move |t, dy| {
@@ -173,10 +129,11 @@ impl Tape {
         // the parts of a batch's sums do not lie together
         let whole = sizes.batch > 1;
         assert!(!whole || sizes.k <= LONGEST, "matmul: a batch of products over {} is too long", sizes.k);
-        let form = sizes.form(self, [a.transposed, b.transposed], whole);
+        let product = sizes.product(self, [a.transposed, b.transposed], whole);
+        let form = product.form(self);
         let parts = if form.splits == 1 { shape.to_vec() } else { [&[form.splits], shape].concat() };
         let c = self.output(&parts);
-        self.dispatch("product", &form, sizes, a, b, |call| call.bind("c", c));
+        self.dispatch("product", &form, product, [a.var, b.var], |call| call.bind("c", c));
         if form.splits == 1 {
             return c;
         }
@@ -210,19 +167,16 @@ impl Tape {
         }
     }
 
-    fn dispatch(
-        &mut self,
-        entry: &str,
-        form: &Form,
-        Sizes { m, n, k, batch }: Sizes,
-        a: Matrix,
-        b: Matrix,
-        rest: impl FnOnce(crate::tape::Call<'_>) -> crate::tape::Call<'_>,
-    ) {
+    fn dispatch(&mut self, entry: &str, form: &Form, product: Product, [a, b]: [Var; 2], rest: impl FnOnce(Call<'_>) -> Call<'_>) {
+        let Product { m, n, k, batch, flips: [flip_a, flip_b], .. } = product;
+        let [a, b] = match product.precision {
+            Precision::F32 => [a, b],
+            Precision::F16 => [self.half(a), self.half(b)],
+        };
         let mut call = self
             .call(form.kernel, entry)
-            .bind("a", a.var)
-            .bind("b", b.var)
+            .bind("a", a)
+            .bind("b", b)
             .param("m", m)
             .param("n", n)
             .param("k", k)
@@ -231,19 +185,37 @@ impl Tape {
             .param("b_stride", k * n)
             .param("splits", form.splits)
             .param("k_chunk", form.chunk)
-            .constant("TRANSPOSE_A", a.transposed as u32)
-            .constant("TRANSPOSE_B", b.transposed as u32);
+            .constant("TRANSPOSE_A", flip_a as u32)
+            .constant("TRANSPOSE_B", flip_b as u32);
         for &(name, value) in &form.constants {
             call = call.constant(name, value);
         }
         rest(call).rows(form.groups);
     }
+
+    /// Products to be measured: as many times the same as take a measurable while.
+    fn stand_in(&mut self, product: Product, form: &Form) {
+        let Product { m, n, k, batch, .. } = product;
+        // 8 MFLOP are a millisecond of a CPU; a GPU takes that long for a thousand times as many, and 20 us for a dispatch
+        let times = if self.capabilities().software { (4 << 20) / (m * n * k * batch) } else { 32 };
+        let [a, b] = [m * k, k * n].map(|elements| self.input(&[batch * elements]));
+        for _ in 0..times.clamp(1, 32) {
+            let c = self.output(&[form.splits, batch, m, n]);
+            self.dispatch("product", form, product, [a, b], |call| call.bind("c", c));
+            self.hold(c);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use crate::ops::check::{Array, check, forward, gpu};
+    use crate::ops::half::tests::nearest;
+    use crate::tape::{Candidates, Choose};
 
     fn side(v: Var, transposed: bool) -> Matrix {
         Matrix { var: v, transposed }
@@ -279,17 +251,68 @@ mod tests {
         if flip { [cols, rows] } else { [rows, cols] }
     }
 
+    /// Takes one form wherever it can compute the product, and counts how often.
+    #[derive(Debug)]
+    struct Forced {
+        name: &'static str,
+        taken: AtomicUsize,
+    }
+
+    impl Choose for Forced {
+        fn choose(&self, candidates: &Candidates) -> usize {
+            let index = candidates.names.iter().position(|name| *name == self.name);
+            self.taken.fetch_add(index.is_some() as usize, Ordering::Relaxed);
+            index.unwrap_or(0)
+        }
+    }
+
+    /// Runs `test` once for each form that computes this product on the adapter at hand, with what makes a tape take it.
+    fn in_every_form([m, k, n]: [usize; 3], flips: [bool; 2], precision: Precision, test: impl Fn(&dyn Fn(&mut Tape))) {
+        let here = gpu().capabilities();
+        let product = Product { m, n, k, batch: 1, flips, precision, whole: true };
+        let names = product.names(&here);
+        assert_eq!(names.contains(&"cooperative"), here.cooperative.is_some() && precision == Precision::F16);
+        assert!(names.contains(&"tiled") && names.contains(&"direct") && names.contains(&"vector") == (m <= 4));
+        for name in names {
+            let forced = Arc::new(Forced { name, taken: AtomicUsize::new(0) });
+            test(&|t: &mut Tape| {
+                t.choose_by(forced.clone());
+                t.set_precision(precision);
+            });
+            assert!(forced.taken.load(Ordering::Relaxed) > 0, "{name} was not recorded");
+        }
+    }
+
     #[test]
     fn agrees_with_its_reference_in_every_layout() {
-        for [flip_a, flip_b] in FLIPS {
-            let op = |t: &mut Tape, [a, b]: [Var; 2]| t.matmul(side(a, flip_a), side(b, flip_b));
+        for flips in FLIPS {
             for (m, k, n) in [(1, 1, 1), (3, 5, 7), (4, 8, 12), (33, 20, 36), (65, 3, 66), (12, 100, 40)] {
-                let (a, b) = (shape(m, k, flip_a), shape(k, n, flip_b));
-                check(&[[&a, &b]], op, |[a, b]| product(a, b, [flip_a, flip_b]));
+                let (a, b) = (shape(m, k, flips[0]), shape(k, n, flips[1]));
+                in_every_form([m, k, n], flips, Precision::F32, |form| {
+                    let op = |t: &mut Tape, [a, b]: [Var; 2]| {
+                        form(t);
+                        t.matmul(side(a, flips[0]), side(b, flips[1]))
+                    };
+                    check(&[[&a, &b]], op, |[a, b]| product(a, b, flips));
+                });
             }
-            let batched = |[rows, cols]: [usize; 2]| [2, 3, rows, cols];
-            let (a, b) = (batched(shape(5, 8, flip_a)), batched(shape(8, 12, flip_b)));
-            check(&[[&a, &b]], op, |[a, b]| product(a, b, [flip_a, flip_b]));
+        }
+    }
+
+    #[test]
+    fn batches_in_every_layout() {
+        for flips in FLIPS {
+            for (m, k, n) in [(5, 8, 12), (2, 8, 4)] {
+                let batched = |[rows, cols]: [usize; 2]| [2, 3, rows, cols];
+                let (a, b) = (batched(shape(m, k, flips[0])), batched(shape(k, n, flips[1])));
+                in_every_form([m, k, n], flips, Precision::F32, |form| {
+                    let op = |t: &mut Tape, [a, b]: [Var; 2]| {
+                        form(t);
+                        t.matmul(side(a, flips[0]), side(b, flips[1]))
+                    };
+                    check(&[[&a, &b]], op, |[a, b]| product(a, b, flips));
+                });
+            }
         }
     }
 
@@ -305,8 +328,13 @@ mod tests {
                 for n in [1, 32, 33, 68] {
                     for k in [1, 31, 32, 36, 65] {
                         let (a, b) = (shape(m, k, flips[0]), shape(k, n, flips[1]));
-                        let op = |t: &mut Tape, [a, b]: [Var; 2]| t.matmul(side(a, flips[0]), side(b, flips[1]));
-                        forward(&[[&a, &b]], op, |[a, b]| product(a, b, flips));
+                        in_every_form([m, k, n], flips, Precision::F32, |form| {
+                            let op = |t: &mut Tape, [a, b]: [Var; 2]| {
+                                form(t);
+                                t.matmul(side(a, flips[0]), side(b, flips[1]))
+                            };
+                            forward(&[[&a, &b]], op, |[a, b]| product(a, b, flips));
+                        });
                     }
                 }
             }
@@ -318,17 +346,83 @@ mod tests {
     fn large_products() {
         for flips in FLIPS {
             let (a, b) = (shape(300, 260, flips[0]), shape(260, 228, flips[1]));
-            let op = |t: &mut Tape, [a, b]: [Var; 2]| t.matmul(side(a, flips[0]), side(b, flips[1]));
-            forward(&[[&a, &b]], op, |[a, b]| product(a, b, flips));
+            in_every_form([300, 260, 228], flips, Precision::F32, |form| {
+                let op = |t: &mut Tape, [a, b]: [Var; 2]| {
+                    form(t);
+                    t.matmul(side(a, flips[0]), side(b, flips[1]))
+                };
+                forward(&[[&a, &b]], op, |[a, b]| product(a, b, flips));
+            });
         }
     }
 
     #[test]
     fn past_the_limits_of_grids_and_loops() {
-        let op = |t: &mut Tape, [a, b]: [Var; 2]| t.matmul(a, b);
-        for (m, k, n) in [(70_000, 4, 4), (70_000, 3, 5), (2, 200_000, 4), (3, 70_001, 2), (2_200_000, 4, 4)] {
-            forward(&[[&[m, k], &[k, n]]], op, |[a, b]| product(a, b, [false; 2]));
+        for (m, k, n) in [(70_000, 4, 4), (70_000, 3, 5), (2, 200_000, 4), (3, 70_001, 2), (5, 70_001, 3), (2_200_000, 4, 4)] {
+            in_every_form([m, k, n], [false; 2], Precision::F32, |form| {
+                let op = |t: &mut Tape, [a, b]: [Var; 2]| {
+                    form(t);
+                    t.matmul(a, b)
+                };
+                forward(&[[&[m, k], &[k, n]]], op, |[a, b]| product(a, b, [false; 2]));
+            });
         }
+    }
+
+    /// In half precision the operands are rounded and nothing else: against a reference of the same operands the tolerance
+    /// is that of f32, forward and in the gradients, which are products of rounded operands as well.
+    #[test]
+    fn half_precision_rounds_the_operands_alone() {
+        let halved = |array: &Array| Array { shape: array.shape.clone(), data: array.map(nearest) };
+        for flips in FLIPS {
+            for (m, k, n) in [(1, 128, 66), (3, 5, 7), (4, 8, 12), (33, 20, 36), (65, 3, 66), (100, 260, 68), (64, 64, 128), (17, 31, 130)]
+            {
+                let (a, b) = (shape(m, k, flips[0]), shape(k, n, flips[1]));
+                in_every_form([m, k, n], flips, Precision::F16, |form| {
+                    let op = |t: &mut Tape, [a, b]: [Var; 2]| {
+                        form(t);
+                        t.matmul(side(a, flips[0]), side(b, flips[1]))
+                    };
+                    forward(&[[&a, &b]], op, |[a, b]| product(&halved(a), &halved(b), flips));
+                    let gradient = |t: &mut Tape, [a, b, dc]: [Var; 3], of: usize| {
+                        form(t);
+                        let c = t.matmul(side(a, flips[0]), side(b, flips[1]));
+                        t.backward(c, dc);
+                        t.grad([a, b][of]).unwrap()
+                    };
+                    let flip = |array: &Array, flip: bool| {
+                        if flip { transpose(array) } else { Array { shape: array.shape.clone(), data: array.data.clone() } }
+                    };
+                    let da = |[_, b, dc]: [&Array; 3]| {
+                        let da = product(&halved(dc), &flip(&halved(b), flips[1]), [false, true]);
+                        flip(&Array { shape: vec![m, k], data: da }, flips[0]).data
+                    };
+                    let db = |[a, _, dc]: [&Array; 3]| {
+                        let db = product(&flip(&halved(a), flips[0]), &halved(dc), [true, false]);
+                        flip(&Array { shape: vec![k, n], data: db }, flips[1]).data
+                    };
+                    forward(&[[&a, &b, &[m, n]]], |t, v| gradient(t, v, 0), da);
+                    forward(&[[&a, &b, &[m, n]]], |t, v| gradient(t, v, 1), db);
+                });
+            }
+        }
+    }
+
+    fn transpose(array: &Array) -> Array {
+        let [rows, cols] = array.shape[..] else { panic!() };
+        Array { shape: vec![cols, rows], data: (0..rows * cols).map(|at| array.data[at % rows * cols + at / rows]).collect() }
+    }
+
+    #[test]
+    fn an_operand_is_converted_to_halves_once() {
+        let mut t = Tape::new(gpu().capabilities());
+        t.set_precision(Precision::F16);
+        let (x, w) = (t.variable(&[8, 8]), t.variable(&[8, 8]));
+        let y = t.linear(x, w, None, Activation::None);
+        let dy = t.input(&[8, 8]);
+        t.backward(y, dy);
+        let halves = t.program.iter().filter(|dispatch| dispatch.kernel.name == "half").count();
+        assert_eq!((halves, t.dispatches()), (3, 6));
     }
 
     #[test]
@@ -339,13 +433,23 @@ mod tests {
             Activation::Gelu => x * 0.5 * libm::erfc(-x / 2f64.sqrt()),
             Activation::GeluTanh => 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)).tanh()),
         };
+        let cases: [(&[usize], usize); 6] = [(&[2, 5, 8], 12), (&[3, 7], 5), (&[40, 12], 36), (&[1, 8], 4), (&[4, 8], 66), (&[37, 10], 66)];
         for activation in [Activation::None, Activation::Relu, Activation::Gelu, Activation::GeluTanh] {
             let function = |x: f64| apply(activation, x);
-            check(
-                &[[&[2, 5, 8], &[12, 8], &[12]], [&[3, 7], &[5, 7], &[5]], [&[40, 12], &[36, 12], &[36]], [&[1, 8], &[4, 8], &[4]]],
-                |t, [x, w, b]| t.linear(x, w, Some(b), activation),
-                |[x, w, b]| product(x, w, [false, true]).iter().zip(b.data.iter().cycle()).map(|(y, b)| function(y + b)).collect(),
-            );
+            for (x, n) in cases {
+                let k = x[x.len() - 1];
+                let m = x.iter().product::<usize>() / k;
+                in_every_form([m, k, n], [false, true], Precision::F32, |form| {
+                    check(
+                        &[[x, &[n, k], &[n]]],
+                        |t, [x, w, b]| {
+                            form(t);
+                            t.linear(x, w, Some(b), activation)
+                        },
+                        |[x, w, b]| product(x, w, [false, true]).iter().zip(b.data.iter().cycle()).map(|(y, b)| function(y + b)).collect(),
+                    );
+                });
+            }
             check(
                 &[[&[2, 5, 8], &[12, 8]], [&[3, 7], &[5, 7]]],
                 |t, [x, w]| t.linear(x, w, None, activation),

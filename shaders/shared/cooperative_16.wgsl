@@ -1,0 +1,6 @@
+// Cooperative matrices of 16 by 16, for adapters that multiply these.
+
+const SIDE = 16u;
+alias Left = coop_mat16x16<f16, A>;
+alias Right = coop_mat16x16<f16, B>;
+alias Sums = coop_mat16x16<f32, C>;

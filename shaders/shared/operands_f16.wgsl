@@ -1,0 +1,20 @@
+// The two sides of a matrix product as halves, two in each u32: the other form of operands_f32.wgsl. Unpacking needs
+// no 16-bit types, so every adapter can read them.
+
+@group(0) @binding(1) var<storage, read> a: array<vec2u>;  // [batch, m, k], or [batch, k, m] with TRANSPOSE_A
+@group(0) @binding(2) var<storage, read> b: array<vec2u>;  // [batch, k, n], or [batch, n, k] with TRANSPOSE_B
+
+fn four(halves: vec2u) -> vec4f { return vec4f(unpack2x16float(halves.x), unpack2x16float(halves.y)); }
+
+// Elements 4 at to 4 at + 3.
+fn a_four(at: u32) -> vec4f { return four(a[at]); }
+fn b_four(at: u32) -> vec4f { return four(b[at]); }
+
+fn one(halves: u32, at: u32) -> f32 {
+    let pair = unpack2x16float(halves);
+    return select(pair.x, pair.y, at % 2 == 1);
+}
+
+// Element at.
+fn a_one(at: u32) -> f32 { return one(a[at / 4][at / 2 % 2], at); }
+fn b_one(at: u32) -> f32 { return one(b[at / 4][at / 2 % 2], at); }

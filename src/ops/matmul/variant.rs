@@ -1,0 +1,311 @@
+//! The forms that a product of matrices can take, and which of them is recorded.
+
+use crate::gpu::Capabilities;
+use crate::kernel;
+use crate::kernel::Kernel;
+use crate::tape::{Candidates, Precision, Tape};
+
+/// One kernel file that reads its operands as f32 or as halves.
+struct Operands {
+    f32: Kernel,
+    f16: Kernel,
+}
+
+static TILED: Operands = Operands {
+    f32: kernel!("matmul_tiled", "operands_f32", "activation").unchecked(),
+    f16: kernel!("matmul_tiled", "operands_f16", "activation").unchecked(),
+};
+static SHUFFLE: Operands = Operands {
+    f32: kernel!("matmul_shuffle", "operands_f32", "activation").unchecked(),
+    f16: kernel!("matmul_shuffle", "operands_f16", "activation").unchecked(),
+};
+static DIRECT: Operands = Operands {
+    f32: kernel!("matmul_direct", "blocks", "operands_f32", "activation").unchecked(),
+    f16: kernel!("matmul_direct", "blocks", "operands_f16", "activation").unchecked(),
+};
+static VECTOR: Operands = Operands {
+    f32: kernel!("matmul_vector", "blocks", "operands_f32", "lanes_memory", "activation").unchecked(),
+    f16: kernel!("matmul_vector", "blocks", "operands_f16", "lanes_memory", "activation").unchecked(),
+};
+
+/// Of halves alone, for matrices of 8 by 8 and of 16 by 16.
+static COOPERATIVE: [Kernel; 2] = [
+    kernel!("matmul_cooperative", "cooperative_8", "activation").unchecked(),
+    kernel!("matmul_cooperative", "cooperative_16", "activation").unchecked(),
+];
+
+/// The forms. All compute the same; each has adapters and sizes for which it is the fastest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Variant {
+    /// Tiles in workgroup memory: for GPUs.
+    Tiled,
+    /// Subgroup shuffles: for adapters whose subgroups have one small size, as software ones do.
+    Shuffle,
+    /// At most four rows, as in decoding.
+    Vector,
+    /// Neither workgroup memory nor subgroups.
+    Direct,
+    /// Tensor cores, where the operands are halves.
+    Cooperative,
+}
+
+/// `op(a)[m, k] · op(b)[k, n]` for each item of a batch: all that decides which form computes it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Product {
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub batch: usize,
+    /// Which of the two sides is transposed.
+    pub flips: [bool; 2],
+    pub precision: Precision,
+    /// The sum over k may not be cut into parts.
+    pub whole: bool,
+}
+
+/// A product's kernel with its constants, the grid, and the parts that the sum over k is cut into.
+pub(super) struct Form {
+    pub kernel: &'static Kernel,
+    pub constants: Vec<(&'static str, u32)>,
+    pub groups: usize,
+    pub splits: usize,
+    pub chunk: usize,
+}
+
+/// Longest sum in one dispatch: no loop may come near lavapipe's limit of 65,535 rounds.
+pub(super) const LONGEST: usize = 32_768;
+
+/// Most rows of [`Variant::Vector`].
+const FEW: usize = 4;
+
+/// The names of the forms, as [`Always`](crate::tape::Always) takes them.
+pub const MATMUL_VARIANTS: [&str; 5] = ["tiled", "shuffle", "vector", "direct", "cooperative"];
+
+/// The sources of all kernels between which a tuner chooses.
+pub fn tuned_sources() -> Vec<&'static str> {
+    let operands = [&TILED, &SHUFFLE, &VECTOR, &DIRECT].into_iter().flat_map(|operands| [&operands.f32, &operands.f16]);
+    operands.chain(&COOPERATIVE).map(|kernel| kernel.source).collect()
+}
+
+impl Variant {
+    fn name(self) -> &'static str {
+        match self {
+            Variant::Tiled => "tiled",
+            Variant::Shuffle => "shuffle",
+            Variant::Vector => "vector",
+            Variant::Direct => "direct",
+            Variant::Cooperative => "cooperative",
+        }
+    }
+
+    fn kernel(self, precision: Precision, capabilities: &Capabilities) -> &'static Kernel {
+        let operands = match self {
+            Variant::Tiled => &TILED,
+            Variant::Shuffle => &SHUFFLE,
+            Variant::Vector => &VECTOR,
+            Variant::Direct => &DIRECT,
+            Variant::Cooperative => return &COOPERATIVE[(capabilities.cooperative == Some(16)) as usize],
+        };
+        match precision {
+            Precision::F32 => &operands.f32,
+            Precision::F16 => &operands.f16,
+        }
+    }
+}
+
+impl Product {
+    /// The last dimension of a, b and c is divisible by four.
+    fn fours(self) -> bool {
+        let Product { m, n, k, flips, .. } = self;
+        let fours = |sizes: &[usize]| sizes.iter().all(|size| size.is_multiple_of(4));
+        match flips {
+            [false, _] => fours(&[k, n]),
+            [true, false] => fours(&[m, n]),
+            [true, true] => fours(&[m, n, k]),
+        }
+    }
+
+    /// The forms that can compute this product, the one of the fixed rule first, and how many of them, from the first, are
+    /// worth measuring: elsewhere the others have never come near.
+    fn variants(self, capabilities: &Capabilities) -> (Vec<Variant>, usize) {
+        use Variant::{Cooperative, Direct, Shuffle, Tiled, Vector};
+        let shuffle = capabilities.subgroup.is_some_and(|size| size <= 16) && self.fours();
+        let cooperative = capabilities.cooperative.is_some() && self.precision == Precision::F16;
+        let few = self.m <= FEW;
+        let (mut variants, plausible) = match (capabilities.software, few) {
+            (true, true) => (vec![Vector], 1),
+            (true, false) if shuffle => (vec![Shuffle, Direct], 2),
+            (true, false) => (vec![Direct], 1),
+            (false, true) => (vec![Vector, Tiled], 2),
+            (false, false) if cooperative => (vec![Tiled, Cooperative, Direct], 3),
+            (false, false) => (vec![Tiled, Direct], 2),
+        };
+        let rest = [(Shuffle, shuffle), (Tiled, true), (Direct, true), (Cooperative, cooperative)];
+        variants.extend(rest.into_iter().filter(|(_, applies)| *applies).map(|(variant, _)| variant));
+        let mut seen = vec![];
+        variants.retain(|variant| {
+            !seen.contains(variant) && {
+                seen.push(*variant);
+                true
+            }
+        });
+        (variants, plausible)
+    }
+
+    /// The names of the forms that can compute this product.
+    #[cfg(test)]
+    pub fn names(self, capabilities: &Capabilities) -> Vec<&'static str> {
+        self.variants(capabilities).0.into_iter().map(Variant::name).collect()
+    }
+
+    /// The form to record on `t`: by the fixed rule, or by the adapter's chooser where it has one.
+    pub fn form(self, t: &Tape) -> Form {
+        let capabilities = t.capabilities();
+        let (variants, plausible) = self.variants(&capabilities);
+        let Some(chooser) = &capabilities.chooser else { return self.form_of(variants[0], &capabilities) };
+        let names: Vec<&str> = variants.iter().map(|variant| variant.name()).collect();
+        let stand_in = self.stand_in(&capabilities);
+        let record = |t: &mut Tape, index: usize| {
+            let form = stand_in.form_of(variants[index], &t.capabilities());
+            t.stand_in(stand_in, &form);
+        };
+        let chosen = chooser.choose(&Candidates { class: &stand_in.class(), names: &names, plausible, record: &record });
+        self.form_of(variants[chosen], &capabilities)
+    }
+
+    /// A product of the same kind whose sizes are one of a few: what is measured for all that are like it.
+    fn stand_in(self, capabilities: &Capabilities) -> Product {
+        let fours = self.fours();
+        let alike = |size: usize| if fours { size.next_multiple_of(4) } else { size | 1 };
+        let few = |m: usize| m.next_power_of_two();
+        if capabilities.software {
+            // each kernel that is measured takes up to a second to compile, and sizes past this hardly change the order
+            let m = if self.m <= FEW { few(self.m) } else { alike(if self.m <= 16 { 16 } else { 256 }) };
+            return Product { m, n: alike(256), k: alike(256), batch: 1, ..self };
+        }
+        // 2, 8, 32, 128 ... 2048
+        let typical = |size: usize| alike((2usize << (size.ilog2() / 2 * 2)).min(2048));
+        let m = if self.m <= FEW { few(self.m) } else { typical(self.m).max(FEW + 1) };
+        Product { m, n: typical(self.n), k: typical(self.k), batch: self.batch.min(4), ..self }
+    }
+
+    fn class(self) -> String {
+        let Product { m, n, k, batch, flips: [a, b], precision, .. } = self;
+        let side = |name: &str, flip| format!("{name}{}", if flip { "t" } else { "" });
+        let batch = if batch > 1 { format!(" x{batch}") } else { String::new() };
+        format!("matmul {precision:?} {} {} {m}x{n}x{k}{batch}", side("A", a), side("B", b))
+    }
+
+    /// Constants and grid of a form, by the sizes.
+    fn form_of(self, variant: Variant, capabilities: &Capabilities) -> Form {
+        let Product { m, n, k, batch, .. } = self;
+        let kernel = variant.kernel(self.precision, capabilities);
+        let software = capabilities.software;
+        // the parts of a sum where `groups` workgroups would be too few to keep a GPU busy
+        let splits = |groups: usize| {
+            let spread = if software { 1 } else { (256 / groups).min(k / 256).max(1) };
+            if self.whole { 1 } else { spread.max(k.div_ceil(LONGEST)) }
+        };
+        let form = |constants, groups: usize, splits: usize| Form {
+            kernel,
+            constants,
+            groups: groups * splits,
+            splits,
+            chunk: k.div_ceil(splits).next_multiple_of(4),
+        };
+        let fours = ("FOURS", self.fours() as u32);
+        match variant {
+            Variant::Shuffle => {
+                let subgroup = capabilities.subgroup.unwrap_or(8);
+                // few rows: a lower tile, since rows past the last cost as much as real ones
+                let rows = match m {
+                    0..=4 => 4,
+                    5..=16 => 16,
+                    _ => 32,
+                };
+                // twice as long to compile, a seventh faster
+                let wide = rows == 32 && n > 4 * subgroup as usize && m * n * k * batch >= 1 << 24;
+                let columns = 4 * subgroup as usize * if wide { 2 } else { 1 };
+                let constants = vec![("SG", subgroup), ("ROWS", rows as u32), ("WIDE", wide as u32)];
+                let splits = if self.whole { 1 } else { k.div_ceil(LONGEST) };
+                form(constants, m.div_ceil(rows) * n.div_ceil(columns) * batch, splits)
+            }
+            Variant::Tiled => {
+                let tiles = |tile: usize| m.div_ceil(tile) * n.div_ceil(tile) * batch;
+                // small tiles, then a cut sum, where there would be too few workgroups to keep a GPU busy
+                let tile = if software || tiles(64) >= 128 { 64 } else { 32 };
+                form(vec![("TILE", tile as u32)], tiles(tile), splits(tiles(tile)))
+            }
+            Variant::Direct => {
+                let workgroup: u32 = if software { 8 } else { 32 };
+                let rows = if m <= 8 { 8 } else { 16 };
+                let groups = m.div_ceil(rows) * n.div_ceil(8 * workgroup as usize) * batch;
+                form(vec![("WG", workgroup), ("ROWS", rows as u32), fours], groups, splits(groups))
+            }
+            Variant::Cooperative => {
+                let tile = 4 * capabilities.cooperative.unwrap_or(16) as usize;
+                let groups = m.div_ceil(tile) * n.div_ceil(tile) * batch;
+                form(vec![("SG", capabilities.subgroup.unwrap_or(32)), fours], groups, splits(groups))
+            }
+            Variant::Vector => {
+                let (workgroup, lanes) = if software { (8, 1) } else { (64, k.div_ceil(4).next_power_of_two().min(32)) };
+                let workgroup = workgroup.min(1 << capabilities.workgroup.ilog2());
+                let lanes = lanes.min(workgroup as usize);
+                let groups = n.div_ceil(4 * (workgroup as usize / lanes)) * batch;
+                let constants = vec![("WG", workgroup), ("LANES", lanes as u32), ("ROWS", m as u32), fours];
+                form(constants, groups, splits(groups))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn capabilities(software: bool, subgroup: Option<u32>) -> Capabilities {
+        Capabilities { subgroup, software, workgroup: 256, cooperative: None, chooser: None }
+    }
+
+    fn product(m: usize, n: usize, k: usize) -> Product {
+        Product { m, n, k, batch: 1, flips: [false, true], precision: Precision::F32, whole: false }
+    }
+
+    #[test]
+    fn the_fixed_rule() {
+        let first = |m, n, k, software, subgroup| product(m, n, k).variants(&capabilities(software, subgroup)).0[0];
+        assert_eq!(first(592, 512, 2048, true, Some(8)), Variant::Shuffle);
+        assert_eq!(first(592, 66, 128, true, Some(8)), Variant::Direct);
+        assert_eq!(first(592, 512, 2048, true, None), Variant::Direct);
+        assert_eq!(first(1, 66, 128, true, Some(8)), Variant::Vector);
+        assert_eq!(first(592, 512, 2048, false, Some(32)), Variant::Tiled);
+        assert_eq!(first(1, 512, 128, false, Some(32)), Variant::Vector);
+    }
+
+    /// Also where no adapter could run them.
+    #[test]
+    fn every_kernel_is_valid() {
+        for kernel in [&TILED, &SHUFFLE, &VECTOR, &DIRECT].into_iter().flat_map(|o| [&o.f32, &o.f16]).chain(&COOPERATIVE) {
+            for entry in ["product", "product_bias", "product_bias_activation"] {
+                assert!(kernel.entry(entry).bindings.len() >= 4);
+            }
+        }
+    }
+
+    #[test]
+    fn every_candidate_is_named_once_and_products_alike_share_a_class() {
+        for software in [false, true] {
+            let here = capabilities(software, Some(8));
+            for m in [1, 4, 5, 592] {
+                let (variants, plausible) = product(m, 512, 2048).variants(&here);
+                assert!((1..=variants.len()).contains(&plausible));
+                assert!(variants.iter().all(|v| variants.iter().filter(|w| *w == v).count() == 1), "{variants:?}");
+            }
+            let class = |m, n, k| product(m, n, k).stand_in(&here).class();
+            assert_eq!(class(592, 512, 2048), class(576, 512, 2044));
+            assert_ne!(class(592, 512, 2048), class(4, 512, 2048));
+            assert_ne!(class(592, 512, 2048), class(592, 511, 2048));
+            assert_eq!(class(592, 512, 2048) == class(592, 32, 2048), software);
+        }
+    }
+}
