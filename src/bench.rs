@@ -19,7 +19,7 @@ use crate::ops::{Attention, GradScaler, MATMUL_VARIANTS, transposed};
 use crate::optim::{Hyper, Optimizer, Rule};
 use crate::plan::{Plan, Timing};
 use crate::tape::{Always, Precision, Tape, Var};
-use crate::train::{Ahead, Feed, Text, TrainStep};
+use crate::train::{Ahead, Feed, StepSizes, Text, TrainStep};
 
 /// One measured case.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -392,14 +392,14 @@ fn forward_flops(config: &Config, batch: usize, text: usize) -> f64 {
     2.0 * batch as f64 * sum
 }
 
-/// One training step of a model: forward, backward and update, with the kernels it consists of. With `checkpoint` its blocks are
-/// computed again in the backward pass.
-pub fn train(gpu: &Gpu, config: &Config, batch: usize, text: usize, checkpoint: bool, effort: Effort) -> Result<Vec<Measurement>, Failure> {
+/// One training step of a model: forward, backward and update, with the kernels it consists of.
+pub fn train(gpu: &Gpu, config: &Config, sizes: &StepSizes, effort: Effort) -> Result<Vec<Measurement>, Failure> {
+    let StepSizes { batch, length: text, checkpoint, precision, .. } = *sizes;
     let model = Vlm::new(gpu, config, 0)?;
     let hyper = Hyper { rule: Rule::Adamw, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, clip: 1.0 };
-    let optimizer = Optimizer::new(gpu, model.storage(), hyper, GradScaler::default())?;
+    let optimizer = Optimizer::new(gpu, model.storage(), hyper, GradScaler::of(precision))?;
     let (start, cpu) = (Instant::now(), ProcessTime::now());
-    let step = TrainStep::record(gpu, &model, &optimizer, batch, text, 1, checkpoint)?.plan(gpu)?;
+    let step = TrainStep::record(gpu, &model, &optimizer, sizes)?.plan(gpu)?;
     let token = |i: usize| (i * 7 % config.vocab_size) as u32;
     let tokens = |from: usize| (from..from + text).map(token).collect();
     let pixels = noise(batch * 3 * config.image_size * config.image_size, 1);
@@ -442,7 +442,12 @@ pub fn train(gpu: &Gpu, config: &Config, batch: usize, text: usize, checkpoint: 
     let case = |variant: &str, flops| Case {
         gpu,
         bench: "train",
-        case: format!("batch {batch}, {text} characters, {} px{}", config.image_size, if checkpoint { ", checkpointed" } else { "" }),
+        case: format!(
+            "batch {batch}, {text} characters, {} px{}{}",
+            config.image_size,
+            if precision == Precision::F16 { ", f16" } else { "" },
+            if checkpoint { ", checkpointed" } else { "" }
+        ),
         variant: variant.into(),
         flops,
         bytes: None,

@@ -60,6 +60,13 @@ pub struct Steps {
     pub skipped: u64,
 }
 
+impl Steps {
+    /// Whether gradients that are not finite may still become so with a smaller scale.
+    pub fn can_scale_down(&self) -> bool {
+        self.scale > GradScaler::LEAST
+    }
+}
+
 impl Optimizer {
     pub fn new(gpu: &Gpu, storage: &Storage, hyper: Hyper, scaler: GradScaler) -> Result<Optimizer, GpuError> {
         let scaler = GradScaler { clip: hyper.clip, beta1: hyper.beta1, beta2: hyper.beta2, ..scaler };

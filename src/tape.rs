@@ -91,11 +91,13 @@ impl Choose for Always {
     }
 }
 
-/// What the operands of matrix products are rounded to. Sums and results are f32.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What the operands of matrix products and attention are rounded to. Sums and results are f32.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
 pub enum Precision {
     #[default]
     F32,
+    /// Half precision: half the bytes, and tensor cores where the adapter has them.
     F16,
 }
 

@@ -144,6 +144,9 @@ impl Choose for Tuner {
         if let Some(index) = known {
             return index;
         }
+        if state.measured == 0 {
+            eprintln!("note: measuring which form of a kernel is the fastest here, once for each kind of shape");
+        }
         let start = Instant::now();
         let index = self.measure(candidates);
         state.measured += 1;

@@ -11,6 +11,8 @@ use super::{AdapterArgs, say};
 use crate::bench::{self, Effort, KernelTime, Measurement};
 use crate::model::Preset;
 use crate::ops::Attention;
+use crate::tape::Precision;
+use crate::train::StepSizes;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum What {
@@ -43,6 +45,9 @@ pub struct BenchArgs {
     /// Compute the blocks of a training step again in its backward pass, for less memory
     #[arg(long)]
     checkpoint_activations: bool,
+    /// Of the operands of matrix products and attention in a training step
+    #[arg(long, value_enum, default_value = "f32")]
+    precision: Precision,
     /// Side of the model's input pictures in pixels, a multiple of its patches [default: the preset's]
     #[arg(long, value_name = "PIXELS")]
     image_size: Option<usize>,
@@ -94,7 +99,14 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         report.all(&bench::layernorm(&gpu, args.batch_size * (config.patches() + 1), config.vision_width, effort)?)?;
     }
     if wanted(What::Train) {
-        report.all(&bench::train(&gpu, &config, args.batch_size, args.text, args.checkpoint_activations, effort)?)?;
+        let sizes = StepSizes {
+            batch: args.batch_size,
+            length: args.text,
+            accumulate: 1,
+            checkpoint: args.checkpoint_activations,
+            precision: args.precision,
+        };
+        report.all(&bench::train(&gpu, &config, &sizes, effort)?)?;
     }
     if wanted(What::Decode) {
         let effort = Effort { runs: 6 * args.runs, ..effort };

@@ -16,7 +16,8 @@ use super::{AdapterArgs, say};
 use crate::checkpoint;
 use crate::data::{Augment, CharTokenizer, Columns, Dataset, Loaded, Problem};
 use crate::model::{Config, Preset, Vlm};
-use crate::optim::{Hyper, Rule, Schedule};
+use crate::optim::{Hyper, Rule, Schedule, Steps};
+use crate::tape::Precision;
 use crate::train::{Budget, Event, Footprint, Options, Source, Summary, Text, Trainer, Verdict};
 
 #[derive(Args)]
@@ -86,6 +87,9 @@ pub struct TrainArgs {
     /// Most that the norm of all gradients may be; 0 for no limit
     #[arg(long, default_value_t = 1.0, value_name = "NORM")]
     clip: f64,
+    /// What the operands of matrix products and attention are rounded to; sums, weights and everything else stay f32. With f16 the loss is scaled so that small gradients do not vanish, and steps that overflow are skipped and counted
+    #[arg(long, value_enum, default_value = "f32")]
+    precision: Precision,
     /// Show every picture as it is, instead of shifting, scaling, turning and tinting it a little every time
     #[arg(long)]
     no_augment: bool,
@@ -109,7 +113,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     log_every: Option<u64>,
     /// Go on with the training that wrote this folder, with its options and data, into the same folder unless --out is given; add --steps, --epochs or --max-time to train longer, --data and --val-data if the files have moved
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "preset", "dropout", "batch_size", "accumulate", "lr", "warmup", "schedule", "optimizer", "weight_decay", "clip", "no_augment", "seed", "val_split", "image_column", "caption_column"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "preset", "dropout", "batch_size", "accumulate", "lr", "warmup", "schedule", "optimizer", "weight_decay", "clip", "no_augment", "precision", "seed", "val_split", "image_column", "caption_column"])]
     resume: Option<PathBuf>,
     /// Report as JSON, one object a line on standard output
     #[arg(long)]
@@ -295,6 +299,7 @@ fn options(args: &TrainArgs, samples: usize) -> Options {
         batch_size: args.batch_size,
         accumulate: args.accumulate,
         checkpoint_activations: args.checkpoint_activations,
+        precision: args.precision,
         learning_rate: args.lr,
         warmup: args.warmup,
         schedule: args.schedule,
@@ -426,16 +431,22 @@ impl Report {
                     eprintln!("first step after {:.1} s, {kernels} kernels compiled", after.as_secs_f64());
                 }
             }
-            Event::Step { step, steps, loss, gradient_norm, learning_rate, tokens_per_s, waiting, elapsed, left } => {
+            Event::Step { step, steps, loss, gradient_norm, learning_rate, tokens_per_s, waiting, elapsed, left, steps_so_far } => {
                 if self.json {
                     let (waiting_ms, seconds) = (milliseconds(waiting), elapsed.as_secs_f64());
-                    let line = json!({"step": step, "loss": loss, "gradient_norm": gradient_norm, "lr": learning_rate, "tokens_per_s": tokens_per_s, "waiting_ms": waiting_ms, "seconds": seconds});
+                    let Steps { skipped, scale, .. } = steps_so_far;
+                    let line = json!({"step": step, "loss": loss, "gradient_norm": gradient_norm, "lr": learning_rate, "tokens_per_s": tokens_per_s, "waiting_ms": waiting_ms, "seconds": seconds, "skipped": skipped, "loss_scale": scale});
                     self.line(&line.to_string());
                     return ControlFlow::Continue(());
                 }
                 let of = steps.map_or(String::new(), |steps| format!("/{steps}"));
                 let left = HumanDuration(Duration::from_secs(left.as_secs()));
-                let text = format!("step {step}{of}  loss {loss:.4}  lr {learning_rate:.2e}  {tokens_per_s:.0} tokens/s  {left} left");
+                let skipped = match steps_so_far.skipped {
+                    0 => String::new(),
+                    skipped => format!("  {skipped} skipped (loss scale {})", steps_so_far.scale),
+                };
+                let text =
+                    format!("step {step}{of}  loss {loss:.4}  lr {learning_rate:.2e}  {tokens_per_s:.0} tokens/s{skipped}  {left} left");
                 match &self.bar {
                     Some(bar) => {
                         let whole = elapsed.as_secs_f64() / (elapsed.as_secs_f64() + left.0.as_secs_f64()).max(1e-9);

@@ -2,7 +2,7 @@
 
 use crate::kernel;
 use crate::kernel::Kernel;
-use crate::tape::{Tape, Var};
+use crate::tape::{Precision, Tape, Var};
 
 static GRAD_SCALER: Kernel = kernel!("grad_scaler");
 
@@ -29,13 +29,22 @@ impl Default for GradScaler {
     }
 }
 
-/// The least and the most that the scale becomes.
-const RANGE: [f32; 2] = [1.0 / 1024.0, 16_777_216.0];
-
 impl GradScaler {
+    /// The least and the most that the scale becomes.
+    pub const LEAST: f32 = 1.0 / 1024.0;
+    pub const MOST: f32 = 16_777_216.0;
+
     /// PyTorch's rule, starting lower: no step is lost to finding the scale.
     pub fn dynamic() -> GradScaler {
         GradScaler { scale: 1024.0, growth: 2.0, interval: 200, backoff: 0.5, ..GradScaler::default() }
+    }
+
+    /// What operands of this precision need.
+    pub fn of(precision: Precision) -> GradScaler {
+        match precision {
+            Precision::F32 => GradScaler::default(),
+            Precision::F16 => GradScaler::dynamic(),
+        }
     }
 
     /// The state before the first step: scale, steps since it changed, steps taken, steps skipped, the two bias corrections. As
@@ -64,8 +73,8 @@ impl Tape {
             .param("growth", spec.growth)
             .param("backoff", spec.backoff)
             .param("interval", spec.interval as f32)
-            .param("least", RANGE[0].min(spec.scale))
-            .param("most", RANGE[1].max(spec.scale))
+            .param("least", GradScaler::LEAST.min(spec.scale))
+            .param("most", GradScaler::MOST.max(spec.scale))
             .groups([1, 1, 1]);
         verdict
     }
@@ -131,6 +140,6 @@ mod tests {
         let factors: Vec<f32> = verdicts.iter().map(|verdict| verdict.0[0]).collect();
         assert_eq!(factors, [0.125, 0.125, 0.0, 0.25, 0.25, 0.25, 0.125]);
         assert_eq!((verdicts[0].2, verdicts[3].2), (2.0, 4.0));
-        assert_eq!(judge(spec, &[f32::NAN; 40]).last().unwrap().3, RANGE[0]);
+        assert_eq!(judge(spec, &[f32::NAN; 40]).last().unwrap().3, GradScaler::LEAST);
     }
 }

@@ -7,7 +7,7 @@ use crate::model::Vlm;
 use crate::nn::Context;
 use crate::optim::{Optimizer, Update};
 use crate::plan::{Memory, Plan};
-use crate::tape::{Tape, Var};
+use crate::tape::{Precision, Tape, Var};
 
 /// Forward pass, loss, backward pass and update, for a fixed batch size and text length. With gradient accumulation the
 /// update is a plan of its own that runs after the gradients of several batches were added up.
@@ -24,6 +24,27 @@ pub struct TrainStep {
     update: Update,
     /// Of the gradients.
     bytes: u64,
+}
+
+/// What a step is recorded for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepSizes {
+    /// Pictures in a batch.
+    pub batch: usize,
+    /// Text positions.
+    pub length: usize,
+    /// Batches in a step.
+    pub accumulate: usize,
+    /// The blocks' intermediate values are computed again in the backward pass instead of kept: the same numbers in less memory.
+    pub checkpoint: bool,
+    /// Of the operands of matrix products and attention. With f16 the optimizer must scale the loss.
+    pub precision: Precision,
+}
+
+impl Default for StepSizes {
+    fn default() -> StepSizes {
+        StepSizes { batch: 1, length: 1, accumulate: 1, checkpoint: false, precision: Precision::F32 }
+    }
 }
 
 /// A recorded step without its buffers, but for the gradients'.
@@ -61,7 +82,8 @@ impl Recording {
 }
 
 impl TrainStep {
-    /// Records the step and gives it its buffers: see [`record`](Self::record).
+    /// Records the step for `accumulate` batches of `batch` pictures with `length` text positions, in f32 with all values kept, and
+    /// gives it its buffers: see [`record`](Self::record).
     pub fn new(
         gpu: &Gpu,
         model: &Vlm,
@@ -70,21 +92,15 @@ impl TrainStep {
         length: usize,
         accumulate: usize,
     ) -> Result<TrainStep, GpuError> {
-        Self::record(gpu, model, optimizer, batch, length, accumulate, false)?.plan(gpu)
+        let sizes = StepSizes { batch, length, accumulate, ..StepSizes::default() };
+        Self::record(gpu, model, optimizer, &sizes)?.plan(gpu)
     }
 
-    /// Records the step for `accumulate` batches of `batch` pictures with `length` text positions. With `checkpoint` the blocks'
-    /// intermediate values are computed again in the backward pass instead of kept: the same numbers in less memory.
-    pub fn record(
-        gpu: &Gpu,
-        model: &Vlm,
-        optimizer: &Optimizer,
-        batch: usize,
-        length: usize,
-        accumulate: usize,
-        checkpoint: bool,
-    ) -> Result<Recording, GpuError> {
+    /// Records the step.
+    pub fn record(gpu: &Gpu, model: &Vlm, optimizer: &Optimizer, sizes: &StepSizes) -> Result<Recording, GpuError> {
+        let StepSizes { batch, length, accumulate, checkpoint, precision } = *sizes;
         let mut tape = Tape::new(gpu.capabilities());
+        tape.set_precision(precision);
         let mut c = Context::training(&mut tape, model.config().dropout);
         c.checkpoint = checkpoint;
         let loss = Loss::record(&mut c, model, batch, length);

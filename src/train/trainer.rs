@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ahead, Batch, Feed, Recording, Text, TrainStep, Validation, Verdict};
+use super::{Ahead, Batch, Feed, Recording, StepSizes, Text, TrainStep, Validation, Verdict};
 use crate::checkpoint::{self, CheckpointError};
 use crate::data::{Augment, Batches, CharTokenizer, Dataset};
 use crate::gpu::{Gpu, GpuError};
 use crate::model::Vlm;
 use crate::ops::GradScaler;
-use crate::optim::{Hyper, Optimizer, Schedule};
+use crate::optim::{Hyper, Optimizer, Schedule, Steps};
+use crate::tape::Precision;
 
 /// When training ends. The first limit reached counts.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -54,6 +55,9 @@ pub struct Options {
     /// Whether blocks compute their intermediate values again in the backward pass, for less memory at the same numbers.
     #[serde(default)]
     pub checkpoint_activations: bool,
+    /// Of the operands of matrix products and attention.
+    #[serde(default)]
+    pub precision: Precision,
     /// The peak learning rate.
     pub learning_rate: f64,
     /// Steps until it is reached.
@@ -118,6 +122,8 @@ pub enum Event<'a> {
         waiting: Duration,
         elapsed: Duration,
         left: Duration,
+        /// How the steps went so far, those of earlier runs included.
+        steps_so_far: Steps,
     },
     Validated {
         step: u64,
@@ -259,9 +265,16 @@ impl<'a> Trainer<'a> {
         if let Some(dir) = &out {
             checkpoint::save_description(dir, model, Some(tokenizer))?;
         }
-        let optimizer = Optimizer::new(gpu, model.storage(), options.hyper, GradScaler::default())?;
+        let optimizer = Optimizer::new(gpu, model.storage(), options.hyper, GradScaler::of(options.precision))?;
         let micro = options.batch_size / options.accumulate;
-        let recording = TrainStep::record(gpu, model, &optimizer, micro, length, options.accumulate, options.checkpoint_activations)?;
+        let sizes = StepSizes {
+            batch: micro,
+            length,
+            accumulate: options.accumulate,
+            checkpoint: options.checkpoint_activations,
+            precision: options.precision,
+        };
+        let recording = TrainStep::record(gpu, model, &optimizer, &sizes)?;
         let feed = Arc::new(Feed {
             train,
             texts,
@@ -397,6 +410,7 @@ impl<'a> Trainer<'a> {
                     waiting: mean(input.waited() - waited, self.step - reported),
                     elapsed: Duration::from_secs_f64(now),
                     left: Duration::from_secs_f64(left),
+                    steps_so_far: self.optimizer.steps()?,
                 };
                 stop |= on(event).is_break();
                 (tokens, since, reported, waited) = (0, Instant::now(), self.step, input.waited());
@@ -435,11 +449,19 @@ impl<'a> Trainer<'a> {
 
     /// Loss and gradient norm of the last step, which must be finite.
     fn measured(&self, plan: &TrainStep) -> Result<(f32, f32), TrainError> {
-        let (loss, norm) = (plan.loss()?, plan.gradient_norm()?);
+        let (loss, norm, steps) = (plan.loss()?, plan.gradient_norm()?, self.optimizer.steps()?);
+        let diverged = |what| Err(TrainError::Diverged { step: self.step, what });
+        if self.options.precision == Precision::F16 {
+            // a step is skipped now and then, to find how far the loss can be scaled up
+            return if steps.can_scale_down() { Ok((loss, norm)) } else { diverged("no gradient fits 16 bits, however small".into()) };
+        }
         for (what, value) in [("loss", loss), ("norm of the gradients", norm)] {
             if !value.is_finite() {
-                return Err(TrainError::Diverged { step: self.step, what: format!("the {what} is {value}") });
+                return diverged(format!("the {what} is {value}"));
             }
+        }
+        if steps.skipped > 0 {
+            return diverged(format!("{} steps were skipped since their gradients were not finite", steps.skipped));
         }
         Ok((loss, norm))
     }
