@@ -17,15 +17,18 @@
 // columns, are completed by `over_lanes`, of which there are two forms. No row of the other side is loaded twice for a tile.
 // Batch and head vary fastest from tile to tile: the tiles of a workgroup lie at one position of the sequence and skip
 // the same masked rows.
+//
+// q, kv and dout, at bindings 1, 2 and 8, are read through shared/attention_f32.wgsl or, as halves, attention_f16.wgsl: rows
+// of as many fours, so strides and offsets count the same. All that is computed and written is f32.
 
 struct Params {
     heads: u32,
     slices: u32,       // b heads
     tq: u32,
     capacity: u32,
-    q_stride: u32,     // vec4s from row to row of q
+    q_stride: u32,     // fours from row to row of q
     kv_stride: u32,    // of kv
-    k_at: u32,         // vec4s of a row of kv before its key
+    k_at: u32,         // fours of a row of kv before its key
     causal: u32,
     scale: f32,
     site: u32,         // names this dropout among those that share a seed
@@ -33,14 +36,11 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<vec4f>;               // [b, tq, q_stride]
-@group(0) @binding(2) var<storage, read> kv: array<vec4f>;              // [b, capacity, kv_stride]
 @group(0) @binding(3) var<uniform> past: u32;
 @group(0) @binding(4) var<uniform> seed: u32;
 @group(0) @binding(5) var<storage, read_write> out: array<vec4f>;       // [b, tq, heads, HD4]
 @group(0) @binding(6) var<storage, read_write> lse: array<vec4f>;       // [tiles, slices], four queries each
 @group(0) @binding(7) var<storage, read> y: array<vec4f>;               // out, as an input
-@group(0) @binding(8) var<storage, read> dout: array<vec4f>;            // [b, tq, heads, HD4]
 @group(0) @binding(9) var<storage, read> norm: array<vec4f>;            // lse, as an input
 @group(0) @binding(10) var<storage, read_write> delta: array<vec4f>;    // [tiles, slices]
 @group(0) @binding(11) var<storage, read> shift: array<vec4f>;          // delta, as an input
@@ -98,11 +98,11 @@ fn has(me: Place, n: u32) -> bool {
 }
 
 fn q_at(at: vec4u) -> mat4x4f {
-    return mat4x4f(q[at.x], q[at.y], q[at.z], q[at.w]);
+    return mat4x4f(q_four(at.x), q_four(at.y), q_four(at.z), q_four(at.w));
 }
 
 fn kv_at(at: vec4u) -> mat4x4f {
-    return mat4x4f(kv[at.x], kv[at.y], kv[at.z], kv[at.w]);
+    return mat4x4f(kv_four(at.x), kv_four(at.y), kv_four(at.z), kv_four(at.w));
 }
 
 fn y_at(at: vec4u) -> mat4x4f {
@@ -110,7 +110,7 @@ fn y_at(at: vec4u) -> mat4x4f {
 }
 
 fn dout_at(at: vec4u) -> mat4x4f {
-    return mat4x4f(dout[at.x], dout[at.y], dout[at.z], dout[at.w]);
+    return mat4x4f(dout_four(at.x), dout_four(at.y), dout_four(at.z), dout_four(at.w));
 }
 
 // Four rows' columns of one invocation; a column that it does not have is zero.

@@ -3,10 +3,12 @@
 use crate::gpu::Capabilities;
 use crate::kernel;
 use crate::kernel::Kernel;
-use crate::tape::{Call, Tape, Var};
+use crate::tape::{Call, Precision, Tape, Var};
 
-static SHUFFLE: Kernel = kernel!("attention", "random", "lanes_shuffle");
-static MEMORY: Kernel = kernel!("attention", "random", "lanes_memory");
+static SHUFFLE: Kernel = kernel!("attention", "random", "lanes_shuffle", "attention_f32");
+static SHUFFLE_F16: Kernel = kernel!("attention", "random", "lanes_shuffle", "attention_f16");
+static MEMORY: Kernel = kernel!("attention", "random", "lanes_memory", "attention_f32");
+static MEMORY_F16: Kernel = kernel!("attention", "random", "lanes_memory", "attention_f16");
 
 /// What [`Tape::attention`] computes besides its inputs.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,17 +32,18 @@ pub fn most_keys(capabilities: &Capabilities) -> usize {
 /// One attention with heads of a width that four divides: what all its kernels are given.
 #[derive(Clone)]
 struct Sizes {
-    /// With the sum over lanes that the adapter is fastest at.
+    /// With the sum over lanes that the adapter is fastest at, for operands of `precision`.
     kernel: &'static Kernel,
+    precision: Precision,
     spec: Attention,
     /// Names its dropout.
     site: u32,
     batch: usize,
     tq: usize,
     capacity: usize,
-    /// `vec4`s in a head.
+    /// Fours of elements in a head.
     width4: usize,
-    /// `vec4`s from row to row of the queries, and of keys and values.
+    /// Fours from row to row of the queries, and of keys and values.
     strides: [usize; 2],
     workgroup: usize,
     lanes: usize,
@@ -58,11 +61,24 @@ impl Sizes {
         let columns = width4.div_ceil(lanes);
         let strides = [q_columns / 4, kv_columns / 4];
         let capabilities = t.capabilities();
-        let (kernel, workgroup) = match capabilities.subgroup.map(|size| size as usize).filter(|&size| size >= lanes) {
-            Some(size) => (&SHUFFLE, size),
-            None => (&MEMORY, lanes.max(if capabilities.software { 8 } else { 32 })),
+        let subgroup = capabilities.subgroup.map(|size| size as usize).filter(|&size| size >= lanes);
+        let workgroup = subgroup.unwrap_or(lanes.max(if capabilities.software { 8 } else { 32 }));
+        let precision = t.precision();
+        let kernel = match (subgroup, precision) {
+            (Some(_), Precision::F32) => &SHUFFLE,
+            (Some(_), Precision::F16) => &SHUFFLE_F16,
+            (None, Precision::F32) => &MEMORY,
+            (None, Precision::F16) => &MEMORY_F16,
         };
-        Sizes { kernel, spec: spec.clone(), site, batch, tq, capacity, width4, strides, workgroup, lanes, columns }
+        Sizes { kernel, precision, spec: spec.clone(), site, batch, tq, capacity, width4, strides, workgroup, lanes, columns }
+    }
+
+    /// Queries, keys and values, or gradients of the output, as the kernel reads them.
+    fn operand(&self, t: &mut Tape, v: Var) -> Var {
+        match self.precision {
+            Precision::F32 => v,
+            Precision::F16 => t.half(v),
+        }
     }
 
     /// Batch elements times heads.
@@ -115,6 +131,9 @@ impl Tape {
     /// when decoding with a cache). Query `i` uses the keys `j <= past + i` if causal, else all of them.
     /// `seed: [1]` is a `u32` for dropout of probabilities, not looked at without dropout.
     ///
+    /// In half precision `q` and `kv`, and in the backward pass the gradient of the output, are rounded to halves; scores, sums
+    /// and results are f32.
+    ///
     /// There may be [`most_keys`] keys. Causal attention has gradients for `capacity == tq` and `past == 0` only. Memory
     /// grows with `tq`, not with its square.
     #[track_caller]
@@ -144,10 +163,12 @@ impl Tape {
         let site = self.site();
         let sizes = Sizes::new(self, site, q, kv, spec);
         let (out, lse) = (self.output(&sizes.out()), self.output(&sizes.per_query()));
-        let call = self.call(sizes.kernel, "forward").bind("q", q).bind("kv", kv).bind("past", past).bind("seed", seed);
+        let [queries, keys] = [q, kv].map(|v| sizes.operand(self, v));
+        let call = self.call(sizes.kernel, "forward").bind("q", queries).bind("kv", keys).bind("past", past).bind("seed", seed);
         sizes.dispatch(call.bind("out", out).bind("lse", lse), sizes.tq);
         self.record(out, &[q, kv], move |t, dout| {
-            let inputs = [("q", q), ("kv", kv), ("seed", seed), ("dout", dout), ("norm", lse)];
+            let [queries, keys, dout] = [q, kv, dout].map(|v| sizes.operand(t, v));
+            let inputs = [("q", queries), ("kv", keys), ("seed", seed), ("dout", dout), ("norm", lse)];
             let (dq, delta) = (t.like(q), t.like(lse));
             let call = t.call(sizes.kernel, "backward_q").bind("y", out).bind("past", past).bind("dq", dq).bind("delta", delta);
             sizes.dispatch(inputs.into_iter().fold(call, |call, (name, v)| call.bind(name, v)), sizes.tq);
@@ -174,7 +195,8 @@ impl Tape {
         let (q, kv) = if width.is_multiple_of(4) { (q, kv) } else { self.pad_to_fours(q, kv, width) };
         let sizes = Sizes::new(self, 0, q, kv, spec);
         let p = self.output(&[sizes.batch, spec.heads, sizes.tq, sizes.capacity]);
-        let call = self.call(sizes.kernel, "probabilities").bind("q", q).bind("kv", kv).bind("past", past).bind("p", p);
+        let [queries, keys] = [q, kv].map(|v| sizes.operand(self, v));
+        let call = self.call(sizes.kernel, "probabilities").bind("q", queries).bind("kv", keys).bind("past", past).bind("p", p);
         sizes.dispatch(call, sizes.tq);
         p
     }
@@ -210,7 +232,9 @@ impl Tape {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::Activation;
     use crate::ops::check::{Array, check, close, forward, gpu, random};
+    use crate::ops::half::tests::nearest;
     use crate::plan::Plan;
 
     fn spec(heads: usize, causal: bool) -> Attention {
@@ -346,9 +370,16 @@ mod tests {
     }
 
     /// Output and probabilities of queries that lie `q_parts` to a row, with a cache, and the arrays they come from.
-    fn cached([b, tq, capacity, width]: [usize; 4], q_parts: usize, past_rows: usize, spec: &Attention) -> ([Vec<f32>; 2], [Array; 3]) {
+    fn cached(
+        [b, tq, capacity, width]: [usize; 4],
+        q_parts: usize,
+        past_rows: usize,
+        spec: &Attention,
+        precision: Precision,
+    ) -> ([Vec<f32>; 2], [Array; 3]) {
         let (gpu, c) = (gpu(), width * spec.heads);
         let mut t = Tape::new(gpu.capabilities());
+        t.set_precision(precision);
         let (q, kv) = (t.input(&[b, tq, q_parts * c]), t.input(&[b, capacity, 2 * c]));
         let (past, seed) = (t.input(&[1]), t.input(&[1]));
         let out = t.attention(q, kv, past, seed, spec);
@@ -380,7 +411,7 @@ mod tests {
             {
                 for q_parts in [1, 3] {
                     let spec = spec(2, causal);
-                    let ([out, p], [q, k, v]) = cached([b, tq, capacity, width], q_parts, past, &spec);
+                    let ([out, p], [q, k, v]) = cached([b, tq, capacity, width], q_parts, past, &spec, Precision::F32);
                     let what = format!("{causal} {b} {tq} {capacity} {width} {past} {q_parts}");
                     close(&what, &out, &reference(&q, &k, &v, past, &spec), 0..out.len());
                     close(&what, &p, &probabilities(&q, &k, past, &spec), 0..p.len());
@@ -388,6 +419,121 @@ mod tests {
                 }
             }
         }
+    }
+
+    fn halved(x: &Array) -> Array {
+        Array { shape: x.shape.clone(), data: x.map(nearest) }
+    }
+
+    /// Rows of a row of each part.
+    fn packed<const N: usize>(parts: [Vec<f64>; N], c: usize) -> Vec<f64> {
+        (0..parts[0].len()).step_by(c).flat_map(|at| parts.iter().flat_map(move |part| &part[at..][..c])).copied().collect()
+    }
+
+    /// The gradients of `q`, `k` and `v`.
+    fn gradients([q, k, v, dout]: [&Array; 4], spec: &Attention) -> [Vec<f64>; 3] {
+        let &[_, tq, c] = &q.shape[..] else { unreachable!() };
+        let (capacity, width) = (k.shape[1], c / spec.heads);
+        let [mut dq, mut dk, mut dv] = [q, k, v].map(|x| vec![0.0; x.data.len()]);
+        for (at, row) in probabilities(q, k, 0, spec).chunks(capacity).enumerate() {
+            let (n, h, i) = (at / tq / spec.heads, at / tq % spec.heads, at % tq);
+            let (query, key) = ((n * tq + i) * c + h * width, |j: usize| (n * capacity + j) * c + h * width);
+            let kept = |j: usize| if spec.dropout > 0.0 { keep(0, 1, (at * capacity + j) as u32, spec.dropout) } else { 1.0 };
+            let dp = |j: usize| kept(j) * (0..width).map(|x| dout.data[query + x] * v.data[key(j) + x]).sum::<f64>();
+            let delta: f64 = row.iter().enumerate().map(|(j, p)| p * dp(j)).sum();
+            for (j, p) in row.iter().enumerate() {
+                let ds = spec.scale as f64 * p * (dp(j) - delta);
+                for x in 0..width {
+                    dq[query + x] += ds * k.data[key(j) + x];
+                    dk[key(j) + x] += ds * q.data[query + x];
+                    dv[key(j) + x] += p * kept(j) * dout.data[query + x];
+                }
+            }
+        }
+        [dq, dk, dv]
+    }
+
+    /// In half precision queries, keys, values and the output's gradient are rounded and nothing else: against a reference of
+    /// the same operands the tolerance is that of f32.
+    #[test]
+    fn half_precision_rounds_the_operands_alone() {
+        for (b, t, heads, width) in [(2, 1, 1, 4), (2, 17, 3, 20), (2, 33, 2, 16), (1, 37, 2, 64), (1, 21, 1, 128), (2, 9, 3, 3)] {
+            for (causal, dropout) in [(false, 0.0), (true, 0.0), (true, 0.3)] {
+                let (c, spec) = (heads * width, Attention { dropout, ..spec(heads, causal) });
+                let op = |t: &mut Tape, qkv: Var| {
+                    t.set_precision(Precision::F16);
+                    record(t, qkv, qkv, &spec)
+                };
+                forward(&[[&[b, t, 3 * c]]], |t, [qkv]| op(t, qkv), |[qkv]| reference_packed(&halved(qkv), &spec));
+                let gradient = |t: &mut Tape, [qkv, dout]: [Var; 2]| {
+                    let out = op(t, qkv);
+                    t.backward(out, dout);
+                    t.grad(qkv).unwrap()
+                };
+                let want = |[qkv, dout]: [&Array; 2]| {
+                    let [q, k, v] = [0, 1, 2].map(|at| part(&halved(qkv), at, 3));
+                    packed(gradients([&q, &k, &v, &halved(dout)], &spec), c)
+                };
+                forward(&[[&[b, t, 3 * c], &[b, t, c]]], gradient, want);
+            }
+        }
+    }
+
+    #[test]
+    fn half_precision_of_few_queries_and_many_keys() {
+        for (tq, capacity, width) in [(1, 37, 64), (6, 33, 4), (3, 9, 3)] {
+            let (c, spec) = (2 * width, Attention { dropout: 0.3, ..spec(2, false) });
+            let (few, many): (&[usize], &[usize]) = (&[2, tq, c], &[2, capacity, 2 * c]);
+            let gradient = |t: &mut Tape, [q, kv, dout]: [Var; 3], of: usize| {
+                t.set_precision(Precision::F16);
+                let out = record(t, q, kv, &spec);
+                t.backward(out, dout);
+                t.grad([q, kv][of]).unwrap()
+            };
+            let want = |[q, kv, dout]: [&Array; 3]| {
+                let [k, v] = [0, 1].map(|at| part(&halved(kv), at, 2));
+                gradients([&halved(q), &k, &v, &halved(dout)], &spec)
+            };
+            forward(&[[few, many, few]], |t, v| gradient(t, v, 0), |v| want(v)[0].clone());
+            forward(
+                &[[few, many, few]],
+                |t, v| gradient(t, v, 1),
+                |v| {
+                    let [_, dk, dv] = want(v);
+                    packed([dk, dv], c)
+                },
+            );
+        }
+    }
+
+    #[test]
+    fn half_precision_decodes_with_a_cache() {
+        for (b, tq, capacity, width, past) in [(2, 1, 33, 16, 17), (2, 5, 40, 64, 8), (1, 3, 19, 128, 4), (1, 5, 19, 3, 14)] {
+            for q_parts in [1, 3] {
+                let spec = spec(2, true);
+                let ([out, p], arrays) = cached([b, tq, capacity, width], q_parts, past, &spec, Precision::F16);
+                let [q, k, v] = arrays.each_ref().map(halved);
+                let what = format!("{b} {tq} {capacity} {width} {past} {q_parts}");
+                close(&what, &out, &reference(&q, &k, &v, past, &spec), 0..out.len());
+                close(&what, &p, &probabilities(&q, &k, past, &spec), 0..p.len());
+            }
+        }
+    }
+
+    #[test]
+    fn operands_are_converted_to_halves_once() {
+        let mut t = Tape::new(gpu().capabilities());
+        t.set_precision(Precision::F16);
+        let (x, weight, past) = (t.variable(&[2, 5, 24]), t.input(&[8, 24]), t.input(&[1]));
+        let out = record(&mut t, x, x, &spec(2, true));
+        let p = t.attention_probabilities(x, x, past, &spec(2, true));
+        t.hold(p);
+        let y = t.linear(x, weight, None, Activation::None);
+        let sum = t.add(out, y);
+        let dout = t.input(&[2, 5, 8]);
+        t.backward(sum, dout);
+        // x, the weight, and the gradient that the product and the attention share
+        assert_eq!(t.program.iter().filter(|dispatch| dispatch.kernel.name == "half").count(), 3);
     }
 
     /// Output and gradients on the shared device with kernels recorded for `capabilities`.
