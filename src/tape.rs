@@ -142,7 +142,8 @@ impl Tape {
         self.capabilities.chooser = Some(chooser);
     }
 
-    /// Rounds the operands of the matrix products that are recorded from here on, and of those of their gradients.
+    /// Rounds the operands of the matrix products and attention that are recorded from here on, and of their gradients. For passes
+    /// without a cache: a cache would be converted as a whole at every token.
     pub fn set_precision(&mut self, precision: Precision) {
         self.precision = precision;
     }
