@@ -240,9 +240,23 @@ fn kept_keys(me: Place, j: u32) -> mat4x4f {
     return mat4x4f(kept(at), kept(at + params.capacity), kept(at + 2 * params.capacity), kept(at + 3 * params.capacity));
 }
 
+// The key and value of the one new row, from behind its query into the cache at row `past`. Each invocation copies the columns
+// that it reads, and no other reads them in this dispatch.
+fn append(me: Place) {
+    let row = query_head(me.slice) + value_offset() + me.lane;
+    let to = key_head(me.slice) + min(past, params.capacity - 1) * params.kv_stride + me.lane;
+    for (var n = 0u; n < 2; n++) {
+        if has(me, n) && me.first < params.tq {
+            append_four(to + n * LANES, q_four(row + n * LANES));
+            append_four(to + n * LANES + value_offset(), q_four(row + n * LANES + value_offset()));
+        }
+    }
+}
+
 @compute @workgroup_size(WG)
 fn forward(invocation: Invocation) {
     let me = place(invocation);
+    if APPENDS { append(me); }
     let own = load_q(me, query_rows(query_head(me.slice), me.first));
     let last = last_keys(me);
     let end = keys_used(invocation.group, invocation.groups);

@@ -7,7 +7,10 @@
 
 fn four(halves: vec2u) -> vec4f { return vec4f(unpack2x16float(halves.x), unpack2x16float(halves.y)); }
 
+const APPENDS = false;
+
 // Elements 4 at to 4 at + 3.
 fn q_four(at: u32) -> vec4f { return four(q[at]); }
 fn kv_four(at: u32) -> vec4f { return four(kv[at]); }
 fn dout_four(at: u32) -> vec4f { return four(dout[at]); }
+fn append_four(at: u32, value: vec4f) {}

@@ -75,7 +75,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     }
     let mut config = args.preset.config();
     config.image_size = args.image_size.unwrap_or(config.image_size);
-    config.context = config.context.max(config.visual() + args.text.max(80 + 6 * args.runs as usize + args.warmup as usize));
+    config.context = config.context.max(config.visual() + args.text.max(80));
     config.check()?;
     let earlier = args.against.as_deref().map(read).transpose()?;
     let gpu = args.adapter.open()?;
@@ -109,7 +109,6 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         report.all(&bench::train(&gpu, &config, &sizes, effort)?)?;
     }
     if wanted(What::Decode) {
-        let effort = Effort { runs: 6 * args.runs, ..effort };
         report.all(&bench::decode(&gpu, &config, 1, 4, 64, effort)?)?;
     }
     if wanted(What::Load) {

@@ -48,9 +48,9 @@ impl SelfAttention {
     pub fn forward(&self, c: &mut Context, x: Var, cache: Option<&Cache>) -> Var {
         let qkv = self.qkv.forward(c, x);
         let Some(Cache(cache)) = cache else { return self.attend(c, qkv, qkv) };
-        let cache = c.tape.bind(cache);
-        c.tape.cache_rows(cache, qkv, c.past);
-        self.attend(c, qkv, cache)
+        let (cache, spec) = (c.tape.bind(cache), self.spec(c));
+        let y = c.tape.attention_append(qkv, cache, c.past, c.seed, &spec);
+        self.finish(c, qkv, cache, y)
     }
 
     /// The output rows of `queries: [batch, n, width]`, some rows of `x`, that look at all of `x`; not for causal layers.
@@ -62,14 +62,24 @@ impl SelfAttention {
 
     /// Of packed rows, see [`Tape::attention`](crate::tape::Tape::attention).
     fn attend(&self, c: &mut Context, q: Var, kv: Var) -> Var {
+        let spec = self.spec(c);
+        let y = c.tape.attention(q, kv, c.past, c.seed, &spec);
+        self.finish(c, q, kv, y)
+    }
+
+    fn spec(&self, c: &Context) -> Attention {
         let dropout = if c.training { c.dropout } else { 0.0 };
-        let spec = Attention { heads: self.heads, scale: self.scale, causal: self.causal, dropout };
+        Attention { heads: self.heads, scale: self.scale, causal: self.causal, dropout }
+    }
+
+    /// Puts the heads' outputs `y` together, and keeps the attention where it is wanted.
+    fn finish(&self, c: &mut Context, q: Var, kv: Var, y: Var) -> Var {
+        let spec = self.spec(c);
         if let Some(maps) = &mut c.maps {
             let map = c.tape.attention_probabilities(q, kv, c.past, &spec);
             c.tape.hold(map);
             maps.push((self.path.clone(), map));
         }
-        let y = c.tape.attention(q, kv, c.past, c.seed, &spec);
         self.proj.forward(c, y)
     }
 }

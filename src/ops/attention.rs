@@ -9,6 +9,8 @@ static SHUFFLE: Kernel = kernel!("attention", "random", "lanes_shuffle", "attent
 static SHUFFLE_F16: Kernel = kernel!("attention", "random", "lanes_shuffle", "attention_f16");
 static MEMORY: Kernel = kernel!("attention", "random", "lanes_memory", "attention_f32");
 static MEMORY_F16: Kernel = kernel!("attention", "random", "lanes_memory", "attention_f16");
+static SHUFFLE_CACHE: Kernel = kernel!("attention", "random", "lanes_shuffle", "attention_cache");
+static MEMORY_CACHE: Kernel = kernel!("attention", "random", "lanes_memory", "attention_cache");
 
 /// What [`Tape::attention`] computes besides its inputs.
 #[derive(Debug, Clone, PartialEq)]
@@ -186,6 +188,27 @@ impl Tape {
         out
     }
 
+    /// Attention of the rows of `qkv: [b, t, 3c]` to all that is in the persistent `cache: [b, capacity, 2c]` once their keys and
+    /// values are written to its rows `past..past + t`, in place. Of one new row it is a single dispatch. Without a gradient.
+    #[track_caller]
+    pub fn attention_append(&mut self, qkv: Var, cache: Var, past: Var, seed: Var, spec: &Attention) -> Var {
+        self.check_attention("attention_append", qkv, cache, spec);
+        let (t, stride, c) = (self.shape(qkv)[1], self.shape(qkv)[2], self.attention_width(qkv, cache));
+        assert!(stride == 3 * c, "attention_append: rows {:?} are not query | key | value", self.shape(qkv));
+        assert!(!self.needs_grad(qkv) && !self.needs_grad(cache), "attention_append: a cache has no gradient");
+        if t > 1 || !(c / spec.heads).is_multiple_of(4) || self.precision() != Precision::F32 {
+            self.cache_rows(cache, qkv, past);
+            return self.attention(qkv, cache, past, seed, spec);
+        }
+        let site = self.site();
+        let sizes = Sizes::new(self, site, qkv, cache, spec);
+        let kernel = if std::ptr::eq(sizes.kernel, &SHUFFLE) { &SHUFFLE_CACHE } else { &MEMORY_CACHE };
+        let (out, lse) = (self.output(&sizes.out()), self.output(&sizes.per_query()));
+        let call = self.call(kernel, "forward").bind("q", qkv).bind("kv", cache).bind("past", past).bind("seed", seed);
+        sizes.dispatch(call.bind("out", out).bind("lse", lse), sizes.tq);
+        out
+    }
+
     /// The probabilities of [`attention`](Self::attention) before dropout: `[b, heads, tq, capacity]`, 0 where a query
     /// does not use a key. A kernel of its own, and the only one that writes them; without a gradient.
     #[track_caller]
@@ -232,6 +255,7 @@ impl Tape {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::Tensor;
     use crate::ops::Activation;
     use crate::ops::check::{Array, check, close, forward, gpu, random};
     use crate::ops::half::tests::nearest;
@@ -401,6 +425,44 @@ mod tests {
         plan.write(past, &[past_rows as u32]);
         plan.run().unwrap();
         ([plan.read(out).unwrap(), plan.read(p).unwrap()], [part(&queries, 0, q_parts), part(&rows, 0, 2), part(&rows, 1, 2)])
+    }
+
+    #[test]
+    fn appending_a_row_gives_what_writing_it_first_gives() {
+        let gpu = gpu();
+        for causal in [false, true] {
+            for (b, t, capacity, heads, width) in
+                [(1, 1, 5, 8, 16), (3, 1, 9, 2, 4), (2, 1, 7, 3, 20), (1, 1, 6, 2, 128), (2, 2, 8, 2, 8), (2, 1, 6, 2, 3)]
+            {
+                let (c, spec) = (heads * width, Attention { dropout: 0.0, ..spec(heads, causal) });
+                let empty: Vec<f32> = random(b * capacity * 2 * c, 5).iter().map(|&x| x as f32).collect();
+                let run = |append: bool| {
+                    let cache = Tensor::new(&gpu, &[b, capacity, 2 * c], &empty).unwrap();
+                    let mut tape = Tape::new(gpu.capabilities());
+                    let (qkv, past, seed) = (tape.input(&[b, t, 3 * c]), tape.input(&[1]), tape.input(&[1]));
+                    let bound = tape.bind(&cache);
+                    let out = if append {
+                        tape.attention_append(qkv, bound, past, seed, &spec)
+                    } else {
+                        tape.cache_rows(bound, qkv, past);
+                        tape.attention(qkv, bound, past, seed, &spec)
+                    };
+                    tape.hold(out);
+                    let plan = Plan::new(&gpu, tape).unwrap();
+                    let mut outputs = vec![];
+                    for row in (0..capacity).step_by(t) {
+                        plan.write(past, &[row as u32]);
+                        plan.write(qkv, &random(b * t * 3 * c, 10 + row as u64).iter().map(|&x| x as f32).collect::<Vec<_>>());
+                        plan.run().unwrap();
+                        outputs.extend(plan.read::<u32>(out).unwrap());
+                    }
+                    (outputs, cache.read::<u32>().unwrap(), plan.dispatches())
+                };
+                let (appended, written) = (run(true), run(false));
+                assert_eq!((&appended.0, &appended.1), (&written.0, &written.1), "{b} {t} {heads} heads of {width}");
+                assert_eq!(written.2 - appended.2, (t == 1 && width % 4 == 0) as usize);
+            }
+        }
     }
 
     #[test]
