@@ -5,8 +5,6 @@
 @group(0) @binding(2) var<storage, read> kv: array<vec2u>;      // [b, capacity, kv_stride]
 @group(0) @binding(8) var<storage, read> dout: array<vec2u>;    // [b, tq, heads, HD4]
 
-fn four(halves: vec2u) -> vec4f { return vec4f(unpack2x16float(halves.x), unpack2x16float(halves.y)); }
-
 const APPENDS = false;
 
 // Elements 4 at to 4 at + 3.

@@ -4,8 +4,6 @@
 @group(0) @binding(1) var<storage, read> a: array<vec2u>;  // [batch, m, k], or [batch, k, m] with TRANSPOSE_A
 @group(0) @binding(2) var<storage, read> b: array<vec2u>;  // [batch, k, n], or [batch, n, k] with TRANSPOSE_B
 
-fn four(halves: vec2u) -> vec4f { return vec4f(unpack2x16float(halves.x), unpack2x16float(halves.y)); }
-
 // Elements 4 at to 4 at + 3.
 fn a_four(at: u32) -> vec4f { return four(a[at]); }
 fn b_four(at: u32) -> vec4f { return four(b[at]); }

@@ -5,12 +5,24 @@ use crate::kernel;
 use crate::kernel::Kernel;
 use crate::tape::{Call, Precision, Tape, Var};
 
-static SHUFFLE: Kernel = kernel!("attention", "random", "lanes_shuffle", "attention_f32");
-static SHUFFLE_F16: Kernel = kernel!("attention", "random", "lanes_shuffle", "attention_f16");
-static MEMORY: Kernel = kernel!("attention", "random", "lanes_memory", "attention_f32");
-static MEMORY_F16: Kernel = kernel!("attention", "random", "lanes_memory", "attention_f16");
-static SHUFFLE_CACHE: Kernel = kernel!("attention", "random", "lanes_shuffle", "attention_cache");
-static MEMORY_CACHE: Kernel = kernel!("attention", "random", "lanes_memory", "attention_cache");
+/// The kernels of one sum over lanes, by what they read.
+struct Forms {
+    f32: Kernel,
+    f16: Kernel,
+    /// A new row, and the cache that it is appended to.
+    cache: Kernel,
+}
+
+static SHUFFLE: Forms = Forms {
+    f32: kernel!("attention", "random", "lanes_shuffle", "attention_f32"),
+    f16: kernel!("attention", "random", "lanes_shuffle", "attention_f16", "halves"),
+    cache: kernel!("attention", "random", "lanes_shuffle", "attention_cache"),
+};
+static MEMORY: Forms = Forms {
+    f32: kernel!("attention", "random", "lanes_memory", "attention_f32"),
+    f16: kernel!("attention", "random", "lanes_memory", "attention_f16", "halves"),
+    cache: kernel!("attention", "random", "lanes_memory", "attention_cache"),
+};
 
 /// What [`Tape::attention`] computes besides its inputs.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,8 +46,8 @@ pub fn most_keys(capabilities: &Capabilities) -> usize {
 /// One attention with heads of a width that four divides: what all its kernels are given.
 #[derive(Clone)]
 struct Sizes {
-    /// With the sum over lanes that the adapter is fastest at, for operands of `precision`.
-    kernel: &'static Kernel,
+    /// With the sum over lanes that the adapter is fastest at.
+    forms: &'static Forms,
     precision: Precision,
     spec: Attention,
     /// Names its dropout.
@@ -66,13 +78,16 @@ impl Sizes {
         let subgroup = capabilities.subgroup.map(|size| size as usize).filter(|&size| size >= lanes);
         let workgroup = subgroup.unwrap_or(lanes.max(if capabilities.software { 8 } else { 32 }));
         let precision = t.precision();
-        let kernel = match (subgroup, precision) {
-            (Some(_), Precision::F32) => &SHUFFLE,
-            (Some(_), Precision::F16) => &SHUFFLE_F16,
-            (None, Precision::F32) => &MEMORY,
-            (None, Precision::F16) => &MEMORY_F16,
-        };
-        Sizes { kernel, precision, spec: spec.clone(), site, batch, tq, capacity, width4, strides, workgroup, lanes, columns }
+        let forms = if subgroup.is_some() { &SHUFFLE } else { &MEMORY };
+        Sizes { forms, precision, spec: spec.clone(), site, batch, tq, capacity, width4, strides, workgroup, lanes, columns }
+    }
+
+    /// The kernel for operands of the precision.
+    fn kernel(&self) -> &'static Kernel {
+        match self.precision {
+            Precision::F32 => &self.forms.f32,
+            Precision::F16 => &self.forms.f16,
+        }
     }
 
     /// Queries, keys and values, or gradients of the output, as the kernel reads them.
@@ -164,20 +179,18 @@ impl Tape {
     fn attention_of_fours(&mut self, q: Var, kv: Var, past: Var, seed: Var, spec: &Attention) -> Var {
         let site = self.site();
         let sizes = Sizes::new(self, site, q, kv, spec);
-        let (out, lse) = (self.output(&sizes.out()), self.output(&sizes.per_query()));
-        let [queries, keys] = [q, kv].map(|v| sizes.operand(self, v));
-        let call = self.call(sizes.kernel, "forward").bind("q", queries).bind("kv", keys).bind("past", past).bind("seed", seed);
-        sizes.dispatch(call.bind("out", out).bind("lse", lse), sizes.tq);
+        let operands = [q, kv].map(|v| sizes.operand(self, v));
+        let (out, lse) = self.attend(&sizes, sizes.kernel(), operands, past, seed);
         self.record(out, &[q, kv], move |t, dout| {
             let [queries, keys, dout] = [q, kv, dout].map(|v| sizes.operand(t, v));
             let inputs = [("q", queries), ("kv", keys), ("seed", seed), ("dout", dout), ("norm", lse)];
             let (dq, delta) = (t.like(q), t.like(lse));
-            let call = t.call(sizes.kernel, "backward_q").bind("y", out).bind("past", past).bind("dq", dq).bind("delta", delta);
+            let call = t.call(sizes.kernel(), "backward_q").bind("y", out).bind("past", past).bind("dq", dq).bind("delta", delta);
             sizes.dispatch(inputs.into_iter().fold(call, |call, (name, v)| call.bind(name, v)), sizes.tq);
             if t.needs_grad(kv) {
                 // of one packed variable each dispatch writes its own columns, and no other stands between the two
                 let dkv = if q == kv { dq } else { t.like(kv) };
-                let call = t.call(sizes.kernel, "backward_kv").bind("shift", delta).bind("dkv", dkv);
+                let call = t.call(sizes.kernel(), "backward_kv").bind("shift", delta).bind("dkv", dkv);
                 sizes.dispatch(inputs.into_iter().fold(call, |call, (name, v)| call.bind(name, v)), sizes.capacity);
                 if q != kv {
                     t.add_grad(kv, dkv);
@@ -202,11 +215,15 @@ impl Tape {
         }
         let site = self.site();
         let sizes = Sizes::new(self, site, qkv, cache, spec);
-        let kernel = if std::ptr::eq(sizes.kernel, &SHUFFLE) { &SHUFFLE_CACHE } else { &MEMORY_CACHE };
+        self.attend(&sizes, &sizes.forms.cache, [qkv, cache], past, seed).0
+    }
+
+    /// The forward pass: the output, and the log-sum-exp of every query.
+    fn attend(&mut self, sizes: &Sizes, kernel: &'static Kernel, [q, kv]: [Var; 2], past: Var, seed: Var) -> (Var, Var) {
         let (out, lse) = (self.output(&sizes.out()), self.output(&sizes.per_query()));
-        let call = self.call(kernel, "forward").bind("q", qkv).bind("kv", cache).bind("past", past).bind("seed", seed);
+        let call = self.call(kernel, "forward").bind("q", q).bind("kv", kv).bind("past", past).bind("seed", seed);
         sizes.dispatch(call.bind("out", out).bind("lse", lse), sizes.tq);
-        out
+        (out, lse)
     }
 
     /// The probabilities of [`attention`](Self::attention) before dropout: `[b, heads, tq, capacity]`, 0 where a query
@@ -219,7 +236,7 @@ impl Tape {
         let sizes = Sizes::new(self, 0, q, kv, spec);
         let p = self.output(&[sizes.batch, spec.heads, sizes.tq, sizes.capacity]);
         let [queries, keys] = [q, kv].map(|v| sizes.operand(self, v));
-        let call = self.call(sizes.kernel, "probabilities").bind("q", queries).bind("kv", keys).bind("past", past).bind("p", p);
+        let call = self.call(sizes.kernel(), "probabilities").bind("q", queries).bind("kv", keys).bind("past", past).bind("p", p);
         sizes.dispatch(call, sizes.tq);
         p
     }

@@ -13,19 +13,19 @@ struct Operands {
 
 static TILED: Operands = Operands {
     f32: kernel!("matmul_tiled", "operands_f32", "activation").unchecked(),
-    f16: kernel!("matmul_tiled", "operands_f16", "activation").unchecked(),
+    f16: kernel!("matmul_tiled", "operands_f16", "halves", "activation").unchecked(),
 };
 static SHUFFLE: Operands = Operands {
     f32: kernel!("matmul_shuffle", "operands_f32", "activation").unchecked(),
-    f16: kernel!("matmul_shuffle", "operands_f16", "activation").unchecked(),
+    f16: kernel!("matmul_shuffle", "operands_f16", "halves", "activation").unchecked(),
 };
 static DIRECT: Operands = Operands {
     f32: kernel!("matmul_direct", "blocks", "operands_f32", "activation").unchecked(),
-    f16: kernel!("matmul_direct", "blocks", "operands_f16", "activation").unchecked(),
+    f16: kernel!("matmul_direct", "blocks", "operands_f16", "halves", "activation").unchecked(),
 };
 static VECTOR: Operands = Operands {
     f32: kernel!("matmul_vector", "blocks", "operands_f32", "lanes_memory", "activation").unchecked(),
-    f16: kernel!("matmul_vector", "blocks", "operands_f16", "lanes_memory", "activation").unchecked(),
+    f16: kernel!("matmul_vector", "blocks", "operands_f16", "halves", "lanes_memory", "activation").unchecked(),
 };
 
 /// Of halves alone, for matrices of 8 by 8 and of 16 by 16.
