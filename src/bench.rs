@@ -405,7 +405,7 @@ pub fn train(gpu: &Gpu, config: &Config, sizes: &StepSizes, effort: Effort) -> R
     let pixels = noise(batch * 3 * config.image_size * config.image_size, 1);
     let pictures = pixels.chunks(pixels.len() / batch);
     let rgb = |picture: &[f32]| picture.iter().map(|pixel| (127.5 * (pixel + 1.0)) as u8).collect();
-    let samples = pictures.map(|picture| Sample { id: String::new(), rgb: rgb(picture), caption: String::new() }).collect();
+    let samples = pictures.map(|picture| Sample::new("", rgb(picture), "")).collect();
     let data = Dataset { side: config.image_size, samples };
     let feed = Arc::new(Feed {
         train: &data,

@@ -143,7 +143,7 @@ mod tests {
 
     fn sample(side: usize) -> Sample {
         let rgb = (0..side * side * 3).map(|i| (i * 7 % 256) as u8).collect();
-        Sample { id: "test".into(), rgb, caption: String::new() }
+        Sample::new("test", rgb, "")
     }
 
     #[test]

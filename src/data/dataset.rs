@@ -22,10 +22,20 @@ pub struct Sample {
     pub id: String,
     /// `[side, side, 3]`
     pub rgb: Vec<u8>,
+    /// What training and exact match take for the truth.
     pub caption: String,
+    /// More captions of the same picture, for evaluation.
+    pub others: Vec<String>,
+    /// What the picture shows whatever its variant, where the data tell: the class of the class loss.
+    pub concept: Option<String>,
 }
 
 impl Sample {
+    /// A sample with one caption and no concept.
+    pub fn new(id: impl Into<String>, rgb: Vec<u8>, caption: impl Into<String>) -> Sample {
+        Sample { id: id.into(), rgb, caption: caption.into(), others: vec![], concept: None }
+    }
+
     /// The model's input `[3, side, side]`.
     pub fn normalised(&self) -> Vec<f32> {
         normalise(&self.rgb)
@@ -236,7 +246,7 @@ impl Raw {
             }
         };
         match picture {
-            Ok(picture) => Ok(Sample { id: self.id, rgb: picture.resize(side).rgb, caption: self.caption }),
+            Ok(picture) => Ok(Sample::new(self.id, picture.resize(side).rgb, self.caption)),
             Err(error) => Err(Problem { place, what: error.to_string() }),
         }
     }
@@ -558,7 +568,7 @@ mod tests {
 
     #[test]
     fn pictures_of_another_data_set_are_left_out() {
-        let sample = |shade: u8, caption: &str| Sample { id: caption.into(), rgb: vec![shade; 48], caption: caption.into() };
+        let sample = |shade: u8, caption: &str| Sample::new(caption, vec![shade; 48], caption);
         let all = Dataset { side: 4, samples: vec![sample(1, "a"), sample(2, "b"), sample(1, "c"), sample(3, "d")] };
         let other = Dataset { side: 4, samples: vec![sample(1, "another caption"), sample(9, "b")] };
         let (left, dropped) = all.clone().without(&other);
@@ -568,7 +578,7 @@ mod tests {
 
     #[test]
     fn captions_without_room_are_left_out_and_named() {
-        let sample = |caption: &str| Sample { id: format!("{caption}.png"), rgb: vec![0; 48], caption: caption.into() };
+        let sample = |caption: &str| Sample::new(format!("{caption}.png"), vec![0; 48], caption);
         let all = Dataset { side: 4, samples: vec![sample("four"), sample("five5"), sample("été!")] };
         let (left, problems) = all.without_long_captions(5, |caption| caption.chars().count() + 1);
         assert_eq!(left.samples, [sample("four"), sample("été!")]);
@@ -578,7 +588,7 @@ mod tests {
 
     #[test]
     fn equal_pictures_are_never_on_both_sides_of_a_split() {
-        let sample = |i: usize| Sample { id: i.to_string(), rgb: vec![(i % 20) as u8; 48], caption: i.to_string() };
+        let sample = |i: usize| Sample::new(i.to_string(), vec![(i % 20) as u8; 48], i.to_string());
         let all = Dataset { side: 4, samples: (0..60).map(sample).collect() };
         let (train, validation) = all.clone().split(0.1, 7);
         assert_eq!(validation.samples.len(), 6);

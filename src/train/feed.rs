@@ -112,7 +112,7 @@ mod tests {
     use crate::data::Sample;
 
     fn dataset(samples: usize) -> Dataset {
-        let sample = |i: usize| Sample { id: i.to_string(), rgb: vec![40 * i as u8; 3 * 64], caption: String::new() };
+        let sample = |i: usize| Sample::new(i.to_string(), vec![40 * i as u8; 3 * 64], "");
         Dataset { side: 8, samples: (0..samples).map(sample).collect() }
     }
 
