@@ -1,5 +1,6 @@
-// cross_entropy: losses[r] = scale * (log(sum over c of exp(x[r, c])) - x[r, targets[r]]), 0 where the target is IGNORE
-//   dx[r, c] = scale * dloss * (softmax(x[r])[c] - (c = targets[r])), 0 where the target is IGNORE
+// cross_entropy: losses[r] = scale * (log(sum over c of exp(x[r, c])) - sum over c of q[r, c] * x[r, c]) for the target
+// distribution q[r, c] = (1 - smoothing) * (c = targets[r]) + smoothing / cols; 0 where the target is IGNORE
+//   dx[r, c] = scale * dloss * (softmax(x[r])[c] - q[r, c]), 0 where the target is IGNORE
 // The row's largest logit is taken off before exp and kept apart from the logarithm, which would lose digits next to it.
 // Targets past the last column count as the last.
 //
@@ -8,7 +9,7 @@
 //
 // forward: a workgroup per row. backward: an invocation per element, grid-stride. cols counts `lanes`.
 
-struct Params { rows: u32, cols: u32 }
+struct Params { rows: u32, cols: u32, smoothing: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<lanes>;            // [rows, cols]
@@ -37,15 +38,19 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     }
     let peak = reduce_max(lane, largest(most));
     var sum = lanes();
+    var below = lanes();
     for (var i = first + lane; i < end; i += WG) {
         sum += exp(x[i] - peak);
+        below += x[i] - peak;
     }
     let exponentials = reduce_sum(lane, total(sum));
+    let mean = reduce_sum(lane, total(below)) / f32(params.cols * LANES);
     if lane == 0 && row < params.rows {
         var loss = 0.0;
         if targets[row] != IGNORE {
             let column = min(targets[row], params.cols * LANES - 1);
-            loss = scale.x * (log(exponentials) - (pick(x[first + column / LANES], column % LANES) - peak));
+            let logit = pick(x[first + column / LANES], column % LANES) - peak;
+            loss = scale.x * (log(exponentials) - mix(logit, mean, params.smoothing));
         }
         losses[row] = loss;
         stats[row] = vec2f(peak, exponentials);
@@ -61,7 +66,8 @@ fn backward(@builtin(global_invocation_id) gid: vec3u, @builtin(num_workgroups) 
         if target_column != IGNORE {
             let stat = saved[row];
             let column = min(target_column, params.cols * LANES - 1);
-            value = scale.x * dloss[0] * (exp(x[i] - stat.x) / stat.y - onehot(i % params.cols, column));
+            let wanted = mix(onehot(i % params.cols, column), lanes(1.0 / f32(params.cols * LANES)), lanes(params.smoothing));
+            value = scale.x * dloss[0] * (exp(x[i] - stat.x) / stat.y - wanted);
         }
         dx[i] = value;
     }

@@ -4,7 +4,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::gpu::{Gpu, GpuError};
-use crate::model::{Logits, Vlm};
+use crate::model::{Caches, Logits, Vlm};
 use crate::nn::Context;
 use crate::plan::Plan;
 use crate::tape::{Tape, Var};
@@ -90,15 +90,7 @@ struct Pass {
 }
 
 impl Pass {
-    fn new(
-        gpu: &Gpu,
-        model: &Vlm,
-        caches: &[crate::nn::Cache],
-        batch: usize,
-        tokens: usize,
-        picture: bool,
-        maps: bool,
-    ) -> Result<Pass, GpuError> {
+    fn new(gpu: &Gpu, model: &Vlm, caches: &Caches, batch: usize, tokens: usize, picture: bool, maps: bool) -> Result<Pass, GpuError> {
         let side = model.config().image_size;
         let mut tape = Tape::new(gpu.capabilities());
         let image = picture.then(|| tape.input(&[batch, 3, side, side]));

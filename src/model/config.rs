@@ -16,6 +16,29 @@ pub enum VisualTokens {
     Patches,
     /// One token for every patch, straight from the pixels: no encoder (Fuyu).
     Fuyu,
+    /// One vector made of all patch rows out of the encoder, which has no CLS token: each row is narrowed to `pool_width`
+    /// numbers, these are laid side by side, so that places keep their meaning, and mixed by a linear layer.
+    Pooled,
+}
+
+/// How the decoder takes in the visual tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fusion {
+    /// In front of the text, as positions of their own (seemore, LLaVA).
+    Prefix,
+    /// One visual token, normalised and added to the embedding of every text position.
+    Add,
+}
+
+/// How the decoder's last layer scores tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Output {
+    /// A linear layer with weights of its own.
+    Linear,
+    /// `20 cos(x, token embedding)`: the direction alone counts, and the embeddings serve both ends (Press & Wolf 2017).
+    Cosine,
 }
 
 /// How image features become decoder inputs.
@@ -67,7 +90,18 @@ pub struct Config {
     pub dropout: f32,
     pub layernorm_eps: f32,
     pub visual_tokens: VisualTokens,
+    /// Numbers that each patch keeps when they are pooled.
+    pub pool_width: usize,
+    /// Whether the patch embedding sees histograms of oriented gradients beside the pixels; needs an even `patch_size`.
+    pub hog: bool,
+    /// Whether pictures are cropped to what is drawn on their plain background before they are resized.
+    pub crop: bool,
     pub projector: Projection,
+    pub fusion: Fusion,
+    pub output: Output,
+    /// Concepts that the class head tells apart by their cosine with the image vector; 0 for no such head. Training sets it. Captions
+    /// are written without it.
+    pub classes: usize,
     pub attention_scale: AttentionScale,
     pub residual: Residual,
     /// Whether padding after a caption counts in the loss, as in the original seemore.
@@ -90,7 +124,13 @@ impl Default for Config {
             dropout: 0.1,
             layernorm_eps: 1e-5,
             visual_tokens: VisualTokens::Cls,
+            pool_width: 32,
+            hog: false,
+            crop: false,
             projector: Projection::Mlp,
+            fusion: Fusion::Prefix,
+            output: Output::Linear,
+            classes: 0,
             attention_scale: AttentionScale::Head,
             residual: Residual::Prenorm,
             count_pads: false,
@@ -111,6 +151,9 @@ pub enum Preset {
     Fuyu,
     /// Small enough to train in seconds on a CPU.
     Tiny,
+    /// Learns drawings from few examples each: oriented gradients, pooled patches, words that the picture is added to. For `--tokenizer
+    /// words`.
+    Emoji,
 }
 
 impl Preset {
@@ -134,6 +177,24 @@ impl Preset {
                 heads: 4,
                 context: 96,
                 dropout: 0.0,
+                ..base
+            },
+            Preset::Emoji => Config {
+                image_size: 48,
+                patch_size: 8,
+                vision_width: 192,
+                vision_layers: 2,
+                vision_heads: 6,
+                width: 192,
+                layers: 1,
+                heads: 6,
+                context: 32,
+                dropout: 0.0,
+                visual_tokens: VisualTokens::Pooled,
+                hog: true,
+                crop: true,
+                fusion: Fusion::Add,
+                output: Output::Cosine,
                 ..base
             },
         }
@@ -174,6 +235,7 @@ impl Config {
             ("heads", self.heads, 1 << 10),
             ("vocab_size", self.vocab_size, 1 << 20),
             ("context", self.context, 1 << 20),
+            ("pool_width", self.pool_width, 1 << 14),
         ];
         for (field, value, most) in sizes {
             if value == 0 || value > most {
@@ -195,6 +257,22 @@ impl Config {
             if width / heads > 128 {
                 return fail(field, heads, format!("a head of {} is too wide, 128 is the most: use more heads", width / heads));
             }
+        }
+        if self.classes > 1 << 20 {
+            return fail("classes", self.classes, format!("it must be at most {}", 1 << 20));
+        }
+        if self.hog && !self.patch_size.is_multiple_of(2) {
+            return fail("patch_size", self.patch_size, "it must be even when hog is true".into());
+        }
+        let one_vector = matches!(self.visual_tokens, VisualTokens::Cls | VisualTokens::Pooled);
+        let needs_vector = [("fusion", self.fusion == Fusion::Add, "add"), ("classes", self.classes > 0, "above 0")];
+        if let Some((field, _, value)) = needs_vector.into_iter().find(|(_, needs, _)| *needs && !one_vector) {
+            let rule = "it takes one vector for the whole picture: set visual_tokens to \"cls\" or \"pooled\"".into();
+            return Err(ConfigError::Field { field, value: value.into(), rule });
+        }
+        if self.hog && self.visual_tokens == VisualTokens::Fuyu {
+            let rule = "without an encoder there is no patch embedding to give it to".into();
+            return Err(ConfigError::Field { field: "hog", value: "true".into(), rule });
         }
         if self.context <= self.visual() {
             return fail("context", self.context, format!("{} visual tokens leave no room for text", self.visual()));
@@ -244,8 +322,11 @@ impl Config {
 
     /// Visual tokens in front of the text.
     pub fn visual(&self) -> usize {
+        if self.fusion == Fusion::Add {
+            return 0;
+        }
         match self.visual_tokens {
-            VisualTokens::Cls => 1,
+            VisualTokens::Cls | VisualTokens::Pooled => 1,
             VisualTokens::Patches | VisualTokens::Fuyu => self.patches(),
         }
     }

@@ -1,17 +1,23 @@
 //! Image encoder: a vision transformer (Dosovitskiy et al. 2021).
 
-use super::{Config, VisualTokens};
+use super::vlm::EMBEDDING_DEVIATION;
+use super::{Config, Pooling, VisualTokens};
 use crate::gpu::{GpuError, Tensor};
 use crate::nn::{Block, BlockShape, Context, Init, LayerNorm, Linear, Parameters};
+use crate::ops::hog_values;
 use crate::tape::Var;
 
-/// Patch embedding, CLS token, learned positions, blocks, LayerNorm.
+/// Patch embedding, CLS token, learned positions, blocks, LayerNorm, pooling.
 pub struct Vision {
     patch: Linear,
-    cls: Tensor,
+    /// The patch embedding's part for oriented gradients.
+    hog: Option<Linear>,
+    /// Not where patches are pooled.
+    cls: Option<Tensor>,
     pos: Tensor,
     blocks: Vec<Block>,
     ln: LayerNorm,
+    pooling: Option<Pooling>,
     patch_size: usize,
     tokens: VisualTokens,
 }
@@ -27,30 +33,26 @@ impl Vision {
             residual: config.residual,
             eps: config.layernorm_eps,
         };
+        let pools = config.visual_tokens == VisualTokens::Pooled;
+        let rows = config.patches() + !pools as usize;
         p.scope("vit", |p| {
             Ok(Vision {
-                cls: p.create("cls", &[1, 1, width], Init::Zeros)?,
-                pos: p.create("pos", &[1, config.patches() + 1, width], Init::Normal(super::vlm::EMBEDDING_DEVIATION))?,
+                cls: (!pools).then(|| p.create("cls", &[1, 1, width], Init::Zeros)).transpose()?,
+                pos: p.create("pos", &[1, rows, width], Init::Normal(EMBEDDING_DEVIATION))?,
                 patch: Linear::with_shape(p, "patch", &[width, 3, config.patch_size, config.patch_size], true)?,
+                hog: config.hog.then(|| Linear::new(p, "hog", hog_values(config.patch_size), width, false)).transpose()?,
                 blocks: p.scope("blocks", |p| (0..config.vision_layers).map(|i| Block::new(p, i, shape)).collect::<Result<_, _>>())?,
                 ln: LayerNorm::new(p, "ln", width, config.layernorm_eps)?,
+                pooling: pools.then(|| Pooling::new(p, config)).transpose()?,
                 patch_size: config.patch_size,
                 tokens: config.visual_tokens,
             })
         })
     }
 
-    /// `image: [batch, 3, side, side]` -> features `[batch, 1, width]` (CLS) or `[batch, patches, width]`.
+    /// `image: [batch, 3, side, side]` -> features `[batch, 1, width]` (CLS, pooled) or `[batch, patches, width]`.
     pub fn forward(&self, c: &mut Context, image: Var) -> Var {
-        let patches = c.tape.patchify(image, self.patch_size);
-        let patches = self.patch.forward(c, patches);
-        let cls = c.parameter(&self.cls);
-        let x = c.tape.concat_rows(cls, patches);
-        let pos = c.parameter(&self.pos);
-        let rows = self.pos.shape()[1];
-        c.tape.reshape(pos, &[rows, self.pos.shape()[2]]);
-        let x = c.tape.add(x, pos);
-        let x = c.dropout(x);
+        let x = self.embed(c, image);
         let run =
             |c: &mut Context, blocks: &[Block]| blocks.iter().fold(x.into(), |x, block| c.segment(x, |c, x| block.forward(c, x, None)));
         match (self.tokens, self.blocks.split_last()) {
@@ -61,9 +63,31 @@ impl Vision {
             }
             (tokens, _) => {
                 let (_, normed) = run(c, &self.blocks).norm(c, &self.ln);
-                let (start, count) = if tokens == VisualTokens::Cls { (0, 1) } else { (1, rows - 1) };
-                c.tape.slice_rows(normed, start, count)
+                match &self.pooling {
+                    Some(pooling) => pooling.forward(c, normed),
+                    None if tokens == VisualTokens::Cls => c.tape.slice_rows(normed, 0, 1),
+                    None => c.tape.slice_rows(normed, 1, self.pos.shape()[1] - 1),
+                }
             }
         }
+    }
+
+    /// What the first block sees: patches, CLS token in front where there is one, positions: `[batch, rows, width]`.
+    fn embed(&self, c: &mut Context, image: Var) -> Var {
+        let pixels = c.tape.patchify(image, self.patch_size);
+        let mut x = self.patch.forward(c, pixels);
+        if let Some(layer) = &self.hog {
+            let gradients = c.tape.hog(image, self.patch_size);
+            let shapes = layer.forward(c, gradients);
+            x = c.tape.add(x, shapes);
+        }
+        if let Some(cls) = &self.cls {
+            let cls = c.parameter(cls);
+            x = c.tape.concat_rows(cls, x);
+        }
+        let pos = c.parameter(&self.pos);
+        c.tape.reshape(pos, &self.pos.shape()[1..]);
+        let x = c.tape.add(x, pos);
+        c.dropout(x)
     }
 }

@@ -1,8 +1,8 @@
 //! The whole model: one forward pass for training and generation.
 
-use super::{Config, Decoder, Projector, Vision, VisualTokens};
+use super::{Caches, ClassHead, Config, Decoder, Projector, Vision, VisualTokens};
 use crate::gpu::{Gpu, GpuError, Tensor};
-use crate::nn::{Cache, Context, Parameters, Storage};
+use crate::nn::{Context, Parameters, Storage};
 use crate::ops::most_keys;
 use crate::tape::Var;
 
@@ -26,6 +26,7 @@ pub struct Vlm {
     vision: Option<Vision>,
     projector: Projector,
     decoder: Decoder,
+    classes: Option<ClassHead>,
     storage: Storage,
     positions: usize,
 }
@@ -43,11 +44,12 @@ impl Vlm {
                 return Err(GpuError::TooManyTokens { tokens, what, most, adapter: gpu.name().to_owned() });
             }
         }
-        let ((vision, projector, decoder), storage) = Parameters::build(gpu, seed, |p| {
+        let ((vision, projector, decoder, classes), storage) = Parameters::build(gpu, seed, |p| {
             let vision = (config.visual_tokens != VisualTokens::Fuyu).then(|| Vision::new(p, config)).transpose()?;
-            Ok((vision, Projector::new(p, config)?, Decoder::new(p, config)?))
+            let classes = (config.classes > 0).then(|| ClassHead::new(p, config));
+            Ok((vision, Projector::new(p, config)?, Decoder::new(p, config)?, classes.transpose()?))
         })?;
-        Ok(Vlm { config: config.clone(), vision, projector, decoder, storage, positions: config.context.min(most) })
+        Ok(Vlm { config: config.clone(), vision, projector, decoder, classes, storage, positions: config.context.min(most) })
     }
 
     pub fn config(&self) -> &Config {
@@ -79,19 +81,23 @@ impl Vlm {
         self.parameters().iter().map(|(_, tensor)| tensor.len()).sum()
     }
 
-    /// `image: [batch, 3, side, side]` -> visual tokens `[batch, v, width]`.
-    fn visual(&self, c: &mut Context, image: Var) -> Var {
-        let features = match &self.vision {
+    /// `image: [batch, 3, side, side]` -> image features `[batch, v, feature width]`.
+    pub fn encode(&self, c: &mut Context, image: Var) -> Var {
+        match &self.vision {
             Some(vision) => vision.forward(c, image),
             None => c.tape.patchify(image, self.config.patch_size),
-        };
-        self.projector.forward(c, features)
+        }
     }
 
-    /// Logits `[batch, positions, vocab]` for the text `ids: [batch, t]` after the picture `image`; without a picture the ids
+    /// The class head's `[batch, classes]` for image features; none without such a head.
+    pub fn classify(&self, c: &mut Context, features: Var) -> Option<Var> {
+        Some(self.classes.as_ref()?.forward(c, features))
+    }
+
+    /// Logits `[batch, positions, vocab]` for the text `ids: [batch, t]` after image features; without these the ids
     /// continue what the caches hold. With caches, keys and values of all new positions are appended to them.
-    pub fn forward(&self, c: &mut Context, image: Option<Var>, ids: Var, caches: Option<&[Cache]>, logits: Logits) -> Var {
-        let visual = image.map(|image| self.visual(c, image));
+    pub fn describe(&self, c: &mut Context, features: Option<Var>, ids: Var, caches: Option<&Caches>, logits: Logits) -> Var {
+        let visual = features.map(|features| self.projector.forward(c, features));
         let x = self.decoder.forward(c, visual, ids, caches);
         let (text, all) = (c.tape.shape(ids)[1], c.tape.shape(x)[1]);
         let rows = match logits {
@@ -103,8 +109,14 @@ impl Vlm {
         self.decoder.logits(c, x)
     }
 
-    /// Empty key/value caches for `batch` pictures and `capacity` positions, one a decoder layer.
-    pub fn caches(&self, gpu: &Gpu, batch: usize, capacity: usize) -> Result<Vec<Cache>, GpuError> {
-        (0..self.config.layers).map(|_| Cache::new(gpu, batch, capacity, self.config.width)).collect()
+    /// [`encode`](Self::encode), then [`describe`](Self::describe): what a picture and the text so far make of the next token.
+    pub fn forward(&self, c: &mut Context, image: Option<Var>, ids: Var, caches: Option<&Caches>, logits: Logits) -> Var {
+        let features = image.map(|image| self.encode(c, image));
+        self.describe(c, features, ids, caches, logits)
+    }
+
+    /// Empty key/value caches for `batch` pictures and `capacity` positions.
+    pub fn caches(&self, gpu: &Gpu, batch: usize, capacity: usize) -> Result<Caches, GpuError> {
+        Caches::new(gpu, &self.config, batch, capacity)
     }
 }

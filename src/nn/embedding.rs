@@ -14,6 +14,11 @@ impl Embedding {
         p.scope(name, |p| Ok(Embedding { weight: p.create("weight", &[rows, width], init)? }))
     }
 
+    /// All of it: `[rows, width]`.
+    pub fn table(&self, c: &mut Context) -> Var {
+        c.parameter(&self.weight)
+    }
+
     /// `ids: [..] -> [.., width]`.
     pub fn forward(&self, c: &mut Context, ids: Var) -> Var {
         let weight = c.parameter(&self.weight);

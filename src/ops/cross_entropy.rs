@@ -9,11 +9,12 @@ static CROSS_ENTROPY: Lanes = lanes!("cross_entropy", "reduce");
 pub const IGNORE: u32 = u32::MAX;
 
 impl Tape {
-    /// `scale` times the sum of `logsumexp(logits[r]) - logits[r, targets[r]]` over the rows whose target is not [`IGNORE`].
+    /// `scale` times the sum of `logsumexp(logits[r]) - q[r] . logits[r]` over the rows whose target is not [`IGNORE`]. `q[r]` is 1 at
+    /// the target and 0 elsewhere, mixed with a share `smoothing` of the uniform distribution (Szegedy et al. 2016).
     /// `logits: [n, v]`, `targets: [n]` of `u32`, `scale: [1]` (one over the number of targets for their mean), the result
     /// `[1]`. Targets past the last column count as the last.
     #[track_caller]
-    pub fn cross_entropy(&mut self, logits: Var, targets: Var, scale: Var) -> Var {
+    pub fn cross_entropy(&mut self, logits: Var, targets: Var, scale: Var, smoothing: f32) -> Var {
         let (rows, width) = self.rows_cols(logits);
         assert!(
             self.len(targets) == rows && self.len(scale) == 1,
@@ -33,6 +34,7 @@ impl Tape {
             .bind("stats", stats)
             .param("rows", rows)
             .param("cols", cols)
+            .param("smoothing", smoothing)
             .constant("WG", workgroup)
             .rows(rows);
         let loss = self.sum_rows(losses, 1);
@@ -47,6 +49,7 @@ impl Tape {
                 .bind("dx", dlogits)
                 .param("rows", rows)
                 .param("cols", cols)
+                .param("smoothing", smoothing)
                 .elements(rows * cols);
             t.add_grad(logits, dlogits);
         });
@@ -62,19 +65,28 @@ mod tests {
     const SCALE: f32 = 0.125;
 
     fn op(t: &mut Tape, logits: Var, factor: f32, targets: &[u32]) -> Var {
-        let (targets, scale) = (constant(t, targets), constant(t, &[SCALE]));
         let logits = if factor == 1.0 { logits } else { t.scale(logits, factor) };
-        t.cross_entropy(logits, targets, scale)
+        smoothed(t, logits, targets, 0.0)
+    }
+
+    fn smoothed(t: &mut Tape, logits: Var, targets: &[u32], smoothing: f32) -> Var {
+        let (targets, scale) = (constant(t, targets), constant(t, &[SCALE]));
+        t.cross_entropy(logits, targets, scale, smoothing)
     }
 
     fn reference(logits: &Array, factor: f64, targets: &[u32]) -> Vec<f64> {
+        smoothed_reference(logits, factor, targets, 0.0)
+    }
+
+    fn smoothed_reference(logits: &Array, factor: f64, targets: &[u32], smoothing: f64) -> Vec<f64> {
         let row = |(row, &target): (&[f64], &u32)| {
             if target == IGNORE {
                 return 0.0;
             }
             let most = row.iter().fold(f64::MIN, |most, x| most.max(factor * x));
             let sum: f64 = row.iter().map(|x| (factor * x - most).exp()).sum();
-            most + sum.ln() - factor * row[(target as usize).min(row.len() - 1)]
+            let (logit, mean) = (row[(target as usize).min(row.len() - 1)], row.iter().sum::<f64>() / row.len() as f64);
+            most + sum.ln() - factor * ((1.0 - smoothing) * logit + smoothing * mean)
         };
         vec![SCALE as f64 * logits.rows().zip(targets).map(row).sum::<f64>()]
     }
@@ -94,6 +106,14 @@ mod tests {
         for cols in [3, 4] {
             let targets = targets(70_000, cols);
             forward(&[[&[70_000, cols]]], |t, [x]| op(t, x, 1.0, &targets), |[x]| reference(x, 1.0, &targets));
+        }
+    }
+
+    #[test]
+    fn smoothing_wants_a_little_of_every_column() {
+        for cols in [1, 2, 33, 64, 1000] {
+            let targets = targets(9, cols);
+            check(&[[&[9, cols]]], |t, [x]| smoothed(t, x, &targets, 0.125), |[x]| smoothed_reference(x, 1.0, &targets, 0.125));
         }
     }
 

@@ -26,7 +26,7 @@ impl Loss {
         let scale = c.tape.input(&[1]);
         let logits = model.forward(c, Some(image), ids, None, Logits::Text);
         c.tape.reshape(logits, &[batch * length, config.vocab_size]);
-        let value = c.tape.cross_entropy(logits, targets, scale);
+        let value = c.tape.cross_entropy(logits, targets, scale, 0.0);
         Loss { image, ids, targets, scale, value }
     }
 

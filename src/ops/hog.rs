@@ -1,0 +1,119 @@
+//! Histograms of oriented gradients: the shape of what is drawn, whatever its colours.
+
+use crate::kernel;
+use crate::kernel::Kernel;
+use crate::tape::{Tape, Var};
+
+static HOG: Kernel = kernel!("hog");
+
+/// Numbers that [`Tape::hog`] gives for a square patch of `patch` pixels: 8 orientations of every cell, cells 2 pixels apart.
+pub fn hog_values(patch: usize) -> usize {
+    8 * (patch / 2).pow(2)
+}
+
+impl Tape {
+    /// `image: [b, ch, h, w]` to `[b, (h / patch) * (w / patch), (patch / 2)^2 * 8]`: for every patch its cells, row by row, of 8
+    /// orientations each (Dalal & Triggs 2005; formula in the shader). `patch` is even. No gradient flows to the image.
+    #[track_caller]
+    pub fn hog(&mut self, image: Var, patch: usize) -> Var {
+        let &[batch, channels, height, width] = self.shape(image) else { panic!("hog: {:?}, want [b, ch, h, w]", self.shape(image)) };
+        assert!(
+            patch.is_multiple_of(2) && height.is_multiple_of(patch) && width.is_multiple_of(patch),
+            "hog: {height} x {width} pixels are not a whole number of patches of {patch}, an even number"
+        );
+        assert!(!self.needs_grad(image), "hog: it has no gradient");
+        let params = [
+            ("batch", batch.into()),
+            ("channels", channels.into()),
+            ("height", height.into()),
+            ("width", width.into()),
+            ("patch_cells", (patch / 2).into()),
+        ];
+        let count = batch * (height / 2) * (width / 2);
+        let cells = self.output(&[batch, height / 2, width / 2, 8]);
+        let y = self.output(&[batch, (height / patch) * (width / patch), hog_values(patch)]);
+        self.call(&HOG, "orient").bind("image", image).bind("cells", cells).params(&params).elements(count);
+        self.call(&HOG, "blocks").bind("known", cells).bind("y", y).params(&params).elements(count);
+        y
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hog_values;
+    use crate::gpu::Tensor;
+    use crate::ops::check::{close, gpu, random};
+    use crate::plan::Plan;
+    use crate::tape::Tape;
+
+    /// The formula in f64, as plainly as it can be written.
+    fn reference(image: &[f64], [batch, channels, height, width]: [usize; 4], patch: usize) -> Vec<f64> {
+        let (down, across) = (height / 2, width / 2);
+        let mut cells = vec![[0.0; 8]; batch * down * across];
+        for (i, cell) in cells.iter_mut().enumerate() {
+            let (b, r, s) = (i / across / down, i / across % down, i % across);
+            for (y, x) in (0..4).flat_map(|y| (0..4).map(move |x| (2 * r + y, 2 * s + x))) {
+                // one pixel over the border
+                let (Some(y), Some(x)) = (y.checked_sub(1).filter(|&y| y < height), x.checked_sub(1).filter(|&x| x < width)) else {
+                    continue;
+                };
+                let at = |c: usize, y: usize, x: usize| image[((b * channels + c) * height + y) * width + x];
+                let gradient = |c: usize| {
+                    let gx = at(c, y, (x + 1).min(width - 1)) - at(c, y, x.saturating_sub(1));
+                    let gy = at(c, (y + 1).min(height - 1), x) - at(c, y.saturating_sub(1), x);
+                    (gx, gy, gx.hypot(gy))
+                };
+                let (gx, gy, length) = (0..channels).map(gradient).max_by(|a, b| a.2.total_cmp(&b.2)).unwrap();
+                let orientation = (gy.atan2(gx) / std::f64::consts::PI * 8.0).rem_euclid(8.0);
+                for (k, bin) in cell.iter_mut().enumerate() {
+                    let apart = (orientation - k as f64).abs();
+                    *bin += length * (1.0 - apart.min(8.0 - apart)).max(0.0) / 16.0;
+                }
+            }
+        }
+        let side = patch / 2;
+        let mut result = vec![0.0; cells.len() * 8];
+        for (i, cell) in cells.iter().enumerate() {
+            let (b, r, s) = (i / across / down, i / across % down, i % across);
+            let around = |at: usize, most: usize| at.saturating_sub(1)..(at + 2).min(most);
+            let cells = &cells;
+            let near = around(r, down).flat_map(|r| around(s, across).map(move |s| cells[(b * down + r) * across + s]));
+            let energy = near.flatten().map(|bin| bin * bin).sum::<f64>() / 9.0;
+            let of = (b * (down / side) + r / side) * (across / side) + s / side;
+            let place = (of * side + r % side) * side + s % side;
+            for (k, bin) in cell.iter().enumerate() {
+                result[place * 8 + k] = 2.0 * (bin / (energy.sqrt() + 0.075)).min(1.0);
+            }
+        }
+        result
+    }
+
+    fn agrees(image: &[f64], shape: [usize; 4], patch: usize) {
+        let gpu = gpu();
+        let mut tape = Tape::new(gpu.capabilities());
+        let values: Vec<f32> = image.iter().map(|&x| x as f32).collect();
+        let tensor = Tensor::new(&gpu, &shape, &values).unwrap();
+        let var = tape.bind(&tensor);
+        let hog = tape.hog(var, patch);
+        assert_eq!(*tape.shape(hog), [shape[0], shape[2] / patch * (shape[3] / patch), hog_values(patch)]);
+        tape.hold(hog);
+        let plan = Plan::new(&gpu, tape).unwrap();
+        plan.run().unwrap();
+        let got: Vec<f32> = plan.read(hog).unwrap();
+        close(&format!("{shape:?} in patches of {patch}"), &got, &reference(image, shape, patch), 0..got.len());
+    }
+
+    #[test]
+    fn agrees_with_its_reference() {
+        for (shape, patch) in [([1, 1, 2, 2], 2), ([2, 3, 16, 24], 8), ([1, 3, 12, 6], 6), ([3, 2, 8, 8], 4), ([5, 3, 48, 48], 8)] {
+            agrees(&random(shape.iter().product(), 5), shape, patch);
+        }
+        // more cells than one dimension of workgroups takes at an invocation each
+        agrees(&random(1100 * 64 * 64, 6), [1100, 1, 64, 64], 64);
+    }
+
+    #[test]
+    fn a_plain_picture_has_no_edges() {
+        agrees(&[0.7; 192], [1, 3, 8, 8], 8);
+    }
+}

@@ -1,0 +1,71 @@
+//! Rows scaled to one length: what makes a product of two of them a cosine.
+
+use crate::ops::lanes::{Lanes, lanes};
+use crate::tape::{Tape, Var};
+
+static L2_NORMALIZE: Lanes = lanes!("l2_normalize", "reduce");
+
+impl Tape {
+    /// `y = length * x / sqrt(sum of x * x + 1e-12)` over the last axis of `x: [.., c]`.
+    #[track_caller]
+    pub fn l2_normalize(&mut self, x: Var, length: f32) -> Var {
+        let (rows, width) = self.rows_cols(x);
+        let (kernel, cols) = L2_NORMALIZE.of(width);
+        let workgroup = self.row_workgroup(cols);
+        let (y, inverse) = (self.like(x), self.output(&[rows]));
+        let params = [("rows", rows.into()), ("cols", cols.into()), ("length", length.into())];
+        self.call(kernel, "forward")
+            .bind("x", x)
+            .bind("y", y)
+            .bind("inverse", inverse)
+            .params(&params)
+            .constant("WG", workgroup)
+            .rows(rows);
+        self.record(y, &[x], move |t, dy| {
+            let dx = t.like(x);
+            t.call(kernel, "backward")
+                .bind("dy", dy)
+                .bind("x", x)
+                .bind("saved", inverse)
+                .bind("dx", dx)
+                .params(&params)
+                .constant("WG", workgroup)
+                .rows(rows);
+            t.add_grad(x, dx);
+        });
+        y
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{Array, check, forward};
+
+    fn reference(x: &Array, length: f64) -> Vec<f64> {
+        let row = |row: &[f64]| {
+            let norm = (row.iter().map(|x| x * x).sum::<f64>() + 1e-12).sqrt();
+            row.iter().map(|x| length * x / norm).collect::<Vec<_>>()
+        };
+        x.rows().flat_map(row).collect()
+    }
+
+    #[test]
+    fn agrees_with_its_reference() {
+        for cols in [2, 3, 4, 31, 32, 33, 64, 192, 1000] {
+            check(&[[&[1, cols]], [&[2, 3, cols]], [&[65, cols]]], |t, [x]| t.l2_normalize(x, 20.0), |[x]| reference(x, 20.0));
+        }
+        forward(&[[&[70_000, 4]], [&[70_000, 3]]], |t, [x]| t.l2_normalize(x, 1.0), |[x]| reference(x, 1.0));
+    }
+
+    #[test]
+    fn nothing_has_no_direction() {
+        forward(
+            &[[&[3, 8]]],
+            |t, [x]| {
+                let nothing = t.scale(x, 0.0);
+                t.l2_normalize(nothing, 20.0)
+            },
+            |[x]| x.map(|_| 0.0),
+        );
+    }
+}
