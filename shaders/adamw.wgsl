@@ -1,14 +1,15 @@
 // adamw: one step of AdamW on a parameter p with gradient g, in place; without weight decay it is Adam
 //   g = verdict.factor * g
-//   p = p * (1 - lr * weight_decay)
+//   p = p * (1 - lr * weight_decay), where `filled` says that p decays
 //   m = beta1 * m + (1 - beta1) * g,  v = beta2 * v + (1 - beta2) * g * g
 //   p = p - lr / correction1 * m / (sqrt(v) / sqrt(correction2) + eps),  correction = 1 - beta^t after t steps
 // nothing at all where verdict.take is 0
 //
 //   step   p[n], g[n], m[n], v[n], filled[n / 64], verdict[8], rate[1] -> p, m, v
 //
-// Of every block of 64 elements only the first so many as `filled` says are parameters, what follows is padding: one
-// dispatch updates many parameters that lie one behind another. Four elements an invocation, grid-stride.
+// Of every block of 64 elements only the first so many as `filled` modulo 256 says are parameters that train, what follows is
+// padding; the block decays where `filled` has 256 added: one dispatch updates many parameters that lie one behind another. Four
+// elements an invocation, grid-stride.
 
 // rest = 1 - beta
 struct Params { n: u32, beta1: f32, beta2: f32, rest1: f32, rest2: f32, eps: f32, weight_decay: f32 }
@@ -30,7 +31,7 @@ override WG: u32 = 256;
 
 // which of the four elements are not padding
 fn inside(i: u32) -> vec4<bool> {
-    return vec4u(4 * (i % 16)) + vec4u(0, 1, 2, 3) < vec4u(filled[i / 16]);
+    return vec4u(4 * (i % 16)) + vec4u(0, 1, 2, 3) < vec4u(filled[i / 16] % 256);
 }
 
 fn step_at(i: u32) {
@@ -41,7 +42,8 @@ fn step_at(i: u32) {
     m[i] = first;
     v[i] = second;
     let denominator = sqrt(second) / sqrt(verdict.correction2) + params.eps;
-    p[i] = p[i] * (1.0 - rate.lr * params.weight_decay) - rate.lr / verdict.correction1 * first / denominator;
+    let decay = select(0.0, params.weight_decay, filled[i / 16] >= 256);
+    p[i] = p[i] * (1.0 - rate.lr * decay) - rate.lr / verdict.correction1 * first / denominator;
 }
 
 @compute @workgroup_size(WG)

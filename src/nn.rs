@@ -16,7 +16,7 @@ pub use layernorm::LayerNorm;
 pub use linear::Linear;
 pub use mlp::Mlp;
 pub use parameters::{Init, Parameters};
-pub use storage::{BLOCK, Flat, Storage};
+pub use storage::{BLOCK, Storage, Treatment};
 
 use crate::gpu::Tensor;
 use crate::ops::Dropout;
@@ -35,6 +35,8 @@ pub struct Context<'a> {
     pub past: Var,
     /// Blocks keep only their input for the backward pass, and compute the rest again there.
     pub checkpoint: bool,
+    /// Parameters that do not train: nothing is computed for their gradients.
+    pub frozen: Vec<Tensor>,
     /// Attention probabilities `[batch, heads, queries, keys]` by layer path, when they are wanted.
     pub maps: Option<Vec<(String, Var)>>,
 }
@@ -52,12 +54,14 @@ impl<'a> Context<'a> {
 
     fn new(tape: &'a mut Tape, training: bool, dropout: f32) -> Context<'a> {
         let (seed, past) = (tape.input(&[1]), tape.input(&[1]));
-        Context { tape, training, dropout, seed, past, checkpoint: false, maps: None }
+        Context { tape, training, dropout, seed, past, checkpoint: false, frozen: vec![], maps: None }
     }
 
-    /// A parameter's value, with a gradient while training.
+    /// A parameter's value, with a gradient while it trains.
     pub fn parameter(&mut self, tensor: &Tensor) -> Var {
-        if self.training { self.tape.parameter(tensor) } else { self.tape.bind(tensor) }
+        // the first of a group stands for all of it
+        let frozen = self.frozen.iter().any(|frozen| frozen.first_in(tensor) == Some(0));
+        if self.training && !frozen { self.tape.parameter(tensor) } else { self.tape.bind(tensor) }
     }
 
     /// Runs a block on `x`; when checkpointing, only its result is kept.

@@ -14,6 +14,7 @@ pub(crate) mod check;
 mod concat;
 mod cross_entropy;
 mod dropout;
+mod ema;
 mod embedding;
 mod fill;
 mod grad_scaler;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::gpu::{Gpu, GpuError, Tensor};
-use crate::nn::Storage;
+use crate::nn::{Storage, Treatment};
 use crate::ops::{AdamW, GradScaler};
 use crate::tape::{Tape, Var};
 
@@ -28,6 +28,30 @@ pub struct Hyper {
     pub weight_decay: f64,
     /// The most that the norm of all gradients together may be; 0 for no limit.
     pub clip: f64,
+    #[serde(default)]
+    pub decay: Decay,
+    /// What each step keeps of the average of the parameters over the steps so far, which is what is validated and saved; 0 for no
+    /// average. Early on it is less, (1 + step) / (10 + step).
+    #[serde(default)]
+    pub ema: f64,
+}
+
+/// Which parameters weight decay takes its share of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Decay {
+    /// All, as PyTorch's AdamW does unless it is told otherwise.
+    #[default]
+    All,
+    /// Matrices and embeddings, not biases, norms and other vectors.
+    Matrices,
+}
+
+impl Decay {
+    /// Whether a parameter of this shape decays. Leading axes of length 1 (position embeddings of an image) do not count.
+    fn takes(self, shape: &[usize]) -> bool {
+        self == Decay::All || shape.iter().filter(|&&len| len > 1).count() > 1
+    }
 }
 
 /// First and second moments of every parameter's gradient, laid out as the parameters are, and the state of the scaler.
@@ -36,6 +60,10 @@ pub struct Optimizer {
     storage: Storage,
     m: Vec<Tensor>,
     v: Vec<Tensor>,
+    /// See [`Storage::treatments`].
+    treatments: Vec<Tensor>,
+    /// Of the parameters, where it is wanted.
+    average: Option<Vec<Tensor>>,
     scaler: GradScaler,
     /// See [`GradScaler::start`].
     state: Tensor,
@@ -46,6 +74,8 @@ pub struct Optimizer {
 pub struct Update {
     /// The learning rate: uniform, `[1]`.
     pub rate: Var,
+    /// What the average of the parameters keeps, where there is one: uniform, `[1]`.
+    pub average: Option<Var>,
     /// The verdict of [`Tape::grad_scaler`]: `[8]`, held.
     pub verdict: Var,
 }
@@ -68,10 +98,50 @@ impl Steps {
 }
 
 impl Optimizer {
-    pub fn new(gpu: &Gpu, storage: &Storage, hyper: Hyper, scaler: GradScaler) -> Result<Optimizer, GpuError> {
+    /// For the parameters in `storage`, of which those train whose name `trains` accepts.
+    pub fn new(
+        gpu: &Gpu,
+        storage: &Storage,
+        hyper: Hyper,
+        scaler: GradScaler,
+        trains: impl Fn(&str) -> bool,
+    ) -> Result<Optimizer, GpuError> {
         let scaler = GradScaler { clip: hyper.clip, beta1: hyper.beta1, beta2: hyper.beta2, ..scaler };
         let state = Tensor::new(gpu, &[64], &scaler.start())?;
-        Ok(Optimizer { hyper, storage: storage.clone(), m: storage.zeros(gpu)?, v: storage.zeros(gpu)?, scaler, state })
+        let treat = |name: &str, shape: &[usize]| Treatment { trains: trains(name), decays: hyper.decay.takes(shape) };
+        let average = (hyper.ema > 0.0).then(|| storage.zeros(gpu)).transpose()?;
+        let (m, v, treatments) = (storage.zeros(gpu)?, storage.zeros(gpu)?, storage.treatments(gpu, treat)?);
+        let optimizer = Optimizer { hyper, storage: storage.clone(), m, v, treatments, average, scaler, state };
+        optimizer.start_average()?;
+        Ok(optimizer)
+    }
+
+    /// Makes the average what the parameters are now.
+    pub fn start_average(&self) -> Result<(), GpuError> {
+        for (average, parameters) in self.average.iter().flatten().zip(self.storage.flats()) {
+            average.write(&parameters.read::<f32>()?);
+        }
+        Ok(())
+    }
+
+    /// What the average keeps at step number `step`, counted from 0.
+    pub fn keep(&self, step: u64) -> f32 {
+        self.hyper.ema.min((1 + step) as f64 / (10 + step) as f64) as f32
+    }
+
+    /// Puts the average into the parameters' place and the other way round, where there is an average; again to undo it.
+    pub fn swap_average(&self) -> Result<(), GpuError> {
+        for (average, parameters) in self.average.iter().flatten().zip(self.storage.flats()) {
+            let (averaged, trained) = (average.read::<f32>()?, parameters.read::<f32>()?);
+            average.write(&trained);
+            parameters.write(&averaged);
+        }
+        Ok(())
+    }
+
+    /// The parameters to validate and save, by name: their average where there is one.
+    pub fn result(&self) -> Vec<(String, Tensor)> {
+        self.average.as_ref().map_or_else(|| self.storage.named().to_vec(), |average| self.storage.named_in(average))
     }
 
     /// What the loss must be multiplied by before gradients are taken: `[1]`.
@@ -83,7 +153,7 @@ impl Optimizer {
     /// update of every parameter. Where the norm is not finite nothing is updated.
     pub fn record(&self, t: &mut Tape, grads: &[Var]) -> Update {
         let rate = t.input(&[1]);
-        let filled: Vec<Var> = self.storage.flats().iter().map(|flat| t.bind(&flat.filled)).collect();
+        let filled: Vec<Var> = self.treatments.iter().map(|table| t.bind(table)).collect();
         let squares: Vec<Var> = grads.iter().zip(&filled).map(|(&grad, &filled)| t.sum_squares(grad, filled)).collect();
         let norm_squared = squares.into_iter().reduce(|a, b| t.add(a, b)).expect("a model has parameters");
         let state = t.bind(&self.state);
@@ -92,10 +162,18 @@ impl Optimizer {
         let Hyper { rule, beta1, beta2, eps, weight_decay, .. } = self.hyper;
         let rule = AdamW { beta1, beta2, eps, weight_decay: if rule == Rule::Adamw { weight_decay } else { 0.0 } };
         for (index, flat) in self.storage.flats().iter().enumerate() {
-            let [parameters, m, v] = [&flat.values, &self.m[index], &self.v[index]].map(|tensor| t.bind(tensor));
+            let [parameters, m, v] = [flat, &self.m[index], &self.v[index]].map(|tensor| t.bind(tensor));
             t.adamw(parameters, grads[index], m, v, filled[index], verdict, rate, rule);
         }
-        Update { rate, verdict }
+        let average = self.average.as_ref().map(|averages| {
+            let decay = t.input(&[1]);
+            for (average, flat) in averages.iter().zip(self.storage.flats()) {
+                let (average, parameters) = (t.bind(average), t.bind(flat));
+                t.ema(average, parameters, verdict, decay);
+            }
+            decay
+        });
+        Update { rate, average, verdict }
     }
 
     /// How the steps went so far; waits for them.
@@ -104,11 +182,14 @@ impl Optimizer {
         Ok(Steps { scale: state[0], taken: state[2] as u64, skipped: state[3] as u64 })
     }
 
-    /// The moments under the names `m.PARAMETER` and `v.PARAMETER`, and `scaler`.
+    /// The moments under the names `m.PARAMETER` and `v.PARAMETER`, and `scaler`; with an average also the parameters proper,
+    /// as `p.PARAMETER`.
     pub fn state(&self) -> Vec<(String, Tensor)> {
         let (m, v) = (self.storage.named_in(&self.m), self.storage.named_in(&self.v));
         let moments = m.into_iter().zip(v).flat_map(|((name, m), (_, v))| [(format!("m.{name}"), m), (format!("v.{name}"), v)]);
-        moments.chain([("scaler".to_owned(), self.state.clone())]).collect()
+        let parameters = self.average.iter().flat_map(|_| self.storage.named());
+        let parameters = parameters.map(|(name, tensor)| (format!("p.{name}"), tensor.clone()));
+        moments.chain(parameters).chain([("scaler".to_owned(), self.state.clone())]).collect()
     }
 }
 

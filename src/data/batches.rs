@@ -5,13 +5,19 @@ use std::sync::Mutex;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// An endless sequence of batches in which every sample comes once an epoch, in an order of its own each time. A batch
-/// may span two epochs. It is a pure function of what it is made from, so that a run can go on at any step.
+/// An endless sequence of batches in which every sample comes once an epoch, in an order of its own each time; of variants only
+/// a share does, others each time. A batch may span two epochs. It is a pure function of what it is made from, so that a run can go
+/// on at any step.
 ///
 /// Keep one for a run: it remembers the order of the last epoch that it was asked for, which takes time to make.
 #[derive(Debug)]
 pub struct Batches {
-    samples: usize,
+    /// The samples that come in every epoch.
+    always: Vec<usize>,
+    /// Those that take turns.
+    variants: Vec<usize>,
+    /// Variants in an epoch.
+    turns: usize,
     batch: usize,
     seed: u64,
     /// The last epoch's number and order.
@@ -22,8 +28,38 @@ impl Batches {
     /// # Panics
     /// Without samples.
     pub fn new(samples: usize, batch: usize, seed: u64) -> Batches {
-        assert!(samples > 0, "batches of no samples");
-        Batches { samples, batch, seed, last: Mutex::default() }
+        Self::with_variants(&vec![false; samples], 1.0, batch, seed)
+    }
+
+    /// Of the samples that `variant` says are variants of others, each epoch has a `share`, rounded.
+    ///
+    /// # Panics
+    /// Without samples in an epoch.
+    pub fn with_variants(variant: &[bool], share: f64, batch: usize, seed: u64) -> Batches {
+        let (variants, always): (Vec<usize>, Vec<usize>) = (0..variant.len()).partition(|&sample| variant[sample]);
+        let turns = (share.clamp(0.0, 1.0) * variants.len() as f64).round() as usize;
+        assert!(always.len() + turns > 0, "batches of no samples");
+        Batches { always, variants, turns, batch, seed, last: Mutex::default() }
+    }
+
+    /// Samples in an epoch.
+    pub fn epoch(&self) -> usize {
+        self.always.len() + self.turns
+    }
+
+    /// The samples of epoch `number` in their order.
+    fn order(&self, number: u64) -> Vec<usize> {
+        let order = permutation(self.epoch(), self.seed, number);
+        if self.variants.is_empty() {
+            return order;
+        }
+        // a stream of its own, far from those of the epochs' orders
+        let turns = permutation(self.variants.len(), self.seed, number ^ (1 << 63));
+        let sample = |place: usize| match place.checked_sub(self.always.len()) {
+            None => self.always[place],
+            Some(turn) => self.variants[turns[turn]],
+        };
+        order.into_iter().map(sample).collect()
     }
 
     /// The samples of batch number `step`, counted from 0.
@@ -32,12 +68,12 @@ impl Batches {
         let mut last = self.last.lock().unwrap_or_else(|e| e.into_inner());
         (first..first + self.batch as u64)
             .map(|place| {
-                let number = place / self.samples as u64;
+                let number = place / self.epoch() as u64;
                 if last.as_ref().is_none_or(|(known, _)| *known != number) {
-                    *last = Some((number, permutation(self.samples, self.seed, number)));
+                    *last = Some((number, self.order(number)));
                 }
                 let Some((_, order)) = &*last else { unreachable!("made above") };
-                order[(place % self.samples as u64) as usize]
+                order[(place % self.epoch() as u64) as usize]
             })
             .collect()
     }
@@ -70,6 +106,23 @@ mod tests {
                 assert_eq!(sorted, (0..samples).collect::<Vec<_>>());
             }
         }
+    }
+
+    #[test]
+    fn variants_take_turns() {
+        let variant: Vec<bool> = (0..20).map(|sample| sample % 2 == 1).collect();
+        let batches = Batches::with_variants(&variant, 0.3, 13, 5);
+        assert_eq!(batches.epoch(), 13);
+        let mut seen = vec![0; 20];
+        for epoch in 0..40 {
+            let mut samples = batches.indices(epoch);
+            assert_eq!(samples.iter().filter(|&&sample| variant[sample]).count(), 3);
+            samples.iter().for_each(|&sample| seen[sample] += 1);
+            samples.sort_unstable();
+            samples.dedup();
+            assert_eq!(samples.len(), 13);
+        }
+        assert!((0..20).all(|sample| if variant[sample] { (2..30).contains(&seen[sample]) } else { seen[sample] == 40 }), "{seen:?}");
     }
 
     #[test]

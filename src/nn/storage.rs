@@ -8,15 +8,16 @@ use crate::gpu::{Gpu, GpuError, Tensor};
 /// Parameters begin at multiples of so many elements, 256 bytes: what lies there can be bound by itself on every adapter.
 pub const BLOCK: usize = 64;
 
-/// One large tensor of parameters.
-#[derive(Clone)]
-pub struct Flat {
-    /// `[len]`, a multiple of [`BLOCK`].
-    pub values: Tensor,
-    /// `[len / BLOCK]`, `u32`: how many elements of each block are parameters. What lies behind them is padding, whose
-    /// contents mean nothing.
-    pub filled: Tensor,
+/// What the optimizer does with a parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Treatment {
+    pub trains: bool,
+    /// Whether weight decay takes its share.
+    pub decays: bool,
 }
+
+/// The bit of [`Storage::treatments`] that says that a block decays.
+const DECAYS: u32 = 256;
 
 #[derive(Clone)]
 struct Named {
@@ -33,7 +34,8 @@ pub struct Storage {
     named: Vec<Named>,
     /// As `named`, with the tensors.
     tensors: Vec<(String, Tensor)>,
-    flats: Vec<Flat>,
+    /// Each `[len]`, a multiple of [`BLOCK`].
+    flats: Vec<Tensor>,
     lens: Vec<usize>,
     most: usize,
     /// Stands for every parameter while they are counted.
@@ -54,19 +56,7 @@ impl Storage {
 
     /// An empty storage with room for what this one has counted.
     pub(super) fn allocated(self, gpu: &Gpu) -> Result<Storage, GpuError> {
-        let flat = |(index, &len): (usize, &usize)| {
-            let mut filled = vec![0u32; len / BLOCK];
-            for range in self.named.iter().filter(|named| named.flat == index).map(|named| &named.range) {
-                let mut at = range.start;
-                while at < range.end {
-                    let next = range.end.min((at / BLOCK + 1) * BLOCK);
-                    filled[at / BLOCK] += (next - at) as u32;
-                    at = next;
-                }
-            }
-            Ok(Flat { values: Tensor::zeros(gpu, &[len])?, filled: Tensor::new(gpu, &[len / BLOCK], &filled)? })
-        };
-        let flats = self.lens.iter().enumerate().map(flat).collect::<Result<_, GpuError>>()?;
+        let flats = self.lens.iter().map(|&len| Tensor::zeros(gpu, &[len])).collect::<Result<_, GpuError>>()?;
         Ok(Storage { named: vec![], tensors: vec![], flats, lens: vec![], most: self.most, nothing: None })
     }
 
@@ -84,14 +74,14 @@ impl Storage {
             let begin = first + index * each;
             self.named.push(Named { name: name.clone(), shape: shape.to_vec(), flat, range: begin..begin + each });
             if !self.is_counting() {
-                self.tensors.push((name.clone(), self.flats[flat].values.part(begin, shape)));
+                self.tensors.push((name.clone(), self.flats[flat].part(begin, shape)));
             }
         }
         let whole = [&[names.len() * shape[0]], &shape[1..]].concat();
         if let Some(nothing) = &self.nothing {
             return Ok(nothing.in_place_of(&whole));
         }
-        Ok(self.flats[flat].values.part(first, &whole))
+        Ok(self.flats[flat].part(first, &whole))
     }
 
     /// All parameters by name, in the order of their creation.
@@ -100,13 +90,31 @@ impl Storage {
     }
 
     /// The large tensors.
-    pub fn flats(&self) -> &[Flat] {
+    pub fn flats(&self) -> &[Tensor] {
         &self.flats
+    }
+
+    /// What the optimizer must know of each flat, `[len / BLOCK]` of `u32`: how many elements of each block are parameters that train
+    /// (what lies behind them is padding, whose contents mean nothing), plus 256 where they decay. `treat` decides by name and shape;
+    /// parameters that lie in one block, those of a group, are treated as the first of them.
+    pub fn treatments(&self, gpu: &Gpu, treat: impl Fn(&str, &[usize]) -> Treatment) -> Result<Vec<Tensor>, GpuError> {
+        let mut tables: Vec<Vec<u32>> = self.flats.iter().map(|flat| vec![0; flat.len() / BLOCK]).collect();
+        for Named { name, shape, flat, range } in &self.named {
+            let Treatment { trains: true, decays } = treat(name, shape) else { continue };
+            let mut at = range.start;
+            while at < range.end {
+                let next = range.end.min((at / BLOCK + 1) * BLOCK);
+                let entry = &mut tables[*flat][at / BLOCK];
+                *entry = (*entry + (next - at) as u32) | if decays { DECAYS } else { 0 };
+                at = next;
+            }
+        }
+        tables.iter().map(|table| Tensor::new(gpu, &[table.len()], table)).collect()
     }
 
     /// Zeros for every parameter, laid out in the same way: gradients, moments.
     pub fn zeros(&self, gpu: &Gpu) -> Result<Vec<Tensor>, GpuError> {
-        self.flats.iter().map(|flat| Tensor::zeros(gpu, flat.values.shape())).collect()
+        self.flats.iter().map(|flat| Tensor::zeros(gpu, flat.shape())).collect()
     }
 
     /// The parts of `flats`, which [`zeros`](Self::zeros) made, that belong to the parameters, by the parameters' names.
@@ -116,18 +124,17 @@ impl Storage {
 
     /// The part of `flats` that belongs to `parameter`, a part of these parameters.
     pub fn counterpart(&self, parameter: &Tensor, flats: &[Tensor]) -> Option<Tensor> {
-        let place = |(flat, other): (&Flat, &Tensor)| Some(other.part(parameter.first_in(&flat.values)?, parameter.shape()));
+        let place = |(flat, other): (&Tensor, &Tensor)| Some(other.part(parameter.first_in(flat)?, parameter.shape()));
         self.flats.iter().zip(flats).find_map(place)
     }
 
-    /// The name of a parameter that does not lie in any of `tensors`, parts of these parameters, if there is one.
-    pub fn not_covered(&self, tensors: &[Tensor]) -> Option<&str> {
-        let covers = |tensor: &Tensor, named: &Named| {
-            let first = tensor.first_in(&self.flats[named.flat].values);
+    /// The names of the parameters that do not lie in any of `tensors`, parts of these parameters.
+    pub fn not_covered(&self, tensors: &[Tensor]) -> impl Iterator<Item = &str> {
+        let covers = move |tensor: &Tensor, named: &Named| {
+            let first = tensor.first_in(&self.flats[named.flat]);
             first.is_some_and(|first| first <= named.range.start && named.range.end <= first + tensor.len())
         };
-        let missing = |named: &&Named| !tensors.iter().any(|tensor| covers(tensor, named));
-        self.named.iter().find(missing).map(|named| named.name.as_str())
+        self.named.iter().filter(move |named| !tensors.iter().any(|tensor| covers(tensor, named))).map(|named| named.name.as_str())
     }
 }
 
@@ -156,20 +163,23 @@ mod tests {
     fn parameters_lie_at_blocks_and_groups_without_a_gap() {
         let (storage, group) = storage(10_000);
         let [flat] = storage.flats() else { panic!("more than one flat") };
-        assert_eq!(flat.values.shape(), [64 + 128 + 128 + 64]);
-        assert_eq!(flat.filled.read::<u32>().unwrap(), [5, 64, 64, 64, 2, 1]);
+        assert_eq!(flat.shape(), [64 + 128 + 128 + 64]);
+        let table = |treat: &dyn Fn(&str, &[usize]) -> Treatment| storage.treatments(&gpu(), treat).unwrap()[0].read::<u32>().unwrap();
+        assert_eq!(table(&|_, _| Treatment { trains: true, decays: false }), [5, 64, 64, 64, 2, 1]);
+        let matrices = |name: &str, shape: &[usize]| Treatment { trains: name != "c", decays: shape.len() > 1 };
+        assert_eq!(table(&matrices), [5, 256 + 64, 256 + 64, 256 + 64, 256 + 2, 0]);
         let names: Vec<&str> = storage.named().iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["a", "b", "q", "k", "c"]);
         group.write(&(0..66).map(|x| x as f32).collect::<Vec<_>>());
         assert_eq!(storage.named()[3].1.read::<f32>().unwrap()[..2], [33.0, 34.0]);
         assert_eq!(storage.named()[3].1.shape(), [3, 11]);
-        assert_eq!(flat.values.read::<f32>().unwrap()[64 + 128 + 65], 65.0);
+        assert_eq!(flat.read::<f32>().unwrap()[64 + 128 + 65], 65.0);
     }
 
     #[test]
     fn what_does_not_fit_into_one_tensor_goes_on_in_the_next() {
         let (storage, group) = storage(192);
-        assert_eq!(storage.flats().iter().map(|flat| flat.values.len()).collect::<Vec<_>>(), [192, 192]);
+        assert_eq!(storage.flats().iter().map(|flat| flat.len()).collect::<Vec<_>>(), [192, 192]);
         let zeros = storage.zeros(&gpu()).unwrap();
         let place = storage.counterpart(&group, &zeros).unwrap();
         assert_eq!((place.first_in(&zeros[1]), place.first_in(&zeros[0])), (Some(0), None));
@@ -180,8 +190,9 @@ mod tests {
     fn a_parameter_without_a_gradient_is_named() {
         let (storage, group) = storage(192);
         let tensor = |index: usize| storage.named()[index].1.clone();
-        assert_eq!(storage.not_covered(&[tensor(0), tensor(1), group.clone()]), Some("c"));
-        assert_eq!(storage.not_covered(&[tensor(0), tensor(1), tensor(2), tensor(4)]), Some("k"));
-        assert_eq!(storage.not_covered(&[tensor(0), tensor(1), group, tensor(4)]), None);
+        let missing = |tensors: &[Tensor]| storage.not_covered(tensors).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(missing(&[tensor(0), tensor(1), group.clone()]), ["c"]);
+        assert_eq!(missing(&[tensor(0), tensor(1), tensor(2)]), ["k", "c"]);
+        assert_eq!(missing(&[tensor(0), tensor(1), group, tensor(4)]), [""; 0]);
     }
 }

@@ -25,7 +25,7 @@ impl Default for AdamW {
 
 impl Tape {
     /// One step of AdamW on `param` with its moments `m` and `v`, all three persistent and changed in place: one parameter or
-    /// many that lie one behind another. `filled: [n / 64]` says how many of each 64 elements are not padding, `verdict` is
+    /// many that lie one behind another. `filled: [n / 64]` says how many of each 64 elements train, plus 256 where they decay, `verdict` is
     /// that of [`grad_scaler`](Self::grad_scaler), `rate: [1]` the learning rate, written by the host before every step.
     #[track_caller]
     #[expect(clippy::too_many_arguments, reason = "the update rule has this many operands")]
@@ -69,6 +69,8 @@ mod tests {
         for (first, n) in firsts.iter().zip(lengths) {
             (*first..first + n).for_each(|element| filled[element / 64] += 1);
         }
+        // the first parameter does not decay
+        filled[lengths[0].div_ceil(64)..].iter_mut().for_each(|entry| *entry += 256);
         // what lies in the padding of gradients means nothing
         let laid_out = |parts: &[Vec<f64>], padding: f32| {
             let mut flat = vec![padding; all];

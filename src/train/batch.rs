@@ -43,6 +43,8 @@ pub struct Batch {
     pub ids: Vec<u32>,
     /// `[batch, length]`; [`IGNORE`] where nothing is to be predicted.
     pub targets: Vec<u32>,
+    /// `[batch]`: the number of each picture's concept; [`IGNORE`] where there is none.
+    pub classes: Vec<u32>,
 }
 
 impl Batch {
@@ -54,7 +56,13 @@ impl Batch {
             images,
             ids: texts.iter().flat_map(|text| padded(&text.ids, pad)).collect(),
             targets: texts.iter().flat_map(|text| padded(&text.targets, target_pad)).collect(),
+            classes: vec![IGNORE; texts.len()],
         }
+    }
+
+    /// Number of pictures with a concept.
+    pub fn classified(&self) -> usize {
+        self.classes.iter().filter(|&&class| class != IGNORE).count()
     }
 
     /// Number of tokens to predict.

@@ -14,8 +14,10 @@ use crate::data::{Augment, Batches, Dataset};
 /// whoever makes them, and when.
 pub(crate) struct Feed<'a> {
     pub train: &'a Dataset,
-    /// One for each sample.
-    pub texts: Vec<Text>,
+    /// Those of each sample, at least one, of which every draw takes another.
+    pub texts: Vec<Vec<Text>>,
+    /// The number of each sample's concept, [`IGNORE`](crate::ops::IGNORE) where there is none.
+    pub classes: Vec<u32>,
     /// Which samples a step takes.
     pub order: Batches,
     /// Pictures in one batch: a step's part.
@@ -32,6 +34,7 @@ impl Feed<'_> {
     /// The batches of one step, counted from 0.
     pub fn batches(&self, step: u64) -> Vec<Batch> {
         let rows = self.order.indices(step);
+        let whole = rows.len() as u64;
         let part = |(number, rows): (usize, &[usize])| {
             let images: Vec<Vec<f32>> = rows
                 .par_iter()
@@ -41,8 +44,15 @@ impl Feed<'_> {
                     self.augment.apply(&self.train.samples[row], self.train.side, self.seed, step, draw)
                 })
                 .collect();
-            let texts: Vec<&Text> = rows.iter().map(|&row| &self.texts[row]).collect();
-            Batch::new(images.concat(), &texts, self.length, self.pad, self.count_pads)
+            // samples of several captions show them in turn, each sample from another one on
+            let text = |(place, &row): (usize, &usize)| {
+                let texts = &self.texts[row];
+                let epoch = (step * whole + (number * self.part + place) as u64) / self.order.epoch() as u64;
+                &texts[(epoch as usize + row) % texts.len()]
+            };
+            let texts: Vec<&Text> = rows.iter().enumerate().map(text).collect();
+            let classes = rows.iter().map(|&row| self.classes[row]).collect();
+            Batch { classes, ..Batch::new(images.concat(), &texts, self.length, self.pad, self.count_pads) }
         };
         rows.chunks(self.part).enumerate().map(part).collect()
     }
@@ -110,6 +120,7 @@ impl Drop for Ahead<'_> {
 mod tests {
     use super::*;
     use crate::data::Sample;
+    use crate::ops::IGNORE;
 
     fn dataset(samples: usize) -> Dataset {
         let sample = |i: usize| Sample::new(i.to_string(), vec![40 * i as u8; 3 * 64], "");
@@ -117,10 +128,11 @@ mod tests {
     }
 
     fn feed(train: &Dataset, texts: usize) -> Arc<Feed<'_>> {
-        let text = |i: usize| Text { ids: vec![i as u32; 2], targets: vec![i as u32; 2] };
+        let text = |i: usize| vec![Text { ids: vec![i as u32; 2], targets: vec![i as u32; 2] }];
         Arc::new(Feed {
             train,
             texts: (0..texts).map(text).collect(),
+            classes: vec![IGNORE; train.samples.len()],
             order: Batches::new(train.samples.len(), 4, 9),
             part: 2,
             length: 3,

@@ -1,40 +1,124 @@
 //! The loss of a batch, recorded once for training and validation.
 
+use serde::{Deserialize, Serialize};
+
 use super::Batch;
 use crate::model::{Logits, Vlm};
 use crate::nn::Context;
 use crate::plan::Plan;
 use crate::tape::Var;
 
+/// What is minimised: `captions` times the mean cross entropy of the captions' tokens plus `classes` times that of the pictures'
+/// concepts.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Objective {
+    pub captions: f32,
+    /// 0 without a class head.
+    pub classes: f32,
+    /// The share of the target distribution that is spread over all tokens or concepts.
+    pub smoothing: f32,
+    /// Whether pictures are shown; without them the decoder learns from text alone.
+    pub pictures: bool,
+}
+
+impl Objective {
+    /// The mean cross entropy of the captions' tokens.
+    pub const CAPTIONS: Objective = Objective { captions: 1.0, classes: 0.0, smoothing: 0.0, pictures: true };
+}
+
+impl Default for Objective {
+    fn default() -> Objective {
+        Objective::CAPTIONS
+    }
+}
+
 /// The forward pass over a batch of fixed size, up to its loss.
 pub(super) struct Loss {
-    image: Var,
+    image: Option<Var>,
+    captions: Option<Captions>,
+    classes: Option<Targets>,
+    /// `[1]`: the sum of the parts, each its scale times the cross entropy summed over its targets.
+    pub value: Var,
+}
+
+struct Captions {
     ids: Var,
+    targets: Targets,
+}
+
+struct Targets {
     targets: Var,
     scale: Var,
-    /// `[1]`: the scale times the cross entropy summed over all targets.
-    pub value: Var,
+    weight: f32,
+}
+
+impl Targets {
+    fn input(c: &mut Context, count: usize, weight: f32) -> Targets {
+        Targets { targets: c.tape.input(&[count]), scale: c.tape.input(&[1]), weight }
+    }
+
+    fn write(&self, plan: &Plan, targets: &[u32], scale: f32) {
+        plan.write(self.targets, targets);
+        plan.write(self.scale, &[self.weight * scale]);
+    }
 }
 
 impl Loss {
     /// Records the pass for `batch` pictures with `length` text positions.
-    pub fn record(c: &mut Context, model: &Vlm, batch: usize, length: usize) -> Loss {
+    ///
+    /// # Panics
+    /// When the objective has no part, or classes for a model without class head.
+    pub fn record(c: &mut Context, model: &Vlm, batch: usize, length: usize, objective: &Objective) -> Loss {
         let config = model.config();
-        let image = c.tape.input(&[batch, 3, config.image_size, config.image_size]);
-        let ids = c.tape.input(&[batch, length]);
-        let targets = c.tape.input(&[batch * length]);
-        let scale = c.tape.input(&[1]);
-        let logits = model.forward(c, Some(image), ids, None, Logits::Text);
-        c.tape.reshape(logits, &[batch * length, config.vocab_size]);
-        let value = c.tape.cross_entropy(logits, targets, scale, 0.0);
-        Loss { image, ids, targets, scale, value }
+        let image = objective.pictures.then(|| c.tape.input(&[batch, 3, config.image_size, config.image_size]));
+        let features = image.map(|image| model.encode(c, image));
+        let mut parts = vec![];
+        let captions = (objective.captions > 0.0).then(|| {
+            let ids = c.tape.input(&[batch, length]);
+            let targets = Targets::input(c, batch * length, objective.captions);
+            let logits = model.describe(c, features, ids, None, Logits::Text);
+            c.tape.reshape(logits, &[batch * length, config.vocab_size]);
+            parts.push(c.tape.cross_entropy(logits, targets.targets, targets.scale, objective.smoothing));
+            Captions { ids, targets }
+        });
+        let classes = features.filter(|_| objective.classes > 0.0).map(|features| {
+            let targets = Targets::input(c, batch, objective.classes);
+            let logits = model.classify(c, features).expect("the model has a class head");
+            parts.push(c.tape.cross_entropy(logits, targets.targets, targets.scale, objective.smoothing));
+            targets
+        });
+        let value = parts.into_iter().reduce(|a, b| c.tape.add(a, b)).expect("the objective has a part");
+        Loss { image, captions, classes, value }
     }
 
-    /// Writes the numbers of the next run.
-    pub fn write(&self, plan: &Plan, batch: &Batch, scale: f32) {
-        plan.write(self.image, &batch.images);
-        plan.write(self.ids, &batch.ids);
-        plan.write(self.targets, &batch.targets);
-        plan.write(self.scale, &[scale]);
+    /// Writes the numbers of the next run; each part's cross entropy is multiplied by its scale and weight.
+    pub fn write(&self, plan: &Plan, batch: &Batch, scale: Scale) {
+        if let Some(image) = self.image {
+            plan.write(image, &batch.images);
+        }
+        if let Some(Captions { ids, targets }) = &self.captions {
+            plan.write(*ids, &batch.ids);
+            targets.write(plan, &batch.targets, scale.captions);
+        }
+        if let Some(targets) = &self.classes {
+            targets.write(plan, &batch.classes, scale.classes);
+        }
+    }
+}
+
+/// What sums of cross entropies are multiplied by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scale {
+    pub captions: f32,
+    pub classes: f32,
+}
+
+impl Scale {
+    pub const SUM: Scale = Scale { captions: 1.0, classes: 1.0 };
+
+    /// For the means over all targets of the batches together.
+    pub fn mean(batches: &[Batch]) -> Scale {
+        let over = |count: fn(&Batch) -> usize| 1.0 / batches.iter().map(count).sum::<usize>().max(1) as f32;
+        Scale { captions: over(Batch::count), classes: over(Batch::classified) }
     }
 }

@@ -1,7 +1,7 @@
 //! One optimizer step, recorded once and run any number of times.
 
-use super::loss::Loss;
-use super::{Batch, Gradients};
+use super::loss::{Loss, Scale};
+use super::{Batch, Gradients, Objective};
 use crate::gpu::{Gpu, GpuError, Tensor};
 use crate::model::Vlm;
 use crate::nn::Context;
@@ -39,11 +39,12 @@ pub struct StepSizes {
     pub checkpoint: bool,
     /// Of the operands of matrix products and attention. With f16 the optimizer must scale the loss.
     pub precision: Precision,
+    pub objective: Objective,
 }
 
 impl Default for StepSizes {
     fn default() -> StepSizes {
-        StepSizes { batch: 1, length: 1, accumulate: 1, checkpoint: false, precision: Precision::F32 }
+        StepSizes { batch: 1, length: 1, accumulate: 1, checkpoint: false, precision: Precision::F32, objective: Objective::CAPTIONS }
     }
 }
 
@@ -93,23 +94,30 @@ impl TrainStep {
         accumulate: usize,
     ) -> Result<TrainStep, GpuError> {
         let sizes = StepSizes { batch, length, accumulate, ..StepSizes::default() };
-        Self::record(gpu, model, optimizer, &sizes)?.plan(gpu)
+        Self::record(gpu, model, optimizer, &sizes, &|_| true)?.plan(gpu)
     }
 
-    /// Records the step.
-    pub fn record(gpu: &Gpu, model: &Vlm, optimizer: &Optimizer, sizes: &StepSizes) -> Result<Recording, GpuError> {
-        let StepSizes { batch, length, accumulate, checkpoint, precision } = *sizes;
+    /// Records the step for the parameters whose name `trains` accepts: nothing is computed for the gradients of the others.
+    pub fn record(
+        gpu: &Gpu,
+        model: &Vlm,
+        optimizer: &Optimizer,
+        sizes: &StepSizes,
+        trains: &dyn Fn(&str) -> bool,
+    ) -> Result<Recording, GpuError> {
+        let StepSizes { batch, length, accumulate, checkpoint, precision, objective } = *sizes;
         let mut tape = Tape::new(gpu.capabilities());
         tape.set_precision(precision);
         let mut c = Context::training(&mut tape, model.config().dropout);
         c.checkpoint = checkpoint;
-        let loss = Loss::record(&mut c, model, batch, length);
+        c.frozen = model.parameters().iter().filter(|(name, _)| !trains(name)).map(|(_, tensor)| tensor.clone()).collect();
+        let loss = Loss::record(&mut c, model, batch, length, &objective);
         let seed = c.seed;
         let t = &mut tape;
         let scale = optimizer.scale(t);
         t.backward(loss.value, scale);
         let gradients = Gradients::new(gpu, model.storage())?;
-        gradients.place(t, model.storage());
+        gradients.place(t, model.storage(), trains);
         let grads = gradients.bind(t);
 
         let total = Tensor::zeros(gpu, &[1])?;
@@ -134,20 +142,27 @@ impl TrainStep {
     }
 
     /// Submits one step without waiting for it. `batches` are as many as are accumulated; the loss is the mean over all of
-    /// their targets, so that accumulating gives what one large batch gives. `seed` must differ from step to step.
-    pub fn run(&self, batches: &[Batch], seed: u32, learning_rate: f32) -> Result<(), GpuError> {
-        let count: usize = batches.iter().map(Batch::count).sum();
+    /// their targets, so that accumulating gives what one large batch gives. `seed` must differ from step to step; `keep` is what an
+    /// average of the parameters keeps, if there is one.
+    pub fn run(&self, batches: &[Batch], seed: u32, learning_rate: f32, keep: f32) -> Result<(), GpuError> {
+        let scale = Scale::mean(batches);
+        let update = |plan: &Plan| {
+            plan.write(self.update.rate, &[learning_rate]);
+            if let Some(average) = self.update.average {
+                plan.write(average, &[keep]);
+            }
+        };
         for (index, batch) in batches.iter().enumerate() {
-            self.loss.write(&self.plan, batch, 1.0 / count.max(1) as f32);
+            self.loss.write(&self.plan, batch, scale);
             self.plan.write(self.seed, &[seed.wrapping_mul(batches.len() as u32).wrapping_add(index as u32)]);
             match self.first {
                 Some(first) => self.plan.write(first, &[(index == 0) as u32]),
-                None => self.plan.write(self.update.rate, &[learning_rate]),
+                None => update(&self.plan),
             }
             self.plan.run()?;
         }
         if let Some(updates) = &self.updates {
-            updates.write(self.update.rate, &[learning_rate]);
+            update(updates);
             updates.run()?;
         }
         Ok(())

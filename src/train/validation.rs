@@ -1,7 +1,7 @@
 //! How well a model does on pictures it was not trained on.
 
-use super::loss::Loss;
-use super::{Batch, Text};
+use super::loss::{Loss, Scale};
+use super::{Batch, Objective, Text};
 use crate::data::{CharTokenizer, Dataset};
 use crate::generate::{Generator, Sampling};
 use crate::gpu::{Gpu, GpuError};
@@ -41,7 +41,7 @@ impl Validation {
         let longest = dataset.samples.iter().map(|sample| Text::new(tokenizer, &sample.caption).len()).max().unwrap_or(0);
         let length = longest.clamp(1, model.room());
         let mut tape = Tape::new(gpu.capabilities());
-        let loss = Loss::record(&mut Context::inference(&mut tape), model, batch, length);
+        let loss = Loss::record(&mut Context::inference(&mut tape), model, batch, length, &Objective::CAPTIONS);
         tape.hold(loss.value);
         let plan = Plan::new(gpu, tape)?;
         let generator = Generator::new(gpu, model, batch, 1, length + length / 2, false)?;
@@ -60,7 +60,7 @@ impl Validation {
             batch.ids.resize(self.batch * self.length, tokenizer.pad());
             batch.targets.resize(self.batch * self.length, IGNORE);
             let count = batch.count();
-            self.loss.write(&self.plan, &batch, 1.0);
+            self.loss.write(&self.plan, &batch, Scale::SUM);
             self.plan.run()?;
             loss += self.plan.read::<f32>(self.loss.value)?[0] as f64;
             tokens += count;
