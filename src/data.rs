@@ -10,4 +10,4 @@ pub use augment::Augment;
 pub use batches::Batches;
 pub use dataset::{Columns, DataError, Dataset, Loaded, Problem, Sample};
 pub use picture::{MAX_PIXELS, MAX_SIDE, Picture, PictureError, normalise};
-pub use tokenizer::{CharTokenizer, TokenizerError};
+pub use tokenizer::{TextStream, TokenKind, Tokenizer, TokenizerError};

@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use super::{AdapterArgs, say};
 use crate::checkpoint;
-use crate::data::{Augment, CharTokenizer, Columns, Dataset, Loaded, Problem};
+use crate::data::{Augment, Columns, Dataset, Loaded, Problem, TokenKind, Tokenizer};
 use crate::model::{Config, Preset, Vlm};
 use crate::optim::{Hyper, Rule, Schedule, Steps};
 use crate::tape::Precision;
@@ -50,6 +50,13 @@ pub struct TrainArgs {
     /// Probability with which training zeroes an element [default: the preset's]
     #[arg(long, value_name = "PROBABILITY")]
     dropout: Option<f32>,
+
+    /// What a token of the captions is: characters, words or bpe (pieces of words), from the captions to train on; or a tokenizer.json to use
+    #[arg(long, default_value = "characters", value_name = "KIND|FILE.json", value_parser = vocabulary)]
+    tokenizer: Vocabulary,
+    /// Most tokens of a vocabulary of words or bpe [default: all words, or 1024 of bpe]
+    #[arg(long, value_name = "TOKENS")]
+    vocab_size: Option<usize>,
 
     /// Optimizer steps [default: 200 for preset tiny, else 160, with a limit of 210 s, when neither --epochs nor --max-time is given]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
@@ -113,13 +120,57 @@ pub struct TrainArgs {
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     log_every: Option<u64>,
     /// Go on with the training that wrote this folder, with its options and data, into the same folder unless --out is given; add --steps, --epochs or --max-time to train longer, --data and --val-data if the files have moved
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "preset", "dropout", "batch_size", "accumulate", "lr", "warmup", "schedule", "optimizer", "weight_decay", "clip", "no_augment", "precision", "seed", "val_split", "image_column", "caption_column"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "preset", "dropout", "tokenizer", "vocab_size", "batch_size", "accumulate", "lr", "warmup", "schedule", "optimizer", "weight_decay", "clip", "no_augment", "precision", "seed", "val_split", "image_column", "caption_column"])]
     resume: Option<PathBuf>,
     /// Report as JSON, one object a line on standard output
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     adapter: AdapterArgs,
+}
+
+/// Where the tokenizer of a new model comes from.
+#[derive(Debug, Clone)]
+enum Vocabulary {
+    Train(TokenKind),
+    File(PathBuf),
+}
+
+/// The value of `--tokenizer`.
+fn vocabulary(text: &str) -> Result<Vocabulary, String> {
+    match TokenKind::from_str(text, false) {
+        Ok(kind) => Ok(Vocabulary::Train(kind)),
+        Err(_) if text.ends_with(".json") => Ok(Vocabulary::File(text.into())),
+        Err(_) => Err("it is characters, words, bpe, or a file that ends in .json".into()),
+    }
+}
+
+impl Vocabulary {
+    /// Made from the captions to train on, or read.
+    fn tokenizer(&self, vocab_size: Option<usize>, train: &Dataset) -> anyhow::Result<Tokenizer> {
+        let captions = || train.samples.iter().map(|sample| sample.caption.as_str());
+        let kind = match self {
+            Vocabulary::Train(kind) => *kind,
+            Vocabulary::File(_) if vocab_size.is_some() => bail!("--vocab-size is for a tokenizer that is made here, not for a file"),
+            Vocabulary::File(path) => {
+                let tokenizer = Tokenizer::load(path)?;
+                let strange = captions().filter(|caption| !tokenizer.unknown_parts(caption).is_empty()).count();
+                if strange > 0 {
+                    eprintln!("warning: {strange} captions to train on hold what {} does not know", path.display());
+                }
+                return Ok(tokenizer);
+            }
+        };
+        // the special tokens and one other; and the 256 bytes
+        match (kind, vocab_size) {
+            (TokenKind::Characters, Some(_)) => bail!("--vocab-size is for words or bpe: all characters are kept"),
+            (TokenKind::Words, Some(size)) if size < 5 => bail!("--vocab-size {size} must be at least 5"),
+            (TokenKind::Bpe, Some(size)) if size < 260 => {
+                bail!("--vocab-size {size} must be at least 260 for bpe: four tokens and the 256 bytes")
+            }
+            _ => Ok(Tokenizer::train(kind, captions(), vocab_size)),
+        }
+    }
 }
 
 /// Seconds of a time such as 90, 90s, 15m or 2h.
@@ -182,7 +233,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         Some((model, Some(tokenizer))) => (model, tokenizer),
         Some((_, None)) => bail!("the folder given to --resume has no tokenizer.json"),
         None => {
-            let tokenizer = CharTokenizer::train(train.samples.iter().map(|sample| sample.caption.as_str()));
+            let tokenizer = args.tokenizer.tokenizer(args.vocab_size, &train)?;
             config.vocab_size = tokenizer.vocab_size();
             (Vlm::new(&gpu, &config, args.seed)?, tokenizer)
         }
@@ -325,7 +376,7 @@ fn out_folder(args: &TrainArgs) -> anyhow::Result<PathBuf> {
             Ok(out.clone())
         }
         (None, None) => {
-            let name = clap::ValueEnum::to_possible_value(&args.preset).map_or("run".into(), |value| value.get_name().to_owned());
+            let name = args.preset.to_possible_value().map_or("run".into(), |value| value.get_name().to_owned());
             std::fs::create_dir_all("runs").context("cannot make the folder runs/; choose another with --out")?;
             for dir in (1..).map(|number| PathBuf::from(format!("runs/{name}-{number}"))) {
                 match std::fs::create_dir(&dir) {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Ahead, Batch, Feed, Recording, StepSizes, Text, TrainStep, Validation, Verdict};
 use crate::checkpoint::{self, CheckpointError};
-use crate::data::{Augment, Batches, CharTokenizer, Dataset};
+use crate::data::{Augment, Batches, Dataset, Tokenizer};
 use crate::gpu::{Gpu, GpuError};
 use crate::model::Vlm;
 use crate::ops::GradScaler;
@@ -209,7 +209,7 @@ impl Progress {
 pub struct Trainer<'a> {
     gpu: &'a Gpu,
     model: &'a Vlm,
-    tokenizer: &'a CharTokenizer,
+    tokenizer: &'a Tokenizer,
     feed: Arc<Feed<'a>>,
     validation: Option<&'a Dataset>,
     options: Options,
@@ -234,7 +234,7 @@ impl<'a> Trainer<'a> {
     pub fn new(
         gpu: &'a Gpu,
         model: &'a Vlm,
-        tokenizer: &'a CharTokenizer,
+        tokenizer: &'a Tokenizer,
         train: &'a Dataset,
         validation: Option<&'a Dataset>,
         options: Options,
