@@ -15,8 +15,8 @@ use crate::generate::Generator;
 use crate::gpu::Gpu;
 use crate::model::{Config, Logits, Vlm};
 use crate::nn::Context;
-use crate::ops::{Attention, GradScaler, MATMUL_VARIANTS, transposed};
-use crate::optim::{Hyper, Optimizer, Rule};
+use crate::ops::{Attention, GradScaler, IGNORE, MATMUL_VARIANTS, transposed};
+use crate::optim::{Decay, Hyper, Optimizer, Rule};
 use crate::plan::{Plan, Timing};
 use crate::tape::{Always, Precision, Tape, Var};
 use crate::train::{Ahead, Feed, StepSizes, Text, TrainStep};
@@ -396,10 +396,11 @@ fn forward_flops(config: &Config, batch: usize, text: usize) -> f64 {
 pub fn train(gpu: &Gpu, config: &Config, sizes: &StepSizes, effort: Effort) -> Result<Vec<Measurement>, Failure> {
     let StepSizes { batch, length: text, checkpoint, precision, .. } = *sizes;
     let model = Vlm::new(gpu, config, 0)?;
-    let hyper = Hyper { rule: Rule::Adamw, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, clip: 1.0 };
-    let optimizer = Optimizer::new(gpu, model.storage(), hyper, GradScaler::of(precision))?;
+    let hyper =
+        Hyper { rule: Rule::Adamw, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, clip: 1.0, decay: Decay::All, ema: 0.0 };
+    let optimizer = Optimizer::new(gpu, model.storage(), hyper, GradScaler::of(precision), |_| true)?;
     let (start, cpu) = (Instant::now(), ProcessTime::now());
-    let step = TrainStep::record(gpu, &model, &optimizer, sizes)?.plan(gpu)?;
+    let step = TrainStep::record(gpu, &model, &optimizer, sizes, &|_| true)?.plan(gpu)?;
     let token = |i: usize| (i * 7 % config.vocab_size) as u32;
     let tokens = |from: usize| (from..from + text).map(token).collect();
     let pixels = noise(batch * 3 * config.image_size * config.image_size, 1);
@@ -409,7 +410,8 @@ pub fn train(gpu: &Gpu, config: &Config, sizes: &StepSizes, effort: Effort) -> R
     let data = Dataset { side: config.image_size, samples };
     let feed = Arc::new(Feed {
         train: &data,
-        texts: (0..batch).map(|row| Text { ids: tokens(row * text), targets: tokens(row * text + 1) }).collect(),
+        texts: (0..batch).map(|row| vec![Text { ids: tokens(row * text), targets: tokens(row * text + 1) }]).collect(),
+        classes: vec![IGNORE; batch],
         order: Batches::new(batch, batch, 1),
         part: batch,
         length: text,
@@ -426,7 +428,7 @@ pub fn train(gpu: &Gpu, config: &Config, sizes: &StepSizes, effort: Effort) -> R
             let before = input.waited();
             let batches = input.next().map_err(Failure::msg)?;
             waits.push(input.waited() - before);
-            step.run(&batches, number as u32, 1e-3)?;
+            step.run(&batches, number as u32, 1e-3, 0.0)?;
             Ok(gpu.wait()?)
         };
         run()?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::checkpoint::{self, CheckpointError};
-use crate::data::{CharTokenizer, Picture};
+use crate::data::{Picture, TextStream, Tokenizer};
 use crate::generate::{Choice, Generator, Map, Sampler, Sampling};
 use crate::gpu::{Gpu, GpuError};
 use crate::model::{Config, VisualTokens, Vlm};
@@ -27,6 +27,7 @@ pub enum CaptionError {
 #[derive(Debug, Clone)]
 pub struct Written {
     pub choice: Choice,
+    /// What it adds to the caption: see [`TextStream::push`].
     pub text: String,
     /// How much of the attention each patch got, row by row over the picture; empty unless wanted. For CLS models it is the image encoder's last CLS
     /// row; else the decoder's attention to the visual tokens in its last layer. Mean over heads, sums to at most 1.
@@ -37,7 +38,7 @@ pub struct Written {
 pub struct Captioner {
     gpu: Gpu,
     model: Vlm,
-    tokenizer: CharTokenizer,
+    tokenizer: Tokenizer,
     generator: Option<(usize, usize, bool, Generator)>,
 }
 
@@ -53,7 +54,7 @@ impl Captioner {
         self.model.config()
     }
 
-    pub fn tokenizer(&self) -> &CharTokenizer {
+    pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
     }
 
@@ -75,7 +76,8 @@ impl Captioner {
         on: &mut dyn FnMut(&Written) -> bool,
     ) -> Result<Vec<Written>, CaptionError> {
         let config = self.model.config().clone();
-        let prompt: Vec<u32> = self.tokenizer.begin().into_iter().chain(self.tokenizer.encode(prompt)).collect();
+        let prompt = self.tokenizer.encode(self.tokenizer.as_prompt(prompt));
+        let prompt: Vec<u32> = self.tokenizer.begin().into_iter().chain(prompt).collect();
         if prompt.is_empty() {
             return Err(CaptionError::NoPrompt);
         }
@@ -96,17 +98,15 @@ impl Captioner {
         let vision = if heat { generator.maps()? } else { vec![] };
         let mut maps = vision.clone();
         let mut sampler = Sampler::new(sampling);
+        let mut stream = TextStream::new(&self.tokenizer, &prompt);
         let mut written = vec![];
         while written.len() < most {
             let choice = sampler.choose(&logits[0]);
             if Some(choice.token) == self.tokenizer.end() {
                 break;
             }
-            let token = Written {
-                choice,
-                text: self.tokenizer.decode(&[choice.token]),
-                heat: if heat { look(&config, &vision, &maps) } else { vec![] },
-            };
+            let token =
+                Written { choice, text: stream.push(choice.token), heat: if heat { look(&config, &vision, &maps) } else { vec![] } };
             let go_on = on(&token);
             written.push(token);
             if !go_on || written.len() == most {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::data::{CharTokenizer, TokenizerError};
+use crate::data::{Tokenizer, TokenizerError};
 use crate::gpu::{Gpu, GpuError, Tensor};
 use crate::model::{Config, ConfigError, Vlm};
 
@@ -117,13 +117,13 @@ pub fn restore(named: &[(String, Tensor)], mut values: Values, path: &Path) -> R
 }
 
 /// Saves a model and its tokenizer into a folder, which is made if it is not there.
-pub fn save(dir: &Path, model: &Vlm, tokenizer: Option<&CharTokenizer>) -> Result<(), CheckpointError> {
+pub fn save(dir: &Path, model: &Vlm, tokenizer: Option<&Tokenizer>) -> Result<(), CheckpointError> {
     save_description(dir, model, tokenizer)?;
     write_values(&dir.join("model.safetensors"), &snapshot(model.parameters())?, None)
 }
 
 /// Saves all but the parameters: what does not change in training.
-pub fn save_description(dir: &Path, model: &Vlm, tokenizer: Option<&CharTokenizer>) -> Result<(), CheckpointError> {
+pub fn save_description(dir: &Path, model: &Vlm, tokenizer: Option<&Tokenizer>) -> Result<(), CheckpointError> {
     std::fs::create_dir_all(dir).map_err(|reason| CheckpointError::Write { path: dir.display().to_string(), reason })?;
     let config = serde_json::to_string_pretty(model.config()).expect("a configuration is plain data");
     write_file(&dir.join("config.json"), config.as_bytes())?;
@@ -134,7 +134,7 @@ pub fn save_description(dir: &Path, model: &Vlm, tokenizer: Option<&CharTokenize
 }
 
 /// Loads a model and its tokenizer, if it has one, from a folder.
-pub fn load(gpu: &Gpu, dir: &Path) -> Result<(Vlm, Option<CharTokenizer>), CheckpointError> {
+pub fn load(gpu: &Gpu, dir: &Path) -> Result<(Vlm, Option<Tokenizer>), CheckpointError> {
     for missing in ["config.json", "model.safetensors"] {
         if !dir.join(missing).is_file() {
             return Err(CheckpointError::NotACheckpoint { path: dir.display().to_string(), missing });
@@ -146,7 +146,7 @@ pub fn load(gpu: &Gpu, dir: &Path) -> Result<(Vlm, Option<CharTokenizer>), Check
     let model = Vlm::new(gpu, &config, 0)?;
     restore(model.parameters(), values, &path)?;
     let tokenizer = dir.join("tokenizer.json");
-    let tokenizer = tokenizer.is_file().then(|| CharTokenizer::load(&tokenizer)).transpose()?;
+    let tokenizer = tokenizer.is_file().then(|| Tokenizer::load(&tokenizer)).transpose()?;
     if let Some(tokenizer) = &tokenizer
         && tokenizer.vocab_size() != config.vocab_size
     {

@@ -3,6 +3,7 @@
 mod augment;
 mod batches;
 mod dataset;
+mod lines;
 mod picture;
 mod tokenizer;
 
@@ -10,4 +11,4 @@ pub use augment::Augment;
 pub use batches::Batches;
 pub use dataset::{Columns, DataError, Dataset, Loaded, Problem, Sample};
 pub use picture::{MAX_PIXELS, MAX_SIDE, Picture, PictureError, normalise};
-pub use tokenizer::{CharTokenizer, TokenizerError};
+pub use tokenizer::{TextStream, TokenKind, Tokenizer, TokenizerError};

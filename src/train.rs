@@ -1,6 +1,7 @@
 //! Training: batches, the recorded step, and the loop around it.
 
 mod batch;
+mod concepts;
 mod feed;
 mod gradients;
 mod loss;
@@ -9,8 +10,10 @@ mod trainer;
 mod validation;
 
 pub use batch::{Batch, Text};
+pub use concepts::Concepts;
 pub(crate) use feed::{Ahead, Feed};
 pub use gradients::Gradients;
+pub use loss::Objective;
 pub use step::{Recording, StepSizes, TrainStep};
 pub use trainer::{Budget, Event, Footprint, Options, Source, Summary, TrainError, Trainer};
 pub use validation::{Validation, Verdict};

@@ -91,6 +91,46 @@ fn a_small_model_learns_names_its_colours_and_shows_where_it_looked() {
 }
 
 #[test]
+fn tokens_may_be_words_or_bytes_or_those_of_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    squares(&dir.path().join("squares"), 4);
+    for (name, _) in COLOURS {
+        for shade in 0..4 {
+            std::fs::write(dir.path().join(format!("squares/{name}{shade}.txt")), format!("a ({name}) square")).unwrap();
+        }
+    }
+    let train = |extra: &[&str]| {
+        let args = ["train", "--data", "squares", "--preset", "tiny", "--steps", "60", "--no-augment"];
+        seemore(dir.path(), &[&args[..], extra].concat())
+    };
+    let caption = |model: &str, extra: &[&str]| {
+        let args = ["caption", "squares/red0.png", "--model", model];
+        succeeds(&seemore(dir.path(), &[&args[..], extra].concat()))
+    };
+    succeeds(&train(&["--tokenizer", "words", "--out", "words"]));
+    assert_eq!(caption("words", &[]), "a (red) square\n");
+    assert_eq!(caption("words", &["--prompt", "a "]), "a (red) square\n");
+    let output = seemore(dir.path(), &["caption", "squares/red0.png", "--model", "words", "--prompt", "my", "--attention", "look.png"]);
+    succeeds(&output);
+    assert!(stderr(&output).contains("does not know this of --prompt: \"my\""), "{}", stderr(&output));
+
+    succeeds(&train(&["--tokenizer", "words/tokenizer.json", "--out", "file"]));
+    let tokenizer = |model: &str| std::fs::read_to_string(dir.path().join(model).join("tokenizer.json")).unwrap();
+    assert_eq!(tokenizer("file"), tokenizer("words"));
+    succeeds(&train(&["--tokenizer", "bpe", "--vocab-size", "300", "--out", "bpe"]));
+    assert_eq!(caption("bpe", &[]), "a (red) square\n");
+    // the folder's tokenizer is what counts
+    succeeds(&seemore(dir.path(), &["train", "--resume", "bpe", "--steps", "61"]));
+    fails(&seemore(dir.path(), &["train", "--resume", "bpe", "--steps", "62", "--tokenizer", "words"]), 2, &["--tokenizer"]);
+
+    fails(&train(&["--tokenizer", "sounds"]), 2, &["sounds", "words"]);
+    fails(&train(&["--tokenizer", "absent.json"]), 1, &["absent.json"]);
+    fails(&train(&["--tokenizer", "words/config.json"]), 1, &["config.json", "tokenizer"]);
+    fails(&train(&["--vocab-size", "99"]), 1, &["--vocab-size"]);
+    fails(&train(&["--tokenizer", "bpe", "--vocab-size", "99"]), 1, &["--vocab-size 99"]);
+}
+
+#[test]
 fn bad_pictures_and_models_are_named() {
     let dir = tempfile::tempdir().unwrap();
     tiny_model(dir.path());

@@ -12,7 +12,7 @@ use seemore::gpu::Gpu;
 use seemore::model::{AttentionScale, Config, Logits, Projection, VisualTokens, Vlm};
 use seemore::nn::{Context, Residual};
 use seemore::ops::{GradScaler, IGNORE};
-use seemore::optim::{Hyper, Optimizer, Rule};
+use seemore::optim::{Decay, Hyper, Optimizer, Rule};
 use seemore::plan::Plan;
 use seemore::tape::Tape;
 use seemore::train::{Batch, Gradients, TrainStep};
@@ -132,7 +132,9 @@ impl Golden {
 
     fn batch(&self, config: &Config) -> Batch {
         let targets = if config.count_pads { "in.targets_raw" } else { "in.targets_ignore" };
-        Batch { images: self.f32s("in.image"), ids: self.tokens("in.idx"), targets: self.tokens(targets) }
+        let images = self.f32s("in.image");
+        let pictures = images.len() / (3 * config.image_size * config.image_size);
+        Batch { images, ids: self.tokens("in.idx"), targets: self.tokens(targets), classes: vec![IGNORE; pictures] }
     }
 
     /// Pictures, and text positions of each.
@@ -161,8 +163,8 @@ fn gpu() -> Gpu {
 }
 
 fn optimizer(gpu: &Gpu, model: &Vlm, rule: Rule) -> Optimizer {
-    let hyper = Hyper { rule, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, clip: 0.0 };
-    Optimizer::new(gpu, model.storage(), hyper, GradScaler::default()).unwrap()
+    let hyper = Hyper { rule, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, clip: 0.0, decay: Decay::All, ema: 0.0 };
+    Optimizer::new(gpu, model.storage(), hyper, GradScaler::default(), |_| true).unwrap()
 }
 
 #[test]
@@ -202,7 +204,7 @@ fn logits_loss_gradients_and_attention_are_pytorchs() {
             let one = t.fill(&[1], 1.0);
             t.backward(loss, one);
             let gradients = Gradients::new(&gpu, model.storage()).unwrap();
-            gradients.place(t, model.storage());
+            gradients.place(t, model.storage(), |_| true);
             let plan = Plan::new(&gpu, tape).unwrap();
             plan.write(image, &numbers.images);
             plan.write(ids, &numbers.ids);
@@ -264,7 +266,7 @@ fn fifty_steps_and_the_tokens_after_them_are_pytorchs() {
             let mut worst = 0.0f64;
             for (index, want) in losses.iter().enumerate() {
                 let number = index as u64 + 1;
-                step.run(&numbers, 0, 1e-3).unwrap();
+                step.run(&numbers, 0, 1e-3, 0.0).unwrap();
                 let off = (step.loss().unwrap() as f64 - want).abs();
                 assert!(off <= LOSSES, "{place}: loss of step {number} off by {off}");
                 worst = worst.max(off);

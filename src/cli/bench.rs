@@ -12,7 +12,7 @@ use crate::bench::{self, Effort, KernelTime, Measurement};
 use crate::model::Preset;
 use crate::ops::Attention;
 use crate::tape::Precision;
-use crate::train::StepSizes;
+use crate::train::{Objective, StepSizes};
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum What {
@@ -105,6 +105,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
             accumulate: 1,
             checkpoint: args.checkpoint_activations,
             precision: args.precision,
+            objective: Objective::CAPTIONS,
         };
         report.all(&bench::train(&gpu, &config, &sizes, effort)?)?;
     }

@@ -64,10 +64,10 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
     let gpu = args.adapter.open()?;
     eprintln!("model: {}", dir.display());
     let mut captioner = Captioner::load(&gpu, &dir)?;
-    let unknown = captioner.tokenizer().unknown_characters(&args.prompt);
+    let unknown = captioner.tokenizer().unknown_parts(&args.prompt);
     if !unknown.is_empty() {
-        let list: Vec<String> = unknown.iter().map(|character| format!("{character:?}")).collect();
-        eprintln!("warning: the model does not know these characters of --prompt: {}", list.join(" "));
+        let list: Vec<String> = unknown.iter().map(|part| format!("{part:?}")).collect();
+        eprintln!("warning: the model does not know this of --prompt: {}", list.join(" "));
     }
     if args.attention.is_some() && !captioner.looks() {
         eprintln!("warning: this model has no attention to show: --attention writes nothing");
@@ -139,7 +139,7 @@ fn caption(args: &CaptionArgs, captioner: &mut Captioner, path: &Path, look: Opt
     let mut out = std::io::stdout();
     let name = if args.images.len() > 1 { format!("{}: ", path.display()) } else { String::new() };
     // printed with the first token, when nothing can be wrong with the prompt any more
-    let mut head = Some(format!("{name}{}", args.prompt));
+    let mut head = Some(format!("{name}{}", captioner.tokenizer().as_prompt(&args.prompt)));
     let mut printed = Ok(());
     let mut show = |token: &crate::caption::Written| {
         printed = write!(out, "{}{}", head.take().unwrap_or_default(), token.text).and_then(|()| out.flush());

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::AdapterArgs;
 use crate::checkpoint::{self, CheckpointError};
-use crate::data::CharTokenizer;
+use crate::data::Tokenizer;
 use crate::model::{Vlm, export_original, import_original, original_name};
 
 #[derive(Args)]
@@ -60,14 +60,14 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
     let tokenizer = match &args.characters {
         Some(path) => {
             let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-            let tokenizer = CharTokenizer::plain(text.chars());
+            let tokenizer = Tokenizer::plain(text.chars());
             if tokenizer.vocab_size() != config.vocab_size {
                 let (path, have, want) = (path.display(), tokenizer.vocab_size(), config.vocab_size);
                 bail!("{path} has {} distinct characters, with padding {have} tokens; the model knows {want}", have - 1);
             }
             Some(tokenizer)
         }
-        None => Some(CharTokenizer::plain(ORIGINAL_CHARACTERS.chars())).filter(|t| t.vocab_size() == config.vocab_size),
+        None => Some(Tokenizer::plain(ORIGINAL_CHARACTERS.chars())).filter(|t| t.vocab_size() == config.vocab_size),
     };
     let gpu = args.adapter.open()?;
     let model = Vlm::new(&gpu, &config, 0)?;

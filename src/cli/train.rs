@@ -8,17 +8,46 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use super::{AdapterArgs, say};
 use crate::checkpoint;
-use crate::data::{Augment, CharTokenizer, Columns, Dataset, Loaded, Problem};
-use crate::model::{Config, Preset, Vlm};
-use crate::optim::{Hyper, Rule, Schedule, Steps};
+use crate::data::{Augment, Columns, Dataset, Loaded, Problem, TokenKind, Tokenizer};
+use crate::model::{Config, Part, Preset, Vlm};
+use crate::optim::{Decay, Hyper, Rule, Schedule, Steps};
 use crate::tape::Precision;
-use crate::train::{Budget, Event, Footprint, Options, Source, Summary, Text, Trainer, Verdict};
+use crate::train::{Budget, Concepts, Event, Footprint, Objective, Options, Source, Summary, Text, Trainer, Verdict};
+
+/// The flags whose values a training that is like another, or goes on, takes from it.
+const LIKE: [&str; 25] = [
+    "config",
+    "preset",
+    "dropout",
+    "batch_size",
+    "accumulate",
+    "lr",
+    "warmup",
+    "schedule",
+    "optimizer",
+    "weight_decay",
+    "decay",
+    "beta2",
+    "ema",
+    "label_smoothing",
+    "class_loss",
+    "caption_loss",
+    "variants",
+    "freeze",
+    "clip",
+    "no_augment",
+    "precision",
+    "tokenizer",
+    "vocab_size",
+    "image_column",
+    "caption_column",
+];
 
 #[derive(Args)]
 pub struct TrainArgs {
@@ -50,6 +79,13 @@ pub struct TrainArgs {
     /// Probability with which training zeroes an element [default: the preset's]
     #[arg(long, value_name = "PROBABILITY")]
     dropout: Option<f32>,
+
+    /// What a token of the captions is: characters, words or bpe (pieces of words), from the captions to train on; or a tokenizer.json to use
+    #[arg(long, default_value = "characters", value_name = "KIND|FILE.json", value_parser = vocabulary)]
+    tokenizer: Vocabulary,
+    /// Most tokens of a vocabulary of words or bpe [default: all words, or 1024 of bpe]
+    #[arg(long, value_name = "TOKENS")]
+    vocab_size: Option<usize>,
 
     /// Optimizer steps [default: 200 for preset tiny, else 160, with a limit of 210 s, when neither --epochs nor --max-time is given]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
@@ -84,6 +120,45 @@ pub struct TrainArgs {
     /// Share of each weight that AdamW takes off in a step, times the learning rate
     #[arg(long, default_value_t = 0.01)]
     weight_decay: f64,
+    /// Which parameters weight decay takes its share of
+    #[arg(long, value_enum, default_value = "all")]
+    decay: Decay,
+    /// How long AdamW remembers squared gradients
+    #[arg(long, default_value_t = 0.999, value_parser = share)]
+    beta2: f64,
+    /// What each step keeps of the moving average of the weights, which is then what is validated and saved; 0 for no average, 0.998 for one over some 500 steps
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = share)]
+    ema: f64,
+    /// Share of the wanted distribution that is spread over all tokens, so that the model is not too sure
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = share_f32)]
+    label_smoothing: f32,
+    /// Weight of a second loss: naming the picture's concept (the data's column `concept`, or the caption) by a class head on the image vector. Captions are written without it, but it teaches the encoder early
+    #[arg(long, default_value_t = 0.0, value_name = "WEIGHT", value_parser = weight)]
+    class_loss: f32,
+    /// Weight of the captions' loss; 0 trains the image encoder alone, with --class-loss
+    #[arg(long, default_value_t = 1.0, value_name = "WEIGHT", value_parser = weight)]
+    caption_loss: f32,
+    /// Share of the variants (pictures whose caption is not their concept, as by a skin tone) that each epoch shows, others each time
+    #[arg(long, default_value_t = 1.0, value_name = "SHARE", value_parser = share)]
+    variants: f64,
+    /// Parts of the model that do not train, and cost no backward work
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PARTS")]
+    freeze: Vec<Part>,
+    /// Start with the values of a checkpoint, where this model has tensors of the same name and shape
+    #[arg(long, value_name = "DIR")]
+    load: Option<PathBuf>,
+    /// Take only these parts from --load
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PARTS", requires = "load")]
+    load_parts: Vec<Part>,
+    /// Train the decoder on the lines of a text file instead of captions of pictures
+    #[arg(long, value_name = "FILE.txt", conflicts_with_all = ["data", "val_data", "class_loss"])]
+    text: Option<PathBuf>,
+    /// Do as the training that wrote this folder did, from the start: its model, tokenizer, options and data
+    #[arg(long, value_name = "DIR", conflicts_with_all = LIKE)]
+    like: Option<PathBuf>,
+    /// End after so many validations (--eval-every) without a better one
+    #[arg(long, value_name = "VALIDATIONS", requires = "eval_every", value_parser = clap::value_parser!(u64).range(1..))]
+    patience: Option<u64>,
     /// Most that the norm of all gradients may be; 0 for no limit
     #[arg(long, default_value_t = 1.0, value_name = "NORM")]
     clip: f64,
@@ -113,13 +188,57 @@ pub struct TrainArgs {
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     log_every: Option<u64>,
     /// Go on with the training that wrote this folder, with its options and data, into the same folder unless --out is given; add --steps, --epochs or --max-time to train longer, --data and --val-data if the files have moved
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "preset", "dropout", "batch_size", "accumulate", "lr", "warmup", "schedule", "optimizer", "weight_decay", "clip", "no_augment", "precision", "seed", "val_split", "image_column", "caption_column"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["like", "seed", "val_split", "load", "text"].into_iter().chain(LIKE))]
     resume: Option<PathBuf>,
     /// Report as JSON, one object a line on standard output
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     adapter: AdapterArgs,
+}
+
+/// Where the tokenizer of a new model comes from.
+#[derive(Debug, Clone)]
+enum Vocabulary {
+    Train(TokenKind),
+    File(PathBuf),
+}
+
+/// The value of `--tokenizer`.
+fn vocabulary(text: &str) -> Result<Vocabulary, String> {
+    match TokenKind::from_str(text, false) {
+        Ok(kind) => Ok(Vocabulary::Train(kind)),
+        Err(_) if text.ends_with(".json") => Ok(Vocabulary::File(text.into())),
+        Err(_) => Err("it is characters, words, bpe, or a file that ends in .json".into()),
+    }
+}
+
+impl Vocabulary {
+    /// Made from the captions to train on, or read.
+    fn tokenizer(&self, vocab_size: Option<usize>, train: &Dataset) -> anyhow::Result<Tokenizer> {
+        let captions = || train.samples.iter().map(|sample| sample.caption.as_str());
+        let kind = match self {
+            Vocabulary::Train(kind) => *kind,
+            Vocabulary::File(_) if vocab_size.is_some() => bail!("--vocab-size is for a tokenizer that is made here, not for a file"),
+            Vocabulary::File(path) => {
+                let tokenizer = Tokenizer::load(path)?;
+                let strange = captions().filter(|caption| !tokenizer.unknown_parts(caption).is_empty()).count();
+                if strange > 0 {
+                    eprintln!("warning: {strange} captions to train on hold what {} does not know", path.display());
+                }
+                return Ok(tokenizer);
+            }
+        };
+        // the special tokens and one other; and the 256 bytes
+        match (kind, vocab_size) {
+            (TokenKind::Characters, Some(_)) => bail!("--vocab-size is for words or bpe: all characters are kept"),
+            (TokenKind::Words, Some(size)) if size < 5 => bail!("--vocab-size {size} must be at least 5"),
+            (TokenKind::Bpe, Some(size)) if size < 260 => {
+                bail!("--vocab-size {size} must be at least 260 for bpe: four tokens and the 256 bytes")
+            }
+            _ => Ok(Tokenizer::train(kind, captions(), vocab_size)),
+        }
+    }
 }
 
 /// Seconds of a time such as 90, 90s, 15m or 2h.
@@ -133,6 +252,26 @@ fn seconds(text: &str) -> Result<f64, String> {
     match number.parse::<f64>() {
         Ok(value) if value > 0.0 && value.is_finite() => Ok(value * unit),
         _ => Err("give a time above 0 as 90, 90s, 15m or 2h".into()),
+    }
+}
+
+/// A share from 0 to 1.
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
+        _ => Err("give a number from 0 to 1".into()),
+    }
+}
+
+fn share_f32(text: &str) -> Result<f32, String> {
+    share(text).map(|value| value as f32)
+}
+
+/// What a loss is multiplied by.
+fn weight(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if value >= 0.0 && value.is_finite() => Ok(value),
+        _ => Err("give a number that is 0 or more".into()),
     }
 }
 
@@ -165,25 +304,37 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
 
     let resumed = args.resume.as_deref().map(|dir| checkpoint::load(&gpu, dir).with_context(|| format!("--resume {}", dir.display())));
     let resumed = resumed.transpose()?;
-    let mut config = match (&resumed, &args.config) {
-        (Some((model, _)), _) => model.config().clone(),
-        (None, Some(path)) => Config::load(path)?,
-        (None, None) => args.preset.config(),
+    let like = args.like.as_deref();
+    let mut config = match (&resumed, like, &args.config) {
+        (Some((model, _)), ..) => model.config().clone(),
+        (None, Some(dir), _) => Config::load(&dir.join("config.json"))?,
+        (None, None, Some(path)) => Config::load(path)?,
+        (None, None, None) => args.preset.config(),
     };
     if let Some(dropout) = args.dropout {
         config.dropout = dropout;
         config.check()?;
     }
 
-    let saved = args.resume.as_deref().map(Trainer::saved_options).transpose()?;
-    let seed = saved.as_ref().map_or(args.seed, |options| options.seed);
-    let (train, validation) = load_data(args, &source(args, saved.as_ref()), config.image_size, seed)?;
+    let saved = args.resume.as_deref().or(like).map(Trainer::saved_options).transpose()?;
+    let seed = if args.resume.is_some() { saved.as_ref().map_or(args.seed, |options| options.seed) } else { args.seed };
+    let (train, validation) = match &args.text {
+        Some(path) => (Dataset::from_lines(path)?, None),
+        None => load_data(args, &source(args, saved.as_ref()), config.image_size, seed)?,
+    };
     let (model, tokenizer) = match resumed {
         Some((model, Some(tokenizer))) => (model, tokenizer),
         Some((_, None)) => bail!("the folder given to --resume has no tokenizer.json"),
         None => {
-            let tokenizer = CharTokenizer::train(train.samples.iter().map(|sample| sample.caption.as_str()));
+            let tokenizer = match like {
+                Some(dir) => Tokenizer::load(&dir.join("tokenizer.json"))?,
+                None => args.tokenizer.tokenizer(args.vocab_size, &train)?,
+            };
             config.vocab_size = tokenizer.vocab_size();
+            if args.class_loss > 0.0 || like.is_some() && config.classes > 0 {
+                config.classes = Concepts::new(&train).len();
+                config.check()?;
+            }
             (Vlm::new(&gpu, &config, args.seed)?, tokenizer)
         }
     };
@@ -206,12 +357,15 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         None => None,
     };
     let options = match saved {
-        Some(saved) => resumed_options(args, saved, train.samples.len()),
+        Some(saved) => Options { seed, ..resumed_options(args, saved, train.samples.len()) },
         None => options(args, train.samples.len()),
     };
     let budget = options.budget;
     if let Some(steps) = budget.steps.filter(|&steps| steps <= options.warmup) {
         eprintln!("note: {steps} steps do not reach the peak learning rate, the warm-up takes {} (--warmup)", options.warmup);
+    }
+    if let Some(dir) = &args.load {
+        load_values(args, dir, &model)?;
     }
     let mut trainer = Trainer::new(&gpu, &model, &tokenizer, &train, validation.as_ref(), options, Some(out.clone()))?;
     if let Some(dir) = &args.resume {
@@ -241,6 +395,33 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let mut report = Report::new(args.json)?;
     let summary = trainer.run(&mut |event| report.on(event))?;
     report.finish(&summary, &out)
+}
+
+/// Fills the model with the values that `--load` has for it, and says what was filled and what was not.
+fn load_values(args: &TrainArgs, dir: &Path, model: &Vlm) -> anyhow::Result<()> {
+    let path = dir.join("model.safetensors");
+    let values = checkpoint::read_values(&path)?;
+    let wanted = |name: &str| args.load_parts.is_empty() || args.load_parts.contains(&Part::of(name));
+    let (mut filled, mut missing) = (0, vec![]);
+    for (name, tensor) in model.parameters().iter().filter(|(name, _)| wanted(name)) {
+        match values.get(name) {
+            Some((shape, data)) if shape == tensor.shape() => {
+                tensor.write(data);
+                filled += 1;
+            }
+            Some((shape, _)) => missing.push(format!("{name} ({shape:?} there, {:?} here)", tensor.shape())),
+            None => missing.push(format!("{name} (not there)")),
+        }
+    }
+    if filled == 0 {
+        bail!("{} has nothing for this model: give the same --preset or --config, or other --load-parts", path.display());
+    }
+    eprintln!("{filled} tensors from {}", path.display());
+    if !missing.is_empty() {
+        let more = if missing.len() > 8 { format!(" and {} more", missing.len() - 8) } else { String::new() };
+        eprintln!("note: these start afresh: {}{more}", missing[..missing.len().min(8)].join(", "));
+    }
+    Ok(())
 }
 
 /// The steps that `--steps` or `--epochs` asks for.
@@ -303,7 +484,25 @@ fn options(args: &TrainArgs, samples: usize) -> Options {
         learning_rate: args.lr,
         warmup: args.warmup,
         schedule: args.schedule,
-        hyper: Hyper { rule: args.optimizer, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: args.weight_decay, clip: args.clip },
+        hyper: Hyper {
+            rule: args.optimizer,
+            beta1: 0.9,
+            beta2: args.beta2,
+            eps: 1e-8,
+            weight_decay: args.weight_decay,
+            clip: args.clip,
+            decay: args.decay,
+            ema: args.ema,
+        },
+        objective: Objective {
+            captions: args.caption_loss,
+            classes: args.class_loss,
+            smoothing: args.label_smoothing,
+            pictures: args.text.is_none(),
+        },
+        variants: args.variants,
+        freeze: args.freeze.clone(),
+        patience: args.patience,
         seed: args.seed,
         augment: if args.no_augment { Augment::none() } else { Augment::light() },
         source: Some(source(args, None)),
@@ -325,7 +524,7 @@ fn out_folder(args: &TrainArgs) -> anyhow::Result<PathBuf> {
             Ok(out.clone())
         }
         (None, None) => {
-            let name = clap::ValueEnum::to_possible_value(&args.preset).map_or("run".into(), |value| value.get_name().to_owned());
+            let name = args.preset.to_possible_value().map_or("run".into(), |value| value.get_name().to_owned());
             std::fs::create_dir_all("runs").context("cannot make the folder runs/; choose another with --out")?;
             for dir in (1..).map(|number| PathBuf::from(format!("runs/{name}-{number}"))) {
                 match std::fs::create_dir(&dir) {

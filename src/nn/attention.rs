@@ -114,7 +114,7 @@ mod tests {
         let dx = tape.grad(x).unwrap();
         [y, dx].into_iter().for_each(|v| tape.hold(v));
         let gradients = Gradients::new(&gpu, storage).unwrap();
-        gradients.place(&mut tape, storage);
+        gradients.place(&mut tape, storage, |_| true);
         let plan = Plan::new(&gpu, tape).unwrap();
         for (seed, v) in [x, dy].into_iter().enumerate() {
             let count = plan.shape(v).iter().product();

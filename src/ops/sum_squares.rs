@@ -41,7 +41,8 @@ mod tests {
     #[test]
     fn sum_squares_agrees_with_its_reference() {
         for blocks in [1, 3, 8, 9, 1100, 33_000] {
-            let filled: Vec<u32> = (0..blocks as u32).map(|block| if block % 5 == 2 { block % 65 } else { 64 + 256 * (block % 2) }).collect();
+            let filled: Vec<u32> =
+                (0..blocks as u32).map(|block| if block % 5 == 2 { block % 65 } else { 64 + 256 * (block % 2) }).collect();
             let want = |x: &[f64]| {
                 let sum = |(x, &filled): (&[f64], &u32)| x[..filled as usize % 256].iter().map(|x| x * x).sum::<f64>();
                 x.chunks(64).zip(&filled).map(sum).sum::<f64>()

@@ -1,6 +1,6 @@
 //! Pictures and captions as the numbers that a step takes.
 
-use crate::data::CharTokenizer;
+use crate::data::Tokenizer;
 use crate::ops::IGNORE;
 
 /// A caption as decoder inputs and, one position earlier, as targets.
@@ -15,7 +15,7 @@ pub struct Text {
 impl Text {
     /// Encodes a caption. A tokenizer without begin or end of text (as of an imported checkpoint) predicts each character
     /// from those before it, and the first is not a target.
-    pub fn new(tokenizer: &CharTokenizer, caption: &str) -> Text {
+    pub fn new(tokenizer: &Tokenizer, caption: &str) -> Text {
         let text = tokenizer.encode(caption);
         let all: Vec<u32> = tokenizer.begin().into_iter().chain(text).chain(tokenizer.end()).collect();
         match all.split_last() {

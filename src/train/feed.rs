@@ -40,6 +40,10 @@ impl Feed<'_> {
                 .par_iter()
                 .enumerate()
                 .map(|(place, &row)| {
+                    if self.train.side == 0 {
+                        // text alone
+                        return vec![];
+                    }
                     let draw = (number * self.part + place) as u64;
                     self.augment.apply(&self.train.samples[row], self.train.side, self.seed, step, draw)
                 })

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ahead, Batch, Feed, Recording, StepSizes, Text, TrainStep, Validation, Verdict};
+use super::concepts::is_variant;
+use super::{Ahead, Batch, Concepts, Feed, Objective, Recording, StepSizes, Text, TrainStep, Validation, Verdict};
 use crate::checkpoint::{self, CheckpointError};
-use crate::data::{Augment, Batches, CharTokenizer, Dataset};
+use crate::data::{Augment, Batches, Dataset, Sample, Tokenizer};
 use crate::gpu::{Gpu, GpuError};
-use crate::model::Vlm;
-use crate::ops::GradScaler;
+use crate::model::{Part, Vlm};
+use crate::ops::{GradScaler, IGNORE};
 use crate::optim::{Hyper, Optimizer, Schedule, Steps};
 use crate::tape::Precision;
 
@@ -64,6 +65,17 @@ pub struct Options {
     pub warmup: u64,
     pub schedule: Schedule,
     pub hyper: Hyper,
+    #[serde(default)]
+    pub objective: Objective,
+    /// Share of the variants of concepts (samples whose caption is not their concept) that an epoch shows.
+    #[serde(default = "all")]
+    pub variants: f64,
+    /// The parts that do not train.
+    #[serde(default)]
+    pub freeze: Vec<Part>,
+    /// Validations without a better result until training ends.
+    #[serde(default)]
+    pub patience: Option<u64>,
     /// Decides the order of the data, augmentation and dropout.
     pub seed: u64,
     /// Where the data came from, for going on with the same.
@@ -75,6 +87,10 @@ pub struct Options {
     pub eval_every: u64,
     /// Steps between two saves; 0 for one at the end only.
     pub save_every: u64,
+}
+
+fn all() -> f64 {
+    1.0
 }
 
 /// What can end training early.
@@ -149,6 +165,31 @@ pub struct Summary {
     pub verdict: Option<Verdict>,
     /// Whether the listener ended it before its budget was used up.
     pub interrupted: bool,
+    /// The best validation, if there was more than one.
+    pub best: Option<Best>,
+}
+
+/// A validation that none was better than so far.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    pub step: u64,
+    pub exact_match: f64,
+    pub loss: f32,
+    /// Validations since then.
+    pub since: u64,
+}
+
+impl Best {
+    /// Takes a verdict in; returns whether it is the best: more exact matches, or as many at a lower loss.
+    fn take(best: &mut Option<Best>, step: u64, verdict: &Verdict) -> bool {
+        let Verdict { exact_match, loss, .. } = *verdict;
+        let better = best.is_none_or(|best| exact_match > best.exact_match || exact_match == best.exact_match && loss < best.loss);
+        match best {
+            Some(best) if !better => best.since += 1,
+            _ => *best = Some(Best { step, exact_match, loss, since: 0 }),
+        }
+        better
+    }
 }
 
 /// Bytes on the device that training takes, validation excluded.
@@ -193,6 +234,8 @@ struct Progress {
     options: Options,
     /// Of the training set.
     data: u64,
+    #[serde(default)]
+    best: Option<Best>,
 }
 
 impl Progress {
@@ -209,7 +252,7 @@ impl Progress {
 pub struct Trainer<'a> {
     gpu: &'a Gpu,
     model: &'a Vlm,
-    tokenizer: &'a CharTokenizer,
+    tokenizer: &'a Tokenizer,
     feed: Arc<Feed<'a>>,
     validation: Option<&'a Dataset>,
     options: Options,
@@ -223,6 +266,7 @@ pub struct Trainer<'a> {
     step: u64,
     /// Seconds of earlier runs.
     before: f64,
+    best: Option<Best>,
     out: Option<PathBuf>,
 }
 
@@ -234,7 +278,7 @@ impl<'a> Trainer<'a> {
     pub fn new(
         gpu: &'a Gpu,
         model: &'a Vlm,
-        tokenizer: &'a CharTokenizer,
+        tokenizer: &'a Tokenizer,
         train: &'a Dataset,
         validation: Option<&'a Dataset>,
         options: Options,
@@ -251,11 +295,18 @@ impl<'a> Trainer<'a> {
         if options.budget.steps.is_none() && options.budget.seconds.is_none() {
             return fail("give --steps, --epochs or --max-time".into());
         }
-        let texts: Vec<Text> = train.samples.iter().map(|sample| Text::new(tokenizer, &sample.caption)).collect();
+        if options.objective.classes > 0.0 && model.config().classes == 0 {
+            return fail("--class-loss needs a model with a class head: `classes` in its configuration is 0".into());
+        }
+        let captions = |sample: &Sample| -> Vec<Text> {
+            [&sample.caption].into_iter().chain(&sample.others).map(|caption| Text::new(tokenizer, caption)).collect()
+        };
+        let texts: Vec<Vec<Text>> = train.samples.iter().map(captions).collect();
         let room = model.room();
-        let length = texts.iter().map(Text::len).max().unwrap_or(0).max(1);
+        let longest = |texts: &Vec<Text>| texts.iter().map(Text::len).max().unwrap_or(0);
+        let length = texts.iter().map(longest).max().unwrap_or(0).max(1);
         if length > room {
-            let sample = &train.samples[texts.iter().position(|text| text.len() == length).unwrap_or(0)];
+            let sample = &train.samples[texts.iter().position(|texts| longest(texts) == length).unwrap_or(0)];
             return fail(format!(
                 "{}: the caption takes {length} positions and the model has room for {room}; shorten it, or raise `context` with --config",
                 sample.id
@@ -265,7 +316,21 @@ impl<'a> Trainer<'a> {
         if let Some(dir) = &out {
             checkpoint::save_description(dir, model, Some(tokenizer))?;
         }
-        let optimizer = Optimizer::new(gpu, model.storage(), options.hyper, GradScaler::of(options.precision))?;
+        // what the loss does not depend on cannot train
+        let (freeze, objective) = (options.freeze.clone(), options.objective);
+        let trains = move |name: &str| {
+            let learns = match Part::of(name) {
+                Part::Encoder if name.starts_with("class.") => objective.pictures && objective.classes > 0.0,
+                Part::Encoder => objective.pictures,
+                Part::Projector => objective.pictures && objective.captions > 0.0,
+                Part::Decoder => objective.captions > 0.0 && (objective.pictures || !name.starts_with("ln_image.")),
+            };
+            learns && !freeze.contains(&Part::of(name))
+        };
+        if !model.parameters().iter().any(|(name, _)| trains(name)) {
+            return fail("nothing is left to train: freeze less".into());
+        }
+        let optimizer = Optimizer::new(gpu, model.storage(), options.hyper, GradScaler::of(options.precision), &trains)?;
         let micro = options.batch_size / options.accumulate;
         let sizes = StepSizes {
             batch: micro,
@@ -273,12 +338,20 @@ impl<'a> Trainer<'a> {
             accumulate: options.accumulate,
             checkpoint: options.checkpoint_activations,
             precision: options.precision,
+            objective,
         };
-        let recording = TrainStep::record(gpu, model, &optimizer, &sizes)?;
+        let recording = TrainStep::record(gpu, model, &optimizer, &sizes, &trains)?;
+        let concepts = Concepts::new(train);
+        let classes = train.samples.iter().map(|sample| concepts.of(sample).unwrap_or(IGNORE)).collect();
+        let variant: Vec<bool> = train.samples.iter().map(is_variant).collect();
+        if options.variants == 0.0 && variant.iter().all(|&variant| variant) {
+            return fail("every picture is a variant of its concept, and --variants 0 leaves none".into());
+        }
         let feed = Arc::new(Feed {
             train,
             texts,
-            order: Batches::new(train.samples.len(), options.batch_size, options.seed),
+            classes,
+            order: Batches::with_variants(&variant, options.variants, options.batch_size, options.seed),
             part: micro,
             length,
             pad: tokenizer.pad(),
@@ -299,6 +372,7 @@ impl<'a> Trainer<'a> {
             made,
             step: 0,
             before: 0.0,
+            best: None,
             out,
         })
     }
@@ -323,8 +397,10 @@ impl<'a> Trainer<'a> {
                 )));
             }
         }
+        // model.safetensors holds the average, if there is one; the parameters proper are among the state
+        self.optimizer.start_average()?;
         checkpoint::restore(&self.optimizer.state(), checkpoint::read_values(&moments)?, &moments)?;
-        (self.step, self.before) = (progress.step, progress.seconds);
+        (self.step, self.before, self.best) = (progress.step, progress.seconds, progress.best);
         Ok(())
     }
 
@@ -343,7 +419,7 @@ impl<'a> Trainer<'a> {
         let parameters = 4 * self.model.parameter_count() as u64;
         Footprint {
             parameters,
-            optimizer: (3 + (self.options.accumulate > 1) as u64) * parameters,
+            optimizer: (3 + (self.options.accumulate > 1) as u64 + (self.options.hyper.ema > 0.0) as u64) * parameters,
             step: self.recording.as_ref().map_or(0, |recording| recording.memory().total()),
             free: self.gpu.free_memory(),
         }
@@ -382,7 +458,7 @@ impl<'a> Trainer<'a> {
             // every step draws other dropout masks; the constant spreads seeds apart (2^32 over the golden ratio)
             let seed = (self.options.seed as u32).wrapping_mul(0x9E37_79B9).wrapping_add(self.step as u32);
             let batches = input.next().map_err(TrainError::Input)?;
-            plan.run(&batches, seed, learning_rate as f32)?;
+            plan.run(&batches, seed, learning_rate as f32, self.optimizer.keep(self.step))?;
             tokens += batches.iter().map(Batch::count).sum::<usize>();
             self.step += 1;
 
@@ -420,6 +496,9 @@ impl<'a> Trainer<'a> {
                 verdict = self.validate(&mut recorded)?;
                 if let Some(verdict) = &verdict {
                     stop |= on(Event::Validated { step: self.step, verdict }).is_break();
+                    if Best::take(&mut self.best, self.step, verdict) {
+                        self.save_best(plan)?;
+                    }
                 }
             }
             if due(self.options.save_every) {
@@ -427,6 +506,9 @@ impl<'a> Trainer<'a> {
             }
             if stop {
                 interrupted = true;
+                break;
+            }
+            if self.best.zip(self.options.patience).is_some_and(|(best, patience)| best.since >= patience) {
                 break;
             }
         }
@@ -437,14 +519,17 @@ impl<'a> Trainer<'a> {
         drop(input);
         self.save(plan, start, on)?;
         if interrupted {
-            return Ok(Summary { steps: self.step, elapsed, waiting, loss, verdict, interrupted });
+            return Ok(Summary { steps: self.step, elapsed, waiting, loss, verdict, interrupted, best: self.best });
         }
         if let Some(last) = self.validate(&mut recorded)? {
             // there is nothing left to end
             let _ = on(Event::Validated { step: self.step, verdict: &last });
+            if self.best.is_some() && Best::take(&mut self.best, self.step, &last) {
+                self.save_best(plan)?;
+            }
             verdict = Some(last);
         }
-        Ok(Summary { steps: self.step, elapsed, waiting, loss, verdict, interrupted })
+        Ok(Summary { steps: self.step, elapsed, waiting, loss, verdict, interrupted, best: self.best })
     }
 
     /// Loss and gradient norm of the last step, which must be finite.
@@ -473,13 +558,25 @@ impl<'a> Trainer<'a> {
             Some(validation) => validation,
             None => recorded.insert(Validation::new(self.gpu, self.model, self.tokenizer, dataset)?),
         };
-        Ok(Some(validation.run(self.tokenizer, dataset, self.model.config().count_pads)?))
+        self.optimizer.swap_average()?;
+        let verdict = validation.run(self.tokenizer, dataset, self.model.config().count_pads);
+        self.optimizer.swap_average()?;
+        Ok(Some(verdict?))
+    }
+
+    /// Saves the model alone into the folder `best` in the training's folder.
+    fn save_best(&self, plan: &TrainStep) -> Result<(), TrainError> {
+        let Some(dir) = self.out.as_ref().map(|out| out.join("best")) else { return Ok(()) };
+        self.measured(plan)?;
+        checkpoint::save_description(&dir, self.model, Some(self.tokenizer))?;
+        let parameters = checkpoint::snapshot(&self.optimizer.result())?;
+        Ok(checkpoint::write_values(&dir.join("model.safetensors"), &parameters, Some(self.step))?)
     }
 
     fn save(&self, plan: &TrainStep, start: Instant, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<(), TrainError> {
         let Some(dir) = &self.out else { return Ok(()) };
         self.measured(plan)?;
-        let parameters = checkpoint::snapshot(self.model.parameters())?;
+        let parameters = checkpoint::snapshot(&self.optimizer.result())?;
         // a model that diverged must not replace one that did not
         if let Some((name, _)) = parameters.iter().find(|(_, (_, data))| data.iter().any(|value| !value.is_finite())) {
             return Err(TrainError::Diverged { step: self.step, what: format!("parameter {name} is not finite") });
@@ -494,6 +591,7 @@ impl<'a> Trainer<'a> {
             seconds: self.before + start.elapsed().as_secs_f64(),
             options: self.options.clone(),
             data: self.data,
+            best: self.best,
         };
         let json = serde_json::to_string_pretty(&progress).expect("progress is plain data");
         checkpoint::write_file(&dir.join("training.json"), json.as_bytes())?;

@@ -2,7 +2,7 @@
 
 use super::loss::{Loss, Scale};
 use super::{Batch, Objective, Text};
-use crate::data::{CharTokenizer, Dataset};
+use crate::data::{Dataset, Tokenizer};
 use crate::generate::{Generator, Sampling};
 use crate::gpu::{Gpu, GpuError};
 use crate::model::Vlm;
@@ -36,7 +36,7 @@ impl Validation {
     const BATCH: usize = 16;
 
     /// For a model and the data set that it is to be measured on. Captions may grow to half again the longest true one.
-    pub fn new(gpu: &Gpu, model: &Vlm, tokenizer: &CharTokenizer, dataset: &Dataset) -> Result<Validation, GpuError> {
+    pub fn new(gpu: &Gpu, model: &Vlm, tokenizer: &Tokenizer, dataset: &Dataset) -> Result<Validation, GpuError> {
         let batch = dataset.samples.len().clamp(1, Self::BATCH);
         let longest = dataset.samples.iter().map(|sample| Text::new(tokenizer, &sample.caption).len()).max().unwrap_or(0);
         let length = longest.clamp(1, model.room());
@@ -49,7 +49,7 @@ impl Validation {
     }
 
     /// Measures the model's present parameters. `dataset` is the one that this was made for.
-    pub fn run(&mut self, tokenizer: &CharTokenizer, dataset: &Dataset, count_pads: bool) -> Result<Verdict, GpuError> {
+    pub fn run(&mut self, tokenizer: &Tokenizer, dataset: &Dataset, count_pads: bool) -> Result<Verdict, GpuError> {
         let (mut loss, mut tokens, mut captions) = (0.0, 0, vec![]);
         for samples in dataset.samples.chunks(self.batch) {
             let texts: Vec<Text> = samples.iter().map(|sample| Text::new(tokenizer, &sample.caption)).collect();

@@ -1,0 +1,30 @@
+//! The three parts of a vision-language model, as stages of training name them.
+
+use serde::{Deserialize, Serialize};
+
+/// A part of the model, by the names of its parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// The image encoder with its class head: `vit.` and `class.`
+    Encoder,
+    /// `proj`
+    Projector,
+    /// All else.
+    Decoder,
+}
+
+impl Part {
+    pub const ALL: [Part; 3] = [Part::Encoder, Part::Projector, Part::Decoder];
+
+    /// The part that a parameter belongs to.
+    pub fn of(parameter: &str) -> Part {
+        if parameter.starts_with("vit.") || parameter.starts_with("class.") {
+            Part::Encoder
+        } else if parameter.starts_with("proj") {
+            Part::Projector
+        } else {
+            Part::Decoder
+        }
+    }
+}
