@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::{Args, ValueEnum};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use super::{AdapterArgs, say};
 use crate::checkpoint;
-use crate::data::{Augment, Columns, Dataset, Loaded, Problem, TokenKind, Tokenizer};
+use crate::data::{Augment, Columns, Dataset, Loaded, Problem, Strength, TokenKind, Tokenizer};
 use crate::model::{Config, Preset, Vlm};
 use crate::optim::{Hyper, Rule, Schedule, Steps};
 use crate::tape::Precision;
@@ -97,8 +97,14 @@ pub struct TrainArgs {
     /// What the operands of matrix products and attention are rounded to; sums, weights and everything else stay f32. With f16 the loss is scaled so that small gradients do not vanish, and steps that overflow are skipped and counted
     #[arg(long, value_enum, default_value = "f32")]
     precision: Precision,
-    /// Show every picture as it is, instead of shifting, scaling, turning and tinting it a little every time
-    #[arg(long)]
+    /// How much every picture is changed each time that it is shown: none; light shifts, scales, turns and tints it a little; strong does more of that, and mirrors it where the caption allows
+    #[arg(long, value_enum, default_value = "light")]
+    augment: Strength,
+    /// The changes from a JSON file instead, as `augment` in the training.json of a run; what it leaves out is not done
+    #[arg(long, value_name = "FILE.json", conflicts_with = "augment")]
+    augment_config: Option<PathBuf>,
+    /// The same as --augment none
+    #[arg(long, conflicts_with_all = ["augment", "augment_config"])]
     no_augment: bool,
     /// Seed of everything random: the same seed on the same adapter gives the same losses, bit for bit
     #[arg(long, default_value_t = 1337)]
@@ -120,7 +126,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     log_every: Option<u64>,
     /// Go on with the training that wrote this folder, with its options and data, into the same folder unless --out is given; add --steps, --epochs or --max-time to train longer, --data and --val-data if the files have moved
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "preset", "dropout", "tokenizer", "vocab_size", "batch_size", "accumulate", "lr", "warmup", "schedule", "optimizer", "weight_decay", "clip", "no_augment", "precision", "seed", "val_split", "image_column", "caption_column"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "preset", "dropout", "tokenizer", "vocab_size", "batch_size", "accumulate", "lr", "warmup", "schedule", "optimizer", "weight_decay", "clip", "augment", "augment_config", "no_augment", "precision", "seed", "val_split", "image_column", "caption_column"])]
     resume: Option<PathBuf>,
     /// Report as JSON, one object a line on standard output
     #[arg(long)]
@@ -211,6 +217,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     {
         bail!("--val-split {share} must be at least 0 and below 1");
     }
+    let augment = augment(args)?;
     let out = out_folder(args)?;
     let gpu = args.adapter.open()?;
 
@@ -258,7 +265,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     };
     let options = match saved {
         Some(saved) => resumed_options(args, saved, train.samples.len()),
-        None => options(args, train.samples.len()),
+        None => options(args, augment, train.samples.len()),
     };
     let budget = options.budget;
     if let Some(steps) = budget.steps.filter(|&steps| steps <= options.warmup) {
@@ -337,7 +344,21 @@ fn source(args: &TrainArgs, resumed: Option<&Options>) -> Source {
     }
 }
 
-fn options(args: &TrainArgs, samples: usize) -> Options {
+/// The changes that the flags ask for.
+fn augment(args: &TrainArgs) -> anyhow::Result<Augment> {
+    match &args.augment_config {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let augment: Augment = serde_json::from_str(&text).with_context(|| format!("{} is no augmentation", path.display()))?;
+            augment.check().map_err(|reason| anyhow!("{}: {reason}", path.display()))?;
+            Ok(augment)
+        }
+        None if args.no_augment => Ok(Augment::none()),
+        None => Ok(args.augment.into()),
+    }
+}
+
+fn options(args: &TrainArgs, augment: Augment, samples: usize) -> Options {
     let unlimited = args.steps.is_none() && args.epochs.is_none() && args.max_time.is_none();
     // what two CPU cores do in less than four minutes, validation included
     let (most_steps, seconds) = if args.preset == Preset::Tiny { (200, None) } else { (160, Some(210.0)) };
@@ -356,7 +377,7 @@ fn options(args: &TrainArgs, samples: usize) -> Options {
         schedule: args.schedule,
         hyper: Hyper { rule: args.optimizer, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: args.weight_decay, clip: args.clip },
         seed: args.seed,
-        augment: if args.no_augment { Augment::none() } else { Augment::light() },
+        augment,
         source: Some(source(args, None)),
         log_every: args.log_every.unwrap_or(5),
         eval_every: args.eval_every.unwrap_or(0),

@@ -38,7 +38,9 @@ impl Feed<'_> {
                 .enumerate()
                 .map(|(place, &row)| {
                     let draw = (number * self.part + place) as u64;
-                    self.augment.apply(&self.train.samples[row], self.train.side, self.seed, step, draw)
+                    let samples = &self.train.samples;
+                    let second = self.augment.partner(samples.len(), self.seed, step, draw).map(|row| &samples[row]);
+                    self.augment.apply(&samples[row], second, self.train.side, self.seed, step, draw)
                 })
                 .collect();
             let texts: Vec<&Text> = rows.iter().map(|&row| &self.texts[row]).collect();
