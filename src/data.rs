@@ -7,7 +7,7 @@ mod lines;
 mod picture;
 mod tokenizer;
 
-pub use augment::Augment;
+pub use augment::{Augment, Strength};
 pub use batches::Batches;
 pub use dataset::{Columns, DataError, Dataset, Loaded, Problem, Sample};
 pub use picture::{MAX_PIXELS, MAX_SIDE, Picture, PictureError, normalise};

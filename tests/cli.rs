@@ -126,6 +126,10 @@ fn tokens_may_be_words_or_bytes_or_those_of_a_file() {
     fails(&train(&["--tokenizer", "sounds"]), 2, &["sounds", "words"]);
     fails(&train(&["--tokenizer", "absent.json"]), 1, &["absent.json"]);
     fails(&train(&["--tokenizer", "words/config.json"]), 1, &["config.json", "tokenizer"]);
+    std::fs::write(dir.path().join("changes.json"), r#"{"flip": 2}"#).unwrap();
+    let changed = |extra: &[&str]| seemore(dir.path(), &[&["train", "--data", "squares"], extra].concat());
+    fails(&changed(&["--augment-config", "changes.json"]), 1, &["changes.json", "flip"]);
+    fails(&changed(&["--augment-config", "absent.json"]), 1, &["absent.json"]);
     fails(&train(&["--vocab-size", "99"]), 1, &["--vocab-size"]);
     fails(&train(&["--tokenizer", "bpe", "--vocab-size", "99"]), 1, &["--vocab-size 99"]);
 }

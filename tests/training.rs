@@ -8,7 +8,8 @@ use seemore::optim::{Decay, Hyper, Optimizer, Rule, Steps};
 use seemore::tape::Precision;
 use seemore::train::{Batch, StepSizes, TrainStep};
 
-const HYPER: Hyper = Hyper { rule: Rule::Adamw, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, clip: 1.0, decay: Decay::All, ema: 0.0 };
+const HYPER: Hyper =
+    Hyper { rule: Rule::Adamw, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, clip: 1.0, decay: Decay::All, ema: 0.0 };
 const LENGTH: usize = 7;
 
 fn gpu() -> Gpu {
@@ -170,8 +171,8 @@ fn blocks_computed_again_give_the_same_numbers_in_less_memory() {
     let config = config(0.1);
     let model = Vlm::new(&gpu, &config, 3).unwrap();
     let optimizer = Optimizer::new(&gpu, model.storage(), HYPER, GradScaler::default(), |_| true).unwrap();
-    let [most, less] =
-        [false, true].map(|checkpoint| TrainStep::record(&gpu, &model, &optimizer, &sizes(64, 1, checkpoint), &|_| true).unwrap().memory().shared);
+    let [most, less] = [false, true]
+        .map(|checkpoint| TrainStep::record(&gpu, &model, &optimizer, &sizes(64, 1, checkpoint), &|_| true).unwrap().memory().shared);
     assert!(less < most * 3 / 4, "{less} and {most}");
 }
 

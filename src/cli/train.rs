@@ -7,21 +7,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::{Args, ValueEnum};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use super::{AdapterArgs, say};
 use crate::checkpoint;
-use crate::data::{Augment, Columns, Dataset, Loaded, Problem, TokenKind, Tokenizer};
+use crate::data::{Augment, Columns, Dataset, Loaded, Problem, Strength, TokenKind, Tokenizer};
 use crate::model::{Config, Part, Preset, Vlm};
 use crate::optim::{Decay, Hyper, Rule, Schedule, Steps};
 use crate::tape::Precision;
 use crate::train::{Budget, Concepts, Event, Footprint, Objective, Options, Source, Summary, Text, Trainer, Verdict};
 
 /// The flags whose values a training that is like another, or goes on, takes from it.
-const LIKE: [&str; 25] = [
+const LIKE: [&str; 27] = [
     "config",
     "preset",
     "dropout",
@@ -41,6 +41,8 @@ const LIKE: [&str; 25] = [
     "variants",
     "freeze",
     "clip",
+    "augment",
+    "augment_config",
     "no_augment",
     "precision",
     "tokenizer",
@@ -165,8 +167,14 @@ pub struct TrainArgs {
     /// What the operands of matrix products and attention are rounded to; sums, weights and everything else stay f32. With f16 the loss is scaled so that small gradients do not vanish, and steps that overflow are skipped and counted
     #[arg(long, value_enum, default_value = "f32")]
     precision: Precision,
-    /// Show every picture as it is, instead of shifting, scaling, turning and tinting it a little every time
-    #[arg(long)]
+    /// How much every picture is changed each time that it is shown: none; light shifts, scales, turns and tints it a little; strong does more of that, and mirrors it where the caption allows
+    #[arg(long, value_enum, default_value = "light")]
+    augment: Strength,
+    /// The changes from a JSON file instead, as `augment` in the training.json of a run; what it leaves out is not done
+    #[arg(long, value_name = "FILE.json", conflicts_with = "augment")]
+    augment_config: Option<PathBuf>,
+    /// The same as --augment none
+    #[arg(long, conflicts_with_all = ["augment", "augment_config"])]
     no_augment: bool,
     /// Seed of everything random: the same seed on the same adapter gives the same losses, bit for bit
     #[arg(long, default_value_t = 1337)]
@@ -299,6 +307,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     {
         bail!("--val-split {share} must be at least 0 and below 1");
     }
+    let augment = augment(args)?;
     let out = out_folder(args)?;
     let gpu = args.adapter.open()?;
 
@@ -358,7 +367,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     };
     let options = match saved {
         Some(saved) => Options { seed, ..resumed_options(args, saved, train.samples.len()) },
-        None => options(args, train.samples.len()),
+        None => options(args, augment, train.samples.len()),
     };
     let budget = options.budget;
     if let Some(steps) = budget.steps.filter(|&steps| steps <= options.warmup) {
@@ -467,7 +476,21 @@ fn source(args: &TrainArgs, resumed: Option<&Options>) -> Source {
     }
 }
 
-fn options(args: &TrainArgs, samples: usize) -> Options {
+/// The changes that the flags ask for.
+fn augment(args: &TrainArgs) -> anyhow::Result<Augment> {
+    match &args.augment_config {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let augment: Augment = serde_json::from_str(&text).with_context(|| format!("{} is no augmentation", path.display()))?;
+            augment.check().map_err(|reason| anyhow!("{}: {reason}", path.display()))?;
+            Ok(augment)
+        }
+        None if args.no_augment => Ok(Augment::none()),
+        None => Ok(args.augment.into()),
+    }
+}
+
+fn options(args: &TrainArgs, augment: Augment, samples: usize) -> Options {
     let unlimited = args.steps.is_none() && args.epochs.is_none() && args.max_time.is_none();
     // what two CPU cores do in less than four minutes, validation included
     let (most_steps, seconds) = if args.preset == Preset::Tiny { (200, None) } else { (160, Some(210.0)) };
@@ -504,7 +527,7 @@ fn options(args: &TrainArgs, samples: usize) -> Options {
         freeze: args.freeze.clone(),
         patience: args.patience,
         seed: args.seed,
-        augment: if args.no_augment { Augment::none() } else { Augment::light() },
+        augment,
         source: Some(source(args, None)),
         log_every: args.log_every.unwrap_or(5),
         eval_every: args.eval_every.unwrap_or(0),

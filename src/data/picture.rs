@@ -117,9 +117,66 @@ impl Picture {
         Picture { width: side, height: side, rgb }
     }
 
+    /// The square around the drawing, with a share of its longer side as margin on every side; white beyond the picture. The drawing is what
+    /// differs from the background; a picture without any is all drawing.
+    pub fn cropped(&self, margin: f32) -> Picture {
+        let (centre, size) = Bounds::of(&self.rgb, self.width, self.height).square(margin);
+        let side = (size.round() as usize).max(1);
+        let first = |centre: f32| (centre - (side as f32 - 1.0) / 2.0).round() as isize;
+        let (left, top) = (first(centre.0), first(centre.1));
+        let mut rgb = vec![255; 3 * side * side];
+        for (row, out) in rgb.chunks_exact_mut(3 * side).enumerate() {
+            let y = top + row as isize;
+            let columns = left.max(0)..(left + side as isize).min(self.width as isize);
+            if (0..self.height as isize).contains(&y) && !columns.is_empty() {
+                let (from, count) = (3 * (y as usize * self.width + columns.start as usize), 3 * columns.len());
+                out[3 * (columns.start - left) as usize..][..count].copy_from_slice(&self.rgb[from..][..count]);
+            }
+        }
+        Picture { width: side, height: side, rgb }
+    }
+
     /// The model's input `[3, height, width]`: see [`normalise`].
     pub fn normalised(&self) -> Vec<f32> {
         normalise(&self.rgb)
+    }
+}
+
+/// Where the drawing is in a picture: its first column and row, and those after its last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bounds {
+    left: usize,
+    top: usize,
+    right: usize,
+    bottom: usize,
+}
+
+impl Bounds {
+    /// Of what differs from the background, which is the colour of all four corners, or white where they are not of one colour. Of a
+    /// picture that is all background, the whole.
+    pub fn of(rgb: &[u8], width: usize, height: usize) -> Bounds {
+        // what lossy pictures have around edges does not count
+        const THRESHOLD: u8 = 20;
+        let pixel = |x: usize, y: usize| &rgb[3 * (y * width + x)..][..3];
+        let differ = |a: &[u8], b: &[u8]| a.iter().zip(b).any(|(a, b)| a.abs_diff(*b) > THRESHOLD);
+        let corners = [(0, 0), (width - 1, 0), (0, height - 1), (width - 1, height - 1)].map(|(x, y)| pixel(x, y));
+        let one = corners.iter().all(|corner| !differ(corner, corners[0]));
+        let background = if one { corners[0] } else { &[255; 3] };
+        let drawn = |x: usize, y: usize| differ(pixel(x, y), background);
+        let mut rows = (0..height).filter(|&y| (0..width).any(|x| drawn(x, y)));
+        let Some(top) = rows.next() else { return Bounds { left: 0, top: 0, right: width, bottom: height } };
+        let bottom = rows.next_back().unwrap_or(top) + 1;
+        let column = |x: &usize| (top..bottom).any(|y| drawn(*x, y));
+        let left = (0..width).find(column).expect("a row is drawn in some column");
+        let right = (left..width).rfind(column).expect("at least the first") + 1;
+        Bounds { left, top, right, bottom }
+    }
+
+    /// Centre, as a place among pixels, and side of the square around it, with a share of its longer side as margin on every side.
+    pub fn square(&self, margin: f32) -> ((f32, f32), f32) {
+        let middle = |first: usize, end: usize| (first + end - 1) as f32 / 2.0;
+        let longer = (self.right - self.left).max(self.bottom - self.top) as f32;
+        ((middle(self.left, self.right), middle(self.top, self.bottom)), longer * (1.0 + 2.0 * margin))
     }
 }
 
@@ -208,6 +265,29 @@ mod tests {
             let off = picture.rgb.chunks(3).flat_map(|p| [p[0].abs_diff(200), p[1].abs_diff(40), p[2].abs_diff(60)]).max().unwrap();
             assert!(off <= 6, "{format:?} is off by {off}");
         }
+    }
+
+    #[test]
+    fn the_square_around_a_drawing_is_cut_out() {
+        let draw = |width: u32, height: u32, background: u8, boxed: (u32, u32, u32, u32)| {
+            let mut image = RgbImage::from_pixel(width, height, Rgb([background; 3]));
+            let (left, top, wide, high) = boxed;
+            (left..left + wide).for_each(|x| (top..top + high).for_each(|y| image.put_pixel(x, y, Rgb([9, 120, 9]))));
+            Picture { width: width as usize, height: height as usize, rgb: image.into_raw() }
+        };
+        // four by two pixels, in the middle of four by four
+        let cropped = draw(20, 9, 255, (3, 5, 4, 2)).cropped(0.0);
+        assert_eq!(cropped, draw(4, 4, 255, (0, 1, 4, 2)));
+        assert_eq!(cropped.cropped(0.0), cropped);
+        assert_eq!(draw(20, 9, 255, (3, 5, 4, 2)).cropped(0.25), draw(6, 6, 255, (1, 2, 4, 2)));
+        // white beyond the picture, the background within it
+        assert_eq!(draw(5, 3, 60, (0, 0, 5, 3)).cropped(0.0), draw(5, 5, 255, (0, 1, 5, 3)));
+        assert_eq!(draw(9, 9, 60, (3, 3, 3, 3)).cropped(0.0).rgb, draw(3, 3, 60, (0, 0, 3, 3)).rgb);
+        // faint traces do not count, and a picture without a drawing stays
+        let blank = draw(6, 6, 255, (0, 0, 0, 0));
+        let mut traces = blank.clone();
+        traces.rgb[40] = 240;
+        assert_eq!((blank.cropped(0.0), traces.cropped(0.0)), (blank, traces.clone()));
     }
 
     #[test]

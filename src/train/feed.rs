@@ -45,7 +45,9 @@ impl Feed<'_> {
                         return vec![];
                     }
                     let draw = (number * self.part + place) as u64;
-                    self.augment.apply(&self.train.samples[row], self.train.side, self.seed, step, draw)
+                    let samples = &self.train.samples;
+                    let second = self.augment.partner(samples.len(), self.seed, step, draw).map(|row| &samples[row]);
+                    self.augment.apply(&samples[row], second, self.train.side, self.seed, step, draw)
                 })
                 .collect();
             // samples of several captions show them in turn, each sample from another one on
