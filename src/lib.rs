@@ -11,6 +11,7 @@ pub mod checkpoint;
 #[doc(hidden)]
 pub mod cli;
 pub mod data;
+pub mod eval;
 pub mod generate;
 pub mod gpu;
 pub mod heatmap;

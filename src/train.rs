@@ -11,6 +11,7 @@ mod validation;
 pub use batch::{Batch, Text};
 pub(crate) use feed::{Ahead, Feed};
 pub use gradients::Gradients;
+pub(crate) use loss::Loss;
 pub use step::{Recording, StepSizes, TrainStep};
 pub use trainer::{Budget, Event, Footprint, Options, Source, Summary, TrainError, Trainer};
 pub use validation::{Validation, Verdict};

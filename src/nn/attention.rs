@@ -3,7 +3,7 @@
 use super::{Context, Linear, Parameters};
 use crate::gpu::{Gpu, GpuError, Tensor};
 use crate::ops::Attention;
-use crate::tape::Var;
+use crate::tape::{Tape, Var};
 
 /// The keys and values of the tokens that a layer has seen: `[batch, capacity, 2 width]`, rows key | value.
 #[derive(Clone)]
@@ -12,6 +12,19 @@ pub struct Cache(Tensor);
 impl Cache {
     pub fn new(gpu: &Gpu, batch: usize, capacity: usize, width: usize) -> Result<Cache, GpuError> {
         Ok(Cache(Tensor::zeros(gpu, &[batch, capacity, 2 * width])?))
+    }
+
+    /// Makes batch element `i` what element `elements[i]` of `from`, which may be this cache, has held. `start: [1]` is a `u32`
+    /// that the host writes, the position where it begins: 0.
+    pub fn take(&self, tape: &mut Tape, from: &Cache, elements: Var, start: Var) {
+        let (cache, from) = (tape.bind(&self.0), tape.bind(&from.0));
+        let &[batch, capacity, width] = tape.shape(from) else { unreachable!("a cache has three axes") };
+        let count = tape.len(elements);
+        tape.reshape(from, &[batch, capacity * width]);
+        let rows = tape.embedding(from, elements);
+        tape.reshape(from, &[batch, capacity, width]);
+        tape.reshape(rows, &[count, capacity, width]);
+        tape.cache_rows(cache, rows, start);
     }
 }
 
@@ -90,7 +103,6 @@ mod tests {
     use crate::nn::Storage;
     use crate::ops::check::{close, gpu, random};
     use crate::plan::Plan;
-    use crate::tape::Tape;
     use crate::train::Gradients;
 
     const ROWS: usize = 5;

@@ -14,6 +14,36 @@ impl Tape {
     /// `[1]`. Targets past the last column count as the last.
     #[track_caller]
     pub fn cross_entropy(&mut self, logits: Var, targets: Var, scale: Var) -> Var {
+        let (losses, stats) = self.losses(logits, targets, scale);
+        let (rows, width) = self.rows_cols(logits);
+        let (kernel, cols) = CROSS_ENTROPY.of(width);
+        let loss = self.sum_rows(losses, 1);
+        self.record(loss, &[logits], move |t, dloss| {
+            let dlogits = t.like(logits);
+            t.call(kernel, "backward")
+                .bind("x", logits)
+                .bind("targets", targets)
+                .bind("scale", scale)
+                .bind("saved", stats)
+                .bind("dloss", dloss)
+                .bind("dx", dlogits)
+                .param("rows", rows)
+                .param("cols", cols)
+                .elements(rows * cols);
+            t.add_grad(logits, dlogits);
+        });
+        loss
+    }
+
+    /// The terms of the same sum, `[n]`. No gradient.
+    #[track_caller]
+    pub fn cross_entropies(&mut self, logits: Var, targets: Var, scale: Var) -> Var {
+        self.losses(logits, targets, scale).0
+    }
+
+    /// The loss of each row, and what the backward pass needs.
+    #[track_caller]
+    fn losses(&mut self, logits: Var, targets: Var, scale: Var) -> (Var, Var) {
         let (rows, width) = self.rows_cols(logits);
         assert!(
             self.len(targets) == rows && self.len(scale) == 1,
@@ -35,22 +65,7 @@ impl Tape {
             .param("cols", cols)
             .constant("WG", workgroup)
             .rows(rows);
-        let loss = self.sum_rows(losses, 1);
-        self.record(loss, &[logits], move |t, dloss| {
-            let dlogits = t.like(logits);
-            t.call(kernel, "backward")
-                .bind("x", logits)
-                .bind("targets", targets)
-                .bind("scale", scale)
-                .bind("saved", stats)
-                .bind("dloss", dloss)
-                .bind("dx", dlogits)
-                .param("rows", rows)
-                .param("cols", cols)
-                .elements(rows * cols);
-            t.add_grad(logits, dlogits);
-        });
-        loss
+        (losses, stats)
     }
 }
 
@@ -68,6 +83,10 @@ mod tests {
     }
 
     fn reference(logits: &Array, factor: f64, targets: &[u32]) -> Vec<f64> {
+        vec![rows(logits, factor, targets).iter().sum()]
+    }
+
+    fn rows(logits: &Array, factor: f64, targets: &[u32]) -> Vec<f64> {
         let row = |(row, &target): (&[f64], &u32)| {
             if target == IGNORE {
                 return 0.0;
@@ -76,7 +95,7 @@ mod tests {
             let sum: f64 = row.iter().map(|x| (factor * x - most).exp()).sum();
             most + sum.ln() - factor * row[(target as usize).min(row.len() - 1)]
         };
-        vec![SCALE as f64 * logits.rows().zip(targets).map(row).sum::<f64>()]
+        logits.rows().zip(targets).map(row).map(|loss| SCALE as f64 * loss).collect()
     }
 
     fn targets(rows: usize, cols: usize) -> Vec<u32> {
@@ -94,6 +113,18 @@ mod tests {
         for cols in [3, 4] {
             let targets = targets(70_000, cols);
             forward(&[[&[70_000, cols]]], |t, [x]| op(t, x, 1.0, &targets), |[x]| reference(x, 1.0, &targets));
+        }
+    }
+
+    #[test]
+    fn rows_have_losses_of_their_own() {
+        for cols in [1, 5, 64] {
+            let targets = targets(7, cols);
+            let op = |t: &mut Tape, [x]: [Var; 1]| {
+                let (targets, scale) = (constant(t, &targets), constant(t, &[SCALE]));
+                t.cross_entropies(x, targets, scale)
+            };
+            forward(&[[&[7, cols]]], op, |[x]| rows(x, 1.0, &targets));
         }
     }
 

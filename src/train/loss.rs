@@ -7,7 +7,7 @@ use crate::plan::Plan;
 use crate::tape::Var;
 
 /// The forward pass over a batch of fixed size, up to its loss.
-pub(super) struct Loss {
+pub(crate) struct Loss {
     image: Var,
     ids: Var,
     targets: Var,
