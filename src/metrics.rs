@@ -39,7 +39,8 @@ fn ngrams<const N: usize>(words: &[String]) -> [BTreeMap<&[String], usize>; N] {
 /// The mean; 0 of nothing.
 fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     let count = values.len().max(1) as f64;
-    values.sum::<f64>() / count
+    // the sum of nothing would be -0
+    values.fold(0.0, |sum, value| sum + value) / count
 }
 
 /// The metrics of a whole data set, under the names that `seemore eval --json` gives them.

@@ -112,14 +112,14 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
             "n": dataset.samples.len(), "exact_match": exact_match, "word_f1": scores.word_f1,
             "bleu1": bleu1, "bleu2": bleu2, "bleu3": bleu3, "bleu4": bleu4, "rouge_l": scores.rouge_l, "cider_d": scores.cider_d,
             "perplexity": perplexity, "captions_per_s": captions_per_s, "calibration": {"error": calibration.error, "bins": bins},
-            "model": dir, "data": data, "adapter": gpu.describe(), "beam": beam, "length_power": args.length_power,
+            "model": dir, "data": data, "adapter": gpu.adapter(), "beam": beam, "length_power": args.length_power,
         });
         say(&line.to_string());
     } else {
         evaluation.lines().iter().for_each(|(name, value)| say(&format!("{name:18} {value:>9}")));
     }
     if let Some(file) = &args.html {
-        let adapter = gpu.describe();
+        let adapter = gpu.adapter();
         let model = dir.display().to_string();
         let report = Report { evaluation: &evaluation, dataset: &dataset, model: &model, data: &data.join(", "), adapter: &adapter, beam };
         checkpoint::write_file(file, report.to_string().as_bytes())?;
