@@ -1,5 +1,7 @@
 //! The likeliest texts after many pictures at once: greedily, or with a beam of several hypotheses.
 
+use std::cmp::Ordering;
+
 use super::{Extent, Pass};
 use crate::gpu::{Gpu, GpuError};
 use crate::model::Vlm;
@@ -56,6 +58,23 @@ fn score(log_probability: f64, count: usize, length_power: f64) -> f64 {
     log_probability / (count as f64).powf(length_power)
 }
 
+/// A place in the beam that a hypothesis asks for.
+struct Candidate {
+    score: f64,
+    /// The hypothesis that it is or goes on from.
+    place: usize,
+    /// The token to append, with the logarithm of its probability; none when the text has ended.
+    more: Option<(u32, f64)>,
+}
+
+impl Candidate {
+    /// The best first; of equals that of the earlier hypothesis and the lower token.
+    fn order(&self, other: &Candidate) -> Ordering {
+        let token = |candidate: &Candidate| candidate.more.map(|(token, _)| token);
+        other.score.total_cmp(&self.score).then(self.place.cmp(&other.place)).then(token(self).cmp(&token(other)))
+    }
+}
+
 /// Fills caches with elements of caches.
 struct Spread {
     plan: Plan,
@@ -96,10 +115,11 @@ pub struct Search {
 
 impl Search {
     /// # Panics
-    /// With a batch, prompt or beam of 0.
+    /// With a batch, prompt or beam of 0, or a prompt that the model has no room for.
     pub fn new(gpu: &Gpu, model: &Vlm, options: SearchOptions) -> Result<Search, GpuError> {
         let SearchOptions { batch, prompt, new, beam, .. } = options;
         assert!(batch > 0 && prompt > 0 && beam > 0, "a search of nothing: {options:?}");
+        assert!(prompt <= model.room(), "a prompt of {prompt} tokens in a room of {}", model.room());
         let config = model.config();
         let first = config.visual() + prompt;
         // the last token is returned, not fed back
@@ -198,12 +218,11 @@ impl Search {
     /// place of what each comes from.
     fn best(&self, hypotheses: &[Hypothesis], logits: &[f32], end: Option<u32>) -> Vec<(usize, Hypothesis)> {
         let SearchOptions { beam, length_power, .. } = self.options;
-        // score, place, and the token to append with the logarithm of its probability; an ended text stays as it is
-        let mut candidates: Vec<(f64, usize, Option<(u32, f64)>)> = vec![];
+        let mut candidates: Vec<Candidate> = vec![];
         for (place, hypothesis) in hypotheses.iter().enumerate() {
             let (sum, tokens) = (hypothesis.log_probability(), hypothesis.log_probabilities.len());
             if hypothesis.ended {
-                candidates.push((score(sum, tokens, length_power), place, None));
+                candidates.push(Candidate { score: score(sum, tokens, length_power), place, more: None });
                 continue;
             }
             let logits = &logits[place * self.vocab..][..self.vocab];
@@ -211,20 +230,16 @@ impl Search {
             let total = most + logits.iter().map(|&logit| (logit as f64 - most).exp()).sum::<f64>().ln();
             candidates.extend(logits.iter().zip(0..).map(|(&logit, token)| {
                 let log_probability = logit as f64 - total;
-                (score(sum + log_probability, tokens + 1, length_power), place, Some((token, log_probability)))
+                Candidate { score: score(sum + log_probability, tokens + 1, length_power), place, more: Some((token, log_probability)) }
             }));
         }
-        // of equals the earlier hypothesis and the lower token
-        let rank = |a: &(f64, usize, Option<(u32, f64)>), b: &(f64, usize, Option<(u32, f64)>)| {
-            b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.map(|(token, _)| token).cmp(&b.2.map(|(token, _)| token)))
-        };
         if candidates.len() > beam {
-            candidates.select_nth_unstable_by(beam, rank);
+            candidates.select_nth_unstable_by(beam, Candidate::order);
             candidates.truncate(beam);
         }
-        candidates.sort_unstable_by(rank);
-        let extend = |(_, place, more): (f64, usize, Option<(u32, f64)>)| {
-            let mut hypothesis = hypotheses[place].clone();
+        candidates.sort_unstable_by(Candidate::order);
+        let extend = |Candidate { place, more, .. }| {
+            let mut hypothesis: Hypothesis = hypotheses[place].clone();
             if let Some((token, log_probability)) = more {
                 hypothesis.push(token, log_probability, end);
             }
