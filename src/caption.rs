@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::checkpoint::{self, CheckpointError};
 use crate::data::{Picture, TextStream, Tokenizer};
-use crate::generate::{Choice, Generator, Map, Sampler, Sampling};
+use crate::generate::{Choice, Generator, Hypothesis, Map, Sampler, Sampling, Search, SearchOptions};
 use crate::gpu::{Gpu, GpuError};
 use crate::model::{Config, VisualTokens, Vlm};
 
@@ -40,6 +40,16 @@ pub struct Captioner {
     model: Vlm,
     tokenizer: Tokenizer,
     generator: Option<(usize, usize, bool, Generator)>,
+    search: Option<(SearchOptions, Search)>,
+}
+
+/// A whole caption.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Whole {
+    /// Without the prompt.
+    pub text: String,
+    /// The logarithm of its probability, given the prompt; its end is part of it.
+    pub log_probability: f64,
 }
 
 impl Captioner {
@@ -47,7 +57,7 @@ impl Captioner {
     pub fn load(gpu: &Gpu, dir: &Path) -> Result<Captioner, CaptionError> {
         let (model, tokenizer) = checkpoint::load(gpu, dir)?;
         let tokenizer = tokenizer.ok_or_else(|| CaptionError::NoTokenizer(dir.display().to_string()))?;
-        Ok(Captioner { gpu: gpu.clone(), model, tokenizer, generator: None })
+        Ok(Captioner { gpu: gpu.clone(), model, tokenizer, generator: None, search: None })
     }
 
     pub fn config(&self) -> &Config {
@@ -76,17 +86,7 @@ impl Captioner {
         on: &mut dyn FnMut(&Written) -> bool,
     ) -> Result<Vec<Written>, CaptionError> {
         let config = self.model.config().clone();
-        let prompt = self.tokenizer.encode(self.tokenizer.as_prompt(prompt));
-        let prompt: Vec<u32> = self.tokenizer.begin().into_iter().chain(prompt).collect();
-        if prompt.is_empty() {
-            return Err(CaptionError::NoPrompt);
-        }
-        let room = self.model.room();
-        if prompt.len() > room {
-            return Err(CaptionError::PromptTooLong { have: prompt.len(), room });
-        }
-        // the last token is written, but takes no position
-        let most = most.min(room - prompt.len() + 1);
+        let (prompt, most) = self.prompt(prompt, most)?;
         let wanted = (prompt.len(), most, heat);
         if self.generator.as_ref().is_none_or(|(tokens, new, maps, _)| (*tokens, *new, *maps) != wanted) {
             let generator = Generator::new(&self.gpu, &self.model, 1, prompt.len(), most, heat)?;
@@ -121,6 +121,44 @@ impl Captioner {
             }
         }
         Ok(written)
+    }
+
+    /// The captions that a beam of so many hypotheses finds, the best first, of at most `most` tokens each after `prompt`; ranked by
+    /// [`SearchOptions::length_power`].
+    pub fn likeliest(
+        &mut self,
+        picture: &Picture,
+        prompt: &str,
+        most: usize,
+        beam: usize,
+        length_power: f64,
+    ) -> Result<Vec<Whole>, CaptionError> {
+        let (prompt, new) = self.prompt(prompt, most)?;
+        let wanted = SearchOptions { batch: 1, prompt: prompt.len(), new, beam, length_power };
+        if self.search.as_ref().is_none_or(|(options, _)| *options != wanted) {
+            self.search = Some((wanted, Search::new(&self.gpu, &self.model, wanted)?));
+        }
+        let Some((_, search)) = &self.search else { unreachable!("made above") };
+        let image = picture.resize(self.model.config().image_size).normalised();
+        let found = search.run(&image, &prompt, self.tokenizer.end())?.remove(0);
+        let whole = |found: Hypothesis| Whole { text: self.tokenizer.decode(&found.tokens), log_probability: found.log_probability() };
+        Ok(found.into_iter().map(whole).collect())
+    }
+
+    /// The tokens of a prompt, and how many of at most `most` new ones there is room for.
+    fn prompt(&self, prompt: &str, most: usize) -> Result<(Vec<u32>, usize), CaptionError> {
+        let prompt = self.tokenizer.encode(self.tokenizer.as_prompt(prompt));
+        let prompt: Vec<u32> = self.tokenizer.begin().into_iter().chain(prompt).collect();
+        if prompt.is_empty() {
+            return Err(CaptionError::NoPrompt);
+        }
+        let room = self.model.room();
+        if prompt.len() > room {
+            return Err(CaptionError::PromptTooLong { have: prompt.len(), room });
+        }
+        // the last token is written, but takes no position
+        let most = most.min(room - prompt.len() + 1);
+        Ok((prompt, most))
     }
 }
 

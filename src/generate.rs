@@ -1,5 +1,9 @@
 //! Writing text after a picture: the prompt at once, then one token at a time with a key/value cache.
 
+mod search;
+
+pub use search::{Hypothesis, Search, SearchOptions};
+
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -79,6 +83,17 @@ impl Sampler {
     }
 }
 
+/// What a pass does beside computing logits.
+#[derive(Clone, Copy, Default)]
+struct Extent {
+    /// It sees pictures, and begins the text.
+    picture: bool,
+    /// The attention can be read.
+    maps: bool,
+    /// The likeliest tokens are chosen on the device.
+    choice: bool,
+}
+
 /// A recorded pass over `tokens` new positions.
 struct Pass {
     plan: Plan,
@@ -87,28 +102,43 @@ struct Pass {
     past: Var,
     logits: Var,
     maps: Vec<(String, Var)>,
+    /// The likeliest token of each text `[batch]`, and the negative logarithm of its probability `[batch]`.
+    choice: Option<(Var, Var)>,
 }
 
 impl Pass {
-    fn new(gpu: &Gpu, model: &Vlm, caches: &Caches, batch: usize, tokens: usize, picture: bool, maps: bool) -> Result<Pass, GpuError> {
+    fn new(gpu: &Gpu, model: &Vlm, caches: &Caches, batch: usize, tokens: usize, extent: Extent) -> Result<Pass, GpuError> {
         let side = model.config().image_size;
         let mut tape = Tape::new(gpu.capabilities());
-        let image = picture.then(|| tape.input(&[batch, 3, side, side]));
+        let image = extent.picture.then(|| tape.input(&[batch, 3, side, side]));
         let ids = tape.input(&[batch, tokens]);
         let mut c = Context::inference(&mut tape);
-        c.maps = maps.then(Vec::new);
+        c.maps = extent.maps.then(Vec::new);
         let logits = model.forward(&mut c, image, ids, Some(caches), Logits::Last);
         let (past, maps) = (c.past, c.maps.take().unwrap_or_default());
         tape.hold(logits);
-        Ok(Pass { plan: Plan::new(gpu, tape)?, image, ids, past, logits, maps })
+        let one = tape.input(&[1]);
+        let choice = extent.choice.then(|| {
+            let token = tape.argmax(logits);
+            let loss = tape.cross_entropies(logits, token, one);
+            [token, loss].into_iter().for_each(|v| tape.hold(v));
+            (token, loss)
+        });
+        let plan = Plan::new(gpu, tape)?;
+        plan.write(one, &[1f32]);
+        Ok(Pass { plan, image, ids, past, logits, maps, choice })
     }
 
-    fn run(&self, images: Option<&[f32]>, ids: &[u32], past: usize) -> Result<Vec<f32>, GpuError> {
+    fn write(&self, images: Option<&[f32]>, ids: &[u32], past: usize) {
         if let (Some(var), Some(images)) = (self.image, images) {
             self.plan.write(var, images);
         }
         self.plan.write(self.ids, ids);
         self.plan.write(self.past, &[past as u32]);
+    }
+
+    fn run(&self, images: Option<&[f32]>, ids: &[u32], past: usize) -> Result<Vec<f32>, GpuError> {
+        self.write(images, ids, past);
         self.plan.run_and_read(self.logits)
     }
 }
@@ -144,8 +174,8 @@ impl Generator {
         let capacity = first.saturating_add(new.max(1) - 1).min(model.positions());
         let caches = model.caches(gpu, batch, capacity)?;
         Ok(Generator {
-            start: Pass::new(gpu, model, &caches, batch, prompt, true, maps)?,
-            next: Pass::new(gpu, model, &caches, batch, 1, false, maps)?,
+            start: Pass::new(gpu, model, &caches, batch, prompt, Extent { picture: true, maps, choice: false })?,
+            next: Pass::new(gpu, model, &caches, batch, 1, Extent { maps, ..Extent::default() })?,
             vocab: model.config().vocab_size,
             past: 0,
             first,

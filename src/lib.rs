@@ -11,10 +11,12 @@ pub mod checkpoint;
 #[doc(hidden)]
 pub mod cli;
 pub mod data;
+pub mod eval;
 pub mod generate;
 pub mod gpu;
 pub mod heatmap;
 pub mod kernel;
+pub mod metrics;
 pub mod model;
 pub mod nn;
 pub mod ops;

@@ -9,7 +9,7 @@ mod mlp;
 mod parameters;
 mod storage;
 
-pub use attention::{Cache, SelfAttention};
+pub use attention::{Cache, SelfAttention, take_elements};
 pub use block::{Block, BlockShape, Residual, Stream};
 pub use embedding::{Embedding, Positions};
 pub use layernorm::LayerNorm;

@@ -14,6 +14,7 @@ pub use concepts::Concepts;
 pub(crate) use feed::{Ahead, Feed};
 pub use gradients::Gradients;
 pub use loss::Objective;
+pub(crate) use loss::{Loss, Scale};
 pub use step::{Recording, StepSizes, TrainStep};
 pub use trainer::{Budget, Event, Footprint, Options, Source, Summary, TrainError, Trainer};
 pub use validation::{Validation, Verdict};

@@ -50,7 +50,10 @@ fn only_the_engine_names_the_graphics_library() {
 
 #[test]
 fn layers_and_models_never_name_a_kernel() {
-    never(&["src/nn.rs", "src/nn", "src/model.rs", "src/model", "src/train", "src/generate.rs"], &["Kernel", "kernel!", ".call("]);
+    never(
+        &["src/nn.rs", "src/nn", "src/model.rs", "src/model", "src/train", "src/generate.rs", "src/generate", "src/eval.rs", "src/eval"],
+        &["Kernel", "kernel!", ".call("],
+    );
 }
 
 #[test]

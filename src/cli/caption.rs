@@ -45,6 +45,15 @@ pub struct CaptionArgs {
     /// Seed of the choice when the temperature is above 0
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Hypotheses kept while the caption is written, of which the likeliest whole caption is taken; 1 takes the likeliest token every time
+    #[arg(long, default_value_t = 1, value_name = "HYPOTHESES", value_parser = clap::value_parser!(u16).range(1..), conflicts_with_all = ["attention", "temperature", "top_k", "top_p", "seed"])]
+    beam: u16,
+    /// Rank hypotheses by their log-probability over their length to this power: 0 by the probability of the whole caption, 1 by the mean of its tokens
+    #[arg(long, default_value_t = 0.0, value_name = "POWER", requires = "beam")]
+    length_power: f64,
+    /// Print so many captions of the beam, each with its log-probability in front
+    #[arg(long, value_name = "CAPTIONS", requires = "beam")]
+    n_best: Option<usize>,
     #[command(flatten)]
     adapter: AdapterArgs,
 }
@@ -55,6 +64,12 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
     }
     if !(args.top_p > 0.0 && args.top_p <= 1.0) {
         bail!("--top-p {} must be above 0 and at most 1", args.top_p);
+    }
+    if !(args.length_power >= 0.0 && args.length_power.is_finite()) {
+        bail!("--length-power {} must be 0 or more", args.length_power);
+    }
+    if let Some(count) = args.n_best.filter(|count| !(1..=args.beam as usize).contains(count)) {
+        bail!("--n-best {count} must be from 1 to --beam {}", args.beam);
     }
     let mut looks = looks(args)?;
     let dir = match &args.model {
@@ -138,6 +153,14 @@ fn caption(args: &CaptionArgs, captioner: &mut Captioner, path: &Path, look: Opt
     };
     let mut out = std::io::stdout();
     let name = if args.images.len() > 1 { format!("{}: ", path.display()) } else { String::new() };
+    if args.beam > 1 || args.n_best.is_some() {
+        let found = captioner.likeliest(&picture, &args.prompt, args.max_tokens, args.beam as usize, args.length_power)?;
+        for whole in found.iter().take(args.n_best.unwrap_or(1)) {
+            let probability = if args.n_best.is_some() { format!("{:.4}  ", whole.log_probability) } else { String::new() };
+            writeln!(out, "{name}{probability}{}{}", args.prompt, whole.text)?;
+        }
+        return Ok(());
+    }
     // printed with the first token, when nothing can be wrong with the prompt any more
     let mut head = Some(format!("{name}{}", captioner.tokenizer().as_prompt(&args.prompt)));
     let mut printed = Ok(());
@@ -156,7 +179,7 @@ fn caption(args: &CaptionArgs, captioner: &mut Captioner, path: &Path, look: Opt
 }
 
 /// The checkpoint folder in `runs/` that was written last.
-fn newest_run() -> Option<PathBuf> {
+pub(super) fn newest_run() -> Option<PathBuf> {
     let folders = std::fs::read_dir("runs").ok()?.filter_map(|entry| Some(entry.ok()?.path()));
     let dated = folders.filter_map(|dir| Some((dir.join("model.safetensors").metadata().ok()?.modified().ok()?, dir)));
     dated.max().map(|(_, dir)| dir)

@@ -2,9 +2,11 @@
 
 use super::{Config, Fusion};
 use crate::gpu::{Gpu, GpuError, Tensor};
-use crate::nn::Cache;
+use crate::nn::{Cache, take_elements};
+use crate::tape::{Tape, Var};
 
 /// Keys and values of every decoder layer, and the image vector where it is added to every position.
+#[derive(Clone)]
 pub struct Caches {
     layers: Vec<Cache>,
     image: Option<Tensor>,
@@ -18,6 +20,16 @@ impl Caches {
             layers: (0..config.layers).map(|_| Cache::new(gpu, batch, capacity, config.width)).collect::<Result<_, _>>()?,
             image: adds.then(|| Tensor::zeros(gpu, &[batch, 1, config.width])).transpose()?,
         })
+    }
+
+    /// Makes batch element `i` what element `elements[i]` of `from`, which may be these caches, has held: see [`Cache::take`].
+    pub fn take(&self, tape: &mut Tape, from: &Caches, elements: Var, start: Var) {
+        for (layer, from) in self.layers.iter().zip(&from.layers) {
+            layer.take(tape, from, elements, start);
+        }
+        if let Some((image, from)) = self.image.as_ref().zip(from.image.as_ref()) {
+            take_elements(tape, image, from, elements, start);
+        }
     }
 
     /// Of decoder layer `index`.

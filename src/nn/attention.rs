@@ -3,7 +3,7 @@
 use super::{Context, Linear, Parameters};
 use crate::gpu::{Gpu, GpuError, Tensor};
 use crate::ops::Attention;
-use crate::tape::Var;
+use crate::tape::{Tape, Var};
 
 /// The keys and values of the tokens that a layer has seen: `[batch, capacity, 2 width]`, rows key | value.
 #[derive(Clone)]
@@ -13,6 +13,25 @@ impl Cache {
     pub fn new(gpu: &Gpu, batch: usize, capacity: usize, width: usize) -> Result<Cache, GpuError> {
         Ok(Cache(Tensor::zeros(gpu, &[batch, capacity, 2 * width])?))
     }
+
+    /// Makes batch element `i` what element `elements[i]` of `from`, which may be this cache, has held. `start: [1]` is a `u32`
+    /// that the host writes, the position where it begins: 0.
+    pub fn take(&self, tape: &mut Tape, from: &Cache, elements: Var, start: Var) {
+        take_elements(tape, &self.0, &from.0, elements, start);
+    }
+}
+
+/// Makes element `i` of `to: [batch, rows, width]` what element `elements[i]` of `from`, which may be `to`, has held; see
+/// [`Cache::take`].
+pub fn take_elements(tape: &mut Tape, to: &Tensor, from: &Tensor, elements: Var, start: Var) {
+    let (to, from) = (tape.bind(to), tape.bind(from));
+    let &[batch, rows, width] = tape.shape(from) else { panic!("take_elements: {:?}, want three axes", tape.shape(from)) };
+    let count = tape.len(elements);
+    tape.reshape(from, &[batch, rows * width]);
+    let taken = tape.embedding(from, elements);
+    tape.reshape(from, &[batch, rows, width]);
+    tape.reshape(taken, &[count, rows, width]);
+    tape.cache_rows(to, taken, start);
 }
 
 /// `proj(concat over heads of softmax(q k^T scale) v)`; query, key and value have no bias. Rows `h hd .. (h + 1) hd`
@@ -90,7 +109,6 @@ mod tests {
     use crate::nn::Storage;
     use crate::ops::check::{close, gpu, random};
     use crate::plan::Plan;
-    use crate::tape::Tape;
     use crate::train::Gradients;
 
     const ROWS: usize = 5;

@@ -15,6 +15,37 @@ impl Tape {
     /// `[1]`. Targets past the last column count as the last.
     #[track_caller]
     pub fn cross_entropy(&mut self, logits: Var, targets: Var, scale: Var, smoothing: f32) -> Var {
+        let (losses, stats) = self.losses(logits, targets, scale, smoothing);
+        let (rows, width) = self.rows_cols(logits);
+        let (kernel, cols) = CROSS_ENTROPY.of(width);
+        let loss = self.sum_rows(losses, 1);
+        self.record(loss, &[logits], move |t, dloss| {
+            let dlogits = t.like(logits);
+            t.call(kernel, "backward")
+                .bind("x", logits)
+                .bind("targets", targets)
+                .bind("scale", scale)
+                .bind("saved", stats)
+                .bind("dloss", dloss)
+                .bind("dx", dlogits)
+                .param("rows", rows)
+                .param("cols", cols)
+                .param("smoothing", smoothing)
+                .elements(rows * cols);
+            t.add_grad(logits, dlogits);
+        });
+        loss
+    }
+
+    /// The terms of the same sum without smoothing, `[n]`. No gradient.
+    #[track_caller]
+    pub fn cross_entropies(&mut self, logits: Var, targets: Var, scale: Var) -> Var {
+        self.losses(logits, targets, scale, 0.0).0
+    }
+
+    /// The loss of each row, and what the backward pass needs.
+    #[track_caller]
+    fn losses(&mut self, logits: Var, targets: Var, scale: Var, smoothing: f32) -> (Var, Var) {
         let (rows, width) = self.rows_cols(logits);
         assert!(
             self.len(targets) == rows && self.len(scale) == 1,
@@ -37,23 +68,7 @@ impl Tape {
             .param("smoothing", smoothing)
             .constant("WG", workgroup)
             .rows(rows);
-        let loss = self.sum_rows(losses, 1);
-        self.record(loss, &[logits], move |t, dloss| {
-            let dlogits = t.like(logits);
-            t.call(kernel, "backward")
-                .bind("x", logits)
-                .bind("targets", targets)
-                .bind("scale", scale)
-                .bind("saved", stats)
-                .bind("dloss", dloss)
-                .bind("dx", dlogits)
-                .param("rows", rows)
-                .param("cols", cols)
-                .param("smoothing", smoothing)
-                .elements(rows * cols);
-            t.add_grad(logits, dlogits);
-        });
-        loss
+        (losses, stats)
     }
 }
 
@@ -79,6 +94,10 @@ mod tests {
     }
 
     fn smoothed_reference(logits: &Array, factor: f64, targets: &[u32], smoothing: f64) -> Vec<f64> {
+        vec![rows(logits, factor, targets, smoothing).iter().sum()]
+    }
+
+    fn rows(logits: &Array, factor: f64, targets: &[u32], smoothing: f64) -> Vec<f64> {
         let row = |(row, &target): (&[f64], &u32)| {
             if target == IGNORE {
                 return 0.0;
@@ -88,7 +107,7 @@ mod tests {
             let (logit, mean) = (row[(target as usize).min(row.len() - 1)], row.iter().sum::<f64>() / row.len() as f64);
             most + sum.ln() - factor * ((1.0 - smoothing) * logit + smoothing * mean)
         };
-        vec![SCALE as f64 * logits.rows().zip(targets).map(row).sum::<f64>()]
+        logits.rows().zip(targets).map(row).map(|loss| SCALE as f64 * loss).collect()
     }
 
     fn targets(rows: usize, cols: usize) -> Vec<u32> {
@@ -114,6 +133,18 @@ mod tests {
         for cols in [1, 2, 33, 64, 1000] {
             let targets = targets(9, cols);
             check(&[[&[9, cols]]], |t, [x]| smoothed(t, x, &targets, 0.125), |[x]| smoothed_reference(x, 1.0, &targets, 0.125));
+        }
+    }
+
+    #[test]
+    fn rows_have_losses_of_their_own() {
+        for cols in [1, 5, 64] {
+            let targets = targets(7, cols);
+            let op = |t: &mut Tape, [x]: [Var; 1]| {
+                let (targets, scale) = (constant(t, &targets), constant(t, &[SCALE]));
+                t.cross_entropies(x, targets, scale)
+            };
+            forward(&[[&[7, cols]]], op, |[x]| rows(x, 1.0, &targets, 0.0));
         }
     }
 

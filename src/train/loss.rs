@@ -33,7 +33,7 @@ impl Default for Objective {
 }
 
 /// The forward pass over a batch of fixed size, up to its loss.
-pub(super) struct Loss {
+pub(crate) struct Loss {
     image: Option<Var>,
     captions: Option<Captions>,
     classes: Option<Targets>,
@@ -108,7 +108,7 @@ impl Loss {
 
 /// What sums of cross entropies are multiplied by.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Scale {
+pub(crate) struct Scale {
     pub captions: f32,
     pub classes: f32,
 }

@@ -1,0 +1,173 @@
+//! `seemore eval`: how good a model is on pictures with captions.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+
+use super::caption::newest_run;
+use super::{AdapterArgs, say};
+use crate::checkpoint;
+use crate::data::{Columns, Dataset, Loaded};
+use crate::eval::{EvalOptions, Evaluation, Report, references};
+use crate::train::Text;
+
+#[derive(Args)]
+pub struct EvalArgs {
+    /// Pictures with captions, in any format that `train --data` takes; several are evaluated as one
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE|DIR")]
+    data: Vec<PathBuf>,
+    /// Checkpoint folder [default: the newest in runs/]
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// Hypotheses kept of each caption while it is written; 1 takes the likeliest token every time
+    #[arg(long, default_value_t = 1, value_name = "HYPOTHESES", value_parser = clap::value_parser!(u16).range(1..))]
+    beam: u16,
+    /// Rank hypotheses by their log-probability over their length to this power: 0 by the probability of the whole caption, 1 by the mean of its tokens
+    #[arg(long, default_value_t = 0.0, value_name = "POWER")]
+    length_power: f64,
+    /// Pictures captioned at once
+    #[arg(long, default_value_t = 64, value_name = "PICTURES", value_parser = clap::value_parser!(u16).range(1..))]
+    batch_size: u16,
+    /// Most tokens of a caption [default: half again as many as the longest true one has]
+    #[arg(long, value_name = "TOKENS")]
+    max_tokens: Option<usize>,
+    /// Only the first so many pictures
+    #[arg(long, value_name = "PICTURES")]
+    limit: Option<usize>,
+    /// Write a report with the confident mistakes and all pictures, as one HTML file
+    #[arg(long, value_name = "FILE.html")]
+    html: Option<PathBuf>,
+    /// Replace the file of --html if it is there
+    #[arg(long)]
+    overwrite: bool,
+    /// Name of the CSV column with the pictures
+    #[arg(long, value_name = "NAME", default_value = "b64string_images")]
+    image_column: String,
+    /// Name of the CSV column with the captions
+    #[arg(long, default_value = "caption", value_name = "NAME")]
+    caption_column: String,
+    /// Stop at the first row that cannot be used, instead of leaving it out
+    #[arg(long)]
+    strict: bool,
+    /// Report as one JSON object on standard output
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    adapter: AdapterArgs,
+}
+
+pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
+    if !(args.length_power >= 0.0 && args.length_power.is_finite()) {
+        bail!("--length-power {} must be 0 or more", args.length_power);
+    }
+    for (flag, value) in [("--limit", args.limit), ("--max-tokens", args.max_tokens)] {
+        if value == Some(0) {
+            bail!("{flag} must be at least 1");
+        }
+    }
+    if let Some(file) = &args.html {
+        check_html(file, args)?;
+    }
+    let dir = match &args.model {
+        Some(dir) => dir.clone(),
+        None => newest_run().context("no --model given, and no checkpoint in runs/: train one with `seemore train`")?,
+    };
+    let gpu = args.adapter.open()?;
+    let (model, tokenizer) = checkpoint::load(&gpu, &dir)?;
+    let tokenizer = tokenizer.with_context(|| {
+        format!("{} has no tokenizer.json: import it again with --characters, or copy the tokenizer it was trained with", dir.display())
+    })?;
+    let mut dataset = load(args, model.config().image_size)?;
+    dataset.samples.truncate(args.limit.unwrap_or(usize::MAX));
+    let room = model.room();
+    let long = dataset.samples.iter().flat_map(references).filter(|truth| Text::new(&tokenizer, truth).len() > room).count();
+    if long > 0 {
+        eprintln!(
+            "note: {long} true captions take more positions than the model's {room}: it cannot write them, and perplexity counts their beginnings"
+        );
+    }
+    if tokenizer.begin().is_none() {
+        eprintln!("note: the model has no begin-of-text token: each caption starts from the first token of the true one");
+    }
+    let beam = args.beam as usize;
+    let options = EvalOptions { batch: args.batch_size as usize, beam, length_power: args.length_power, most: args.max_tokens };
+    let bar = bar("captioning {wide_bar} {percent} %, {eta} left");
+    let evaluation = Evaluation::run(&gpu, &model, &tokenizer, &dataset, options, &bar)?;
+    bar.finish_and_clear();
+
+    let data: Vec<String> = args.data.iter().map(|path| path.display().to_string()).collect();
+    if args.json {
+        let Evaluation { exact_match, scores, perplexity, captions_per_s, ref calibration, .. } = evaluation;
+        let bins: Vec<_> = calibration
+            .bins
+            .iter()
+            .map(|bin| json!({"from": bin.range.0, "to": bin.range.1, "n": bin.count, "probability": bin.probability, "accuracy": bin.accuracy}))
+            .collect();
+        let [bleu1, bleu2, bleu3, bleu4] = scores.bleu;
+        let line = json!({
+            "n": dataset.samples.len(), "exact_match": exact_match, "word_f1": scores.word_f1,
+            "bleu1": bleu1, "bleu2": bleu2, "bleu3": bleu3, "bleu4": bleu4, "rouge_l": scores.rouge_l, "cider_d": scores.cider_d,
+            "perplexity": perplexity, "captions_per_s": captions_per_s, "calibration": {"error": calibration.error, "bins": bins},
+            "model": dir, "data": data, "adapter": gpu.adapter(), "beam": beam, "length_power": args.length_power,
+        });
+        say(&line.to_string());
+    } else {
+        evaluation.lines().iter().for_each(|(name, value)| say(&format!("{name:18} {value:>9}")));
+    }
+    if let Some(file) = &args.html {
+        let adapter = gpu.adapter();
+        let model = dir.display().to_string();
+        let report = Report { evaluation: &evaluation, dataset: &dataset, model: &model, data: &data.join(", "), adapter: &adapter, beam };
+        checkpoint::write_file(file, report.to_string().as_bytes())?;
+        eprintln!("report: {}", file.display());
+    }
+    Ok(())
+}
+
+/// Whether the report can be written, before any work is done.
+fn check_html(file: &Path, args: &EvalArgs) -> anyhow::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        bail!("--html {}: there is no folder {}", file.display(), folder.display());
+    }
+    if args.data.iter().any(|data| matches!((data.canonicalize(), file.canonicalize()), (Ok(a), Ok(b)) if a == b)) {
+        bail!("--html would overwrite the data {}: give another name", file.display());
+    }
+    if file.is_dir() || (file.exists() && !args.overwrite) {
+        bail!("{} is already there: give another name to --html, or add --overwrite", file.display());
+    }
+    Ok(())
+}
+
+/// On a terminal; nothing elsewhere.
+fn bar(template: &str) -> ProgressBar {
+    let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(Some(0), target);
+    bar.set_style(ProgressStyle::with_template(template).expect("the template is constant"));
+    bar
+}
+
+/// The pictures of all files.
+fn load(args: &EvalArgs, side: usize) -> anyhow::Result<Dataset> {
+    const SHOWN: usize = 10;
+    let columns = Columns { image: args.image_column.clone(), caption: args.caption_column.clone() };
+    let mut all = Dataset { side, samples: vec![] };
+    let mut left_out = vec![];
+    for path in &args.data {
+        let bar = bar("reading {msg} {wide_bar} {pos}/{len}");
+        bar.set_message(path.display().to_string());
+        let Loaded { dataset, problems } = Dataset::load(path, side, &columns, args.strict, &bar)?;
+        bar.finish_and_clear();
+        all.samples.extend(dataset.samples);
+        left_out.extend(problems);
+    }
+    left_out.iter().take(SHOWN).for_each(|problem| eprintln!("left out: {problem}"));
+    if !left_out.is_empty() {
+        eprintln!("{} samples used, {} left out (--strict makes that an error)", all.samples.len(), left_out.len());
+    }
+    Ok(all)
+}
