@@ -2,8 +2,8 @@
 //   per pixel   (gx, gy) = central differences of the channel whose gradient is longest, the border repeated outwards
 //   per cell    bin k of 8 gets |g| * max(0, 1 - distance of k from 8 / pi * atan2(gy, gx), around a circle of 8), averaged over
 //               4x4 pixels; opposite directions share a bin. Cells lie 2 pixels apart, and over the border by one pixel
-//   result      y = 2 * min(1, cell / (sqrt(e) + 0.075)), e the mean over 3x3 cells of the sum of their squared bins
-// Pixels and cells outside the picture count as 0. The constant belongs to pixels of deviation 1: 0.02 of the range of colours.
+//   result      y = 2 * min(1, cell / (sqrt(e) + 0.02)), e the mean over 3x3 cells of the sum of their squared bins
+// Pixels and cells outside the picture count as 0. The constant belongs to colours from 0 to 1.
 //
 //   orient   image[batch, channels, height, width] -> cells[batch, height / 2, width / 2, 8]
 //   blocks   cells[batch, height / 2, width / 2, 8] -> y[batch, patches, (patch / 2) * (patch / 2) * 8]
@@ -82,7 +82,7 @@ fn blocks(@builtin(global_invocation_id) gid: vec3u, @builtin(num_workgroups) gr
                 energy += dot(known[at], known[at]) + dot(known[at + 1], known[at + 1]);
             }
         }
-        let scale = 1.0 / (sqrt(energy / 9.0) + 0.075);
+        let scale = 1.0 / (sqrt(energy / 9.0) + 0.02);
         let side = params.patch_cells;
         let place = (b * (down / side) + r / side) * (across / side) + s / side;
         let first = 2 * ((place * side + r % side) * side + s % side);

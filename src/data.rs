@@ -10,5 +10,5 @@ mod tokenizer;
 pub use augment::{Augment, Strength};
 pub use batches::Batches;
 pub use dataset::{Columns, DataError, Dataset, Loaded, Problem, Sample};
-pub use picture::{MAX_PIXELS, MAX_SIDE, Picture, PictureError, normalise};
+pub use picture::{DEVIATION, MAX_PIXELS, MAX_SIDE, MEAN, Picture, PictureError, normalise};
 pub use tokenizer::{TextStream, TokenKind, Tokenizer, TokenizerError};

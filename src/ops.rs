@@ -20,6 +20,7 @@ mod fill;
 mod grad_scaler;
 mod half;
 mod hog;
+mod ink;
 mod l2_normalize;
 mod lanes;
 mod layernorm;

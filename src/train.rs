@@ -5,6 +5,7 @@ mod concepts;
 mod feed;
 mod gradients;
 mod loss;
+mod prototypes;
 mod step;
 mod trainer;
 mod validation;

@@ -21,7 +21,7 @@ use crate::tape::Precision;
 use crate::train::{Budget, Concepts, Event, Footprint, Objective, Options, Source, Summary, Text, Trainer, Verdict};
 
 /// The flags whose values a training that is like another, or goes on, takes from it.
-const LIKE: [&str; 27] = [
+const LIKE: [&str; 28] = [
     "config",
     "preset",
     "dropout",
@@ -38,6 +38,7 @@ const LIKE: [&str; 27] = [
     "label_smoothing",
     "class_loss",
     "caption_loss",
+    "no_prototypes",
     "variants",
     "freeze",
     "clip",
@@ -140,6 +141,9 @@ pub struct TrainArgs {
     /// Weight of the captions' loss; 0 trains the image encoder alone, with --class-loss
     #[arg(long, default_value_t = 1.0, value_name = "WEIGHT", value_parser = weight)]
     caption_loss: f32,
+    /// Start the class head at random, instead of with the mean of each concept's pictures as the untrained encoder sees them
+    #[arg(long)]
+    no_prototypes: bool,
     /// Share of the variants (pictures whose caption is not their concept, as by a skin tone) that each epoch shows, others each time
     #[arg(long, default_value_t = 1.0, value_name = "SHARE", value_parser = share)]
     variants: f64,
@@ -348,7 +352,8 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         }
     };
     let length = |caption: &str| Text::new(&tokenizer, caption).len();
-    let (train, too_long) = train.without_long_captions(model.room(), length);
+    let (mut train, too_long) = train.without_long_captions(model.room(), length);
+    train.mark_variants();
     report_problems(args, &too_long, train.samples.len())?;
     if train.samples.is_empty() {
         bail!("no caption is left to train on");
@@ -523,6 +528,7 @@ fn options(args: &TrainArgs, augment: Augment, samples: usize) -> Options {
             smoothing: args.label_smoothing,
             pictures: args.text.is_none(),
         },
+        prototypes: args.class_loss > 0.0 && !args.no_prototypes && args.load.is_none(),
         variants: args.variants,
         freeze: args.freeze.clone(),
         patience: args.patience,

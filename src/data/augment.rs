@@ -180,9 +180,18 @@ impl Augment {
         Ok(())
     }
 
-    /// As much of it as a caption allows.
-    fn limited(self, caption: &str) -> Augment {
+    /// As much of it as a sample's caption allows, and the captions of its concept's variants where it has any: what makes a variant may
+    /// not come by chance.
+    fn limited(self, sample: &Sample) -> Augment {
+        let caption = &sample.caption;
         let mut it = self;
+        if it.by_caption && (sample.varies || words::names_tone(caption)) {
+            it.hue = it.hue.min(2.5);
+            (it.rare_hue.0, it.grey) = (0.0, 0.0);
+            it.saturation = (it.saturation.0.clamp(0.85, 1.15), it.saturation.1.clamp(0.85, 1.15));
+            it.contrast = (it.contrast.0.clamp(0.92, 1.05), it.contrast.1.clamp(0.92, 1.05));
+            it.gamma = it.gamma.min(1.08);
+        }
         if it.by_caption && !words::may_flip(caption) {
             it.flip = 0.0;
         }
@@ -190,7 +199,6 @@ impl Augment {
             it.hue = it.hue.min(8.0);
             (it.rare_hue.0, it.grey) = (0.0, 0.0);
             it.saturation = (it.saturation.0.clamp(0.8, 1.25), it.saturation.1.clamp(0.8, 1.25));
-            // white stays white, so less contrast is lighter: neighbouring skin tones are no further apart than this
             it.contrast = (it.contrast.0.clamp(0.88, 1.12), it.contrast.1.clamp(0.88, 1.12));
             it.gamma = it.gamma.min(1.16);
         }
@@ -209,11 +217,11 @@ impl Augment {
         if *self == Augment::none() {
             return normalise(&sample.rgb);
         }
-        let mut rgb = self.limited(&sample.caption).change(&sample.rgb, side, Dice::new(seed, step, draw));
+        let mut rgb = self.limited(sample).change(&sample.rgb, side, Dice::new(seed, step, draw));
         if let Some(second) = second {
             let mut dice = Dice::new(seed ^ SECOND, step, draw);
             let share = dice.uniform(self.mix_share.0, self.mix_share.1);
-            let other = self.limited(&second.caption).change(&second.rgb, side, dice);
+            let other = self.limited(second).change(&second.rgb, side, dice);
             for (value, other) in rgb.iter_mut().zip(other) {
                 *value = (share * *value as f32 + (1.0 - share) * other as f32).round() as u8;
             }
@@ -417,7 +425,7 @@ mod tests {
 
     /// The changed values of many draws, back in 0..=255.
     fn draws(augment: Augment, sample: &Sample) -> Vec<Vec<u8>> {
-        (0..200).map(|draw| augment.limited(&sample.caption).change(&sample.rgb, 16, Dice::new(1, 2, draw))).collect()
+        (0..200).map(|draw| augment.limited(sample).change(&sample.rgb, 16, Dice::new(1, 2, draw))).collect()
     }
 
     #[test]

@@ -28,12 +28,14 @@ pub struct Sample {
     pub others: Vec<String>,
     /// What the picture shows whatever its variant, where the data tell: the class of the class loss.
     pub concept: Option<String>,
+    /// Whether other pictures of the data set show variants of the same concept: see [`Dataset::mark_variants`].
+    pub varies: bool,
 }
 
 impl Sample {
     /// A sample with one caption and no concept.
     pub fn new(id: impl Into<String>, rgb: Vec<u8>, caption: impl Into<String>) -> Sample {
-        Sample { id: id.into(), rgb, caption: caption.into(), others: vec![], concept: None }
+        Sample { id: id.into(), rgb, caption: caption.into(), others: vec![], concept: None, varies: false }
     }
 
     /// The model's input `[3, side, side]`.
@@ -160,6 +162,15 @@ impl Dataset {
             add(sample.caption.as_bytes());
         }
         hash
+    }
+
+    /// Marks the samples whose concept has variants here: samples whose caption is not their concept.
+    pub fn mark_variants(&mut self) {
+        let varied = |sample: &Sample| sample.concept.clone().filter(|concept| *concept != sample.caption);
+        let concepts: BTreeSet<String> = self.samples.iter().filter_map(varied).collect();
+        for sample in &mut self.samples {
+            sample.varies = sample.concept.as_ref().is_some_and(|concept| concepts.contains(concept));
+        }
     }
 
     /// Takes a share of the distinct pictures out for validation. Equal pictures stay together, so none is on both sides; with

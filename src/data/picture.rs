@@ -38,9 +38,10 @@ pub struct Picture {
     pub rgb: Vec<u8>,
 }
 
-/// Mean and deviation of ImageNet's pixels, by channel, as torchvision's models use them.
-const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
+/// Mean and [`DEVIATION`] of ImageNet's pixels, by channel, as torchvision's models use them.
+pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+/// See [`MEAN`].
+pub const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
 
 /// `rgb: [side, side, 3]` in 0..=255 to `[3, side, side]` with ImageNet's mean and deviation taken out.
 pub fn normalise(rgb: &[u8]) -> Vec<f32> {

@@ -9,15 +9,25 @@ use crate::tape::Var;
 /// What cosines are multiplied by before the softmax, here and in the decoder's last layer.
 pub(super) const COSINE_SCALE: f32 = 20.0;
 
-/// `20 cos(image vector, concept)` for every concept, with `weight: [classes, width]`.
+/// What the class head's logits are multiplied by before they become a guess: the likeliest concepts stand out.
+const GUESS_SHARPNESS: f32 = 2.0;
+
+/// `20 cos(image vector, concept)` for every concept, with `weight: [classes, vision width]`; and what the concepts mean to the
+/// decoder, `words: [classes, width]`.
 pub struct ClassHead {
     weight: Tensor,
+    words: Option<Tensor>,
 }
 
 impl ClassHead {
     pub fn new(p: &mut Parameters, config: &Config) -> Result<ClassHead, GpuError> {
         let init = Init::Normal(EMBEDDING_DEVIATION);
-        p.scope("class", |p| Ok(ClassHead { weight: p.create("weight", &[config.classes, config.vision_width], init)? }))
+        p.scope("class", |p| {
+            Ok(ClassHead {
+                weight: p.create("weight", &[config.classes, config.vision_width], init)?,
+                words: config.guess.then(|| p.create("words", &[config.classes, config.width], init)).transpose()?,
+            })
+        })
     }
 
     /// `features: [batch, 1, width] -> [batch, classes]`.
@@ -30,9 +40,29 @@ impl ClassHead {
     }
 }
 
+impl ClassHead {
+    /// The mean of the concepts' words by their probabilities, `logits: [batch, classes] -> [batch, 1, width]`, where the decoder is
+    /// told. The decoder does not teach the probabilities, only the words.
+    pub fn guess(&self, c: &mut Context, logits: Var) -> Option<Var> {
+        let words = self.words.as_ref()?;
+        let (batch, width) = (c.tape.shape(logits)[0], words.shape()[1]);
+        let logits = c.tape.detach(logits, GUESS_SHARPNESS);
+        let probabilities = c.tape.softmax(logits);
+        let words = c.parameter(words);
+        let guess = c.tape.matmul(probabilities, words);
+        c.tape.reshape(guess, &[batch, 1, width]);
+        Some(guess)
+    }
+}
+
 /// `20 cos(x, row)` of `x: [.., width]` with every row of `rows: [n, width]`: `[.., n]`.
 pub(super) fn cosine(c: &mut Context, x: Var, rows: Var) -> Var {
+    let rows = unit(c, rows);
     let x = c.tape.l2_normalize(x, COSINE_SCALE);
-    let rows = c.tape.l2_normalize(rows, 1.0);
     c.tape.linear(x, rows, None, crate::ops::Activation::None)
+}
+
+/// The rows of a table at length 1, recorded once however often they are used.
+pub(super) fn unit(c: &mut Context, rows: Var) -> Var {
+    c.tape.once("unit", rows, |tape| tape.l2_normalize(rows, 1.0))
 }

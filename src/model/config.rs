@@ -94,14 +94,18 @@ pub struct Config {
     pub pool_width: usize,
     /// Whether the patch embedding sees histograms of oriented gradients beside the pixels; needs an even `patch_size`.
     pub hog: bool,
+    /// Whether pictures are seen as ink on white paper, 0 for white to 1, instead of normalised.
+    pub ink: bool,
     /// Whether pictures are cropped to what is drawn on their plain background before they are resized.
     pub crop: bool,
     pub projector: Projection,
     pub fusion: Fusion,
     pub output: Output,
-    /// Concepts that the class head tells apart by their cosine with the image vector; 0 for no such head. Training sets it. Captions
-    /// are written without it.
+    /// Concepts that the class head tells apart by their cosine with the image vector; 0 for no such head. Training sets it.
     pub classes: usize,
+    /// Whether the decoder is told what the class head takes the picture for: the concepts' embeddings, weighted by their
+    /// probabilities, are normalised and added to every text position beside the picture. Needs `fusion` "add".
+    pub guess: bool,
     pub attention_scale: AttentionScale,
     pub residual: Residual,
     /// Whether padding after a caption counts in the loss, as in the original seemore.
@@ -126,11 +130,13 @@ impl Default for Config {
             visual_tokens: VisualTokens::Cls,
             pool_width: 32,
             hog: false,
+            ink: false,
             crop: false,
             projector: Projection::Mlp,
             fusion: Fusion::Prefix,
             output: Output::Linear,
             classes: 0,
+            guess: false,
             attention_scale: AttentionScale::Head,
             residual: Residual::Prenorm,
             count_pads: false,
@@ -183,7 +189,7 @@ impl Preset {
                 image_size: 48,
                 patch_size: 8,
                 vision_width: 192,
-                vision_layers: 2,
+                vision_layers: 1,
                 vision_heads: 6,
                 width: 192,
                 layers: 1,
@@ -192,9 +198,12 @@ impl Preset {
                 dropout: 0.0,
                 visual_tokens: VisualTokens::Pooled,
                 hog: true,
+                ink: true,
                 crop: true,
+                projector: Projection::Linear,
                 fusion: Fusion::Add,
                 output: Output::Cosine,
+                guess: true,
                 ..base
             },
         }
@@ -269,6 +278,14 @@ impl Config {
         if let Some((field, _, value)) = needs_vector.into_iter().find(|(_, needs, _)| *needs && !one_vector) {
             let rule = "it takes one vector for the whole picture: set visual_tokens to \"cls\" or \"pooled\"".into();
             return Err(ConfigError::Field { field, value: value.into(), rule });
+        }
+        if self.guess && self.fusion != Fusion::Add {
+            let rule = "what is guessed is added to the text: set fusion to \"add\"".into();
+            return Err(ConfigError::Field { field: "guess", value: "true".into(), rule });
+        }
+        if self.hog && !self.ink {
+            let rule = "oriented gradients are of ink: set ink to true".into();
+            return Err(ConfigError::Field { field: "hog", value: "true".into(), rule });
         }
         if self.hog && self.visual_tokens == VisualTokens::Fuyu {
             let rule = "without an encoder there is no patch embedding to give it to".into();

@@ -1,10 +1,19 @@
 //! Decoder-only language model.
 
-use super::class_head::cosine;
+use super::class_head::{cosine, unit};
 use super::{Caches, Config, Fusion, Output};
 use crate::gpu::GpuError;
 use crate::nn::{Block, BlockShape, Context, Embedding, Init, LayerNorm, Linear, Parameters, Positions, Stream};
 use crate::tape::Var;
+
+/// What the decoder is given of a picture.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen {
+    /// Visual tokens `[batch, v, width]`.
+    pub visual: Var,
+    /// What the class head takes it for: `[batch, 1, width]`.
+    pub guess: Option<Var>,
+}
 
 /// Token and position embeddings, causal blocks, LayerNorm, output layer.
 pub struct Decoder {
@@ -16,6 +25,9 @@ pub struct Decoder {
     lm_head: Option<Linear>,
     /// Where the picture is added to every position.
     ln_image: Option<LayerNorm>,
+    /// Where what it is taken for is added too.
+    ln_guess: Option<LayerNorm>,
+    width: usize,
 }
 
 impl Decoder {
@@ -30,26 +42,32 @@ impl Decoder {
             eps: config.layernorm_eps,
         };
         let init = Init::Normal(super::vlm::EMBEDDING_DEVIATION);
+        let cosine = config.output == Output::Cosine;
         Ok(Decoder {
             tok: Embedding::new(p, "tok", config.vocab_size, width, init)?,
-            pos: Positions::new(p, "pos", config.context, width, init)?,
+            // beside token embeddings whose elements have the size of 1, small positions would be lost
+            pos: Positions::new(p, "pos", config.context, width, if cosine { Init::Normal(0.3) } else { init })?,
             blocks: p.scope("blocks", |p| (0..config.layers).map(|i| Block::new(p, i, shape)).collect::<Result<_, _>>())?,
             ln_f: LayerNorm::new(p, "ln_f", width, config.layernorm_eps)?,
-            lm_head: (config.output == Output::Linear).then(|| Linear::new(p, "lm_head", width, config.vocab_size, true)).transpose()?,
+            lm_head: (!cosine).then(|| Linear::new(p, "lm_head", width, config.vocab_size, true)).transpose()?,
+            ln_guess: (config.guess && config.classes > 0)
+                .then(|| LayerNorm::new(p, "ln_guess", width, config.layernorm_eps))
+                .transpose()?,
+            width,
             ln_image: (config.fusion == Fusion::Add).then(|| LayerNorm::new(p, "ln_image", width, config.layernorm_eps)).transpose()?,
         })
     }
 
-    /// Embeds `ids: [batch, t]`, takes in the visual tokens `[batch, v, width]`, and runs the blocks with one cache each
+    /// Embeds `ids: [batch, t]`, takes in what is seen, and runs the blocks with one cache each
     /// when caches are given, and the last LayerNorm. Returns `[batch, v + t, width]`, or `[batch, t, width]` where the one visual token
     /// is added to the text's positions.
-    pub fn forward(&self, c: &mut Context, visual: Option<Var>, ids: Var, caches: Option<&Caches>) -> Var {
-        let mut x = self.tok.forward(c, ids);
-        if let (None, Some(visual)) = (&self.ln_image, visual) {
+    pub fn forward(&self, c: &mut Context, seen: Option<Seen>, ids: Var, caches: Option<&Caches>) -> Var {
+        let mut x = self.embed(c, ids);
+        if let (None, Some(Seen { visual, .. })) = (&self.ln_image, seen) {
             x = c.tape.concat_rows(visual, x);
         }
         x = self.pos.forward(c, x);
-        if let Some(image) = self.image(c, visual, caches) {
+        if let Some(image) = self.image(c, seen, caches) {
             x = c.tape.add_vector(x, image);
         }
         let layers = self.blocks.iter().enumerate();
@@ -58,12 +76,28 @@ impl Decoder {
         stream.norm(c, &self.ln_f).1
     }
 
+    /// Token embeddings. Where only their direction scores tokens, only their direction counts here too, and their elements have
+    /// the size of 1.
+    fn embed(&self, c: &mut Context, ids: Var) -> Var {
+        if self.lm_head.is_some() {
+            return self.tok.forward(c, ids);
+        }
+        let tokens = self.tok.table(c);
+        let tokens = unit(c, tokens);
+        let x = c.tape.embedding(tokens, ids);
+        c.tape.scale(x, (self.width as f32).sqrt())
+    }
+
     /// The vector that is added to every position: of the picture, or remembered of it.
-    fn image(&self, c: &mut Context, visual: Option<Var>, caches: Option<&Caches>) -> Option<Var> {
+    fn image(&self, c: &mut Context, seen: Option<Seen>, caches: Option<&Caches>) -> Option<Var> {
         let ln = self.ln_image.as_ref()?;
         let remembered = caches.and_then(Caches::image);
-        let Some(visual) = visual else { return remembered.map(|tensor| c.tape.bind(tensor)) };
-        let image = ln.forward(c, visual);
+        let Some(Seen { visual, guess }) = seen else { return remembered.map(|tensor| c.tape.bind(tensor)) };
+        let mut image = ln.forward(c, visual);
+        if let Some((ln, guess)) = self.ln_guess.as_ref().zip(guess) {
+            let guess = ln.forward(c, guess);
+            image = c.tape.add(image, guess);
+        }
         if let Some(tensor) = remembered {
             c.tape.place(image, tensor);
         }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
-    /// The image encoder with its class head: `vit.` and `class.`
+    /// The image encoder with its class head: `vit.` and `class.weight`
     Encoder,
     /// `proj`
     Projector,
@@ -19,7 +19,7 @@ impl Part {
 
     /// The part that a parameter belongs to.
     pub fn of(parameter: &str) -> Part {
-        if parameter.starts_with("vit.") || parameter.starts_with("class.") {
+        if parameter.starts_with("vit.") || parameter == "class.weight" {
             Part::Encoder
         } else if parameter.starts_with("proj") {
             Part::Projector

@@ -19,6 +19,7 @@ pub struct Vision {
     ln: LayerNorm,
     pooling: Option<Pooling>,
     patch_size: usize,
+    ink: bool,
     tokens: VisualTokens,
 }
 
@@ -45,6 +46,7 @@ impl Vision {
                 ln: LayerNorm::new(p, "ln", width, config.layernorm_eps)?,
                 pooling: pools.then(|| Pooling::new(p, config)).transpose()?,
                 patch_size: config.patch_size,
+                ink: config.ink,
                 tokens: config.visual_tokens,
             })
         })
@@ -74,6 +76,7 @@ impl Vision {
 
     /// What the first block sees: patches, CLS token in front where there is one, positions: `[batch, rows, width]`.
     fn embed(&self, c: &mut Context, image: Var) -> Var {
+        let image = if self.ink { c.tape.ink(image) } else { image };
         let pixels = c.tape.patchify(image, self.patch_size);
         let mut x = self.patch.forward(c, pixels);
         if let Some(layer) = &self.hog {

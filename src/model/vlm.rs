@@ -1,5 +1,6 @@
 //! The whole model: one forward pass for training and generation.
 
+use super::decoder::Seen;
 use super::{Caches, ClassHead, Config, Decoder, Projector, Vision, VisualTokens};
 use crate::gpu::{Gpu, GpuError, Tensor};
 use crate::nn::{Context, Parameters, Storage};
@@ -94,11 +95,21 @@ impl Vlm {
         Some(self.classes.as_ref()?.forward(c, features))
     }
 
-    /// Logits `[batch, positions, vocab]` for the text `ids: [batch, t]` after image features; without these the ids
-    /// continue what the caches hold. With caches, keys and values of all new positions are appended to them.
-    pub fn describe(&self, c: &mut Context, features: Option<Var>, ids: Var, caches: Option<&Caches>, logits: Logits) -> Var {
-        let visual = features.map(|features| self.projector.forward(c, features));
-        let x = self.decoder.forward(c, visual, ids, caches);
+    /// Logits `[batch, positions, vocab]` for the text `ids: [batch, t]` after image features with the class head's logits of them;
+    /// without these the ids continue what the caches hold. With caches, keys and values of all new positions are appended to them.
+    pub fn describe(
+        &self,
+        c: &mut Context,
+        features: Option<(Var, Option<Var>)>,
+        ids: Var,
+        caches: Option<&Caches>,
+        logits: Logits,
+    ) -> Var {
+        let seen = features.map(|(features, classes)| Seen {
+            visual: self.projector.forward(c, features),
+            guess: self.classes.as_ref().zip(classes).and_then(|(head, classes)| head.guess(c, classes)),
+        });
+        let x = self.decoder.forward(c, seen, ids, caches);
         let (text, all) = (c.tape.shape(ids)[1], c.tape.shape(x)[1]);
         let rows = match logits {
             Logits::All => all,
@@ -111,7 +122,11 @@ impl Vlm {
 
     /// [`encode`](Self::encode), then [`describe`](Self::describe): what a picture and the text so far make of the next token.
     pub fn forward(&self, c: &mut Context, image: Option<Var>, ids: Var, caches: Option<&Caches>, logits: Logits) -> Var {
-        let features = image.map(|image| self.encode(c, image));
+        let features = image.map(|image| {
+            let features = self.encode(c, image);
+            let classes = if self.config.guess { self.classify(c, features) } else { None };
+            (features, classes)
+        });
         self.describe(c, features, ids, caches, logits)
     }
 

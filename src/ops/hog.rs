@@ -13,7 +13,8 @@ pub fn hog_values(patch: usize) -> usize {
 
 impl Tape {
     /// `image: [b, ch, h, w]` to `[b, (h / patch) * (w / patch), (patch / 2)^2 * 8]`: for every patch its cells, row by row, of 8
-    /// orientations each (Dalal & Triggs 2005; formula in the shader). `patch` is even. No gradient flows to the image.
+    /// orientations each (Dalal & Triggs 2005; formula in the shader). `patch` is even, colours go
+    /// from 0 to 1, forwards or backwards. No gradient flows to the image.
     #[track_caller]
     pub fn hog(&mut self, image: Var, patch: usize) -> Var {
         let &[batch, channels, height, width] = self.shape(image) else { panic!("hog: {:?}, want [b, ch, h, w]", self.shape(image)) };
@@ -82,7 +83,7 @@ mod tests {
             let of = (b * (down / side) + r / side) * (across / side) + s / side;
             let place = (of * side + r % side) * side + s % side;
             for (k, bin) in cell.iter().enumerate() {
-                result[place * 8 + k] = 2.0 * (bin / (energy.sqrt() + 0.075)).min(1.0);
+                result[place * 8 + k] = 2.0 * (bin / (energy.sqrt() + 0.02)).min(1.0);
             }
         }
         result

@@ -20,9 +20,30 @@ impl Tape {
     }
 }
 
+impl Tape {
+    /// `y = factor * x` as a number of its own: no gradient flows back to `x`.
+    #[track_caller]
+    pub fn detach(&mut self, x: Var, factor: f32) -> Var {
+        let (n, y) = (self.len(x), self.like(x));
+        self.call(&SCALE, "forward").bind("x", x).bind("y", y).param("n", n).param("factor", factor).elements(n.div_ceil(4));
+        y
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::ops::check::{check, forward};
+    use crate::tape::{Tape, Var};
+
+    #[test]
+    fn nothing_flows_back_through_what_is_detached() {
+        let op = |t: &mut Tape, [x]: [Var; 1]| {
+            let still = t.detach(x, 2.0);
+            assert!(!t.needs_grad(still));
+            t.add(x, still)
+        };
+        forward(&[[&[5, 7]]], op, |[x]| x.map(|x| 3.0 * x));
+    }
 
     #[test]
     fn agrees_with_its_reference() {

@@ -25,6 +25,11 @@ impl Concepts {
         self.0.is_empty()
     }
 
+    /// Their names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// The number of what a sample shows, if it is one of these concepts.
     pub fn of(&self, sample: &Sample) -> Option<u32> {
         self.0.get(name(sample)).copied()

@@ -67,11 +67,14 @@ impl Loss {
     /// Records the pass for `batch` pictures with `length` text positions.
     ///
     /// # Panics
-    /// When the objective has no part, or classes for a model without class head.
+    /// When the objective has no part.
     pub fn record(c: &mut Context, model: &Vlm, batch: usize, length: usize, objective: &Objective) -> Loss {
         let config = model.config();
         let image = objective.pictures.then(|| c.tape.input(&[batch, 3, config.image_size, config.image_size]));
         let features = image.map(|image| model.encode(c, image));
+        let classes = objective.classes > 0.0 || config.guess;
+        let classes = features.filter(|_| classes).and_then(|features| model.classify(c, features));
+        let features = features.map(|features| (features, classes));
         let mut parts = vec![];
         let captions = (objective.captions > 0.0).then(|| {
             let ids = c.tape.input(&[batch, length]);
@@ -81,9 +84,8 @@ impl Loss {
             parts.push(c.tape.cross_entropy(logits, targets.targets, targets.scale, objective.smoothing));
             Captions { ids, targets }
         });
-        let classes = features.filter(|_| objective.classes > 0.0).map(|features| {
+        let classes = classes.filter(|_| objective.classes > 0.0).map(|logits| {
             let targets = Targets::input(c, batch, objective.classes);
-            let logits = model.classify(c, features).expect("the model has a class head");
             parts.push(c.tape.cross_entropy(logits, targets.targets, targets.scale, objective.smoothing));
             targets
         });

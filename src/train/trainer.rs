@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::concepts::is_variant;
+use super::prototypes;
 use super::{Ahead, Batch, Concepts, Feed, Objective, Recording, StepSizes, Text, TrainStep, Validation, Verdict};
 use crate::checkpoint::{self, CheckpointError};
 use crate::data::{Augment, Batches, Dataset, Sample, Tokenizer};
@@ -67,6 +68,9 @@ pub struct Options {
     pub hyper: Hyper,
     #[serde(default)]
     pub objective: Objective,
+    /// Whether the class head starts with the mean of each concept's pictures.
+    #[serde(default)]
+    pub prototypes: bool,
     /// Share of the variants of concepts (samples whose caption is not their concept) that an epoch shows.
     #[serde(default = "all")]
     pub variants: f64,
@@ -320,16 +324,20 @@ impl<'a> Trainer<'a> {
         let (freeze, objective) = (options.freeze.clone(), options.objective);
         let trains = move |name: &str| {
             let learns = match Part::of(name) {
-                Part::Encoder if name.starts_with("class.") => objective.pictures && objective.classes > 0.0,
+                Part::Encoder if name == "class.weight" => objective.pictures && objective.classes > 0.0,
                 Part::Encoder => objective.pictures,
                 Part::Projector => objective.pictures && objective.captions > 0.0,
-                Part::Decoder => objective.captions > 0.0 && (objective.pictures || !name.starts_with("ln_image.")),
+                Part::Decoder => {
+                    objective.captions > 0.0
+                        && (objective.pictures || !["ln_image.", "ln_guess.", "class."].iter().any(|seen| name.starts_with(seen)))
+                }
             };
             learns && !freeze.contains(&Part::of(name))
         };
         if !model.parameters().iter().any(|(name, _)| trains(name)) {
             return fail("nothing is left to train: freeze less".into());
         }
+        let concepts = Concepts::new(train);
         let optimizer = Optimizer::new(gpu, model.storage(), options.hyper, GradScaler::of(options.precision), &trains)?;
         let micro = options.batch_size / options.accumulate;
         let sizes = StepSizes {
@@ -341,7 +349,6 @@ impl<'a> Trainer<'a> {
             objective,
         };
         let recording = TrainStep::record(gpu, model, &optimizer, &sizes, &trains)?;
-        let concepts = Concepts::new(train);
         let classes = train.samples.iter().map(|sample| concepts.of(sample).unwrap_or(IGNORE)).collect();
         let variant: Vec<bool> = train.samples.iter().map(is_variant).collect();
         if options.variants == 0.0 && variant.iter().all(|&variant| variant) {
@@ -431,6 +438,11 @@ impl<'a> Trainer<'a> {
     /// Too little memory for a step, found out before it is taken; a device, a file or numbers that fail on the way.
     pub fn run(mut self, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<Summary, TrainError> {
         self.footprint().check(self.gpu.name(), 2 * self.options.accumulate)?;
+        let Options { prototypes, objective, .. } = &self.options;
+        if self.step == 0 && *prototypes && objective.classes > 0.0 {
+            prototypes::start(self.gpu, self.model, self.tokenizer, self.feed.train, &Concepts::new(self.feed.train))?;
+            self.optimizer.start_average()?;
+        }
         let recording = self.recording.take().expect("a trainer runs once");
         let plan = recording.plan(self.gpu)?;
         let (feed, first, end) = (self.feed.clone(), self.step, self.options.budget.steps);

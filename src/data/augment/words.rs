@@ -168,6 +168,11 @@ pub fn names_colour(caption: &str) -> bool {
     words(caption).any(|word| is_one_of(word, COLOURS))
 }
 
+/// Whether a caption names a skin tone, whose neighbours are close to each other.
+pub fn names_tone(caption: &str) -> bool {
+    caption.to_lowercase().contains("skin tone")
+}
+
 /// Whether a caption fits the picture's mirror image as well.
 pub fn may_flip(caption: &str) -> bool {
     // "A" begins many a sentence

@@ -1,0 +1,62 @@
+//! Pictures as ink on white paper, where paper is nothing.
+
+use crate::data::{DEVIATION, MEAN};
+use crate::ops::lanes::{Lanes, lanes};
+use crate::tape::{Tape, Var};
+
+static INK: Lanes = lanes!("ink");
+
+impl Tape {
+    /// `image: [b, 3, h, w]`, [normalised](crate::data::normalise), as ink: 0 for white, 1 where a channel is black. No gradient flows
+    /// to the image.
+    #[track_caller]
+    pub fn ink(&mut self, image: Var) -> Var {
+        let &[_, 3, height, width] = self.shape(image) else { panic!("ink: {:?}, want [b, 3, h, w]", self.shape(image)) };
+        assert!(!self.needs_grad(image), "ink: it has no gradient");
+        let (kernel, pixels) = INK.of(height * width);
+        let [red, green, blue] = DEVIATION;
+        let white: Vec<f32> = MEAN.iter().zip(DEVIATION).map(|(mean, deviation)| (1.0 - mean) / deviation).collect();
+        let n = self.len(image) / (height * width) * pixels;
+        let y = self.like(image);
+        self.call(kernel, "forward")
+            .bind("x", image)
+            .bind("y", y)
+            .param("n", n)
+            .param("pixels", pixels)
+            .param("white_red", white[0])
+            .param("white_green", white[1])
+            .param("white_blue", white[2])
+            .param("red", red)
+            .param("green", green)
+            .param("blue", blue)
+            .elements(n);
+        y
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::data::normalise;
+    use crate::gpu::Tensor;
+    use crate::ops::check::{close, gpu};
+    use crate::plan::Plan;
+    use crate::tape::Tape;
+
+    #[test]
+    fn agrees_with_its_reference() {
+        let gpu = gpu();
+        for side in [1, 2, 3, 48] {
+            let rgb: Vec<u8> = (0..side * side * 3).map(|i| if i < 3 { 255 } else { (i * 37 % 256) as u8 }).collect();
+            let mut tape = Tape::new(gpu.capabilities());
+            let tensor = Tensor::new(&gpu, &[1, 3, side, side], &normalise(&rgb)).unwrap();
+            let image = tape.bind(&tensor);
+            let ink = tape.ink(image);
+            tape.hold(ink);
+            let plan = Plan::new(&gpu, tape).unwrap();
+            plan.run().unwrap();
+            let want: Vec<f64> =
+                (0..3).flat_map(|c| rgb.iter().skip(c).step_by(3).map(|&value| 1.0 - value as f64 / 255.0).collect::<Vec<_>>()).collect();
+            close(&format!("{side} x {side}"), &plan.read::<f32>(ink).unwrap(), &want, 0..want.len());
+        }
+    }
+}
