@@ -2,6 +2,7 @@
 
 mod bench;
 mod caption;
+mod data;
 mod import;
 mod train;
 
@@ -29,6 +30,8 @@ enum Command {
     Train(Box<train::TrainArgs>),
     /// Write captions for pictures
     Caption(caption::CaptionArgs),
+    /// Look at files of pictures with captions
+    Data(data::DataArgs),
     /// Turn a state dict of the original seemore (safetensors) into a checkpoint folder
     Import(import::ImportArgs),
     /// Turn a checkpoint folder into a state dict of the original seemore
@@ -75,6 +78,7 @@ pub fn seemore() -> ExitCode {
     finish(match Seemore::parse().command {
         Command::Train(args) => train::run(&args),
         Command::Caption(args) => caption::run(&args),
+        Command::Data(args) => data::run(&args),
         Command::Import(args) => import::import(&args),
         Command::Export(args) => import::export(&args),
         Command::Bench(args) => bench::run(&args),

@@ -15,6 +15,7 @@ pub mod generate;
 pub mod gpu;
 pub mod heatmap;
 pub mod kernel;
+pub mod lettering;
 pub mod model;
 pub mod nn;
 pub mod ops;

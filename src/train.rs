@@ -12,5 +12,5 @@ pub use batch::{Batch, Text};
 pub(crate) use feed::{Ahead, Feed};
 pub use gradients::Gradients;
 pub use step::{Recording, StepSizes, TrainStep};
-pub use trainer::{Budget, Event, Footprint, Options, Source, Summary, TrainError, Trainer};
+pub use trainer::{Budget, Event, Footprint, Options, Summary, TrainError, Trainer};
 pub use validation::{Validation, Verdict};
