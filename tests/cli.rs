@@ -537,7 +537,7 @@ fn data_are_counted_and_shown() {
     }
     let sheet = image::open(dir.path().join("sheet.png")).unwrap().into_rgb8();
     // six tiles in a row, the last of them red as its picture
-    assert_eq!(sheet.width(), 8 + 6 * (96 + 8));
+    assert_eq!(sheet.width(), 8 + 6 * (112 + 8));
     assert_eq!(sheet.get_pixel(sheet.width() - 50, 50).0, [220, 30, 30]);
     fails(&stats(&["--sheet", "sheet.png"]), 1, &["sheet.png", "--overwrite"]);
     fails(&stats(&["--sheet", "sheet.jpg"]), 1, &["sheet.jpg", ".png"]);

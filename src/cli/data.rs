@@ -105,7 +105,8 @@ fn file(stats: &FileStats) {
     let line = |name: &str, text: String| say(&format!("  {name:<18} {text}"));
     let spread = |Spread { min, median, max }: Spread| if min == max { min.to_string() } else { format!("{min} .. {median} .. {max}") };
     say(&format!("{}", stats.file.display()));
-    line("pictures", format!("{} ({:?}, {})", stats.pictures, stats.format, HumanBytes(stats.bytes)).to_lowercase());
+    let form = format!("{:?}", stats.format).to_lowercase();
+    line("pictures", format!("{} ({form}, {})", stats.pictures, HumanBytes(stats.bytes)));
     line("pixels", format!("{} wide, {} high", spread(stats.width), spread(stats.height)));
     let several =
         if stats.captions == stats.pictures { String::new() } else { format!(", {} a picture", spread(stats.captions_a_picture)) };
@@ -113,7 +114,9 @@ fn file(stats: &FileStats) {
     line("length", format!("{} words, {} characters", spread(stats.words), spread(stats.characters)));
     line("vocabulary", format!("{} words, {} characters", stats.vocabulary, stats.distinct_characters));
     let often: Vec<String> = stats.most_frequent.iter().take(5).map(|(caption, count)| format!("{count} x {caption:?}")).collect();
-    line("most frequent", often.join(", "));
+    if stats.distinct_captions < stats.captions {
+        line("most frequent", often.join(", "));
+    }
     line("concepts", format!("{} distinct, {} pictures without", stats.distinct_concepts, stats.without_concept));
     line("repeated pictures", duplicates(&stats.repeats));
     if stats.left_out > 0 {

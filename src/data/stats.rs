@@ -240,14 +240,14 @@ impl Duplicates {
 /// Pictures with their captions under them.
 #[derive(Default)]
 pub struct Sheet {
-    /// Pixels `[96, 96, 3]`, and the caption.
+    /// Pixels `[112, 112, 3]`, and the caption.
     tiles: Vec<(Vec<u8>, String)>,
 }
 
 impl Sheet {
-    const TILE: u32 = 96;
+    const TILE: u32 = 112;
     const MARGIN: u32 = 8;
-    /// Of 12 letters each.
+    /// Of 14 letters each.
     const LINES: u32 = 3;
     const PER_ROW: u32 = 12;
 
