@@ -10,7 +10,7 @@ use image::{ImageFormat, Rgb, RgbImage};
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Augment, Batches, Columns, Dataset, Sample};
+use crate::data::{Augment, Batches, Dataset, Layout, Sample};
 use crate::generate::Generator;
 use crate::gpu::Gpu;
 use crate::model::{Config, Logits, Vlm};
@@ -536,7 +536,7 @@ pub fn load(gpu: &Gpu, config: &Config, rows: usize, side: u32, effort: Effort) 
             csv.write_record([base64::engine::general_purpose::STANDARD.encode(png.into_inner()), format!("picture {row}")])?;
         }
         csv.flush()?;
-        let read = || Dataset::load(&path, config.image_size, &Columns::default(), true, &ProgressBar::hidden());
+        let read = || Dataset::load(&path, config.image_size, &Layout::default(), true, &ProgressBar::hidden());
         anyhow::ensure!(read()?.dataset.samples.len() == rows, "rows were lost");
         let bytes = std::fs::metadata(&path)?.len();
         let times = time(effort, || Ok(read().map(|_| ())?))?;

@@ -93,7 +93,7 @@ impl Captioner {
             self.generator = Some((prompt.len(), most, heat, generator));
         }
         let Some((.., generator)) = &mut self.generator else { unreachable!("made above") };
-        let image = picture.resize(config.image_size).normalised();
+        let image = picture.framed(config.frame()).normalised();
         let mut logits = generator.start(&image, &prompt)?;
         let vision = if heat { generator.maps()? } else { vec![] };
         let mut maps = vision.clone();
@@ -139,7 +139,7 @@ impl Captioner {
             self.search = Some((wanted, Search::new(&self.gpu, &self.model, wanted)?));
         }
         let Some((_, search)) = &self.search else { unreachable!("made above") };
-        let image = picture.resize(self.model.config().image_size).normalised();
+        let image = picture.framed(self.model.config().frame()).normalised();
         let found = search.run(&image, &prompt, self.tokenizer.end())?.remove(0);
         let whole = |found: Hypothesis| Whole { text: self.tokenizer.decode(&found.tokens), log_probability: found.log_probability() };
         Ok(found.into_iter().map(whole).collect())

@@ -2,6 +2,7 @@
 
 mod bench;
 mod caption;
+mod data;
 mod eval;
 mod import;
 mod train;
@@ -30,6 +31,8 @@ enum Command {
     Train(Box<train::TrainArgs>),
     /// Write captions for pictures
     Caption(caption::CaptionArgs),
+    /// Look at files of pictures with captions
+    Data(data::DataArgs),
     /// Measure how good a model's captions are
     Eval(eval::EvalArgs),
     /// Turn a state dict of the original seemore (safetensors) into a checkpoint folder
@@ -78,6 +81,7 @@ pub fn seemore() -> ExitCode {
     finish(match Seemore::parse().command {
         Command::Train(args) => train::run(&args),
         Command::Caption(args) => caption::run(&args),
+        Command::Data(args) => data::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Import(args) => import::import(&args),
         Command::Export(args) => import::export(&args),

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use font8x8::{BASIC_FONTS, LATIN_FONTS, UnicodeFonts};
 use image::{Rgb, RgbImage};
 
 use crate::caption::Written;
 use crate::data::Picture;
+use crate::lettering;
 
 /// Side of a panel's picture in pixels.
 const SIDE: u32 = 160;
@@ -43,22 +43,6 @@ fn stretched(map: &[f32]) -> Vec<f32> {
     map.iter().map(|v| if even { 0.0 } else { (v - least) / (most - least) }).collect()
 }
 
-fn label(canvas: &mut RgbImage, text: &str, left: u32, top: u32) {
-    for (index, character) in text.chars().enumerate() {
-        let glyph = BASIC_FONTS.get(character).or_else(|| LATIN_FONTS.get(character)).or_else(|| BASIC_FONTS.get('?'));
-        for (y, bits) in glyph.into_iter().flatten().enumerate() {
-            for x in (0..8).filter(|x| bits >> x & 1 == 1) {
-                for (dx, dy) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
-                    let (px, py) = (left + 16 * index as u32 + 2 * x + dx, top + 2 * y as u32 + dy);
-                    if px < canvas.width() && py < canvas.height() {
-                        canvas.put_pixel(px, py, Rgb([20, 20, 20]));
-                    }
-                }
-            }
-        }
-    }
-}
-
 /// Draws the picture once as it is and once for every token with its heat over it, each scaled from its coldest to its hottest
 /// patch. Under it: the token, its probability, and the hottest patch's share of the attention.
 pub fn draw(picture: &Picture, written: &[Written]) -> RgbImage {
@@ -87,6 +71,7 @@ pub fn draw(picture: &Picture, written: &[Written]) -> RgbImage {
                 canvas.put_pixel(left + x, top + y, Rgb(rgb.map(|v| v.round() as u8)));
             }
         }
+        let label = |canvas: &mut RgbImage, text: &str, left, top| lettering::write(canvas, text, left, top, 2);
         match token {
             None => label(&mut canvas, "picture", left, top + SIDE + 4),
             Some(token) => {

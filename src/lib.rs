@@ -16,6 +16,7 @@ pub mod generate;
 pub mod gpu;
 pub mod heatmap;
 pub mod kernel;
+pub mod lettering;
 pub mod metrics;
 pub mod model;
 pub mod nn;

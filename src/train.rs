@@ -17,5 +17,5 @@ pub use gradients::Gradients;
 pub use loss::Objective;
 pub(crate) use loss::{Loss, Scale};
 pub use step::{Recording, StepSizes, TrainStep};
-pub use trainer::{Budget, Event, Footprint, Options, Source, Summary, TrainError, Trainer};
+pub use trainer::{Budget, Event, Footprint, Options, Summary, TrainError, Trainer};
 pub use validation::{Validation, Verdict};

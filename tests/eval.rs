@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use image::{Rgb, RgbImage};
 use indicatif::ProgressBar;
 use seemore::checkpoint;
-use seemore::data::{Columns, Dataset};
+use seemore::data::{Dataset, Layout};
 use seemore::eval::{EvalOptions, Evaluation};
 use seemore::gpu::Gpu;
 use seemore::train::Validation;
@@ -113,7 +113,7 @@ fn the_loss_is_that_of_validation_and_more_references_count() {
     let tokenizer = tokenizer.unwrap();
     let read = |name: &str| {
         let bar = ProgressBar::hidden();
-        Dataset::load(&dir.join(name), model.config().image_size, &Columns::default(), true, &bar).unwrap().dataset
+        Dataset::load(&dir.join(name), model.config().image_size, &Layout::default(), true, &bar).unwrap().dataset
     };
     let options = EvalOptions { batch: 4, beam: 2, length_power: 0.0, most: None };
     let evaluate = |data: &Dataset| Evaluation::run(&gpu, &model, &tokenizer, data, options, &ProgressBar::hidden()).unwrap();

@@ -114,6 +114,7 @@ impl Golden {
             attention_scale: scale,
             residual,
             count_pads,
+            ..Config::default()
         }
     }
 

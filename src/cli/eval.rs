@@ -9,9 +9,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use super::caption::newest_run;
+use super::data::{LayoutArgs, reading};
 use super::{AdapterArgs, say};
 use crate::checkpoint;
-use crate::data::{Columns, Dataset, Loaded};
+use crate::data::{Dataset, Frame, Loaded};
 use crate::eval::{EvalOptions, Evaluation, Report, references};
 use crate::train::Text;
 
@@ -44,12 +45,8 @@ pub struct EvalArgs {
     /// Replace the file of --html if it is there
     #[arg(long)]
     overwrite: bool,
-    /// Name of the CSV column with the pictures
-    #[arg(long, value_name = "NAME", default_value = "b64string_images")]
-    image_column: String,
-    /// Name of the CSV column with the captions
-    #[arg(long, default_value = "caption", value_name = "NAME")]
-    caption_column: String,
+    #[command(flatten)]
+    layout: LayoutArgs,
     /// Stop at the first row that cannot be used, instead of leaving it out
     #[arg(long)]
     strict: bool,
@@ -81,7 +78,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
     let tokenizer = tokenizer.with_context(|| {
         format!("{} has no tokenizer.json: import it again with --characters, or copy the tokenizer it was trained with", dir.display())
     })?;
-    let mut dataset = load(args, model.config().image_size)?;
+    let mut dataset = load(args, model.config().frame())?;
     dataset.samples.truncate(args.limit.unwrap_or(usize::MAX));
     let room = model.room();
     let long = dataset.samples.iter().flat_map(references).filter(|truth| Text::new(&tokenizer, truth).len() > room).count();
@@ -152,22 +149,14 @@ fn bar(template: &str) -> ProgressBar {
 }
 
 /// The pictures of all files.
-fn load(args: &EvalArgs, side: usize) -> anyhow::Result<Dataset> {
+fn load(args: &EvalArgs, frame: Frame) -> anyhow::Result<Dataset> {
     const SHOWN: usize = 10;
-    let columns = Columns { image: args.image_column.clone(), caption: args.caption_column.clone() };
-    let mut all = Dataset { side, samples: vec![] };
-    let mut left_out = vec![];
-    for path in &args.data {
-        let bar = bar("reading {msg} {wide_bar} {pos}/{len}");
-        bar.set_message(path.display().to_string());
-        let Loaded { dataset, problems } = Dataset::load(path, side, &columns, args.strict, &bar)?;
-        bar.finish_and_clear();
-        all.samples.extend(dataset.samples);
-        left_out.extend(problems);
+    let bar = reading(&args.data[0], args.json);
+    let Loaded { dataset, problems } = Dataset::load_all(&args.data, frame, &args.layout.layout(), args.strict, &bar)?;
+    bar.finish_and_clear();
+    problems.iter().take(SHOWN).for_each(|problem| eprintln!("left out: {problem}"));
+    if !problems.is_empty() {
+        eprintln!("{} samples used, {} left out (--strict makes that an error)", dataset.samples.len(), problems.len());
     }
-    left_out.iter().take(SHOWN).for_each(|problem| eprintln!("left out: {problem}"));
-    if !left_out.is_empty() {
-        eprintln!("{} samples used, {} left out (--strict makes that an error)", all.samples.len(), left_out.len());
-    }
-    Ok(all)
+    Ok(dataset)
 }

@@ -12,13 +12,14 @@ use clap::{Args, ValueEnum};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
+use super::data::{LayoutArgs, reading};
 use super::{AdapterArgs, say};
 use crate::checkpoint;
-use crate::data::{Augment, Columns, Dataset, Loaded, Problem, Strength, TokenKind, Tokenizer};
+use crate::data::{Augment, Dataset, Frame, Layout, Likeness, Loaded, Problem, Source, Strength, TokenKind, Tokenizer};
 use crate::model::{Config, Part, Preset, Vlm};
 use crate::optim::{Decay, Hyper, Rule, Schedule, Steps};
 use crate::tape::Precision;
-use crate::train::{Budget, Concepts, Event, Footprint, Objective, Options, Source, Summary, Text, Trainer, Verdict};
+use crate::train::{Budget, Concepts, Event, Footprint, Objective, Options, Summary, Text, Trainer, Verdict};
 
 /// The flags whose values a training that is like another, or goes on, takes from it.
 const LIKE: [&str; 28] = [
@@ -54,21 +55,20 @@ const LIKE: [&str; 28] = [
 
 #[derive(Args)]
 pub struct TrainArgs {
-    /// CSV file (base64 pictures and captions) or folder (pictures with .txt captions beside them) [default: data/inputs.csv]
-    #[arg(long, value_name = "CSV|DIR")]
-    data: Option<PathBuf>,
-    /// Pictures to validate on, never trained on [default: data/inputs_val.csv when --data is not given]
-    #[arg(long, value_name = "CSV|DIR")]
-    val_data: Option<PathBuf>,
+    /// Pictures with captions, several files together: CSV (base64 pictures), JSONL, COCO captions JSON, captions.txt of Flickr8k, or a folder (pictures with .txt captions beside them) [default: data/inputs.csv]
+    #[arg(long, value_name = "FILE|DIR", num_args = 1.., action = clap::ArgAction::Append)]
+    data: Vec<PathBuf>,
+    /// Pictures to validate on, never trained on, in the same forms [default: data/inputs_val.csv when --data is not given]
+    #[arg(long, value_name = "FILE|DIR", num_args = 1.., action = clap::ArgAction::Append)]
+    val_data: Vec<PathBuf>,
+    /// Go on where pictures of --data are also in --val-data, to the pixel or to the eye; the former are not trained on
+    #[arg(long)]
+    allow_overlap: bool,
     /// Share of the pictures of --data to validate on instead, taken out before training [default: 0.1 without --val-data]
     #[arg(long, value_name = "SHARE", conflicts_with = "val_data")]
     val_split: Option<f64>,
-    /// Name of the CSV column with the pictures
-    #[arg(long, value_name = "NAME", default_value = "b64string_images")]
-    image_column: String,
-    /// Name of the CSV column with the captions
-    #[arg(long, default_value = "caption", value_name = "NAME")]
-    caption_column: String,
+    #[command(flatten)]
+    layout: LayoutArgs,
     /// Stop at the first row that cannot be used, instead of leaving it out
     #[arg(long)]
     strict: bool,
@@ -333,7 +333,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let seed = if args.resume.is_some() { saved.as_ref().map_or(args.seed, |options| options.seed) } else { args.seed };
     let (train, validation) = match &args.text {
         Some(path) => (Dataset::from_lines(path)?, None),
-        None => load_data(args, &source(args, saved.as_ref()), config.image_size, seed)?,
+        None => load_data(args, &source(args, saved.as_ref()), config.frame(), seed)?,
     };
     let (model, tokenizer) = match resumed {
         Some((model, Some(tokenizer))) => (model, tokenizer),
@@ -362,10 +362,6 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         Some(validation) => {
             let (validation, too_long) = validation.without_long_captions(model.room(), length);
             report_problems(args, &too_long, validation.samples.len())?;
-            let (validation, known) = validation.without(&train);
-            if known > 0 {
-                eprintln!("note: {known} pictures to validate on are left out, because they are trained on");
-            }
             Some(validation).filter(|validation| !validation.samples.is_empty())
         }
         None => None,
@@ -461,24 +457,42 @@ fn resumed_options(args: &TrainArgs, saved: Options, samples: usize) -> Options 
 
 /// The data that the flags ask for, or those of the run that goes on.
 fn source(args: &TrainArgs, resumed: Option<&Options>) -> Source {
-    let asked = || {
-        // the shipped pictures to validate on belong to the shipped pictures to train on
-        let shipped = args.data.is_none() && args.val_split.is_none();
-        Source {
-            data: args.data.clone().unwrap_or("data/inputs.csv".into()),
-            val_data: args.val_data.clone().or(shipped.then(|| "data/inputs_val.csv".into())),
-            val_split: args.val_split.unwrap_or(0.1),
-            image_column: args.image_column.clone(),
-            caption_column: args.caption_column.clone(),
-        }
-    };
+    let (data, val_data) = (paths(&args.data), paths(&args.val_data));
+    let given = |paths: Vec<PathBuf>, other: Vec<PathBuf>| if paths.is_empty() { other } else { paths };
     match resumed.and_then(|options| options.source.clone()) {
         // files may have moved since
-        Some(before) => {
-            Source { data: args.data.clone().unwrap_or(before.data), val_data: args.val_data.clone().or(before.val_data), ..before }
+        Some(before) => Source {
+            data: given(data, before.data),
+            val_data: given(val_data, before.val_data),
+            images: args.layout.images.clone().or(before.images),
+            allow_overlap: args.allow_overlap || before.allow_overlap,
+            ..before
+        },
+        None => {
+            // the shipped pictures to validate on belong to the shipped pictures to train on
+            let shipped = data.is_empty() && args.val_split.is_none();
+            let Layout { image_column, caption_column, images } = args.layout.layout();
+            Source {
+                data: given(data, vec!["data/inputs.csv".into()]),
+                val_data: given(val_data, if shipped { vec!["data/inputs_val.csv".into()] } else { vec![] }),
+                val_split: args.val_split.unwrap_or(0.1),
+                image_column,
+                caption_column,
+                images,
+                allow_overlap: args.allow_overlap,
+            }
         }
-        None => asked(),
     }
+}
+
+/// The files that a flag names, also with commas between them.
+fn paths(given: &[PathBuf]) -> Vec<PathBuf> {
+    let split = |path: &PathBuf| match path.to_str() {
+        // a comma may belong to the name
+        Some(text) if !path.exists() => text.split(',').filter(|part| !part.is_empty()).map(PathBuf::from).collect(),
+        _ => vec![path.clone()],
+    };
+    given.iter().flat_map(split).collect()
 }
 
 /// The changes that the flags ask for.
@@ -569,27 +583,51 @@ fn out_folder(args: &TrainArgs) -> anyhow::Result<PathBuf> {
 }
 
 /// The training set, and the pictures to validate on.
-fn load_data(args: &TrainArgs, source: &Source, side: usize, seed: u64) -> anyhow::Result<(Dataset, Option<Dataset>)> {
-    if args.data.is_none() && !source.data.exists() {
-        bail!("{} is not here: run this in the repository's folder, or give --data", source.data.display());
+fn load_data(args: &TrainArgs, source: &Source, frame: Frame, seed: u64) -> anyhow::Result<(Dataset, Option<Dataset>)> {
+    if let (true, Some(absent)) = (args.data.is_empty(), source.data.iter().find(|path| !path.exists())) {
+        bail!("{} is not here: run this in the repository's folder, or give --data", absent.display());
     }
-    let columns = Columns { image: source.image_column.clone(), caption: source.caption_column.clone() };
-    let train = load(args, &source.data, side, &columns)?;
-    let (train, validation) = match &source.val_data {
-        Some(path) => {
-            let validation = load(args, path, side, &columns)?;
-            (train, validation)
-        }
-        None => train.split(source.val_split, seed),
+    let layout = source.layout();
+    let train = load(args, &source.data, frame, &layout)?;
+    let (train, validation) = if source.val_data.is_empty() {
+        train.split(source.val_split, seed)
+    } else {
+        let validation = load(args, &source.val_data, frame, &layout)?;
+        (without_overlap(train, &validation, source.allow_overlap)?, validation)
     };
     Ok((train, Some(validation).filter(|validation| !validation.samples.is_empty())))
 }
 
-fn load(args: &TrainArgs, path: &Path, side: usize, columns: &Columns) -> anyhow::Result<Dataset> {
-    let bar = if args.json || !std::io::stderr().is_terminal() { ProgressBar::hidden() } else { ProgressBar::new(0) };
-    bar.set_style(ProgressStyle::with_template("reading {msg} {wide_bar} {pos}/{len}").expect("the template is constant"));
-    bar.set_message(path.display().to_string());
-    let Loaded { dataset, problems } = Dataset::load(path, side, columns, args.strict, &bar)?;
+/// Fails where pictures to train on are also there to validate on; if that is allowed, leaves the equal ones out.
+fn without_overlap(train: Dataset, validation: &Dataset, allowed: bool) -> anyhow::Result<Dataset> {
+    const SHOWN: usize = 5;
+    let twins = train.overlap(validation);
+    if twins.is_empty() {
+        return Ok(train);
+    }
+    let exact = twins.iter().filter(|twin| twin.likeness == Likeness::Exact).count();
+    let count = format!("{} pictures to train on are also there to validate on, {exact} of them to the pixel", twins.len());
+    if !allowed {
+        let pairs = twins.iter().take(SHOWN).map(|twin| {
+            let alike = if twin.likeness == Likeness::Exact { "is" } else { "is nearly" };
+            format!("\n  {} {alike} {}", train.samples[twin.left].id, validation.samples[twin.right].id)
+        });
+        let (pairs, more) = (pairs.collect::<String>(), if twins.len() > SHOWN { "\n  .." } else { "" });
+        bail!(
+            "{count}:{pairs}{more}\ntake them out of one of the files, or go on with --allow-overlap, which leaves the equal ones out of training"
+        );
+    }
+    let (train, dropped) = train.without(validation);
+    eprintln!("note: {count}; {dropped} are left out of training (--allow-overlap)");
+    if train.samples.is_empty() {
+        bail!("no picture is left to train on: all are there to validate on");
+    }
+    Ok(train)
+}
+
+fn load(args: &TrainArgs, paths: &[PathBuf], frame: Frame, layout: &Layout) -> anyhow::Result<Dataset> {
+    let bar = reading(&paths[0], args.json);
+    let Loaded { dataset, problems } = Dataset::load_all(paths, frame, layout, args.strict, &bar)?;
     bar.finish_and_clear();
     report_problems(args, &problems, dataset.samples.len())?;
     Ok(dataset)

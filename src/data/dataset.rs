@@ -1,24 +1,23 @@
-//! Pictures with captions: read from a CSV file or a folder, decoded once.
+//! Pictures with captions, decoded once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use base64::Engine;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use indicatif::{ParallelProgressIterator, ProgressBar};
 use rayon::prelude::*;
 
+use super::Frame;
 use super::batches::permutation;
+use super::formats::{self, Layout};
+use super::likeness::{Print, Twin, twins};
 use super::picture::{Picture, normalise};
 
 /// One picture, at the model's size, with its caption.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
     /// Where it comes from: `file.csv row 7`, as a spreadsheet counts (the header is row 1), with `(line 9)` after it where the
-    /// file's lines count otherwise; or a path.
+    /// file's lines count otherwise; `file.jsonl line 7`; `file.json image 391895`; or a picture's path.
     pub id: String,
     /// `[side, side, 3]`
     pub rgb: Vec<u8>,
@@ -50,21 +49,6 @@ pub struct Dataset {
     /// Width and height of every picture, in pixels.
     pub side: usize,
     pub samples: Vec<Sample>,
-}
-
-/// The names of a CSV file's columns.
-#[derive(Debug, Clone)]
-pub struct Columns {
-    /// Pictures as base64.
-    pub image: String,
-    pub caption: String,
-}
-
-impl Default for Columns {
-    /// Those of the original seemore's `inputs.csv`.
-    fn default() -> Columns {
-        Columns { image: "b64string_images".into(), caption: "caption".into() }
-    }
 }
 
 /// A row or file that cannot be used.
@@ -101,36 +85,23 @@ pub enum DataError {
     #[error("{0} (fatal because of --strict)")]
     Strict(Problem),
     #[error(
-        "{path} holds no usable picture with a caption{first}. It must be a CSV file with base64 pictures and captions, or a folder of pictures with .txt captions beside them"
+        "{path} holds no usable picture with a caption{first}. It must be a CSV file with base64 pictures and captions, JSON lines, COCO's captions, captions.txt of Flickr8k, or a folder of pictures with .txt captions beside them"
     )]
     Empty { path: String, first: String },
 }
 
-/// A caption and the undecoded picture, before the costly part.
-struct Raw {
-    id: String,
-    source: Source,
-    caption: String,
-}
-
-enum Source {
-    /// Base64 text, and the place to name when it is wrong.
-    Base64(String, String),
-    File(PathBuf),
-}
-
 impl Dataset {
-    /// Reads a CSV file, or a folder of pictures (not its subfolders) that have their caption in a `.txt` file of the same
-    /// stem, its ending in any case. Pictures are decoded in parallel, stretched to `side`, and kept; `progress` counts them. What cannot be used is
-    /// left out and listed, or, when `strict`, an error.
-    pub fn load(path: &Path, side: usize, columns: &Columns, strict: bool, progress: &ProgressBar) -> Result<Loaded, DataError> {
-        let (raws, mut problems) = if path.is_dir() { folder(path)? } else { csv(path, columns)? };
+    /// Reads a file in one of the forms of [`Format`](super::Format), or a folder. Pictures are decoded in parallel, framed as the
+    /// model wants them, and kept; `progress` counts them. What cannot be used is left out and listed, or, when `strict`, an error.
+    pub fn load(path: &Path, frame: impl Into<Frame>, layout: &Layout, strict: bool, progress: &ProgressBar) -> Result<Loaded, DataError> {
+        let frame = frame.into();
+        let (_, (raws, mut problems)) = formats::read(path, layout)?;
         if let (true, Some(problem)) = (strict, problems.first()) {
             return Err(DataError::Strict(problem.clone()));
         }
-        progress.set_length(raws.len() as u64);
+        progress.inc_length(raws.len() as u64);
         let decoded: Vec<Result<Sample, Problem>> =
-            raws.into_par_iter().progress_with(progress.clone()).map(|raw| raw.decode(side)).collect();
+            raws.into_par_iter().progress_with(progress.clone()).map(|raw| raw.sample(frame)).collect();
         let mut samples = vec![];
         for result in decoded {
             match result {
@@ -143,7 +114,25 @@ impl Dataset {
             let first = problems.first().map(|problem| format!(" ({problem})")).unwrap_or_default();
             return Err(DataError::Empty { path: path.display().to_string(), first });
         }
-        Ok(Loaded { dataset: Dataset { side, samples }, problems })
+        Ok(Loaded { dataset: Dataset { side: frame.side, samples }, problems })
+    }
+
+    /// Reads several files, one after the other, into one data set: see [`load`](Self::load).
+    pub fn load_all(
+        paths: &[PathBuf],
+        frame: impl Into<Frame>,
+        layout: &Layout,
+        strict: bool,
+        progress: &ProgressBar,
+    ) -> Result<Loaded, DataError> {
+        let frame = frame.into();
+        let mut all = Loaded { dataset: Dataset { side: frame.side, samples: vec![] }, problems: vec![] };
+        for path in paths {
+            let Loaded { dataset, problems } = Dataset::load(path, frame, layout, strict, progress)?;
+            all.dataset.samples.extend(dataset.samples);
+            all.problems.extend(problems);
+        }
+        Ok(all)
     }
 
     /// A number that tells this data set from others: FNV-1a over all pictures and captions, eight bytes at a time.
@@ -160,6 +149,9 @@ impl Dataset {
         for sample in &self.samples {
             add(&sample.rgb);
             add(sample.caption.as_bytes());
+            sample.others.iter().for_each(|caption| add(caption.as_bytes()));
+            // no caption starts so
+            sample.concept.iter().for_each(|concept| add(format!("\0{concept}").as_bytes()));
         }
         hash
     }
@@ -196,6 +188,15 @@ impl Dataset {
         (Dataset { side, samples: train }, Dataset { side, samples: validation })
     }
 
+    /// For every sample whose picture is also in `other`, to the pixel or to the eye, whatever their captions: which it is there.
+    pub fn overlap(&self, other: &Dataset) -> Vec<Twin> {
+        let prints = |dataset: &Dataset| -> Vec<Print> {
+            let (width, height) = (dataset.side, dataset.side);
+            dataset.samples.par_iter().map(|sample| Print::new(&Picture { width, height, rgb: sample.rgb.clone() })).collect()
+        };
+        twins(&prints(self), &prints(other))
+    }
+
     /// Leaves out the samples whose picture, pixel for pixel, is also in `other`, whatever their caption; returns how many
     /// those were. So pictures to validate on are never trained on.
     pub fn without(mut self, other: &Dataset) -> (Dataset, usize) {
@@ -222,360 +223,11 @@ impl Dataset {
     }
 }
 
-/// Base64 as it is found in files: with a data URL's head (browsers), with line breaks (PEM), as `b'..'` (Python's str of
-/// bytes), in the alphabet of URLs, with padding or without.
-fn base64(text: &str) -> Result<Vec<u8>, base64::DecodeError> {
-    const LENIENT: GeneralPurpose =
-        GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent));
-    let quoted = |quote: char| text.strip_prefix('b')?.strip_prefix(quote)?.strip_suffix(quote);
-    let text = match quoted('\'').or_else(|| quoted('"')) {
-        Some(inner) => inner.replace("\\n", ""),
-        None => text.to_owned(),
-    };
-    let text = text.split_once("base64,").map_or(text.as_str(), |(_, rest)| rest);
-    let standard = |character| match character {
-        '-' => '+',
-        '_' => '/',
-        other => other,
-    };
-    LENIENT.decode(text.chars().filter(|character| !character.is_whitespace()).map(standard).collect::<String>())
-}
-
-impl Raw {
-    fn decode(self, side: usize) -> Result<Sample, Problem> {
-        let (place, picture) = match self.source {
-            Source::Base64(text, place) => match base64(&text) {
-                Ok(bytes) => (place, Picture::decode(&bytes)),
-                Err(error) => return Err(Problem { place, what: format!("it is not base64: {error}") }),
-            },
-            Source::File(path) => {
-                let place = path.display().to_string();
-                match std::fs::read(&path) {
-                    Ok(bytes) => (place, Picture::decode(&bytes)),
-                    Err(error) => return Err(Problem { place, what: format!("it cannot be read: {error}") }),
-                }
-            }
-        };
-        match picture {
-            Ok(picture) => Ok(Sample::new(self.id, picture.resize(side).rgb, self.caption)),
-            Err(error) => Err(Problem { place, what: error.to_string() }),
-        }
-    }
-}
-
-type Rows = (Vec<Raw>, Vec<Problem>);
-
-fn csv(path: &Path, columns: &Columns) -> Result<Rows, DataError> {
-    let name = path.display().to_string();
-    let read_error = |error: csv::Error| DataError::Read { path: name.clone(), reason: error.to_string() };
-    let format_error = |what: String| DataError::Format { path: name.clone(), what };
-    let bytes = std::fs::read(path).map_err(|error| DataError::Read { path: name.clone(), reason: error.to_string() })?;
-    let body = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Err(format_error(format!("is empty: its first line must be the header `{},{}`", columns.image, columns.caption)));
-    }
-    if body.starts_with(&[0xff, 0xfe]) || body.starts_with(&[0xfe, 0xff]) || body[..body.len().min(64)].contains(&0) {
-        return Err(format_error("is not UTF-8 text, but perhaps UTF-16: save it as UTF-8".into()));
-    }
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(body);
-    let headers = reader.byte_headers().map_err(read_error)?.clone();
-    let mut places = Places::new(body);
-    places.next(&headers);
-    let headers: Vec<String> = headers.iter().map(|header| String::from_utf8_lossy(header).trim().to_owned()).collect();
-    let column = |wanted: &str| {
-        if let Some(index) = headers.iter().position(|header| header == wanted) {
-            return Ok(index);
-        }
-        for (separator, shown) in [(';', ";"), ('\t', "tab")] {
-            if headers.iter().any(|header| header.contains(separator)) {
-                return Err(format_error(format!("has columns that seem to be separated by `{shown}`: save it with commas")));
-            }
-        }
-        Err(DataError::NoColumn {
-            path: name.clone(),
-            column: wanted.to_owned(),
-            have: headers.iter().map(|header| format!("`{}`", header.chars().take(40).collect::<String>())).collect::<Vec<_>>().join(", "),
-        })
-    };
-    let (image, caption) = (column(&columns.image)?, column(&columns.caption)?);
-
-    let (mut raws, mut problems) = (vec![], vec![]);
-    for record in reader.byte_records() {
-        let record = record.map_err(read_error)?;
-        let id = match places.next(&record) {
-            (row, line) if row == line => format!("{name} row {row}"),
-            (row, line) => format!("{name} row {row} (line {line})"),
-        };
-        let place = |column: &str| format!("{id}, column {column}");
-        if record.len() > headers.len() {
-            let what = format!("it has {} of {} columns: put a caption with commas in quotes", record.len(), headers.len());
-            problems.push(Problem { place: id, what });
-            continue;
-        }
-        let mut field = |index: usize, column: &str| match record.get(index).map(std::str::from_utf8) {
-            Some(Ok(text)) if !text.trim().is_empty() => Some(text.trim().to_owned()),
-            Some(Ok(_)) => {
-                problems.push(Problem { place: place(column), what: "it is empty".into() });
-                None
-            }
-            Some(Err(_)) => {
-                problems.push(Problem { place: place(column), what: "it is not UTF-8 text: save the file as UTF-8".into() });
-                None
-            }
-            None => {
-                let what = format!("it is missing: the row has {} of {} columns", record.len(), headers.len());
-                problems.push(Problem { place: place(column), what });
-                None
-            }
-        };
-        let text = field(caption, &columns.caption);
-        let data = field(image, &columns.image);
-        if let (Some(caption), Some(data)) = (text, data) {
-            let source = Source::Base64(data, place(&columns.image));
-            raws.push(Raw { id, source, caption });
-        }
-    }
-    Ok((raws, problems))
-}
-
-/// Counts rows and lines of a CSV file. The reader skips blank lines, which spreadsheets and editors count.
-struct Places<'a> {
-    bytes: &'a [u8],
-    /// All before it has been counted.
-    at: usize,
-    row: usize,
-    line: usize,
-}
-
-impl Places<'_> {
-    fn new(bytes: &[u8]) -> Places<'_> {
-        Places { bytes, at: 0, row: 0, line: 1 }
-    }
-
-    /// Line breaks from where the last count ended.
-    fn breaks(&mut self, to: usize) -> usize {
-        let ends_line = |i: &usize| match self.bytes[*i] {
-            b'\n' => true,
-            b'\r' => self.bytes.get(i + 1) != Some(&b'\n'),
-            _ => false,
-        };
-        let count = (self.at..to).filter(ends_line).count();
-        self.at = to;
-        count
-    }
-
-    /// The row and the line, both from 1, where the next record starts.
-    fn next(&mut self, record: &csv::ByteRecord) -> (usize, usize) {
-        // the reader's position is where the record before ended, or between the two bytes of that line's end
-        let mut end = record.position().map_or(0, |position| position.byte() as usize);
-        if end > 0 && self.bytes[end - 1] == b'\r' && self.bytes.get(end) == Some(&b'\n') {
-            end += 1;
-        }
-        let blank = self.bytes[end..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-        self.line += self.breaks(end);
-        let blank = self.breaks(end + blank);
-        self.line += blank;
-        self.row += blank + 1;
-        (self.row, self.line)
-    }
-}
-
-/// Endings of files that are taken for pictures.
-const ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "gif", "bmp"];
-
-fn folder(path: &Path) -> Result<Rows, DataError> {
-    let read_error = |error: std::io::Error| DataError::Read { path: path.display().to_string(), reason: error.to_string() };
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(path).and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect()).map_err(read_error)?;
-    files.sort();
-    let is_picture = |path: &Path| {
-        let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-        ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
-    };
-    let (mut raws, mut problems) = (vec![], vec![]);
-    let is_text = |path: &&PathBuf| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("txt"));
-    let texts: BTreeMap<OsString, PathBuf> =
-        files.iter().filter(is_text).filter_map(|text| Some((text.file_stem()?.to_owned(), text.clone()))).collect();
-    let stems: BTreeSet<OsString> =
-        files.iter().filter(|file| is_picture(file)).filter_map(|file| Some(file.file_stem()?.to_owned())).collect();
-    for (_, text) in texts.iter().filter(|(stem, _)| !stems.contains(*stem)) {
-        problems.push(Problem { place: text.display().to_string(), what: "there is no picture beside it".into() });
-    }
-    for picture in files.into_iter().filter(|file| is_picture(file)) {
-        let known = picture.file_stem().and_then(|stem| texts.get(stem));
-        let sidecar = known.cloned().unwrap_or_else(|| picture.with_extension("txt"));
-        let (place, what) = match std::fs::read_to_string(&sidecar) {
-            Ok(caption) if !caption.trim().is_empty() => {
-                let caption = caption.trim_start_matches('\u{feff}').trim().to_owned();
-                raws.push(Raw { id: picture.display().to_string(), source: Source::File(picture), caption });
-                continue;
-            }
-            Ok(_) => (sidecar, "the caption is empty".to_owned()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let name = sidecar.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                (picture, format!("it has no caption: write one into {name} beside it"))
-            }
-            Err(error) => (sidecar, format!("the caption cannot be read: {error}")),
-        };
-        problems.push(Problem { place: place.display().to_string(), what });
-    }
-    Ok((raws, problems))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Cursor;
-
-    use image::{ImageFormat, Rgb, RgbImage};
-
-    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-
+    use super::super::formats::tests::png;
+    use super::super::likeness::Likeness;
     use super::*;
-
-    fn png(shade: u8) -> Vec<u8> {
-        let mut bytes = Cursor::new(vec![]);
-        RgbImage::from_pixel(6, 4, Rgb([shade, 0, 0])).write_to(&mut bytes, ImageFormat::Png).unwrap();
-        bytes.into_inner()
-    }
-
-    fn load(path: &Path, strict: bool) -> Result<Loaded, DataError> {
-        Dataset::load(path, 4, &Columns::default(), strict, &ProgressBar::hidden())
-    }
-
-    fn written(text: &[u8]) -> (tempfile::TempDir, PathBuf) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("inputs.csv");
-        std::fs::write(&path, text).unwrap();
-        (dir, path)
-    }
-
-    #[test]
-    fn a_csv_in_the_originals_format_is_read_in_order() {
-        let b64 = |shade| STANDARD.encode(png(shade));
-        let wrapped = format!("data:image/png;base64,{}", b64(30));
-        let text = format!("\u{feff}b64string_images,caption\n{},red\n\"{wrapped}\n\",\"dark, red\"\n", b64(250));
-        let (_dir, path) = written(text.as_bytes());
-        let Loaded { dataset, problems } = load(&path, true).unwrap();
-        assert!(problems.is_empty());
-        let captions: Vec<_> = dataset.samples.iter().map(|sample| sample.caption.as_str()).collect();
-        assert_eq!(captions, ["red", "dark, red"]);
-        assert_eq!(dataset.samples[0].rgb[..3], [250, 0, 0]);
-        assert_eq!(dataset.samples[1].rgb.len(), 4 * 4 * 3);
-        assert!(dataset.samples[1].id.ends_with("inputs.csv row 3"), "{}", dataset.samples[1].id);
-    }
-
-    #[test]
-    fn bad_rows_are_named_by_row_and_column_and_the_rest_is_used() {
-        let good = STANDARD.encode(png(9));
-        let mut text = format!("caption,b64string_images\nfine,{good}\nbroken,@@@\nno picture,{}\n", STANDARD.encode("words")).into_bytes();
-        text.extend(format!("  ,{good}\nshort\n\"\",\n").as_bytes());
-        text.extend(b"bad \xff text,");
-        text.extend(format!("{good}\n").as_bytes());
-        let (_dir, path) = written(&text);
-        let Loaded { dataset, problems } = load(&path, false).unwrap();
-        assert_eq!(dataset.samples.len(), 1);
-        let list: Vec<String> = problems.iter().map(Problem::to_string).collect();
-        let all = list.join("\n");
-        for wanted in [
-            "row 3, column b64string_images: it is not base64",
-            "row 4, column b64string_images: it is not a picture",
-            "row 5, column caption: it is empty",
-            "row 6, column b64string_images: it is missing",
-            "row 7, column caption: it is empty",
-            "row 7, column b64string_images: it is empty",
-            "row 8, column caption: it is not UTF-8",
-        ] {
-            assert!(all.contains(wanted), "no `{wanted}` in\n{all}");
-        }
-        assert_eq!(list.len(), 7);
-        assert!(matches!(load(&path, true), Err(DataError::Strict(_))));
-    }
-
-    #[test]
-    fn a_caption_with_a_bare_comma_is_not_cut() {
-        let good = STANDARD.encode(png(9));
-        let (_dir, path) = written(format!("b64string_images,caption\n{good},a red, round apple\n{good},fine\n").as_bytes());
-        let Loaded { dataset, problems } = load(&path, false).unwrap();
-        assert_eq!((dataset.samples.len(), problems.len()), (1, 1));
-        let text = problems[0].to_string();
-        assert!(text.ends_with("row 2: it has 3 of 2 columns: put a caption with commas in quotes"), "{text}");
-    }
-
-    #[test]
-    fn rows_are_a_spreadsheets_and_lines_an_editors() {
-        let good = STANDARD.encode(png(9));
-        for end in ["\n", "\r\n", "\r"] {
-            let rows = ["", "b64string_images,caption", "", "", "@,a", "@,\"b\n\nb\"", "@,c", "", "@,d", &format!("{good},e")];
-            let (_dir, path) = written(rows.join(end).replace("\n\n", &end.repeat(2)).as_bytes());
-            let Loaded { dataset, problems } = load(&path, false).unwrap();
-            let places: Vec<_> = problems.iter().map(|problem| problem.place.rsplit('/').next().unwrap().to_owned()).collect();
-            let wanted = ["row 5", "row 6", "row 7 (line 9)", "row 9 (line 11)"];
-            let wanted = wanted.map(|place| format!("inputs.csv {place}, column b64string_images"));
-            assert_eq!(places, wanted, "{end:?}");
-            assert!(dataset.samples[0].id.ends_with("row 10 (line 12)"), "{}", dataset.samples[0].id);
-        }
-    }
-
-    #[test]
-    fn base64_is_taken_as_it_is_found() {
-        let bytes: Vec<u8> = (0..=255).chain([0; 2]).collect();
-        let standard = STANDARD.encode(&bytes);
-        let encodebytes = format!("b'{}\\n{}\\n'", &standard[..76], &standard[76..]);
-        let ways = [format!("b'{standard}'"), format!("b\"{standard}\""), encodebytes, URL_SAFE_NO_PAD.encode(&bytes), standard];
-        for text in ways {
-            assert_eq!(base64(&text).as_ref(), Ok(&bytes), "{text}");
-        }
-        assert!(base64("@@@").is_err());
-    }
-
-    #[test]
-    fn unreadable_headers_say_what_to_save_instead() {
-        let utf16: Vec<u8> = "\u{feff}b64string_images,caption\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
-        let cases: [(&[u8], &str); 6] = [
-            (b"", "is empty"),
-            (b"\n\n", "is empty"),
-            (b"b64string_images;caption\nx;y\n", "separated by `;`: save it with commas"),
-            (b"b64string_images\tcaption\nx\ty\n", "separated by `tab`: save it with commas"),
-            (&utf16, "save it as UTF-8"),
-            (&utf16[2..], "save it as UTF-8"),
-        ];
-        for (bytes, wanted) in cases {
-            let (_dir, path) = written(bytes);
-            let error = load(&path, false).unwrap_err().to_string();
-            assert!(error.contains("inputs.csv") && error.contains(wanted), "{error}");
-        }
-    }
-
-    #[test]
-    fn missing_files_and_columns_say_what_to_do() {
-        assert!(load(Path::new("absent.csv"), false).unwrap_err().to_string().contains("absent.csv"));
-        let (_dir, path) = written(b"image,text\nx,y\n");
-        let error = load(&path, false).unwrap_err().to_string();
-        assert!(error.contains("`image`, `text`") && error.contains("--image-column"), "{error}");
-        let (_dir, path) = written(b"b64string_images,caption\n");
-        assert!(matches!(load(&path, false), Err(DataError::Empty { .. })));
-    }
-
-    #[test]
-    fn a_folder_takes_captions_from_beside_the_pictures() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
-        file("b.png", &png(2));
-        file("b.txt", b" second \n");
-        file("a.PNG", &png(1));
-        file("a.TXT", b"first");
-        file("c.png", &png(3));
-        file("d.jpg", b"no picture");
-        file("d.txt", b"broken");
-        file("notes.md", b"not a picture");
-        file("lost.txt", b"a caption of nothing");
-        let Loaded { dataset, problems } = load(dir.path(), false).unwrap();
-        let captions: Vec<_> = dataset.samples.iter().map(|sample| sample.caption.as_str()).collect();
-        assert_eq!(captions, ["first", "second"]);
-        let text = problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n");
-        assert!(problems.len() == 3 && text.contains("c.txt") && text.contains("d.jpg"), "{text}");
-        assert!(text.contains("lost.txt: there is no picture beside it"), "{text}");
-    }
 
     #[test]
     fn pictures_of_another_data_set_are_left_out() {
@@ -612,5 +264,50 @@ mod tests {
         assert_eq!(two.split(0.01, 7).1.samples.len(), 1);
         let one = Dataset { side: 4, samples: vec![sample(0)] };
         assert_eq!(one.split(0.5, 7).1.samples.len(), 0);
+    }
+
+    #[test]
+    fn several_files_become_one_data_set() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("pictures")).unwrap();
+        for (name, bytes) in
+            [("pictures/a.png", &png(1)[..]), ("pictures/a.txt", b"first"), ("pictures/b.png", &png(2)), ("c.png", &png(3))]
+        {
+            std::fs::write(dir.path().join(name), bytes).unwrap();
+        }
+        let lines = "{\"image\": \"c.png\", \"captions\": [\"second\", \"2nd\"], \"concept\": \"two\"}\n{}\n";
+        std::fs::write(dir.path().join("lines.jsonl"), lines).unwrap();
+        let load = |names: &[&str], strict| {
+            let paths: Vec<PathBuf> = names.iter().map(|name| dir.path().join(name)).collect();
+            Dataset::load_all(&paths, 4, &Layout::default(), strict, &ProgressBar::hidden())
+        };
+        let Loaded { dataset, problems } = load(&["pictures", "lines.jsonl"], false).unwrap();
+        let [a, c] = &dataset.samples[..] else { panic!("{dataset:?}") };
+        assert!(a.id.ends_with("a.png") && c.id.ends_with("lines.jsonl line 1"), "{} {}", a.id, c.id);
+        assert_eq!((&c.caption[..], &c.others[..], c.concept.as_deref()), ("second", &["2nd".to_owned()][..], Some("two")));
+        let places: Vec<_> = problems.iter().map(|problem| problem.place.rsplit('/').next().unwrap()).collect();
+        assert_eq!(places, ["b.png", "lines.jsonl line 2"]);
+        assert!(matches!(load(&["pictures", "lines.jsonl"], true), Err(DataError::Strict(_))));
+        assert!(load(&["pictures", "absent.json"], false).unwrap_err().to_string().contains("absent.json"));
+
+        let other = load(&["lines.jsonl", "pictures"], false).unwrap().dataset;
+        assert_ne!(dataset.fingerprint(), other.fingerprint());
+        let twin = |left, right| Twin { left, right, likeness: Likeness::Exact };
+        assert_eq!(dataset.overlap(&other), [twin(0, 1), twin(1, 0)]);
+    }
+
+    #[test]
+    fn every_part_of_a_sample_counts_in_the_fingerprint() {
+        let of = |sample: Sample| Dataset { side: 4, samples: vec![sample] }.fingerprint();
+        let plain = Sample::new("a", vec![7; 48], "red");
+        let prints = [
+            of(plain.clone()),
+            of(Sample { others: vec!["dark red".into()], ..plain.clone() }),
+            of(Sample { concept: Some("dark red".into()), ..plain.clone() }),
+            of(Sample { caption: "blue".into(), ..plain.clone() }),
+        ];
+        assert_eq!(prints.iter().collect::<BTreeSet<_>>().len(), prints.len());
+        // that of checkpoints made before samples had more than one caption
+        assert_eq!(prints[0], 0x6c0b_7b84_6018_7eaa);
     }
 }

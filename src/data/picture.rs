@@ -57,6 +57,27 @@ pub fn normalise(rgb: &[u8]) -> Vec<f32> {
     planes
 }
 
+/// How a model wants its pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame {
+    /// Width and height, in pixels.
+    pub side: usize,
+    /// Whether they are first cropped to what is drawn on a plain background.
+    pub crop: bool,
+}
+
+impl Frame {
+    /// Share of the drawing's longer side that is left free around it.
+    const MARGIN: f32 = 1.0 / 22.0;
+}
+
+impl From<usize> for Frame {
+    /// The whole picture.
+    fn from(side: usize) -> Frame {
+        Frame { side, crop: false }
+    }
+}
+
 impl Picture {
     /// Reads and decodes a file: see [`decode`](Self::decode).
     pub fn open(path: &Path) -> Result<Picture, PictureError> {
@@ -116,6 +137,11 @@ impl Picture {
             }
         }
         Picture { width: side, height: side, rgb }
+    }
+
+    /// The picture as a model sees it.
+    pub fn framed(&self, frame: Frame) -> Picture {
+        if frame.crop { self.cropped(Frame::MARGIN).resize(frame.side) } else { self.resize(frame.side) }
     }
 
     /// The square around the drawing, with a share of its longer side as margin on every side; white beyond the picture. The drawing is what

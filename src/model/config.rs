@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::Frame;
 use crate::nn::Residual;
 
 /// What of the picture the decoder sees.
@@ -325,6 +326,11 @@ impl Config {
             list.push(format!("its layernorm_eps is {} (the original's {})", self.layernorm_eps, original.layernorm_eps));
         }
         list
+    }
+
+    /// How pictures are made fit for the encoder.
+    pub fn frame(&self) -> Frame {
+        Frame { side: self.image_size, crop: self.crop }
     }
 
     /// Patches of a picture.

@@ -35,17 +35,6 @@ impl Budget {
     }
 }
 
-/// Where training and validation data are read from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Source {
-    pub data: PathBuf,
-    pub val_data: Option<PathBuf>,
-    /// Share of `data` that is validated on, without `val_data`.
-    pub val_split: f64,
-    pub image_column: String,
-    pub caption_column: String,
-}
-
 /// Everything that decides how a model is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Options {
@@ -83,7 +72,7 @@ pub struct Options {
     /// Decides the order of the data, augmentation and dropout.
     pub seed: u64,
     /// Where the data came from, for going on with the same.
-    pub source: Option<Source>,
+    pub source: Option<crate::data::Source>,
     pub augment: Augment,
     /// Steps between two reports of the loss.
     pub log_every: u64,

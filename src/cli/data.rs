@@ -1,0 +1,142 @@
+//! `seemore data`: what is in files of pictures with captions.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+
+use super::say;
+use crate::data::{Across, Duplicates, FileStats, Layout, Likeness, Spread, Stats};
+
+#[derive(Args)]
+pub struct DataArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Count pictures, captions, words and duplicates, within files and between them
+    Stats(StatsArgs),
+}
+
+#[derive(Args)]
+struct StatsArgs {
+    /// CSV, JSONL, COCO captions JSON, captions.txt of Flickr8k, or a folder of pictures with .txt captions beside them
+    #[arg(required = true, value_name = "FILE|DIR")]
+    files: Vec<PathBuf>,
+    /// Write a sheet of pictures with their captions, spread evenly over the files
+    #[arg(long, value_name = "FILE.png")]
+    sheet: Option<PathBuf>,
+    /// Most pictures on the sheet
+    #[arg(long, default_value_t = 144, value_name = "PICTURES", requires = "sheet")]
+    sheet_size: usize,
+    /// Replace the file of --sheet
+    #[arg(long)]
+    overwrite: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    layout: LayoutArgs,
+}
+
+/// What files do not tell of their form.
+#[derive(Args)]
+pub(super) struct LayoutArgs {
+    /// Name of the CSV column with the pictures
+    #[arg(long, value_name = "NAME", default_value = "b64string_images")]
+    pub image_column: String,
+    /// Name of the CSV column with the captions
+    #[arg(long, default_value = "caption", value_name = "NAME")]
+    pub caption_column: String,
+    /// Folder of the pictures that JSONL, COCO and Flickr8k files name [default: beside the file]
+    #[arg(long, value_name = "DIR")]
+    pub images: Option<PathBuf>,
+}
+
+impl LayoutArgs {
+    pub fn layout(&self) -> Layout {
+        let LayoutArgs { image_column, caption_column, images } = self;
+        Layout { image_column: image_column.clone(), caption_column: caption_column.clone(), images: images.clone() }
+    }
+}
+
+/// A bar while pictures are decoded, on a terminal.
+pub(super) fn reading(what: &Path, hidden: bool) -> ProgressBar {
+    let bar = if hidden || !std::io::stderr().is_terminal() { ProgressBar::hidden() } else { ProgressBar::new(0) };
+    bar.set_style(ProgressStyle::with_template("reading {msg} {wide_bar} {pos}/{len}").expect("the template is constant"));
+    bar.set_message(what.display().to_string());
+    bar
+}
+
+pub fn run(args: &DataArgs) -> anyhow::Result<()> {
+    let Command::Stats(args) = &args.command;
+    if let Some(sheet) = &args.sheet {
+        let shown = sheet.display();
+        if sheet.extension().is_none_or(|ending| !ending.eq_ignore_ascii_case("png")) {
+            bail!("--sheet {shown} must end in .png");
+        }
+        if sheet.exists() && !args.overwrite {
+            bail!("{shown} is already there: give another name to --sheet, or add --overwrite");
+        }
+    }
+    let bar = reading(&args.files[0], args.json);
+    let (stats, sheet) = Stats::read(&args.files, &args.layout.layout(), args.sheet.as_ref().map_or(0, |_| args.sheet_size), &bar)?;
+    bar.finish_and_clear();
+    if let Some(path) = &args.sheet {
+        sheet.draw().save(path).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if args.json {
+        say(&serde_json::to_string(&stats)?);
+        return Ok(());
+    }
+    stats.files.iter().for_each(file);
+    stats.across.iter().for_each(across);
+    if stats.across.is_empty() && stats.files.len() > 1 {
+        say("no picture of one file is in another");
+    }
+    Ok(())
+}
+
+fn file(stats: &FileStats) {
+    let line = |name: &str, text: String| say(&format!("  {name:<18} {text}"));
+    let spread = |Spread { min, median, max }: Spread| if min == max { min.to_string() } else { format!("{min} .. {median} .. {max}") };
+    say(&format!("{}", stats.file.display()));
+    let form = format!("{:?}", stats.format).to_lowercase();
+    line("pictures", format!("{} ({form}, {})", stats.pictures, HumanBytes(stats.bytes)));
+    line("pixels", format!("{} wide, {} high", spread(stats.width), spread(stats.height)));
+    let several =
+        if stats.captions == stats.pictures { String::new() } else { format!(", {} a picture", spread(stats.captions_a_picture)) };
+    line("captions", format!("{}{several}, {} distinct", stats.captions, stats.distinct_captions));
+    line("length", format!("{} words, {} characters", spread(stats.words), spread(stats.characters)));
+    line("vocabulary", format!("{} words, {} characters", stats.vocabulary, stats.distinct_characters));
+    let often: Vec<String> = stats.most_frequent.iter().take(5).map(|(caption, count)| format!("{count} x {caption:?}")).collect();
+    if stats.distinct_captions < stats.captions {
+        line("most frequent", often.join(", "));
+    }
+    line("concepts", format!("{} distinct, {} pictures without", stats.distinct_concepts, stats.without_concept));
+    line("repeated pictures", duplicates(&stats.repeats));
+    if stats.left_out > 0 {
+        line("left out", stats.left_out.to_string());
+        stats.problems.iter().for_each(|problem| say(&format!("    {problem}")));
+    }
+}
+
+fn across(Across { file, other, duplicates: found }: &Across) {
+    say(&format!("{} has pictures of {}: {}", file.display(), other.display(), duplicates(found)));
+    for pair in found.examples.iter().take(5) {
+        let [(id, caption), (other, known)] = [0, 1].map(|side| (&pair.ids[side], &pair.captions[side]));
+        let alike = if pair.likeness == Likeness::Exact { "is" } else { "is nearly" };
+        say(&format!("    {id} ({caption}) {alike} {other} ({known})"));
+    }
+}
+
+fn duplicates(found: &Duplicates) -> String {
+    match found.exact + found.near {
+        0 => "none".into(),
+        _ => format!("{} exact, {} nearly equal; {} of them with the same caption", found.exact, found.near, found.same_caption),
+    }
+}
