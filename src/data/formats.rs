@@ -76,16 +76,16 @@ impl Raw {
     /// The picture at its own size.
     pub fn picture(&self) -> Result<Picture, Problem> {
         let problem = |what: String| Problem { place: self.place.clone(), what };
+        // the place of a picture without more is its path
+        let it = match &self.image {
+            Encoded::File(path) if *path != Path::new(&self.place) => path.display().to_string(),
+            _ => "it".into(),
+        };
         let bytes = match &self.image {
             Encoded::Base64(text) => base64(text).map_err(|error| problem(format!("it is not base64: {error}")))?,
-            Encoded::File(path) => std::fs::read(path).map_err(|error| problem(format!("{} cannot be read: {error}", path.display())))?,
+            Encoded::File(path) => std::fs::read(path).map_err(|error| problem(format!("{it} cannot be read: {error}")))?,
         };
-        Picture::decode(&bytes).map_err(|error| {
-            problem(match &self.image {
-                Encoded::File(path) if path.as_os_str() != self.place.as_str() => format!("{}: {error}", path.display()),
-                _ => error.to_string(),
-            })
-        })
+        Picture::decode(&bytes).map_err(|error| problem(if it == "it" { error.to_string() } else { format!("{it}: {error}") }))
     }
 
     pub fn sample(self, frame: Frame) -> Result<Sample, Problem> {

@@ -39,15 +39,11 @@ pub fn read(path: &Path, body: &[u8], layout: &Layout) -> Result<Rows, DataError
             continue;
         }
         let id = format!("{name} row {row}");
-        let mut fields = vec![];
-        for field in &record {
-            fields.push(String::from_utf8_lossy(field));
-        }
         let problem = |what: &str| Problem { place: id.clone(), what: what.into() };
-        if fields.iter().any(|field| field.contains('\u{fffd}')) {
+        let Ok(fields) = record.iter().map(std::str::from_utf8).collect::<Result<Vec<_>, _>>() else {
             problems.push(problem("it is not UTF-8 text: save the file as UTF-8"));
             continue;
-        }
+        };
         // the caption is the last column, so what stands behind more commas is a part of it
         let (file, caption) = (fields[0].trim().to_owned(), fields[1..].join(",").trim().to_owned());
         if file.is_empty() || caption.is_empty() {
