@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{Augment, Batches, Dataset, Layout, Sample};
 use crate::generate::Generator;
 use crate::gpu::Gpu;
-use crate::model::{Config, Logits, Vlm};
+use crate::model::{Config, Logits, Output, Vlm};
 use crate::nn::Context;
 use crate::ops::{Attention, GradScaler, IGNORE, MATMUL_VARIANTS, transposed};
 use crate::optim::{Decay, Hyper, Optimizer, Rule};
@@ -411,7 +411,7 @@ pub fn train(gpu: &Gpu, config: &Config, sizes: &StepSizes, effort: Effort) -> R
     let feed = Arc::new(Feed {
         train: &data,
         texts: (0..batch).map(|row| vec![Text { ids: tokens(row * text), targets: tokens(row * text + 1) }]).collect(),
-        classes: vec![IGNORE; batch],
+        classes: vec![if config.classes > 0 { 0 } else { IGNORE }; batch],
         order: Batches::new(batch, batch, 1),
         part: batch,
         length: text,
@@ -434,7 +434,10 @@ pub fn train(gpu: &Gpu, config: &Config, sizes: &StepSizes, effort: Effort) -> R
         run()?;
         let (first_step, first_cpu) = (start.elapsed(), cpu.elapsed());
         let first = step.loss()?;
-        expect("the untrained model's loss", first, (config.vocab_size as f64).ln(), 1.0)?;
+        let classes = if config.classes > 0 { (config.classes as f64).ln() } else { 0.0 };
+        // cosines times 20 are far from even before training
+        let off = if config.output == Output::Cosine || config.classes > 0 { 10.0 } else { 1.0 };
+        expect("the untrained model's loss", first, (config.vocab_size as f64).ln() + classes, off)?;
         let times = time(effort, run)?;
         let last = step.loss()?;
         anyhow::ensure!(last < first, "the loss went from {first} to {last}");

@@ -148,13 +148,13 @@ pub fn load(gpu: &Gpu, dir: &Path) -> Result<(Vlm, Option<Tokenizer>), Checkpoin
     let tokenizer = dir.join("tokenizer.json");
     let tokenizer = tokenizer.is_file().then(|| Tokenizer::load(&tokenizer)).transpose()?;
     if let Some(tokenizer) = &tokenizer
-        && tokenizer.vocab_size() != config.vocab_size
+        && tokenizer.vocab_size() > config.vocab_size
     {
         return Err(CheckpointError::Mismatch {
             path: dir.display().to_string(),
             name: "tokenizer.json".into(),
             have: format!("of {} tokens", tokenizer.vocab_size()),
-            want: format!("{} as config.json says", config.vocab_size),
+            want: format!("at most {} as config.json says", config.vocab_size),
         });
     }
     Ok((model, tokenizer))

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{AdapterArgs, say};
 use crate::bench::{self, Effort, KernelTime, Measurement};
-use crate::model::Preset;
+use crate::model::{Config, Preset};
 use crate::ops::Attention;
 use crate::tape::Precision;
 use crate::train::{Objective, StepSizes};
@@ -36,6 +36,9 @@ pub struct BenchArgs {
     /// Model of train, decode and load
     #[arg(long, value_enum, default_value = "seemore")]
     preset: Preset,
+    /// Model sizes from a JSON file instead, as config.json of a checkpoint
+    #[arg(long, value_name = "FILE.json", conflicts_with = "preset")]
+    config: Option<PathBuf>,
     /// Pictures in a training step
     #[arg(long, default_value_t = 16, value_name = "PICTURES")]
     batch_size: usize,
@@ -73,7 +76,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     if [m, n, k, args.batch_size, args.text].contains(&0) {
         bail!("sizes must be at least 1");
     }
-    let mut config = args.preset.config();
+    let mut config = model_config(args)?;
     config.image_size = args.image_size.unwrap_or(config.image_size);
     config.context = config.context.max(config.visual() + args.text.max(80));
     config.check()?;
@@ -105,7 +108,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
             accumulate: 1,
             checkpoint: args.checkpoint_activations,
             precision: args.precision,
-            objective: Objective::CAPTIONS,
+            objective: Objective { classes: if config.classes > 0 { 1.0 } else { 0.0 }, ..Objective::CAPTIONS },
         };
         report.all(&bench::train(&gpu, &config, &sizes, effort)?)?;
     }
@@ -116,6 +119,13 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         report.all(&bench::load(&gpu, &config, 256, 128, effort)?)?;
     }
     Ok(())
+}
+
+fn model_config(args: &BenchArgs) -> anyhow::Result<Config> {
+    Ok(match &args.config {
+        Some(path) => Config::load(path)?,
+        None => args.preset.config(),
+    })
 }
 
 type Earlier = BTreeMap<(String, String, String), Measurement>;

@@ -267,6 +267,15 @@ fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Tokens that the model knows: as many as the tokenizer, but of words and pieces of words a multiple of 64, which makes the products
+/// with the vocabulary faster. The tokens beyond the tokenizer's are never the right ones.
+fn vocab_size(tokenizer: &Tokenizer) -> usize {
+    match tokenizer {
+        Tokenizer::Characters(_) => tokenizer.vocab_size(),
+        _ => tokenizer.vocab_size().next_multiple_of(64),
+    }
+}
+
 /// A share from 0 to 1.
 fn share(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
@@ -343,7 +352,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
                 Some(dir) => Tokenizer::load(&dir.join("tokenizer.json"))?,
                 None => args.tokenizer.tokenizer(args.vocab_size, &train)?,
             };
-            config.vocab_size = tokenizer.vocab_size();
+            config.vocab_size = vocab_size(&tokenizer);
             if args.class_loss > 0.0 || like.is_some() && config.classes > 0 {
                 config.classes = Concepts::new(&train).len();
                 config.check()?;

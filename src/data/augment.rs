@@ -127,7 +127,7 @@ impl Augment {
     pub const fn strong() -> Augment {
         Augment {
             by_caption: true,
-            scale: (0.7, 1.12),
+            scale: (0.77, 1.23),
             aspect: 1.15,
             shift: 0.12,
             rotate: 15.0,

@@ -67,8 +67,8 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Share of the drawing's longer side that is left free around it.
-    const MARGIN: f32 = 1.0 / 22.0;
+    /// Share of the drawing's longer side that is left free on every side of it.
+    const MARGIN: f32 = 0.1;
 }
 
 impl From<usize> for Frame {

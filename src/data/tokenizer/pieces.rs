@@ -19,9 +19,9 @@ use tokenizers::{AddedToken, Decoder, SplitDelimiterBehavior, Tokenizer};
 /// The names of padding, begin, end and unknown in files, which get the ids 0 to 3 in training.
 const SPECIAL: [&str; 4] = ["<pad>", "<s>", "</s>", "<unk>"];
 
-/// Words with the space before them, so that texts are their tokens put together; a mark of punctuation is a word of its own,
-/// and so is a space that no word follows.
-const WORDS: &str = r" ?[\p{L}\p{M}\p{N}]+| ?[^\s\p{L}\p{M}\p{N}]|\s";
+/// Words with the space before them, so that texts are their tokens put together; a mark of punctuation is a word of its own
+/// (but not a hyphen or apostrophe inside a word), and so is a space that no word follows.
+const WORDS: &str = r" ?[\p{L}\p{M}\p{N}]+(?:[-’'][\p{L}\p{M}\p{N}]+)*| ?[^\s\p{L}\p{M}\p{N}]|\s";
 
 /// A vocabulary of words or pieces of words. A space stands before every text while it is cut, so that its first word is the same token
 /// as in the middle of another.
