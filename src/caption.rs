@@ -7,6 +7,7 @@ use crate::data::{Picture, TextStream, Tokenizer};
 use crate::generate::{Choice, Generator, Hypothesis, Map, Sampler, Sampling, Search, SearchOptions};
 use crate::gpu::{Gpu, GpuError};
 use crate::model::{Config, VisualTokens, Vlm};
+use crate::relevance::Relevance;
 
 /// Why no caption can be written.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +31,7 @@ pub struct Written {
     /// What it adds to the caption: see [`TextStream::push`].
     pub text: String,
     /// How much of the attention each patch got, row by row over the picture; empty unless wanted. For CLS models it is the image encoder's last CLS
-    /// row; else the decoder's attention to the visual tokens in its last layer. Mean over heads, sums to at most 1.
+    /// row; for pooled ones the patches' [`Relevance`] to the token; else the decoder's attention to the visual tokens in its last layer. Mean over heads, sums to at most 1.
     pub heat: Vec<f32>,
 }
 
@@ -41,6 +42,7 @@ pub struct Captioner {
     tokenizer: Tokenizer,
     generator: Option<(usize, usize, bool, Generator)>,
     search: Option<(SearchOptions, Search)>,
+    relevance: Option<(usize, Relevance)>,
 }
 
 /// A whole caption.
@@ -57,7 +59,7 @@ impl Captioner {
     pub fn load(gpu: &Gpu, dir: &Path) -> Result<Captioner, CaptionError> {
         let (model, tokenizer) = checkpoint::load(gpu, dir)?;
         let tokenizer = tokenizer.ok_or_else(|| CaptionError::NoTokenizer(dir.display().to_string()))?;
-        Ok(Captioner { gpu: gpu.clone(), model, tokenizer, generator: None, search: None })
+        Ok(Captioner { gpu: gpu.clone(), model, tokenizer, generator: None, search: None, relevance: None })
     }
 
     pub fn config(&self) -> &Config {
@@ -72,6 +74,11 @@ impl Captioner {
     pub fn looks(&self) -> bool {
         let config = self.model.config();
         config.visual_tokens != VisualTokens::Cls || config.vision_layers > 0
+    }
+
+    /// The part of a picture that the model sees, and that heat lies over.
+    pub fn shown(&self, picture: &Picture) -> Picture {
+        self.config().frame().shown(picture)
     }
 
     /// Writes at most `most` tokens, or as many as the model has room for, after `prompt` and calls `on` with each as soon as it is chosen; `on` may stop by
@@ -95,6 +102,13 @@ impl Captioner {
         let Some((.., generator)) = &mut self.generator else { unreachable!("made above") };
         let image = picture.framed(config.frame()).normalised();
         let mut logits = generator.start(&image, &prompt)?;
+        // a pooled picture has no place in the decoder's attention, and no attention of its own to all of itself
+        let pooled = heat && config.visual_tokens == VisualTokens::Pooled;
+        let length = prompt.len() + most - 1;
+        if pooled && self.relevance.as_ref().is_none_or(|(known, _)| *known != length) {
+            self.relevance = Some((length, Relevance::new(&self.gpu, &self.model, length)?));
+        }
+        let mut text = prompt.clone();
         let vision = if heat { generator.maps()? } else { vec![] };
         let mut maps = vision.clone();
         let mut sampler = Sampler::new(sampling);
@@ -105,8 +119,13 @@ impl Captioner {
             if Some(choice.token) == self.tokenizer.end() {
                 break;
             }
-            let token =
-                Written { choice, text: stream.push(choice.token), heat: if heat { look(&config, &vision, &maps) } else { vec![] } };
+            let looked = match &self.relevance {
+                Some((_, relevance)) if pooled => relevance.run(&image, &text, choice.token)?,
+                _ if heat => look(&config, &vision, &maps),
+                _ => vec![],
+            };
+            text.push(choice.token);
+            let token = Written { choice, text: stream.push(choice.token), heat: looked };
             let go_on = on(&token);
             written.push(token);
             if !go_on || written.len() == most {

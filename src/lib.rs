@@ -23,6 +23,7 @@ pub mod nn;
 pub mod ops;
 pub mod optim;
 pub mod plan;
+pub mod relevance;
 pub mod tape;
 pub mod train;
 pub mod tune;

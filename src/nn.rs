@@ -37,6 +37,10 @@ pub struct Context<'a> {
     pub checkpoint: bool,
     /// Parameters that do not train: nothing is computed for their gradients.
     pub frozen: Vec<Tensor>,
+    /// Whether a gradient is wanted for the rows that the image encoder starts from, though nothing trains.
+    pub watch: bool,
+    /// These rows, once they are recorded.
+    pub watched: Option<Var>,
     /// Attention probabilities `[batch, heads, queries, keys]` by layer path, when they are wanted.
     pub maps: Option<Vec<(String, Var)>>,
 }
@@ -54,7 +58,7 @@ impl<'a> Context<'a> {
 
     fn new(tape: &'a mut Tape, training: bool, dropout: f32) -> Context<'a> {
         let (seed, past) = (tape.input(&[1]), tape.input(&[1]));
-        Context { tape, training, dropout, seed, past, checkpoint: false, frozen: vec![], maps: None }
+        Context { tape, training, dropout, seed, past, checkpoint: false, frozen: vec![], watch: false, watched: None, maps: None }
     }
 
     /// A parameter's value, with a gradient while it trains.

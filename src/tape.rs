@@ -182,6 +182,11 @@ impl Tape {
         }
     }
 
+    /// Makes `v` a value whose gradient is wanted by all that is recorded from here on.
+    pub fn want_grad(&mut self, v: Var) {
+        self.variables[v.0 as usize].grad = true;
+    }
+
     /// Persistent numbers whose gradient is wanted.
     #[track_caller]
     pub fn parameter(&mut self, tensor: &Tensor) -> Var {

@@ -2,7 +2,7 @@
 
 use seemore::generate::Generator;
 use seemore::gpu::Gpu;
-use seemore::model::{Config, Logits, Preset, VisualTokens, Vlm};
+use seemore::model::{Config, Fusion, Logits, Preset, VisualTokens, Vlm};
 use seemore::nn::Context;
 use seemore::plan::Plan;
 use seemore::tape::Tape;
@@ -77,6 +77,23 @@ fn with_patch_tokens_and_without_an_encoder() {
     for visual_tokens in [VisualTokens::Patches, VisualTokens::Fuyu] {
         cached_equals_full(Config { visual_tokens, ..Preset::Tiny.config() }, 2, 3, 6);
     }
+}
+
+/// The emoji preset's arithmetic at the size of the tiny one.
+fn small_emoji() -> Config {
+    let Config { image_size, patch_size, vision_width, vision_layers, vision_heads, width, layers, heads, context, .. } =
+        Preset::Tiny.config();
+    let sizes = Preset::Emoji.config();
+    Config { image_size, patch_size, vision_width, vision_layers, vision_heads, width, layers, heads, context, pool_width: 8, ..sizes }
+}
+
+#[test]
+fn with_a_picture_added_to_every_position() {
+    for (classes, guess) in [(0, false), (9, false), (9, true)] {
+        cached_equals_full(Config { classes, guess, ..small_emoji() }, 3, 2, 7);
+    }
+    cached_equals_full(Config { visual_tokens: VisualTokens::Cls, classes: 5, ..small_emoji() }, 2, 1, 5);
+    cached_equals_full(Config { fusion: Fusion::Prefix, guess: false, ..small_emoji() }, 2, 1, 5);
 }
 
 #[test]

@@ -27,7 +27,16 @@ fn noise(count: usize, seed: u32) -> Vec<f32> {
 
 /// A model with parameters far from their initial values, so that pictures, positions and tokens matter.
 fn model(gpu: &Gpu, vocab_size: usize, visual_tokens: VisualTokens) -> Vlm {
-    let config = Config { vocab_size, visual_tokens, ..Preset::Tiny.config() };
+    let config = match visual_tokens {
+        // the picture is added to every position, together with the class head's guess
+        VisualTokens::Pooled => {
+            let sizes = Preset::Tiny.config();
+            let (vision_width, vision_heads, width, heads) = (sizes.vision_width, sizes.vision_heads, sizes.width, sizes.heads);
+            let context = sizes.context;
+            Config { vocab_size, vision_width, vision_heads, width, heads, context, classes: 7, ..Preset::Emoji.config() }
+        }
+        _ => Config { vocab_size, visual_tokens, ..Preset::Tiny.config() },
+    };
     let model = Vlm::new(gpu, &config, 7).unwrap();
     for (_, tensor) in model.parameters() {
         let values: Vec<f32> = tensor.read::<f32>().unwrap();
@@ -54,7 +63,7 @@ fn search(gpu: &Gpu, model: &Vlm, pictures: &[Vec<f32>], options: SearchOptions)
 #[test]
 fn greedy_on_the_device_is_greedy_on_the_host() {
     let gpu = gpu();
-    for visual_tokens in [VisualTokens::Cls, VisualTokens::Patches] {
+    for visual_tokens in [VisualTokens::Cls, VisualTokens::Patches, VisualTokens::Pooled] {
         let model = model(&gpu, 12, visual_tokens);
         let pictures = pictures(&model, 8);
         let mut generator = Generator::new(&gpu, &model, 8, 1, 10, false).unwrap();

@@ -1,12 +1,12 @@
 //! The recorded step: deterministic, accumulation equal to the big batch, nothing created once it runs.
 
 use seemore::gpu::Gpu;
-use seemore::model::{Config, Preset, Vlm};
+use seemore::model::{Config, Part, Preset, Vlm};
 use seemore::nn::Residual;
 use seemore::ops::{GradScaler, IGNORE};
 use seemore::optim::{Decay, Hyper, Optimizer, Rule, Steps};
 use seemore::tape::Precision;
-use seemore::train::{Batch, StepSizes, TrainStep};
+use seemore::train::{Batch, Objective, StepSizes, TrainStep};
 
 const HYPER: Hyper =
     Hyper { rule: Rule::Adamw, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, clip: 1.0, decay: Decay::All, ema: 0.0 };
@@ -256,4 +256,151 @@ fn half_precision_reaches_the_same_loss_within_a_hundredth() {
     });
     assert!((half / full - 1.0).abs() < 0.01, "{half} for {full}");
     assert_ne!(half.to_bits(), full.to_bits());
+}
+
+/// The emoji preset's arithmetic, small.
+fn pooled(guess: bool) -> Config {
+    let Config { image_size, vision_width, vision_heads, width, heads, context, vocab_size, .. } = config(0.0);
+    let sizes = Config { image_size, vision_width, vision_heads, width, heads, context, vocab_size, ..Preset::Emoji.config() };
+    Config { patch_size: 4, pool_width: 4, classes: 3, guess, ..sizes }
+}
+
+const BOTH: Objective = Objective { captions: 3.0, classes: 1.0, smoothing: 0.1, pictures: true };
+
+/// The loss and the gradients of the parameters whose name `trains` accepts.
+fn gradients(gpu: &Gpu, model: &Vlm, objective: Objective, trains: &dyn Fn(&str) -> bool) -> (TrainStep, Optimizer) {
+    // plain gradients: no decay, and a rate of zero when it runs
+    let hyper = Hyper { weight_decay: 0.0, clip: 0.0, ..HYPER };
+    let optimizer = Optimizer::new(gpu, model.storage(), hyper, GradScaler::default(), trains).unwrap();
+    let sizes = StepSizes { objective, ..sizes(8, 1, false) };
+    let step = TrainStep::record(gpu, model, &optimizer, &sizes, trains).unwrap().plan(gpu).unwrap();
+    (step, optimizer)
+}
+
+/// Along the gradient the loss rises by the gradient's length: a central difference of the whole model at once.
+fn rises_by_its_norm(config: Config, trains: &dyn Fn(&str) -> bool) {
+    let gpu = gpu();
+    let model = Vlm::new(&gpu, &config, 3).unwrap();
+    for (_, tensor) in model.parameters() {
+        let values = tensor.read::<f32>().unwrap();
+        tensor.write(&values.iter().enumerate().map(|(i, x)| x + 0.05 * ((i * 29 % 97) as f32 / 48.0 - 1.0)).collect::<Vec<f32>>());
+    }
+    let (step, optimizer) = gradients(&gpu, &model, BOTH, trains);
+    let batches = [batch(&config, 0..8)];
+    let loss = || {
+        step.run(&batches, 1, 0.0, 0.0).unwrap();
+        step.loss().unwrap() as f64
+    };
+    loss();
+    let norm = step.gradient_norm().unwrap() as f64;
+    // after one step from zero the first moment is a tenth of the gradient
+    let state = optimizer.state();
+    let moment = |name: &str| state.iter().find(|(known, _)| *known == format!("m.{name}")).unwrap().1.read::<f32>().unwrap();
+    let directions: Vec<Vec<f32>> = model.parameters().iter().map(|(name, _)| moment(name)).collect();
+    let length = directions.iter().flatten().map(|x| (*x as f64).powi(2)).sum::<f64>().sqrt();
+    assert!((10.0 * length / norm - 1.0).abs() < 1e-3, "moments of length {length} for gradients of {norm}");
+    let before: Vec<Vec<f32>> = model.parameters().iter().map(|(_, tensor)| tensor.read().unwrap()).collect();
+    let shifted = |by: f64| {
+        for (((_, tensor), before), direction) in model.parameters().iter().zip(&before).zip(&directions) {
+            let moved = before.iter().zip(direction).map(|(x, d)| (*x as f64 + by * *d as f64 / length) as f32);
+            tensor.write(&moved.collect::<Vec<f32>>());
+        }
+        loss()
+    };
+    const STEP: f64 = 2e-3;
+    let slope = (shifted(STEP) - shifted(-STEP)) / (2.0 * STEP);
+    assert!((slope / norm - 1.0).abs() < 0.01, "the loss rises by {slope}, the gradient is of length {norm}");
+}
+
+#[test]
+fn gradients_of_the_pooled_model_are_those_of_its_loss() {
+    rises_by_its_norm(pooled(false), &|_| true);
+}
+
+#[test]
+fn what_is_guessed_teaches_the_decoder_and_not_the_class_head() {
+    // no gradient flows from the guess to the class head and the encoder, so that only the others' is that of the loss
+    rises_by_its_norm(pooled(true), &|name| !name.starts_with("vit.") && name != "class.weight");
+}
+
+#[test]
+fn frozen_parts_cost_no_backward_work_and_do_not_change() {
+    let gpu = gpu();
+    for config in [config(0.0), pooled(true)] {
+        let model = Vlm::new(&gpu, &config, 3).unwrap();
+        let objective = if config.classes > 0 { BOTH } else { Objective::CAPTIONS };
+        let dispatches = |frozen: &[Part]| {
+            let (step, _) = gradients(&gpu, &model, objective, &|name| !frozen.contains(&Part::of(name)));
+            step.plan().dispatches()
+        };
+        let all = dispatches(&[]);
+        let encoder = dispatches(&[Part::Encoder]);
+        let projector_only = dispatches(&[Part::Encoder, Part::Decoder]);
+        // a frozen encoder has no backward pass at all, which is about two dispatches for each of its forward ones
+        let forward = {
+            let mut tape = seemore::tape::Tape::new(gpu.capabilities());
+            let image = tape.input(&[8, 3, config.image_size, config.image_size]);
+            model.encode(&mut seemore::nn::Context::inference(&mut tape), image);
+            tape.dispatches()
+        };
+        assert!(all - encoder >= forward, "{all} dispatches, {encoder} without training the encoder of {forward}");
+        // the gradient must still pass through the decoder, but none of its weights gets one
+        assert!(projector_only < encoder, "{projector_only} dispatches for the projector, {encoder} with the decoder");
+
+        let frozen = |name: &str| Part::of(name) == Part::Encoder;
+        let values = || model.parameters().iter().map(|(name, t)| (name.clone(), t.read::<f32>().unwrap())).collect::<Vec<_>>();
+        let before = values();
+        let hyper = Hyper { weight_decay: 0.5, decay: Decay::Matrices, ..HYPER };
+        let optimizer = Optimizer::new(&gpu, model.storage(), hyper, GradScaler::default(), |name| !frozen(name)).unwrap();
+        let sizes = StepSizes { objective, ..sizes(8, 1, false) };
+        let step = TrainStep::record(&gpu, &model, &optimizer, &sizes, &|name| !frozen(name)).unwrap().plan(&gpu).unwrap();
+        (1..4).for_each(|number| step.run(&[batch(&config, 0..8)], number, 1e-2, 0.0).unwrap());
+        for ((name, before), (_, after)) in before.iter().zip(values()) {
+            assert_eq!(*before == after, frozen(name), "{name}");
+        }
+    }
+}
+
+#[test]
+fn text_alone_trains_the_decoder() {
+    let gpu = gpu();
+    for config in [config(0.0), pooled(true)] {
+        let model = Vlm::new(&gpu, &config, 3).unwrap();
+        let sees =
+            |name: &str| Part::of(name) != Part::Decoder || ["ln_image.", "ln_guess.", "class."].iter().any(|seen| name.starts_with(seen));
+        let objective = Objective { pictures: false, ..Objective::CAPTIONS };
+        let (step, _) = gradients(&gpu, &model, objective, &|name| !sees(name));
+        let losses: Vec<f32> = (1..20)
+            .map(|number| {
+                step.run(&[batch(&config, 0..8)], number, 3e-3, 0.0).unwrap();
+                step.loss().unwrap()
+            })
+            .collect();
+        assert!(losses[18] < 0.8 * losses[0], "{losses:?}");
+    }
+}
+
+#[test]
+fn the_average_follows_the_parameters_and_trades_places_with_them() {
+    let gpu = gpu();
+    let config = config(0.0);
+    let model = Vlm::new(&gpu, &config, 3).unwrap();
+    let hyper = Hyper { ema: 0.9, ..HYPER };
+    let optimizer = Optimizer::new(&gpu, model.storage(), hyper, GradScaler::default(), |_| true).unwrap();
+    let step = TrainStep::new(&gpu, &model, &optimizer, 8, LENGTH, 1).unwrap();
+    let read = |named: &[(String, seemore::gpu::Tensor)]| named.iter().flat_map(|(_, t)| t.read::<f32>().unwrap()).collect::<Vec<f32>>();
+    let mut want = read(model.parameters());
+    for number in 0..5 {
+        let keep = optimizer.keep(number);
+        assert_eq!(keep, 0.9f64.min((1 + number) as f64 / (10 + number) as f64) as f32);
+        step.run(&[batch(&config, 0..8)], number as u32, 1e-2, keep).unwrap();
+        want.iter_mut().zip(read(model.parameters())).for_each(|(average, now)| *average += (1.0 - keep) * (now - *average));
+    }
+    let (average, trained) = (read(&optimizer.result()), read(model.parameters()));
+    let off = average.iter().zip(&want).map(|(a, b)| (a - b).abs()).max_by(f32::total_cmp).unwrap();
+    assert!(off < 1e-6 && average != trained, "off by {off}");
+    optimizer.swap_average().unwrap();
+    assert_eq!((read(model.parameters()), read(&optimizer.result())), (average.clone(), trained.clone()));
+    optimizer.swap_average().unwrap();
+    assert_eq!((read(model.parameters()), read(&optimizer.result())), (trained, average));
 }

@@ -172,7 +172,7 @@ fn caption(args: &CaptionArgs, captioner: &mut Captioner, path: &Path, look: Opt
     printed?;
     writeln!(out, "{}", head.unwrap_or_default())?;
     if let Some(file) = look {
-        heatmap::save(file, &picture, &written).with_context(|| format!("cannot write {}", file.display()))?;
+        heatmap::save(file, &captioner.shown(&picture), &written).with_context(|| format!("cannot write {}", file.display()))?;
         eprintln!("attention: {}", file.display());
     }
     Ok(())

@@ -69,6 +69,11 @@ pub struct Frame {
 impl Frame {
     /// Share of the drawing's longer side that is left free on every side of it.
     const MARGIN: f32 = 0.1;
+
+    /// The part of a picture that is framed, at its own size.
+    pub fn shown(self, picture: &Picture) -> Picture {
+        if self.crop { picture.cropped(Frame::MARGIN) } else { picture.clone() }
+    }
 }
 
 impl From<usize> for Frame {
@@ -141,7 +146,7 @@ impl Picture {
 
     /// The picture as a model sees it.
     pub fn framed(&self, frame: Frame) -> Picture {
-        if frame.crop { self.cropped(Frame::MARGIN).resize(frame.side) } else { self.resize(frame.side) }
+        frame.shown(self).resize(frame.side)
     }
 
     /// The square around the drawing, with a share of its longer side as margin on every side; white beyond the picture. The drawing is what

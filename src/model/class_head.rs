@@ -46,7 +46,7 @@ impl ClassHead {
     pub fn guess(&self, c: &mut Context, logits: Var) -> Option<Var> {
         let words = self.words.as_ref()?;
         let (batch, width) = (c.tape.shape(logits)[0], words.shape()[1]);
-        let logits = c.tape.detach(logits, GUESS_SHARPNESS);
+        let logits = if c.training { c.tape.detach(logits, GUESS_SHARPNESS) } else { c.tape.scale(logits, GUESS_SHARPNESS) };
         let probabilities = c.tape.softmax(logits);
         let words = c.parameter(words);
         let guess = c.tape.matmul(probabilities, words);

@@ -91,6 +91,11 @@ impl Vision {
         let pos = c.parameter(&self.pos);
         c.tape.reshape(pos, &self.pos.shape()[1..]);
         let x = c.tape.add(x, pos);
-        c.dropout(x)
+        let x = c.dropout(x);
+        if c.watch {
+            c.tape.want_grad(x);
+            c.watched = Some(x);
+        }
+        x
     }
 }
