@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::data::{Tokenizer, TokenizerError};
@@ -37,7 +38,7 @@ pub enum CheckpointError {
 /// The values of a safetensors file by name, each with its shape.
 pub type Values = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
-/// Reads all tensors of a safetensors file, which must be of 32-bit floats.
+/// Reads all tensors of a safetensors file, which must be of 32-bit floats or of 16-bit ones, IEEE's or bfloat16.
 pub fn read_values(path: &Path) -> Result<Values, CheckpointError> {
     let name = || path.display().to_string();
     let bytes = std::fs::read(path).map_err(|reason| CheckpointError::Read { path: name(), reason })?;
@@ -45,11 +46,17 @@ pub fn read_values(path: &Path) -> Result<Values, CheckpointError> {
     let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
     let mut values = Values::new();
     for (tensor, view) in file.tensors() {
-        if view.dtype() != Dtype::F32 {
-            let (have, want) = (format!("{:?}", view.dtype()), "F32 numbers".into());
-            return Err(CheckpointError::Mismatch { path: name(), name: tensor, have, want });
-        }
-        values.insert(tensor, (view.shape().to_vec(), bytemuck::pod_collect_to_vec(view.data())));
+        let halves = || view.data().as_chunks().0.iter().copied();
+        let data = match view.dtype() {
+            Dtype::F32 => bytemuck::pod_collect_to_vec(view.data()),
+            Dtype::F16 => halves().map(|bytes| f16::from_le_bytes(bytes).to_f32()).collect(),
+            Dtype::BF16 => halves().map(|bytes| bf16::from_le_bytes(bytes).to_f32()).collect(),
+            other => {
+                let (have, want) = (format!("{other:?}"), "F32, F16 or BF16 numbers".into());
+                return Err(CheckpointError::Mismatch { path: name(), name: tensor, have, want });
+            }
+        };
+        values.insert(tensor, (view.shape().to_vec(), data));
     }
     Ok(values)
 }
@@ -66,10 +73,28 @@ pub fn saved_step(path: &Path) -> Result<Option<u64>, CheckpointError> {
 /// Writes a safetensors file: aside first, then in place of the old one, so that a file by that name is always whole. The
 /// training step is noted in it, if there is one.
 pub fn write_values(path: &Path, values: &Values, step: Option<u64>) -> Result<(), CheckpointError> {
+    let bytes = values.iter().map(|(name, (shape, data))| (name.as_str(), shape.clone(), bytemuck::cast_slice(data).to_vec()));
+    write_tensors(path, Dtype::F32, bytes.collect(), step)
+}
+
+/// The same as 16-bit floats, half as large: to share a model. Larger numbers than these reach, 65,504, are refused.
+pub fn write_halves(path: &Path, values: &Values, step: Option<u64>) -> Result<(), CheckpointError> {
+    let mut tensors = vec![];
+    for (name, (shape, data)) in values {
+        if let Some(value) = data.iter().find(|value| !f16::from_f32(**value).is_finite()) {
+            let (have, want) = (format!("{value} in one place"), "numbers that 16 bits hold".into());
+            return Err(CheckpointError::Mismatch { path: path.display().to_string(), name: name.clone(), have, want });
+        }
+        tensors.push((name.as_str(), shape.clone(), data.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect()));
+    }
+    write_tensors(path, Dtype::F16, tensors, step)
+}
+
+fn write_tensors(path: &Path, dtype: Dtype, tensors: Vec<(&str, Vec<usize>, Vec<u8>)>, step: Option<u64>) -> Result<(), CheckpointError> {
     let name = || path.display().to_string();
-    let views = values.iter().map(|(tensor, (shape, data))| {
-        let view = TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(data));
-        view.map(|view| (tensor.as_str(), view)).map_err(|error| CheckpointError::Damaged { path: name(), reason: error.to_string() })
+    let views = tensors.iter().map(|(tensor, shape, bytes)| {
+        let view = TensorView::new(dtype, shape.clone(), bytes);
+        view.map(|view| (*tensor, view)).map_err(|error| CheckpointError::Damaged { path: name(), reason: error.to_string() })
     });
     let views: Vec<_> = views.collect::<Result<_, _>>()?;
     let bytes = safetensors::serialize(views, step.map(|step| [("step".to_owned(), step.to_string())].into()))
@@ -131,6 +156,15 @@ pub fn save_description(dir: &Path, model: &Vlm, tokenizer: Option<&Tokenizer>) 
         write_file(&dir.join("tokenizer.json"), tokenizer.to_json().as_bytes())?;
     }
     Ok(())
+}
+
+/// Where the model that comes with this program lies: in `data/checkpoints/emoji` of the folder it is run in, or of one above the
+/// program itself.
+pub fn shipped() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok();
+    let above = program.iter().flat_map(|program| program.ancestors().skip(1));
+    let folders = std::iter::once(Path::new("")).chain(above);
+    folders.map(|folder| folder.join("data/checkpoints/emoji")).find(|dir| dir.join("model.safetensors").is_file())
 }
 
 /// Loads a model and its tokenizer, if it has one, from a folder.

@@ -5,6 +5,7 @@ mod caption;
 mod data;
 mod eval;
 mod import;
+mod pack;
 mod train;
 
 use std::io::Write;
@@ -35,6 +36,8 @@ enum Command {
     Data(data::DataArgs),
     /// Measure how good a model's captions are
     Eval(eval::EvalArgs),
+    /// Make a checkpoint to share: half as large, without the state of training
+    Pack(pack::PackArgs),
     /// Turn a state dict of the original seemore (safetensors) into a checkpoint folder
     Import(import::ImportArgs),
     /// Turn a checkpoint folder into a state dict of the original seemore
@@ -83,6 +86,7 @@ pub fn seemore() -> ExitCode {
         Command::Caption(args) => caption::run(&args),
         Command::Data(args) => data::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Pack(args) => pack::run(&args),
         Command::Import(args) => import::import(&args),
         Command::Export(args) => import::export(&args),
         Command::Bench(args) => bench::run(&args),

@@ -476,13 +476,13 @@ fn prompts_and_lengths_are_checked_before_anything_is_printed() {
 }
 
 #[test]
-fn half_floats_are_to_be_converted_before_import() {
+fn doubles_are_to_be_converted_before_import() {
     let dir = tempfile::tempdir().unwrap();
-    let header = r#"{"decoder.ln_f.bias":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}}"#;
-    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat();
-    std::fs::write(dir.path().join("half.safetensors"), bytes).unwrap();
-    let output = seemore(dir.path(), &["import", "half.safetensors", "--out", "model"]);
-    fails(&output, 1, &["half.safetensors", "decoder.ln_f.bias", "F16", "convert it to float32"]);
+    let header = r#"{"decoder.ln_f.bias":{"dtype":"F64","shape":[2],"data_offsets":[0,16]}}"#;
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 16]].concat();
+    std::fs::write(dir.path().join("double.safetensors"), bytes).unwrap();
+    let output = seemore(dir.path(), &["import", "double.safetensors", "--out", "model"]);
+    fails(&output, 1, &["double.safetensors", "decoder.ln_f.bias", "F64", "convert it to float32"]);
 }
 
 #[test]
@@ -599,4 +599,48 @@ fn more_patches_than_the_adapter_takes_are_an_error() {
     if !output.status.success() {
         fails(&output, 1, &["10001 tokens in the image encoder"]);
     }
+}
+
+#[test]
+fn a_packed_checkpoint_is_half_as_large_and_writes_the_same_captions() {
+    let dir = tempfile::tempdir().unwrap();
+    squares(&dir.path().join("squares"), 3);
+    let train = ["train", "--preset", "tiny", "--data", "squares", "--val-split", "0", "--steps", "3", "--out", "run"];
+    succeeds(&seemore(dir.path(), &train));
+    succeeds(&seemore(dir.path(), &["pack", "run", "--out", "packed"]));
+    let size = |folder: &str| std::fs::metadata(dir.path().join(folder).join("model.safetensors")).unwrap().len();
+    assert!(size("packed") < size("run") * 6 / 10);
+    let eval = |model: &str| {
+        let output = seemore(dir.path(), &["eval", "--data", "squares", "--model", model, "--json"]);
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()["perplexity"].as_f64().unwrap()
+    };
+    let (whole, packed) = (eval("run"), eval("packed"));
+    assert!((whole / packed - 1.0).abs() < 0.01, "perplexity {whole}, packed {packed}");
+    fails(&seemore(dir.path(), &["pack", "run", "--out", "packed"]), 1, &["packed already holds a checkpoint", "--overwrite"]);
+    // a training can be done again from what is packed, but not resumed
+    fails(&seemore(dir.path(), &["train", "--resume", "packed"]), 1, &["training.safetensors"]);
+    succeeds(&seemore(dir.path(), &["train", "--like", "packed", "--out", "again"]));
+    let values = |folder: &str| std::fs::read(dir.path().join(folder).join("model.safetensors")).unwrap();
+    assert!(values("again") == values("run"), "the same training gave other values");
+}
+
+#[test]
+fn stages_load_parts_freeze_parts_and_read_text() {
+    let dir = tempfile::tempdir().unwrap();
+    squares(&dir.path().join("squares"), 3);
+    std::fs::write(dir.path().join("text.txt"), "red square\nblue square\ngreen square\n").unwrap();
+    let base = ["train", "--preset", "tiny", "--steps", "3"];
+    let train = |more: &[&str]| seemore(dir.path(), &[&base[..], more].concat());
+    succeeds(&train(&["--text", "text.txt", "--out", "text"]));
+    let tokenizer = ["--tokenizer", "text/tokenizer.json", "--data", "squares", "--val-split", "0"];
+    let projector = ["--load", "text", "--load-parts", "decoder", "--freeze", "encoder,decoder", "--out", "projector"];
+    let output = train(&[&tokenizer[..], &projector].concat());
+    succeeds(&output);
+    assert!(stderr(&output).contains("tensors from text/model.safetensors"), "{}", stderr(&output));
+    let values = |folder: &str| seemore::checkpoint::read_values(&dir.path().join(folder).join("model.safetensors")).unwrap();
+    let (text, projector) = (values("text"), values("projector"));
+    assert_eq!(text["tok.weight"], projector["tok.weight"]);
+    assert_ne!(text["proj1.weight"], projector["proj1.weight"]);
+    fails(&train(&["--data", "squares", "--freeze", "encoder,projector,decoder"]), 1, &["nothing is left to train"]);
+    fails(&train(&["--data", "squares", "--load", "nowhere"]), 1, &["nowhere"]);
 }

@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::AdapterArgs;
 use crate::caption::Captioner;
+use crate::checkpoint;
 use crate::data::Picture;
 use crate::generate::Sampling;
 use crate::heatmap;
@@ -74,7 +75,7 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
     let mut looks = looks(args)?;
     let dir = match &args.model {
         Some(dir) => dir.clone(),
-        None => newest_run().context("no --model given, and no checkpoint in runs/: train one with `seemore train`")?,
+        None => default_model()?,
     };
     let gpu = args.adapter.open()?;
     eprintln!("model: {}", dir.display());
@@ -178,8 +179,14 @@ fn caption(args: &CaptionArgs, captioner: &mut Captioner, path: &Path, look: Opt
     Ok(())
 }
 
+/// The model to use when none is named: the shipped one, else that of the last run.
+pub(super) fn default_model() -> anyhow::Result<PathBuf> {
+    let nothing = "no --model given, and neither data/checkpoints/emoji nor a checkpoint in runs/ is here: train one with `seemore train`";
+    checkpoint::shipped().or_else(newest_run).context(nothing)
+}
+
 /// The checkpoint folder in `runs/` that was written last.
-pub(super) fn newest_run() -> Option<PathBuf> {
+fn newest_run() -> Option<PathBuf> {
     let folders = std::fs::read_dir("runs").ok()?.filter_map(|entry| Some(entry.ok()?.path()));
     let dated = folders.filter_map(|dir| Some((dir.join("model.safetensors").metadata().ok()?.modified().ok()?, dir)));
     dated.max().map(|(_, dir)| dir)

@@ -8,11 +8,11 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use super::caption::newest_run;
+use super::caption::default_model;
 use super::data::{LayoutArgs, reading};
 use super::{AdapterArgs, say};
 use crate::checkpoint;
-use crate::data::{Dataset, Frame, Loaded};
+use crate::data::{Dataset, Frame, Loaded, Picture, Sheet};
 use crate::eval::{EvalOptions, Evaluation, Report, references};
 use crate::train::Text;
 
@@ -42,7 +42,13 @@ pub struct EvalArgs {
     /// Write a report with the confident mistakes and all pictures, as one HTML file
     #[arg(long, value_name = "FILE.html")]
     html: Option<PathBuf>,
-    /// Replace the file of --html if it is there
+    /// Write a picture of some of the pictures, spread evenly over the data, with their captions; where a caption is wrong, the truth is below it in brackets
+    #[arg(long, value_name = "FILE.png")]
+    sheet: Option<PathBuf>,
+    /// Pictures on the sheet
+    #[arg(long, default_value_t = 48, value_name = "PICTURES", requires = "sheet")]
+    sheet_size: usize,
+    /// Replace the files of --html and --sheet if they are there
     #[arg(long)]
     overwrite: bool,
     #[command(flatten)]
@@ -66,12 +72,14 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
             bail!("{flag} must be at least 1");
         }
     }
-    if let Some(file) = &args.html {
-        check_html(file, args)?;
+    for (flag, file) in [("--html", &args.html), ("--sheet", &args.sheet)] {
+        if let Some(file) = file {
+            check_output(flag, file, args)?;
+        }
     }
     let dir = match &args.model {
         Some(dir) => dir.clone(),
-        None => newest_run().context("no --model given, and no checkpoint in runs/: train one with `seemore train`")?,
+        None => default_model()?,
     };
     let gpu = args.adapter.open()?;
     let (model, tokenizer) = checkpoint::load(&gpu, &dir)?;
@@ -122,20 +130,35 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
         checkpoint::write_file(file, report.to_string().as_bytes())?;
         eprintln!("report: {}", file.display());
     }
+    if let Some(file) = &args.sheet {
+        let mut sheet = Sheet::default();
+        let all = dataset.samples.len();
+        let shown = args.sheet_size.min(all);
+        for place in 0..shown {
+            // in the middle of each of equal parts
+            let index = (2 * place + 1) * all / (2 * shown);
+            let (sample, judged) = (&dataset.samples[index], &evaluation.captions[index]);
+            let text = if judged.exact { judged.caption.clone() } else { format!("{} [{}]", judged.caption, sample.caption) };
+            let picture = Picture { width: dataset.side, height: dataset.side, rgb: sample.rgb.clone() };
+            sheet.add(&picture, &text);
+        }
+        sheet.draw().save(file).with_context(|| format!("cannot write {}", file.display()))?;
+        eprintln!("sheet: {}", file.display());
+    }
     Ok(())
 }
 
-/// Whether the report can be written, before any work is done.
-fn check_html(file: &Path, args: &EvalArgs) -> anyhow::Result<()> {
+/// Whether a file can be written, before any work is done.
+fn check_output(flag: &str, file: &Path, args: &EvalArgs) -> anyhow::Result<()> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-        bail!("--html {}: there is no folder {}", file.display(), folder.display());
+        bail!("{flag} {}: there is no folder {}", file.display(), folder.display());
     }
     if args.data.iter().any(|data| matches!((data.canonicalize(), file.canonicalize()), (Ok(a), Ok(b)) if a == b)) {
-        bail!("--html would overwrite the data {}: give another name", file.display());
+        bail!("{flag} would overwrite the data {}: give another name", file.display());
     }
     if file.is_dir() || (file.exists() && !args.overwrite) {
-        bail!("{} is already there: give another name to --html, or add --overwrite", file.display());
+        bail!("{} is already there: give another name to {flag}, or add --overwrite", file.display());
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::dataset::{DataError, Problem};
 use super::formats::{self, Encoded, Format, Layout, Raw};
 use super::likeness::{Likeness, Print, Twin, repeats, twins};
+use super::picture::Picture;
 use crate::lettering;
 
 /// What is in some files, and between them.
@@ -248,8 +249,13 @@ impl Sheet {
     const TILE: u32 = 112;
     const MARGIN: u32 = 8;
     /// Of 14 letters each.
-    const LINES: u32 = 3;
+    const LINES: u32 = 4;
     const PER_ROW: u32 = 12;
+
+    /// Adds a picture, stretched to a tile, with a text of up to four lines.
+    pub fn add(&mut self, picture: &Picture, text: &str) {
+        self.tiles.push((picture.resize(Self::TILE as usize).rgb, text.to_owned()));
+    }
 
     pub fn draw(&self) -> RgbImage {
         let (margin, tile, line) = (Self::MARGIN, Self::TILE, lettering::SIZE + 2);
