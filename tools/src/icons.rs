@@ -8,8 +8,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 /// The `npm install` line that fetches every package this tool reads.
-pub const INSTALL: &str = "npm install @iconify-json/noto@1 @iconify-json/twemoji@1 @iconify-json/fluent-emoji-flat@1 \
-     @iconify-json/emojione@1 @iconify-json/fxemoji@1 emojibase-data@17";
+pub const INSTALL: &str = "npm install @iconify-json/noto@1.2.9 @iconify-json/noto-v1@1.2.5 @iconify-json/twemoji@1.2.5 \
+     @iconify-json/fluent-emoji-flat@1.2.6 @iconify-json/fluent-emoji@1.2.7 @iconify-json/emojione@1.2.3 \
+     @iconify-json/fxemoji@1.2.2 @iconify-json/openmoji@1.2.29 emojibase-data@17.0.0";
 
 /// Reads and parses a JSON file; errors name the file and say how to get it.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
@@ -29,10 +30,12 @@ struct Icon {
     top: Option<f32>,
 }
 
-/// Another name for an icon. Whatever else it holds (a flip, a rotation) makes it a different drawing.
+/// Another name for an icon. Whatever else it holds (a rotation, another size) makes it a different drawing.
 #[derive(Deserialize)]
 struct Alias {
     parent: String,
+    #[serde(default, rename = "hFlip")]
+    mirrored: bool,
     #[serde(flatten)]
     changes: BTreeMap<String, serde_json::Value>,
 }
@@ -50,39 +53,41 @@ struct IconsFile {
 pub struct IconSet {
     path: PathBuf,
     file: IconsFile,
-    /// Icon name by code points, as `1f34c`.
-    chars: BTreeMap<String, String>,
+    /// Icon name by code points in `plain` form.
+    codes: BTreeMap<String, String>,
+    /// Icon name or alias by the letters and digits of it.
+    letters: BTreeMap<String, String>,
 }
 
 impl IconSet {
     /// Reads the package in `folder`. A missing `chars.json` is no error: names are then found by label.
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join("icons.json");
-        let file = read_json(&path)?;
+        let file: IconsFile = read_json(&path)?;
         let chars = folder.join("chars.json");
-        let chars = if chars.exists() { read_json(&chars)? } else { BTreeMap::new() };
-        Ok(Self { path, file, chars })
+        let chars: BTreeMap<String, String> = if chars.exists() { read_json(&chars)? } else { BTreeMap::new() };
+        let codes = chars.into_iter().map(|(code, name)| (plain(&code), name)).collect();
+        // an icon's own name goes before an alias of the same letters
+        let names = file.aliases.keys().chain(file.icons.keys());
+        let letters = names.map(|name| (letters(name), name.clone())).collect();
+        Ok(Self { path, file, codes, letters })
+    }
+
+    /// Finds icons by the code points of `other`, a package with the same names and a fuller `chars.json`.
+    pub fn borrow_codes(&mut self, other: &Self) {
+        self.codes.clone_from(&other.codes);
     }
 
     /// The whole SVG of an emoji, found by its code points, else by its label as a slug, else by one of `other_names`.
     pub fn svg(&self, hexcode: &str, label: &str, other_names: &[&str]) -> Result<String> {
         let hexcode = hexcode.to_lowercase();
-        let slug = slug(label);
-        let names = [hexcode.clone(), format!("{hexcode}-fe0f")]
-            .iter()
-            .filter_map(|code| self.chars.get(code).cloned())
-            .chain([slug.clone()])
+        let names = (self.codes.get(&plain(&hexcode)).cloned().into_iter())
+            .chain([slug(label)])
             .chain(other_names.iter().map(|name| name.to_string()))
             .collect::<Vec<_>>();
         for name in &names {
-            if let Some(icon) = self.icon(name)? {
-                let width = icon.width.or(self.file.width).unwrap_or(16.0);
-                let height = icon.height.or(self.file.height).unwrap_or(16.0);
-                let (left, top) = (icon.left.unwrap_or(0.0), icon.top.unwrap_or(0.0));
-                return Ok(format!(
-                    r#"<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="{width}" height="{height}" viewBox="{left} {top} {width} {height}">{}</svg>"#,
-                    icon.body
-                ));
+            if let Some(drawing) = self.by_name(name)? {
+                return Ok(self.text(drawing));
             }
         }
         bail!(
@@ -93,12 +98,39 @@ impl IconSet {
         )
     }
 
-    fn icon(&self, name: &str) -> Result<Option<&Icon>> {
-        let mut name = name;
+    /// The whole SVG of a drawing that this set found.
+    pub fn text(&self, drawing: Drawing) -> String {
+        let icon = &self.file.icons[drawing.name];
+        let width = icon.width.or(self.file.width).unwrap_or(16.0);
+        let height = icon.height.or(self.file.height).unwrap_or(16.0);
+        let (left, top) = (icon.left.unwrap_or(0.0), icon.top.unwrap_or(0.0));
+        let body = if drawing.mirrored {
+            format!(r#"<g transform="matrix(-1 0 0 1 {} 0)">{}</g>"#, 2.0 * left + width, icon.body)
+        } else {
+            icon.body.clone()
+        };
+        format!(
+            r#"<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="{width}" height="{height}" viewBox="{left} {top} {width} {height}">{body}</svg>"#
+        )
+    }
+
+    /// The drawing that the package itself gives for code points in `plain` form.
+    pub fn by_code(&self, code: &str) -> Result<Option<Drawing<'_>>> {
+        self.codes.get(code).map_or(Ok(None), |name| self.by_name(name))
+    }
+
+    /// The drawing whose name has the letters and digits of `name`: `mens-room` is `men-s-room`.
+    pub fn by_letters(&self, name: &str) -> Result<Option<Drawing<'_>>> {
+        self.letters.get(&letters(name)).map_or(Ok(None), |name| self.by_name(name))
+    }
+
+    /// The drawing an icon's name or alias stands for.
+    pub fn by_name(&self, name: &str) -> Result<Option<Drawing<'_>>> {
+        let (mut name, mut mirrored) = (name, false);
         // aliases may point to aliases; a chain as long as the table is a circle
         for _ in 0..=self.file.aliases.len() {
-            if let Some(icon) = self.file.icons.get(name) {
-                return Ok(Some(icon));
+            if let Some((name, _)) = self.file.icons.get_key_value(name) {
+                return Ok(Some(Drawing { name, mirrored }));
             }
             let Some(alias) = self.file.aliases.get(name) else {
                 return Ok(None);
@@ -106,14 +138,31 @@ impl IconSet {
             if let Some(change) = alias.changes.keys().next() {
                 bail!("{}: alias {name} changes its drawing ({change}), which this tool does not do", self.path.display());
             }
+            mirrored ^= alias.mirrored;
             name = &alias.parent;
         }
         bail!("{}: alias {name} leads back to itself", self.path.display())
     }
 }
 
+/// One drawing of a set: an icon, as it is or with left and right exchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Drawing<'a> {
+    name: &'a str,
+    mirrored: bool,
+}
+
+fn letters(name: &str) -> String {
+    name.chars().filter(|c| c.is_alphanumeric()).collect()
+}
+
+/// Code points without the selector of the coloured form, lower case: `2764-FE0F` and `2764` are both `2764`.
+pub fn plain(hexcode: &str) -> String {
+    hexcode.to_lowercase().split('-').filter(|code| *code != "fe0f").collect::<Vec<_>>().join("-")
+}
+
 /// A label in the form icon names have: lower case, words joined by `-`.
-fn slug(label: &str) -> String {
+pub fn slug(label: &str) -> String {
     label.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-").to_lowercase()
 }
 
@@ -134,7 +183,7 @@ mod tests {
     const ICONS: &str = r#"{"width": 8, "height": 8,
         "icons": {"plum": {"body": "<a/>"}, "wide": {"body": "<b/>", "width": 12}},
         "aliases": {"blue-fruit": {"parent": "plum"}, "chain": {"parent": "blue-fruit"},
-                    "flipped": {"parent": "plum", "hFlip": true}, "loop": {"parent": "loop"}}}"#;
+                    "mirror": {"parent": "plum", "hFlip": true}, "turned": {"parent": "plum", "rotate": 1}, "loop": {"parent": "loop"}}}"#;
 
     #[test]
     fn found_by_code_point_then_label_then_other_names() {
@@ -147,10 +196,25 @@ mod tests {
     }
 
     #[test]
+    fn letters_find_an_icon_and_a_mirrored_alias_mirrors_it() {
+        let (_folder, set) = set(ICONS, Some(r#"{"1f001-fe0f": "wide"}"#));
+        let mut set = set.unwrap();
+        assert!(set.text(set.by_letters("b-luef-ruit").unwrap().unwrap()).contains("<a/>"));
+        assert_eq!(set.by_letters("pear").unwrap(), None);
+        let mirror = set.by_name("mirror").unwrap().unwrap();
+        assert!(set.text(mirror).contains(r#"<g transform="matrix(-1 0 0 1 8 0)"><a/></g>"#));
+        assert_ne!(Some(mirror), set.by_name("plum").unwrap());
+        assert!(set.by_code("1f001").unwrap().is_some());
+        let (_other_folder, other) = self::set(ICONS, Some(r#"{"1f003": "plum"}"#));
+        set.borrow_codes(&other.unwrap());
+        assert!(set.by_code("1f001").unwrap().is_none() && set.by_code("1f003").unwrap().is_some());
+    }
+
+    #[test]
     fn errors_name_the_file_and_the_icon() {
         let (_folder, set) = set(ICONS, None);
         let set = set.unwrap();
-        for (label, other, expected) in [("pear", "birne", "no icon for \"pear\""), ("flipped", "", "hFlip"), ("loop", "", "leads back")] {
+        for (label, other, expected) in [("pear", "birne", "no icon for \"pear\""), ("turned", "", "rotate"), ("loop", "", "leads back")] {
             let message = set.svg("1F002", label, &[other]).unwrap_err().to_string();
             assert!(message.contains("icons.json") && message.contains(expected), "{message}");
         }

@@ -1,8 +1,13 @@
 //! Builds the data sets that ship with seemore out of public drawings.
 
+mod composition;
 mod drawing;
+mod emoji;
 mod icons;
 mod inputs;
+mod labels;
+mod names;
+mod role;
 
 use std::path::PathBuf;
 
@@ -30,10 +35,23 @@ enum Command {
         #[arg(long, default_value_t = 96, value_parser = clap::value_parser!(u32).range(8..=2048))]
         side: u32,
     },
+    /// Write the captioned emoji art: five files to train on, one to choose by, two to test on.
+    Emoji {
+        /// Folder that `npm install` filled.
+        #[arg(long, default_value = "node_modules")]
+        packages: PathBuf,
+        /// Folder to write to; made where there is none.
+        #[arg(long, default_value = "data/emoji")]
+        out: PathBuf,
+        /// Side of the square pictures, in pixels.
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(8..=2048))]
+        side: u32,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Inputs { packages, out, side } => inputs::write(&packages, &out, side),
+        Command::Emoji { packages, out, side } => emoji::write(&packages, &out, side),
     }
 }

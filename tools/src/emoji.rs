@@ -1,0 +1,272 @@
+//! The captioned emoji art: which package goes to which file, and the files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use indicatif::{ParallelProgressIterator, ProgressBar, ProgressStyle};
+use rayon::prelude::*;
+
+use crate::composition::{Kind, held_out};
+use crate::drawing;
+use crate::icons::{Drawing, IconSet};
+use crate::labels::{self, Emoji};
+use crate::names;
+
+/// A file to train on, and the packages it is made of. Fluent's colour drawings are its flat ones, shaded: never apart.
+const TRAINING: [(&str, &[&str]); 5] = [
+    ("noto", &["noto"]),
+    ("noto-v1", &["noto-v1"]),
+    ("twemoji", &["twemoji"]),
+    ("fluent", &["fluent-emoji-flat", "fluent-emoji"]),
+    ("emojione", &["emojione"]),
+];
+/// The packages whose drawings of what was held out are the test of composition.
+const COMPOSITION: [&str; 3] = ["noto", "twemoji", "fluent-emoji-flat"];
+/// Drawn for training without skin tones: its tones are those of the flat drawings again, and gradients take many bytes.
+const UNTONED: &str = "fluent-emoji";
+/// Names its icons as another package does, but leaves out their code points.
+const BORROWS: (&str, &str) = ("fluent-emoji", "fluent-emoji-flat");
+
+/// One picture and what is said of it.
+struct Row<'a> {
+    picture: String,
+    emoji: &'a Emoji,
+}
+
+/// Writes every file to `out`, from the npm packages in `packages`.
+pub fn write(packages: &Path, out: &Path, side: u32) -> Result<()> {
+    let emoji = labels::read(packages)?;
+    let untoned: Vec<_> = emoji.iter().filter(|e| e.tone.is_none()).cloned().collect();
+    let held = held_out(&emoji);
+    let mut composition = Vec::new();
+    let mut training = Vec::new();
+    for (file, artists) in TRAINING {
+        let mut kept = Vec::new();
+        for artist in artists {
+            let wanted = if *artist == UNTONED { &untoned } else { &emoji };
+            let (test, train): (Vec<_>, Vec<_>) =
+                rows(packages, artist, wanted, side)?.into_iter().partition(|row| held.contains_key(row.emoji.caption.as_str()));
+            kept.extend(train);
+            if COMPOSITION.contains(artist) {
+                composition.extend(test);
+            }
+        }
+        training.push((file, kept));
+    }
+    // what two captions share as one picture cannot be told apart, so it tests nothing
+    let seen: BTreeSet<_> = training.iter().flat_map(|(_, rows)| rows.iter().map(|row| row.picture.as_str())).collect();
+    let before = composition.len();
+    composition.retain(|row| !seen.contains(row.picture.as_str()));
+    println!("composition: {} pictures also drawn for another caption were left out", before - composition.len());
+    let captions: BTreeSet<_> = training.iter().flat_map(|(_, rows)| rows.iter().map(|row| row.emoji.caption.as_str())).collect();
+    for caption in held.keys() {
+        ensure!(!captions.contains(caption), "\"{caption}\" was held out, but is a caption to train on");
+    }
+
+    for (file, rows) in &training {
+        save(&out.join(format!("{file}.csv")), rows, None)?;
+    }
+    save(&out.join("composition.csv"), &composition, Some(&held))?;
+    save(&out.join("fxemoji.csv"), &rows(packages, "fxemoji", &emoji, side)?, None)?;
+    save(&out.join("openmoji/openmoji.csv"), &rows(packages, "openmoji", &untoned, side)?, None)
+}
+
+/// Every emoji that one artist drew, in the order of `emoji`.
+fn rows<'a>(packages: &Path, artist: &str, emoji: &'a [Emoji], side: u32) -> Result<Vec<Row<'a>>> {
+    let folder = packages.join("@iconify-json");
+    let mut set = IconSet::open(&folder.join(artist))?;
+    if artist == BORROWS.0 {
+        set.borrow_codes(&IconSet::open(&folder.join(BORROWS.1))?);
+    }
+    let drawings = align(&set, names::of(artist), emoji)?;
+    let style = ProgressStyle::with_template("{prefix:18} {bar:40} {pos}/{len} {eta}")?;
+    let bar = ProgressBar::new(drawings.len() as u64).with_style(style).with_prefix(artist.to_string());
+    drawings
+        .into_par_iter()
+        .progress_with(bar)
+        .map(|(emoji, drawing)| {
+            let mut rgb =
+                drawing::render(&set.text(drawing), side).with_context(|| format!("package {artist}, icon \"{}\"", emoji.caption))?;
+            drawing::round_colours(&mut rgb);
+            Ok(Row { picture: STANDARD.encode(drawing::encode_webp(&rgb, side)?), emoji })
+        })
+        .collect()
+}
+
+/// Each emoji with its drawing in `set`: by code points, else by a name read off the drawing, by caption, by shortcode.
+/// A drawing serves one emoji only, and the surer way of finding it goes first.
+fn align<'a, 'b>(set: &'b IconSet, known: names::Names, emoji: &'a [Emoji]) -> Result<Vec<(&'a Emoji, Drawing<'b>)>> {
+    let known: BTreeMap<_, _> = known.iter().copied().collect();
+    let mut found: BTreeMap<usize, Drawing> = BTreeMap::new();
+    let mut taken = BTreeSet::new();
+    for way in 0..4 {
+        for (i, e) in emoji.iter().enumerate() {
+            if found.contains_key(&i) {
+                continue;
+            }
+            let drawings = match way {
+                0 => vec![set.by_code(&e.code)?],
+                1 => known.get(e.code.as_str()).unwrap_or(&&[][..]).iter().map(|name| set.by_letters(name)).collect::<Result<_>>()?,
+                _ => e.names[way - 2].iter().map(|name| set.by_letters(name)).collect::<Result<_>>()?,
+            };
+            if let Some(drawing) = drawings.into_iter().flatten().find(|drawing| !taken.contains(drawing)) {
+                taken.insert(drawing);
+                found.insert(i, drawing);
+            }
+        }
+    }
+    Ok(found.into_iter().map(|(i, drawing)| (&emoji[i], drawing)).collect())
+}
+
+/// Writes rows as CSV, with the kind of each caption where `held` tells it.
+fn save(path: &Path, rows: &[Row], held: Option<&BTreeMap<&str, Kind>>) -> Result<()> {
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    let header = ["b64string_images", "caption", "concept"];
+    csv.write_record(header.iter().copied().chain(held.map(|_| "kind")))?;
+    for row in rows {
+        let e = row.emoji;
+        let kind = held.map(|held| held[e.caption.as_str()].name());
+        csv.write_record([row.picture.as_str(), &e.caption, &e.concept].into_iter().chain(kind))?;
+    }
+    let folder = path.parent().context("a file has a folder")?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot make folder {}", folder.display()))?;
+    let csv = csv.into_inner()?;
+    fs::write(path, &csv).with_context(|| format!("cannot write {}", path.display()))?;
+    let captions: BTreeSet<_> = rows.iter().map(|row| &row.emoji.caption).collect();
+    println!("{}: {} pictures, {} captions, {} bytes", path.display(), rows.len(), captions.len(), csv.len());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+
+    const ROLES: [&str; 5] = ["cook", "pilot", "judge", "singer", "farmer"];
+
+    /// A folder of tiny packages: ten people of five roles with five tones each, and a plum, drawn by everyone.
+    fn packages() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let mut labels = vec![json!({ "hexcode": "FF00-FE0F", "label": "Plum", "group": 4, "subgroup": 42 })];
+        for (i, role) in ROLES.iter().enumerate() {
+            for (j, who) in ["man", "woman"].iter().enumerate() {
+                let (code, label) = (format!("1F{i}{j}0"), format!("{who} {role}"));
+                let skins: Vec<_> = (1..=5)
+                    .map(|tone| json!({ "hexcode": format!("{code}-{tone}"), "label": format!("{label}: tone {tone}"), "tone": tone }))
+                    .collect();
+                labels.push(json!({ "hexcode": code, "label": label, "group": 1, "subgroup": 25, "skins": skins }));
+            }
+        }
+        let english = folder.path().join("emojibase-data/en");
+        fs::create_dir_all(english.join("shortcodes")).unwrap();
+        for name in ["cldr", "emojibase", "emojibase-legacy", "joypixels", "iamcal"] {
+            fs::write(english.join(format!("shortcodes/{name}.json")), "{}").unwrap();
+        }
+        fs::write(english.join("data.json"), Value::from(labels).to_string()).unwrap();
+
+        let emoji = labels::read(folder.path()).unwrap();
+        let artists = TRAINING.iter().flat_map(|(_, artists)| artists.iter().copied()).chain(["fxemoji", "openmoji"]);
+        for (a, artist) in artists.enumerate() {
+            let package = folder.path().join("@iconify-json").join(artist);
+            fs::create_dir_all(&package).unwrap();
+            // every drawing differs: in height by artist, in colour by emoji
+            let icons: Map<_, _> = (emoji.iter().enumerate())
+                .map(|(i, e)| {
+                    let body = format!("<path fill='#{:02x}40{:02x}' d='M0 0H9V{}H0Z'/>", i % 16 * 16, i / 16 * 16, a + 1);
+                    (e.names[0][0].clone(), json!({ "body": body }))
+                })
+                .collect();
+            fs::write(package.join("icons.json"), json!({ "icons": icons, "width": 10, "height": 10 }).to_string()).unwrap();
+        }
+        folder
+    }
+
+    fn files(out: &Path) -> Vec<PathBuf> {
+        let names = TRAINING.iter().map(|(name, _)| format!("{name}.csv"));
+        names.chain(["composition.csv", "fxemoji.csv", "openmoji/openmoji.csv"].map(String::from)).map(|name| out.join(name)).collect()
+    }
+
+    fn read(path: &Path) -> Vec<csv::StringRecord> {
+        csv::Reader::from_path(path).unwrap().records().map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn nothing_held_out_is_trained_on_and_two_runs_give_the_same_bytes() {
+        let packages = packages();
+        let out = packages.path().join("out/deep");
+        write(packages.path(), &out, 16).unwrap();
+        let first: Vec<_> = files(&out).iter().map(|path| fs::read(path).unwrap()).collect();
+        write(packages.path(), &out, 16).unwrap();
+        let second: Vec<_> = files(&out).iter().map(|path| fs::read(path).unwrap()).collect();
+        assert!(first == second);
+
+        let files = files(&out);
+        let (training, tests) = files.split_at(TRAINING.len());
+        let trained: BTreeSet<_> = training.iter().flat_map(|path| read(path)).map(|row| row[1].to_string()).collect();
+        let composition = read(&tests[0]);
+        assert!(composition.iter().all(|row| !trained.contains(&row[1])));
+        // of 61 captions: nine people lose one tone of five, the tenth is a role held out with all six captions
+        assert_eq!(trained.len(), 61 - 9 - 6);
+        let kinds = |kind: &str| composition.iter().filter(|row| &row[3] == kind).count();
+        // the colour drawings are no part of the test
+        assert_eq!((kinds("tone"), kinds("role")), (3 * 9, 3 * 6));
+        // flat with tones, colour without: nine people and the plum
+        assert_eq!(read(&training[3]).len(), 46 + 10);
+        assert_eq!(read(&tests[1]).len(), 61);
+        assert!(read(&tests[2]).iter().all(|row| row[1] == row[2]));
+
+        let row = &read(&training[0])[0];
+        assert_eq!((&row[1], &row[2]), ("plum", "plum"));
+        let picture = image::load_from_memory(&STANDARD.decode(&row[0]).unwrap()).unwrap();
+        assert_eq!((picture.width(), picture.height()), (16, 16));
+    }
+
+    #[test]
+    fn a_picture_shared_with_training_is_no_test() {
+        let packages = packages();
+        // one drawing for everything: whatever is held out looks like something that is not
+        let noto = packages.path().join("@iconify-json/noto/icons.json");
+        let mut icons: Value = serde_json::from_str(&fs::read_to_string(&noto).unwrap()).unwrap();
+        for icon in icons["icons"].as_object_mut().unwrap().values_mut() {
+            *icon = json!({ "body": "<path d='M0 0H9V9H0Z'/>" });
+        }
+        fs::write(&noto, icons.to_string()).unwrap();
+        let out = packages.path().join("out");
+        write(packages.path(), &out, 16).unwrap();
+        assert_eq!(read(&out.join("composition.csv")).len(), 2 * (9 + 6));
+    }
+
+    #[test]
+    fn the_surer_way_to_a_drawing_goes_first_and_each_serves_one_emoji() {
+        let packages = packages();
+        let package = packages.path().join("set");
+        fs::create_dir_all(&package).unwrap();
+        let icons: Map<_, _> = ["plum", "man-cook", "prune", "hidden"]
+            .map(|name| (name.to_string(), json!({ "body": format!("<{name}/>") })))
+            .into_iter()
+            .collect();
+        fs::write(package.join("icons.json"), json!({ "icons": icons }).to_string()).unwrap();
+        fs::write(package.join("chars.json"), r#"{"1f000": "plum"}"#).unwrap();
+        let set = IconSet::open(&package).unwrap();
+        let emoji = labels::read(packages.path()).unwrap();
+        let aligned = |known| -> Vec<_> {
+            let found = align(&set, known, &emoji).unwrap();
+            found.into_iter().map(|(e, drawing)| (e.caption.as_str(), set.text(drawing))).collect()
+        };
+        // by code the man who cooks has the plum, so the plum has nothing and the drawing named for him is unused
+        let found = aligned(&[]);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].0 == "man cook" && found[0].1.contains("<plum/>"), "{found:?}");
+        let found = aligned(&[("ff00", &["prune"]), ("1f000", &["hidden"])]);
+        assert_eq!(found.len(), 2);
+        assert!(found[0].0 == "plum" && found[0].1.contains("<prune/>"), "{found:?}");
+        assert!(found[1].1.contains("<plum/>"), "{found:?}");
+    }
+}
