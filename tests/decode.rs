@@ -94,6 +94,8 @@ fn with_a_picture_added_to_every_position() {
     }
     cached_equals_full(Config { visual_tokens: VisualTokens::Cls, classes: 5, ..small_emoji() }, 2, 1, 5);
     cached_equals_full(Config { fusion: Fusion::Prefix, guess: false, ..small_emoji() }, 2, 1, 5);
+    let patches = Config { visual_tokens: VisualTokens::Patches, cls_token: false, ..small_emoji() };
+    cached_equals_full(Config { fusion: Fusion::Prefix, guess: false, ..patches }, 2, 1, 5);
 }
 
 #[test]

@@ -91,6 +91,8 @@ pub struct Config {
     pub dropout: f32,
     pub layernorm_eps: f32,
     pub visual_tokens: VisualTokens,
+    /// Whether a CLS token stands in front of the patches in the encoder; pooled patches have none.
+    pub cls_token: bool,
     /// Numbers that each patch keeps when they are pooled.
     pub pool_width: usize,
     /// Whether the patch embedding sees histograms of oriented gradients beside the pixels; needs an even `patch_size`.
@@ -129,6 +131,7 @@ impl Default for Config {
             dropout: 0.1,
             layernorm_eps: 1e-5,
             visual_tokens: VisualTokens::Cls,
+            cls_token: true,
             pool_width: 32,
             hog: false,
             ink: false,
@@ -280,6 +283,10 @@ impl Config {
             let rule = "it takes one vector for the whole picture: set visual_tokens to \"cls\" or \"pooled\"".into();
             return Err(ConfigError::Field { field, value: value.into(), rule });
         }
+        if self.visual_tokens == VisualTokens::Cls && !self.cls_token {
+            let rule = "visual_tokens \"cls\" are that token: set cls_token to true".into();
+            return Err(ConfigError::Field { field: "cls_token", value: "false".into(), rule });
+        }
         if self.guess && self.fusion != Fusion::Add {
             let rule = "what is guessed is added to the text: set fusion to \"add\"".into();
             return Err(ConfigError::Field { field: "guess", value: "true".into(), rule });
@@ -331,6 +338,11 @@ impl Config {
     /// How pictures are made fit for the encoder.
     pub fn frame(&self) -> Frame {
         Frame { side: self.image_size, crop: self.crop }
+    }
+
+    /// Rows that the image encoder works on.
+    pub fn encoder_rows(&self) -> usize {
+        self.patches() + (self.cls_token && self.visual_tokens != VisualTokens::Pooled) as usize
     }
 
     /// Patches of a picture.

@@ -35,10 +35,10 @@ impl Vision {
             eps: config.layernorm_eps,
         };
         let pools = config.visual_tokens == VisualTokens::Pooled;
-        let rows = config.patches() + !pools as usize;
+        let rows = config.encoder_rows();
         p.scope("vit", |p| {
             Ok(Vision {
-                cls: (!pools).then(|| p.create("cls", &[1, 1, width], Init::Zeros)).transpose()?,
+                cls: (rows > config.patches()).then(|| p.create("cls", &[1, 1, width], Init::Zeros)).transpose()?,
                 pos: p.create("pos", &[1, rows, width], Init::Normal(EMBEDDING_DEVIATION))?,
                 patch: Linear::with_shape(p, "patch", &[width, 3, config.patch_size, config.patch_size], true)?,
                 hog: config.hog.then(|| Linear::new(p, "hog", hog_values(config.patch_size), width, false)).transpose()?,
@@ -68,7 +68,8 @@ impl Vision {
                 match &self.pooling {
                     Some(pooling) => pooling.forward(c, normed),
                     None if tokens == VisualTokens::Cls => c.tape.slice_rows(normed, 0, 1),
-                    None => c.tape.slice_rows(normed, 1, self.pos.shape()[1] - 1),
+                    None if self.cls.is_some() => c.tape.slice_rows(normed, 1, self.pos.shape()[1] - 1),
+                    None => normed,
                 }
             }
         }

@@ -39,7 +39,7 @@ impl Vlm {
     /// A device without room for the parameters, or more patches than attention takes there.
     pub fn new(gpu: &Gpu, config: &Config, seed: u64) -> Result<Vlm, GpuError> {
         let most = most_keys(&gpu.capabilities());
-        let encoder = if config.visual_tokens == VisualTokens::Fuyu { 0 } else { config.patches() + 1 };
+        let encoder = if config.visual_tokens == VisualTokens::Fuyu { 0 } else { config.encoder_rows() };
         for (tokens, what) in [(encoder, "tokens in the image encoder"), (config.visual() + 1, "tokens in the decoder")] {
             if tokens > most {
                 return Err(GpuError::TooManyTokens { tokens, what, most, adapter: gpu.name().to_owned() });

@@ -35,6 +35,8 @@ impl Default for Objective {
 /// The forward pass over a batch of fixed size, up to its loss.
 pub(crate) struct Loss {
     image: Option<Var>,
+    /// Text without a picture stands where it would stand after one.
+    past: Option<(Var, u32)>,
     captions: Option<Captions>,
     classes: Option<Targets>,
     /// `[1]`: the sum of the parts, each its scale times the cross entropy summed over its targets.
@@ -90,13 +92,17 @@ impl Loss {
             targets
         });
         let value = parts.into_iter().reduce(|a, b| c.tape.add(a, b)).expect("the objective has a part");
-        Loss { image, captions, classes, value }
+        let past = (!objective.pictures).then_some((c.past, config.visual() as u32));
+        Loss { image, past, captions, classes, value }
     }
 
     /// Writes the numbers of the next run; each part's cross entropy is multiplied by its scale and weight.
     pub fn write(&self, plan: &Plan, batch: &Batch, scale: Scale) {
         if let Some(image) = self.image {
             plan.write(image, &batch.images);
+        }
+        if let Some((past, visual)) = self.past {
+            plan.write(past, &[visual]);
         }
         if let Some(Captions { ids, targets }) = &self.captions {
             plan.write(*ids, &batch.ids);
