@@ -460,7 +460,7 @@ fn prompts_and_lengths_are_checked_before_anything_is_printed() {
     let run = |args: &[&str]| seemore(dir.path(), &[&caption, args].concat());
     let output = run(&["--prompt", "rZd", "--max-tokens", "18446744073709551615"]);
     assert!(succeeds(&output).starts_with("rZd"));
-    assert!(stderr(&output).contains("does not know") && stderr(&output).contains("'Z'"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("does not know") && stderr(&output).contains("\"Z\""), "{}", stderr(&output));
     let output = run(&["--prompt", &"red ".repeat(50)]);
     fails(&output, 1, &["room"]);
     assert_eq!(stdout(&output), "");

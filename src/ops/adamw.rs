@@ -102,10 +102,11 @@ mod tests {
             let grads: Vec<Vec<f64>> = lengths.iter().enumerate().map(|(i, &n)| random(n, 100 * step + i as u64)).collect();
             let norm = grads.iter().flatten().map(|g| g * g).sum::<f64>().sqrt();
             let factor = if clip > 0.0 { (clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
-            for ([p, m, v], grad) in want.iter_mut().zip(&grads) {
+            for (number, ([p, m, v], grad)) in want.iter_mut().zip(&grads).enumerate() {
+                let decay = if number == 0 { 0.0 } else { weight_decay };
                 for i in 0..grad.len() {
                     let g = factor * grad[i];
-                    p[i] *= 1.0 - lr * weight_decay;
+                    p[i] *= 1.0 - lr * decay;
                     m[i] = beta1 * m[i] + (1.0 - beta1) * g;
                     v[i] = beta2 * v[i] + (1.0 - beta2) * g * g;
                     let denominator = v[i].sqrt() / (1.0 - beta2.powf(step as f64)).sqrt() + eps;
