@@ -220,7 +220,8 @@ mod tests {
         // flat with tones, colour without: nine people and the plum
         assert_eq!(read(&training[3]).len(), 46 + 10);
         assert_eq!(read(&tests[1]).len(), 61);
-        assert!(read(&tests[2]).iter().all(|row| row[1] == row[2]));
+        // without skin tones a concept is the caption, but for roles
+        assert!(read(&tests[2]).iter().all(|row| row[1] == row[2] || row[1].contains("man ")));
 
         let row = &read(&training[0])[0];
         assert_eq!((&row[1], &row[2]), ("plum", "plum"));
