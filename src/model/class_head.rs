@@ -38,9 +38,7 @@ impl ClassHead {
         c.tape.reshape(logits, &[batch, self.weight.shape()[0]]);
         logits
     }
-}
 
-impl ClassHead {
     /// The mean of the concepts' words by their probabilities, `logits: [batch, classes] -> [batch, 1, width]`, where the decoder is
     /// told. The decoder does not teach the probabilities, only the words.
     pub fn guess(&self, c: &mut Context, logits: Var) -> Option<Var> {

@@ -15,8 +15,6 @@ pub enum Part {
 }
 
 impl Part {
-    pub const ALL: [Part; 3] = [Part::Encoder, Part::Projector, Part::Decoder];
-
     /// The part that a parameter belongs to.
     pub fn of(parameter: &str) -> Part {
         if parameter.starts_with("vit.") || parameter == "class.weight" {
@@ -26,5 +24,11 @@ impl Part {
         } else {
             Part::Decoder
         }
+    }
+
+    /// Whether a parameter plays a part only when there is a picture.
+    pub fn needs_picture(parameter: &str) -> bool {
+        let takes_in = ["ln_image.", "ln_guess.", "class."];
+        Part::of(parameter) != Part::Decoder || takes_in.iter().any(|module| parameter.starts_with(module))
     }
 }

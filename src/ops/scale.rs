@@ -10,17 +10,14 @@ impl Tape {
     /// `y = factor * x`
     #[track_caller]
     pub fn scale(&mut self, x: Var, factor: f32) -> Var {
-        let (n, y) = (self.len(x), self.like(x));
-        self.call(&SCALE, "forward").bind("x", x).bind("y", y).param("n", n).param("factor", factor).elements(n.div_ceil(4));
+        let y = self.detach(x, factor);
         self.record(y, &[x], move |t, dy| {
             let dx = t.scale(dy, factor);
             t.add_grad(x, dx);
         });
         y
     }
-}
 
-impl Tape {
     /// `y = factor * x` as a number of its own: no gradient flows back to `x`.
     #[track_caller]
     pub fn detach(&mut self, x: Var, factor: f32) -> Var {

@@ -250,6 +250,7 @@ pub struct Trainer<'a> {
     validation: Option<&'a Dataset>,
     options: Options,
     optimizer: Optimizer,
+    concepts: Concepts,
     /// Taken when it runs.
     recording: Option<Recording>,
     /// The training set's fingerprint.
@@ -313,14 +314,9 @@ impl<'a> Trainer<'a> {
         let (freeze, objective) = (options.freeze.clone(), options.objective);
         let trains = move |name: &str| {
             let learns = match Part::of(name) {
-                Part::Encoder if name == "class.weight" => objective.pictures && objective.classes > 0.0,
-                Part::Encoder => objective.pictures,
-                Part::Projector => objective.pictures && objective.captions > 0.0,
-                Part::Decoder => {
-                    objective.captions > 0.0
-                        && (objective.pictures || !["ln_image.", "ln_guess.", "class."].iter().any(|seen| name.starts_with(seen)))
-                }
-            };
+                Part::Encoder => name != "class.weight" || objective.classes > 0.0,
+                Part::Projector | Part::Decoder => objective.captions > 0.0,
+            } && (objective.pictures || !Part::needs_picture(name));
             learns && !freeze.contains(&Part::of(name))
         };
         if !model.parameters().iter().any(|(name, _)| trains(name)) {
@@ -363,6 +359,7 @@ impl<'a> Trainer<'a> {
             validation,
             options,
             optimizer,
+            concepts,
             recording: Some(recording),
             data: train.fingerprint(),
             made,
@@ -429,7 +426,7 @@ impl<'a> Trainer<'a> {
         self.footprint().check(self.gpu.name(), 2 * self.options.accumulate)?;
         let Options { prototypes, objective, .. } = &self.options;
         if self.step == 0 && *prototypes && objective.classes > 0.0 {
-            prototypes::start(self.gpu, self.model, self.tokenizer, self.feed.train, &Concepts::new(self.feed.train))?;
+            prototypes::start(self.gpu, self.model, self.tokenizer, self.feed.train, &self.concepts)?;
             self.optimizer.start_average()?;
         }
         let recording = self.recording.take().expect("a trainer runs once");
