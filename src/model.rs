@@ -20,4 +20,4 @@ pub use part::Part;
 pub use pooling::Pooling;
 pub use projector::Projector;
 pub use vision::Vision;
-pub use vlm::{Logits, Vlm};
+pub use vlm::{Features, Logits, Vlm};

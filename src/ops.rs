@@ -11,6 +11,7 @@ mod attention;
 mod cache_rows;
 #[cfg(test)]
 pub(crate) mod check;
+mod color_histogram;
 mod concat;
 mod cross_entropy;
 mod dropout;

@@ -181,16 +181,16 @@ impl Augment {
     }
 
     /// As much of it as a sample's caption allows, and the captions of its concept's variants where it has any: what makes a variant may
-    /// not come by chance.
+    /// not come by chance, and neighbouring tones of two artists lie closer than those of one.
     fn limited(self, sample: &Sample) -> Augment {
         let caption = &sample.caption;
         let mut it = self;
         if it.by_caption && (sample.varies || words::names_tone(caption)) {
-            it.hue = it.hue.min(2.5);
+            it.hue = it.hue.min(0.6);
             (it.rare_hue.0, it.grey) = (0.0, 0.0);
-            it.saturation = (it.saturation.0.clamp(0.85, 1.15), it.saturation.1.clamp(0.85, 1.15));
-            it.contrast = (it.contrast.0.clamp(0.92, 1.05), it.contrast.1.clamp(0.92, 1.05));
-            it.gamma = it.gamma.min(1.08);
+            it.saturation = (it.saturation.0.clamp(0.96, 1.04), it.saturation.1.clamp(0.96, 1.04));
+            it.contrast = (it.contrast.0.clamp(0.98, 1.02), it.contrast.1.clamp(0.98, 1.02));
+            it.gamma = it.gamma.min(1.02);
         }
         if it.by_caption && !words::may_flip(caption) {
             it.flip = 0.0;

@@ -9,8 +9,9 @@ use crate::tape::Var;
 /// What cosines are multiplied by before the softmax, here and in the decoder's last layer.
 pub(super) const COSINE_SCALE: f32 = 20.0;
 
-/// What the class head's logits are multiplied by before they become a guess: the likeliest concepts stand out.
-const GUESS_SHARPNESS: f32 = 2.0;
+/// What the class head's logits are multiplied by before they become a guess: the likeliest concept stands out, so that the words of
+/// two do not mix.
+const GUESS_SHARPNESS: f32 = 4.0;
 
 /// `20 cos(image vector, concept)` for every concept, with `weight: [classes, vision width]`; and what the concepts mean to the
 /// decoder, `words: [classes, width]`.

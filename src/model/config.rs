@@ -99,6 +99,9 @@ pub struct Config {
     pub hog: bool,
     /// Whether pictures are seen as ink on white paper, 0 for white to 1, instead of normalised.
     pub ink: bool,
+    /// Reds, greens and blues that the histogram of the picture's colours tells apart, a multiple of 4; it is added to every text
+    /// position beside the picture. 0 for none. Needs `fusion` "add".
+    pub color_levels: usize,
     /// Whether pictures are cropped to what is drawn on their plain background before they are resized.
     pub crop: bool,
     pub projector: Projection,
@@ -135,6 +138,7 @@ impl Default for Config {
             pool_width: 32,
             hog: false,
             ink: false,
+            color_levels: 0,
             crop: false,
             projector: Projection::Mlp,
             fusion: Fusion::Prefix,
@@ -203,6 +207,7 @@ impl Preset {
                 visual_tokens: VisualTokens::Pooled,
                 hog: true,
                 ink: true,
+                color_levels: 8,
                 crop: true,
                 projector: Projection::Linear,
                 fusion: Fusion::Add,
@@ -290,6 +295,13 @@ impl Config {
         if self.guess && self.fusion != Fusion::Add {
             let rule = "what is guessed is added to the text: set fusion to \"add\"".into();
             return Err(ConfigError::Field { field: "guess", value: "true".into(), rule });
+        }
+        if !self.color_levels.is_multiple_of(4) || self.color_levels > 32 {
+            return fail("color_levels", self.color_levels, "it must be a multiple of 4, at most 32".into());
+        }
+        if self.color_levels > 0 && (self.fusion != Fusion::Add || !self.ink) {
+            let rule = "a histogram is of ink and added to the text: set ink to true and fusion to \"add\"".into();
+            return fail("color_levels", self.color_levels, rule);
         }
         if self.hog && !self.ink {
             let rule = "oriented gradients are of ink: set ink to true".into();

@@ -13,6 +13,8 @@ pub struct Seen {
     pub visual: Var,
     /// What the class head takes it for: `[batch, 1, width]`.
     pub guess: Option<Var>,
+    /// Which colours it has: `[batch, color_levels^3]`.
+    pub colors: Option<Var>,
 }
 
 /// Token and position embeddings, causal blocks, LayerNorm, output layer.
@@ -27,6 +29,8 @@ pub struct Decoder {
     ln_image: Option<LayerNorm>,
     /// Where what it is taken for is added too.
     ln_guess: Option<LayerNorm>,
+    /// Where its colours are added too: what they mean, and how much.
+    colors: Option<(Linear, LayerNorm)>,
     width: usize,
 }
 
@@ -52,6 +56,12 @@ impl Decoder {
             lm_head: (!cosine).then(|| Linear::new(p, "lm_head", width, config.vocab_size, true)).transpose()?,
             ln_guess: (config.guess && config.classes > 0)
                 .then(|| LayerNorm::new(p, "ln_guess", width, config.layernorm_eps))
+                .transpose()?,
+            colors: (config.color_levels > 0)
+                .then(|| {
+                    let layer = Linear::new(p, "colors", config.color_levels.pow(3), width, true)?;
+                    Ok((layer, LayerNorm::new(p, "ln_colors", width, config.layernorm_eps)?))
+                })
                 .transpose()?,
             width,
             ln_image: (config.fusion == Fusion::Add).then(|| LayerNorm::new(p, "ln_image", width, config.layernorm_eps)).transpose()?,
@@ -92,11 +102,17 @@ impl Decoder {
     fn image(&self, c: &mut Context, seen: Option<Seen>, caches: Option<&Caches>) -> Option<Var> {
         let ln = self.ln_image.as_ref()?;
         let remembered = caches.and_then(Caches::image);
-        let Some(Seen { visual, guess }) = seen else { return remembered.map(|tensor| c.tape.bind(tensor)) };
+        let Some(Seen { visual, guess, colors }) = seen else { return remembered.map(|tensor| c.tape.bind(tensor)) };
         let mut image = ln.forward(c, visual);
         if let Some((ln, guess)) = self.ln_guess.as_ref().zip(guess) {
             let guess = ln.forward(c, guess);
             image = c.tape.add(image, guess);
+        }
+        if let Some(((layer, ln), colors)) = self.colors.as_ref().zip(colors) {
+            let colors = layer.forward(c, colors);
+            let colors = ln.forward(c, colors);
+            c.tape.reshape(colors, &[c.tape.shape(colors)[0], 1, self.width]);
+            image = c.tape.add(image, colors);
         }
         if let Some(tensor) = remembered {
             c.tape.place(image, tensor);

@@ -28,7 +28,7 @@ impl Part {
 
     /// Whether a parameter plays a part only when there is a picture.
     pub fn needs_picture(parameter: &str) -> bool {
-        let takes_in = ["ln_image.", "ln_guess.", "class."];
+        let takes_in = ["ln_image.", "ln_guess.", "colors.", "ln_colors.", "class."];
         Part::of(parameter) != Part::Decoder || takes_in.iter().any(|module| parameter.starts_with(module))
     }
 }

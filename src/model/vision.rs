@@ -52,9 +52,14 @@ impl Vision {
         })
     }
 
-    /// `image: [batch, 3, side, side]` -> features `[batch, 1, width]` (CLS, pooled) or `[batch, patches, width]`.
-    pub fn forward(&self, c: &mut Context, image: Var) -> Var {
-        let x = self.embed(c, image);
+    /// The picture as its pixels are seen: `image: [batch, 3, side, side]`, as ink where the configuration says so.
+    pub fn see(&self, c: &mut Context, image: Var) -> Var {
+        if self.ink { c.tape.ink(image) } else { image }
+    }
+
+    /// `seen: [batch, 3, side, side]` -> features `[batch, 1, width]` (CLS, pooled) or `[batch, patches, width]`.
+    pub fn forward(&self, c: &mut Context, seen: Var) -> Var {
+        let x = self.embed(c, seen);
         let run =
             |c: &mut Context, blocks: &[Block]| blocks.iter().fold(x.into(), |x, block| c.segment(x, |c, x| block.forward(c, x, None)));
         match (self.tokens, self.blocks.split_last()) {
@@ -77,7 +82,6 @@ impl Vision {
 
     /// What the first block sees: patches, CLS token in front where there is one, positions: `[batch, rows, width]`.
     fn embed(&self, c: &mut Context, image: Var) -> Var {
-        let image = if self.ink { c.tape.ink(image) } else { image };
         let pixels = c.tape.patchify(image, self.patch_size);
         let mut x = self.patch.forward(c, pixels);
         if let Some(layer) = &self.hog {

@@ -21,6 +21,17 @@ pub enum Logits {
     Last,
 }
 
+/// What the encoder makes of pictures.
+#[derive(Debug, Clone, Copy)]
+pub struct Features {
+    /// `[batch, v, feature width]`.
+    pub rows: Var,
+    /// The class head's logits, `[batch, classes]`, where they are wanted.
+    pub classes: Option<Var>,
+    /// Which colours the pictures have: `[batch, color_levels^3]`.
+    pub colors: Option<Var>,
+}
+
 /// Image encoder, projector and decoder with their parameters.
 pub struct Vlm {
     config: Config,
@@ -82,32 +93,26 @@ impl Vlm {
         self.parameters().iter().map(|(_, tensor)| tensor.len()).sum()
     }
 
-    /// `image: [batch, 3, side, side]` -> image features `[batch, v, feature width]`.
-    pub fn encode(&self, c: &mut Context, image: Var) -> Var {
-        match &self.vision {
-            Some(vision) => vision.forward(c, image),
-            None => c.tape.patchify(image, self.config.patch_size),
-        }
+    /// What the model sees in `image: [batch, 3, side, side]`; classified where the configuration has a class head and `classify` or the
+    /// decoder asks for it.
+    pub fn encode(&self, c: &mut Context, image: Var, classify: bool) -> Features {
+        let Some(vision) = &self.vision else {
+            return Features { rows: c.tape.patchify(image, self.config.patch_size), classes: None, colors: None };
+        };
+        let seen = vision.see(c, image);
+        let rows = vision.forward(c, seen);
+        let head = self.classes.as_ref().filter(|_| classify || self.config.guess);
+        let levels = self.config.color_levels;
+        let colors = (levels > 0).then(|| c.tape.color_histogram(seen, levels));
+        Features { rows, classes: head.map(|head| head.forward(c, rows)), colors }
     }
 
-    /// The class head's `[batch, classes]` for image features; none without such a head.
-    pub fn classify(&self, c: &mut Context, features: Var) -> Option<Var> {
-        Some(self.classes.as_ref()?.forward(c, features))
-    }
-
-    /// Logits `[batch, positions, vocab]` for the text `ids: [batch, t]` after image features with the class head's logits of them;
-    /// without these the ids continue what the caches hold. With caches, keys and values of all new positions are appended to them.
-    pub fn describe(
-        &self,
-        c: &mut Context,
-        features: Option<(Var, Option<Var>)>,
-        ids: Var,
-        caches: Option<&Caches>,
-        logits: Logits,
-    ) -> Var {
-        let seen = features.map(|(features, classes)| Seen {
-            visual: self.projector.forward(c, features),
+    /// Logits `[batch, positions, vocab]` for the text `ids: [batch, t]` after image features; without these the ids continue what the caches hold. With caches, keys and values of all new positions are appended to them.
+    pub fn describe(&self, c: &mut Context, features: Option<Features>, ids: Var, caches: Option<&Caches>, logits: Logits) -> Var {
+        let seen = features.map(|Features { rows, classes, colors }| Seen {
+            visual: self.projector.forward(c, rows),
             guess: self.classes.as_ref().zip(classes).and_then(|(head, classes)| head.guess(c, classes)),
+            colors,
         });
         let x = self.decoder.forward(c, seen, ids, caches);
         let (text, all) = (c.tape.shape(ids)[1], c.tape.shape(x)[1]);
@@ -122,11 +127,7 @@ impl Vlm {
 
     /// [`encode`](Self::encode), then [`describe`](Self::describe): what a picture and the text so far make of the next token.
     pub fn forward(&self, c: &mut Context, image: Option<Var>, ids: Var, caches: Option<&Caches>, logits: Logits) -> Var {
-        let features = image.map(|image| {
-            let features = self.encode(c, image);
-            let classes = if self.config.guess { self.classify(c, features) } else { None };
-            (features, classes)
-        });
+        let features = image.map(|image| self.encode(c, image, false));
         self.describe(c, features, ids, caches, logits)
     }
 
