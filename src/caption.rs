@@ -66,6 +66,11 @@ impl Captioner {
         self.model.config()
     }
 
+    /// Number of trained numbers.
+    pub fn parameter_count(&self) -> usize {
+        self.model.parameter_count()
+    }
+
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
     }

@@ -93,9 +93,14 @@ fn with_a_picture_added_to_every_position() {
         cached_equals_full(Config { classes, guess, ..small_emoji() }, 3, 2, 7);
     }
     cached_equals_full(Config { visual_tokens: VisualTokens::Cls, classes: 5, ..small_emoji() }, 2, 1, 5);
-    cached_equals_full(Config { fusion: Fusion::Prefix, guess: false, ..small_emoji() }, 2, 1, 5);
-    let patches = Config { visual_tokens: VisualTokens::Patches, cls_token: false, ..small_emoji() };
-    cached_equals_full(Config { fusion: Fusion::Prefix, guess: false, ..patches }, 2, 1, 5);
+    let prefix = Config { fusion: Fusion::Prefix, ..small_emoji() };
+    cached_equals_full(Config { guess: false, color_levels: 0, ..prefix.clone() }, 2, 1, 5);
+    // patch tokens in front, and what they are taken for and their colours at every text position
+    for cls_token in [false, true] {
+        let patches = Config { visual_tokens: VisualTokens::Patches, cls_token, ..prefix.clone() };
+        cached_equals_full(Config { classes: 9, ..patches.clone() }, 3, 2, 7);
+        cached_equals_full(Config { guess: false, color_levels: 0, ..patches }, 2, 1, 5);
+    }
 }
 
 #[test]

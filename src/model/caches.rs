@@ -1,24 +1,23 @@
 //! What generation remembers of the picture and of the text so far.
 
-use super::{Config, Fusion};
+use super::Config;
 use crate::gpu::{Gpu, GpuError, Tensor};
 use crate::nn::{Cache, take_elements};
 use crate::tape::{Tape, Var};
 
-/// Keys and values of every decoder layer, and the image vector where it is added to every position.
+/// Keys and values of every decoder layer, and what is added to every text position.
 #[derive(Clone)]
 pub struct Caches {
     layers: Vec<Cache>,
-    image: Option<Tensor>,
+    told: Option<Tensor>,
 }
 
 impl Caches {
     /// Empty caches for `batch` pictures and `capacity` positions.
     pub fn new(gpu: &Gpu, config: &Config, batch: usize, capacity: usize) -> Result<Caches, GpuError> {
-        let adds = config.fusion == Fusion::Add;
         Ok(Caches {
             layers: (0..config.layers).map(|_| Cache::new(gpu, batch, capacity, config.width)).collect::<Result<_, _>>()?,
-            image: adds.then(|| Tensor::zeros(gpu, &[batch, 1, config.width])).transpose()?,
+            told: config.adds().then(|| Tensor::zeros(gpu, &[batch, 1, config.width])).transpose()?,
         })
     }
 
@@ -27,8 +26,8 @@ impl Caches {
         for (layer, from) in self.layers.iter().zip(&from.layers) {
             layer.take(tape, from, elements, start);
         }
-        if let Some((image, from)) = self.image.as_ref().zip(from.image.as_ref()) {
-            take_elements(tape, image, from, elements, start);
+        if let Some((told, from)) = self.told.as_ref().zip(from.told.as_ref()) {
+            take_elements(tape, told, from, elements, start);
         }
     }
 
@@ -37,8 +36,8 @@ impl Caches {
         &self.layers[index]
     }
 
-    /// The normalised image vector `[batch, 1, width]`, where it is added.
-    pub fn image(&self) -> Option<&Tensor> {
-        self.image.as_ref()
+    /// What of the picture is added to every text position, `[batch, 1, width]`, where anything is.
+    pub fn told(&self) -> Option<&Tensor> {
+        self.told.as_ref()
     }
 }

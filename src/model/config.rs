@@ -100,7 +100,7 @@ pub struct Config {
     /// Whether pictures are seen as ink on white paper, 0 for white to 1, instead of normalised.
     pub ink: bool,
     /// Reds, greens and blues that the histogram of the picture's colours tells apart, a multiple of 4; it is added to every text
-    /// position beside the picture. 0 for none. Needs `fusion` "add".
+    /// position. 0 for none. Needs `ink`.
     pub color_levels: usize,
     /// Whether pictures are cropped to what is drawn on their plain background before they are resized.
     pub crop: bool,
@@ -110,7 +110,7 @@ pub struct Config {
     /// Concepts that the class head tells apart by their cosine with the image vector; 0 for no such head. Training sets it.
     pub classes: usize,
     /// Whether the decoder is told what the class head takes the picture for: the concepts' embeddings, weighted by their
-    /// probabilities, are normalised and added to every text position beside the picture. Needs `fusion` "add".
+    /// probabilities, are normalised and added to every text position.
     pub guess: bool,
     pub attention_scale: AttentionScale,
     pub residual: Residual,
@@ -283,25 +283,22 @@ impl Config {
             return fail("patch_size", self.patch_size, "it must be even when hog is true".into());
         }
         let one_vector = matches!(self.visual_tokens, VisualTokens::Cls | VisualTokens::Pooled);
-        let needs_vector = [("fusion", self.fusion == Fusion::Add, "add"), ("classes", self.classes > 0, "above 0")];
-        if let Some((field, _, value)) = needs_vector.into_iter().find(|(_, needs, _)| *needs && !one_vector) {
+        if self.fusion == Fusion::Add && !one_vector {
             let rule = "it takes one vector for the whole picture: set visual_tokens to \"cls\" or \"pooled\"".into();
-            return Err(ConfigError::Field { field, value: value.into(), rule });
+            return Err(ConfigError::Field { field: "fusion", value: "add".into(), rule });
+        }
+        if self.classes > 0 && self.visual_tokens == VisualTokens::Fuyu {
+            return fail("classes", self.classes, "without an encoder there is nothing to tell them apart by".into());
         }
         if self.visual_tokens == VisualTokens::Cls && !self.cls_token {
             let rule = "visual_tokens \"cls\" are that token: set cls_token to true".into();
             return Err(ConfigError::Field { field: "cls_token", value: "false".into(), rule });
         }
-        if self.guess && self.fusion != Fusion::Add {
-            let rule = "what is guessed is added to the text: set fusion to \"add\"".into();
-            return Err(ConfigError::Field { field: "guess", value: "true".into(), rule });
-        }
         if !self.color_levels.is_multiple_of(4) || self.color_levels > 32 {
             return fail("color_levels", self.color_levels, "it must be a multiple of 4, at most 32".into());
         }
-        if self.color_levels > 0 && (self.fusion != Fusion::Add || !self.ink) {
-            let rule = "a histogram is of ink and added to the text: set ink to true and fusion to \"add\"".into();
-            return fail("color_levels", self.color_levels, rule);
+        if self.color_levels > 0 && (!self.ink || self.visual_tokens == VisualTokens::Fuyu) {
+            return fail("color_levels", self.color_levels, "histograms are of the encoder's ink: set ink to true".into());
         }
         if self.hog && !self.ink {
             let rule = "oriented gradients are of ink: set ink to true".into();
@@ -365,6 +362,11 @@ impl Config {
     /// Numbers in a patch: 3 colours of `patch_size` by `patch_size` pixels.
     pub fn patch_values(&self) -> usize {
         3 * self.patch_size * self.patch_size
+    }
+
+    /// Whether anything of the picture is added to every text position.
+    pub fn adds(&self) -> bool {
+        self.fusion == Fusion::Add || self.guess && self.classes > 0 || self.color_levels > 0
     }
 
     /// Visual tokens in front of the text.

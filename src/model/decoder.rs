@@ -70,16 +70,16 @@ impl Decoder {
 
     /// Embeds `ids: [batch, t]`, takes in what is seen, and runs the blocks with one cache each
     /// when caches are given, and the last LayerNorm. Returns `[batch, v + t, width]`, or `[batch, t, width]` where the one visual token
-    /// is added to the text's positions.
+    /// is added to the text's positions or none is given.
     pub fn forward(&self, c: &mut Context, seen: Option<Seen>, ids: Var, caches: Option<&Caches>) -> Var {
         let mut x = self.embed(c, ids);
+        if let Some(told) = self.told(c, seen, caches) {
+            x = c.tape.add_vector(x, told);
+        }
         if let (None, Some(Seen { visual, .. })) = (&self.ln_image, seen) {
             x = c.tape.concat_rows(visual, x);
         }
         x = self.pos.forward(c, x);
-        if let Some(image) = self.image(c, seen, caches) {
-            x = c.tape.add_vector(x, image);
-        }
         let layers = self.blocks.iter().enumerate();
         let stream =
             layers.fold(Stream::from(x), |x, (i, block)| c.segment(x, |c, x| block.forward(c, x, caches.map(|caches| caches.layer(i)))));
@@ -98,26 +98,24 @@ impl Decoder {
         c.tape.scale(x, (self.width as f32).sqrt())
     }
 
-    /// The vector that is added to every position: of the picture, or remembered of it.
-    fn image(&self, c: &mut Context, seen: Option<Seen>, caches: Option<&Caches>) -> Option<Var> {
-        let ln = self.ln_image.as_ref()?;
-        let remembered = caches.and_then(Caches::image);
+    /// The vector `[batch, 1, width]` that is added to every text position: the picture's, what it is taken for, its colours, each
+    /// normalised; or what is remembered of it.
+    fn told(&self, c: &mut Context, seen: Option<Seen>, caches: Option<&Caches>) -> Option<Var> {
+        let remembered = caches.and_then(Caches::told);
         let Some(Seen { visual, guess, colors }) = seen else { return remembered.map(|tensor| c.tape.bind(tensor)) };
-        let mut image = ln.forward(c, visual);
-        if let Some((ln, guess)) = self.ln_guess.as_ref().zip(guess) {
-            let guess = ln.forward(c, guess);
-            image = c.tape.add(image, guess);
-        }
-        if let Some(((layer, ln), colors)) = self.colors.as_ref().zip(colors) {
+        let image = self.ln_image.as_ref().map(|ln| ln.forward(c, visual));
+        let guess = self.ln_guess.as_ref().zip(guess).map(|(ln, guess)| ln.forward(c, guess));
+        let colors = self.colors.as_ref().zip(colors).map(|((layer, ln), colors)| {
             let colors = layer.forward(c, colors);
             let colors = ln.forward(c, colors);
             c.tape.reshape(colors, &[c.tape.shape(colors)[0], 1, self.width]);
-            image = c.tape.add(image, colors);
-        }
+            colors
+        });
+        let told = [image, guess, colors].into_iter().flatten().reduce(|a, b| c.tape.add(a, b))?;
         if let Some(tensor) = remembered {
-            c.tape.place(image, tensor);
+            c.tape.place(told, tensor);
         }
-        Some(image)
+        Some(told)
     }
 
     /// The output layer: `[.., width] -> [.., vocab]`.

@@ -12,7 +12,7 @@ pub struct Vision {
     patch: Linear,
     /// The patch embedding's part for oriented gradients.
     hog: Option<Linear>,
-    /// Not where patches are pooled.
+    /// Not where patches are pooled only.
     cls: Option<Tensor>,
     pos: Tensor,
     blocks: Vec<Block>,
@@ -34,7 +34,8 @@ impl Vision {
             residual: config.residual,
             eps: config.layernorm_eps,
         };
-        let pools = config.visual_tokens == VisualTokens::Pooled;
+        // patch tokens have no vector of the whole picture, which a class head needs
+        let pools = config.visual_tokens == VisualTokens::Pooled || config.visual_tokens == VisualTokens::Patches && config.classes > 0;
         let rows = config.encoder_rows();
         p.scope("vit", |p| {
             Ok(Vision {
@@ -57,8 +58,9 @@ impl Vision {
         if self.ink { c.tape.ink(image) } else { image }
     }
 
-    /// `seen: [batch, 3, side, side]` -> features `[batch, 1, width]` (CLS, pooled) or `[batch, patches, width]`.
-    pub fn forward(&self, c: &mut Context, seen: Var) -> Var {
+    /// `seen: [batch, 3, side, side]` -> the visual tokens `[batch, 1, width]` (CLS, pooled) or `[batch, patches, width]`, and one vector
+    /// of the whole picture `[batch, 1, width]` where there is one.
+    pub fn forward(&self, c: &mut Context, seen: Var) -> (Var, Option<Var>) {
         let x = self.embed(c, seen);
         let run =
             |c: &mut Context, blocks: &[Block]| blocks.iter().fold(x.into(), |x, block| c.segment(x, |c, x| block.forward(c, x, None)));
@@ -66,16 +68,18 @@ impl Vision {
             // only the CLS row goes on: the last block computes no other, unless all of its attention is wanted
             (VisualTokens::Cls, Some((last, blocks))) if c.maps.is_none() => {
                 let stream = run(c, blocks);
-                c.segment(stream, |c, x| last.first_rows(c, x, 1)).norm(c, &self.ln).1
+                let cls = c.segment(stream, |c, x| last.first_rows(c, x, 1)).norm(c, &self.ln).1;
+                (cls, Some(cls))
             }
             (tokens, _) => {
                 let (_, normed) = run(c, &self.blocks).norm(c, &self.ln);
-                match &self.pooling {
-                    Some(pooling) => pooling.forward(c, normed),
-                    None if tokens == VisualTokens::Cls => c.tape.slice_rows(normed, 0, 1),
-                    None if self.cls.is_some() => c.tape.slice_rows(normed, 1, self.pos.shape()[1] - 1),
-                    None => normed,
+                if tokens == VisualTokens::Cls {
+                    let cls = c.tape.slice_rows(normed, 0, 1);
+                    return (cls, Some(cls));
                 }
+                let rows = if self.cls.is_some() { c.tape.slice_rows(normed, 1, self.pos.shape()[1] - 1) } else { normed };
+                let pooled = self.pooling.as_ref().map(|pooling| pooling.forward(c, rows));
+                (pooled.filter(|_| tokens == VisualTokens::Pooled).unwrap_or(rows), pooled)
             }
         }
     }

@@ -26,6 +26,8 @@ pub enum Logits {
 pub struct Features {
     /// `[batch, v, feature width]`.
     pub rows: Var,
+    /// One vector of the whole picture, `[batch, 1, width]`, where there is one.
+    pub vector: Option<Var>,
     /// The class head's logits, `[batch, classes]`, where they are wanted.
     pub classes: Option<Var>,
     /// Which colours the pictures have: `[batch, color_levels^3]`.
@@ -97,19 +99,19 @@ impl Vlm {
     /// decoder asks for it.
     pub fn encode(&self, c: &mut Context, image: Var, classify: bool) -> Features {
         let Some(vision) = &self.vision else {
-            return Features { rows: c.tape.patchify(image, self.config.patch_size), classes: None, colors: None };
+            return Features { rows: c.tape.patchify(image, self.config.patch_size), vector: None, classes: None, colors: None };
         };
         let seen = vision.see(c, image);
-        let rows = vision.forward(c, seen);
+        let (rows, vector) = vision.forward(c, seen);
         let head = self.classes.as_ref().filter(|_| classify || self.config.guess);
         let levels = self.config.color_levels;
         let colors = (levels > 0).then(|| c.tape.color_histogram(seen, levels));
-        Features { rows, classes: head.map(|head| head.forward(c, rows)), colors }
+        Features { rows, vector, classes: head.zip(vector).map(|(head, vector)| head.forward(c, vector)), colors }
     }
 
     /// Logits `[batch, positions, vocab]` for the text `ids: [batch, t]` after image features; without these the ids continue what the caches hold. With caches, keys and values of all new positions are appended to them.
     pub fn describe(&self, c: &mut Context, features: Option<Features>, ids: Var, caches: Option<&Caches>, logits: Logits) -> Var {
-        let seen = features.map(|Features { rows, classes, colors }| Seen {
+        let seen = features.map(|Features { rows, classes, colors, .. }| Seen {
             visual: self.projector.forward(c, rows),
             guess: self.classes.as_ref().zip(classes).and_then(|(head, classes)| head.guess(c, classes)),
             colors,
