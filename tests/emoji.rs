@@ -54,16 +54,16 @@ fn no_caption_of_the_composition_test_is_trained_on() {
 
 #[test]
 fn the_shipped_model_names_drawings_by_an_artist_it_never_saw() {
-    // 0.45 of the whole file; a tenth of it has a standard error of 4 points
+    // 0.43 of the whole file; a tenth of it has a standard error of 4 points
     let right = exact_match("openmoji/openmoji", 10);
     assert!(right > 0.35, "{right}");
 }
 
 #[test]
 fn the_shipped_model_writes_captions_that_it_never_read() {
-    // 0.39 of the whole file
+    // 0.68 of the whole file; without its histogram of colours the model had 0.39
     let right = exact_match("composition", 10);
-    assert!(right > 0.30, "{right}");
+    assert!(right > 0.55, "{right}");
 }
 
 /// What speaks for the caption is the drawing, not the paper around it.
@@ -82,4 +82,21 @@ fn the_shipped_model_looks_at_the_drawing() {
         let corners: f32 = [0, 5, 30, 35].map(|corner| token.heat[corner]).iter().sum();
         assert!(corners < 0.15, "{:?}: {:?}", token.text, token.heat);
     }
+}
+
+/// The model beside it, whose decoder attends to patches.
+#[test]
+fn the_patch_token_model_attends_to_patches() {
+    let mut captioner = Captioner::load(&gpu(), Path::new("data/checkpoints/emoji-patches")).unwrap();
+    let disc = |x: usize, y: usize| (x as f32 - 100.0).hypot(y as f32 - 100.0) < 80.0;
+    let pixel = |i: usize| if disc(i % 200, i / 200) { [221, 46, 68] } else { [255; 3] };
+    let picture = Picture { width: 200, height: 200, rgb: (0..200 * 200).flat_map(pixel).collect() };
+    let written = captioner.caption(&picture, "", 10, Sampling::GREEDY, true, &mut |_| true).unwrap();
+    assert!(written.len() > 1, "{written:?}");
+    for token in &written {
+        let sum: f32 = token.heat.iter().sum();
+        assert!(token.heat.len() == 36 && token.heat.iter().all(|&share| share >= 0.0) && sum > 0.0 && sum < 1.001, "{:?}", token.heat);
+    }
+    let apart: f32 = written[0].heat.iter().zip(&written[1].heat).map(|(a, b)| (a - b).abs()).sum();
+    assert!(apart > 0.01, "two words look at the same patches: {apart}");
 }
