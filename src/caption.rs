@@ -66,11 +66,6 @@ impl Captioner {
         self.model.config()
     }
 
-    /// Number of trained numbers.
-    pub fn parameter_count(&self) -> usize {
-        self.model.parameter_count()
-    }
-
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
     }

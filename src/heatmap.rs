@@ -17,7 +17,7 @@ const PER_ROW: u32 = 8;
 
 /// The colour of a heat from 0 (the coldest patch) to 1 (the hottest): dark blue over green to yellow, readable without colour vision
 /// because it grows lighter all the way (the corner colours of matplotlib's viridis).
-pub fn colour(share: f32) -> [f32; 3] {
+fn colour(share: f32) -> [f32; 3] {
     const STOPS: [[f32; 3]; 5] = [[68.0, 1.0, 84.0], [59.0, 82.0, 139.0], [33.0, 145.0, 140.0], [94.0, 201.0, 98.0], [253.0, 231.0, 37.0]];
     let at = share.clamp(0.0, 1.0) * 4.0;
     let below = (at as usize).min(3);
@@ -43,27 +43,27 @@ fn stretched(map: &[f32]) -> Vec<f32> {
     map.iter().map(|v| if even { 0.0 } else { (v - least) / (most - least) }).collect()
 }
 
-/// The picture at `side` x `side` pixels under its heat, scaled from the coldest to the hottest patch, as strong as `opacity` says from 0
-/// to 1. Without heat it is the picture alone.
-pub fn overlay(picture: &Picture, heat: &[f32], side: u32, opacity: f32) -> RgbImage {
-    let small = picture.resize(side as usize);
+/// A square picture under its heat, scaled from the coldest to the hottest patch. Without heat it is the picture alone.
+fn overlay(picture: &Picture, heat: &[f32]) -> RgbImage {
+    let side = picture.width as u32;
     let grid = (heat.len() as f64).sqrt() as usize;
     let heat = stretched(heat);
     let place = |v: u32| (v as f32 + 0.5) / side as f32;
     RgbImage::from_fn(side, side, |x, y| {
         let at = 3 * (y * side + x) as usize;
-        let rgb: [f32; 3] = std::array::from_fn(|i| small.rgb[at + i] as f32);
+        let rgb: [f32; 3] = std::array::from_fn(|i| picture.rgb[at + i] as f32);
         if grid == 0 {
             return Rgb(rgb.map(|v| v as u8));
         }
         let tint = colour(sample(&heat, grid, place(x), place(y)));
-        Rgb(std::array::from_fn(|i| ((1.0 - opacity) * rgb[i] + opacity * tint[i]).round() as u8))
+        Rgb(std::array::from_fn(|i| (0.4 * rgb[i] + 0.6 * tint[i]).round() as u8))
     })
 }
 
 /// Draws the picture once as it is and once for every token with its heat over it, each scaled from its coldest to its hottest
 /// patch. Under it: the token, its probability, and the hottest patch's share of the attention.
 pub fn draw(picture: &Picture, written: &[Written]) -> RgbImage {
+    let small = picture.resize(SIDE as usize);
     let panels = written.len() as u32 + 1;
     let columns = panels.min(PER_ROW);
     let rows = panels.div_ceil(PER_ROW);
@@ -74,7 +74,7 @@ pub fn draw(picture: &Picture, written: &[Written]) -> RgbImage {
         let token = (panel > 0).then(|| &written[panel as usize - 1]);
         let heat = token.map_or(&[][..], |token| &token.heat);
         let hottest = heat.iter().copied().fold(0.0, f32::max);
-        image::imageops::replace(&mut canvas, &overlay(picture, heat, SIDE, 0.6), left.into(), top.into());
+        image::imageops::replace(&mut canvas, &overlay(&small, heat), left.into(), top.into());
         let label = |canvas: &mut RgbImage, text: &str, left, top| lettering::write(canvas, text, left, top, 2);
         match token {
             None => label(&mut canvas, "picture", left, top + SIDE + 4),
