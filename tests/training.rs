@@ -340,7 +340,7 @@ fn frozen_parts_cost_no_backward_work_and_do_not_change() {
         let forward = {
             let mut tape = seemore::tape::Tape::new(gpu.capabilities());
             let image = tape.input(&[8, 3, config.image_size, config.image_size]);
-            model.encode(&mut seemore::nn::Context::inference(&mut tape), image, false);
+            model.encode(&mut seemore::nn::Context::inference(&mut tape), image);
             tape.dispatches()
         };
         assert!(all - encoder >= forward, "{all} dispatches, {encoder} without training the encoder of {forward}");

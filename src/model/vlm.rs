@@ -28,10 +28,8 @@ pub struct Features {
     pub rows: Var,
     /// One vector of the whole picture, `[batch, 1, width]`, where there is one.
     pub vector: Option<Var>,
-    /// The class head's logits, `[batch, classes]`, where they are wanted.
-    pub classes: Option<Var>,
-    /// Which colours the pictures have: `[batch, color_levels^3]`.
-    pub colors: Option<Var>,
+    /// The pictures as the encoder sees them, `[batch, 3, side, side]`, where there is one.
+    pub seen: Option<Var>,
 }
 
 /// Image encoder, projector and decoder with their parameters.
@@ -95,26 +93,37 @@ impl Vlm {
         self.parameters().iter().map(|(_, tensor)| tensor.len()).sum()
     }
 
-    /// What the model sees in `image: [batch, 3, side, side]`; classified where the configuration has a class head and `classify` or the
-    /// decoder asks for it.
-    pub fn encode(&self, c: &mut Context, image: Var, classify: bool) -> Features {
+    /// What the model sees in `image: [batch, 3, side, side]`.
+    pub fn encode(&self, c: &mut Context, image: Var) -> Features {
         let Some(vision) = &self.vision else {
-            return Features { rows: c.tape.patchify(image, self.config.patch_size), vector: None, classes: None, colors: None };
+            return Features { rows: c.tape.patchify(image, self.config.patch_size), vector: None, seen: None };
         };
         let seen = vision.see(c, image);
         let (rows, vector) = vision.forward(c, seen);
-        let head = self.classes.as_ref().filter(|_| classify || self.config.guess);
-        let levels = self.config.color_levels;
-        let colors = (levels > 0).then(|| c.tape.color_histogram(seen, levels));
-        Features { rows, vector, classes: head.zip(vector).map(|(head, vector)| head.forward(c, vector)), colors }
+        Features { rows, vector, seen: Some(seen) }
     }
 
-    /// Logits `[batch, positions, vocab]` for the text `ids: [batch, t]` after image features; without these the ids continue what the caches hold. With caches, keys and values of all new positions are appended to them.
-    pub fn describe(&self, c: &mut Context, features: Option<Features>, ids: Var, caches: Option<&Caches>, logits: Logits) -> Var {
-        let seen = features.map(|Features { rows, classes, colors, .. }| Seen {
+    /// The class head's `[batch, classes]` for image features; none without such a head.
+    pub fn classify(&self, c: &mut Context, features: Features) -> Option<Var> {
+        let (head, vector) = self.classes.as_ref().zip(features.vector)?;
+        Some(head.forward(c, vector))
+    }
+
+    /// Logits `[batch, positions, vocab]` for the text `ids: [batch, t]` after image features with the class head's logits of them;
+    /// without these the ids continue what the caches hold. With caches, keys and values of all new positions are appended to them.
+    pub fn describe(
+        &self,
+        c: &mut Context,
+        features: Option<(Features, Option<Var>)>,
+        ids: Var,
+        caches: Option<&Caches>,
+        logits: Logits,
+    ) -> Var {
+        let levels = self.config.color_levels;
+        let seen = features.map(|(Features { rows, seen, .. }, classes)| Seen {
             visual: self.projector.forward(c, rows),
             guess: self.classes.as_ref().zip(classes).and_then(|(head, classes)| head.guess(c, classes)),
-            colors,
+            colors: seen.filter(|_| levels > 0).map(|seen| c.tape.color_histogram(seen, levels)),
         });
         let x = self.decoder.forward(c, seen, ids, caches);
         let (text, all) = (c.tape.shape(ids)[1], c.tape.shape(x)[1]);
@@ -129,7 +138,10 @@ impl Vlm {
 
     /// [`encode`](Self::encode), then [`describe`](Self::describe): what a picture and the text so far make of the next token.
     pub fn forward(&self, c: &mut Context, image: Option<Var>, ids: Var, caches: Option<&Caches>, logits: Logits) -> Var {
-        let features = image.map(|image| self.encode(c, image, false));
+        let features = image.map(|image| {
+            let features = self.encode(c, image);
+            (features, if self.config.guess { self.classify(c, features) } else { None })
+        });
         self.describe(c, features, ids, caches, logits)
     }
 

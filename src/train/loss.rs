@@ -73,7 +73,10 @@ impl Loss {
     pub fn record(c: &mut Context, model: &Vlm, batch: usize, length: usize, objective: &Objective) -> Loss {
         let config = model.config();
         let image = objective.pictures.then(|| c.tape.input(&[batch, 3, config.image_size, config.image_size]));
-        let features = image.map(|image| model.encode(c, image, objective.classes > 0.0));
+        let features = image.map(|image| model.encode(c, image));
+        let classified = objective.classes > 0.0 || config.guess;
+        let classes = features.filter(|_| classified).and_then(|features| model.classify(c, features));
+        let features = features.map(|features| (features, classes));
         let mut parts = vec![];
         let captions = (objective.captions > 0.0).then(|| {
             let ids = c.tape.input(&[batch, length]);
@@ -83,7 +86,7 @@ impl Loss {
             parts.push(c.tape.cross_entropy(logits, targets.targets, targets.scale, objective.smoothing));
             Captions { ids, targets }
         });
-        let classes = features.and_then(|features| features.classes).filter(|_| objective.classes > 0.0).map(|logits| {
+        let classes = classes.filter(|_| objective.classes > 0.0).map(|logits| {
             let targets = Targets::input(c, batch, objective.classes);
             parts.push(c.tape.cross_entropy(logits, targets.targets, targets.scale, objective.smoothing));
             targets

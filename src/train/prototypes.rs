@@ -31,7 +31,7 @@ pub(super) fn start(gpu: &Gpu, model: &Vlm, tokenizer: &Tokenizer, train: &Datas
     let side = model.config().image_size;
     let batch = BATCH.min(samples.len().max(1));
     let image = tape.input(&[batch, 3, side, side]);
-    let Some(features) = model.encode(&mut Context::inference(&mut tape), image, false).vector else { return Ok(()) };
+    let Some(features) = model.encode(&mut Context::inference(&mut tape), image).vector else { return Ok(()) };
     tape.hold(features);
     let plan = Plan::new(gpu, tape)?;
     let mut vectors: Vec<f32> = vec![];
