@@ -1,5 +1,6 @@
 //! Small random changes, so that training never sees a picture twice in the same way.
 
+mod outline;
 mod words;
 
 use rand::{Rng, SeedableRng};
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Sample;
 use super::picture::{Bounds, normalise};
+use outline::Outline;
 
 /// How far each change goes. All are drawn uniformly; a drawing keeps its meaning under each of them. In a file, what is left out does not
 /// change.
@@ -41,6 +43,8 @@ pub struct Augment {
     pub contrast: (f32, f32),
     /// Most change of brightness, as a share of white.
     pub brightness: f32,
+    /// Probability of dark lines where the drawing's colours meet.
+    pub outline: f32,
     /// Most exponent of the values from 0 to 1, either way: 1.2 is from 1 / 1.2 to 1.2.
     pub gamma: f32,
     /// Most deviation of noise, as a share of white.
@@ -62,7 +66,7 @@ pub enum Strength {
     None,
     /// A little of size, place, turn and tint.
     Light,
-    /// More of these, mirror images, grey, gamma and noise, as far as the caption allows.
+    /// More of these, mirror images, grey, outlines, gamma and noise, as far as the caption allows.
     Strong,
 }
 
@@ -99,6 +103,7 @@ impl Augment {
             grey: 0.0,
             contrast: (1.0, 1.0),
             brightness: 0.0,
+            outline: 0.0,
             gamma: 1.0,
             noise: 0.0,
             erase: 0.0,
@@ -137,6 +142,7 @@ impl Augment {
             saturation: (0.4, 1.6),
             grey: 0.12,
             contrast: (0.75, 1.2),
+            outline: 0.35,
             gamma: 1.42,
             noise: 0.06,
             ..Augment::none()
@@ -145,9 +151,8 @@ impl Augment {
 
     /// What is wrong with numbers that somebody wrote.
     pub fn check(&self) -> Result<(), String> {
-        let probabilities =
-            [("flip", self.flip), ("rare_hue", self.rare_hue.0), ("grey", self.grey), ("erase", self.erase), ("mix", self.mix)];
-        for (name, value) in probabilities {
+        let probabilities = [("flip", self.flip), ("rare_hue", self.rare_hue.0), ("grey", self.grey), ("outline", self.outline)];
+        for (name, value) in probabilities.into_iter().chain([("erase", self.erase), ("mix", self.mix)]) {
             if !(0.0..=1.0).contains(&value) {
                 return Err(format!("{name}: {value} is no probability"));
             }
@@ -280,6 +285,16 @@ impl Augment {
                 let pixel = colour.apply(bilinear(rgb, side, place(x, y)));
                 new[3 * (y * side + x)..][..3].copy_from_slice(&pixel.map(|v| v.round().clamp(0.0, 255.0) as u8));
             }
+        }
+        // no draw without it, so that runs from before there were outlines see what they saw
+        if self.outline > 0.0 && dice.happens(self.outline) {
+            let outline = Outline {
+                edge: dice.uniform(20.0, 100.0),
+                opacity: dice.uniform(0.75, 1.0),
+                ink: [(); 3].map(|()| dice.uniform(0.0, 50.0)),
+                wide: dice.happens(0.5),
+            };
+            outline.draw(&mut new, side);
         }
         if self.gamma > 1.0 || self.noise > 0.0 {
             let curve: [f32; 256] = std::array::from_fn(|value| 255.0 * (value as f32 / 255.0).powf(gamma));
@@ -487,6 +502,16 @@ mod tests {
         };
         let most = noisy.iter().map(|rgb| spread(rgb).sqrt()).fold(0.0, f64::max);
         assert!((0.04 * 255.0..0.075 * 255.0).contains(&most), "{most}");
+    }
+
+    #[test]
+    fn outlines_come_as_often_as_asked() {
+        let dark = |outline| {
+            let augment = Augment { outline, ..Augment::none() };
+            draws(augment, &half("tiger")).iter().filter(|rgb| rgb[3 * (8 * 16 + 7)] < 120).count()
+        };
+        assert_eq!((dark(0.0), dark(1.0)), (0, 200));
+        assert!((50..90).contains(&dark(0.35)), "{}", dark(0.35));
     }
 
     #[test]
