@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::checkpoint::{self, CheckpointError};
 use crate::data::{Picture, TextStream, Tokenizer};
-use crate::generate::{Choice, Generator, Hypothesis, Map, Sampler, Sampling, Search, SearchOptions};
-use crate::gpu::{Gpu, GpuError};
+use crate::generate::{Choice, Generator, Hypothesis, Map, Sampler, Sampling, Search, SearchOptions, ranked};
+use crate::gpu::{Gpu, GpuError, Tensor};
 use crate::model::{Config, VisualTokens, Vlm};
 use crate::relevance::Relevance;
 
@@ -24,12 +24,17 @@ pub enum CaptionError {
     PromptTooLong { have: usize, room: usize },
 }
 
+/// Other tokens that are kept beside each written one.
+pub const OTHERS: usize = 5;
+
 /// A token of a caption with where the model looked while it wrote it.
 #[derive(Debug, Clone)]
 pub struct Written {
     pub choice: Choice,
     /// What it adds to the caption: see [`TextStream::push`].
     pub text: String,
+    /// The likeliest other tokens, at most [`OTHERS`], with their probabilities.
+    pub others: Vec<(String, f32)>,
     /// How much of the attention each patch got, row by row over the picture; empty unless wanted. For CLS models it is the image encoder's last CLS
     /// row; for pooled ones the patches' [`Relevance`] to the token; else the decoder's attention to the visual tokens in its last layer. Mean over heads, sums to at most 1.
     pub heat: Vec<f32>,
@@ -68,6 +73,27 @@ impl Captioner {
 
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
+    }
+
+    pub fn parameter_count(&self) -> usize {
+        self.model.parameter_count()
+    }
+
+    /// All parameters by their names.
+    pub fn parameters(&self) -> &[(String, Tensor)] {
+        self.model.parameters()
+    }
+
+    /// The recorded passes that write captions: the last ones that did, or new ones.
+    ///
+    /// # Errors
+    /// A device without memory for them.
+    pub fn program(&mut self) -> Result<&Generator, GpuError> {
+        const MOST: usize = 40;
+        if self.generator.is_none() {
+            self.generator = Some((1, MOST, false, Generator::new(&self.gpu, &self.model, 1, 1, MOST, false)?));
+        }
+        Ok(&self.generator.as_ref().expect("made above").3)
     }
 
     /// Whether captions come with where the model looked: a CLS model without encoder blocks has nothing to show.
@@ -125,7 +151,8 @@ impl Captioner {
                 _ => vec![],
             };
             text.push(choice.token);
-            let token = Written { choice, text: stream.push(choice.token), heat: looked };
+            let others = others(&self.tokenizer, &logits[0], choice.token);
+            let token = Written { choice, text: stream.push(choice.token), others, heat: looked };
             let go_on = on(&token);
             written.push(token);
             if !go_on || written.len() == most {
@@ -179,6 +206,16 @@ impl Captioner {
         let most = most.min(room - prompt.len() + 1);
         Ok((prompt, most))
     }
+}
+
+/// The likeliest tokens of one position beside the chosen one, in words.
+fn others(tokenizer: &Tokenizer, logits: &[f32], chosen: u32) -> Vec<(String, f32)> {
+    let name = |token: u32| match token {
+        token if Some(token) == tokenizer.end() => "(end)".into(),
+        token => tokenizer.decode(&[token]),
+    };
+    let others = ranked(logits).into_iter().filter(|choice| choice.token != chosen).take(OTHERS);
+    others.map(|choice| (name(choice.token), choice.probability)).collect()
 }
 
 /// The attention that the position which chose a token paid to each patch. `vision` are the maps of the pass that saw the

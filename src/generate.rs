@@ -53,17 +53,14 @@ impl Sampler {
     /// # Panics
     /// Without logits.
     pub fn choose(&mut self, logits: &[f32]) -> Choice {
-        let mut order: Vec<usize> = (0..logits.len()).collect();
-        order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
-        let weight = |token: usize, temperature: f32| (((logits[token] - logits[order[0]]) / temperature) as f64).exp();
-        let total: f64 = order.iter().map(|&token| weight(token, 1.0)).sum();
-        let choice = |token: usize| Choice { token: token as u32, probability: (weight(token, 1.0) / total) as f32 };
+        let ranked = ranked(logits);
         let Sampling { temperature, top_k, top_p, .. } = self.sampling;
         if temperature <= 0.0 {
-            return choice(order[0]);
+            return ranked[0];
         }
-        let count = if top_k == 0 { order.len() } else { top_k.min(order.len()) };
-        let mut weights: Vec<f64> = order[..count].iter().map(|&token| weight(token, temperature)).collect();
+        let weight = |choice: &Choice| (((logits[choice.token as usize] - logits[ranked[0].token as usize]) / temperature) as f64).exp();
+        let count = if top_k == 0 { ranked.len() } else { top_k.min(ranked.len()) };
+        let mut weights: Vec<f64> = ranked[..count].iter().map(weight).collect();
         let all: f64 = weights.iter().sum();
         let mut sum = 0.0;
         let nucleus = weights.iter().position(|weight| {
@@ -73,14 +70,23 @@ impl Sampler {
         weights.truncate(nucleus.map_or(count, |last| last + 1));
         let all: f64 = weights.iter().sum();
         let mut point = (self.rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64 * all;
-        for (&token, weight) in order.iter().zip(&weights) {
+        for (&choice, weight) in ranked.iter().zip(&weights) {
             point -= weight;
             if point < 0.0 {
-                return choice(token);
+                return choice;
             }
         }
-        choice(order[weights.len() - 1])
+        ranked[weights.len() - 1]
     }
+}
+
+/// All tokens with their probabilities, the likeliest first; of equal logits the lowest token comes first.
+pub fn ranked(logits: &[f32]) -> Vec<Choice> {
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
+    let weight = |token: usize| ((logits[token] - logits[order[0]]) as f64).exp();
+    let total: f64 = order.iter().map(|&token| weight(token)).sum();
+    order.iter().map(|&token| Choice { token: token as u32, probability: (weight(token) / total) as f32 }).collect()
 }
 
 /// What a pass does beside computing logits.
@@ -205,6 +211,11 @@ impl Generator {
     /// Number of positions that the caches hold.
     pub fn past(&self) -> usize {
         self.past
+    }
+
+    /// The recorded pass over pictures and prompts, for measurements.
+    pub fn first_plan(&self) -> &Plan {
+        &self.start.plan
     }
 
     /// The recorded pass of one further token, for measurements.

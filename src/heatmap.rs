@@ -14,10 +14,11 @@ const MARGIN: u32 = 8;
 /// Height of the label: three lines of glyphs at twice their size, with room around.
 const LABEL: u32 = 64;
 const PER_ROW: u32 = 8;
+const OPACITY: f32 = 0.6;
 
 /// The colour of a heat from 0 (the coldest patch) to 1 (the hottest): dark blue over green to yellow, readable without colour vision
 /// because it grows lighter all the way (the corner colours of matplotlib's viridis).
-fn colour(share: f32) -> [f32; 3] {
+pub fn colour(share: f32) -> [f32; 3] {
     const STOPS: [[f32; 3]; 5] = [[68.0, 1.0, 84.0], [59.0, 82.0, 139.0], [33.0, 145.0, 140.0], [94.0, 201.0, 98.0], [253.0, 231.0, 37.0]];
     let at = share.clamp(0.0, 1.0) * 4.0;
     let below = (at as usize).min(3);
@@ -43,8 +44,9 @@ fn stretched(map: &[f32]) -> Vec<f32> {
     map.iter().map(|v| if even { 0.0 } else { (v - least) / (most - least) }).collect()
 }
 
-/// A square picture under its heat, scaled from the coldest to the hottest patch. Without heat it is the picture alone.
-fn overlay(picture: &Picture, heat: &[f32]) -> RgbImage {
+/// A square picture under its heat, scaled from the coldest to the hottest patch; `opacity` is the heat's share of the colours, from 0 to 1.
+/// Without heat it is the picture alone.
+pub fn overlay(picture: &Picture, heat: &[f32], opacity: f32) -> RgbImage {
     let side = picture.width as u32;
     let grid = (heat.len() as f64).sqrt() as usize;
     let heat = stretched(heat);
@@ -56,7 +58,7 @@ fn overlay(picture: &Picture, heat: &[f32]) -> RgbImage {
             return Rgb(rgb.map(|v| v as u8));
         }
         let tint = colour(sample(&heat, grid, place(x), place(y)));
-        Rgb(std::array::from_fn(|i| (0.4 * rgb[i] + 0.6 * tint[i]).round() as u8))
+        Rgb(std::array::from_fn(|i| ((1.0 - opacity) * rgb[i] + opacity * tint[i]).round() as u8))
     })
 }
 
@@ -74,7 +76,7 @@ pub fn draw(picture: &Picture, written: &[Written]) -> RgbImage {
         let token = (panel > 0).then(|| &written[panel as usize - 1]);
         let heat = token.map_or(&[][..], |token| &token.heat);
         let hottest = heat.iter().copied().fold(0.0, f32::max);
-        image::imageops::replace(&mut canvas, &overlay(&small, heat), left.into(), top.into());
+        image::imageops::replace(&mut canvas, &overlay(&small, heat, OPACITY), left.into(), top.into());
         let label = |canvas: &mut RgbImage, text: &str, left, top| lettering::write(canvas, text, left, top, 2);
         match token {
             None => label(&mut canvas, "picture", left, top + SIDE + 4),
@@ -105,7 +107,7 @@ mod tests {
     fn the_hottest_patch_is_the_lightest_part_of_its_panel() {
         let picture = Picture { width: 4, height: 4, rgb: vec![128; 48] };
         let heat = vec![0.0, 0.0, 0.0, 0.9];
-        let token = Written { choice: Choice { token: 1, probability: 0.5 }, text: "a".into(), heat };
+        let token = Written { choice: Choice { token: 1, probability: 0.5 }, text: "a".into(), others: vec![], heat };
         let canvas = draw(&picture, &[token]);
         let light = |x: u32, y: u32| canvas.get_pixel(2 * MARGIN + SIDE + x, MARGIN + y).0.iter().map(|&v| v as u32).sum::<u32>();
         assert!(light(SIDE - 10, SIDE - 10) > light(10, 10) + 100);

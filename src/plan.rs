@@ -12,9 +12,32 @@ use crate::tape::{Dispatch, Home, Tape, Var};
 struct Step {
     pipeline: wgpu::ComputePipeline,
     bind_group: wgpu::BindGroup,
-    grid: [u32; 3],
-    kernel: &'static str,
-    entry: &'static str,
+    call: Call,
+}
+
+/// One dispatch of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    pub kernel: &'static str,
+    pub entry: &'static str,
+    /// The shapes of what it reads and of what it writes, in the order of the kernel's bindings; all elements have 4 bytes.
+    pub reads: Vec<Vec<usize>>,
+    pub writes: Vec<Vec<usize>>,
+    /// Workgroups in x, y and z.
+    pub grid: [u32; 3],
+}
+
+impl Call {
+    fn new(dispatch: &Dispatch, shape: impl Fn(Var) -> Vec<usize>) -> Call {
+        let of = |access| dispatch.uses().filter(|&(_, used)| used == access).map(|(v, _)| shape(v)).collect();
+        let (kernel, entry, grid) = (dispatch.kernel.name, dispatch.entry.name.as_str(), dispatch.grid);
+        Call { kernel, entry, reads: of(Access::Read), writes: of(Access::Write), grid }
+    }
+
+    /// What it reads and writes at least, each value once.
+    pub fn bytes(&self) -> u64 {
+        self.reads.iter().chain(&self.writes).map(|shape| 4 * shape.iter().product::<usize>() as u64).sum()
+    }
 }
 
 /// A program with its buffers, ready to run any number of times.
@@ -120,13 +143,8 @@ impl Plan {
                 layout: &pipeline.layout,
                 entries: &entries,
             });
-            steps.push(Step {
-                pipeline: pipeline.pipeline,
-                bind_group,
-                grid: dispatch.grid,
-                kernel: dispatch.kernel.name,
-                entry: &dispatch.entry.name,
-            });
+            let call = Call::new(dispatch, |v| tape.variables[v.0 as usize].shape.clone());
+            steps.push(Step { pipeline: pipeline.pipeline, bind_group, call });
         }
         #[cfg(test)]
         poison(gpu, &program, &slots, &homes, |v| matches!(tape.variables[v.0 as usize].home, Home::Held));
@@ -201,6 +219,21 @@ impl Plan {
     /// Runs the program once with a timestamp around every dispatch, and sums the times by kernel, longest first.
     /// `None` when the adapter has no timestamps.
     pub fn profile(&self) -> Result<Option<Vec<Timing>>, GpuError> {
+        let Some(times) = self.times()? else { return Ok(None) };
+        let mut sums: BTreeMap<(&'static str, &'static str), (usize, Duration)> = BTreeMap::new();
+        for (step, time) in self.steps.iter().zip(times) {
+            let sum = sums.entry((step.call.kernel, step.call.entry)).or_default();
+            *sum = (sum.0 + 1, sum.1 + time);
+        }
+        let timing = |((kernel, entry), (dispatches, time))| Timing { kernel, entry, dispatches, time };
+        let mut timings: Vec<Timing> = sums.into_iter().map(timing).collect();
+        timings.sort_by_key(|timing| std::cmp::Reverse(timing.time));
+        Ok(Some(timings))
+    }
+
+    /// Runs the program once with a timestamp around every dispatch: the time of each, in order. `None` when the adapter has no
+    /// timestamps.
+    pub fn times(&self) -> Result<Option<Vec<Duration>>, GpuError> {
         if !self.gpu.has_timestamps() {
             return Ok(None);
         }
@@ -208,7 +241,7 @@ impl Plan {
         const PER_SET: usize = 2048;
         let device = self.gpu.device();
         let period = self.gpu.queue().get_timestamp_period() as f64;
-        let mut sums: BTreeMap<(&str, &str), (usize, f64)> = BTreeMap::new();
+        let mut times = vec![];
         for chunk in self.steps.chunks(PER_SET) {
             let count = 2 * chunk.len() as u32;
             let queries =
@@ -218,7 +251,7 @@ impl Plan {
             let mut encoder = device.create_command_encoder(&Default::default());
             for (index, step) in chunk.iter().enumerate() {
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-                    label: Some(step.kernel),
+                    label: Some(step.call.kernel),
                     timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
                         query_set: &queries,
                         beginning_of_pass_write_index: Some(2 * index as u32),
@@ -230,28 +263,20 @@ impl Plan {
             encoder.resolve_query_set(&queries, 0..count, &resolved, 0);
             self.gpu.queue().submit([encoder.finish()]);
             let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&self.gpu.read_bytes(&resolved, 0, 8 * count as u64)?);
-            for (step, ticks) in chunk.iter().zip(ticks.chunks_exact(2)) {
-                let sum = sums.entry((step.kernel, step.entry)).or_default();
-                sum.0 += 1;
-                sum.1 += ticks[1].saturating_sub(ticks[0]) as f64 * period;
-            }
+            let time = |ticks: &[u64]| Duration::from_nanos((ticks[1].saturating_sub(ticks[0]) as f64 * period) as u64);
+            times.extend(ticks.chunks_exact(2).map(time));
         }
-        let mut timings: Vec<Timing> = sums
-            .into_iter()
-            .map(|((kernel, entry), (dispatches, nanoseconds))| Timing {
-                kernel: self.steps.iter().find(|step| step.kernel == kernel).map_or("", |step| step.kernel),
-                entry: self.steps.iter().find(|step| step.entry == entry).map_or("", |step| step.entry),
-                dispatches,
-                time: Duration::from_nanos(nanoseconds as u64),
-            })
-            .collect();
-        timings.sort_by_key(|timing| std::cmp::Reverse(timing.time));
-        Ok(Some(timings))
+        Ok(Some(times))
+    }
+
+    /// Every dispatch, in order.
+    pub fn calls(&self) -> impl Iterator<Item = &Call> {
+        self.steps.iter().map(|step| &step.call)
     }
 
     /// The kernel of every dispatch, in order.
     pub fn kernels(&self) -> Vec<&'static str> {
-        self.steps.iter().map(|step| step.kernel).collect()
+        self.calls().map(|call| call.kernel).collect()
     }
 
     /// Number of dispatches in a run.
@@ -272,7 +297,8 @@ impl Step {
     fn encode(&self, pass: &mut wgpu::ComputePass) {
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(0, &self.bind_group, &[]);
-        pass.dispatch_workgroups(self.grid[0], self.grid[1], self.grid[2]);
+        let [x, y, z] = self.call.grid;
+        pass.dispatch_workgroups(x, y, z);
     }
 }
 

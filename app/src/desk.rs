@@ -1,0 +1,28 @@
+//! What the pages share while one of them is drawn.
+
+use std::sync::Arc;
+
+use seemore::caption::Written;
+use seemore::data::Picture;
+
+use crate::toasts::Toasts;
+use crate::worker::{Loaded, Worker};
+
+pub struct Desk<'a> {
+    pub worker: &'a Worker,
+    /// The chosen model, and the one it is compared with.
+    pub models: [Option<&'a Loaded>; 2],
+    /// The picture chosen on the caption page.
+    pub selected: Option<&'a Selected>,
+    pub toasts: &'a mut Toasts,
+}
+
+/// A picture with what the chosen model has written of it so far.
+#[derive(Debug, Clone)]
+pub struct Selected {
+    pub name: String,
+    pub picture: Arc<Picture>,
+    /// What the caption was begun with.
+    pub prompt: String,
+    pub tokens: Vec<Written>,
+}

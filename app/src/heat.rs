@@ -1,0 +1,51 @@
+//! The picture under its heat, as a texture, with the scale beside it.
+
+use egui::{Color32, ColorImage, Context, Response, Sense, TextureHandle, TextureOptions, Ui, pos2, vec2};
+use seemore::data::Picture;
+use seemore::heatmap;
+
+/// A texture of what the model sees, remade when what it shows changes.
+#[derive(Default)]
+pub struct HeatView {
+    texture: Option<(u64, TextureHandle)>,
+}
+
+impl HeatView {
+    /// Draws a square picture `side` points wide. `key` must differ whenever picture, heat or opacity do.
+    pub fn show(&mut self, ui: &mut Ui, side: f32, picture: &Picture, heat: &[f32], opacity: f32, key: u64) -> Response {
+        if self.texture.as_ref().is_none_or(|(known, _)| *known != key) {
+            let image = heatmap::overlay(picture, heat, opacity);
+            let image = ColorImage::from_rgb([picture.width, picture.height], image.as_raw());
+            self.texture = Some((key, ui.ctx().load_texture("what the model sees", image, TextureOptions::LINEAR)));
+        }
+        let texture = &self.texture.as_ref().expect("made above").1;
+        let image = egui::Image::new((texture.id(), vec2(side, side))).sense(Sense::hover()).alt_text("What the model sees");
+        ui.add(image)
+    }
+}
+
+/// The colours from the coldest to the hottest patch, with their shares of the whole.
+pub fn legend(ui: &mut Ui, heat: &[f32], width: f32) {
+    if heat.is_empty() {
+        return;
+    }
+    let (least, most) = heat.iter().fold((f32::MAX, 0f32), |(least, most), &v| (least.min(v), most.max(v)));
+    ui.horizontal(|ui| {
+        ui.monospace(format!("{:.1} %", 100.0 * least));
+        let (rect, _) = ui.allocate_exact_size(vec2(width, 12.0), Sense::hover());
+        let steps = 64;
+        for i in 0..steps {
+            let [r, g, b] = heatmap::colour((i as f32 + 0.5) / steps as f32).map(|v| v as u8);
+            let x = |i: usize| rect.left() + rect.width() * i as f32 / steps as f32;
+            let strip = egui::Rect::from_min_max(pos2(x(i), rect.top()), pos2(x(i + 1) + 0.5, rect.bottom()));
+            ui.painter().rect_filled(strip, 0.0, Color32::from_rgb(r, g, b));
+        }
+        ui.monospace(format!("{:.1} %", 100.0 * most));
+    });
+}
+
+/// A texture of an RGB picture.
+pub fn texture(ctx: &Context, name: &str, picture: &Picture) -> TextureHandle {
+    let image = ColorImage::from_rgb([picture.width, picture.height], &picture.rgb);
+    ctx.load_texture(name, image, TextureOptions::LINEAR)
+}

@@ -1,0 +1,13 @@
+//! The window of seemore. A worker thread owns the device and the models; the window shows what it reports and never waits for it.
+
+mod asked;
+mod desk;
+mod heat;
+mod pages;
+mod pictures;
+mod toasts;
+mod window;
+pub mod work;
+pub mod worker;
+
+pub use window::{Start, Window};

@@ -1,0 +1,4 @@
+//! One file a page.
+
+pub mod caption;
+pub mod inspect;

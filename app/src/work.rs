@@ -1,0 +1,4 @@
+//! What the worker thread does for each page.
+
+pub mod captioning;
+pub mod inspection;

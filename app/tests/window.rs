@@ -1,0 +1,140 @@
+//! The window without a screen: with a worker that the test plays, and with the real one.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use egui_kittest::Harness;
+use egui_kittest::kittest::Queryable;
+use seemore::caption::Written;
+use seemore::data::Picture;
+use seemore::generate::Choice;
+use seemore_app::work::captioning::{Job, Progress};
+use seemore_app::worker::{Failed, Loaded, Order, Report, Worker};
+use seemore_app::{Start, Window};
+
+/// Steps until `done`, or fails after a minute.
+fn until(harness: &mut Harness<Window>, what: &str, done: impl Fn(&Harness<Window>) -> bool) {
+    let start = Instant::now();
+    while !done(harness) {
+        assert!(start.elapsed() < Duration::from_secs(60), "{what} did not come in a minute");
+        std::thread::sleep(Duration::from_millis(10));
+        harness.step();
+    }
+}
+
+fn has(harness: &Harness<Window>, label: &str) -> bool {
+    harness.query_by_label_contains(label).is_some()
+}
+
+/// A red disc on white, as a file.
+fn disc(folder: &tempfile::TempDir) -> PathBuf {
+    let path = folder.path().join("disc.png");
+    let inside = |x: u32, y: u32| (x as f32 - 32.0).hypot(y as f32 - 32.0) < 24.0;
+    let picture = image::RgbImage::from_fn(64, 64, |x, y| image::Rgb(if inside(x, y) { [221, 46, 68] } else { [255; 3] }));
+    picture.save(&path).unwrap();
+    path
+}
+
+fn scripted(pictures: Vec<PathBuf>) -> (Harness<'static, Window>, Receiver<Order>, Sender<Report>) {
+    let (worker, orders, reports) = Worker::scripted();
+    let start = Start { pictures, model: Some("models/emoji".into()), adapter: None };
+    let harness = Harness::builder().with_size([1100.0, 760.0]).wgpu().build_eframe(|c| Window::with(c, worker, start));
+    (harness, orders, reports)
+}
+
+fn loaded() -> Report {
+    let loaded = Loaded { folder: "models/emoji".into(), parameters: 2_100_000, side: 48, grid: 6, tokens: 1477 };
+    Report::Loaded { slot: 0, loaded }
+}
+
+fn token(job: u64, text: &str, probability: f32, hottest: usize) -> Report {
+    let mut heat = vec![0.01; 36];
+    heat[hottest] = 0.65;
+    let others = vec![("something".to_owned(), 0.01)];
+    let written = Written { choice: Choice { token: 5, probability }, text: text.into(), others, heat };
+    Report::Caption { job, progress: Progress::Token(written) }
+}
+
+fn shown(job: u64) -> Report {
+    let picture = Picture { width: 48, height: 48, rgb: vec![200; 48 * 48 * 3] };
+    Report::Caption { job, progress: Progress::Shown(picture) }
+}
+
+/// The next order to caption; what else was ordered before it is passed over.
+fn job(orders: &Receiver<Order>) -> Job {
+    loop {
+        match orders.recv_timeout(Duration::from_secs(10)) {
+            Ok(Order::Caption(job)) => return job,
+            Ok(_) => {}
+            Err(_) => panic!("no order to caption"),
+        }
+    }
+}
+
+#[test]
+fn an_empty_window_says_what_to_do() {
+    let (mut harness, orders, reports) = scripted(vec![]);
+    let given: Vec<Order> = orders.try_iter().collect();
+    assert!(given.iter().any(|order| matches!(order, Order::Load { slot: 0, folder } if folder == &PathBuf::from("models/emoji"))));
+    reports.send(Report::Adapter("a card".into())).unwrap();
+    reports.send(loaded()).unwrap();
+    harness.run_steps(3);
+    for label in ["Drop a picture here", "Open pictures...", "Try the samples", "a card", "emoji"] {
+        assert!(has(&harness, label), "{label}");
+    }
+}
+
+#[test]
+fn a_caption_appears_token_by_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut harness, orders, reports) = scripted(vec![disc(&folder)]);
+    reports.send(loaded()).unwrap();
+    until(&mut harness, "the picture", |harness| has(harness, "Write again"));
+    let job = job(&orders);
+    reports.send(shown(job.number)).unwrap();
+    reports.send(token(job.number, "red", 0.91, 7)).unwrap();
+    harness.run_steps(2);
+    assert!(has(&harness, "writing") && harness.query_by_label("red").is_some());
+    reports.send(token(job.number, " circle", 0.7, 30)).unwrap();
+    let progress = Progress::Ended { seconds: 0.5, stopped: false };
+    reports.send(Report::Caption { job: job.number, progress }).unwrap();
+    harness.run_steps(2);
+    assert!(has(&harness, "2 tokens in 0.50 s"));
+
+    let plain = harness.render().unwrap();
+    harness.get_by_label("red").click();
+    harness.run_steps(2);
+    let red = harness.render().unwrap();
+    harness.get_by_label("circle").click();
+    harness.run_steps(2);
+    let circle = harness.render().unwrap();
+    assert!(plain != red && red != circle, "the heat does not follow the chosen word");
+}
+
+#[test]
+fn what_goes_wrong_is_said_and_the_window_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let broken = folder.path().join("broken.png");
+    std::fs::write(&broken, "no picture").unwrap();
+    let (mut harness, _orders, reports) = scripted(vec![broken, folder.path().join("gone.png"), disc(&folder)]);
+    until(&mut harness, "the message", |harness| {
+        has(harness, "broken.png") && has(harness, "gone.png") && has(harness, "no model is loaded")
+    });
+    reports.send(Report::Failed { order: Failed::Load { slot: 0 }, message: "that folder is no checkpoint".into() }).unwrap();
+    harness.run_steps(2);
+    assert!(has(&harness, "that folder is no checkpoint"));
+    reports.send(Report::Died("the device was lost".into())).unwrap();
+    harness.run_steps(2);
+    assert!(has(&harness, "The model has stopped") && has(&harness, "the device was lost") && has(&harness, "Start it again"));
+}
+
+#[test]
+fn from_a_file_to_a_caption_with_the_real_worker() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let start = Start { pictures: vec![disc(&folder)], model: Some(root.join("data/checkpoints/emoji")), adapter: None };
+    let mut harness = Harness::builder().with_size([1100.0, 760.0]).wgpu().build_eframe(|c| Window::new(c, start));
+    until(&mut harness, "the caption", |harness| has(harness, "tokens in"));
+    assert!(has(&harness, "red"), "a red disc is not called red");
+}
