@@ -286,6 +286,16 @@ mod tests {
     }
 
     #[test]
+    fn tokens_are_ranked_by_their_probabilities() {
+        let logits: Vec<f32> = [0.1f32, 0.6, 0.3].iter().map(|p| p.ln() + 5.0).collect();
+        let ranked = ranked(&logits);
+        assert_eq!(ranked.iter().map(|choice| choice.token).collect::<Vec<_>>(), [1, 2, 0]);
+        for (choice, p) in ranked.iter().zip([0.6, 0.3, 0.1]) {
+            assert!((choice.probability - p).abs() < 1e-6, "{choice:?}");
+        }
+    }
+
+    #[test]
     fn sampling_follows_the_probabilities() {
         let sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, seed: 3 };
         let logits: Vec<f32> = [0.6f32, 0.3, 0.1].iter().map(|p| p.ln()).collect();

@@ -458,6 +458,21 @@ fn pack_params(gpu: &Gpu, program: &[&Dispatch]) -> (Option<wgpu::Buffer>, Vec<u
 mod tests {
     use super::*;
 
+    #[test]
+    fn calls_tell_the_shapes_and_bytes_of_what_was_recorded() {
+        let gpu = crate::ops::check::gpu();
+        let mut tape = Tape::new(gpu.capabilities());
+        let (x, y) = (tape.input(&[3, 5]), tape.input(&[3, 5]));
+        let sum = tape.add(x, y);
+        tape.hold(sum);
+        let plan = Plan::new(&gpu, tape).unwrap();
+        let calls: Vec<&Call> = plan.calls().collect();
+        assert_eq!((calls.len(), calls[0].kernel), (1, "add"));
+        assert_eq!((&calls[0].reads, &calls[0].writes), (&vec![vec![3, 5]; 2], &vec![vec![3, 5]]));
+        assert_eq!(calls[0].bytes(), 3 * 4 * 15);
+        assert!(plan.times().unwrap().is_none_or(|times| times.len() == 1));
+    }
+
     fn life(bytes: u64, first: usize, last: usize) -> Life {
         Life { bytes, first, last }
     }

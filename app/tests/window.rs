@@ -1,52 +1,18 @@
 //! The window without a screen: with a worker that the test plays, and with the real one.
 
-use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, Sender};
-use std::time::{Duration, Instant};
+mod common;
 
-use egui_kittest::Harness;
+use std::path::PathBuf;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use common::{disc, has, loaded, real, scripted, until};
 use egui_kittest::kittest::Queryable;
 use seemore::caption::Written;
 use seemore::data::Picture;
 use seemore::generate::Choice;
 use seemore_app::work::captioning::{Job, Progress};
-use seemore_app::worker::{Failed, Loaded, Order, Report, Worker};
-use seemore_app::{Start, Window};
-
-/// Steps until `done`, or fails after a minute.
-fn until(harness: &mut Harness<Window>, what: &str, done: impl Fn(&Harness<Window>) -> bool) {
-    let start = Instant::now();
-    while !done(harness) {
-        assert!(start.elapsed() < Duration::from_secs(60), "{what} did not come in a minute");
-        std::thread::sleep(Duration::from_millis(10));
-        harness.step();
-    }
-}
-
-fn has(harness: &Harness<Window>, label: &str) -> bool {
-    harness.query_by_label_contains(label).is_some()
-}
-
-/// A red disc on white, as a file.
-fn disc(folder: &tempfile::TempDir) -> PathBuf {
-    let path = folder.path().join("disc.png");
-    let inside = |x: u32, y: u32| (x as f32 - 32.0).hypot(y as f32 - 32.0) < 24.0;
-    let picture = image::RgbImage::from_fn(64, 64, |x, y| image::Rgb(if inside(x, y) { [221, 46, 68] } else { [255; 3] }));
-    picture.save(&path).unwrap();
-    path
-}
-
-fn scripted(pictures: Vec<PathBuf>) -> (Harness<'static, Window>, Receiver<Order>, Sender<Report>) {
-    let (worker, orders, reports) = Worker::scripted();
-    let start = Start { pictures, model: Some("models/emoji".into()), adapter: None };
-    let harness = Harness::builder().with_size([1100.0, 760.0]).wgpu().build_eframe(|c| Window::with(c, worker, start));
-    (harness, orders, reports)
-}
-
-fn loaded() -> Report {
-    let loaded = Loaded { folder: "models/emoji".into(), parameters: 2_100_000, side: 48, grid: 6, tokens: 1477 };
-    Report::Loaded { slot: 0, loaded }
-}
+use seemore_app::worker::{Failed, Order, Report};
 
 fn token(job: u64, text: &str, probability: f32, hottest: usize) -> Report {
     let mut heat = vec![0.01; 36];
@@ -88,7 +54,7 @@ fn an_empty_window_says_what_to_do() {
 #[test]
 fn a_caption_appears_token_by_token() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut harness, orders, reports) = scripted(vec![disc(&folder)]);
+    let (mut harness, orders, reports) = scripted(vec![disc(folder.path())]);
     reports.send(loaded()).unwrap();
     until(&mut harness, "the picture", |harness| has(harness, "Write again"));
     let job = job(&orders);
@@ -117,7 +83,7 @@ fn what_goes_wrong_is_said_and_the_window_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let broken = folder.path().join("broken.png");
     std::fs::write(&broken, "no picture").unwrap();
-    let (mut harness, _orders, reports) = scripted(vec![broken, folder.path().join("gone.png"), disc(&folder)]);
+    let (mut harness, _orders, reports) = scripted(vec![broken, folder.path().join("gone.png"), disc(folder.path())]);
     until(&mut harness, "the message", |harness| {
         has(harness, "broken.png") && has(harness, "gone.png") && has(harness, "no model is loaded")
     });
@@ -132,9 +98,7 @@ fn what_goes_wrong_is_said_and_the_window_goes_on() {
 #[test]
 fn from_a_file_to_a_caption_with_the_real_worker() {
     let folder = tempfile::tempdir().unwrap();
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    let start = Start { pictures: vec![disc(&folder)], model: Some(root.join("data/checkpoints/emoji")), adapter: None };
-    let mut harness = Harness::builder().with_size([1100.0, 760.0]).wgpu().build_eframe(|c| Window::new(c, start));
+    let mut harness = real(vec![disc(folder.path())]);
     until(&mut harness, "the caption", |harness| has(harness, "tokens in"));
     assert!(has(&harness, "red"), "a red disc is not called red");
 }

@@ -1,0 +1,57 @@
+//! What the tests of the window share.
+// each test file is a program of its own, and none uses all of it
+#![allow(dead_code)]
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use egui_kittest::Harness;
+use egui_kittest::kittest::Queryable;
+use seemore_app::worker::{Loaded, Order, Report, Worker};
+use seemore_app::{Start, Window};
+
+/// Steps until `done`, or fails after a minute.
+pub fn until(harness: &mut Harness<Window>, what: &str, done: impl Fn(&Harness<Window>) -> bool) {
+    let start = Instant::now();
+    while !done(harness) {
+        assert!(start.elapsed() < Duration::from_secs(60), "{what} did not come in a minute");
+        std::thread::sleep(Duration::from_millis(10));
+        harness.step();
+    }
+}
+
+pub fn has(harness: &Harness<Window>, label: &str) -> bool {
+    harness.query_by_label_contains(label).is_some()
+}
+
+/// Of the window, in points.
+const SIZE: [f32; 2] = [1100.0, 760.0];
+
+/// A red disc on white, as a file.
+pub fn disc(folder: &Path) -> PathBuf {
+    let path = folder.join("disc.png");
+    let inside = |x: u32, y: u32| (x as f32 - 32.0).hypot(y as f32 - 32.0) < 24.0;
+    let picture = image::RgbImage::from_fn(64, 64, |x, y| image::Rgb(if inside(x, y) { [221, 46, 68] } else { [255; 3] }));
+    picture.save(&path).unwrap();
+    path
+}
+
+pub fn scripted(pictures: Vec<PathBuf>) -> (Harness<'static, Window>, Receiver<Order>, Sender<Report>) {
+    let (worker, orders, reports) = Worker::scripted();
+    let start = Start { pictures, model: Some("models/emoji".into()), adapter: None };
+    let harness = Harness::builder().with_size(SIZE).wgpu().build_eframe(|c| Window::with(c, worker, start));
+    (harness, orders, reports)
+}
+
+pub fn loaded() -> Report {
+    let loaded = Loaded { folder: "models/emoji".into(), parameters: 2_100_000, side: 48, grid: 6, tokens: 1477 };
+    Report::Loaded { slot: 0, loaded }
+}
+
+/// The window with the real worker and the model that comes with seemore.
+pub fn real(pictures: Vec<PathBuf>) -> Harness<'static, Window> {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/checkpoints/emoji");
+    let start = Start { pictures, model: Some(model), adapter: None };
+    Harness::builder().with_size(SIZE).wgpu().build_eframe(|c| Window::new(c, start))
+}
