@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use common::{disc, has, loaded, real, scripted, until};
+use common::{disc, has, loaded, real, real_with, scripted, until};
 use egui_kittest::kittest::Queryable;
 use seemore::caption::Written;
 use seemore::data::Picture;
 use seemore::generate::Choice;
 use seemore_app::work::captioning::{Job, Progress};
-use seemore_app::worker::{Failed, Order, Report};
+use seemore_app::worker::{Failed, Loaded, Order, Report};
 
 fn token(job: u64, text: &str, probability: f32, hottest: usize) -> Report {
     let mut heat = vec![0.01; 36];
@@ -101,4 +101,32 @@ fn from_a_file_to_a_caption_with_the_real_worker() {
     let mut harness = real(vec![disc(folder.path())]);
     until(&mut harness, "the caption", |harness| has(harness, "tokens in"));
     assert!(has(&harness, "red"), "a red disc is not called red");
+}
+
+#[test]
+fn a_folder_that_holds_no_model_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut harness = real_with(folder.path().to_owned(), vec![disc(folder.path())]);
+    let name = folder.path().file_name().unwrap().to_str().unwrap().to_owned();
+    until(&mut harness, "the message", |harness| has(harness, &name) && has(harness, "config.json"));
+    assert!(has(&harness, "no model is loaded"));
+}
+
+#[test]
+fn two_models_stand_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut harness, orders, reports) = scripted(vec![disc(folder.path())]);
+    reports.send(loaded()).unwrap();
+    let Report::Loaded { loaded: second, .. } = loaded() else { unreachable!() };
+    let second = Loaded { folder: "models/patches".into(), ..second };
+    reports.send(Report::Loaded { slot: 1, loaded: second }).unwrap();
+    until(&mut harness, "the picture", |harness| harness.query_all_by_label("Write again").count() == 2);
+    let jobs = [job(&orders), job(&orders)];
+    for (job, text) in jobs.iter().zip(["disc", "ball"]) {
+        assert!(matches!((job.slot, text), (0, "disc") | (1, "ball")));
+        reports.send(token(job.number, text, 0.5, 3)).unwrap();
+    }
+    harness.run_steps(2);
+    let place = |label| harness.get_by_label(label).rect();
+    assert!(place("disc").right() < place("ball").left() && has(&harness, "patches"));
 }

@@ -51,7 +51,11 @@ pub fn loaded() -> Report {
 
 /// The window with the real worker and the model that comes with seemore.
 pub fn real(pictures: Vec<PathBuf>) -> Harness<'static, Window> {
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/checkpoints/emoji");
+    real_with(Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/checkpoints/emoji"), pictures)
+}
+
+/// The window with the real worker and the model in a folder.
+pub fn real_with(model: PathBuf, pictures: Vec<PathBuf>) -> Harness<'static, Window> {
     let start = Start { pictures, model: Some(model), adapter: None };
     Harness::builder().with_size(SIZE).wgpu().build_eframe(|c| Window::new(c, start))
 }
