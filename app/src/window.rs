@@ -89,6 +89,8 @@ impl Window {
 
     /// With a worker that is running already, or that a test plays.
     pub fn with(c: &CreationContext, worker: Worker, start: Start) -> Window {
+        // the weak text of the themes is hard to read
+        c.egui_ctx.all_styles_mut(|style| style.visuals.weak_text_alpha = 0.8);
         let kept: Kept = c.storage.and_then(|storage| eframe::get_value(storage, "seemore")).unwrap_or_default();
         let ctx = c.egui_ctx.clone();
         let reader = Reader::new(Arc::new(move || ctx.request_repaint()));

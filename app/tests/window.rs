@@ -46,7 +46,7 @@ fn an_empty_window_says_what_to_do() {
     reports.send(Report::Adapter("a card".into())).unwrap();
     reports.send(loaded()).unwrap();
     harness.run_steps(3);
-    for label in ["Drop a picture here", "Open pictures...", "Try the samples", "a card", "emoji"] {
+    for label in ["Drop a picture here", "Open pictures...", "Try the samples", "a card", "compared with"] {
         assert!(has(&harness, label), "{label}");
     }
 }
@@ -57,11 +57,13 @@ fn a_caption_appears_token_by_token() {
     let (mut harness, orders, reports) = scripted(vec![disc(folder.path())]);
     reports.send(loaded()).unwrap();
     until(&mut harness, "the picture", |harness| has(harness, "Write again"));
+    harness.step();
     let job = job(&orders);
     reports.send(shown(job.number)).unwrap();
     reports.send(token(job.number, "red", 0.91, 7)).unwrap();
     harness.run_steps(2);
-    assert!(has(&harness, "writing") && harness.query_by_label("red").is_some());
+    // in the list and below the picture
+    assert!(has(&harness, "writing") && harness.query_all_by_label("red").count() == 2);
     reports.send(token(job.number, " circle", 0.7, 30)).unwrap();
     let progress = Progress::Ended { seconds: 0.5, stopped: false };
     reports.send(Report::Caption { job: job.number, progress }).unwrap();
@@ -121,11 +123,14 @@ fn two_models_stand_side_by_side() {
     let second = Loaded { folder: "models/patches".into(), ..second };
     reports.send(Report::Loaded { slot: 1, loaded: second }).unwrap();
     until(&mut harness, "the picture", |harness| harness.query_all_by_label("Write again").count() == 2);
+    harness.step();
     let jobs = [job(&orders), job(&orders)];
     for (job, text) in jobs.iter().zip(["disc", "ball"]) {
         assert!(matches!((job.slot, text), (0, "disc") | (1, "ball")));
         reports.send(token(job.number, text, 0.5, 3)).unwrap();
     }
+    // the list shows the first model's whole caption, so that the word stands alone
+    reports.send(token(jobs[0].number, " shape", 0.5, 3)).unwrap();
     harness.run_steps(2);
     let place = |label| harness.get_by_label(label).rect();
     assert!(place("disc").right() < place("ball").left() && has(&harness, "patches"));

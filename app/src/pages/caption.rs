@@ -228,8 +228,9 @@ impl CaptionPage {
                 let text = if caption.is_empty() { RichText::new(file).weak() } else { RichText::new(caption) };
                 let image = egui::Image::new((item.thumbnail.id(), egui::vec2(36.0, 36.0)));
                 let button = egui::Button::selectable(i == self.selected, (image, text)).truncate();
-                let size = egui::vec2(ui.available_width(), height);
-                if ui.add_sized(size, button).on_hover_text(&item.name).clicked() {
+                let button = button.min_size(egui::vec2(ui.available_width(), height));
+                let row = ui.with_layout(egui::Layout::top_down_justified(egui::Align::LEFT), |ui| ui.add(button)).inner;
+                if row.on_hover_text(&item.name).clicked() {
                     selected = Some(i);
                 }
             }

@@ -76,13 +76,14 @@ impl InspectPage {
                         self.order(desk, program);
                     }
                 }
+                ui.separator();
+                ui.selectable_value(&mut self.list, List::Dispatches, "Dispatches");
+                ui.selectable_value(&mut self.list, List::Parameters, "Parameters");
+                // last, so that nothing moves under the mouse when it comes
                 if self.waiting {
                     ui.spinner();
                     ui.label("running it once");
                 }
-                ui.separator();
-                ui.selectable_value(&mut self.list, List::Dispatches, "Dispatches");
-                ui.selectable_value(&mut self.list, List::Parameters, "Parameters");
             });
             if let Some(inspection) = &self.inspection {
                 ui.label(RichText::new(summary(inspection)).weak());
@@ -110,7 +111,11 @@ impl InspectPage {
     fn dispatches(&mut self, ui: &mut Ui) {
         let Some(Inspection { calls, .. }) = &self.inspection else { return };
         let mut sorted = self.sorted;
-        let table = TableBuilder::new(ui).striped(true).columns(Column::auto().at_least(46.0), 2).columns(Column::remainder(), 2);
+        let table = TableBuilder::new(ui)
+            .striped(true)
+            .column(Column::auto().at_least(46.0))
+            .column(Column::initial(315.0))
+            .columns(Column::remainder(), 2);
         let table = table.columns(Column::auto().at_least(80.0), 3);
         let table = table.header(22.0, |mut header| {
             for (title, by) in [("No.", Some(Sort::Recorded)), ("Kernel", Some(Sort::Kernel)), ("Reads", None), ("Writes", None)]
@@ -128,7 +133,8 @@ impl InspectPage {
                 let number = self.rows[row.index()];
                 let (call, time) = &calls[number];
                 row.col(|ui| drop(ui.monospace((number + 1).to_string())));
-                row.col(|ui| drop(ui.monospace(format!("{}.{}", call.kernel, call.entry))));
+                let name = RichText::new(format!("{}.{}", call.kernel, call.entry)).monospace();
+                row.col(|ui| drop(ui.add(egui::Label::new(name).extend())));
                 for shapes in [&call.reads, &call.writes] {
                     let text = shapes.iter().map(|shape| dimensions(shape)).collect::<Vec<_>>().join("  ");
                     row.col(|ui| drop(ui.add(egui::Label::new(RichText::new(text).monospace()).truncate())));
