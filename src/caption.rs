@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::attention_maps::{AttentionMaps, AttentionPass};
 use crate::checkpoint::{self, CheckpointError};
 use crate::data::{Picture, TextStream, Tokenizer};
 use crate::generate::{Choice, Generator, Hypothesis, Map, Sampler, Sampling, Search, SearchOptions, ranked};
@@ -48,6 +49,7 @@ pub struct Captioner {
     generator: Option<(usize, usize, bool, Generator)>,
     search: Option<(SearchOptions, Search)>,
     relevance: Option<(usize, Relevance)>,
+    attention: Option<(usize, AttentionPass)>,
 }
 
 /// A whole caption.
@@ -64,7 +66,7 @@ impl Captioner {
     pub fn load(gpu: &Gpu, dir: &Path) -> Result<Captioner, CaptionError> {
         let (model, tokenizer) = checkpoint::load(gpu, dir)?;
         let tokenizer = tokenizer.ok_or_else(|| CaptionError::NoTokenizer(dir.display().to_string()))?;
-        Ok(Captioner { gpu: gpu.clone(), model, tokenizer, generator: None, search: None, relevance: None })
+        Ok(Captioner { gpu: gpu.clone(), model, tokenizer, generator: None, search: None, relevance: None, attention: None })
     }
 
     pub fn config(&self) -> &Config {
@@ -130,9 +132,8 @@ impl Captioner {
         let mut logits = generator.start(&image, &prompt)?;
         // a pooled picture has no place in the decoder's attention, and no attention of its own to all of itself
         let pooled = heat && config.visual_tokens == VisualTokens::Pooled;
-        let length = prompt.len() + most - 1;
-        if pooled && self.relevance.as_ref().is_none_or(|(known, _)| *known != length) {
-            self.relevance = Some((length, Relevance::new(&self.gpu, &self.model, length)?));
+        if pooled {
+            prepare(&mut self.relevance, prompt.len() + most - 1, |length| Relevance::new(&self.gpu, &self.model, length))?;
         }
         let mut text = prompt.clone();
         let vision = if heat { generator.maps()? } else { vec![] };
@@ -167,6 +168,27 @@ impl Captioner {
             }
         }
         Ok(written)
+    }
+
+    /// The attention of every layer over a picture and the tokens that were written of it after `prompt`, and for each token the relevance
+    /// of every patch to it, which models without an image encoder do not have.
+    pub fn attention(&mut self, picture: &Picture, prompt: &str, tokens: &[u32]) -> Result<(AttentionMaps, Vec<Vec<f32>>), CaptionError> {
+        let (prompt, most) = self.prompt(prompt, tokens.len())?;
+        let tokens = &tokens[..most.min(tokens.len())];
+        let text: Vec<u32> = prompt.iter().chain(tokens).copied().collect();
+        // the last token was chosen, but looked at nothing
+        let length = (text.len() - 1).max(prompt.len());
+        let image = picture.framed(self.model.config().frame()).normalised();
+        // recorded for a little more, so that the next caption need not be of the same length
+        let most = length.next_multiple_of(8).min(self.model.room()).max(length);
+        let maps = prepare(&mut self.attention, most, |length| AttentionPass::new(&self.gpu, &self.model, length))?;
+        let maps = maps.run(&image, &text[..length])?;
+        if self.model.config().visual_tokens == VisualTokens::Fuyu {
+            return Ok((maps, vec![]));
+        }
+        let relevance = prepare(&mut self.relevance, most, |length| Relevance::new(&self.gpu, &self.model, length))?;
+        let of = |(index, &token): (usize, &u32)| relevance.run(&image, &text[..prompt.len() + index], token);
+        Ok((maps, tokens.iter().enumerate().map(of).collect::<Result<_, _>>()?))
     }
 
     /// The captions that a beam of so many hypotheses finds, the best first, of at most `most` tokens each after `prompt`; ranked by
@@ -206,6 +228,14 @@ impl Captioner {
         let most = most.min(room - prompt.len() + 1);
         Ok((prompt, most))
     }
+}
+
+/// What was made for texts of so many positions, or for longer ones; made anew where there is none.
+fn prepare<T>(known: &mut Option<(usize, T)>, length: usize, make: impl FnOnce(usize) -> Result<T, GpuError>) -> Result<&T, GpuError> {
+    if known.as_ref().is_none_or(|(room, _)| *room < length) {
+        *known = Some((length, make(length)?));
+    }
+    Ok(&known.as_ref().expect("made above").1)
 }
 
 /// The likeliest tokens of one position beside the chosen one, in words.

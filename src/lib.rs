@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod attention_maps;
 pub mod bench;
 pub mod caption;
 pub mod checkpoint;

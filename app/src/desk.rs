@@ -20,7 +20,6 @@ pub struct Desk<'a> {
 /// A picture with what the chosen model has written of it so far.
 #[derive(Debug, Clone)]
 pub struct Selected {
-    pub name: String,
     pub picture: Arc<Picture>,
     /// What the caption was begun with.
     pub prompt: String,

@@ -1,4 +1,5 @@
 //! One file a page.
 
+pub mod attention;
 pub mod caption;
 pub mod inspect;

@@ -10,6 +10,7 @@ use seemore::data::Picture;
 
 use crate::asked::Asked;
 use crate::desk::Desk;
+use crate::pages::attention::AttentionPage;
 use crate::pages::caption::{CaptionPage, Wish};
 use crate::pages::inspect::InspectPage;
 use crate::pictures::{EXTENSIONS, Reader};
@@ -41,11 +42,13 @@ struct Kept {
 enum Page {
     #[default]
     Caption,
+    Attention,
     Inspect,
 }
 
 /// The pages in the order of their tabs, which Ctrl+1 and so on choose too.
-const PAGES: [(Page, &str, Key); 2] = [(Page::Caption, "Caption", Key::Num1), (Page::Inspect, "Inspect", Key::Num2)];
+const PAGES: [(Page, &str, Key); 3] =
+    [(Page::Caption, "Caption", Key::Num1), (Page::Attention, "Attention", Key::Num2), (Page::Inspect, "Inspect", Key::Num3)];
 
 const OPEN: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::O);
 const PASTE: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::V);
@@ -58,6 +61,7 @@ pub struct Window {
     reader: Reader,
     page: Page,
     caption: CaptionPage,
+    attention: AttentionPage,
     inspect: InspectPage,
     adapter: Option<String>,
     models: [Model; 2],
@@ -102,6 +106,7 @@ impl Window {
             reader,
             page: kept.page,
             caption: CaptionPage::new(kept.settings, kept.opacity),
+            attention: AttentionPage::default(),
             inspect: InspectPage::default(),
             adapter: None,
             models: [Model { folder, ..Model::default() }, Model::default()],
@@ -148,9 +153,11 @@ impl Window {
                     self.models[slot] = Model { folder: Some(loaded.folder.clone()), loaded: Some(loaded), loading: false };
                     self.caption.again(slot, &self.worker);
                     if slot == 0 {
+                        self.attention.forget();
                         self.inspect.forget();
                     }
                 }
+                Report::Looked(looked) => self.attention.take(*looked),
                 Report::Caption { job, progress } => self.caption.take(job, progress),
                 Report::Inspected(inspection) => self.inspect.take(*inspection),
                 Report::Failed { order, message } => {
@@ -162,11 +169,13 @@ impl Window {
                             (*folder, *loading) = (loaded.as_ref().map(|loaded| loaded.folder.clone()), false);
                         }
                         Failed::Caption { job } => self.caption.failed(job),
+                        Failed::Attention => self.attention.failed(),
                         Failed::Inspect => self.inspect.forget(),
                     }
                 }
                 Report::Died(message) => {
                     self.caption.stopped();
+                    self.attention.forget();
                     self.inspect.forget();
                     self.died = Some(message);
                 }
@@ -359,6 +368,7 @@ impl eframe::App for Window {
                     Some(Wish::Samples) => self.samples(),
                     None => {}
                 },
+                Page::Attention => self.attention.ui(ui, &mut desk),
                 Page::Inspect => self.inspect.ui(ui, &mut desk),
             }
         }

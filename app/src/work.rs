@@ -1,4 +1,5 @@
 //! What the worker thread does for each page.
 
+pub mod attention;
 pub mod captioning;
 pub mod inspection;

@@ -10,7 +10,7 @@ use seemore::caption::Captioner;
 use seemore::checkpoint;
 use seemore::gpu::{Gpu, GpuError};
 
-use crate::work::{captioning, inspection};
+use crate::work::{attention, captioning, inspection};
 
 /// Of the two models that the worker holds: the chosen one is 0, the one it is compared with 1.
 pub type Slot = usize;
@@ -27,6 +27,7 @@ pub enum Order {
     /// Forget the model that was compared with.
     Unload,
     Caption(captioning::Job),
+    Attention(attention::Look),
     Inspect(inspection::Program),
 }
 
@@ -44,6 +45,7 @@ pub enum Report {
         job: u64,
         progress: captioning::Progress,
     },
+    Looked(Box<attention::Looked>),
     Inspected(Box<inspection::Inspection>),
     /// What could not be done, and what to do about it.
     Failed {
@@ -59,6 +61,7 @@ pub enum Report {
 pub enum Failed {
     Load { slot: Slot },
     Caption { job: u64 },
+    Attention,
     Inspect,
 }
 
@@ -184,6 +187,10 @@ impl Bench<'_> {
                 let failed = failed(Failed::Caption { job: job.number });
                 captioning::caption(self, job).unwrap_or_else(failed);
             }
+            Order::Attention(look) => match attention::look(self, look) {
+                Ok(looked) => report(Report::Looked(Box::new(looked))),
+                Err(error) => failed(Failed::Attention)(error),
+            },
             Order::Inspect(program) => match inspection::inspect(self, program) {
                 Ok(inspection) => report(Report::Inspected(Box::new(inspection))),
                 Err(error) => failed(Failed::Inspect)(error),

@@ -111,9 +111,9 @@ impl CaptionPage {
 
     /// The chosen picture with what the first model said of it.
     pub fn selected(&self) -> Option<Selected> {
-        let Item { name, picture, said, .. } = self.items.get(self.selected)?;
+        let Item { picture, said, .. } = self.items.get(self.selected)?;
         let Said { prefix, tokens, .. } = &said[0];
-        Some(Selected { name: name.clone(), picture: picture.clone(), prompt: prefix.clone(), tokens: tokens.clone() })
+        Some(Selected { picture: picture.clone(), prompt: prefix.clone(), tokens: tokens.clone() })
     }
 
     /// Takes in a picture, and has it captioned by the models that there are.
