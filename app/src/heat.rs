@@ -24,6 +24,33 @@ impl HeatView {
     }
 }
 
+/// A small square map to choose; one that says nothing of the patches is a number or word alone.
+pub fn small(ui: &mut Ui, heat: &[f32], side: f32, chosen: bool, name: &str) -> Response {
+    let (rect, response) = ui.allocate_exact_size(vec2(side, side), Sense::click());
+    let visuals = ui.style().interact_selectable(&response, chosen);
+    let grid = (heat.len() as f64).sqrt() as usize;
+    let inner = rect.shrink(2.0);
+    let most = heat.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
+    let mut mesh = egui::Mesh::default();
+    for (patch, &value) in heat.iter().enumerate() {
+        let step = inner.width() / grid as f32;
+        let corner = inner.min + vec2((patch % grid) as f32, (patch / grid) as f32) * step;
+        let [r, g, b] = heatmap::colour(value / most).map(|v| v as u8);
+        mesh.add_colored_rect(egui::Rect::from_min_size(corner, vec2(step, step)), Color32::from_rgb(r, g, b));
+    }
+    let last = name.rsplit(' ').next().unwrap_or(name);
+    if heat.is_empty() {
+        ui.painter().rect_filled(rect, 4.0, visuals.weak_bg_fill);
+        ui.painter().text(rect.center(), egui::Align2::CENTER_CENTER, last, egui::FontId::proportional(11.0), visuals.text_color());
+    } else {
+        ui.painter().add(mesh);
+    }
+    let edge = if chosen { egui::Stroke::new(2.0, ui.visuals().strong_text_color()) } else { visuals.bg_stroke };
+    ui.painter().rect_stroke(rect, 2.0, edge, egui::StrokeKind::Inside);
+    response.widget_info(|| egui::WidgetInfo::selected(egui::Role::Button, true, chosen, name));
+    response.on_hover_text(name)
+}
+
 /// The colours from the coldest to the hottest patch, with their shares of the whole.
 pub fn legend(ui: &mut Ui, heat: &[f32], width: f32) {
     if heat.is_empty() {

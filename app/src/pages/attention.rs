@@ -1,9 +1,10 @@
 //! The attention page: every layer and head over the picture, and the decoder's looks at its own text.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use egui::{CentralPanel, Color32, Panel, Rect, RichText, ScrollArea, Sense, Slider, StrokeKind, Ui, pos2, vec2};
+use egui::{CentralPanel, Color32, Key, Panel, Rect, RichText, ScrollArea, Sense, Slider, StrokeKind, Ui, pos2, vec2};
 use seemore::attention_maps::{Heads, Matrix, SINK, without_sinks};
 use seemore::data::Picture;
 use seemore::heatmap;
@@ -28,7 +29,6 @@ pub struct AttentionPage {
     hide_sinks: bool,
     opacity: f32,
     view: HeatView,
-    drawn: u64,
     saved: Asked<Result<PathBuf, String>>,
 }
 
@@ -44,7 +44,10 @@ enum Source {
 }
 
 /// Points of a side of the picture.
-const SIDE: f32 = 340.0;
+const SIDE: f32 = 400.0;
+
+/// Points of a side of a small map in the grid of layers and heads.
+const SMALL: f32 = 34.0;
 
 impl Default for AttentionPage {
     fn default() -> AttentionPage {
@@ -60,7 +63,6 @@ impl Default for AttentionPage {
             hide_sinks: false,
             opacity: 0.6,
             view: HeatView::default(),
-            drawn: 0,
             saved: Asked::default(),
         }
     }
@@ -97,7 +99,6 @@ impl AttentionPage {
             self.heads = Heads::Mean;
         }
         self.looked = Some(Arc::new(looked));
-        self.drawn += 1;
     }
 
     /// The order could not be followed; it is not given again for the same caption.
@@ -147,14 +148,14 @@ impl AttentionPage {
             });
             return;
         };
-        self.token = self.token.min(selected.tokens.len().saturating_sub(1));
-        let view = self.view_of(&looked);
+        self.keys(ui, selected.tokens.len());
         Panel::right("layers").default_size(330.0).show(ui, |ui| {
             ScrollArea::vertical().show(ui, |ui| {
                 self.sources(ui, &looked);
-                self.options(ui, &looked, &view);
+                self.options(ui, &looked);
             });
         });
+        let view = self.view_of(&looked);
         CentralPanel::default().show(ui, |ui| {
             ScrollArea::vertical().show(ui, |ui| {
                 self.words(ui, selected, &looked, &view);
@@ -164,37 +165,45 @@ impl AttentionPage {
         });
     }
 
-    /// The heat of the present choice.
-    fn view_of(&self, looked: &Looked) -> View {
-        let maps = &looked.maps;
-        let hidden = |heat: Vec<f32>, sinks: &[bool]| if self.hide_sinks { without_sinks(&heat, sinks) } else { heat };
-        match self.source {
-            Source::Relevance => View { heat: looked.relevance.get(self.token).cloned().unwrap_or_default(), matrix: None },
-            Source::Rollout => {
-                let matrix = maps.rollout();
-                let heat = matrix.as_ref().map(|matrix| hidden(maps.over_patches(matrix, self.patch), &matrix.sinks()[maps.first..]));
-                View { heat: heat.unwrap_or_default(), matrix }
-            }
-            Source::Encoder(layer) => {
-                let matrix = Matrix::new(&maps.encoder[layer], self.heads);
-                let heat = hidden(maps.over_patches(&matrix, self.patch), &matrix.sinks()[maps.first..]);
-                View { heat, matrix: Some(matrix) }
-            }
-            Source::Decoder(layer) => {
-                let matrix = Matrix::new(&maps.decoder[layer], self.heads);
-                // a single visual token stands for the whole picture
-                let heat = if maps.visual > 1 { maps.of_token(&matrix, looked.prompt, self.token) } else { vec![] };
-                let heat = hidden(heat, &matrix.sinks()[..maps.visual]);
-                View { heat, matrix: Some(matrix) }
-            }
+    /// Left and right choose a word.
+    fn keys(&mut self, ui: &Ui, tokens: usize) {
+        let pressed = |key| !ui.ctx().egui_wants_keyboard_input() && ui.input(|input| input.key_pressed(key) && input.modifiers.is_none());
+        if pressed(Key::ArrowRight) {
+            self.token += 1;
         }
+        if pressed(Key::ArrowLeft) {
+            self.token = self.token.saturating_sub(1);
+        }
+        self.token = self.token.min(tokens.saturating_sub(1));
+    }
+
+    /// What is seen of the present choice.
+    fn view_of(&self, looked: &Looked) -> View {
+        let matrix = match self.source {
+            Source::Relevance => return View { heat: looked.relevance.get(self.token).cloned().unwrap_or_default(), matrix: None },
+            Source::Rollout => looked.maps.rollout(),
+            Source::Encoder(layer) => Some(Matrix::new(&looked.maps.encoder[layer], self.heads)),
+            Source::Decoder(layer) => Some(Matrix::new(&looked.maps.decoder[layer], self.heads)),
+        };
+        View { heat: matrix.as_ref().map(|matrix| self.heat_of(looked, self.source, matrix)).unwrap_or_default(), matrix }
+    }
+
+    /// The heat over the patches that a layer's attention makes; empty where it says nothing of them.
+    fn heat_of(&self, looked: &Looked, source: Source, matrix: &Matrix) -> Vec<f32> {
+        let maps = &looked.maps;
+        let (heat, patches) = match source {
+            // a single visual token stands for the whole picture
+            Source::Decoder(_) if maps.visual <= 1 => return vec![],
+            Source::Decoder(_) => (maps.of_token(matrix, looked.prompt, self.token), 0..maps.visual),
+            _ => (maps.over_patches(matrix, self.patch), maps.first..matrix.rows),
+        };
+        if self.hide_sinks { without_sinks(&heat, &matrix.sinks()[patches]) } else { heat }
     }
 
     /// The grid of all layers and heads to choose from.
     fn sources(&mut self, ui: &mut Ui, looked: &Looked) {
         ui.add_space(4.0);
         ui.heading("Layers and heads");
-        let before = (self.source, self.heads);
         ui.horizontal_wrapped(|ui| {
             if !looked.relevance.is_empty() {
                 ui.selectable_value(&mut self.source, Source::Relevance, "Relevance")
@@ -206,30 +215,24 @@ impl AttentionPage {
             }
         });
         let parts = [("Encoder", &looked.maps.encoder), ("Decoder", &looked.maps.decoder)];
-        egui::Grid::new("heads").spacing([4.0, 4.0]).show(ui, |ui| {
-            for (part, maps) in parts {
-                for (layer, map) in maps.iter().enumerate() {
-                    let source = if part == "Encoder" { Source::Encoder(layer) } else { Source::Decoder(layer) };
-                    ui.label(format!("{part} {}", layer + 1));
-                    let named = [(Heads::Mean, "mean".to_owned()), (Heads::Max, "max".to_owned())];
-                    let heads = named.into_iter().chain((0..map.shape[1]).map(|head| (Heads::One(head), (head + 1).to_string())));
-                    ui.horizontal_wrapped(|ui| {
-                        for (heads, name) in heads {
-                            let chosen = (self.source, self.heads) == (source, heads);
-                            let button = ui.selectable_label(chosen, &name);
-                            let said = format!("{part} layer {}, head {name}", layer + 1);
-                            button.widget_info(|| egui::WidgetInfo::selected(egui::Role::Button, true, chosen, &said));
-                            if button.on_hover_text(said).clicked() {
-                                (self.source, self.heads) = (source, heads);
-                            }
+        for (part, maps) in parts {
+            for (layer, map) in maps.iter().enumerate() {
+                let source = if part == "Encoder" { Source::Encoder(layer) } else { Source::Decoder(layer) };
+                ui.label(format!("{part} layer {}", layer + 1));
+                let named = [(Heads::Mean, "mean".to_owned()), (Heads::Max, "max".to_owned())];
+                let heads = named.into_iter().chain((0..map.shape[1]).map(|head| (Heads::One(head), (head + 1).to_string())));
+                ui.horizontal_wrapped(|ui| {
+                    ui.spacing_mut().item_spacing = vec2(4.0, 4.0);
+                    for (heads, name) in heads {
+                        let chosen = (self.source, self.heads) == (source, heads);
+                        let heat = self.heat_of(looked, source, &Matrix::new(map, heads));
+                        let said = format!("{part} layer {}, head {name}", layer + 1);
+                        if heat::small(ui, &heat, SMALL, chosen, &said).clicked() {
+                            (self.source, self.heads) = (source, heads);
                         }
-                    });
-                    ui.end_row();
-                }
+                    }
+                });
             }
-        });
-        if before != (self.source, self.heads) {
-            self.drawn += 1;
         }
         ui.separator();
         self.per_head(ui, looked);
@@ -263,19 +266,15 @@ impl AttentionPage {
         ui.separator();
     }
 
-    fn options(&mut self, ui: &mut Ui, looked: &Arc<Looked>, view: &View) {
-        let before = (self.hide_sinks, self.opacity);
+    fn options(&mut self, ui: &mut Ui, looked: &Arc<Looked>) {
         ui.checkbox(&mut self.hide_sinks, "Hide sinks").on_hover_text(format!(
             "Leaves out what the mean query looks at more than {SINK} times as much as at the even share, whatever it looks for"
         ));
         ui.add(Slider::new(&mut self.opacity, 0.0..=1.0).text("strength"));
-        if before != (self.hide_sinks, self.opacity) {
-            self.drawn += 1;
-        }
         ui.horizontal(|ui| {
             let ctx = ui.ctx().clone();
-            if ui.add_enabled(!view.heat.is_empty(), egui::Button::new("Save picture...")).clicked() {
-                let (looked, heat, opacity) = (looked.clone(), view.heat.clone(), self.opacity);
+            if ui.button("Save picture...").on_hover_text("The picture under the heat that is chosen, as PNG").clicked() {
+                let (looked, heat, opacity) = (looked.clone(), self.view_of(looked).heat, self.opacity);
                 self.saved.ask(&ctx, move || {
                     let path = rfd::FileDialog::new().set_title("Save the picture").set_file_name("attention.png").save_file()?;
                     let saved = heatmap::overlay(&looked.shown, &heat, opacity).save(&path);
@@ -312,7 +311,6 @@ impl AttentionPage {
                 ui.vertical(|ui| {
                     if ui.selectable_label(self.token == n, RichText::new(token.text.trim()).size(20.0)).clicked() {
                         self.token = n;
-                        self.drawn += 1;
                     }
                     if let Some(share) = at_patch.as_ref().and_then(|shares| shares.get(n)) {
                         ui.monospace(format!("{:.1} %", 100.0 * share));
@@ -333,8 +331,10 @@ impl AttentionPage {
     /// The picture under its heat; a click chooses a patch.
     fn picture(&mut self, ui: &mut Ui, looked: &Looked, view: &View) {
         let side = SIDE.min(ui.available_width() - 8.0);
-        let key = self.drawn << 16 ^ (self.token as u64) << 8 ^ self.patch.map_or(0, |patch| patch as u64 + 1) << 32;
-        let image = self.view.show(ui, side, &looked.shown, &view.heat, self.opacity, key).interact(Sense::click());
+        let mut key = DefaultHasher::new();
+        let choice = (looked.number, self.source, self.heads, self.token, self.patch, self.hide_sinks, self.opacity.to_bits());
+        choice.hash(&mut key);
+        let image = self.view.show(ui, side, &looked.shown, &view.heat, self.opacity, key.finish()).interact(Sense::click());
         let grid = (view.heat.len() as f64).sqrt() as usize;
         if grid == 0 {
             ui.label(RichText::new("This choice says nothing of the picture's patches.").weak());
@@ -382,7 +382,7 @@ impl AttentionPage {
             None => "(prompt)",
         };
         let cell = 22.0;
-        egui::Grid::new("text").spacing([1.0, 1.0]).show(ui, |ui| {
+        egui::Grid::new("text").min_col_width(cell).spacing([1.0, 1.0]).show(ui, |ui| {
             for query in 0..length {
                 ui.label(name(query));
                 for key in 0..=query {

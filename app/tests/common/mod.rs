@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
+use indicatif::ProgressBar;
+use seemore::data::{Dataset, Frame, Layout};
 use seemore_app::worker::{Loaded, Order, Report, Worker};
 use seemore_app::{Start, Window};
 
@@ -34,6 +36,16 @@ pub fn disc(folder: &Path) -> PathBuf {
     let inside = |x: u32, y: u32| (x as f32 - 32.0).hypot(y as f32 - 32.0) < 24.0;
     let picture = image::RgbImage::from_fn(64, 64, |x, y| image::Rgb(if inside(x, y) { [221, 46, 68] } else { [255; 3] }));
     picture.save(&path).unwrap();
+    path
+}
+
+/// The first of the drawings that the shipped models are chosen by, a grinning face, as a file.
+pub fn face(folder: &Path) -> PathBuf {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/emoji/fxemoji.csv");
+    let frame = Frame { side: 64, crop: false };
+    let loaded = Dataset::load(&data, frame, &Layout::default(), true, &ProgressBar::hidden()).unwrap();
+    let path = folder.join("face.png");
+    image::save_buffer(&path, &loaded.dataset.samples[0].rgb, 64, 64, image::ColorType::Rgb8).unwrap();
     path
 }
 
