@@ -5,7 +5,7 @@
 
 use crate::generate::Map;
 use crate::gpu::{Gpu, GpuError};
-use crate::model::{Config, Logits, VisualTokens, Vlm};
+use crate::model::{Logits, VisualTokens, Vlm};
 use crate::nn::Context;
 use crate::plan::Plan;
 use crate::tape::{Tape, Var};
@@ -19,6 +19,7 @@ pub struct AttentionPass {
     length: usize,
     /// Keys before the patches in the encoder, and visual tokens before the text in the decoder.
     first: usize,
+    cls: bool,
     visual: usize,
 }
 
@@ -34,8 +35,9 @@ impl AttentionPass {
         let logits = model.forward(&mut c, Some(image), ids, None, Logits::Text);
         let maps = c.maps.take().unwrap_or_default();
         tape.hold(logits);
-        let first = first_patch(config);
-        Ok(AttentionPass { plan: Plan::new(gpu, tape)?, image, ids, maps, length, first, visual: config.visual() })
+        let first = config.encoder_rows() - config.patches();
+        let (cls, visual) = (config.visual_tokens == VisualTokens::Cls, config.visual());
+        Ok(AttentionPass { plan: Plan::new(gpu, tape)?, image, ids, maps, length, first, cls, visual })
     }
 
     /// The attention over a text, from its first token on.
@@ -59,13 +61,8 @@ impl AttentionPass {
                 false => decoder.push(cut(&map, self.visual + text.len())),
             }
         }
-        Ok(AttentionMaps { encoder, decoder, first: self.first, visual: self.visual })
+        Ok(AttentionMaps { encoder, decoder, first: self.first, cls: self.cls, visual: self.visual })
     }
-}
-
-/// Where the patches begin among the encoder's rows.
-fn first_patch(config: &Config) -> usize {
-    (config.visual_tokens == VisualTokens::Cls) as usize
 }
 
 /// The first `length` queries and keys of a map.
@@ -85,6 +82,8 @@ pub struct AttentionMaps {
     pub decoder: Vec<Map>,
     /// Encoder rows before the patches: 1 with a CLS token, else 0.
     pub first: usize,
+    /// Whether the CLS row is what the decoder sees.
+    pub cls: bool,
     /// Visual tokens before the text.
     pub visual: usize,
 }
@@ -193,7 +192,7 @@ impl AttentionMaps {
     pub fn over_patches(&self, matrix: &Matrix, query: Option<usize>) -> Vec<f32> {
         let row = match query {
             Some(patch) => matrix.row(self.first + patch).to_vec(),
-            None if self.first == 1 => matrix.row(0).to_vec(),
+            None if self.cls => matrix.row(0).to_vec(),
             None => matrix.received(),
         };
         row[self.first..].to_vec()
@@ -249,7 +248,7 @@ mod tests {
         let identity = map(1, 2, &[1.0, 0.0, 0.0, 1.0]);
         let swap = map(1, 2, &[0.0, 1.0, 1.0, 0.0]);
         let all = map(1, 2, &[1.0, 0.0, 1.0, 0.0]);
-        let rollout = |encoder| AttentionMaps { encoder, decoder: vec![], first: 0, visual: 2 }.rollout();
+        let rollout = |encoder| AttentionMaps { encoder, decoder: vec![], first: 0, cls: false, visual: 2 }.rollout();
         assert_eq!(rollout(vec![]), None);
         assert_eq!(rollout(vec![identity, swap.clone()]).unwrap().values, [0.5; 4]);
         // above: half of row 0 as it is, half from row 1; below: row 1 is half of row 0
@@ -273,13 +272,38 @@ mod tests {
     #[test]
     fn a_cls_row_and_a_patch_are_read_over_the_patches() {
         let matrix = Matrix { rows: 5, values: (0..25).map(|i| i as f32).collect() };
-        let maps = |first| AttentionMaps { encoder: vec![], decoder: vec![], first, visual: 4 };
+        let maps = |first| AttentionMaps { encoder: vec![], decoder: vec![], first, cls: first == 1, visual: 4 };
         assert_eq!(maps(1).over_patches(&matrix, None), [1.0, 2.0, 3.0, 4.0]);
         assert_eq!(maps(1).over_patches(&matrix, Some(2)), [16.0, 17.0, 18.0, 19.0]);
         assert_eq!(maps(0).over_patches(&matrix, None), [10.0, 11.0, 12.0, 13.0, 14.0]);
     }
 
-    /// The model with patch tokens that is shipped: what one pass over the whole caption sees is what was seen when it was written.
+    #[test]
+    fn every_kind_of_visual_tokens_has_its_maps() {
+        use crate::model::{Config, Preset};
+        let gpu = gpu();
+        for (tokens, first, visual, layers) in
+            [(VisualTokens::Cls, 1, 1, 1), (VisualTokens::Patches, 1, 16, 1), (VisualTokens::Fuyu, 0, 16, 0)]
+        {
+            let tiny = Preset::Tiny.config();
+            let config = Config { visual_tokens: tokens, vocab_size: 7, image_size: 4 * tiny.patch_size, vision_layers: layers, ..tiny };
+            let model = Vlm::new(&gpu, &config, 5).unwrap();
+            let image: Vec<f32> = (0..3 * config.image_size.pow(2)).map(|i| (i % 13) as f32 / 6.5 - 1.0).collect();
+            let maps = AttentionPass::new(&gpu, &model, 6).unwrap().run(&image, &[1, 2, 3]).unwrap();
+            assert_eq!((maps.visual, maps.encoder.len()), (visual, layers), "{tokens:?}");
+            assert!(maps.decoder.iter().all(|map| map.shape[2] == visual + 3), "{tokens:?}");
+            for row in maps.encoder.iter().chain(&maps.decoder).flat_map(|map| map.values.chunks(map.shape[3])) {
+                assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-4, "{tokens:?}: {row:?}");
+            }
+            if let Some(map) = maps.encoder.first() {
+                assert_eq!(maps.first, first, "{tokens:?}");
+                let heat = maps.over_patches(&Matrix::new(map, Heads::Mean), None);
+                assert!(heat.len() == 16 && heat.iter().all(|&share| share > 0.0), "{tokens:?}: {heat:?}");
+            }
+        }
+    }
+
+    /// The model with patch tokens that is shipped: what one pass over a whole caption sees is what was seen when each word was due.
     #[test]
     fn one_pass_sees_what_every_token_saw_when_it_was_written() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("data/checkpoints/emoji-patches");
@@ -287,24 +311,18 @@ mod tests {
         let inside = |i: usize| ((i % 48) as f32 - 24.0).hypot((i / 48) as f32 - 20.0) < 15.0;
         let rgb = (0..48 * 48).flat_map(|i| if inside(i) { [250, 200, 40] } else { [255; 3] }).collect();
         let picture = Picture { width: 48, height: 48, rgb };
-        let written = captioner.caption(&picture, "face with", 12, Sampling::GREEDY, true, &mut |_| true).unwrap();
-        assert!(written.len() > 1, "a caption of one token tells too little");
-        let tokens: Vec<u32> = written.iter().map(|token| token.choice.token).collect();
-        let (maps, relevance) = captioner.attention(&picture, "face with", &tokens).unwrap();
-        assert_eq!((maps.first, maps.visual), (0, 36));
+        let caption = "face with tears of joy";
+        let tokens = captioner.tokenizer().encode(caption);
+        let (maps, relevance) = captioner.attention(&picture, "", &tokens).unwrap();
+        assert_eq!((maps.first, maps.cls, maps.visual, tokens.len(), relevance.len()), (0, false, 36, 5, 5));
         let last = Matrix::new(maps.decoder.last().unwrap(), Heads::Mean);
-        // begin of text and two words
-        for (token, written) in written.iter().enumerate() {
-            for (now, then) in maps.of_token(&last, 3, token).iter().zip(&written.heat) {
+        for (token, (at, _)) in std::iter::once((0, "")).chain(caption.match_indices(' ')).enumerate() {
+            let then = captioner.caption(&picture, &caption[..at], 1, Sampling::GREEDY, true, &mut |_| true).unwrap();
+            let now = maps.of_token(&last, 1, token);
+            for (now, then) in now.iter().zip(&then[0].heat) {
                 assert!((now - then).abs() < 1e-5, "token {token}: {now} now, {then} then");
             }
+            assert_eq!(maps.by_token(&last, 1, tokens.len(), 7)[token], now[7]);
         }
-        let column: Vec<f32> = written.iter().map(|written| written.heat[7]).collect();
-        for (now, then) in maps.by_token(&last, 3, written.len(), 7).iter().zip(column) {
-            assert!((now - then).abs() < 1e-5);
-        }
-        assert_eq!((maps.encoder[0].shape[2], relevance.len()), (36, tokens.len()));
-        let rows = maps.encoder.iter().chain(&maps.decoder).flat_map(|map| map.values.chunks(map.shape[3]));
-        assert!(rows.map(|row| row.iter().sum::<f32>()).all(|sum| (sum - 1.0).abs() < 1e-4));
     }
 }

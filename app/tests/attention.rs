@@ -51,6 +51,7 @@ fn layers_heads_and_patches_are_chosen_and_seen() {
         encoder: vec![map("vit.blocks.0.attn", 2, 4), map("vit.blocks.1.attn", 2, 4)],
         decoder: vec![map("decoder.blocks.0.attn", 2, 6)],
         first: 0,
+        cls: false,
         visual: 4,
     };
     let shown = Picture { width: 64, height: 64, rgb: vec![180; 3 * 64 * 64] };

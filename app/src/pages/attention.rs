@@ -364,7 +364,7 @@ impl AttentionPage {
             (Source::Relevance, _) => "how much each patch speaks for the chosen word",
             (Source::Decoder(_), _) => "where the decoder looked while it wrote the chosen word",
             (_, Some(_)) => "what the framed patch looks at",
-            _ if looked.maps.first == 1 => "what the CLS row looks at",
+            _ if looked.maps.cls => "what the CLS row looks at",
             _ => "what the mean patch looks at; click a patch for its own look",
         };
         ui.label(RichText::new(said).weak());
