@@ -110,7 +110,7 @@ pub enum TrainError {
 /// What the loop says on its way.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// Step number `step` was given to the device, which comes after every one.
+    /// Step number `step` was given to the device, which comes after every one. As long as the listener takes, training pauses.
     Submitted {
         step: u64,
     },
@@ -407,6 +407,10 @@ impl<'a> Trainer<'a> {
         self.step
     }
 
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
     /// What it takes on the device. Parameters and optimizer state are there already, the step's memory is not.
     pub fn footprint(&self) -> Footprint {
         let parameters = 4 * self.model.parameter_count() as u64;
@@ -438,7 +442,7 @@ impl<'a> Trainer<'a> {
     fn train(&mut self, plan: &TrainStep, mut input: Ahead, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<Summary, TrainError> {
         let budget = self.options.budget;
         let steps = budget.steps;
-        let start = Instant::now();
+        let mut start = Instant::now();
         let first = self.step;
         let (mut loss, mut tokens, mut since, mut reported, mut waited) = (f32::NAN, 0usize, Instant::now(), first, Duration::ZERO);
         let (mut verdict, mut interrupted, mut recorded) = (None, false, None);
@@ -461,7 +465,10 @@ impl<'a> Trainer<'a> {
             self.step += 1;
 
             let last = steps == Some(self.step);
+            let asked = Instant::now();
             let mut stop = on(Event::Submitted { step: self.step }).is_break();
+            // a pause is no training: it uses up none of the time
+            (start, since) = (start + asked.elapsed(), since + asked.elapsed());
             if last || self.step == first + 1 || self.step.is_multiple_of(self.options.log_every.max(1)) {
                 let gradient_norm;
                 (loss, gradient_norm) = self.measured(plan)?;
