@@ -174,7 +174,7 @@ impl Window {
                     if matches!(progress, training::Progress::Saved { .. }) {
                         self.worker.order(Order::Look);
                     }
-                    if let Some(message) = self.train.take(progress) {
+                    if let Some(message) = self.train.take(progress, self.page == Page::Train) {
                         self.toasts.add(message);
                     }
                 }

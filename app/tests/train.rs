@@ -121,7 +121,7 @@ fn a_training_is_started_paused_stopped_and_resumed() {
     report(&mut harness, Progress::Note("note: one picture was left out".into()));
     report(&mut harness, ready());
     for label in
-        ["one picture was left out", "12907970 parameters", "48 pictures to train on", "runs/seemore-1", "354.5 MB of device memory"]
+        ["one picture was left out", "12.9 million parameters", "48 pictures to train on", "runs/seemore-1", "354.5 MB of device memory"]
     {
         assert!(has(&harness, label), "{label}");
     }
@@ -165,12 +165,19 @@ fn a_training_is_started_paused_stopped_and_resumed() {
 #[test]
 fn what_goes_wrong_is_said_on_the_page() {
     let (mut harness, orders, reports) = scripted();
+    picture(&mut harness, "empty");
     harness.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::Enter);
     harness.run_steps(2);
     assert!(matches!(command(&orders), Some(Command::Start(_))), "Ctrl+Enter starts nothing");
     reports.send(Report::Train(Progress::Failed("--data nothing.csv: no such file".into()))).unwrap();
     harness.run_steps(2);
     assert!(has(&harness, "nothing.csv: no such file") && enabled(&harness, "Start"));
+    picture(&mut harness, "failed");
+    click(&mut harness, "Caption");
+    reports.send(Report::Train(Progress::Failed("again".into()))).unwrap();
+    harness.run_steps(2);
+    assert!(has(&harness, "The training has failed"), "nothing is said on another page");
+    click(&mut harness, "Train");
 
     for name in ["Take out inputs.csv", "Go on"] {
         click(&mut harness, name);
@@ -213,6 +220,11 @@ fn the_curves_are_drawn_and_a_logarithm_draws_them_otherwise() {
     harness.run_steps(4);
     let color = |picture: &image::RgbaImage, [r, g, b]: [u8; 3]| picture.pixels().filter(|p| p.0[..3] == [r, g, b]).count();
     let plain = picture(&mut harness, "training");
+    harness.set_size(egui::vec2(1600.0, 1000.0));
+    harness.run_steps(3);
+    picture(&mut harness, "large");
+    harness.set_size(egui::vec2(1100.0, 760.0));
+    harness.run_steps(3);
     // training, validation, learning rate
     for rgb in [[66, 140, 214], [226, 118, 40], [60, 160, 105]] {
         assert!(color(&plain, rgb) > 100, "{rgb:?} is drawn in {} points", color(&plain, rgb));
@@ -224,6 +236,28 @@ fn the_curves_are_drawn_and_a_logarithm_draws_them_otherwise() {
         harness.query_by_label("step 200").is_some() && harness.query_by_label("step 20").is_none(),
         "the newest validation is not in sight"
     );
+}
+
+#[test]
+fn the_page_fits_a_small_window_in_light_and_dark() {
+    for (theme, name) in [(egui::Theme::Light, "light"), (egui::Theme::Dark, "dark")] {
+        let (worker, _orders, reports) = Worker::scripted();
+        let builder = Harness::builder().with_size([640.0, 480.0]).with_pixels_per_point(2.0).with_theme(theme).wgpu();
+        let mut harness = builder.build_eframe(|c| Window::with(c, worker, Start::default()));
+        click(&mut harness, "Train");
+        harness.run_steps(2);
+        picture(&mut harness, &format!("small-{name}-empty"));
+        click(&mut harness, "Start");
+        for progress in [ready(), step(20), validated(20), step(40), validated(40)] {
+            reports.send(Report::Train(progress)).unwrap();
+        }
+        harness.run_steps(4);
+        picture(&mut harness, &format!("small-{name}"));
+        for label in ["Start", "Pause", "Stop", "Copy", "Curves of the loss", "a penguin"] {
+            let rect = harness.query_all_by_label_contains(label).next().unwrap_or_else(|| panic!("no {label}")).rect();
+            assert!(rect.left() >= 0.0 && rect.right() <= 640.0, "{label} lies at {rect}");
+        }
+    }
 }
 
 /// The real worker with what it has reported.

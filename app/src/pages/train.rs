@@ -49,10 +49,10 @@ impl TrainPage {
         self.course.as_ref().is_some_and(|course| course.stage.runs())
     }
 
-    /// Takes in how the training goes on; returns what is to be said whichever page is open.
-    pub fn take(&mut self, progress: Progress) -> Option<&'static str> {
+    /// Takes in how the training goes on; returns what is to be said beside it. `open` is whether the page is seen.
+    pub fn take(&mut self, progress: Progress, open: bool) -> Option<&'static str> {
         let message = match &progress {
-            Progress::Failed(_) => Some("The training has failed; the page \"Train\" says why."),
+            Progress::Failed(_) if !open => Some("The training has failed; the page \"Train\" says why."),
             Progress::Refused => Some("A training is running already: stop it first, or wait for its end."),
             _ => None,
         };
@@ -125,7 +125,7 @@ impl TrainPage {
                 ui.ctx().copy_text(line.clone());
             }
         });
-        ui.add(Label::new(RichText::new(line).monospace().small()).wrap());
+        ui.add(Label::new(RichText::new(line).monospace().size(11.0)).wrap());
     }
 
     fn buttons(&mut self, ui: &mut Ui, desk: &Desk) -> Option<PathBuf> {
@@ -156,6 +156,8 @@ impl TrainPage {
             let may_stop = runs && stage != Some(Stage::Stopping);
             if ui.add_enabled(may_stop, Button::new("Stop")).on_hover_text("Save, and end after this step").clicked() {
                 order(Command::Stop);
+                // it takes effect after the next step, which may be the first
+                self.course.iter_mut().for_each(|course| course.stage = Stage::Stopping);
             }
             let out = self.course.as_ref().and_then(|course| course.out.clone());
             let (Some(Stage::Ended { interrupted, .. }), Some(out)) = (&stage, out) else { return };
@@ -208,7 +210,7 @@ fn empty(ui: &mut Ui) {
         ui.add_space(ui.available_height() * 0.3);
         ui.heading("Watch a model learn to speak");
         ui.label("Choose pictures with captions and a model on the left, and press Start.");
-        ui.label("What is chosen now takes some minutes, or seconds with the model \"tiny\".");
+        ui.label("With the preset \"tiny\" that takes seconds, with \"seemore\" some minutes.");
     });
 }
 
@@ -220,6 +222,7 @@ fn progress(ui: &mut Ui, course: &Course) {
             format!("{how} after {steps} steps and {}", duration(*elapsed))
         }
         (stage, Some(step)) if stage.runs() => format!("{}, {}, {} left", doing(stage), of_steps(step), duration(step.left)),
+        (Stage::Training, None) => "building the first step: where it was never built before, that takes its time".into(),
         (stage, _) => doing(stage).to_owned(),
     };
     let share = if let Stage::Ended { interrupted: false, .. } = course.stage { Some(1.0) } else { course.share() };
@@ -239,7 +242,7 @@ fn progress(ui: &mut Ui, course: &Course) {
     ui.horizontal_wrapped(|ui| {
         if let Some(Step { loss, learning_rate, tokens_per_s, .. }) = course.last {
             ui.label(format!("loss {loss:.4}"));
-            ui.label(format!("learning rate {learning_rate:.2e}"));
+            ui.label(format!("learning rate {}", plots::short(learning_rate)));
             ui.label(format!("{tokens_per_s:.0} tokens/s"));
         }
         if let Some(start) = &course.start {
@@ -248,7 +251,10 @@ fn progress(ui: &mut Ui, course: &Course) {
     });
     if let Some(Start { parameters, tokens, pictures: [train, validation], .. }) = &course.start {
         let out = course.out.as_ref().map_or(String::new(), |out| format!(" It is saved into {}.", out.display()));
-        let text = format!("{parameters} parameters, {tokens} tokens; {train} pictures to train on, {validation} to validate on.{out}");
+        let text = format!(
+            "{:.1} million parameters, {tokens} tokens; {train} pictures to train on, {validation} to validate on.{out}",
+            *parameters as f64 / 1e6
+        );
         ui.add(Label::new(RichText::new(text).weak()).wrap());
     }
 }
@@ -272,9 +278,9 @@ fn doing(stage: &Stage) -> &'static str {
         Stage::Preparing => "preparing",
         Stage::Training => "training",
         Stage::Paused => "paused",
-        Stage::Stopping => "saving",
+        Stage::Stopping => "stopping and saving",
         Stage::Ended { .. } => "ended",
-        Stage::Failed(_) => "failed",
+        Stage::Failed(_) => "the training has failed",
     }
 }
 

@@ -1,16 +1,16 @@
 //! What the model wrote of the same pictures at each validation: a row a picture, a column a validation.
 
-use egui::{Color32, Label, Rect, RichText, ScrollArea, TextureHandle, Ui, UiBuilder, pos2, vec2};
+use egui::{Color32, Label, Rect, RichText, ScrollArea, Separator, TextureHandle, Ui, UiBuilder, pos2, vec2};
 
 use super::course::Evaluation;
 use crate::work::training::Shown;
 
 /// Points of a row, of a column, and of the row above them.
-const ROW: f32 = 44.0;
+const ROW: f32 = 40.0;
 const COLUMN: f32 = 132.0;
 const HEADER: f32 = 38.0;
 /// Points of a picture's side.
-const SIDE: f32 = 40.0;
+const SIDE: f32 = 36.0;
 
 /// Draws the columns that are seen; the newest one is, until somebody scrolls.
 pub fn show(ui: &mut Ui, shown: &[Shown], textures: &[TextureHandle], evaluations: &[Evaluation]) {
@@ -26,7 +26,7 @@ pub fn show(ui: &mut Ui, shown: &[Shown], textures: &[TextureHandle], evaluation
             let text = Rect::from_min_size(rect.min + vec2(SIDE + 6.0, 0.0), vec2(COLUMN - 12.0, ROW));
             cell(ui, text, |ui| drop(ui.add(Label::new(&shown.caption).truncate())));
         }
-        ui.separator();
+        ui.add_sized(vec2(9.0, height), Separator::default().vertical());
         let area = ScrollArea::horizontal().id_salt("evaluations").stick_to_right(true).auto_shrink([false, true]);
         area.show_viewport(ui, |ui, viewport| {
             ui.set_min_size(vec2(COLUMN * evaluations.len() as f32, height));
@@ -49,14 +49,14 @@ fn column(ui: &mut Ui, all: Rect, number: usize, evaluation: &Evaluation, shown:
             ui.spacing_mut().item_spacing.y = 0.0;
             ui.strong(format!("step {step}"));
             let found = format!("{:.0} % right, loss {loss:.3}", 100.0 * exact_match);
-            ui.add(Label::new(RichText::new(found).small().weak()).truncate()).on_hover_text("Of all pictures that are validated on");
+            ui.add(Label::new(RichText::new(found).small()).truncate()).on_hover_text("Of all pictures that are validated on");
         });
     });
     for (row, (written, shown)) in written.iter().zip(shown).enumerate() {
         let rect = place(all, left, row);
         let text = if written.trim().is_empty() { RichText::new("(nothing)").weak() } else { RichText::new(written) };
         let text = if *written == shown.caption { text.color(right(ui.visuals().dark_mode)).strong() } else { text };
-        cell(ui, Rect::from_min_size(rect.min, vec2(COLUMN - 8.0, ROW)), |ui| drop(ui.add(Label::new(text).wrap())));
+        cell(ui, Rect::from_min_size(rect.min, vec2(COLUMN - 8.0, ROW)), |ui| drop(ui.add(Label::new(text).wrap()).on_hover_text(written)));
     }
 }
 

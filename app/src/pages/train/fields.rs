@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use egui::{Align, Button, ComboBox, DragValue, Label, Layout, Response, RichText, Role, TextEdit, Ui, WidgetInfo};
+use egui::{Align, Button, ComboBox, DragValue, Label, Layout, Response, RichText, Role, TextEdit, TextStyle, Ui, WidgetInfo, vec2};
 use seemore::data::{Strength, TokenKind};
 use seemore::model::Preset;
 
@@ -40,9 +40,10 @@ pub fn show(ui: &mut Ui, form: &mut Form, dialog: &Asked<(Field, Vec<PathBuf>)>)
     number(ui, "Save every", DragValue::new(&mut form.save_every).suffix(" steps").range(0..=1_000_000))
         .on_hover_text("Steps between two saves; 0 for one at the end only");
     if form.kind != Kind::Resume {
-        text(ui, "Save into", &mut form.out, "first free folder in runs").on_hover_text("A checkpoint that is there is never written over");
+        text(ui, "Save into", &mut form.out, "runs/..")
+            .on_hover_text("A folder; otherwise the first free one in runs. A checkpoint that is there is never written over");
     }
-    text(ui, "More flags", &mut form.more, "such as --seed 7").on_hover_text("Those of `train --help`, with spaces between them");
+    text(ui, "More flags", &mut form.more, "--seed 7").on_hover_text("Those of `train --help`, with spaces between them");
 }
 
 fn folder(ui: &mut Ui, form: &Form, dialog: &Asked<(Field, Vec<PathBuf>)>) {
@@ -114,7 +115,8 @@ fn until(ui: &mut Ui, form: &mut Form) {
 fn paths(ui: &mut Ui, paths: &mut Vec<PathBuf>, what: &'static str, field: fn() -> Field, dialog: &Asked<(Field, Vec<PathBuf>)>) {
     let mut out = None;
     for (i, path) in paths.iter().enumerate() {
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+        let row = vec2(ui.available_width(), ui.spacing().interact_size.y);
+        ui.allocate_ui_with_layout(row, Layout::right_to_left(Align::Center), |ui| {
             let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
             let button = ui.small_button("x").on_hover_text("Take it out");
             button.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Take out {name}")));
@@ -122,7 +124,10 @@ fn paths(ui: &mut Ui, paths: &mut Vec<PathBuf>, what: &'static str, field: fn() 
                 out = Some(i);
             }
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
-                ui.add(Label::new(path.display().to_string()).truncate());
+                // the end of a path tells more than its beginning
+                let folder = path.parent().and_then(|folder| folder.file_name()).unwrap_or_default().to_string_lossy();
+                let shown = if folder.is_empty() { name.to_string() } else { format!("{folder}/{name}") };
+                ui.add(Label::new(shown).truncate()).on_hover_text(path.display().to_string());
             });
         });
     }
@@ -173,7 +178,10 @@ fn number(ui: &mut Ui, label: &str, value: DragValue) -> Response {
 }
 
 fn text(ui: &mut Ui, label: &str, text: &mut String, hint: &str) -> Response {
-    row(ui, label, |ui, _| ui.add(TextEdit::singleline(text).hint_text(hint).desired_width(150.0)))
+    row(ui, label, |ui, _| {
+        // as it stands on the command line
+        ui.add(TextEdit::singleline(text).hint_text(hint).font(TextStyle::Monospace).desired_width(150.0))
+    })
 }
 
 /// A label at the left and its field in a column of its own.
