@@ -446,6 +446,10 @@ impl Listener for Pauses {
             Event::Submitted { step: 2 } => std::thread::sleep(PAUSE),
             Event::Submitted { step: 4 } => return ControlFlow::Break(()),
             Event::Step { step, .. } => self.heard.push(format!("step {step}")),
+            Event::Validating { step, done, of } => {
+                self.heard.push(format!("{done} of {of} at step {step}"));
+                return ControlFlow::Break(());
+            }
             Event::Saved { step, .. } => self.heard.push(format!("saved {step}")),
             _ => {}
         }
@@ -476,4 +480,17 @@ fn a_listener_hears_everything_pauses_and_stops_the_training() {
         "saved 4",
     ];
     assert_eq!(listener.heard, heard);
+}
+
+#[test]
+fn a_listener_ends_a_validation_between_its_batches() {
+    let out = tempfile::tempdir().unwrap();
+    let dir = out.path().join("run");
+    let flags = ["--preset", "tiny", "--data", "data/inputs_val.csv", "--val-data", "data/inputs.csv", "--batch-size", "4"];
+    let more = ["--steps", "9", "--eval-every", "1", "--no-autotune", "--out", dir.to_str().unwrap()];
+    let args = Flags::parse_from(flags.into_iter().chain(more)).args;
+    let mut listener = Pauses::default();
+    let summary = Command::new(&args).unwrap().train(&gpu(), &mut listener).unwrap();
+    assert!(summary.interrupted && summary.steps == 1 && summary.verdict.is_none(), "{summary:?}");
+    assert_eq!(listener.heard[listener.heard.len() - 3..], ["step 1", "16 of 48 at step 1", "saved 1"]);
 }

@@ -232,6 +232,9 @@ fn the_curves_are_drawn_and_a_logarithm_draws_them_otherwise() {
     harness.get_by_label("logarithmic").click();
     harness.run_steps(4);
     assert!(plain != picture(&mut harness, "logarithm"), "the logarithm changes nothing");
+    // the columns stand beside each other
+    let left = |label: &str| harness.get_by_label(label).rect().left();
+    assert!(left("step 160") - left("step 140") > 130.0 && left("step 160") - left("True caption") > 160.0);
     assert!(
         harness.query_by_label("step 200").is_some() && harness.query_by_label("step 20").is_none(),
         "the newest validation is not in sight"
@@ -456,6 +459,7 @@ fn the_window_does_not_wait_for_the_training() {
         std::thread::sleep(Duration::from_millis(10));
     }
     assert!(frames.len() >= 600, "{} frames of training only", frames.len());
+    picture(&mut harness, "real");
     let mut quantiles = |of: fn(&(Duration, Duration)) -> Duration| {
         frames.sort_by_key(of);
         [frames.len() / 2, frames.len() * 95 / 100, frames.len() - 1].map(|i| of(&frames[i]).as_secs_f64() * 1e3)

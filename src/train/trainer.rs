@@ -134,6 +134,13 @@ pub enum Event<'a> {
         /// How the steps went so far, those of earlier runs included.
         steps_so_far: Steps,
     },
+    /// So many of the pictures are validated on, which comes between the batches of a validation. As long as the listener takes,
+    /// training pauses.
+    Validating {
+        step: u64,
+        done: usize,
+        of: usize,
+    },
     Validated {
         step: u64,
         verdict: &'a Verdict,
@@ -498,12 +505,18 @@ impl<'a> Trainer<'a> {
             }
             let due = |every: u64| every > 0 && self.step.is_multiple_of(every) && !last;
             if due(self.options.eval_every) {
-                verdict = self.validate(&mut recorded)?;
-                if let Some(verdict) = &verdict {
-                    stop |= on(Event::Validated { step: self.step, verdict }).is_break();
-                    if Best::take(&mut self.best, self.step, verdict) {
-                        self.save_best(plan)?;
+                let (found, paused) = self.validate(&mut recorded, on)?;
+                (start, since) = (start + paused, since + paused);
+                match found {
+                    Some(found) => {
+                        stop |= on(Event::Validated { step: self.step, verdict: &found }).is_break();
+                        if Best::take(&mut self.best, self.step, &found) {
+                            self.save_best(plan)?;
+                        }
+                        verdict = Some(found);
                     }
+                    // the listener ended it
+                    None => stop |= self.validation.is_some(),
                 }
             }
             if due(self.options.save_every) {
@@ -526,7 +539,7 @@ impl<'a> Trainer<'a> {
         if interrupted {
             return Ok(Summary { steps: self.step, elapsed, waiting, loss, verdict, interrupted, best: self.best });
         }
-        if let Some(last) = self.validate(&mut recorded)? {
+        if let (Some(last), _) = self.validate(&mut recorded, on)? {
             // there is nothing left to end
             let _ = on(Event::Validated { step: self.step, verdict: &last });
             if self.best.is_some() && Best::take(&mut self.best, self.step, &last) {
@@ -556,17 +569,27 @@ impl<'a> Trainer<'a> {
         Ok((loss, norm))
     }
 
-    /// Measures the model by passes that are recorded the first time.
-    fn validate(&self, recorded: &mut Option<Validation>) -> Result<Option<Verdict>, TrainError> {
-        let Some(dataset) = self.validation else { return Ok(None) };
+    /// Measures the model by passes that are recorded the first time; also says what the listener took in between.
+    fn validate(
+        &self,
+        recorded: &mut Option<Validation>,
+        on: &mut dyn FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<(Option<Verdict>, Duration), TrainError> {
+        let Some(dataset) = self.validation else { return Ok((None, Duration::ZERO)) };
         let validation = match recorded {
             Some(validation) => validation,
             None => recorded.insert(Validation::new(self.gpu, self.model, self.tokenizer, dataset)?),
         };
         self.optimizer.swap_average()?;
-        let verdict = validation.run(self.tokenizer, dataset, self.model.config().count_pads);
+        let (step, of, mut paused) = (self.step, dataset.samples.len(), Duration::ZERO);
+        let verdict = validation.run(self.tokenizer, dataset, self.model.config().count_pads, &mut |done| {
+            let asked = Instant::now();
+            let flow = on(Event::Validating { step, done, of });
+            paused += asked.elapsed();
+            flow
+        });
         self.optimizer.swap_average()?;
-        Ok(Some(verdict?))
+        Ok((verdict?, paused))
     }
 
     /// Saves the model alone into the folder `best` in the training's folder.

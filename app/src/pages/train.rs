@@ -221,7 +221,10 @@ fn progress(ui: &mut Ui, course: &Course) {
             let how = if *interrupted { "stopped" } else { "done" };
             format!("{how} after {steps} steps and {}", duration(*elapsed))
         }
-        (stage, Some(step)) if stage.runs() => format!("{}, {}, {} left", doing(stage), of_steps(step), duration(step.left)),
+        (stage, Some(step)) if stage.runs() => {
+            let validating = course.validating.map_or(String::new(), |[done, of]| format!("; {done} of {of} pictures validated on"));
+            format!("{}, {}, {} left{validating}", doing(stage), of_steps(step), duration(step.left))
+        }
         (Stage::Training, None) => "building the first step: where it was never built before, that takes its time".into(),
         (stage, _) => doing(stage).to_owned(),
     };

@@ -1,4 +1,4 @@
-//! A training: the very one of the command line. Between its steps the other orders are followed, so that captions can be had meanwhile.
+//! A training: the very one of the command line. Between its steps, and between the batches of a validation, the other orders are followed, so that captions can be had meanwhile.
 
 use std::ffi::OsString;
 use std::ops::ControlFlow;
@@ -36,6 +36,11 @@ pub enum Progress {
     Reading(ProgressBar),
     Ready(Box<Start>),
     Step(Step),
+    /// So many of the pictures are validated on.
+    Validating {
+        done: usize,
+        of: usize,
+    },
     Validated {
         step: u64,
         loss: f32,
@@ -208,6 +213,10 @@ impl Listener for Watch<'_, '_> {
             Event::Step { step, steps, loss, learning_rate, tokens_per_s, elapsed, left, .. } => {
                 let free = self.bench.gpu.free_memory();
                 self.report(Progress::Step(Step { step, steps, loss, learning_rate, tokens_per_s, elapsed, left, free }));
+            }
+            Event::Validating { step, done, of } => {
+                self.report(Progress::Validating { done, of });
+                return self.follow(step);
             }
             Event::Validated { step, verdict } => {
                 let written = self.shown.iter().map(|&i| verdict.captions[i].2.clone()).collect();

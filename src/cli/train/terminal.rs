@@ -156,6 +156,7 @@ impl Listener for Terminal {
                     None => self.line(&text),
                 }
             }
+            Event::Validating { .. } => {}
             Event::Validated { step, verdict } => {
                 let Verdict { loss, exact_match, .. } = verdict;
                 if self.json {

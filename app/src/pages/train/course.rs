@@ -22,6 +22,8 @@ pub struct Course {
     pub validation: Curve,
     pub learning_rate: Curve,
     pub evaluations: Vec<Evaluation>,
+    /// Pictures that the present validation has done, and all of them.
+    pub validating: Option<[usize; 2]>,
     /// The step of the last save.
     pub saved: Option<u64>,
 }
@@ -81,12 +83,14 @@ impl Course {
                     self.stage = Stage::Training;
                 }
             }
+            Progress::Validating { done, of } => self.validating = Some([done, of]),
             Progress::Step(step) => {
                 self.loss.push(step.step, step.loss as f64);
                 self.learning_rate.push(step.step, step.learning_rate);
                 self.last = Some(step);
             }
             Progress::Validated { step, loss, exact_match, written } => {
+                self.validating = None;
                 self.validation.push(step, loss as f64);
                 self.evaluations.push(Evaluation { step, loss, exact_match, written });
             }
@@ -142,6 +146,10 @@ mod tests {
         assert!(course.stage == Stage::Training && course.reading.is_none());
         course.take(step(10, 2.0, 2));
         assert_eq!(course.share(), Some(0.2));
+        course.take(Progress::Validating { done: 16, of: 48 });
+        assert_eq!(course.validating, Some([16, 48]));
+        course.take(Progress::Validated { step: 10, loss: 1.5, exact_match: 0.0, written: vec![] });
+        assert_eq!(course.validating, None);
         course.take(Progress::Paused { step: 10 });
         assert!(course.stage == Stage::Paused && course.stage.runs());
         course.take(Progress::Continued);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use egui::{Align, Button, ComboBox, DragValue, Label, Layout, Response, RichText, Role, TextEdit, TextStyle, Ui, WidgetInfo, vec2};
+use seemore::checkpoint;
 use seemore::data::{Strength, TokenKind};
 use seemore::model::Preset;
 
@@ -46,12 +47,15 @@ pub fn show(ui: &mut Ui, form: &mut Form, dialog: &Asked<(Field, Vec<PathBuf>)>)
     text(ui, "More flags", &mut form.more, "--seed 7").on_hover_text("Those of `train --help`, with spaces between them");
 }
 
-fn folder(ui: &mut Ui, form: &Form, dialog: &Asked<(Field, Vec<PathBuf>)>) {
+fn folder(ui: &mut Ui, form: &mut Form, dialog: &Asked<(Field, Vec<PathBuf>)>) {
     let shown = form.folder.as_deref().map_or("No folder is chosen".into(), |folder| folder.display().to_string());
     ui.add(Label::new(shown).truncate());
     if ui.button("Choose a folder...").on_hover_text("One that a training saved: it holds a training.json").clicked() {
         let title = "Choose the folder of a training";
         dialog.ask(ui.ctx(), move || Some((Field::Folder, vec![rfd::FileDialog::new().set_title(title).pick_folder()?])));
+    }
+    if form.kind == Kind::Like && ui.button("The shipped model").on_hover_text("Its recipe takes an hour on two CPU cores").clicked() {
+        form.folder = checkpoint::shipped();
     }
     ui.label(RichText::new("Model, tokenizer, options and data are those of that training.").weak());
 }
