@@ -41,6 +41,14 @@ fn click(harness: &mut Harness<Window>, label: &str) {
     harness.run_steps(2);
 }
 
+/// Types into an empty field.
+fn fill(harness: &mut Harness<Window>, label: &str, text: &str) {
+    harness.get_by_role_and_label(Role::TextInput, label).focus();
+    harness.step();
+    harness.get_by_role_and_label(Role::TextInput, label).type_text(text);
+    harness.run_steps(2);
+}
+
 fn enabled(harness: &Harness<Window>, label: &str) -> bool {
     !harness.get_by_role_and_label(Role::Button, label).accesskit_node().is_disabled()
 }
@@ -184,6 +192,13 @@ fn what_goes_wrong_is_said_on_the_page() {
         assert!(!enabled(&harness, "Start"));
     }
     assert!(has(&harness, "Choose the folder of the training that goes on."));
+    fill(&mut harness, "Folder", "runs/mine");
+    assert!(has(&harness, "train --resume runs/mine"));
+    click(&mut harness, "Start");
+    let Some(Command::Start(words)) = command(&orders) else { panic!("no order to go on") };
+    assert_eq!(words[..2], ["--resume", "runs/mine"]);
+    reports.send(Report::Train(Progress::Failed("runs/mine has no training.json".into()))).unwrap();
+    harness.run_steps(2);
     click(&mut harness, "New model");
     assert!(has(&harness, "Choose pictures to train on."));
     click(&mut harness, "Drawings");
@@ -239,6 +254,32 @@ fn the_curves_are_drawn_and_a_logarithm_draws_them_otherwise() {
         harness.query_by_label("step 200").is_some() && harness.query_by_label("step 20").is_none(),
         "the newest validation is not in sight"
     );
+}
+
+#[test]
+fn a_long_training_is_drawn_as_fast_as_a_short_one() {
+    let (mut harness, _orders, reports) = scripted();
+    click(&mut harness, "Start");
+    reports.send(Report::Train(ready())).unwrap();
+    harness.run_steps(3);
+    for number in 1..=20_000 {
+        reports.send(Report::Train(step(number % 200))).unwrap();
+        if number % 50 == 0 {
+            reports.send(Report::Train(validated(number))).unwrap();
+        }
+    }
+    harness.run_steps(4);
+    assert!(has(&harness, "step 20000"));
+    let mut frames: Vec<Duration> = (0..50)
+        .map(|_| {
+            let frame = ThreadTime::now();
+            harness.step();
+            frame.elapsed()
+        })
+        .collect();
+    frames.sort();
+    assert!(frames[47] < Duration::from_millis(8), "frames of 20,000 steps and 400 validations take {frames:?}");
+    println!("frames of a long training: {:?} and {:?} at p50 and p95", frames[25], frames[47]);
 }
 
 #[test]
@@ -438,10 +479,7 @@ fn the_window_does_not_wait_for_the_training() {
     for (label, text) in
         [("Save into", folder.path().join("run").to_str().unwrap()), ("More flags", "--steps 4000 --log-every 1 --no-autotune")]
     {
-        harness.get_by_role_and_label(Role::TextInput, label).focus();
-        harness.step();
-        harness.get_by_role_and_label(Role::TextInput, label).type_text(text);
-        harness.run_steps(2);
+        fill(&mut harness, label, text);
     }
     harness.get_by_role_and_label(Role::ComboBox, "Preset").click();
     harness.run_steps(2);

@@ -93,7 +93,7 @@ impl TrainPage {
             match field {
                 Field::Data => self.form.data.extend(paths),
                 Field::ValData => self.form.val_data.extend(paths),
-                Field::Folder => self.form.folder = paths.into_iter().next(),
+                Field::Folder => self.form.folder = paths.iter().map(|path| path.to_string_lossy()).collect(),
             }
         }
         Panel::left("training").default_size(310.0).size_range(280.0..=460.0).show(ui, |ui| {

@@ -48,14 +48,13 @@ pub fn show(ui: &mut Ui, form: &mut Form, dialog: &Asked<(Field, Vec<PathBuf>)>)
 }
 
 fn folder(ui: &mut Ui, form: &mut Form, dialog: &Asked<(Field, Vec<PathBuf>)>) {
-    let shown = form.folder.as_deref().map_or("No folder is chosen".into(), |folder| folder.display().to_string());
-    ui.add(Label::new(shown).truncate());
-    if ui.button("Choose a folder...").on_hover_text("One that a training saved: it holds a training.json").clicked() {
+    text(ui, "Folder", &mut form.folder, "runs/..").on_hover_text("One that a training saved: it holds a training.json");
+    if ui.button("Choose a folder...").clicked() {
         let title = "Choose the folder of a training";
         dialog.ask(ui.ctx(), move || Some((Field::Folder, vec![rfd::FileDialog::new().set_title(title).pick_folder()?])));
     }
     if form.kind == Kind::Like && ui.button("The shipped model").on_hover_text("Its recipe takes an hour on two CPU cores").clicked() {
-        form.folder = checkpoint::shipped();
+        form.folder = checkpoint::shipped().unwrap_or_default().to_string_lossy().into_owned();
     }
     ui.label(RichText::new("Model, tokenizer, options and data are those of that training.").weak());
 }

@@ -11,7 +11,7 @@ use seemore::checkpoint;
 pub struct Form {
     pub kind: Kind,
     /// Of the training that goes on, or that this one is to be like.
-    pub folder: Option<PathBuf>,
+    pub folder: String,
     pub data: Vec<PathBuf>,
     /// A tenth of the pictures where there is none.
     pub val_data: Vec<PathBuf>,
@@ -62,7 +62,7 @@ impl Default for Form {
         let (data, val_data) = shipped();
         Form {
             kind: Kind::New,
-            folder: None,
+            folder: String::new(),
             data,
             val_data,
             allow_overlap: false,
@@ -115,8 +115,8 @@ impl Form {
     pub fn missing(&self) -> Option<&'static str> {
         match self.kind {
             Kind::New if self.data.is_empty() => Some("Choose pictures to train on."),
-            Kind::Like if self.folder.is_none() => Some("Choose the folder of the training that this one is to be like."),
-            Kind::Resume if self.folder.is_none() => Some("Choose the folder of the training that goes on."),
+            Kind::Like if self.folder.trim().is_empty() => Some("Choose the folder of the training that this one is to be like."),
+            Kind::Resume if self.folder.trim().is_empty() => Some("Choose the folder of the training that goes on."),
             _ => None,
         }
     }
@@ -129,7 +129,7 @@ impl Form {
             words.extend_from_slice(values);
         };
         let paths = |paths: &[PathBuf]| paths.iter().map(OsString::from).collect::<Vec<_>>();
-        let folder: Vec<OsString> = self.folder.iter().map(OsString::from).collect();
+        let folder = [self.folder.trim().into()];
         match self.kind {
             Kind::Resume => flag("--resume", &folder),
             Kind::Like => flag("--like", &folder),
@@ -208,7 +208,7 @@ mod tests {
         let mut forms = vec![form(), Form { val_data: vec![], allow_overlap: true, more: " --seed 7  --clip 0 ".into(), ..form() }];
         for until in [Until::Steps, Until::Epochs, Until::Minutes] {
             for kind in [Kind::New, Kind::Like, Kind::Resume] {
-                forms.push(Form { until, kind, folder: Some("runs/x".into()), save_every: 5, ..form() });
+                forms.push(Form { until, kind, folder: "runs/x".into(), save_every: 5, ..form() });
             }
         }
         for preset in Preset::value_variants().iter().filter_map(Preset::to_possible_value) {
