@@ -6,7 +6,7 @@ mod data;
 mod eval;
 mod import;
 mod pack;
-mod train;
+pub mod train;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -68,14 +68,24 @@ struct AdapterArgs {
 }
 
 impl AdapterArgs {
-    /// Opens the device and says on stderr which it is.
+    /// Opens the device, says on stderr which it is, and lets kernels be chosen.
     fn open(&self) -> Result<Gpu, GpuError> {
+        Ok(self.tuned(&self.device()?))
+    }
+
+    /// Opens the device and says on stderr which it is.
+    fn device(&self) -> Result<Gpu, GpuError> {
         let gpu = Gpu::open(self.adapter.as_deref())?;
         eprintln!("adapter: {}", gpu.describe());
-        if self.no_autotune {
-            return Ok(gpu);
+        Ok(gpu)
+    }
+
+    /// The same device, on which kernels are chosen as the flags say.
+    fn tuned(&self, gpu: &Gpu) -> Gpu {
+        match self.no_autotune {
+            true => gpu.clone(),
+            false => gpu.choosing(Arc::new(Tuner::new(gpu, cache_folder(), &ops::tuned_sources()))),
         }
-        Ok(gpu.choosing(Arc::new(Tuner::new(&gpu, cache_folder(), &ops::tuned_sources()))))
     }
 }
 

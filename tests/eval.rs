@@ -1,5 +1,6 @@
 //! `seemore eval` and captions by beam, with a small model that has learned four colours.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::LazyLock;
@@ -119,7 +120,11 @@ fn the_loss_is_that_of_validation_and_more_references_count() {
     let evaluate = |data: &Dataset| Evaluation::run(&gpu, &model, &tokenizer, data, options, &ProgressBar::hidden()).unwrap();
     let mut data = read("others");
     let evaluation = evaluate(&data);
-    let verdict = Validation::new(&gpu, &model, &tokenizer, &data).unwrap().run(&tokenizer, &data, false).unwrap();
+    let verdict = Validation::new(&gpu, &model, &tokenizer, &data)
+        .unwrap()
+        .run(&tokenizer, &data, false, &mut |_| ControlFlow::Continue(()))
+        .unwrap()
+        .unwrap();
     assert!((evaluation.perplexity.ln() - verdict.loss as f64).abs() < 1e-4, "{} and {}", evaluation.perplexity, verdict.loss);
     assert_eq!((evaluation.exact_match, verdict.exact_match), (0.5, 0.5));
     for (judged, (_, _, written)) in evaluation.captions.iter().zip(&verdict.captions) {

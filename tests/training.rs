@@ -1,12 +1,19 @@
 //! The recorded step: deterministic, accumulation equal to the big batch, nothing created once it runs.
 
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use indicatif::ProgressBar;
+use seemore::cli::train::{Listener, Ready, Run as Command, TrainArgs};
 use seemore::gpu::Gpu;
 use seemore::model::{Config, Part, Preset, Vlm};
 use seemore::nn::Residual;
 use seemore::ops::{GradScaler, IGNORE};
 use seemore::optim::{Decay, Hyper, Optimizer, Rule, Steps};
 use seemore::tape::Precision;
-use seemore::train::{Batch, Objective, StepSizes, TrainStep};
+use seemore::train::{Batch, Event, Objective, StepSizes, TrainStep};
 
 const HYPER: Hyper =
     Hyper { rule: Rule::Adamw, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, clip: 1.0, decay: Decay::All, ema: 0.0 };
@@ -401,4 +408,89 @@ fn the_average_follows_the_parameters_and_trades_places_with_them() {
     assert_eq!((read(model.parameters()), read(&optimizer.result())), (average.clone(), trained.clone()));
     optimizer.swap_average().unwrap();
     assert_eq!((read(model.parameters()), read(&optimizer.result())), (trained, average));
+}
+
+#[derive(Parser)]
+#[command(no_binary_name = true)]
+struct Flags {
+    #[command(flatten)]
+    args: TrainArgs,
+}
+
+/// Pauses after the second step, and ends the training after the fourth.
+#[derive(Default)]
+struct Pauses {
+    heard: Vec<String>,
+}
+
+const PAUSE: Duration = Duration::from_secs(2);
+
+impl Listener for Pauses {
+    fn note(&mut self, text: &str) {
+        self.heard.push(text.into());
+    }
+
+    fn reading(&mut self, path: &Path) -> ProgressBar {
+        self.heard.push(format!("reading {}", path.display()));
+        ProgressBar::hidden()
+    }
+
+    fn ready(&mut self, ready: &Ready) -> anyhow::Result<()> {
+        let validation = ready.validation.map_or(0, |validation| validation.samples.len());
+        self.heard.push(format!("{} and {validation} pictures", ready.train.samples.len()));
+        Ok(())
+    }
+
+    fn on(&mut self, event: Event) -> ControlFlow<()> {
+        match event {
+            Event::Submitted { step: 2 } => std::thread::sleep(PAUSE),
+            Event::Submitted { step: 4 } => return ControlFlow::Break(()),
+            Event::Step { step, .. } => self.heard.push(format!("step {step}")),
+            Event::Validating { step, done, of } => {
+                self.heard.push(format!("{done} of {of} at step {step}"));
+                return ControlFlow::Break(());
+            }
+            Event::Saved { step, .. } => self.heard.push(format!("saved {step}")),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+#[test]
+fn a_listener_hears_everything_pauses_and_stops_the_training() {
+    let out = tempfile::tempdir().unwrap();
+    let dir = out.path().join("run");
+    let flags = ["--preset", "tiny", "--batch-size", "4", "--steps", "9", "--log-every", "2", "--no-autotune", "--out"];
+    let args = Flags::parse_from(flags.into_iter().chain([dir.to_str().unwrap()])).args;
+    let run = Command::new(&args).unwrap();
+    assert_eq!(run.out(), dir);
+    let (mut listener, start) = (Pauses::default(), Instant::now());
+    let summary = run.train(&gpu(), &mut listener).unwrap();
+    assert!(summary.interrupted && summary.steps == 4, "{summary:?}");
+    assert!(summary.elapsed <= start.elapsed() - PAUSE, "the pause is counted as training: {:?}", summary.elapsed);
+    let heard = [
+        "reading data/inputs.csv",
+        "reading data/inputs_val.csv",
+        "note: 9 steps do not reach the peak learning rate, the warm-up takes 10 (--warmup)",
+        "48 and 12 pictures",
+        "step 1",
+        "step 2",
+        "step 4",
+        "saved 4",
+    ];
+    assert_eq!(listener.heard, heard);
+}
+
+#[test]
+fn a_listener_ends_a_validation_between_its_batches() {
+    let out = tempfile::tempdir().unwrap();
+    let dir = out.path().join("run");
+    let flags = ["--preset", "tiny", "--data", "data/inputs_val.csv", "--val-data", "data/inputs.csv", "--batch-size", "4"];
+    let more = ["--steps", "9", "--eval-every", "1", "--no-autotune", "--out", dir.to_str().unwrap()];
+    let args = Flags::parse_from(flags.into_iter().chain(more)).args;
+    let mut listener = Pauses::default();
+    let summary = Command::new(&args).unwrap().train(&gpu(), &mut listener).unwrap();
+    assert!(summary.interrupted && summary.steps == 1 && summary.verdict.is_none(), "{summary:?}");
+    assert_eq!(listener.heard[listener.heard.len() - 3..], ["step 1", "16 of 48 at step 1", "saved 1"]);
 }

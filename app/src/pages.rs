@@ -3,3 +3,4 @@
 pub mod attention;
 pub mod caption;
 pub mod inspect;
+pub mod train;

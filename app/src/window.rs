@@ -13,9 +13,11 @@ use crate::desk::Desk;
 use crate::pages::attention::AttentionPage;
 use crate::pages::caption::{CaptionPage, Wish};
 use crate::pages::inspect::InspectPage;
+use crate::pages::train::{Form, TrainPage};
 use crate::pictures::{EXTENSIONS, Reader};
 use crate::toasts::Toasts;
 use crate::work::captioning::Settings;
+use crate::work::training;
 use crate::worker::{self, Failed, Loaded, Order, Report, Slot, Worker};
 
 /// What the window opens with.
@@ -33,6 +35,7 @@ pub struct Start {
 struct Kept {
     settings: Settings,
     opacity: Option<f32>,
+    training: Form,
     page: Page,
     /// The chosen model's folder.
     model: Option<PathBuf>,
@@ -43,12 +46,17 @@ enum Page {
     #[default]
     Caption,
     Attention,
+    Train,
     Inspect,
 }
 
 /// The pages in the order of their tabs, which Ctrl+1 and so on choose too.
-const PAGES: [(Page, &str, Key); 3] =
-    [(Page::Caption, "Caption", Key::Num1), (Page::Attention, "Attention", Key::Num2), (Page::Inspect, "Inspect", Key::Num3)];
+const PAGES: [(Page, &str, Key); 4] = [
+    (Page::Caption, "Caption", Key::Num1),
+    (Page::Attention, "Attention", Key::Num2),
+    (Page::Train, "Train", Key::Num3),
+    (Page::Inspect, "Inspect", Key::Num4),
+];
 
 const OPEN: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::O);
 const PASTE: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::V);
@@ -62,6 +70,7 @@ pub struct Window {
     page: Page,
     caption: CaptionPage,
     attention: AttentionPage,
+    train: TrainPage,
     inspect: InspectPage,
     adapter: Option<String>,
     models: [Model; 2],
@@ -107,6 +116,7 @@ impl Window {
             page: kept.page,
             caption: CaptionPage::new(kept.settings, kept.opacity),
             attention: AttentionPage::default(),
+            train: TrainPage::new(kept.training),
             inspect: InspectPage::default(),
             adapter: None,
             models: [Model { folder, ..Model::default() }, Model::default()],
@@ -160,6 +170,14 @@ impl Window {
                 Report::Looked(looked) => self.attention.take(*looked),
                 Report::Caption { job, progress } => self.caption.take(job, progress),
                 Report::Inspected(inspection) => self.inspect.take(*inspection),
+                Report::Train(progress) => {
+                    if matches!(progress, training::Progress::Saved { .. }) {
+                        self.worker.order(Order::Look);
+                    }
+                    if let Some(message) = self.train.take(progress, self.page == Page::Train) {
+                        self.toasts.add(message);
+                    }
+                }
                 Report::Failed { order, message } => {
                     self.toasts.add(message);
                     match order {
@@ -176,6 +194,7 @@ impl Window {
                 Report::Died(message) => {
                     self.caption.stopped();
                     self.attention.forget();
+                    self.train.stopped();
                     self.inspect.forget();
                     self.died = Some(message);
                 }
@@ -344,7 +363,13 @@ impl eframe::App for Window {
         }
         Panel::top("bar").show(ui, |ui| self.bar(ui));
         Panel::bottom("status").show(ui, |ui| {
-            ui.label(self.adapter.as_deref().unwrap_or("opening the graphics adapter"));
+            ui.horizontal(|ui| {
+                ui.label(self.adapter.as_deref().unwrap_or("opening the graphics adapter"));
+                if let Some(status) = self.train.status() {
+                    ui.separator();
+                    ui.label(status);
+                }
+            });
         });
         if let Some(message) = self.died.clone() {
             CentralPanel::default().show(ui, |ui| {
@@ -369,6 +394,12 @@ impl eframe::App for Window {
                     None => {}
                 },
                 Page::Attention => self.attention.ui(ui, &mut desk),
+                Page::Train => {
+                    if let Some(folder) = self.train.ui(ui, &mut desk) {
+                        self.choose(0, folder);
+                        self.page = Page::Caption;
+                    }
+                }
                 Page::Inspect => self.inspect.ui(ui, &mut desk),
             }
         }
@@ -386,9 +417,17 @@ impl eframe::App for Window {
         let kept = Kept {
             settings: self.caption.settings().clone(),
             opacity: Some(self.caption.opacity()),
+            training: self.train.form().clone(),
             page: self.page,
             model: self.models[0].folder.clone(),
         };
         eframe::set_value(storage, "seemore", &kept);
+    }
+
+    fn on_exit(&mut self) {
+        // the program ends with the window, and what was trained so far would be lost
+        if self.train.runs() {
+            self.worker.finish();
+        }
     }
 }

@@ -3,3 +3,4 @@
 pub mod attention;
 pub mod captioning;
 pub mod inspection;
+pub mod training;

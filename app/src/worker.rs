@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
 
 use seemore::caption::Captioner;
 use seemore::checkpoint;
 use seemore::gpu::{Gpu, GpuError};
 
-use crate::work::{attention, captioning, inspection};
+use crate::work::{attention, captioning, inspection, training};
 
 /// Of the two models that the worker holds: the chosen one is 0, the one it is compared with 1.
 pub type Slot = usize;
@@ -29,6 +30,7 @@ pub enum Order {
     Caption(captioning::Job),
     Attention(attention::Look),
     Inspect(inspection::Program),
+    Train(training::Command),
 }
 
 #[derive(Debug)]
@@ -47,6 +49,7 @@ pub enum Report {
     },
     Looked(Box<attention::Looked>),
     Inspected(Box<inspection::Inspection>),
+    Train(training::Progress),
     /// What could not be done, and what to do about it.
     Failed {
         order: Failed,
@@ -96,6 +99,7 @@ pub struct Worker {
     reports: Receiver<Report>,
     /// Jobs up to this number stop as soon as they can.
     stopped: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Worker {
@@ -105,7 +109,7 @@ impl Worker {
         let (outgoing, reports) = channel();
         let stopped = Arc::new(AtomicU64::new(0));
         let stop = stopped.clone();
-        std::thread::spawn(move || {
+        let thread = std::thread::spawn(move || {
             let report = |report| {
                 // a closed window needs no reports
                 let _ = outgoing.send(report);
@@ -120,14 +124,14 @@ impl Worker {
                 }
             }
         });
-        Worker { orders, reports, stopped }
+        Worker { orders, reports, stopped, thread: Some(thread) }
     }
 
     /// Without a thread: somebody else takes the orders and reports.
     pub fn scripted() -> (Worker, Receiver<Order>, Sender<Report>) {
         let (orders, incoming) = channel();
         let (outgoing, reports) = channel();
-        (Worker { orders, reports, stopped: Arc::default() }, incoming, outgoing)
+        (Worker { orders, reports, stopped: Arc::default(), thread: None }, incoming, outgoing)
     }
 
     /// Gives an order; one to a thread that has died is dropped, as its report says.
@@ -140,6 +144,13 @@ impl Worker {
         self.stopped.fetch_max(job, Ordering::Relaxed);
     }
 
+    /// Takes no more orders, and waits until the thread has saved what it trains.
+    pub fn finish(&mut self) {
+        self.orders = channel().0;
+        // a panic was reported where it was caught
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+
     /// The next report, if there is one.
     pub fn report(&self) -> Option<Report> {
         self.reports.try_recv().ok()
@@ -150,6 +161,7 @@ impl Worker {
 pub struct Bench<'a> {
     pub gpu: Gpu,
     pub captioners: [Option<Captioner>; 2],
+    pub orders: &'a Receiver<Order>,
     pub stopped: &'a AtomicU64,
     pub report: &'a dyn Fn(Report),
 }
@@ -158,7 +170,7 @@ pub struct Bench<'a> {
 fn work(adapter: Option<&str>, orders: &Receiver<Order>, stopped: &AtomicU64, report: &dyn Fn(Report)) -> Result<(), GpuError> {
     let gpu = Gpu::open(adapter)?;
     report(Report::Adapter(gpu.describe()));
-    let mut bench = Bench { gpu, captioners: [None, None], stopped, report };
+    let mut bench = Bench { gpu, captioners: [None, None], orders, stopped, report };
     while let Ok(order) = orders.recv() {
         bench.follow(order)?;
     }
@@ -195,6 +207,7 @@ impl Bench<'_> {
                 Ok(inspection) => report(Report::Inspected(Box::new(inspection))),
                 Err(error) => failed(Failed::Inspect)(error),
             },
+            Order::Train(command) => training::follow(self, command),
         }
         self.gpu.check()
     }

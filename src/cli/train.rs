@@ -1,25 +1,24 @@
 //! `seemore train` (and `train`): pictures with captions in, a checkpoint out.
 
-use std::io::IsTerminal;
+mod terminal;
+
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, ValueEnum};
-use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::json;
+use indicatif::ProgressBar;
 
-use super::data::{LayoutArgs, reading};
-use super::{AdapterArgs, say};
+use super::AdapterArgs;
+use super::data::LayoutArgs;
 use crate::checkpoint;
 use crate::data::{Augment, Dataset, Frame, Layout, Likeness, Loaded, Problem, Source, Strength, TokenKind, Tokenizer};
+use crate::gpu::Gpu;
 use crate::model::{Config, Part, Preset, Vlm};
-use crate::optim::{Decay, Hyper, Rule, Schedule, Steps};
+use crate::optim::{Decay, Hyper, Rule, Schedule};
 use crate::tape::Precision;
-use crate::train::{Budget, Concepts, Event, Footprint, Objective, Options, Summary, Text, Trainer, Verdict};
+use crate::train::{Budget, Concepts, Event, Footprint, Objective, Options, Summary, Text, Trainer};
+use terminal::Terminal;
 
 /// The flags whose values a training that is like another, or goes on, takes from it.
 const LIKE: [&str; 28] = [
@@ -227,7 +226,7 @@ fn vocabulary(text: &str) -> Result<Vocabulary, String> {
 
 impl Vocabulary {
     /// Made from the captions to train on, or read.
-    fn tokenizer(&self, vocab_size: Option<usize>, train: &Dataset) -> anyhow::Result<Tokenizer> {
+    fn tokenizer(&self, vocab_size: Option<usize>, train: &Dataset, listener: &mut dyn Listener) -> anyhow::Result<Tokenizer> {
         let captions = || train.samples.iter().map(|sample| sample.caption.as_str());
         let kind = match self {
             Vocabulary::Train(kind) => *kind,
@@ -236,7 +235,7 @@ impl Vocabulary {
                 let tokenizer = Tokenizer::load(path)?;
                 let strange = captions().filter(|caption| !tokenizer.unknown_parts(caption).is_empty()).count();
                 if strange > 0 {
-                    eprintln!("warning: {strange} captions to train on hold what {} does not know", path.display());
+                    listener.note(&format!("warning: {strange} captions to train on hold what {} does not know", path.display()));
                 }
                 return Ok(tokenizer);
             }
@@ -296,128 +295,170 @@ fn weight(text: &str) -> Result<f32, String> {
     }
 }
 
+/// What follows a training: a terminal, or a window.
+pub trait Listener {
+    /// Something to know before the first step, one or several lines.
+    fn note(&mut self, text: &str);
+    /// A bar to count the pictures that are read, those of `path` and the files after it.
+    fn reading(&mut self, path: &Path) -> ProgressBar;
+    /// All is read and recorded; the first step comes next.
+    fn ready(&mut self, ready: &Ready) -> anyhow::Result<()>;
+    /// A break ends the training, which then saves.
+    fn on(&mut self, event: Event) -> ControlFlow<()>;
+}
+
+/// What will be trained, on what.
+pub struct Ready<'a> {
+    /// Of the model.
+    pub parameters: usize,
+    /// Of the tokenizer.
+    pub tokens: usize,
+    pub train: &'a Dataset,
+    pub validation: Option<&'a Dataset>,
+    /// Steps of the training that goes on.
+    pub step: u64,
+    pub options: &'a Options,
+    /// On the device, before any of it is taken for the step.
+    pub footprint: Footprint,
+}
+
 pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
-    for (flag, value) in [("--batch-size", args.batch_size), ("--accumulate", args.accumulate)] {
-        if value == 0 {
-            bail!("{flag} must be at least 1");
-        }
-    }
-    if let Some(epochs) = args.epochs
-        && !(epochs > 0.0 && epochs.is_finite())
-    {
-        bail!("--epochs {epochs} must be above 0");
-    }
-    for (flag, value) in [("--clip", args.clip), ("--weight-decay", args.weight_decay)] {
-        if !(value >= 0.0 && value.is_finite()) {
-            bail!("{flag} {value} must be 0 or more");
-        }
-    }
-    if !(args.lr > 0.0 && args.lr.is_finite()) {
-        bail!("--lr {} must be above 0", args.lr);
-    }
-    if let Some(share) = args.val_split
-        && !(0.0..1.0).contains(&share)
-    {
-        bail!("--val-split {share} must be at least 0 and below 1");
-    }
-    let augment = augment(args)?;
-    let out = out_folder(args)?;
-    let gpu = args.adapter.open()?;
+    let run = Run::new(args)?;
+    let gpu = args.adapter.device()?;
+    let mut terminal = Terminal::new(args.json);
+    let summary = run.train(&gpu, &mut terminal)?;
+    terminal.finish(&summary, run.out())
+}
 
-    let resumed = args.resume.as_deref().map(|dir| checkpoint::load(&gpu, dir).with_context(|| format!("--resume {}", dir.display())));
-    let resumed = resumed.transpose()?;
-    let like = args.like.as_deref();
-    let mut config = match (&resumed, like, &args.config) {
-        (Some((model, _)), ..) => model.config().clone(),
-        (None, Some(dir), _) => Config::load(&dir.join("config.json"))?,
-        (None, None, Some(path)) => Config::load(path)?,
-        (None, None, None) => args.preset.config(),
-    };
-    if let Some(dropout) = args.dropout {
-        config.dropout = dropout;
-        config.check()?;
-    }
+/// A training that the flags ask for.
+pub struct Run<'a> {
+    args: &'a TrainArgs,
+    augment: Augment,
+    out: PathBuf,
+}
 
-    let saved = args.resume.as_deref().or(like).map(Trainer::saved_options).transpose()?;
-    let seed = if args.resume.is_some() { saved.as_ref().map_or(args.seed, |options| options.seed) } else { args.seed };
-    let (train, validation) = match &args.text {
-        Some(path) => (Dataset::from_lines(path)?, None),
-        None => load_data(args, &source(args, saved.as_ref()), config.frame(), seed)?,
-    };
-    let (model, tokenizer) = match resumed {
-        Some((model, Some(tokenizer))) => (model, tokenizer),
-        Some((_, None)) => bail!("the folder given to --resume has no tokenizer.json"),
-        None => {
-            let tokenizer = match like {
-                Some(dir) => Tokenizer::load(&dir.join("tokenizer.json"))?,
-                None => args.tokenizer.tokenizer(args.vocab_size, &train)?,
-            };
-            config.vocab_size = vocab_size(&tokenizer);
-            if args.class_loss > 0.0 || like.is_some() && config.classes > 0 {
-                config.classes = Concepts::new(&train).len();
-                config.check()?;
+impl<'a> Run<'a> {
+    /// Checks what can be checked of the flags alone, and takes the folder to save into.
+    pub fn new(args: &'a TrainArgs) -> anyhow::Result<Run<'a>> {
+        for (flag, value) in [("--batch-size", args.batch_size), ("--accumulate", args.accumulate)] {
+            if value == 0 {
+                bail!("{flag} must be at least 1");
             }
-            (Vlm::new(&gpu, &config, args.seed)?, tokenizer)
         }
-    };
-    let length = |caption: &str| Text::new(&tokenizer, caption).len();
-    let (mut train, too_long) = train.without_long_captions(model.room(), length);
-    train.mark_variants();
-    report_problems(args, &too_long, train.samples.len())?;
-    if train.samples.is_empty() {
-        bail!("no caption is left to train on");
-    }
-    let validation = match validation {
-        Some(validation) => {
-            let (validation, too_long) = validation.without_long_captions(model.room(), length);
-            report_problems(args, &too_long, validation.samples.len())?;
-            Some(validation).filter(|validation| !validation.samples.is_empty())
+        if let Some(epochs) = args.epochs
+            && !(epochs > 0.0 && epochs.is_finite())
+        {
+            bail!("--epochs {epochs} must be above 0");
         }
-        None => None,
-    };
-    let options = match saved {
-        Some(saved) => Options { seed, ..resumed_options(args, saved, train.samples.len()) },
-        None => options(args, augment, train.samples.len()),
-    };
-    let budget = options.budget;
-    if let Some(steps) = budget.steps.filter(|&steps| steps <= options.warmup) {
-        eprintln!("note: {steps} steps do not reach the peak learning rate, the warm-up takes {} (--warmup)", options.warmup);
-    }
-    if let Some(dir) = &args.load {
-        load_values(args, dir, &model)?;
-    }
-    let mut trainer = Trainer::new(&gpu, &model, &tokenizer, &train, validation.as_ref(), options, Some(out.clone()))?;
-    if let Some(dir) = &args.resume {
-        trainer.resume(dir)?;
-        if budget.steps.is_some_and(|steps| steps <= trainer.step()) {
-            bail!("{} is trained for {} steps already: give more --steps to go on", dir.display(), trainer.step());
+        for (flag, value) in [("--clip", args.clip), ("--weight-decay", args.weight_decay)] {
+            if !(value >= 0.0 && value.is_finite()) {
+                bail!("{flag} {value} must be 0 or more");
+            }
         }
+        if !(args.lr > 0.0 && args.lr.is_finite()) {
+            bail!("--lr {} must be above 0", args.lr);
+        }
+        if let Some(share) = args.val_split
+            && !(0.0..1.0).contains(&share)
+        {
+            bail!("--val-split {share} must be at least 0 and below 1");
+        }
+        Ok(Run { args, augment: augment(args)?, out: out_folder(args)? })
     }
-    eprintln!(
-        "model: {} parameters, {} tokens; {} pictures to train on, {} to validate on",
-        model.parameter_count(),
-        tokenizer.vocab_size(),
-        train.samples.len(),
-        validation.as_ref().map_or(0, |validation| validation.samples.len()),
-    );
-    // before any of it is taken for the step
-    let Footprint { parameters, optimizer, step, free } = trainer.footprint();
-    let mega = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
-    eprintln!(
-        "memory: {} parameters, {} gradients and moments, {} for a step; {}",
-        mega(parameters),
-        mega(optimizer),
-        mega(step),
-        free.map_or("the adapter does not tell what it has left".into(), |free| format!("{} left", mega(free)))
-    );
 
-    let mut report = Report::new(args.json)?;
-    let summary = trainer.run(&mut |event| report.on(event))?;
-    report.finish(&summary, &out)
+    /// The folder to save into.
+    pub fn out(&self) -> &Path {
+        &self.out
+    }
+
+    /// Reads the data, makes or loads the model, and trains it.
+    pub fn train(&self, gpu: &Gpu, listener: &mut dyn Listener) -> anyhow::Result<Summary> {
+        let (args, gpu) = (self.args, &self.args.adapter.tuned(gpu));
+        let resumed = args.resume.as_deref().map(|dir| checkpoint::load(gpu, dir).with_context(|| format!("--resume {}", dir.display())));
+        let resumed = resumed.transpose()?;
+        let like = args.like.as_deref();
+        let mut config = match (&resumed, like, &args.config) {
+            (Some((model, _)), ..) => model.config().clone(),
+            (None, Some(dir), _) => Config::load(&dir.join("config.json"))?,
+            (None, None, Some(path)) => Config::load(path)?,
+            (None, None, None) => args.preset.config(),
+        };
+        if let Some(dropout) = args.dropout {
+            config.dropout = dropout;
+            config.check()?;
+        }
+
+        let saved = args.resume.as_deref().or(like).map(Trainer::saved_options).transpose()?;
+        let seed = if args.resume.is_some() { saved.as_ref().map_or(args.seed, |options| options.seed) } else { args.seed };
+        let (train, validation) = match &args.text {
+            Some(path) => (Dataset::from_lines(path)?, None),
+            None => load_data(args, &source(args, saved.as_ref()), config.frame(), seed, listener)?,
+        };
+        let (model, tokenizer) = match resumed {
+            Some((model, Some(tokenizer))) => (model, tokenizer),
+            Some((_, None)) => bail!("the folder given to --resume has no tokenizer.json"),
+            None => {
+                let tokenizer = match like {
+                    Some(dir) => Tokenizer::load(&dir.join("tokenizer.json"))?,
+                    None => args.tokenizer.tokenizer(args.vocab_size, &train, listener)?,
+                };
+                config.vocab_size = vocab_size(&tokenizer);
+                if args.class_loss > 0.0 || like.is_some() && config.classes > 0 {
+                    config.classes = Concepts::new(&train).len();
+                    config.check()?;
+                }
+                (Vlm::new(gpu, &config, args.seed)?, tokenizer)
+            }
+        };
+        let length = |caption: &str| Text::new(&tokenizer, caption).len();
+        let (mut train, too_long) = train.without_long_captions(model.room(), length);
+        train.mark_variants();
+        report_problems(args, &too_long, train.samples.len(), listener)?;
+        if train.samples.is_empty() {
+            bail!("no caption is left to train on");
+        }
+        let validation = match validation {
+            Some(validation) => {
+                let (validation, too_long) = validation.without_long_captions(model.room(), length);
+                report_problems(args, &too_long, validation.samples.len(), listener)?;
+                Some(validation).filter(|validation| !validation.samples.is_empty())
+            }
+            None => None,
+        };
+        let options = match saved {
+            Some(saved) => Options { seed, ..resumed_options(args, saved, train.samples.len()) },
+            None => options(args, self.augment, train.samples.len()),
+        };
+        let budget = options.budget;
+        if let Some(steps) = budget.steps.filter(|&steps| steps <= options.warmup) {
+            let warmup = options.warmup;
+            listener.note(&format!("note: {steps} steps do not reach the peak learning rate, the warm-up takes {warmup} (--warmup)"));
+        }
+        if let Some(dir) = &args.load {
+            load_values(args, dir, &model, listener)?;
+        }
+        let mut trainer = Trainer::new(gpu, &model, &tokenizer, &train, validation.as_ref(), options, Some(self.out.clone()))?;
+        if let Some(dir) = &args.resume {
+            trainer.resume(dir)?;
+            if budget.steps.is_some_and(|steps| steps <= trainer.step()) {
+                bail!("{} is trained for {} steps already: give more --steps to go on", dir.display(), trainer.step());
+            }
+        }
+        listener.ready(&Ready {
+            parameters: model.parameter_count(),
+            tokens: tokenizer.vocab_size(),
+            train: &train,
+            validation: validation.as_ref(),
+            step: trainer.step(),
+            options: trainer.options(),
+            footprint: trainer.footprint(),
+        })?;
+        Ok(trainer.run(&mut |event| listener.on(event))?)
+    }
 }
 
 /// Fills the model with the values that `--load` has for it, and says what was filled and what was not.
-fn load_values(args: &TrainArgs, dir: &Path, model: &Vlm) -> anyhow::Result<()> {
+fn load_values(args: &TrainArgs, dir: &Path, model: &Vlm, listener: &mut dyn Listener) -> anyhow::Result<()> {
     let path = dir.join("model.safetensors");
     let values = checkpoint::read_values(&path)?;
     let wanted = |name: &str| args.load_parts.is_empty() || args.load_parts.contains(&Part::of(name));
@@ -435,10 +476,10 @@ fn load_values(args: &TrainArgs, dir: &Path, model: &Vlm) -> anyhow::Result<()> 
     if filled == 0 {
         bail!("{} has nothing for this model: give the same --preset or --config, or other --load-parts", path.display());
     }
-    eprintln!("{filled} tensors from {}", path.display());
+    listener.note(&format!("{filled} tensors from {}", path.display()));
     if !missing.is_empty() {
         let more = if missing.len() > 8 { format!(" and {} more", missing.len() - 8) } else { String::new() };
-        eprintln!("note: these start afresh: {}{more}", missing[..missing.len().min(8)].join(", "));
+        listener.note(&format!("note: these start afresh: {}{more}", missing[..missing.len().min(8)].join(", ")));
     }
     Ok(())
 }
@@ -592,23 +633,29 @@ fn out_folder(args: &TrainArgs) -> anyhow::Result<PathBuf> {
 }
 
 /// The training set, and the pictures to validate on.
-fn load_data(args: &TrainArgs, source: &Source, frame: Frame, seed: u64) -> anyhow::Result<(Dataset, Option<Dataset>)> {
+fn load_data(
+    args: &TrainArgs,
+    source: &Source,
+    frame: Frame,
+    seed: u64,
+    listener: &mut dyn Listener,
+) -> anyhow::Result<(Dataset, Option<Dataset>)> {
     if let (true, Some(absent)) = (args.data.is_empty(), source.data.iter().find(|path| !path.exists())) {
         bail!("{} is not here: run this in the repository's folder, or give --data", absent.display());
     }
     let layout = source.layout();
-    let train = load(args, &source.data, frame, &layout)?;
+    let train = load(args, &source.data, frame, &layout, listener)?;
     let (train, validation) = if source.val_data.is_empty() {
         train.split(source.val_split, seed)
     } else {
-        let validation = load(args, &source.val_data, frame, &layout)?;
-        (without_overlap(train, &validation, source.allow_overlap)?, validation)
+        let validation = load(args, &source.val_data, frame, &layout, listener)?;
+        (without_overlap(train, &validation, source.allow_overlap, listener)?, validation)
     };
     Ok((train, Some(validation).filter(|validation| !validation.samples.is_empty())))
 }
 
 /// Fails where pictures to train on are also there to validate on; if that is allowed, leaves the equal ones out.
-fn without_overlap(train: Dataset, validation: &Dataset, allowed: bool) -> anyhow::Result<Dataset> {
+fn without_overlap(train: Dataset, validation: &Dataset, allowed: bool, listener: &mut dyn Listener) -> anyhow::Result<Dataset> {
     const SHOWN: usize = 5;
     let twins = train.overlap(validation);
     if twins.is_empty() {
@@ -627,167 +674,36 @@ fn without_overlap(train: Dataset, validation: &Dataset, allowed: bool) -> anyho
         );
     }
     let (train, dropped) = train.without(validation);
-    eprintln!("note: {count}; {dropped} are left out of training (--allow-overlap)");
+    listener.note(&format!("note: {count}; {dropped} are left out of training (--allow-overlap)"));
     if train.samples.is_empty() {
         bail!("no picture is left to train on: all are there to validate on");
     }
     Ok(train)
 }
 
-fn load(args: &TrainArgs, paths: &[PathBuf], frame: Frame, layout: &Layout) -> anyhow::Result<Dataset> {
-    let bar = reading(&paths[0], args.json);
+fn load(args: &TrainArgs, paths: &[PathBuf], frame: Frame, layout: &Layout, listener: &mut dyn Listener) -> anyhow::Result<Dataset> {
+    let bar = listener.reading(&paths[0]);
     let Loaded { dataset, problems } = Dataset::load_all(paths, frame, layout, args.strict, &bar)?;
     bar.finish_and_clear();
-    report_problems(args, &problems, dataset.samples.len())?;
+    report_problems(args, &problems, dataset.samples.len(), listener)?;
     Ok(dataset)
 }
 
 /// Lists what had to be left out, or fails of it when strict.
-fn report_problems(args: &TrainArgs, problems: &[Problem], used: usize) -> anyhow::Result<()> {
+fn report_problems(args: &TrainArgs, problems: &[Problem], used: usize, listener: &mut dyn Listener) -> anyhow::Result<()> {
     const SHOWN: usize = 10;
     let Some(first) = problems.first() else { return Ok(()) };
     if args.strict {
         bail!("{first} (fatal because of --strict)");
     }
     for problem in problems.iter().take(SHOWN) {
-        eprintln!("left out: {problem}");
+        listener.note(&format!("left out: {problem}"));
     }
     if problems.len() > SHOWN {
-        eprintln!("left out: {} more", problems.len() - SHOWN);
+        listener.note(&format!("left out: {} more", problems.len() - SHOWN));
     }
-    eprintln!("{used} samples used, {} left out (--strict makes that an error)", problems.len());
+    listener.note(&format!("{used} samples used, {} left out (--strict makes that an error)", problems.len()));
     Ok(())
-}
-
-/// Says what happens: a bar on a terminal, lines elsewhere, JSON when asked for.
-struct Report {
-    json: bool,
-    bar: Option<ProgressBar>,
-    /// Set by Ctrl-C.
-    stop: Arc<AtomicBool>,
-}
-
-impl Report {
-    fn new(json: bool) -> anyhow::Result<Report> {
-        let bar = (!json && std::io::stderr().is_terminal()).then(|| {
-            let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr());
-            bar.set_style(ProgressStyle::with_template("{wide_bar} {msg}").expect("the template is constant"));
-            bar
-        });
-        let stop = Arc::new(AtomicBool::new(false));
-        let flag = stop.clone();
-        ctrlc::set_handler(move || {
-            if flag.swap(true, Ordering::Relaxed) {
-                // the second time: at once
-                std::process::exit(130);
-            }
-            eprintln!("\nfinishing this step and saving; Ctrl-C again stops at once");
-        })
-        .context("cannot listen for Ctrl-C")?;
-        Ok(Report { json, bar, stop })
-    }
-
-    fn line(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| say(line)),
-            None => say(line),
-        }
-    }
-
-    fn on(&mut self, event: Event) -> ControlFlow<()> {
-        match event {
-            Event::Submitted { .. } => {
-                return if self.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-            }
-            Event::Started { after, kernels } => {
-                if self.json {
-                    self.line(&json!({"first_step_seconds": after.as_secs_f64(), "kernels": kernels}).to_string());
-                } else {
-                    eprintln!("first step after {:.1} s, {kernels} kernels compiled", after.as_secs_f64());
-                }
-            }
-            Event::Step { step, steps, loss, gradient_norm, learning_rate, tokens_per_s, waiting, elapsed, left, steps_so_far } => {
-                if self.json {
-                    let (waiting_ms, seconds) = (milliseconds(waiting), elapsed.as_secs_f64());
-                    let Steps { skipped, scale, .. } = steps_so_far;
-                    let line = json!({"step": step, "loss": loss, "gradient_norm": gradient_norm, "lr": learning_rate, "tokens_per_s": tokens_per_s, "waiting_ms": waiting_ms, "seconds": seconds, "skipped": skipped, "loss_scale": scale});
-                    self.line(&line.to_string());
-                    return ControlFlow::Continue(());
-                }
-                let of = steps.map_or(String::new(), |steps| format!("/{steps}"));
-                let left = HumanDuration(Duration::from_secs(left.as_secs()));
-                let skipped = match steps_so_far.skipped {
-                    0 => String::new(),
-                    skipped => format!("  {skipped} skipped (loss scale {})", steps_so_far.scale),
-                };
-                let text =
-                    format!("step {step}{of}  loss {loss:.4}  lr {learning_rate:.2e}  {tokens_per_s:.0} tokens/s{skipped}  {left} left");
-                match &self.bar {
-                    Some(bar) => {
-                        let whole = elapsed.as_secs_f64() / (elapsed.as_secs_f64() + left.0.as_secs_f64()).max(1e-9);
-                        bar.set_position((1000.0 * whole) as u64);
-                        bar.set_message(text);
-                    }
-                    None => self.line(&text),
-                }
-            }
-            Event::Validated { step, verdict } => {
-                let Verdict { loss, exact_match, .. } = verdict;
-                if self.json {
-                    self.line(&json!({"step": step, "val_loss": loss, "exact_match": exact_match}).to_string());
-                } else {
-                    self.line(&format!("step {step}  validation loss {loss:.4}  exact match {:.1} %", 100.0 * exact_match));
-                }
-            }
-            Event::Saved { step, dir } => {
-                if !self.json {
-                    self.line(&format!("step {step}  saved {}", dir.display()));
-                }
-            }
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn finish(&self, summary: &Summary, out: &Path) -> anyhow::Result<()> {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-        let seconds = summary.elapsed.as_secs_f64();
-        let (val_loss, exact_match) = match &summary.verdict {
-            Some(verdict) => (Some(verdict.loss), Some(verdict.exact_match)),
-            None => (None, None),
-        };
-        if self.json {
-            let line = json!({"final": true, "val_loss": val_loss, "exact_match": exact_match, "steps": summary.steps, "seconds": seconds, "waiting_ms": milliseconds(summary.waiting), "model": out});
-            say(&line.to_string());
-            return Ok(());
-        }
-        if summary.interrupted {
-            say(&format!("stopped after {} steps; go on with: train --resume {}", summary.steps, out.display()));
-            return Ok(());
-        }
-        if let Some(verdict) = &summary.verdict {
-            const SHOWN: usize = 24;
-            let width = verdict.captions.iter().take(SHOWN).map(|(_, truth, _)| truth.chars().count()).max().unwrap_or(0).max(4);
-            say(&format!("\n   {:width$}  written", "true"));
-            for (_, truth, written) in verdict.captions.iter().take(SHOWN) {
-                say(&format!("{}  {truth:width$}  {written}", if truth == written { "✓" } else { "✗" }));
-            }
-            if verdict.captions.len() > SHOWN {
-                say(&format!("   .. and {} more", verdict.captions.len() - SHOWN));
-            }
-            let right = verdict.captions.iter().filter(|(_, truth, written)| truth == written).count();
-            say(&format!("{right} of {} captions of pictures never trained on are right to the letter", verdict.captions.len()));
-        }
-        let waiting = milliseconds(summary.waiting);
-        say(&format!("{} steps in {seconds:.1} s, {waiting:.1} ms a step waiting for pictures; model in {}", summary.steps, out.display()));
-        say(&format!("try: seemore caption PICTURE --model {}", out.display()));
-        Ok(())
-    }
-}
-
-fn milliseconds(time: Duration) -> f64 {
-    1e3 * time.as_secs_f64()
 }
 
 #[cfg(test)]

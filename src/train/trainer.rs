@@ -110,7 +110,7 @@ pub enum TrainError {
 /// What the loop says on its way.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// Step number `step` was given to the device, which comes after every one.
+    /// Step number `step` was given to the device, which comes after every one. As long as the listener takes, training pauses.
     Submitted {
         step: u64,
     },
@@ -133,6 +133,13 @@ pub enum Event<'a> {
         left: Duration,
         /// How the steps went so far, those of earlier runs included.
         steps_so_far: Steps,
+    },
+    /// So many of the pictures are validated on, which comes between the batches of a validation. As long as the listener takes,
+    /// training pauses.
+    Validating {
+        step: u64,
+        done: usize,
+        of: usize,
     },
     Validated {
         step: u64,
@@ -407,6 +414,10 @@ impl<'a> Trainer<'a> {
         self.step
     }
 
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
     /// What it takes on the device. Parameters and optimizer state are there already, the step's memory is not.
     pub fn footprint(&self) -> Footprint {
         let parameters = 4 * self.model.parameter_count() as u64;
@@ -438,7 +449,7 @@ impl<'a> Trainer<'a> {
     fn train(&mut self, plan: &TrainStep, mut input: Ahead, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<Summary, TrainError> {
         let budget = self.options.budget;
         let steps = budget.steps;
-        let start = Instant::now();
+        let mut start = Instant::now();
         let first = self.step;
         let (mut loss, mut tokens, mut since, mut reported, mut waited) = (f32::NAN, 0usize, Instant::now(), first, Duration::ZERO);
         let (mut verdict, mut interrupted, mut recorded) = (None, false, None);
@@ -461,7 +472,10 @@ impl<'a> Trainer<'a> {
             self.step += 1;
 
             let last = steps == Some(self.step);
+            let asked = Instant::now();
             let mut stop = on(Event::Submitted { step: self.step }).is_break();
+            // a pause is no training: it uses up none of the time
+            (start, since) = (start + asked.elapsed(), since + asked.elapsed());
             if last || self.step == first + 1 || self.step.is_multiple_of(self.options.log_every.max(1)) {
                 let gradient_norm;
                 (loss, gradient_norm) = self.measured(plan)?;
@@ -491,12 +505,18 @@ impl<'a> Trainer<'a> {
             }
             let due = |every: u64| every > 0 && self.step.is_multiple_of(every) && !last;
             if due(self.options.eval_every) {
-                verdict = self.validate(&mut recorded)?;
-                if let Some(verdict) = &verdict {
-                    stop |= on(Event::Validated { step: self.step, verdict }).is_break();
-                    if Best::take(&mut self.best, self.step, verdict) {
-                        self.save_best(plan)?;
+                let (found, paused) = self.validate(&mut recorded, on)?;
+                (start, since) = (start + paused, since + paused);
+                match found {
+                    Some(found) => {
+                        stop |= on(Event::Validated { step: self.step, verdict: &found }).is_break();
+                        if Best::take(&mut self.best, self.step, &found) {
+                            self.save_best(plan)?;
+                        }
+                        verdict = Some(found);
                     }
+                    // the listener ended it
+                    None => stop |= self.validation.is_some(),
                 }
             }
             if due(self.options.save_every) {
@@ -519,7 +539,7 @@ impl<'a> Trainer<'a> {
         if interrupted {
             return Ok(Summary { steps: self.step, elapsed, waiting, loss, verdict, interrupted, best: self.best });
         }
-        if let Some(last) = self.validate(&mut recorded)? {
+        if let (Some(last), _) = self.validate(&mut recorded, on)? {
             // there is nothing left to end
             let _ = on(Event::Validated { step: self.step, verdict: &last });
             if self.best.is_some() && Best::take(&mut self.best, self.step, &last) {
@@ -549,17 +569,27 @@ impl<'a> Trainer<'a> {
         Ok((loss, norm))
     }
 
-    /// Measures the model by passes that are recorded the first time.
-    fn validate(&self, recorded: &mut Option<Validation>) -> Result<Option<Verdict>, TrainError> {
-        let Some(dataset) = self.validation else { return Ok(None) };
+    /// Measures the model by passes that are recorded the first time; also says what the listener took in between.
+    fn validate(
+        &self,
+        recorded: &mut Option<Validation>,
+        on: &mut dyn FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<(Option<Verdict>, Duration), TrainError> {
+        let Some(dataset) = self.validation else { return Ok((None, Duration::ZERO)) };
         let validation = match recorded {
             Some(validation) => validation,
             None => recorded.insert(Validation::new(self.gpu, self.model, self.tokenizer, dataset)?),
         };
         self.optimizer.swap_average()?;
-        let verdict = validation.run(self.tokenizer, dataset, self.model.config().count_pads);
+        let (step, of, mut paused) = (self.step, dataset.samples.len(), Duration::ZERO);
+        let verdict = validation.run(self.tokenizer, dataset, self.model.config().count_pads, &mut |done| {
+            let asked = Instant::now();
+            let flow = on(Event::Validating { step, done, of });
+            paused += asked.elapsed();
+            flow
+        });
         self.optimizer.swap_average()?;
-        Ok(Some(verdict?))
+        Ok((verdict?, paused))
     }
 
     /// Saves the model alone into the folder `best` in the training's folder.

@@ -1,5 +1,7 @@
 //! How well a model does on pictures it was not trained on.
 
+use std::ops::ControlFlow;
+
 use super::loss::{Loss, Scale};
 use super::{Batch, Objective, Text};
 use crate::data::{Dataset, Tokenizer};
@@ -48,8 +50,15 @@ impl Validation {
         Ok(Validation { plan, loss, generator, batch, length })
     }
 
-    /// Measures the model's present parameters. `dataset` is the one that this was made for.
-    pub fn run(&mut self, tokenizer: &Tokenizer, dataset: &Dataset, count_pads: bool) -> Result<Verdict, GpuError> {
+    /// Measures the model's present parameters. `dataset` is the one that this was made for. Between batches `on` hears how many pictures
+    /// are done; when it breaks, there is no verdict.
+    pub fn run(
+        &mut self,
+        tokenizer: &Tokenizer,
+        dataset: &Dataset,
+        count_pads: bool,
+        on: &mut dyn FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<Option<Verdict>, GpuError> {
         let (mut loss, mut tokens, mut captions) = (0.0, 0, vec![]);
         for samples in dataset.samples.chunks(self.batch) {
             let texts: Vec<Text> = samples.iter().map(|sample| Text::new(tokenizer, &sample.caption)).collect();
@@ -74,8 +83,12 @@ impl Validation {
                 let tokens: Vec<u32> = prompt.into_iter().chain(written.iter().map(|choice| choice.token)).collect();
                 captions.push((sample.id.clone(), sample.caption.clone(), tokenizer.decode(&tokens)));
             }
+            if captions.len() < dataset.samples.len() && on(captions.len()).is_break() {
+                return Ok(None);
+            }
         }
         let exact = captions.iter().filter(|(_, truth, written)| truth == written).count();
-        Ok(Verdict { loss: (loss / tokens.max(1) as f64) as f32, exact_match: exact as f64 / captions.len().max(1) as f64, captions })
+        let (loss, exact_match) = ((loss / tokens.max(1) as f64) as f32, exact as f64 / captions.len().max(1) as f64);
+        Ok(Some(Verdict { loss, exact_match, captions }))
     }
 }
