@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use egui::{Color32, Role, Ui, WidgetInfo};
-use egui_plot::{GridInput, GridMark, HoverPosition, Legend, Line, MarkerShape, Plot, PlotPoints, Points};
+use egui_plot::{Corner, GridInput, GridMark, HoverPosition, Legend, Line, MarkerShape, Plot, PlotPoints, Points};
 
 use super::course::Course;
 
@@ -42,7 +42,8 @@ pub fn show(ui: &mut Ui, course: &Course, log: &mut bool) {
 fn losses(ui: &mut Ui, course: &Course, log: bool) {
     let said = |name: &str, value: Option<f64>| value.map_or(String::new(), |value| format!(", {name} {value:.4}"));
     let said = format!("Curves of the loss{}{}", said("training", course.loss.last()), said("validation", course.validation.last()));
-    plot(ui, "loss", &said, log, Some(Legend::default()), |plot| {
+    // losses fall, so that this corner is free
+    plot(ui, "loss", &said, log, Some(Legend::default().position(Corner::LeftBottom)), |plot| {
         plot.line(Line::new("training", PlotPoints::new(course.loss.points(log))).color(LOSSES[0]).width(1.5));
         let validation = course.validation.points(log);
         plot.line(Line::new("validation", PlotPoints::new(validation.clone())).color(LOSSES[1]).width(2.0));
