@@ -54,14 +54,14 @@ fn no_caption_of_the_composition_test_is_trained_on() {
 
 #[test]
 fn the_shipped_model_names_drawings_by_an_artist_it_never_saw() {
-    // 0.43 of the whole file; a tenth of it has a standard error of 4 points
+    // 0.54 of the whole file; a tenth of it has a standard error of 4 points
     let right = exact_match("openmoji/openmoji", 10);
-    assert!(right > 0.35, "{right}");
+    assert!(right > 0.45, "{right}");
 }
 
 #[test]
 fn the_shipped_model_writes_captions_that_it_never_read() {
-    // 0.68 of the whole file; without its histogram of colours the model had 0.39
+    // 0.69 of the whole file; without its histogram of colours the model had 0.39
     let right = exact_match("composition", 10);
     assert!(right > 0.55, "{right}");
 }
