@@ -48,6 +48,8 @@ pub struct Captioner {
     tokenizer: Tokenizer,
     generator: Option<(usize, usize, bool, Generator)>,
     search: Option<(SearchOptions, Search)>,
+    /// As `search`, of many pictures at once.
+    batch: Option<(SearchOptions, Search)>,
     relevance: Option<(usize, Relevance)>,
     attention: Option<(usize, AttentionPass)>,
 }
@@ -55,7 +57,7 @@ pub struct Captioner {
 /// A whole caption.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Whole {
-    /// Without the prompt.
+    /// What comes after the prompt, as it is put behind it.
     pub text: String,
     /// The logarithm of its probability, given the prompt; its end is part of it.
     pub log_probability: f64,
@@ -66,7 +68,7 @@ impl Captioner {
     pub fn load(gpu: &Gpu, dir: &Path) -> Result<Captioner, CaptionError> {
         let (model, tokenizer) = checkpoint::load(gpu, dir)?;
         let tokenizer = tokenizer.ok_or_else(|| CaptionError::NoTokenizer(dir.display().to_string()))?;
-        Ok(Captioner { gpu: gpu.clone(), model, tokenizer, generator: None, search: None, relevance: None, attention: None })
+        Ok(Captioner { gpu: gpu.clone(), model, tokenizer, generator: None, search: None, batch: None, relevance: None, attention: None })
     }
 
     pub fn config(&self) -> &Config {
@@ -203,14 +205,32 @@ impl Captioner {
     ) -> Result<Vec<Whole>, CaptionError> {
         let (prompt, new) = self.prompt(prompt, most)?;
         let wanted = SearchOptions { batch: 1, prompt: prompt.len(), new, beam, length_power };
-        if self.search.as_ref().is_none_or(|(options, _)| *options != wanted) {
-            self.search = Some((wanted, Search::new(&self.gpu, &self.model, wanted)?));
-        }
-        let Some((_, search)) = &self.search else { unreachable!("made above") };
+        let search = searching(&mut self.search, wanted, &self.gpu, &self.model)?;
         let image = picture.framed(self.model.config().frame()).normalised();
         let found = search.run(&image, &prompt, self.tokenizer.end())?.remove(0);
-        let whole = |found: Hypothesis| Whole { text: self.tokenizer.decode(&found.tokens), log_probability: found.log_probability() };
-        Ok(found.into_iter().map(whole).collect())
+        Ok(found.into_iter().map(|found| whole(&self.tokenizer, &prompt, found)).collect())
+    }
+
+    /// The likeliest caption of every picture, found by a beam of so many hypotheses, 1 for the likeliest token every time. The pictures,
+    /// framed as [`Config::frame`] says, go through the device `batch` at a time; prompt and lengths are as in [`Captioner::likeliest`].
+    pub fn captions(
+        &mut self,
+        pictures: &[Picture],
+        batch: usize,
+        prompt: &str,
+        most: usize,
+        beam: usize,
+    ) -> Result<Vec<Whole>, CaptionError> {
+        let (prompt, new) = self.prompt(prompt, most)?;
+        let wanted = SearchOptions { batch, prompt: prompt.len(), new, beam, length_power: 0.0 };
+        let search = searching(&mut self.batch, wanted, &self.gpu, &self.model)?;
+        let mut captions = vec![];
+        for pictures in pictures.chunks(batch) {
+            let images: Vec<f32> = pictures.iter().flat_map(Picture::normalised).collect();
+            let found = search.run(&images, &prompt.repeat(pictures.len()), self.tokenizer.end())?;
+            captions.extend(found.into_iter().map(|mut found| whole(&self.tokenizer, &prompt, found.swap_remove(0))));
+        }
+        Ok(captions)
     }
 
     /// The tokens of a prompt, and how many of at most `most` new ones there is room for.
@@ -236,6 +256,25 @@ fn prepare<T>(known: &mut Option<(usize, T)>, length: usize, make: impl FnOnce(u
         *known = Some((length, make(length)?));
     }
     Ok(&known.as_ref().expect("made above").1)
+}
+
+/// A search with these options: the one that is there, or a new one.
+fn searching<'a>(
+    known: &'a mut Option<(SearchOptions, Search)>,
+    wanted: SearchOptions,
+    gpu: &Gpu,
+    model: &Vlm,
+) -> Result<&'a Search, GpuError> {
+    if known.as_ref().is_none_or(|(options, _)| *options != wanted) {
+        *known = Some((wanted, Search::new(gpu, model, wanted)?));
+    }
+    Ok(&known.as_ref().expect("made above").1)
+}
+
+fn whole(tokenizer: &Tokenizer, prompt: &[u32], found: Hypothesis) -> Whole {
+    let mut stream = TextStream::new(tokenizer, prompt);
+    let text = found.tokens.iter().map(|&token| stream.push(token)).collect();
+    Whole { text, log_probability: found.log_probability() }
 }
 
 /// The likeliest tokens of one position beside the chosen one, in words.

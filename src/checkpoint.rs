@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
+use crate::atomic_file;
 use crate::data::{Tokenizer, TokenizerError};
 use crate::gpu::{Gpu, GpuError, Tensor};
 use crate::model::{Config, ConfigError, Vlm};
@@ -102,19 +103,9 @@ fn write_tensors(path: &Path, dtype: Dtype, tensors: Vec<(&str, Vec<usize>, Vec<
     write_file(path, &bytes)
 }
 
-/// Writes a file aside, flushes it to the disk and renames it into place.
+/// See [`atomic_file::write`].
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
-    let fail = |path: &Path, reason| CheckpointError::Write { path: path.display().to_string(), reason };
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".part");
-    let aside = PathBuf::from(aside);
-    let write = || {
-        let mut file = std::fs::File::create(&aside)?;
-        std::io::Write::write_all(&mut file, bytes)?;
-        file.sync_all()
-    };
-    write().map_err(|reason| fail(&aside, reason))?;
-    std::fs::rename(&aside, path).map_err(|reason| fail(path, reason))
+    atomic_file::write(path, bytes).map_err(|reason| CheckpointError::Write { path: path.display().to_string(), reason })
 }
 
 /// The current values of named tensors.

@@ -2,6 +2,7 @@
 
 mod augment;
 mod batches;
+mod captioned;
 mod dataset;
 mod formats;
 mod likeness;
@@ -13,6 +14,7 @@ mod tokenizer;
 
 pub use augment::{Augment, Strength};
 pub use batches::Batches;
+pub use captioned::Captioned;
 pub use dataset::{DataError, Dataset, Loaded, Problem, Sample};
 pub use formats::{Format, Layout};
 pub use likeness::{Likeness, Twin};

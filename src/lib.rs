@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod atomic_file;
 pub mod attention_maps;
 pub mod bench;
 pub mod caption;

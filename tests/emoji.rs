@@ -100,3 +100,25 @@ fn the_patch_token_model_attends_to_patches() {
     let apart: f32 = written[0].heat.iter().zip(&written[1].heat).map(|(a, b)| (a - b).abs()).sum();
     assert!(apart > 0.01, "two words look at the same patches: {apart}");
 }
+
+/// Many pictures at once get the captions that they get alone.
+#[test]
+fn a_batch_of_pictures_is_captioned_as_each_alone() {
+    let mut captioner = Captioner::load(&gpu(), Path::new(MODEL)).unwrap();
+    let frame = captioner.config().frame();
+    let loaded = Dataset::load(Path::new("data/emoji/fxemoji.csv"), frame, &Layout::default(), true, &ProgressBar::hidden()).unwrap();
+    let samples = loaded.dataset.samples.into_iter().step_by(100);
+    let pictures: Vec<Picture> = samples
+        .map(|sample| Picture { width: frame.side, height: frame.side, rgb: sample.rgb })
+        .map(|picture| picture.framed(frame))
+        .collect();
+    let together: Vec<String> = captioner.captions(&pictures, 4, "", 10, 1).unwrap().into_iter().map(|whole| whole.text).collect();
+    let alone: Vec<String> = pictures
+        .iter()
+        .map(|picture| captioner.caption(picture, "", 10, Sampling::GREEDY, false, &mut |_| true).unwrap())
+        .map(|written| written.iter().map(|token| token.text.as_str()).collect())
+        .collect();
+    assert!(together.len() == 9 && together == alone, "{together:?} and {alone:?}");
+    let begun = captioner.captions(&pictures[..3], 2, "grinning", 10, 2).unwrap();
+    assert!(begun.iter().all(|whole| whole.log_probability < 0.0 && whole.text.starts_with(" ")), "{begun:?}");
+}

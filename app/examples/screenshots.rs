@@ -1,0 +1,129 @@
+//! Renders the pictures of the window in `docs/`, without a screen: `cargo run --release -p seemore-app --example screenshots`.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use egui::Role;
+use egui_kittest::Harness;
+use egui_kittest::kittest::Queryable;
+use indicatif::ProgressBar;
+use seemore::data::{Dataset, Frame, Layout};
+use seemore_app::{Start, Window};
+
+/// Of the window, in points.
+const SIZE: [f32; 2] = [1100.0, 760.0];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Some of the drawings that the shipped models were chosen by, as files.
+fn drawings(folder: &Path) -> Vec<PathBuf> {
+    let frame = Frame { side: 64, crop: false };
+    let data = root().join("data/emoji/fxemoji.csv");
+    let loaded =
+        Dataset::load(&data, frame, &Layout::default(), true, &ProgressBar::hidden()).expect("the drawings that come with seemore");
+    let wanted = [
+        "sunflower",
+        "octopus",
+        "birthday cake",
+        "rocket",
+        "umbrella",
+        "bicycle",
+        "guitar",
+        "snowman without snow",
+        "cat face",
+        "grinning face",
+    ];
+    let file = |name: &str| {
+        let sample = loaded.dataset.samples.iter().find(|sample| sample.caption == name)?;
+        let path = folder.join(format!("{:02}.png", wanted.iter().position(|other| *other == name)?));
+        image::save_buffer(&path, &sample.rgb, 64, 64, image::ColorType::Rgb8).expect("a folder to write to");
+        Some(path)
+    };
+    wanted.iter().filter_map(|name| file(name)).collect()
+}
+
+struct Shot {
+    harness: Harness<'static, Window>,
+}
+
+impl Shot {
+    fn new(model: &str, pictures: Vec<PathBuf>) -> Shot {
+        let start = Start { pictures, model: Some(root().join("data/checkpoints").join(model)), adapter: None };
+        let harness = Harness::builder().with_size(SIZE).with_pixels_per_point(1.25).wgpu().build_eframe(|c| Window::new(c, start));
+        Shot { harness }
+    }
+
+    /// Steps until something with this label is there.
+    fn until(&mut self, label: &str) {
+        let begin = Instant::now();
+        while self.harness.query_by_label_contains(label).is_none() {
+            assert!(begin.elapsed() < Duration::from_secs(600), "no {label}");
+            self.wait(0.02);
+        }
+    }
+
+    fn wait(&mut self, seconds: f64) {
+        let begin = Instant::now();
+        while begin.elapsed().as_secs_f64() < seconds {
+            std::thread::sleep(Duration::from_millis(10));
+            self.harness.step();
+        }
+    }
+
+    fn page(&mut self, name: &str) {
+        self.harness.get_by_role_and_label(Role::Button, name).click();
+        self.harness.run_steps(3);
+    }
+
+    fn click(&mut self, label: &str) {
+        self.harness.get_by_label(label).click();
+        self.harness.run_steps(3);
+    }
+
+    fn fill(&mut self, label: &str, text: &str) {
+        self.harness.get_by_role_and_label(Role::TextInput, label).focus();
+        self.harness.run_steps(2);
+        self.harness.get_by_role_and_label(Role::TextInput, label).type_text(text);
+        self.harness.run_steps(2);
+    }
+
+    fn save(&mut self, name: &str) {
+        self.harness.run_steps(3);
+        let path = root().join("docs").join(name);
+        self.harness.render().expect("a picture of the window").save(&path).expect("a folder to write to");
+        println!("{}", path.display());
+    }
+}
+
+fn main() {
+    let folder = tempfile::tempdir().expect("a folder to write to");
+    let drawings = drawings(folder.path());
+
+    let mut shot = Shot::new("emoji", drawings.clone());
+    shot.until("tokens in");
+    shot.wait(3.0);
+    let word = shot.harness.get_all_by_label("face").next();
+    if let Some(word) = word {
+        word.click();
+    }
+    shot.save("app-caption.png");
+
+    shot.page("Train");
+    shot.fill("Save into", folder.path().join("run").to_str().expect("a path in UTF-8"));
+    shot.click("Start");
+    shot.until("done after");
+    shot.save("app-train.png");
+
+    let mut shot = Shot::new("emoji-patches", drawings);
+    shot.until("tokens in");
+    shot.wait(3.0);
+    shot.page("Attention");
+    shot.until("how much each patch speaks");
+    shot.click("Decoder layer 1, head mean");
+    shot.save("app-attention.png");
+    shot.page("Inspect");
+    shot.wait(3.0);
+    shot.save("app-inspect.png");
+}
