@@ -110,6 +110,17 @@ fn main() {
     }
     shot.save("app-caption.png");
 
+    shot.page("Batch");
+    shot.fill("Pictures in", folder.path().to_str().expect("a path in UTF-8"));
+    shot.harness.key_press(egui::Key::Enter);
+    shot.until("Save captions");
+    shot.wait(1.0);
+    shot.click("Caption all (10)");
+    shot.until("10 pictures in");
+    shot.fill("Find", "face");
+    shot.fill("Replace with", "head");
+    shot.save("app-batch.png");
+
     shot.page("Train");
     shot.fill("Save into", folder.path().join("run").to_str().expect("a path in UTF-8"));
     shot.click("Start");

@@ -2,6 +2,8 @@
 
 mod asked;
 mod desk;
+mod duration;
+mod gallery;
 mod heat;
 mod pages;
 mod pictures;

@@ -87,7 +87,7 @@ fn with_thumbnail(picture: Picture) -> (Arc<Picture>, Picture) {
 }
 
 /// The picture itself, or those in a folder; what a folder holds beside pictures is passed over by its extension.
-fn files(path: &Path) -> Vec<Result<PathBuf, String>> {
+pub fn files(path: &Path) -> Vec<Result<PathBuf, String>> {
     if !path.is_dir() {
         return vec![Ok(path.to_owned())];
     }

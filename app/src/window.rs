@@ -1,6 +1,6 @@
 //! The window: what the worker reports goes to the pages, and what people do goes to the worker.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use eframe::{CreationContext, Frame, Storage};
@@ -11,6 +11,7 @@ use seemore::data::Picture;
 use crate::asked::Asked;
 use crate::desk::Desk;
 use crate::pages::attention::AttentionPage;
+use crate::pages::batch::BatchPage;
 use crate::pages::caption::{CaptionPage, Wish};
 use crate::pages::inspect::InspectPage;
 use crate::pages::train::{Form, TrainPage};
@@ -36,6 +37,8 @@ struct Kept {
     settings: Settings,
     opacity: Option<f32>,
     training: Form,
+    /// The folder of the batch page.
+    batch: Option<PathBuf>,
     page: Page,
     /// The chosen model's folder.
     model: Option<PathBuf>,
@@ -45,17 +48,19 @@ struct Kept {
 enum Page {
     #[default]
     Caption,
+    Batch,
     Attention,
     Train,
     Inspect,
 }
 
 /// The pages in the order of their tabs, which Ctrl+1 and so on choose too.
-const PAGES: [(Page, &str, Key); 4] = [
+const PAGES: [(Page, &str, Key); 5] = [
     (Page::Caption, "Caption", Key::Num1),
-    (Page::Attention, "Attention", Key::Num2),
-    (Page::Train, "Train", Key::Num3),
-    (Page::Inspect, "Inspect", Key::Num4),
+    (Page::Batch, "Batch", Key::Num2),
+    (Page::Attention, "Attention", Key::Num3),
+    (Page::Train, "Train", Key::Num4),
+    (Page::Inspect, "Inspect", Key::Num5),
 ];
 
 const OPEN: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::O);
@@ -69,6 +74,7 @@ pub struct Window {
     reader: Reader,
     page: Page,
     caption: CaptionPage,
+    batch: BatchPage,
     attention: AttentionPage,
     train: TrainPage,
     inspect: InspectPage,
@@ -115,6 +121,7 @@ impl Window {
             reader,
             page: kept.page,
             caption: CaptionPage::new(kept.settings, kept.opacity),
+            batch: BatchPage::new(kept.batch),
             attention: AttentionPage::default(),
             train: TrainPage::new(kept.training),
             inspect: InspectPage::default(),
@@ -169,6 +176,7 @@ impl Window {
                 }
                 Report::Looked(looked) => self.attention.take(*looked),
                 Report::Caption { job, progress } => self.caption.take(job, progress),
+                Report::Batch { run, captions } => self.batch.take(run, captions, &self.worker),
                 Report::Inspected(inspection) => self.inspect.take(*inspection),
                 Report::Train(progress) => {
                     if matches!(progress, training::Progress::Saved { .. }) {
@@ -187,12 +195,14 @@ impl Window {
                             (*folder, *loading) = (loaded.as_ref().map(|loaded| loaded.folder.clone()), false);
                         }
                         Failed::Caption { job } => self.caption.failed(job),
+                        Failed::Batch { run } => self.batch.failed(run),
                         Failed::Attention => self.attention.failed(),
                         Failed::Inspect => self.inspect.forget(),
                     }
                 }
                 Report::Died(message) => {
                     self.caption.stopped();
+                    self.batch.stopped();
                     self.attention.forget();
                     self.train.stopped();
                     self.inspect.forget();
@@ -210,6 +220,9 @@ impl Window {
             }
         }
         while let Some(paths) = self.pictures.answer() {
+            if self.page == Page::Batch {
+                self.page = Page::Caption;
+            }
             paths.into_iter().for_each(|path| self.reader.open(path));
         }
         while let Some((slot, folder)) = self.checkpoint.answer() {
@@ -344,7 +357,10 @@ impl eframe::App for Window {
     fn logic(&mut self, ctx: &Context, _frame: &mut Frame) {
         self.receive(ctx);
         let dropped = ctx.input(|input| input.raw.dropped_files.clone());
-        dropped.iter().for_each(|file| self.reader.open(file.path().to_owned()));
+        match dropped.first() {
+            Some(file) if self.page == Page::Batch => self.batch.dropped(ctx, file.path()),
+            _ => dropped.iter().for_each(|file| self.reader.open(file.path().to_owned())),
+        }
     }
 
     fn ui(&mut self, ui: &mut Ui, _frame: &mut Frame) {
@@ -393,6 +409,7 @@ impl eframe::App for Window {
                     Some(Wish::Samples) => self.samples(),
                     None => {}
                 },
+                Page::Batch => self.batch.ui(ui, &mut desk, self.caption.settings()),
                 Page::Attention => self.attention.ui(ui, &mut desk),
                 Page::Train => {
                     if let Some(folder) = self.train.ui(ui, &mut desk) {
@@ -418,6 +435,7 @@ impl eframe::App for Window {
             settings: self.caption.settings().clone(),
             opacity: Some(self.caption.opacity()),
             training: self.train.form().clone(),
+            batch: self.batch.folder().map(Path::to_owned),
             page: self.page,
             model: self.models[0].folder.clone(),
         };
@@ -425,6 +443,7 @@ impl eframe::App for Window {
     }
 
     fn on_exit(&mut self) {
+        self.batch.finish();
         // the program ends with the window, and what was trained so far would be lost
         if self.train.runs() {
             self.worker.finish();

@@ -11,7 +11,7 @@ use seemore::caption::Captioner;
 use seemore::checkpoint;
 use seemore::gpu::{Gpu, GpuError};
 
-use crate::work::{attention, captioning, inspection, training};
+use crate::work::{attention, batching, captioning, inspection, training};
 
 /// Of the two models that the worker holds: the chosen one is 0, the one it is compared with 1.
 pub type Slot = usize;
@@ -28,6 +28,7 @@ pub enum Order {
     /// Forget the model that was compared with.
     Unload,
     Caption(captioning::Job),
+    Batch(batching::Job),
     Attention(attention::Look),
     Inspect(inspection::Program),
     Train(training::Command),
@@ -47,6 +48,10 @@ pub enum Report {
         job: u64,
         progress: captioning::Progress,
     },
+    Batch {
+        run: u64,
+        captions: Vec<batching::Captioned>,
+    },
     Looked(Box<attention::Looked>),
     Inspected(Box<inspection::Inspection>),
     Train(training::Progress),
@@ -64,6 +69,7 @@ pub enum Report {
 pub enum Failed {
     Load { slot: Slot },
     Caption { job: u64 },
+    Batch { run: u64 },
     Attention,
     Inspect,
 }
@@ -199,6 +205,10 @@ impl Bench<'_> {
                 let failed = failed(Failed::Caption { job: job.number });
                 captioning::caption(self, job).unwrap_or_else(failed);
             }
+            Order::Batch(job) => match batching::caption(self.captioners[0].as_mut(), &job) {
+                Ok(captions) => report(Report::Batch { run: job.run, captions }),
+                Err(error) => failed(Failed::Batch { run: job.run })(error),
+            },
             Order::Attention(look) => match attention::look(self, look) {
                 Ok(looked) => report(Report::Looked(Box::new(looked))),
                 Err(error) => failed(Failed::Attention)(error),

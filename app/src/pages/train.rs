@@ -15,6 +15,7 @@ use egui::{Button, CentralPanel, Key, KeyboardShortcut, Label, Modifiers, Panel,
 
 use crate::asked::Asked;
 use crate::desk::Desk;
+use crate::duration::duration;
 use crate::heat;
 use crate::work::training::{Command, Progress, Start, Step};
 use crate::worker::Order;
@@ -294,13 +295,4 @@ fn of_steps(step: &Step) -> String {
 fn megabytes(bytes: u64) -> String {
     let bytes = bytes as f64;
     if bytes < 1e9 { format!("{:.1} MB", bytes / 1e6) } else { format!("{:.1} GB", bytes / 1e9) }
-}
-
-/// Hours, minutes and seconds, the two largest.
-fn duration(time: Duration) -> String {
-    match time.as_secs() {
-        s @ 0..60 => format!("{s} s"),
-        s @ 60..3600 => format!("{} min {} s", s / 60, s % 60),
-        s => format!("{} h {} min", s / 3600, s % 3600 / 60),
-    }
 }

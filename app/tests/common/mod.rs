@@ -71,3 +71,22 @@ pub fn real_with(model: PathBuf, pictures: Vec<PathBuf>) -> Harness<'static, Win
     let start = Start { pictures, model: Some(model), adapter: None };
     Harness::builder().with_size(SIZE).wgpu().build_eframe(|c| Window::new(c, start))
 }
+
+/// A file that is dropped on the window.
+#[derive(Debug)]
+struct Dropped(PathBuf);
+
+impl egui::DroppedFile for Dropped {
+    fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, String> {
+        std::fs::read(&self.0).map_err(|error| error.to_string())
+    }
+}
+
+pub fn drop_file(harness: &mut Harness<Window>, path: &Path) {
+    harness.input_mut().dropped_files.push(std::sync::Arc::new(Dropped(path.to_owned())));
+    harness.step();
+}
