@@ -5,6 +5,7 @@ use std::path::Path;
 use image::{Rgb, RgbImage};
 
 use crate::caption::Written;
+use crate::color_map::ColorMap;
 use crate::data::Picture;
 use crate::lettering;
 
@@ -15,15 +16,6 @@ const MARGIN: u32 = 8;
 const LABEL: u32 = 64;
 const PER_ROW: u32 = 8;
 const OPACITY: f32 = 0.6;
-
-/// The colour of a heat from 0 (the coldest patch) to 1 (the hottest): dark blue over green to yellow, readable without colour vision
-/// because it grows lighter all the way (the corner colours of matplotlib's viridis).
-pub fn colour(share: f32) -> [f32; 3] {
-    const STOPS: [[f32; 3]; 5] = [[68.0, 1.0, 84.0], [59.0, 82.0, 139.0], [33.0, 145.0, 140.0], [94.0, 201.0, 98.0], [253.0, 231.0, 37.0]];
-    let at = share.clamp(0.0, 1.0) * 4.0;
-    let below = (at as usize).min(3);
-    std::array::from_fn(|i| STOPS[below][i] + (STOPS[below + 1][i] - STOPS[below][i]) * (at - below as f32))
-}
 
 /// Bilinear value of a `grid` x `grid` map at `x`, `y` from 0 to 1.
 fn sample(map: &[f32], grid: usize, x: f32, y: f32) -> f32 {
@@ -46,7 +38,7 @@ fn stretched(map: &[f32]) -> Vec<f32> {
 
 /// A square picture under its heat, scaled from the coldest to the hottest patch; `opacity` is the heat's share of the colours, from 0 to 1.
 /// Without heat it is the picture alone.
-pub fn overlay(picture: &Picture, heat: &[f32], opacity: f32) -> RgbImage {
+pub fn overlay(picture: &Picture, heat: &[f32], colors: ColorMap, opacity: f32) -> RgbImage {
     let side = picture.width as u32;
     let grid = (heat.len() as f64).sqrt() as usize;
     let heat = stretched(heat);
@@ -57,7 +49,7 @@ pub fn overlay(picture: &Picture, heat: &[f32], opacity: f32) -> RgbImage {
         if grid == 0 {
             return Rgb(rgb.map(|v| v as u8));
         }
-        let tint = colour(sample(&heat, grid, place(x), place(y)));
+        let tint = colors.color(sample(&heat, grid, place(x), place(y)));
         Rgb(std::array::from_fn(|i| ((1.0 - opacity) * rgb[i] + opacity * tint[i]).round() as u8))
     })
 }
@@ -76,7 +68,7 @@ pub fn draw(picture: &Picture, written: &[Written]) -> RgbImage {
         let token = (panel > 0).then(|| &written[panel as usize - 1]);
         let heat = token.map_or(&[][..], |token| &token.heat);
         let hottest = heat.iter().copied().fold(0.0, f32::max);
-        image::imageops::replace(&mut canvas, &overlay(&small, heat, OPACITY), left.into(), top.into());
+        image::imageops::replace(&mut canvas, &overlay(&small, heat, ColorMap::Viridis, OPACITY), left.into(), top.into());
         let label = |canvas: &mut RgbImage, text: &str, left, top| lettering::write(canvas, text, left, top, 2);
         match token {
             None => label(&mut canvas, "picture", left, top + SIDE + 4),

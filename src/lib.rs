@@ -12,6 +12,7 @@ pub mod caption;
 pub mod checkpoint;
 #[doc(hidden)]
 pub mod cli;
+pub mod color_map;
 pub mod data;
 pub mod eval;
 pub mod generate;

@@ -98,8 +98,10 @@ impl Shot {
 }
 
 fn main() {
-    let folder = tempfile::tempdir().expect("a folder to write to");
-    let drawings = drawings(folder.path());
+    let folder = std::env::temp_dir().join("drawings");
+    std::fs::create_dir_all(&folder).expect("a folder to write to");
+    let runs = tempfile::tempdir().expect("a folder to write to");
+    let drawings = drawings(&folder);
 
     let mut shot = Shot::new("emoji", drawings.clone());
     shot.until("tokens in");
@@ -111,7 +113,7 @@ fn main() {
     shot.save("app-caption.png");
 
     shot.page("Batch");
-    shot.fill("Pictures in", folder.path().to_str().expect("a path in UTF-8"));
+    shot.fill("Pictures in", folder.to_str().expect("a path in UTF-8"));
     shot.harness.key_press(egui::Key::Enter);
     shot.until("Save captions");
     shot.wait(1.0);
@@ -122,7 +124,7 @@ fn main() {
     shot.save("app-batch.png");
 
     shot.page("Train");
-    shot.fill("Save into", folder.path().join("run").to_str().expect("a path in UTF-8"));
+    shot.fill("Save into", runs.path().join("run").to_str().expect("a path in UTF-8"));
     shot.click("Start");
     shot.until("done after");
     shot.save("app-train.png");
@@ -137,4 +139,5 @@ fn main() {
     shot.page("Inspect");
     shot.wait(3.0);
     shot.save("app-inspect.png");
+    std::fs::remove_dir_all(folder).expect("the folder made above");
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use seemore::caption::Written;
+use seemore::color_map::ColorMap;
 use seemore::data::Picture;
 
 use crate::toasts::Toasts;
@@ -14,6 +15,8 @@ pub struct Desk<'a> {
     pub models: [Option<&'a Loaded>; 2],
     /// The picture chosen on the caption page.
     pub selected: Option<&'a Selected>,
+    /// Of heat.
+    pub colors: &'a mut ColorMap,
     pub toasts: &'a mut Toasts,
 }
 

@@ -343,11 +343,14 @@ mod tests {
         let text = |i: usize| dir.path().join(format!("{i}.txt"));
         std::fs::write(text(0), "older\n").unwrap();
         std::fs::write(text(2), "\u{feff}alone\r\n").unwrap();
-        let past = SystemTime::now() - std::time::Duration::from_secs(60);
-        std::fs::File::options().write(true).open(text(0)).unwrap().set_modified(past).unwrap();
+        // file systems keep time less finely than the clock
+        let modified = |i: usize, time: SystemTime| std::fs::File::options().write(true).open(text(i)).unwrap().set_modified(time).unwrap();
+        let minute = std::time::Duration::from_secs(60);
+        modified(0, SystemTime::now() - minute);
         set(&mut gallery, &[(0, "journal"), (1, "journal")], None);
         drop(gallery);
         std::fs::write(text(1), "newer").unwrap();
+        modified(1, SystemTime::now() + minute);
         let (gallery, _) = Gallery::open(dir.path()).unwrap();
         assert_eq!(captions(&gallery), ["journal", "newer", "alone"]);
     }

@@ -1,6 +1,7 @@
 //! The picture under its heat, as a texture, with the scale beside it.
 
 use egui::{Color32, ColorImage, Context, Response, Sense, TextureHandle, TextureOptions, Ui, pos2, vec2};
+use seemore::color_map::ColorMap;
 use seemore::data::Picture;
 use seemore::heatmap;
 
@@ -11,10 +12,18 @@ pub struct HeatView {
 }
 
 impl HeatView {
-    /// Draws a square picture `side` points wide. `key` must differ whenever picture, heat or opacity do.
-    pub fn show(&mut self, ui: &mut Ui, side: f32, picture: &Picture, heat: &[f32], opacity: f32, key: u64) -> Response {
+    /// Draws a square picture `side` points wide. Heat has its colours and their opacity. `key` must differ whenever picture, heat, colours or opacity do.
+    pub fn show(
+        &mut self,
+        ui: &mut Ui,
+        side: f32,
+        picture: &Picture,
+        heat: &[f32],
+        (colors, opacity): (ColorMap, f32),
+        key: u64,
+    ) -> Response {
         if self.texture.as_ref().is_none_or(|(known, _)| *known != key) {
-            let image = heatmap::overlay(picture, heat, opacity);
+            let image = heatmap::overlay(picture, heat, colors, opacity);
             let image = ColorImage::from_rgb([picture.width, picture.height], image.as_raw());
             self.texture = Some((key, ui.ctx().load_texture("what the model sees", image, TextureOptions::LINEAR)));
         }
@@ -25,7 +34,7 @@ impl HeatView {
 }
 
 /// A small square map to choose; one that says nothing of the patches is a number or word alone.
-pub fn small(ui: &mut Ui, heat: &[f32], side: f32, chosen: bool, name: &str) -> Response {
+pub fn small(ui: &mut Ui, heat: &[f32], colors: ColorMap, side: f32, chosen: bool, name: &str) -> Response {
     let (rect, response) = ui.allocate_exact_size(vec2(side, side), Sense::click());
     let visuals = ui.style().interact_selectable(&response, chosen);
     let grid = (heat.len() as f64).sqrt() as usize;
@@ -35,7 +44,7 @@ pub fn small(ui: &mut Ui, heat: &[f32], side: f32, chosen: bool, name: &str) -> 
     for (patch, &value) in heat.iter().enumerate() {
         let step = inner.width() / grid as f32;
         let corner = inner.min + vec2((patch % grid) as f32, (patch / grid) as f32) * step;
-        let [r, g, b] = heatmap::colour(value / most).map(|v| v as u8);
+        let [r, g, b] = colors.color(value / most).map(|v| v as u8);
         mesh.add_colored_rect(egui::Rect::from_min_size(corner, vec2(step, step)), Color32::from_rgb(r, g, b));
     }
     let last = name.rsplit(' ').next().unwrap_or(name);
@@ -52,7 +61,7 @@ pub fn small(ui: &mut Ui, heat: &[f32], side: f32, chosen: bool, name: &str) -> 
 }
 
 /// The colours from the coldest to the hottest patch, with their shares of the whole.
-pub fn legend(ui: &mut Ui, heat: &[f32], width: f32) {
+pub fn legend(ui: &mut Ui, heat: &[f32], colors: ColorMap, width: f32) {
     if heat.is_empty() {
         return;
     }
@@ -62,7 +71,7 @@ pub fn legend(ui: &mut Ui, heat: &[f32], width: f32) {
         let (rect, _) = ui.allocate_exact_size(vec2(width, 12.0), Sense::hover());
         let steps = 64;
         for i in 0..steps {
-            let [r, g, b] = heatmap::colour((i as f32 + 0.5) / steps as f32).map(|v| v as u8);
+            let [r, g, b] = colors.color((i as f32 + 0.5) / steps as f32).map(|v| v as u8);
             let x = |i: usize| rect.left() + rect.width() * i as f32 / steps as f32;
             let strip = egui::Rect::from_min_max(pos2(x(i), rect.top()), pos2(x(i + 1) + 0.5, rect.bottom()));
             ui.painter().rect_filled(strip, 0.0, Color32::from_rgb(r, g, b));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use eframe::{CreationContext, Frame, Storage};
 use egui::{CentralPanel, Context, Key, KeyboardShortcut, Modifiers, Panel, Ui};
 use seemore::checkpoint;
+use seemore::color_map::ColorMap;
 use seemore::data::Picture;
 
 use crate::asked::Asked;
@@ -36,6 +37,7 @@ pub struct Start {
 struct Kept {
     settings: Settings,
     opacity: Option<f32>,
+    colors: ColorMap,
     training: Form,
     /// The folder of the batch page.
     batch: Option<PathBuf>,
@@ -78,6 +80,7 @@ pub struct Window {
     attention: AttentionPage,
     train: TrainPage,
     inspect: InspectPage,
+    colors: ColorMap,
     adapter: Option<String>,
     models: [Model; 2],
     /// Checkpoint folders to choose from.
@@ -125,6 +128,7 @@ impl Window {
             attention: AttentionPage::default(),
             train: TrainPage::new(kept.training),
             inspect: InspectPage::default(),
+            colors: kept.colors,
             adapter: None,
             models: [Model { folder, ..Model::default() }, Model::default()],
             folders: vec![],
@@ -402,7 +406,8 @@ impl eframe::App for Window {
         } else {
             let selected = self.caption.selected();
             let models = self.models.each_ref().map(|model| model.loaded.as_ref());
-            let mut desk = Desk { worker: &self.worker, models, selected: selected.as_ref(), toasts: &mut self.toasts };
+            let (colors, toasts) = (&mut self.colors, &mut self.toasts);
+            let mut desk = Desk { worker: &self.worker, models, selected: selected.as_ref(), colors, toasts };
             match self.page {
                 Page::Caption => match self.caption.ui(ui, &mut desk) {
                     Some(Wish::Open) => self.open(&ctx),
@@ -434,6 +439,7 @@ impl eframe::App for Window {
         let kept = Kept {
             settings: self.caption.settings().clone(),
             opacity: Some(self.caption.opacity()),
+            colors: self.colors,
             training: self.train.form().clone(),
             batch: self.batch.folder().map(Path::to_owned),
             page: self.page,

@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
-use common::{disc, face, has, loaded, real_with, scripted, until};
+use common::{disc, face, has, loaded, real_with, scripted, snapshot, until};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use seemore::attention_maps::AttentionMaps;
@@ -59,12 +59,16 @@ fn layers_heads_and_patches_are_chosen_and_seen() {
     reports.send(Report::Looked(Box::new(Looked { number: look.number, shown, maps, relevance, prompt: 1 }))).unwrap();
     let relevance = picture(&mut harness);
     assert!(has(&harness, "how much each patch speaks for the chosen word") && has(&harness, "40.0 %"));
+    snapshot(&mut harness, "attention");
     harness.get_by_label("Encoder layer 1, head 2").click();
     let second = picture(&mut harness);
     assert!(has(&harness, "what the mean patch looks at") && has(&harness, "Entropy of each head, of at most 1.39 nats"));
     harness.get_by_label("Encoder layer 1, head 1").click();
     let first = picture(&mut harness);
     assert!(relevance != second && second != first, "the heat does not follow the choice");
+    harness.get_by_label("inferno").click();
+    assert!(picture(&mut harness) != first, "the colours stay as they are");
+    harness.get_by_label("viridis").click();
     harness.get_by_label("Hide sinks").click();
     // the one patch that all look at gets four times the even share: no sink yet
     assert!(picture(&mut harness) != first && has(&harness, "100.0 %"));

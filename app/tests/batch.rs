@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
-use common::{disc, drop_file, face, has, loaded, real, scripted, until};
+use common::{click, disc, drop_file, face, fill, has, loaded, real, scripted, snapshot, until};
 use cpu_time::ThreadTime;
 use egui::accesskit::Role;
 use egui::{Key, Modifiers};
@@ -15,21 +15,6 @@ use egui_kittest::kittest::{NodeT, Queryable};
 use seemore_app::Window;
 use seemore_app::work::batching::Job;
 use seemore_app::worker::{Failed, Order, Report};
-
-fn click(harness: &mut Harness<Window>, label: &str) {
-    harness.get_by_role_and_label(Role::Button, label).click();
-    harness.run_steps(3);
-}
-
-/// Puts a text in the place of what a field holds.
-fn fill(harness: &mut Harness<Window>, label: &str, text: &str) {
-    harness.get_by_role_and_label(Role::TextInput, label).focus();
-    harness.run_steps(2);
-    harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
-    harness.run_steps(1);
-    harness.get_by_role_and_label(Role::TextInput, label).type_text(text);
-    harness.run_steps(2);
-}
 
 fn enter(harness: &mut Harness<Window>) {
     harness.key_press(Key::Enter);
@@ -95,6 +80,13 @@ fn a_folder_is_captioned_in_batches_and_taken_back_at_once() {
     assert_eq!(sizes, [16, 16, 7]);
     assert!(has(&harness, "40 of 40 pictures have one") && has(&harness, "39 pictures in"));
     assert_eq!((caption(&harness, "02.png"), caption(&harness, "03.png")), ("caption 02".into(), "from a text file".into()));
+    // the folder has another name every time
+    fill(&mut harness, "Pictures in", "drawings");
+    fill(&mut harness, "Find", "caption 0");
+    fill(&mut harness, "Replace with", "picture ");
+    harness.hover_at(egui::pos2(500.0, 20.0));
+    until(&mut harness, "the thumbnails", |harness| harness.query_all_by_label("thumbnail").count() > 8);
+    snapshot(&mut harness, "batch");
     click(&mut harness, "Undo");
     assert!(has(&harness, "1 of 40 pictures have one") && caption(&harness, "02.png").is_empty());
     click(&mut harness, "Redo");
@@ -204,8 +196,11 @@ fn nothing_is_written_over_before_somebody_says_so() {
     assert_eq!(text("captions.jsonl"), "{\"caption\":\"one\",\"image\":\"00.png\"}\n{\"caption\":\"two\",\"image\":\"01.png\"}\n");
 
     // the other way
-    std::fs::write(&path, "{\"caption\":\"uno\",\"image\":\"00.png\"}\n{\"caption\":\"tre\",\"image\":\"02.png\"}\n{\"caption\":\"x\",\"image\":\"9.png\"}\n")
-        .unwrap();
+    std::fs::write(
+        &path,
+        "{\"caption\":\"uno\",\"image\":\"00.png\"}\n{\"caption\":\"tre\",\"image\":\"02.png\"}\n{\"caption\":\"x\",\"image\":\"9.png\"}\n",
+    )
+    .unwrap();
     drop_file(&mut harness, &path);
     until(&mut harness, "the question", |harness| has(harness, "other captions of 1 pictures that have one"));
     assert!(has(&harness, "belong to no picture of this folder"));
@@ -254,7 +249,9 @@ fn a_folder_is_captioned_by_the_real_model() {
     disc(folder.path());
     std::fs::write(folder.path().join("broken.png"), "no picture").unwrap();
     let mut harness = real(vec![]);
-    until(&mut harness, "the model", |harness| has(harness, "llvmpipe") || has(harness, "vulkan") || has(harness, "metal") || has(harness, "dx12"));
+    until(&mut harness, "the model", |harness| {
+        has(harness, "llvmpipe") || has(harness, "vulkan") || has(harness, "metal") || has(harness, "dx12")
+    });
     open(&mut harness, folder.path());
     until(&mut harness, "the model", |harness| !has(harness, "No model is loaded."));
     click(&mut harness, "Caption missing (3)");

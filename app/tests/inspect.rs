@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{has, loaded, real, scripted, until};
+use common::{has, loaded, real, scripted, snapshot, until};
 use egui_kittest::kittest::Queryable;
 use seemore::plan::{Call, Memory};
 use seemore_app::work::inspection::{Inspection, Parameter, Program};
@@ -36,6 +36,7 @@ fn dispatches_are_listed_and_sorted() {
     harness.get_by_label("Time").click();
     harness.run_steps(2);
     assert!(top(&harness, "alpha.main") < top(&harness, "zeta.main"));
+    snapshot(&mut harness, "inspect");
     harness.get_by_label("Parameters").click();
     harness.run_steps(2);
     assert!(has(&harness, "decoder.ln.weight") && has(&harness, "2.500"));

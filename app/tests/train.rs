@@ -1,11 +1,14 @@
 //! Training in the window: its page with a worker that the test plays, the real worker, and both together.
 
+mod common;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
+use common::{click, fill, has, snapshot};
 use cpu_time::ThreadTime;
 use egui::accesskit::Role;
 use egui_kittest::Harness;
@@ -30,23 +33,6 @@ fn scripted() -> (Harness<'static, Window>, Receiver<Order>, Sender<Report>) {
     harness.get_by_role_and_label(Role::Button, "Train").click();
     harness.run_steps(2);
     (harness, orders, reports)
-}
-
-fn has(harness: &Harness<Window>, label: &str) -> bool {
-    harness.query_all_by_label_contains(label).next().is_some()
-}
-
-fn click(harness: &mut Harness<Window>, label: &str) {
-    harness.get_by_role_and_label(Role::Button, label).click();
-    harness.run_steps(2);
-}
-
-/// Types into an empty field.
-fn fill(harness: &mut Harness<Window>, label: &str, text: &str) {
-    harness.get_by_role_and_label(Role::TextInput, label).focus();
-    harness.step();
-    harness.get_by_role_and_label(Role::TextInput, label).type_text(text);
-    harness.run_steps(2);
 }
 
 fn enabled(harness: &Harness<Window>, label: &str) -> bool {
@@ -235,6 +221,7 @@ fn the_curves_are_drawn_and_a_logarithm_draws_them_otherwise() {
     harness.run_steps(4);
     let color = |picture: &image::RgbaImage, [r, g, b]: [u8; 3]| picture.pixels().filter(|p| p.0[..3] == [r, g, b]).count();
     let plain = picture(&mut harness, "training");
+    snapshot(&mut harness, "train");
     harness.set_size(egui::vec2(1600.0, 1000.0));
     harness.run_steps(3);
     picture(&mut harness, "large");

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use common::{disc, has, loaded, real, real_with, scripted, until};
+use common::{disc, drop_file, face, has, loaded, real, real_with, scripted, snapshot, until};
 use egui_kittest::kittest::Queryable;
 use seemore::caption::Written;
 use seemore::data::Picture;
@@ -77,6 +77,7 @@ fn a_caption_appears_token_by_token() {
     harness.get_by_label("circle").click();
     harness.run_steps(2);
     let circle = harness.render().unwrap();
+    snapshot(&mut harness, "caption");
     assert!(plain != red && red != circle, "the heat does not follow the chosen word");
 }
 
@@ -98,11 +99,63 @@ fn what_goes_wrong_is_said_and_the_window_goes_on() {
 }
 
 #[test]
-fn from_a_file_to_a_caption_with_the_real_worker() {
+fn from_a_dropped_file_to_captions_and_heat_with_the_real_worker() {
     let folder = tempfile::tempdir().unwrap();
-    let mut harness = real(vec![disc(folder.path())]);
+    let mut harness = real(vec![]);
+    drop_file(&mut harness, &disc(folder.path()));
     until(&mut harness, "the caption", |harness| has(harness, "tokens in"));
     assert!(has(&harness, "red"), "a red disc is not called red");
+    drop_file(&mut harness, &face(folder.path()));
+    until(&mut harness, "the caption", |harness| has(harness, "face"));
+    until(&mut harness, "its end", |harness| has(harness, "tokens in"));
+    // without a word under the mouse, and with each of two words chosen
+    let mut pictures = vec![harness.render().unwrap()];
+    for word in ["grinning", "face"] {
+        harness.get_by_label(word).click();
+        harness.hover_at(egui::pos2(500.0, 700.0));
+        harness.run_steps(4);
+        // the picture alone, not the frame around the chosen word
+        pictures.push(image::imageops::crop_imm(&harness.render().unwrap(), 250, 40, 550, 350).to_image());
+    }
+    assert!(pictures[1] != pictures[2], "the heat does not differ between the words");
+}
+
+/// What must be refused is named, with what to do; the program goes on.
+#[test]
+fn pictures_that_cannot_be_opened_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("text.png"), "no picture").unwrap();
+    std::fs::write(path("empty.png"), "").unwrap();
+    let whole = std::fs::read(disc(folder.path())).unwrap();
+    std::fs::write(path("half.png"), &whole[..whole.len() / 2]).unwrap();
+    // the header of a picture of 20,000 x 20,000 pixels, which would take 1.2 GB
+    let mut huge = whole.clone();
+    huge[16..24].copy_from_slice(&[0, 0, 0x4e, 0x20, 0, 0, 0x4e, 0x20]);
+    let sum = crc(&huge[12..29]);
+    huge[29..33].copy_from_slice(&sum.to_be_bytes());
+    std::fs::write(path("huge.png"), huge).unwrap();
+    let (mut harness, _orders, _reports) = scripted(vec![]);
+    for (name, what) in [
+        ("text.png", "not a picture in a format known here"),
+        ("empty.png", "not a picture in a format known here"),
+        ("half.png", "damaged"),
+        ("huge.png", "20000 x 20000 pixels"),
+        ("gone/folder", "cannot read"),
+    ] {
+        drop_file(&mut harness, &path(name));
+        until(&mut harness, name, |harness| has(harness, name) && has(harness, what));
+        harness.query_all_by_label("Close").for_each(|button| button.click());
+        harness.run_steps(6);
+    }
+    drop_file(&mut harness, &path("disc.png"));
+    until(&mut harness, "the picture", |harness| has(harness, "no model is loaded"));
+}
+
+/// Of a PNG chunk: CRC-32 as in ISO 3309.
+fn crc(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
+    !bytes.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ byte as u32, step))
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use egui::{CentralPanel, Color32, Key, Panel, Rect, RichText, ScrollArea, Sense, Slider, StrokeKind, Ui, pos2, vec2};
 use seemore::attention_maps::{Heads, Matrix, SINK, without_sinks};
+use seemore::color_map::ColorMap;
 use seemore::data::Picture;
 use seemore::heatmap;
 
@@ -151,16 +152,16 @@ impl AttentionPage {
         self.keys(ui, selected.tokens.len());
         Panel::right("layers").default_size(330.0).show(ui, |ui| {
             ScrollArea::vertical().show(ui, |ui| {
-                self.sources(ui, &looked);
-                self.options(ui, &looked);
+                self.sources(ui, &looked, *desk.colors);
+                self.options(ui, &looked, desk.colors);
             });
         });
         let view = self.view_of(&looked);
         CentralPanel::default().show(ui, |ui| {
             ScrollArea::vertical().show(ui, |ui| {
                 self.words(ui, selected, &looked, &view);
-                self.picture(ui, &looked, &view);
-                self.text_matrix(ui, selected, &looked, &view);
+                self.picture(ui, &looked, &view, *desk.colors);
+                self.text_matrix(ui, selected, &looked, &view, *desk.colors);
             });
         });
     }
@@ -201,7 +202,7 @@ impl AttentionPage {
     }
 
     /// The grid of all layers and heads to choose from.
-    fn sources(&mut self, ui: &mut Ui, looked: &Looked) {
+    fn sources(&mut self, ui: &mut Ui, looked: &Looked, colors: ColorMap) {
         ui.add_space(4.0);
         ui.heading("Layers and heads");
         ui.horizontal_wrapped(|ui| {
@@ -227,7 +228,7 @@ impl AttentionPage {
                         let chosen = (self.source, self.heads) == (source, heads);
                         let heat = self.heat_of(looked, source, &Matrix::new(map, heads));
                         let said = format!("{part} layer {}, head {name}", layer + 1);
-                        if heat::small(ui, &heat, SMALL, chosen, &said).clicked() {
+                        if heat::small(ui, &heat, colors, SMALL, chosen, &said).clicked() {
                             (self.source, self.heads) = (source, heads);
                         }
                     }
@@ -266,18 +267,22 @@ impl AttentionPage {
         ui.separator();
     }
 
-    fn options(&mut self, ui: &mut Ui, looked: &Arc<Looked>) {
+    fn options(&mut self, ui: &mut Ui, looked: &Arc<Looked>, colors: &mut ColorMap) {
         ui.checkbox(&mut self.hide_sinks, "Hide sinks").on_hover_text(format!(
             "Leaves out what the mean query looks at more than {SINK} times as much as at the even share, whatever it looks for"
         ));
         ui.add(Slider::new(&mut self.opacity, 0.0..=1.0).text("strength"));
         ui.horizontal(|ui| {
+            ui.label("Colours");
+            ColorMap::ALL.into_iter().for_each(|map| drop(ui.selectable_value(colors, map, map.name())));
+        });
+        ui.horizontal(|ui| {
             let ctx = ui.ctx().clone();
             if ui.button("Save picture...").on_hover_text("The picture under the heat that is chosen, as PNG").clicked() {
-                let (looked, heat, opacity) = (looked.clone(), self.view_of(looked).heat, self.opacity);
+                let (looked, heat, colors, opacity) = (looked.clone(), self.view_of(looked).heat, *colors, self.opacity);
                 self.saved.ask(&ctx, move || {
                     let path = rfd::FileDialog::new().set_title("Save the picture").set_file_name("attention.png").save_file()?;
-                    let saved = heatmap::overlay(&looked.shown, &heat, opacity).save(&path);
+                    let saved = heatmap::overlay(&looked.shown, &heat, colors, opacity).save(&path);
                     Some(saved.map(|()| path.clone()).map_err(|error| format!("Cannot save {}: {error}.", path.display())))
                 });
             }
@@ -329,12 +334,12 @@ impl AttentionPage {
     }
 
     /// The picture under its heat; a click chooses a patch.
-    fn picture(&mut self, ui: &mut Ui, looked: &Looked, view: &View) {
+    fn picture(&mut self, ui: &mut Ui, looked: &Looked, view: &View, colors: ColorMap) {
         let side = SIDE.min(ui.available_width() - 8.0);
         let mut key = DefaultHasher::new();
-        let choice = (looked.number, self.source, self.heads, self.token, self.patch, self.hide_sinks, self.opacity.to_bits());
+        let choice = (looked.number, self.source, self.heads, self.token, self.patch, self.hide_sinks, colors, self.opacity.to_bits());
         choice.hash(&mut key);
-        let image = self.view.show(ui, side, &looked.shown, &view.heat, self.opacity, key.finish()).interact(Sense::click());
+        let image = self.view.show(ui, side, &looked.shown, &view.heat, (colors, self.opacity), key.finish()).interact(Sense::click());
         let grid = (view.heat.len() as f64).sqrt() as usize;
         if grid == 0 {
             ui.label(RichText::new("This choice says nothing of the picture's patches.").weak());
@@ -359,7 +364,7 @@ impl AttentionPage {
             let text = format!("row {}, column {}: {:.2} %", patch / grid + 1, patch % grid + 1, 100.0 * view.heat[patch]);
             image.on_hover_text(text);
         }
-        heat::legend(ui, &view.heat, side * 0.6);
+        heat::legend(ui, &view.heat, colors, side * 0.6);
         let said = match (self.source, self.patch) {
             (Source::Relevance, _) => "how much each patch speaks for the chosen word",
             (Source::Decoder(_), _) => "where the decoder looked while it wrote the chosen word",
@@ -371,7 +376,7 @@ impl AttentionPage {
     }
 
     /// Which words the decoder looked at while it wrote each word.
-    fn text_matrix(&self, ui: &mut Ui, selected: &Selected, looked: &Looked, view: &View) {
+    fn text_matrix(&self, ui: &mut Ui, selected: &Selected, looked: &Looked, view: &View, colors: ColorMap) {
         let (Source::Decoder(_), Some(matrix)) = (self.source, &view.matrix) else { return };
         ui.separator();
         ui.label("From each position of the text to those before it");
@@ -388,7 +393,7 @@ impl AttentionPage {
                 for key in 0..=query {
                     let share = matrix.row(visual + query)[visual + key];
                     let (rect, response) = ui.allocate_exact_size(vec2(cell, cell), Sense::hover());
-                    let [r, g, b] = heatmap::colour(share).map(|v| v as u8);
+                    let [r, g, b] = colors.color(share).map(|v| v as u8);
                     ui.painter().rect_filled(
                         Rect::from_min_max(rect.min, pos2(rect.right(), rect.bottom())),
                         2.0,

@@ -516,7 +516,10 @@ fn row(ui: &mut Ui, gallery: &mut Gallery, thumbnails: &mut Thumbnails, entry: u
         let (rect, response) = ui.allocate_exact_size(vec2(64.0, 64.0), egui::Sense::hover());
         let mut trouble = picture.trouble.clone();
         match thumbnails.get(entry, &picture.path) {
-            Some(Ok(texture)) => Image::new((texture.id(), rect.size())).paint_at(ui, rect),
+            Some(Ok(texture)) => {
+                Image::new((texture.id(), rect.size())).paint_at(ui, rect);
+                response.widget_info(|| WidgetInfo::labeled(Role::Image, true, "thumbnail"));
+            }
             Some(Err(message)) => {
                 trouble.get_or_insert_with(|| message.clone());
                 ui.painter().rect_stroke(rect, 2.0, ui.visuals().widgets.noninteractive.bg_stroke, egui::StrokeKind::Inside);

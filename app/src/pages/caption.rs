@@ -290,15 +290,16 @@ impl CaptionPage {
         let key = (i as u64) << 48
             ^ said.job << 24
             ^ (said.shown.is_some() as u64) << 20
-            ^ token.map_or(0, |token| token as u64 + 1) << 8
+            ^ token.map_or(0, |token| token as u64 + 1) << 12
+            ^ (*desk.colors as u64) << 8
             ^ opacity;
         let side = SIDE.min(ui.available_width() - 8.0);
         ui.add_space(6.0);
-        ui.vertical_centered(|ui| self.views[slot].show(ui, side, seen, heat, self.opacity, key));
+        ui.vertical_centered(|ui| self.views[slot].show(ui, side, seen, heat, (*desk.colors, self.opacity), key));
         if !heat.is_empty() {
             ui.horizontal(|ui| {
                 ui.add_space((ui.available_width() - side * 0.5 - 120.0).max(0.0) / 2.0);
-                heat::legend(ui, heat, side * 0.5);
+                heat::legend(ui, heat, *desk.colors, side * 0.5);
             });
         }
         ui.add_space(6.0);

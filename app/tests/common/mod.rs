@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use egui_kittest::Harness;
+use egui::accesskit::Role;
+use egui::{Key, Modifiers};
 use egui_kittest::kittest::Queryable;
+use egui_kittest::{Harness, SnapshotOptions};
 use indicatif::ProgressBar;
 use seemore::data::{Dataset, Frame, Layout};
 use seemore_app::worker::{Loaded, Order, Report, Worker};
@@ -24,7 +26,31 @@ pub fn until(harness: &mut Harness<Window>, what: &str, done: impl Fn(&Harness<W
 }
 
 pub fn has(harness: &Harness<Window>, label: &str) -> bool {
-    harness.query_by_label_contains(label).is_some()
+    harness.query_all_by_label_contains(label).next().is_some()
+}
+
+pub fn click(harness: &mut Harness<Window>, label: &str) {
+    harness.get_by_role_and_label(Role::Button, label).click();
+    harness.run_steps(3);
+}
+
+/// Puts a text in the place of what a field holds.
+pub fn fill(harness: &mut Harness<Window>, label: &str, text: &str) {
+    harness.get_by_role_and_label(Role::TextInput, label).focus();
+    harness.run_steps(2);
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
+    harness.run_steps(1);
+    harness.get_by_role_and_label(Role::TextInput, label).type_text(text);
+    harness.run_steps(2);
+}
+
+/// Compares what is seen with the picture of this name in `tests/snapshots`, and writes that picture anew where the variable
+/// `UPDATE_SNAPSHOTS` is 1.
+pub fn snapshot(harness: &mut Harness<Window>, name: &str) {
+    harness.run_steps(3);
+    // a few points at the edges of glyphs and curves differ from driver to driver
+    let options = SnapshotOptions::new().max_failed_pixels(300);
+    harness.snapshot_options(name, &options);
 }
 
 /// Of the window, in points.
