@@ -100,7 +100,7 @@ impl Shot {
 fn main() {
     let folder = std::env::temp_dir().join("drawings");
     std::fs::create_dir_all(&folder).expect("a folder to write to");
-    let runs = tempfile::tempdir().expect("a folder to write to");
+    let run = std::env::temp_dir().join("drawings-run");
     let drawings = drawings(&folder);
 
     let mut shot = Shot::new("emoji", drawings.clone());
@@ -124,7 +124,7 @@ fn main() {
     shot.save("app-batch.png");
 
     shot.page("Train");
-    shot.fill("Save into", runs.path().join("run").to_str().expect("a path in UTF-8"));
+    shot.fill("Save into", run.to_str().expect("a path in UTF-8"));
     shot.click("Start");
     shot.until("done after");
     shot.save("app-train.png");
@@ -139,5 +139,7 @@ fn main() {
     shot.page("Inspect");
     shot.wait(3.0);
     shot.save("app-inspect.png");
-    std::fs::remove_dir_all(folder).expect("the folder made above");
+    for folder in [folder, run] {
+        std::fs::remove_dir_all(folder).expect("a folder made above");
+    }
 }

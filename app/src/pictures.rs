@@ -33,12 +33,15 @@ impl Reader {
         Reader { send, arrivals, wake }
     }
 
-    /// Reads a file, or all pictures of a folder in the order of their names.
-    pub fn open(&self, path: PathBuf) {
+    /// Reads files in their order, of folders all pictures in the order of their names.
+    pub fn open(&self, paths: Vec<PathBuf>) {
+        if paths.is_empty() {
+            return;
+        }
         let (send, wake) = (self.send.clone(), self.wake.clone());
         std::thread::spawn(move || {
-            for file in files(&path) {
-                let name = file.as_deref().unwrap_or(&path).display().to_string();
+            for (path, file) in paths.iter().flat_map(|path| files(path).into_iter().map(move |file| (path, file))) {
+                let name = file.as_ref().unwrap_or(path).display().to_string();
                 let picture = file.and_then(|file| Picture::open(&file).map_err(|error| error.to_string()));
                 if send.send(Arrival { name, picture: picture.map(with_thumbnail) }).is_err() {
                     return;

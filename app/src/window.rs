@@ -116,7 +116,7 @@ impl Window {
         let kept: Kept = c.storage.and_then(|storage| eframe::get_value(storage, "seemore")).unwrap_or_default();
         let ctx = c.egui_ctx.clone();
         let reader = Reader::new(Arc::new(move || ctx.request_repaint()));
-        start.pictures.into_iter().for_each(|path| reader.open(path));
+        reader.open(start.pictures);
         let folder = start.model.or(kept.model.filter(|folder| folder.join("model.safetensors").is_file())).or_else(checkpoint::shipped);
         let mut window = Window {
             worker,
@@ -227,7 +227,7 @@ impl Window {
             if self.page == Page::Batch {
                 self.page = Page::Caption;
             }
-            paths.into_iter().for_each(|path| self.reader.open(path));
+            self.reader.open(paths);
         }
         while let Some((slot, folder)) = self.checkpoint.answer() {
             self.choose(slot, folder);
@@ -363,7 +363,7 @@ impl eframe::App for Window {
         let dropped = ctx.input(|input| input.raw.dropped_files.clone());
         match dropped.first() {
             Some(file) if self.page == Page::Batch => self.batch.dropped(ctx, file.path()),
-            _ => dropped.iter().for_each(|file| self.reader.open(file.path().to_owned())),
+            _ => self.reader.open(dropped.iter().map(|file| file.path().to_owned()).collect()),
         }
     }
 

@@ -188,3 +188,19 @@ fn two_models_stand_side_by_side() {
     let place = |label| harness.get_by_label(label).rect();
     assert!(place("disc").right() < place("ball").left() && has(&harness, "patches"));
 }
+
+#[test]
+fn pictures_come_in_the_order_in_which_they_are_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = disc(folder.path());
+    let names = ["9.png", "7.png", "8.png", "1.png"];
+    let paths = names.map(|name| {
+        std::fs::copy(&first, folder.path().join(name)).unwrap();
+        folder.path().join(name)
+    });
+    let (mut harness, _orders, _reports) = scripted(paths.to_vec());
+    until(&mut harness, "the pictures", |harness| names.iter().all(|name| has(harness, name)));
+    harness.run_steps(2);
+    let tops = names.map(|name| harness.get_by_label(name).rect().top());
+    assert!(tops.is_sorted(), "{tops:?}");
+}

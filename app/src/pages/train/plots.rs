@@ -43,7 +43,7 @@ fn losses(ui: &mut Ui, course: &Course, log: bool) {
     let said = |name: &str, value: Option<f64>| value.map_or(String::new(), |value| format!(", {name} {value:.4}"));
     let said = format!("Curves of the loss{}{}", said("training", course.loss.last()), said("validation", course.validation.last()));
     // losses fall, so that this corner is free
-    plot(ui, "loss", &said, log, Some(Legend::default().position(Corner::LeftBottom)), |plot| {
+    plot(ui, "loss", &said, log, Some(Legend::default().position(Corner::RightTop)), |plot| {
         plot.line(Line::new("training", PlotPoints::new(course.loss.points(log))).color(LOSSES[0]).width(1.5));
         let validation = course.validation.points(log);
         plot.line(Line::new("validation", PlotPoints::new(validation.clone())).color(LOSSES[1]).width(2.0));
