@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use egui::{CentralPanel, Panel, RichText, Ui};
+use egui::{CentralPanel, Panel, RichText, ScrollArea, Ui};
 use egui_extras::{Column, TableBuilder};
 
 use crate::desk::Desk;
@@ -98,7 +98,8 @@ impl InspectPage {
                     ui.label(text);
                 });
             }
-            (Some(_), List::Dispatches) => self.dispatches(ui),
+            // a narrow window scrolls to the times
+            (Some(_), List::Dispatches) => drop(ScrollArea::horizontal().show(ui, |ui| self.dispatches(ui))),
             (Some(inspection), List::Parameters) => parameters(ui, inspection),
         });
     }
@@ -115,7 +116,7 @@ impl InspectPage {
             .striped(true)
             .column(Column::auto().at_least(46.0))
             .column(Column::initial(315.0))
-            .columns(Column::remainder(), 2);
+            .columns(Column::remainder().at_least(150.0), 2);
         let table = table.columns(Column::auto().at_least(80.0), 3);
         let table = table.header(22.0, |mut header| {
             for (title, by) in [("No.", Some(Sort::Recorded)), ("Kernel", Some(Sort::Kernel)), ("Reads", None), ("Writes", None)]
