@@ -53,7 +53,9 @@ fn folder(ui: &mut Ui, form: &mut Form, dialog: &Asked<(Field, Vec<PathBuf>)>) {
         let title = "Choose the folder of a training";
         dialog.ask(ui.ctx(), move || Some((Field::Folder, vec![rfd::FileDialog::new().set_title(title).pick_folder()?])));
     }
-    if form.kind == Kind::Like && ui.button("The shipped model").on_hover_text("Its recipe takes an hour on two CPU cores").clicked() {
+    if form.kind == Kind::Like
+        && ui.button("The shipped model").on_hover_text("Its recipe takes an hour and a half on two CPU cores").clicked()
+    {
         form.folder = checkpoint::shipped().unwrap_or_default().to_string_lossy().into_owned();
     }
     ui.label(RichText::new("Model, tokenizer, options and data are those of that training.").weak());
