@@ -1,14 +1,19 @@
 // grad_scaler: what to do with the gradients of a step, from the norm of all of them together
 //
-//   update   norm_squared[1], state[64] -> state, verdict[8]
+//   update   norm_squared[1], loss[1], state[64] -> state, verdict[8]
 //
 // The gradients are those of the loss times state.scale, so that small ones do not vanish in 16 bits (Micikevicius et al.
 // 2018). Where their norm is finite, the step is taken:
 //   factor      = min(1, clip / (norm + 1e-6)) / scale, with norm = sqrt(norm_squared) / scale; no clipping where clip is 0
 //   correction  = beta * correction + (1 - beta): Adam's 1 - beta^t after t steps taken
 //   scale       = growth * scale after every `interval` steps taken in a row
-// Where it is not, the step is to be skipped, and
+// Where it or the loss is not finite, the step is to be skipped, and
 //   scale       = backoff * scale
+// Where the scale cannot become smaller, the step is noted as bad; with `freeze` no step is taken from there on, so that parameters
+// and moments stay what they were before it until the host looks.
+//
+// The loss is followed by its exponentially weighted mean and variance (West 1979); one that lies above the mean by six deviations
+// and a twentieth of the mean, after the first 30, is counted as a spike, and moves both by no more than that.
 //
 // One invocation.
 
@@ -16,6 +21,7 @@
 struct Params {
     clip: f32, beta1: f32, beta2: f32, rest1: f32, rest2: f32,
     growth: f32, backoff: f32, interval: f32, least: f32, most: f32,
+    freeze: u32,
 }
 
 // counts are exact up to 2^24
@@ -26,6 +32,15 @@ struct State {
     skipped: f32,
     correction1: f32,
     correction2: f32,
+    bad: f32,     // the number of the first bad step that the host has not seen yet, 0 without one
+    streak: f32,  // bad steps in a row, the last ones
+    mean: f32,    // of the loss
+    variance: f32,
+    seen: f32,    // losses that these two are of
+    spikes: f32,
+    spike_step: f32,
+    spike_loss: f32,
+    spike_mean: f32,
 }
 
 struct Verdict {
@@ -40,6 +55,25 @@ struct Verdict {
 @group(0) @binding(1) var<storage, read> norm_squared: array<f32>;     // [1]
 @group(0) @binding(2) var<storage, read_write> state: State;           // [64]
 @group(0) @binding(3) var<storage, read_write> verdict: Verdict;       // [8]
+@group(0) @binding(4) var<storage, read> loss: array<f32>;             // [1]
+
+const LARGEST = 3.4028234e38;
+
+fn follow(loss: f32) {
+    state.seen += 1.0;
+    var change = loss - state.mean;
+    let most = 6.0 * sqrt(state.variance) + 0.05 * abs(state.mean);
+    if state.seen > 30.0 && change > most {
+        state.spikes += 1.0;
+        state.spike_step = state.taken + state.skipped;
+        state.spike_loss = loss;
+        state.spike_mean = state.mean;
+        change = most;
+    }
+    let share = max(1.0 / state.seen, 0.02);
+    state.mean += share * change;
+    state.variance = (1.0 - share) * (state.variance + share * change * change);
+}
 
 @compute @workgroup_size(1)
 fn update() {
@@ -47,11 +81,18 @@ fn update() {
     let scale = state.scale;
     let norm = sqrt(squared) / scale;
     verdict.norm = norm;
-    // false for NaN
-    if squared <= 3.4028234e38 {
+    if params.freeze != 0 && state.bad != 0.0 {
+        verdict.factor = 0.0;
+        verdict.take = 0;
+        return;
+    }
+    // both are false for NaN
+    if squared <= LARGEST && abs(loss[0]) <= LARGEST {
         verdict.factor = select(1.0, min(1.0, params.clip / (norm + 1e-6)), params.clip > 0.0) / scale;
         verdict.take = 1;
         state.taken += 1.0;
+        state.streak = 0.0;
+        follow(loss[0]);
         state.correction1 = params.beta1 * state.correction1 + params.rest1;
         state.correction2 = params.beta2 * state.correction2 + params.rest2;
         state.run += 1.0;
@@ -65,6 +106,12 @@ fn update() {
         state.skipped += 1.0;
         state.run = 0.0;
         state.scale = max(scale * params.backoff, params.least);
+        if state.scale == scale {
+            state.streak += 1.0;
+            if state.bad == 0.0 {
+                state.bad = state.taken + state.skipped;
+            }
+        }
     }
     verdict.correction1 = state.correction1;
     verdict.correction2 = state.correction2;

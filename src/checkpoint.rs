@@ -39,12 +39,46 @@ pub enum CheckpointError {
 /// The values of a safetensors file by name, each with its shape.
 pub type Values = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
+/// What a safetensors file says of itself beside its tensors.
+pub type Metadata = BTreeMap<String, String>;
+
+/// Notes the checksum of the tensors, where this program wrote the file.
+const CHECKSUM: &str = "crc32";
+
+/// The one key of a file's metadata that holds all notes of this program, as JSON: several keys would be written in an order that
+/// differs from time to time, and the same model would not be the same file.
+const NOTES: &str = "seemore";
+
 /// Reads all tensors of a safetensors file, which must be of 32-bit floats or of 16-bit ones, IEEE's or bfloat16.
+///
+/// # Errors
+/// A file that cannot be read, is cut off or is no safetensors file; other numbers; and tensors that are not those that were
+/// written, where the file has their checksum.
 pub fn read_values(path: &Path) -> Result<Values, CheckpointError> {
+    read_noted(path).map(|(values, _)| values)
+}
+
+/// The same, with what the file says of itself.
+pub fn read_noted(path: &Path) -> Result<(Values, Metadata), CheckpointError> {
     let name = || path.display().to_string();
     let bytes = std::fs::read(path).map_err(|reason| CheckpointError::Read { path: name(), reason })?;
+    parse(&bytes, &name)
+}
+
+/// The tensors and notes of a file's bytes; `name` is the file's, for messages.
+pub fn parse(bytes: &[u8], name: &dyn Fn() -> String) -> Result<(Values, Metadata), CheckpointError> {
     let damaged = |reason: String| CheckpointError::Damaged { path: name(), reason };
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| damaged(error.to_string()))?;
+    let metadata = notes(header.metadata().iter().flatten());
+    let file = SafeTensors::deserialize(bytes).map_err(|error| damaged(error.to_string()))?;
+    if let Some(want) = metadata.get(CHECKSUM) {
+        let mut tensors = file.tensors();
+        tensors.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let have = checksum(tensors.iter().map(|(name, view)| (name.as_str(), view.shape(), view.data())));
+        if *want != have {
+            return Err(damaged(format!("its checksum is {have}, and {want} when it was written: bytes of it have changed")));
+        }
+    }
     let mut values = Values::new();
     for (tensor, view) in file.tensors() {
         let halves = || view.data().as_chunks().0.iter().copied();
@@ -59,7 +93,30 @@ pub fn read_values(path: &Path) -> Result<Values, CheckpointError> {
         };
         values.insert(tensor, (view.shape().to_vec(), data));
     }
-    Ok(values)
+    Ok((values, metadata))
+}
+
+/// All that a file's metadata says.
+fn notes<'a>(metadata: impl Iterator<Item = (&'a String, &'a String)>) -> Metadata {
+    let mut notes = Metadata::new();
+    for (key, value) in metadata {
+        match serde_json::from_str::<Metadata>(value) {
+            Ok(ours) if key == NOTES => notes.extend(ours),
+            _ => _ = notes.insert(key.clone(), value.clone()),
+        }
+    }
+    notes
+}
+
+/// The CRC-32 of names, shapes and bytes of tensors, in the order of their names.
+fn checksum<'a>(tensors: impl Iterator<Item = (&'a str, &'a [usize], &'a [u8])>) -> String {
+    let mut hasher = crc32fast::Hasher::new();
+    for (name, shape, bytes) in tensors {
+        hasher.update(name.as_bytes());
+        shape.iter().for_each(|&length| hasher.update(&(length as u64).to_le_bytes()));
+        hasher.update(bytes);
+    }
+    format!("{:08x}", hasher.finalize())
 }
 
 /// The training step that a safetensors file was saved at, if it says.
@@ -68,14 +125,23 @@ pub fn saved_step(path: &Path) -> Result<Option<u64>, CheckpointError> {
     let bytes = std::fs::read(path).map_err(|reason| CheckpointError::Read { path: name(), reason })?;
     let (_, metadata) =
         SafeTensors::read_metadata(&bytes).map_err(|error| CheckpointError::Damaged { path: name(), reason: error.to_string() })?;
-    Ok(metadata.metadata().as_ref().and_then(|metadata| metadata.get("step")?.parse().ok()))
+    Ok(notes(metadata.metadata().iter().flatten()).get("step").and_then(|step| step.parse().ok()))
 }
 
 /// Writes a safetensors file: aside first, then in place of the old one, so that a file by that name is always whole. The
 /// training step is noted in it, if there is one.
 pub fn write_values(path: &Path, values: &Values, step: Option<u64>) -> Result<(), CheckpointError> {
+    write_noted(path, values, noted(step))
+}
+
+/// The same with any notes.
+pub fn write_noted(path: &Path, values: &Values, metadata: Metadata) -> Result<(), CheckpointError> {
     let bytes = values.iter().map(|(name, (shape, data))| (name.as_str(), shape.clone(), bytemuck::cast_slice(data).to_vec()));
-    write_tensors(path, Dtype::F32, bytes.collect(), step)
+    write_tensors(path, Dtype::F32, bytes.collect(), metadata)
+}
+
+fn noted(step: Option<u64>) -> Metadata {
+    step.iter().map(|step| ("step".to_owned(), step.to_string())).collect()
 }
 
 /// The same as 16-bit floats, half as large: to share a model. Larger numbers than these reach, 65,504, are refused.
@@ -88,17 +154,26 @@ pub fn write_halves(path: &Path, values: &Values, step: Option<u64>) -> Result<(
         }
         tensors.push((name.as_str(), shape.clone(), data.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect()));
     }
-    write_tensors(path, Dtype::F16, tensors, step)
+    write_tensors(path, Dtype::F16, tensors, noted(step))
 }
 
-fn write_tensors(path: &Path, dtype: Dtype, tensors: Vec<(&str, Vec<usize>, Vec<u8>)>, step: Option<u64>) -> Result<(), CheckpointError> {
+/// `tensors` are in the order of their names.
+fn write_tensors(
+    path: &Path,
+    dtype: Dtype,
+    tensors: Vec<(&str, Vec<usize>, Vec<u8>)>,
+    mut metadata: Metadata,
+) -> Result<(), CheckpointError> {
     let name = || path.display().to_string();
+    let sum = checksum(tensors.iter().map(|(name, shape, bytes)| (*name, shape.as_slice(), bytes.as_slice())));
+    metadata.insert(CHECKSUM.to_owned(), sum);
     let views = tensors.iter().map(|(tensor, shape, bytes)| {
         let view = TensorView::new(dtype, shape.clone(), bytes);
         view.map(|view| (*tensor, view)).map_err(|error| CheckpointError::Damaged { path: name(), reason: error.to_string() })
     });
     let views: Vec<_> = views.collect::<Result<_, _>>()?;
-    let bytes = safetensors::serialize(views, step.map(|step| [("step".to_owned(), step.to_string())].into()))
+    let notes = serde_json::to_string(&metadata).expect("strings are plain data");
+    let bytes = safetensors::serialize(views, Some([(NOTES.to_owned(), notes)].into()))
         .map_err(|error| CheckpointError::Damaged { path: name(), reason: error.to_string() })?;
     write_file(path, &bytes)
 }
@@ -106,6 +181,11 @@ fn write_tensors(path: &Path, dtype: Dtype, tensors: Vec<(&str, Vec<usize>, Vec<
 /// See [`atomic_file::write`].
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
     atomic_file::write(path, bytes).map_err(|reason| CheckpointError::Write { path: path.display().to_string(), reason })
+}
+
+/// Makes a folder, if it is not there.
+pub fn make_folder(dir: &Path) -> Result<(), CheckpointError> {
+    std::fs::create_dir_all(dir).map_err(|reason| CheckpointError::Write { path: dir.display().to_string(), reason })
 }
 
 /// The current values of named tensors.
@@ -140,7 +220,7 @@ pub fn save(dir: &Path, model: &Vlm, tokenizer: Option<&Tokenizer>) -> Result<()
 
 /// Saves all but the parameters: what does not change in training.
 pub fn save_description(dir: &Path, model: &Vlm, tokenizer: Option<&Tokenizer>) -> Result<(), CheckpointError> {
-    std::fs::create_dir_all(dir).map_err(|reason| CheckpointError::Write { path: dir.display().to_string(), reason })?;
+    make_folder(dir)?;
     let config = serde_json::to_string_pretty(model.config()).expect("a configuration is plain data");
     write_file(&dir.join("config.json"), config.as_bytes())?;
     if let Some(tokenizer) = tokenizer {

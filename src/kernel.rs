@@ -55,6 +55,8 @@ pub struct Binding {
     pub access: Access,
     /// Bytes of the block for uniforms; 0 for storage arrays.
     pub size: u32,
+    /// Bytes of the floats that a storage array is of; 0 for anything else.
+    pub float: u32,
 }
 
 /// A field of the `params` block.
@@ -133,12 +135,21 @@ fn reflect(source: &str) -> Result<Vec<Entry>, String> {
                 AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => (Access::Write, 0),
                 _ => (Access::Read, 0),
             };
-            entry.bindings.push(Binding { name, index: at.binding, access, size });
+            entry.bindings.push(Binding { name, index: at.binding, access, size, float: float(&module, variable.ty) });
         }
         entry.bindings.sort_by_key(|binding| binding.index);
         entry
     });
     Ok(entries.collect())
+}
+
+/// Bytes of the floats that an array, or its vectors, are of; 0 for anything else.
+fn float(module: &Module, array: naga::Handle<naga::Type>) -> u32 {
+    let TypeInner::Array { base, .. } = module.types[array].inner else { return 0 };
+    match module.types[base].inner {
+        TypeInner::Scalar(scalar) | TypeInner::Vector { scalar, .. } if scalar.kind == ScalarKind::Float => scalar.width as u32,
+        _ => 0,
+    }
 }
 
 /// The 4-byte scalar fields of a uniform block, and its size in bytes.

@@ -86,15 +86,25 @@ pub struct Steps {
     /// What the loss is multiplied by.
     pub scale: f32,
     pub taken: u64,
-    /// Because a gradient was not finite.
+    /// Because the loss or a gradient was not finite.
     pub skipped: u64,
+    /// The first step, counted from 1, whose loss or gradients were not finite at any scale, of those not [forgotten](Optimizer::forget).
+    pub bad: Option<u64>,
+    /// Such steps in a row, the last ones.
+    pub streak: u64,
+    /// Losses far above their mean so far.
+    pub spikes: u64,
+    /// The last of them.
+    pub spike: Spike,
 }
 
-impl Steps {
-    /// Whether gradients that are not finite may still become so with a smaller scale.
-    pub fn can_scale_down(&self) -> bool {
-        self.scale > GradScaler::LEAST
-    }
+/// A loss far above the mean of those before it: see `shaders/grad_scaler.wgsl`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spike {
+    /// Counted from 1.
+    pub step: u64,
+    pub loss: f32,
+    pub mean: f32,
 }
 
 impl Optimizer {
@@ -150,14 +160,14 @@ impl Optimizer {
     }
 
     /// Records the norm of `grads`, which are laid out as the parameters are and scaled by [`scale`](Self::scale), and the
-    /// update of every parameter. Where the norm is not finite nothing is updated.
-    pub fn record(&self, t: &mut Tape, grads: &[Var]) -> Update {
+    /// update of every parameter. Where the norm or the `loss: [1]` is not finite nothing is updated.
+    pub fn record(&self, t: &mut Tape, grads: &[Var], loss: Var) -> Update {
         let rate = t.input(&[1]);
         let filled: Vec<Var> = self.treatments.iter().map(|table| t.bind(table)).collect();
         let squares: Vec<Var> = grads.iter().zip(&filled).map(|(&grad, &filled)| t.sum_squares(grad, filled)).collect();
         let norm_squared = squares.into_iter().reduce(|a, b| t.add(a, b)).expect("a model has parameters");
         let state = t.bind(&self.state);
-        let verdict = t.grad_scaler(norm_squared, state, self.scaler);
+        let verdict = t.grad_scaler(norm_squared, loss, state, self.scaler);
         t.hold(verdict);
         let Hyper { rule, beta1, beta2, eps, weight_decay, .. } = self.hyper;
         let rule = AdamW { beta1, beta2, eps, weight_decay: if rule == Rule::Adamw { weight_decay } else { 0.0 } };
@@ -179,17 +189,32 @@ impl Optimizer {
     /// How the steps went so far; waits for them.
     pub fn steps(&self) -> Result<Steps, GpuError> {
         let state: Vec<f32> = self.state.read()?;
-        Ok(Steps { scale: state[0], taken: state[2] as u64, skipped: state[3] as u64 })
+        let at = |field: &str| state[GradScaler::place(field)];
+        let spike = Spike { step: at("spike_step") as u64, loss: at("spike_loss"), mean: at("spike_mean") };
+        let [taken, skipped, bad, streak, spikes] = ["taken", "skipped", "bad", "streak", "spikes"].map(|field| at(field) as u64);
+        Ok(Steps { scale: at("scale"), taken, skipped, bad: (bad > 0).then_some(bad), streak, spikes, spike })
     }
 
-    /// The moments under the names `m.PARAMETER` and `v.PARAMETER`, and `scaler`; with an average also the parameters proper,
-    /// as `p.PARAMETER`.
+    /// Lets steps be taken again after a bad one; the next one is then the first.
+    pub fn forget(&self) {
+        self.state.part(GradScaler::place("bad"), &[1]).write(&[0.0f32]);
+    }
+
+    /// All that changes from step to step: the parameters under the names `p.PARAMETER`, their moments `m.PARAMETER` and
+    /// `v.PARAMETER`, `scaler`, and where there is an average `a.PARAMETER`.
     pub fn state(&self) -> Vec<(String, Tensor)> {
-        let (m, v) = (self.storage.named_in(&self.m), self.storage.named_in(&self.v));
-        let moments = m.into_iter().zip(v).flat_map(|((name, m), (_, v))| [(format!("m.{name}"), m), (format!("v.{name}"), v)]);
-        let parameters = self.average.iter().flat_map(|_| self.storage.named());
-        let parameters = parameters.map(|(name, tensor)| (format!("p.{name}"), tensor.clone()));
-        moments.chain(parameters).chain([("scaler".to_owned(), self.state.clone())]).collect()
+        let named = |letter: &str, flats: &[Tensor]| {
+            let named = self.storage.named_in(flats).into_iter();
+            named.map(|(name, tensor)| (format!("{letter}.{name}"), tensor)).collect::<Vec<_>>()
+        };
+        let moments = [named("m", &self.m), named("v", &self.v), named("p", self.storage.flats())].concat();
+        let average = self.average.as_ref().map_or(vec![], |average| named("a", average));
+        moments.into_iter().chain(average).chain([("scaler".to_owned(), self.state.clone())]).collect()
+    }
+
+    /// What the names of the tensors to validate and save begin with among those of the [state](Self::state).
+    pub fn result_prefix(&self) -> &'static str {
+        if self.average.is_some() { "a." } else { "p." }
     }
 }
 

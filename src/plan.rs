@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rayon::prelude::*;
 
-use crate::gpu::{self, Gpu, GpuError, Pipeline, Place};
+use crate::gpu::{self, Gpu, GpuError, Pipeline, Place, Tensor};
 use crate::kernel::Access;
 use crate::tape::{Dispatch, Home, Tape, Var};
 
@@ -13,6 +13,23 @@ struct Step {
     pipeline: wgpu::ComputePipeline,
     bind_group: wgpu::BindGroup,
     call: Call,
+    /// What it writes: where, how many elements, and of how many bytes the floats there are (0: no floats).
+    writes: Vec<(Place, usize, u32)>,
+    /// The tensors that outlive the plan which it reads.
+    tensors: Vec<Tensor>,
+}
+
+/// The first dispatch of a run that wrote a number that is not finite.
+#[derive(Clone)]
+pub struct Finding {
+    pub call: Call,
+    /// Its place among the dispatches, counted from 1, and their number.
+    pub dispatch: usize,
+    pub of: usize,
+    /// One such number.
+    pub value: f32,
+    /// The last tensors that outlive the plan, as parameters, which it or a dispatch before it read.
+    pub tensors: Vec<Tensor>,
 }
 
 /// One dispatch of a plan.
@@ -144,7 +161,17 @@ impl Plan {
                 entries: &entries,
             });
             let call = Call::new(dispatch, |v| tape.variables[v.0 as usize].shape.clone());
-            steps.push(Step { pipeline: pipeline.pipeline, bind_group, call });
+            let bindings = dispatch.entry.bindings.iter().filter(|binding| binding.access != Access::Params);
+            let used = || dispatch.args.iter().copied().zip(bindings.clone());
+            let writes = used().filter(|(_, binding)| binding.access == Access::Write);
+            let writes = writes.map(|(v, binding)| (place_of(v).clone(), tape.len(v), binding.float)).collect();
+            let tensors = used().filter(|(_, binding)| binding.access == Access::Read);
+            let tensors = tensors.filter_map(|(v, _)| match &tape.variables[v.0 as usize].home {
+                Home::Tensor(tensor) => Some(tensor.clone()),
+                _ => None,
+            });
+            let tensors = tensors.collect();
+            steps.push(Step { pipeline: pipeline.pipeline, bind_group, call, writes, tensors });
         }
         #[cfg(test)]
         poison(gpu, &program, &slots, &homes, |v| matches!(tape.variables[v.0 as usize].home, Home::Held));
@@ -214,6 +241,39 @@ impl Plan {
         }
         drop(pass);
         encoder
+    }
+
+    /// Runs the program a dispatch at a time, up to the first that `until` says yes to, and looks at all floats that each writes:
+    /// slow, for finding out what went wrong.
+    pub fn first_not_finite(&self, until: &dyn Fn(&Call) -> bool) -> Result<Option<Finding>, GpuError> {
+        let mut tensors = vec![];
+        for (index, step) in self.steps.iter().enumerate() {
+            if until(&step.call) {
+                break;
+            }
+            let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+            step.encode(&mut encoder.begin_compute_pass(&Default::default()));
+            self.gpu.queue().submit([encoder.finish()]);
+            if !step.tensors.is_empty() {
+                tensors.clone_from(&step.tensors);
+            }
+            for (place, elements, float) in &step.writes {
+                let bytes = match float {
+                    0 => continue,
+                    _ => self.gpu.read_bytes(&place.buffer, place.offset, 4 * *elements as u64)?,
+                };
+                let floats: Vec<f32> = match float {
+                    2 => bytes.as_chunks().0.iter().map(|&bytes| half::f16::from_le_bytes(bytes).to_f32()).collect(),
+                    _ => bytemuck::pod_collect_to_vec(&bytes),
+                };
+                if let Some(&value) = floats.iter().find(|value| !value.is_finite()) {
+                    let (call, dispatch, of) = (step.call.clone(), index + 1, self.steps.len());
+                    return Ok(Some(Finding { call, dispatch, of, value, tensors }));
+                }
+            }
+        }
+        self.gpu.check()?;
+        Ok(None)
     }
 
     /// Runs the program once with a timestamp around every dispatch, and sums the times by kernel, longest first.

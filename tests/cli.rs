@@ -1,66 +1,13 @@
 //! The programs as a user runs them: exit codes, messages, files.
 
+mod common;
+
 use std::io::{BufRead, Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Command;
 
+use common::{COLOURS, fails, losses, seemore, spawn, squares, stderr, stdout, succeeds};
 use image::{Rgb, RgbImage};
-
-/// What these tests measure is not what the user's runs should go by.
-fn cache() -> &'static str {
-    concat!(env!("CARGO_TARGET_TMPDIR"), "/cache")
-}
-
-/// Runs `seemore` with the given arguments in `dir`.
-fn seemore(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_seemore")).args(args).current_dir(dir).env("SEEMORE_CACHE", cache()).output().unwrap()
-}
-
-/// Starts `seemore` with pipes for all that it reads and writes.
-fn spawn(dir: &Path, args: &[&str]) -> Child {
-    let piped = Stdio::piped;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_seemore"));
-    command.args(args).current_dir(dir).env("SEEMORE_CACHE", cache()).stdin(piped()).stdout(piped()).stderr(piped()).spawn().unwrap()
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-#[track_caller]
-fn succeeds(output: &Output) -> String {
-    assert!(output.status.success(), "exit {:?}\n{}\n{}", output.status.code(), stdout(output), stderr(output));
-    stdout(output)
-}
-
-/// Fails with this exit code, a message with all of `words`, and no panic.
-#[track_caller]
-fn fails(output: &Output, code: i32, words: &[&str]) {
-    let text = stderr(output);
-    assert_eq!(output.status.code(), Some(code), "{text}");
-    assert!(!text.contains("panicked"), "{text}");
-    for word in words {
-        assert!(text.contains(word), "no `{word}` in: {text}");
-    }
-}
-
-const COLOURS: [(&str, [u8; 3]); 4] = [("red", [220, 30, 30]), ("green", [30, 180, 40]), ("blue", [30, 60, 220]), ("grey", [128; 3])];
-
-/// A folder of plain squares, each with its colour's name as caption: `count` shades of each colour.
-fn squares(dir: &Path, count: u8) {
-    std::fs::create_dir_all(dir).unwrap();
-    for (name, colour) in COLOURS {
-        for shade in 0..count {
-            let rgb = Rgb(colour.map(|v| v.saturating_add(3 * shade)));
-            RgbImage::from_pixel(20 + shade as u32, 24, rgb).save(dir.join(format!("{name}{shade}.png"))).unwrap();
-            std::fs::write(dir.join(format!("{name}{shade}.txt")), format!("{name}\n")).unwrap();
-        }
-    }
-}
 
 fn tiny_model(dir: &Path) -> String {
     squares(&dir.join("squares"), 4);
@@ -172,12 +119,6 @@ fn json_lines_end_with_the_summary() {
     assert!(last["val_loss"].is_f64() && last["exact_match"].is_f64() && last["seconds"].is_f64() && last["waiting_ms"].is_f64());
 }
 
-/// Steps and losses of a run's JSON lines.
-fn losses(printed: &str) -> Vec<(u64, f64)> {
-    let lines = printed.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    lines.filter_map(|line| Some((line["step"].as_u64()?, line["loss"].as_f64()?))).collect()
-}
-
 #[test]
 fn a_resumed_run_gives_the_losses_of_one_that_was_never_stopped() {
     let dir = tempfile::tempdir().unwrap();
@@ -210,23 +151,8 @@ fn a_resumed_run_gives_the_losses_of_one_that_was_never_stopped() {
     fails(&again, 1, &["halves", "9 steps", "--steps"]);
     squares(&dir.path().join("others"), 4);
     fails(&seemore(dir.path(), &["train", "--resume", "halves", "--steps", "12", "--data", "others"]), 1, &["halves", "--data"]);
-    std::fs::copy(dir.path().join("whole/training.safetensors"), dir.path().join("halves/training.safetensors")).unwrap();
-    std::fs::remove_file(dir.path().join("whole/training.json")).unwrap();
-    fails(&seemore(dir.path(), &["train", "--resume", "whole", "--steps", "12"]), 1, &["training.json"]);
-}
-
-#[test]
-fn a_save_that_was_interrupted_is_not_resumed() {
-    let dir = tempfile::tempdir().unwrap();
-    squares(&dir.path().join("squares"), 2);
-    let train = |steps: &str, out: &str| {
-        succeeds(&seemore(dir.path(), &["train", "--data", "squares", "--preset", "tiny", "--steps", steps, "--out", out]))
-    };
-    train("2", "two");
-    train("3", "three");
-    std::fs::copy(dir.path().join("three/model.safetensors"), dir.path().join("two/model.safetensors")).unwrap();
-    let output = seemore(dir.path(), &["train", "--resume", "two", "--steps", "5"]);
-    fails(&output, 1, &["model.safetensors", "step 3", "step 2"]);
+    std::fs::remove_dir_all(dir.path().join("whole/states")).unwrap();
+    fails(&seemore(dir.path(), &["train", "--resume", "whole", "--steps", "12"]), 1, &["whole", "states"]);
 }
 
 #[test]
@@ -319,7 +245,7 @@ fn wrong_arguments_say_what_to_do() {
     std::fs::write(dir.path().join("blocked"), "a file in the way").unwrap();
     fails(&run(&["train", "--data", "squares", "--preset", "tiny", "--out", "blocked/model"]), 1, &["blocked/model"]);
     fails(&run(&["train", "--max-time", "soon"]), 2, &["--max-time"]);
-    fails(&run(&["train", "--data", "squares", "--resume", "nothing"]), 1, &["nothing", "config.json"]);
+    fails(&run(&["train", "--data", "squares", "--resume", "nothing"]), 1, &["nothing", "states/"]);
     fails(&run(&["import", "absent.safetensors", "--out", "model"]), 1, &["absent.safetensors"]);
     fails(&run(&["export", "absent", "--out", "file"]), 1, &["absent"]);
     squares(&dir.path().join("squares"), 1);
@@ -620,7 +546,7 @@ fn a_packed_checkpoint_is_half_as_large_and_writes_the_same_captions() {
     assert!((whole / packed - 1.0).abs() < 0.01, "perplexity {whole}, packed {packed}");
     fails(&seemore(dir.path(), &["pack", "run", "--out", "packed"]), 1, &["packed already holds a checkpoint", "--overwrite"]);
     // a training can be done again from what is packed, but not resumed
-    fails(&seemore(dir.path(), &["train", "--resume", "packed"]), 1, &["training.safetensors"]);
+    fails(&seemore(dir.path(), &["train", "--resume", "packed"]), 1, &["packed", "no states/"]);
     succeeds(&seemore(dir.path(), &["train", "--like", "packed", "--out", "again"]));
     let values = |folder: &str| std::fs::read(dir.path().join(folder).join("model.safetensors")).unwrap();
     assert!(values("again") == values("run"), "the same training gave other values");

@@ -223,9 +223,13 @@ fn a_step_whose_gradients_are_not_finite_changes_nothing_and_is_counted() {
     step.run(&bad, 2, 1e-3, 0.0).unwrap();
     assert!(!step.gradient_norm().unwrap().is_finite());
     assert_eq!((snapshot(), optimizer.state()[0].1.read::<u32>().unwrap()), (before.clone(), moments));
-    assert_eq!(optimizer.steps().unwrap(), Steps { scale: 512.0, taken: 1, skipped: 1 });
+    let counts = || {
+        let Steps { scale, taken, skipped, .. } = optimizer.steps().unwrap();
+        (scale, taken, skipped)
+    };
+    assert_eq!(counts(), (512.0, 1, 1));
     step.run(&good, 3, 1e-3, 0.0).unwrap();
-    assert_eq!(optimizer.steps().unwrap(), Steps { scale: 512.0, taken: 2, skipped: 1 });
+    assert_eq!(counts(), (512.0, 2, 1));
     assert_ne!(snapshot(), before);
 }
 

@@ -17,7 +17,7 @@ use crate::gpu::Gpu;
 use crate::model::{Config, Part, Preset, Vlm};
 use crate::optim::{Decay, Hyper, Rule, Schedule};
 use crate::tape::Precision;
-use crate::train::{Budget, Concepts, Event, Footprint, Objective, Options, Summary, Text, Trainer};
+use crate::train::{Budget, Concepts, Event, Footprint, Objective, OnNan, Options, Progress, State, Summary, Text, Trainer};
 use terminal::Terminal;
 
 /// The flags whose values a training that is like another, or goes on, takes from it.
@@ -192,6 +192,12 @@ pub struct TrainArgs {
     /// Steps between two saves; 0 saves at the end only [default: 0]
     #[arg(long, value_name = "STEPS")]
     save_every: Option<u64>,
+    /// Saved states to keep, the newest ones: --resume goes on from the last [default: 2]
+    #[arg(long, value_name = "STATES", value_parser = clap::value_parser!(u64).range(1..))]
+    keep: Option<u64>,
+    /// What to do about a step whose loss or gradients are not finite, which the device sees at every step [default: stop]
+    #[arg(long, value_enum)]
+    on_nan: Option<OnNan>,
     /// Steps between two validations; 0 validates at the end only [default: 0]
     #[arg(long, value_name = "STEPS")]
     eval_every: Option<u64>,
@@ -374,42 +380,40 @@ impl<'a> Run<'a> {
     /// Reads the data, makes or loads the model, and trains it.
     pub fn train(&self, gpu: &Gpu, listener: &mut dyn Listener) -> anyhow::Result<Summary> {
         let (args, gpu) = (self.args, &self.args.adapter.tuned(gpu));
-        let resumed = args.resume.as_deref().map(|dir| checkpoint::load(gpu, dir).with_context(|| format!("--resume {}", dir.display())));
-        let resumed = resumed.transpose()?;
-        let like = args.like.as_deref();
-        let mut config = match (&resumed, like, &args.config) {
-            (Some((model, _)), ..) => model.config().clone(),
-            (None, Some(dir), _) => Config::load(&dir.join("config.json"))?,
-            (None, None, Some(path)) => Config::load(path)?,
-            (None, None, None) => args.preset.config(),
+        let resumed = args.resume.as_deref().map(State::newest).transpose()?;
+        // the folder that the model's sizes and tokens are taken from
+        let from = args.resume.as_deref().or(args.like.as_deref());
+        let mut config = match (from, &args.config) {
+            (Some(dir), _) => Config::load(&dir.join("config.json"))?,
+            (None, Some(path)) => Config::load(path)?,
+            (None, None) => args.preset.config(),
         };
         if let Some(dropout) = args.dropout {
             config.dropout = dropout;
             config.check()?;
         }
 
-        let saved = args.resume.as_deref().or(like).map(Trainer::saved_options).transpose()?;
+        let saved = match (&resumed, &args.like) {
+            (Some(state), _) => Some(state.progress.options.clone()),
+            (None, like) => like.as_deref().map(Progress::load).transpose()?.map(|progress| progress.options),
+        };
         let seed = if args.resume.is_some() { saved.as_ref().map_or(args.seed, |options| options.seed) } else { args.seed };
         let (train, validation) = match &args.text {
             Some(path) => (Dataset::from_lines(path)?, None),
             None => load_data(args, &source(args, saved.as_ref()), config.frame(), seed, listener)?,
         };
-        let (model, tokenizer) = match resumed {
-            Some((model, Some(tokenizer))) => (model, tokenizer),
-            Some((_, None)) => bail!("the folder given to --resume has no tokenizer.json"),
-            None => {
-                let tokenizer = match like {
-                    Some(dir) => Tokenizer::load(&dir.join("tokenizer.json"))?,
-                    None => args.tokenizer.tokenizer(args.vocab_size, &train, listener)?,
-                };
-                config.vocab_size = vocab_size(&tokenizer);
-                if args.class_loss > 0.0 || like.is_some() && config.classes > 0 {
-                    config.classes = Concepts::new(&train).len();
-                    config.check()?;
-                }
-                (Vlm::new(gpu, &config, args.seed)?, tokenizer)
-            }
+        let tokenizer = match from {
+            Some(dir) => Tokenizer::load(&dir.join("tokenizer.json"))?,
+            None => args.tokenizer.tokenizer(args.vocab_size, &train, listener)?,
         };
+        if resumed.is_none() {
+            config.vocab_size = vocab_size(&tokenizer);
+            if args.class_loss > 0.0 || args.like.is_some() && config.classes > 0 {
+                config.classes = Concepts::new(&train).len();
+                config.check()?;
+            }
+        }
+        let model = Vlm::new(gpu, &config, args.seed)?;
         let length = |caption: &str| Text::new(&tokenizer, caption).len();
         let (mut train, too_long) = train.without_long_captions(model.room(), length);
         train.mark_variants();
@@ -438,8 +442,8 @@ impl<'a> Run<'a> {
             load_values(args, dir, &model, listener)?;
         }
         let mut trainer = Trainer::new(gpu, &model, &tokenizer, &train, validation.as_ref(), options, Some(self.out.clone()))?;
-        if let Some(dir) = &args.resume {
-            trainer.resume(dir)?;
+        if let (Some(dir), Some(state)) = (&args.resume, resumed) {
+            trainer.resume(state)?;
             if budget.steps.is_some_and(|steps| steps <= trainer.step()) {
                 bail!("{} is trained for {} steps already: give more --steps to go on", dir.display(), trainer.step());
             }
@@ -499,6 +503,8 @@ fn resumed_options(args: &TrainArgs, saved: Options, samples: usize) -> Options 
         log_every: args.log_every.unwrap_or(saved.log_every),
         eval_every: args.eval_every.unwrap_or(saved.eval_every),
         save_every: args.save_every.unwrap_or(saved.save_every),
+        keep: args.keep.map_or(saved.keep, |keep| keep as usize),
+        on_nan: args.on_nan.unwrap_or(saved.on_nan),
         checkpoint_activations: args.checkpoint_activations || saved.checkpoint_activations,
         source: Some(source(args, Some(&saved))),
         ..saved
@@ -602,6 +608,8 @@ fn options(args: &TrainArgs, augment: Augment, samples: usize) -> Options {
         log_every: args.log_every.unwrap_or(5),
         eval_every: args.eval_every.unwrap_or(0),
         save_every: args.save_every.unwrap_or(0),
+        keep: args.keep.unwrap_or(2) as usize,
+        on_nan: args.on_nan.unwrap_or_default(),
     }
 }
 

@@ -90,7 +90,8 @@ mod tests {
         let norm_squared = tape.sum_squares(input, filled);
         let scaler = GradScaler { clip, beta1: hyper.beta1, beta2: hyper.beta2, ..GradScaler::default() };
         let state = constant(&mut tape, &scaler.start());
-        let verdict = tape.grad_scaler(norm_squared, state, scaler);
+        let loss = constant(&mut tape, &[1.0f32]);
+        let verdict = tape.grad_scaler(norm_squared, loss, state, scaler);
         let [param, m, v] = tensors.each_ref().map(|tensor| tape.bind(tensor));
         tape.adamw(param, input, m, v, filled, verdict, rate, hyper);
         let plan = Plan::new(&gpu, tape).unwrap();

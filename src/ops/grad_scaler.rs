@@ -21,15 +21,44 @@ pub struct GradScaler {
     pub interval: u32,
     /// What it is multiplied by after a step that was not.
     pub backoff: f32,
+    /// Whether no step is taken after a bad one, until the host has seen it.
+    pub freeze: bool,
 }
 
 impl Default for GradScaler {
     fn default() -> GradScaler {
-        GradScaler { clip: 0.0, beta1: 0.9, beta2: 0.999, scale: 1.0, growth: 1.0, interval: 1 << 24, backoff: 1.0 }
+        GradScaler { clip: 0.0, beta1: 0.9, beta2: 0.999, scale: 1.0, growth: 1.0, interval: 1 << 24, backoff: 1.0, freeze: false }
     }
 }
 
 impl GradScaler {
+    /// The fields of the state.
+    pub const STATE: [&str; 15] = [
+        "scale",
+        "run",
+        "taken",
+        "skipped",
+        "correction1",
+        "correction2",
+        "bad",
+        "streak",
+        "mean",
+        "variance",
+        "seen",
+        "spikes",
+        "spike_step",
+        "spike_loss",
+        "spike_mean",
+    ];
+
+    /// The place of a field in the state.
+    ///
+    /// # Panics
+    /// When there is no such field.
+    pub fn place(field: &str) -> usize {
+        Self::STATE.iter().position(|name| *name == field).unwrap_or_else(|| panic!("the scaler's state has no `{field}`"))
+    }
+
     /// The least and the most that the scale becomes.
     pub const LEAST: f32 = 1.0 / 1024.0;
     pub const MOST: f32 = 16_777_216.0;
@@ -47,8 +76,8 @@ impl GradScaler {
         }
     }
 
-    /// The state before the first step: scale, steps since it changed, steps taken, steps skipped, the two bias corrections. As
-    /// long as it is so that what follows it in a buffer can be bound.
+    /// The state before the first step, by the fields of `State` in the shader: [`STATE`](Self::STATE). As long as it is so that what
+    /// follows it in a buffer can be bound.
     pub fn start(&self) -> [f32; 64] {
         let mut state = [0.0; 64];
         state[0] = self.scale;
@@ -57,14 +86,16 @@ impl GradScaler {
 }
 
 impl Tape {
-    /// Judges the gradients of a step, of which `norm_squared: [1]` is the sum of squares, and updates the persistent
-    /// `state: [64]` (see [`GradScaler::start`]). Returns the verdict `[8]`: the factor for the gradients, Adam's two bias
+    /// Judges the gradients of a step, of which `norm_squared: [1]` is the sum of squares, and its `loss: [1]`, and updates the
+    /// persistent `state: [64]` (see [`GradScaler::start`]). Returns the verdict `[8]`: the factor for the gradients, Adam's two bias
     /// corrections, whether to take the step (`u32`), and the norm of the unscaled gradients.
     #[track_caller]
-    pub fn grad_scaler(&mut self, norm_squared: Var, state: Var, spec: GradScaler) -> Var {
-        assert!(self.len(norm_squared) == 1 && self.len(state) == 64, "grad_scaler: norm or state of a wrong shape");
+    pub fn grad_scaler(&mut self, norm_squared: Var, loss: Var, state: Var, spec: GradScaler) -> Var {
+        let fit = [norm_squared, loss, state].map(|v| self.len(v)) == [1, 1, 64];
+        assert!(fit, "grad_scaler: norm, loss or state of a wrong shape");
         let verdict = self.output(&[8]);
         let call = self.call(&GRAD_SCALER, "update").bind("norm_squared", norm_squared).bind("state", state).bind("verdict", verdict);
+        let call = call.bind("loss", loss);
         call.param("clip", spec.clip as f32)
             .param("beta1", spec.beta1 as f32)
             .param("beta2", spec.beta2 as f32)
@@ -75,6 +106,7 @@ impl Tape {
             .param("interval", spec.interval as f32)
             .param("least", GradScaler::LEAST.min(spec.scale))
             .param("most", GradScaler::MOST.max(spec.scale))
+            .param("freeze", spec.freeze)
             .groups([1, 1, 1]);
         verdict
     }
@@ -87,23 +119,61 @@ mod tests {
     use crate::ops::check::gpu;
     use crate::plan::Plan;
 
-    /// The verdicts (factor, corrections, take, norm) and scales after each of the given norms of scaled gradients.
-    fn judge(spec: GradScaler, norms: &[f32]) -> Vec<([f32; 3], u32, f32, f32)> {
+    /// The verdict's words and the state after each of the given norms of scaled gradients and losses.
+    fn follow(spec: GradScaler, steps: impl Iterator<Item = (f32, f32)>) -> Vec<(Vec<u32>, Vec<f32>)> {
         let gpu = gpu();
         let state = Tensor::new(&gpu, &[64], &spec.start()).unwrap();
         let mut tape = Tape::new(gpu.capabilities());
-        let (norm_squared, bound) = (tape.input(&[1]), tape.bind(&state));
-        let verdict = tape.grad_scaler(norm_squared, bound, spec);
+        let (norm_squared, loss, bound) = (tape.input(&[1]), tape.input(&[1]), tape.bind(&state));
+        let verdict = tape.grad_scaler(norm_squared, loss, bound, spec);
         tape.hold(verdict);
         let plan = Plan::new(&gpu, tape).unwrap();
-        let run = |norm: &f32| {
+        let run = |(norm, value): (f32, f32)| {
             plan.write(norm_squared, &[norm * norm]);
+            plan.write(loss, &[value]);
             plan.run().unwrap();
-            let words: Vec<u32> = plan.read(verdict).unwrap();
-            let float = |at: usize| f32::from_bits(words[at]);
-            ([float(0), float(1), float(2)], words[3], float(4), state.read::<f32>().unwrap()[0])
+            (plan.read(verdict).unwrap(), state.read().unwrap())
         };
-        norms.iter().map(run).collect()
+        steps.map(run).collect()
+    }
+
+    /// The verdicts (factor, corrections, take, norm) and scales after each of the given norms of scaled gradients.
+    fn judge(spec: GradScaler, norms: &[f32]) -> Vec<([f32; 3], u32, f32, f32)> {
+        let steps = follow(spec, norms.iter().map(|&norm| (norm, 1.0)));
+        let verdict = |(words, state): (Vec<u32>, Vec<f32>)| {
+            let float = |at: usize| f32::from_bits(words[at]);
+            ([float(0), float(1), float(2)], words[3], float(4), state[0])
+        };
+        steps.into_iter().map(verdict).collect()
+    }
+
+    #[test]
+    fn a_step_without_finite_loss_or_gradients_is_named_and_with_freeze_the_last_one_taken() {
+        let steps = [(1.0, 1.0), (1.0, f32::NAN), (1.0, 1.0), (f32::INFINITY, 1.0), (1.0, 1.0)];
+        for (freeze, takes, bads, taken) in
+            [(false, [1, 0, 1, 0, 1], [0.0, 2.0, 2.0, 2.0, 2.0], 3.0), (true, [1, 0, 0, 0, 0], [0.0, 2.0, 2.0, 2.0, 2.0], 1.0)]
+        {
+            let after = follow(GradScaler { freeze, ..GradScaler::default() }, steps.into_iter());
+            assert_eq!(after.iter().map(|(verdict, _)| verdict[3]).collect::<Vec<_>>(), takes);
+            assert_eq!(after.iter().map(|(_, state)| state[GradScaler::place("bad")]).collect::<Vec<_>>(), bads);
+            assert_eq!(after[4].1[GradScaler::place("taken")], taken);
+        }
+        // a scale that can still become smaller comes first
+        let spec = GradScaler { scale: 4.0 * GradScaler::LEAST, backoff: 0.5, ..GradScaler::default() };
+        let after = follow(spec, [(f32::NAN, 1.0); 4].into_iter());
+        assert_eq!(after.iter().map(|(_, state)| state[GradScaler::place("bad")]).collect::<Vec<_>>(), [0.0, 0.0, 3.0, 3.0]);
+        assert_eq!(after[3].1[GradScaler::place("streak")], 2.0);
+    }
+
+    #[test]
+    fn a_loss_far_above_its_mean_is_a_spike_and_moves_the_mean_little() {
+        let losses = (0..200).map(|i| 2.0 + 0.1 * ((i * 7 % 13) as f32 / 6.0 - 1.0) + if i == 120 || i == 5 { 6.0 } else { 0.0 });
+        let after = follow(GradScaler::default(), losses.map(|loss| (1.0, loss)));
+        let at = |step: usize, field: &str| after[step].1[GradScaler::place(field)];
+        assert_eq!((at(119, "spikes"), at(120, "spikes"), at(199, "spikes")), (0.0, 1.0, 1.0));
+        assert_eq!(at(199, "spike_step"), 121.0);
+        assert!((at(199, "spike_loss") - 8.0).abs() < 0.2 && (at(199, "spike_mean") - 2.0).abs() < 0.3, "{:?}", after[199]);
+        assert!((at(121, "mean") - at(119, "mean")).abs() < 0.1);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::gpu::{Gpu, GpuError, Tensor};
 use crate::model::Vlm;
 use crate::nn::Context;
 use crate::optim::{Optimizer, Update};
-use crate::plan::{Memory, Plan};
+use crate::plan::{Call, Finding, Memory, Plan};
 use crate::tape::{Precision, Tape, Var};
 
 /// Forward pass, loss, backward pass and update, for a fixed batch size and text length. With gradient accumulation the
@@ -126,7 +126,7 @@ impl TrainStep {
         t.accumulate(total_var, loss.value, first);
         let mut bytes = gradients.bytes();
         if accumulate == 1 {
-            let update = optimizer.record(t, &grads);
+            let update = optimizer.record(t, &grads, total_var);
             return Ok(Recording { plan: tape, loss, total, seed, first, updates: None, update, bytes });
         }
         let sums = model.storage().zeros(gpu)?;
@@ -137,7 +137,8 @@ impl TrainStep {
         }
         let mut updates = Tape::new(gpu.capabilities());
         let sums: Vec<Var> = sums.iter().map(|sum| updates.bind(sum)).collect();
-        let update = optimizer.record(&mut updates, &sums);
+        let total_var = updates.bind(&total);
+        let update = optimizer.record(&mut updates, &sums, total_var);
         Ok(Recording { plan: tape, loss, total, seed, first, updates: Some(updates), update, bytes })
     }
 
@@ -145,7 +146,6 @@ impl TrainStep {
     /// their targets, so that accumulating gives what one large batch gives. `seed` must differ from step to step; `keep` is what an
     /// average of the parameters keeps, if there is one.
     pub fn run(&self, batches: &[Batch], seed: u32, learning_rate: f32, keep: f32) -> Result<(), GpuError> {
-        let scale = Scale::mean(batches);
         let update = |plan: &Plan| {
             plan.write(self.update.rate, &[learning_rate]);
             if let Some(average) = self.update.average {
@@ -153,11 +153,9 @@ impl TrainStep {
             }
         };
         for (index, batch) in batches.iter().enumerate() {
-            self.loss.write(&self.plan, batch, scale);
-            self.plan.write(self.seed, &[seed.wrapping_mul(batches.len() as u32).wrapping_add(index as u32)]);
-            match self.first {
-                Some(first) => self.plan.write(first, &[(index == 0) as u32]),
-                None => update(&self.plan),
+            self.write(batches, index, batch, seed);
+            if self.first.is_none() {
+                update(&self.plan);
             }
             self.plan.run()?;
         }
@@ -166,6 +164,30 @@ impl TrainStep {
             updates.run()?;
         }
         Ok(())
+    }
+
+    /// Gives the plan the batch of that index, one of all of the step.
+    fn write(&self, batches: &[Batch], index: usize, batch: &Batch, seed: u32) {
+        self.loss.write(&self.plan, batch, Scale::mean(batches));
+        self.plan.write(self.seed, &[seed.wrapping_mul(batches.len() as u32).wrapping_add(index as u32)]);
+        if let Some(first) = self.first {
+            self.plan.write(first, &[(index == 0) as u32]);
+        }
+    }
+
+    /// Computes loss and gradients of a step again, dispatch by dispatch, and finds the first that makes a number that is not
+    /// finite. Parameters and moments stay as they are; what [`loss`](Self::loss) and [`gradient_norm`](Self::gradient_norm) say is of
+    /// no meaning then until the next step.
+    pub fn first_not_finite(&self, batches: &[Batch], seed: u32) -> Result<Option<Finding>, GpuError> {
+        // from the first kernel on that decides about the step, it would be taken
+        let decides = |call: &Call| call.kernel == "grad_scaler";
+        for (index, batch) in batches.iter().enumerate() {
+            self.write(batches, index, batch, seed);
+            if let Some(finding) = self.plan.first_not_finite(&decides)? {
+                return Ok(Some(finding));
+            }
+        }
+        self.updates.as_ref().map_or(Ok(None), |updates| updates.first_not_finite(&decides))
     }
 
     /// The loss of the last step before its update; waits for it.

@@ -9,13 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use super::concepts::is_variant;
 use super::prototypes;
-use super::{Ahead, Batch, Concepts, Feed, Objective, Recording, StepSizes, Text, TrainStep, Validation, Verdict};
-use crate::checkpoint::{self, CheckpointError};
+use super::state::saved_steps;
+use super::{Ahead, Batch, Concepts, Feed, Objective, Progress, Recording, State, StepSizes, Text, TrainStep, Validation, Verdict};
+use crate::checkpoint::{self, CheckpointError, Values};
 use crate::data::{Augment, Batches, Dataset, Sample, Tokenizer};
-use crate::gpu::{Gpu, GpuError};
+use crate::gpu::{Gpu, GpuError, Tensor};
 use crate::model::{Part, Vlm};
 use crate::ops::{GradScaler, IGNORE};
-use crate::optim::{Hyper, Optimizer, Schedule, Steps};
+use crate::optim::{Hyper, Optimizer, Schedule, Spike, Steps};
+use crate::plan::Finding;
 use crate::tape::Precision;
 
 /// When training ends. The first limit reached counts.
@@ -80,6 +82,39 @@ pub struct Options {
     pub eval_every: u64,
     /// Steps between two saves; 0 for one at the end only.
     pub save_every: u64,
+    /// Saved states that are kept, the newest ones.
+    #[serde(default = "two")]
+    pub keep: usize,
+    /// What to do about a step whose loss or gradients are not finite.
+    #[serde(default)]
+    pub on_nan: OnNan,
+}
+
+/// What to do about a step whose loss or gradients are not finite.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum OnNan {
+    /// Save what was there before it, and end
+    #[default]
+    Stop,
+    /// Leave the step out, and end after 20 in a row
+    Skip,
+    /// Go back to the last save (or the start) with half the learning rate, 5 times at most
+    Rollback,
+}
+
+/// Bad steps in a row after which a training that skips them ends.
+const MOST_SKIPPED: u64 = 20;
+/// Rollbacks after which a training ends.
+const MOST_ROLLBACKS: u32 = 5;
+
+/// The ending of a plural.
+fn s(plural: bool) -> &'static str {
+    if plural { "s" } else { "" }
+}
+
+fn two() -> usize {
+    2
 }
 
 fn all() -> f64 {
@@ -101,8 +136,10 @@ pub enum TrainError {
     Memory { need: u64, have: u64, free: u64, adapter: String, parts: usize },
     #[error("preparing the next batch failed, which is a defect of this program: {0}")]
     Input(String),
-    #[error("{what} at step {step}: training diverged, and this was not saved. Use a lower --lr, a longer --warmup or --clip 1")]
-    Diverged { step: u64, what: String },
+    #[error(
+        "{what}: training diverged. {kept}. Start again with a lower --lr, a longer --warmup or --clip 1, or let --on-nan rollback (or skip) find a way"
+    )]
+    Diverged { what: String, kept: String },
     #[error("cannot resume from {path}: {reason}")]
     Resume { path: String, reason: String },
 }
@@ -148,6 +185,28 @@ pub enum Event<'a> {
     Saved {
         step: u64,
         dir: &'a Path,
+    },
+    /// A save failed before the end of training, as on a full disk; the one before it is still there.
+    SaveFailed {
+        step: u64,
+        error: &'a TrainError,
+    },
+    /// The loss of a step since the last report was far above the mean of those before it, as `count` of all steps were.
+    Spike {
+        spike: Spike,
+        count: u64,
+    },
+    /// The loss or the gradients of a step were not finite: it was left out.
+    Skipped {
+        step: u64,
+        what: &'a str,
+    },
+    /// The same, and training goes on from step `to` with the learning rate times `rate` from here on.
+    RolledBack {
+        step: u64,
+        to: u64,
+        rate: f64,
+        what: &'a str,
     },
 }
 
@@ -226,28 +285,6 @@ fn mean(time: Duration, steps: u64) -> Duration {
     Duration::from_secs_f64(time.as_secs_f64() / steps.max(1) as f64)
 }
 
-/// What a run needs to go on, beside the model: `training.json`.
-#[derive(Serialize, Deserialize)]
-struct Progress {
-    step: u64,
-    seconds: f64,
-    options: Options,
-    /// Of the training set.
-    data: u64,
-    #[serde(default)]
-    best: Option<Best>,
-}
-
-impl Progress {
-    fn load(dir: &Path) -> Result<Progress, TrainError> {
-        let fail = |reason: String| TrainError::Resume { path: dir.display().to_string(), reason };
-        let path = dir.join("training.json");
-        let text = std::fs::read_to_string(&path)
-            .map_err(|error| fail(format!("{}: {error}. Only folders that training saved can be resumed", path.display())))?;
-        serde_json::from_str(&text).map_err(|error| fail(format!("{}: {error}", path.display())))
-    }
-}
-
 /// A model in training.
 pub struct Trainer<'a> {
     gpu: &'a Gpu,
@@ -269,6 +306,22 @@ pub struct Trainer<'a> {
     before: f64,
     best: Option<Best>,
     out: Option<PathBuf>,
+    /// What the learning rate is multiplied by, since rollbacks lowered it.
+    rate: f64,
+    rollbacks: u32,
+    /// Whether a save of this run is in `out`.
+    saved: bool,
+    /// The state at the start, where a rollback may want it.
+    start: Option<(Progress, Values)>,
+    /// Spikes of the loss that were reported.
+    spikes: u64,
+}
+
+/// How the steps of a run ended.
+enum End {
+    Finished(Box<Summary>),
+    /// To go on from another step.
+    RolledBack,
 }
 
 impl<'a> Trainer<'a> {
@@ -315,7 +368,10 @@ impl<'a> Trainer<'a> {
         }
         // found out now, not after training
         if let Some(dir) = &out {
-            checkpoint::save_description(dir, model, Some(tokenizer))?;
+            checkpoint::make_folder(dir)?;
+            let probe = dir.join("writable");
+            checkpoint::write_file(&probe, b"")?;
+            std::fs::remove_file(&probe).map_err(|reason| CheckpointError::Write { path: probe.display().to_string(), reason })?;
         }
         // what the loss does not depend on cannot train
         let (freeze, objective) = (options.freeze.clone(), options.objective);
@@ -330,7 +386,8 @@ impl<'a> Trainer<'a> {
             return fail("nothing is left to train: freeze less".into());
         }
         let concepts = Concepts::new(train);
-        let optimizer = Optimizer::new(gpu, model.storage(), options.hyper, GradScaler::of(options.precision), &trains)?;
+        let scaler = GradScaler { freeze: options.on_nan != OnNan::Skip, ..GradScaler::of(options.precision) };
+        let optimizer = Optimizer::new(gpu, model.storage(), options.hyper, scaler, &trains)?;
         let micro = options.batch_size / options.accumulate;
         let sizes = StepSizes {
             batch: micro,
@@ -374,39 +431,29 @@ impl<'a> Trainer<'a> {
             before: 0.0,
             best: None,
             out,
+            rate: 1.0,
+            rollbacks: 0,
+            saved: false,
+            start: None,
+            spikes: 0,
         })
     }
 
-    /// Goes on where the training that saved the folder `dir` stopped: optimizer state, position in the data, schedule.
-    /// The model's parameters are loaded by the caller.
-    pub fn resume(&mut self, dir: &Path) -> Result<(), TrainError> {
-        let progress = Progress::load(dir)?;
-        let fail = |reason: String| TrainError::Resume { path: dir.display().to_string(), reason };
+    /// Goes on where the training that saved `state` stopped: parameters, optimizer state, position in the data, schedule.
+    ///
+    /// # Errors
+    /// Other data, or tensors that are not those of this model.
+    pub fn resume(&mut self, state: State) -> Result<(), TrainError> {
+        let State { progress, tensors, path } = state;
         if progress.data != self.data {
-            return Err(fail("the training data are not those it was trained on: give the same --data, --val-data and --val-split".into()));
+            let reason = "the training data are not those it was trained on: give the same --data, --val-data and --val-split".into();
+            return Err(TrainError::Resume { path: path.display().to_string(), reason });
         }
-        let moments = dir.join("training.safetensors");
-        for path in [&dir.join("model.safetensors"), &moments] {
-            let step = checkpoint::saved_step(path)?;
-            if step != Some(progress.step) {
-                let step = step.map_or("no known step".into(), |step| format!("step {step}"));
-                return Err(fail(format!(
-                    "{} is of {step}, training.json of step {}: a save was interrupted",
-                    path.display(),
-                    progress.step
-                )));
-            }
-        }
-        // model.safetensors holds the average, if there is one; the parameters proper are among the state
-        self.optimizer.start_average()?;
-        checkpoint::restore(&self.optimizer.state(), checkpoint::read_values(&moments)?, &moments)?;
-        (self.step, self.before, self.best) = (progress.step, progress.seconds, progress.best);
+        checkpoint::restore(&self.optimizer.state(), tensors, &path)?;
+        self.saved |= self.out.as_deref().is_some_and(|out| path.starts_with(out));
+        (self.step, self.before, self.best, self.rate) = (progress.step, progress.seconds, progress.best, progress.rate);
+        self.spikes = self.optimizer.steps()?.spikes;
         Ok(())
-    }
-
-    /// The options that a folder was trained with.
-    pub fn saved_options(dir: &Path) -> Result<Options, TrainError> {
-        Ok(Progress::load(dir)?.options)
     }
 
     /// Steps trained so far, those of earlier runs included.
@@ -442,17 +489,37 @@ impl<'a> Trainer<'a> {
         }
         let recording = self.recording.take().expect("a trainer runs once");
         let plan = recording.plan(self.gpu)?;
-        let (feed, first, end) = (self.feed.clone(), self.step, self.options.budget.steps);
-        std::thread::scope(|scope| self.train(&plan, Ahead::new(scope, feed, first, end), on))
+        if self.options.on_nan == OnNan::Rollback {
+            self.start = Some((self.progress(self.before), checkpoint::snapshot(&self.optimizer.state())?));
+        }
+        let mut recorded = None;
+        loop {
+            let (feed, first, end) = (self.feed.clone(), self.step, self.options.budget.steps);
+            let end = std::thread::scope(|scope| self.train(&plan, Ahead::new(scope, feed, first, end), &mut recorded, on))?;
+            if let End::Finished(summary) = end {
+                return Ok(*summary);
+            }
+        }
     }
 
-    fn train(&mut self, plan: &TrainStep, mut input: Ahead, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<Summary, TrainError> {
+    /// The seed of a step: every one draws other dropout masks; the constant spreads seeds apart (2^32 over the golden ratio).
+    fn seed_of(&self, step: u64) -> u32 {
+        (self.options.seed as u32).wrapping_mul(0x9E37_79B9).wrapping_add(step as u32)
+    }
+
+    fn train(
+        &mut self,
+        plan: &TrainStep,
+        mut input: Ahead,
+        recorded: &mut Option<Validation>,
+        on: &mut dyn FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<End, TrainError> {
         let budget = self.options.budget;
         let steps = budget.steps;
         let mut start = Instant::now();
         let first = self.step;
         let (mut loss, mut tokens, mut since, mut reported, mut waited) = (f32::NAN, 0usize, Instant::now(), first, Duration::ZERO);
-        let (mut verdict, mut interrupted, mut recorded) = (None, false, None);
+        let (mut verdict, mut interrupted) = (None, false);
         loop {
             let elapsed = self.before + start.elapsed().as_secs_f64();
             let progress = budget.used(self.step, elapsed);
@@ -463,9 +530,8 @@ impl<'a> Trainer<'a> {
             let warmup = self.options.warmup;
             let annealed =
                 steps.map_or(progress, |steps| self.step.saturating_sub(warmup) as f64 / steps.saturating_sub(warmup).max(1) as f64);
-            let learning_rate = self.options.learning_rate * self.options.schedule.factor(self.step, warmup, annealed);
-            // every step draws other dropout masks; the constant spreads seeds apart (2^32 over the golden ratio)
-            let seed = (self.options.seed as u32).wrapping_mul(0x9E37_79B9).wrapping_add(self.step as u32);
+            let learning_rate = self.rate * self.options.learning_rate * self.options.schedule.factor(self.step, warmup, annealed);
+            let seed = self.seed_of(self.step);
             let batches = input.next().map_err(TrainError::Input)?;
             plan.run(&batches, seed, learning_rate as f32, self.optimizer.keep(self.step))?;
             tokens += batches.iter().map(Batch::count).sum::<usize>();
@@ -477,8 +543,11 @@ impl<'a> Trainer<'a> {
             // a pause is no training: it uses up none of the time
             (start, since) = (start + asked.elapsed(), since + asked.elapsed());
             if last || self.step == first + 1 || self.step.is_multiple_of(self.options.log_every.max(1)) {
+                if self.look(plan, start, on)? {
+                    return Ok(End::RolledBack);
+                }
                 let gradient_norm;
-                (loss, gradient_norm) = self.measured(plan)?;
+                (loss, gradient_norm) = (plan.loss()?, plan.gradient_norm()?);
                 if self.step == first + 1 {
                     let kernels = self.gpu.created().pipelines;
                     stop |= on(Event::Started { after: self.made.elapsed(), kernels }).is_break();
@@ -503,15 +572,19 @@ impl<'a> Trainer<'a> {
                 stop |= on(event).is_break();
                 (tokens, since, reported, waited) = (0, Instant::now(), self.step, input.waited());
             }
-            let due = |every: u64| every > 0 && self.step.is_multiple_of(every) && !last;
+            let step = self.step;
+            let due = |every: u64| every > 0 && step.is_multiple_of(every) && !last;
+            if (due(self.options.eval_every) || due(self.options.save_every)) && self.look(plan, start, on)? {
+                return Ok(End::RolledBack);
+            }
             if due(self.options.eval_every) {
-                let (found, paused) = self.validate(&mut recorded, on)?;
+                let (found, paused) = self.validate(recorded, on)?;
                 (start, since) = (start + paused, since + paused);
                 match found {
                     Some(found) => {
                         stop |= on(Event::Validated { step: self.step, verdict: &found }).is_break();
                         if Best::take(&mut self.best, self.step, &found) {
-                            self.save_best(plan)?;
+                            self.save_best()?;
                         }
                         verdict = Some(found);
                     }
@@ -520,7 +593,13 @@ impl<'a> Trainer<'a> {
                 }
             }
             if due(self.options.save_every) {
-                self.save(plan, start, on)?;
+                match self.save(start, on) {
+                    // a disk may be full for a while
+                    Err(error @ TrainError::Checkpoint(CheckpointError::Write { .. })) => {
+                        stop |= on(Event::SaveFailed { step: self.step, error: &error }).is_break();
+                    }
+                    done => done?,
+                }
             }
             if stop {
                 interrupted = true;
@@ -535,38 +614,100 @@ impl<'a> Trainer<'a> {
         let waiting = mean(input.waited(), self.step - first);
         // the thread has nothing more to do, and the cores are wanted for validation
         drop(input);
-        self.save(plan, start, on)?;
-        if interrupted {
-            return Ok(Summary { steps: self.step, elapsed, waiting, loss, verdict, interrupted, best: self.best });
+        if self.look(plan, start, on)? {
+            return Ok(End::RolledBack);
         }
-        if let (Some(last), _) = self.validate(&mut recorded, on)? {
+        self.save(start, on)?;
+        if !interrupted && let (Some(last), _) = self.validate(recorded, on)? {
             // there is nothing left to end
             let _ = on(Event::Validated { step: self.step, verdict: &last });
             if self.best.is_some() && Best::take(&mut self.best, self.step, &last) {
-                self.save_best(plan)?;
+                self.save_best()?;
             }
             verdict = Some(last);
         }
-        Ok(Summary { steps: self.step, elapsed, waiting, loss, verdict, interrupted, best: self.best })
+        let (steps, best) = (self.step, self.best);
+        Ok(End::Finished(Box::new(Summary { steps, elapsed, waiting, loss, verdict, interrupted, best })))
     }
 
-    /// Loss and gradient norm of the last step, which must be finite.
-    fn measured(&self, plan: &TrainStep) -> Result<(f32, f32), TrainError> {
-        let (loss, norm, steps) = (plan.loss()?, plan.gradient_norm()?, self.optimizer.steps()?);
-        let diverged = |what| Err(TrainError::Diverged { step: self.step, what });
-        if self.options.precision == Precision::F16 {
-            // a step is skipped now and then, to find how far the loss can be scaled up
-            return if steps.can_scale_down() { Ok((loss, norm)) } else { diverged("no gradient fits 16 bits, however small".into()) };
+    /// Looks how the steps since the last look went, which the device followed one by one, and does about bad ones what the options
+    /// say. Returns whether training went back to an earlier step.
+    fn look(&mut self, plan: &TrainStep, start: Instant, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<bool, TrainError> {
+        let steps = self.optimizer.steps()?;
+        if steps.spikes > self.spikes {
+            self.spikes = steps.spikes;
+            // to be known, not to be decided upon
+            let _ = on(Event::Spike { spike: steps.spike, count: steps.spikes });
         }
-        for (what, value) in [("loss", loss), ("norm of the gradients", norm)] {
-            if !value.is_finite() {
-                return diverged(format!("the {what} is {value}"));
+        let Some(step) = steps.bad else { return Ok(false) };
+        let what = self.explain(plan, step)?;
+        self.optimizer.forget();
+        let fail = |what, trainer: &Trainer| Err(TrainError::Diverged { what, kept: trainer.kept() });
+        match self.options.on_nan {
+            OnNan::Skip if steps.streak >= MOST_SKIPPED => fail(format!("{what}, and {} steps in a row were so", steps.streak), self),
+            OnNan::Skip => {
+                let _ = on(Event::Skipped { step, what: &what });
+                Ok(false)
+            }
+            OnNan::Rollback if self.rollbacks >= MOST_ROLLBACKS => fail(format!("{what}, after {MOST_ROLLBACKS} rollbacks"), self),
+            OnNan::Rollback => {
+                let seconds = self.before + start.elapsed().as_secs_f64();
+                let rate = self.rate / 2.0;
+                match self.out.as_deref().filter(|_| self.saved) {
+                    Some(dir) => self.resume(State::newest(dir)?)?,
+                    None => {
+                        let (progress, tensors) = self.start.clone().expect("kept for rollbacks");
+                        self.resume(State { progress, tensors, path: "the start of this run".into() })?;
+                    }
+                }
+                (self.before, self.rate, self.rollbacks) = (seconds, rate, self.rollbacks + 1);
+                let _ = on(Event::RolledBack { step, to: self.step, rate, what: &what });
+                Ok(true)
+            }
+            OnNan::Stop => {
+                // the device has taken no step since
+                self.step = step - 1;
+                if self.step > 0 {
+                    self.save(start, on)?;
+                }
+                fail(what, self)
             }
         }
-        if steps.skipped > 0 {
-            return diverged(format!("{} steps were skipped since their gradients were not finite", steps.skipped));
+    }
+
+    /// What is in the folder of the run.
+    fn kept(&self) -> String {
+        match self.out.as_deref().map(|dir| (dir, saved_steps(dir))) {
+            Some((dir, steps)) if self.saved && !steps.is_empty() => {
+                let (plural, steps): (_, Vec<String>) = (steps.len() > 1, steps.iter().map(u64::to_string).collect());
+                format!("{} has the state{} after step{} {}", dir.display(), s(plural), s(plural), steps.join(" and "))
+            }
+            _ => "Nothing was trained before it that could have been saved".into(),
         }
-        Ok((loss, norm))
+    }
+
+    /// Says which number of a step was the first that is not finite, by computing the step again with the parameters of now.
+    fn explain(&self, plan: &TrainStep, step: u64) -> Result<String, TrainError> {
+        for (name, (_, data)) in checkpoint::snapshot(self.model.parameters())? {
+            if let Some(value) = data.iter().find(|value| !value.is_finite()) {
+                return Ok(format!("parameter {name} holds {value} at step {step}"));
+            }
+        }
+        let batches = self.feed.batches(step - 1);
+        let Some(finding) = plan.first_not_finite(&batches, self.seed_of(step - 1))? else {
+            return Ok(format!("the loss or a gradient was not finite at step {step}"));
+        };
+        let Finding { call, dispatch, of, value, tensors } = finding;
+        // a packed tensor is several parameters
+        let named =
+            |tensor: &Tensor| self.model.parameters().iter().filter(|(_, known)| known.first_in(tensor).is_some()).collect::<Vec<_>>();
+        let names = tensors.iter().flat_map(named).map(|(name, _)| name.as_str()).take(4);
+        let near = match names.collect::<Vec<_>>().join(", ") {
+            names if names.is_empty() => String::new(),
+            names => format!(", at {names}"),
+        };
+        let (kernel, entry) = (call.kernel, call.entry);
+        Ok(format!("{value} at step {step}, first in shaders/{kernel}.wgsl `{entry}` (dispatch {dispatch} of {of}{near})"))
     }
 
     /// Measures the model by passes that are recorded the first time; also says what the listener took in between.
@@ -593,38 +734,41 @@ impl<'a> Trainer<'a> {
     }
 
     /// Saves the model alone into the folder `best` in the training's folder.
-    fn save_best(&self, plan: &TrainStep) -> Result<(), TrainError> {
+    fn save_best(&self) -> Result<(), TrainError> {
         let Some(dir) = self.out.as_ref().map(|out| out.join("best")) else { return Ok(()) };
-        self.measured(plan)?;
         checkpoint::save_description(&dir, self.model, Some(self.tokenizer))?;
         let parameters = checkpoint::snapshot(&self.optimizer.result())?;
         Ok(checkpoint::write_values(&dir.join("model.safetensors"), &parameters, Some(self.step))?)
     }
 
-    fn save(&self, plan: &TrainStep, start: Instant, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<(), TrainError> {
-        let Some(dir) = &self.out else { return Ok(()) };
-        self.measured(plan)?;
-        let parameters = checkpoint::snapshot(&self.optimizer.result())?;
+    fn progress(&self, seconds: f64) -> Progress {
+        Progress { step: self.step, seconds, options: self.options.clone(), data: self.data, best: self.best, rate: self.rate }
+    }
+
+    /// Saves the state, and after it the model that it gives.
+    fn save(&mut self, start: Instant, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<(), TrainError> {
+        let Some(dir) = self.out.clone() else { return Ok(()) };
+        let state = checkpoint::snapshot(&self.optimizer.state())?;
         // a model that diverged must not replace one that did not
-        if let Some((name, _)) = parameters.iter().find(|(_, (_, data))| data.iter().any(|value| !value.is_finite())) {
-            return Err(TrainError::Diverged { step: self.step, what: format!("parameter {name} is not finite") });
+        if let Some((name, _)) = state.iter().find(|(_, (_, data))| data.iter().any(|value| !value.is_finite())) {
+            return Err(TrainError::Diverged { what: format!("{name} is not finite at step {}", self.step), kept: self.kept() });
         }
-        let step = Some(self.step);
-        checkpoint::save_description(dir, self.model, Some(self.tokenizer))?;
-        checkpoint::write_values(&dir.join("model.safetensors"), &parameters, step)?;
-        let moments = checkpoint::snapshot(&self.optimizer.state())?;
-        checkpoint::write_values(&dir.join("training.safetensors"), &moments, step)?;
-        let progress = Progress {
-            step: self.step,
-            seconds: self.before + start.elapsed().as_secs_f64(),
-            options: self.options.clone(),
-            data: self.data,
-            best: self.best,
-        };
+        let progress = self.progress(self.before + start.elapsed().as_secs_f64());
+        if !self.saved {
+            State::remove_all(&dir)?;
+        }
+        State::write(&dir, &progress, &state, self.options.keep)?;
+        if !self.saved {
+            checkpoint::save_description(&dir, self.model, Some(self.tokenizer))?;
+            self.saved = true;
+        }
+        let prefix = self.optimizer.result_prefix();
+        let model = state.into_iter().filter_map(|(name, values)| Some((name.strip_prefix(prefix)?.to_owned(), values)));
+        checkpoint::write_values(&dir.join("model.safetensors"), &model.collect(), Some(self.step))?;
         let json = serde_json::to_string_pretty(&progress).expect("progress is plain data");
         checkpoint::write_file(&dir.join("training.json"), json.as_bytes())?;
         // what happens to the loop after a save is not the listener's to decide
-        let _ = on(Event::Saved { step: self.step, dir });
+        let _ = on(Event::Saved { step: self.step, dir: &dir });
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ use clap::Parser;
 use indicatif::ProgressBar;
 use seemore::cli::train::{Listener, Ready, Run, TrainArgs};
 use seemore::data::Picture;
+use seemore::optim::Spike;
 use seemore::train::{Event, Footprint, Summary};
 
 use crate::worker::{Bench, Order, Report};
@@ -223,6 +224,17 @@ impl Listener for Watch<'_, '_> {
                 self.report(Progress::Validated { step, loss: verdict.loss, exact_match: verdict.exact_match, written });
             }
             Event::Saved { step, .. } => self.report(Progress::Saved { step }),
+            Event::SaveFailed { step, error } => {
+                self.note(&format!("Step {step} was not saved: {error}. Training goes on, and the save before is still there"));
+            }
+            Event::Spike { spike, count } => {
+                let Spike { step, loss, mean } = spike;
+                self.note(&format!("The loss of step {step} jumped to {loss:.4} from {mean:.4} on average (spike {count} so far)"));
+            }
+            Event::Skipped { step, what } => self.note(&format!("Step {step} was left out: {what}")),
+            Event::RolledBack { to, rate, what, .. } => {
+                self.note(&format!("{what}. Back to step {to} with the learning rate times {rate}"));
+            }
         }
         ControlFlow::Continue(())
     }

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::{Listener, Ready};
 use crate::cli::data::reading;
 use crate::cli::say;
-use crate::optim::Steps;
+use crate::optim::{Spike, Steps};
 use crate::train::{Event, Footprint, Summary, Verdict};
 
 /// Says what happens: a bar on a terminal, lines elsewhere, JSON when asked for.
@@ -35,6 +35,14 @@ impl Terminal {
         match &self.bar {
             Some(bar) => bar.suspend(|| say(line)),
             None => say(line),
+        }
+    }
+
+    /// Something that went wrong while training goes on.
+    fn warning(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
         }
     }
 
@@ -169,6 +177,16 @@ impl Listener for Terminal {
                 if !self.json {
                     self.line(&format!("step {step}  saved {}", dir.display()));
                 }
+            }
+            Event::SaveFailed { step, error } => {
+                self.warning(&format!("step {step}  NOT SAVED: {error}; training goes on, and the save before is still there"))
+            }
+            Event::Spike { spike: Spike { step, loss, mean }, count } => {
+                self.warning(&format!("step {step}  the loss jumped to {loss:.4} from {mean:.4} on average (spike {count} so far)"));
+            }
+            Event::Skipped { step, what } => self.warning(&format!("step {step}  left out: {what}")),
+            Event::RolledBack { step, to, rate, what } => {
+                self.warning(&format!("step {step}  {what}; back to step {to} with the learning rate times {rate}"));
             }
         }
         ControlFlow::Continue(())
