@@ -22,7 +22,15 @@ impl Captioned {
     /// Reads which captions a file gives to which picture files, of several to one the first; pictures themselves are not opened. What
     /// cannot be used is listed, as are pictures that are in the file itself.
     pub fn read(path: &Path, layout: &Layout) -> Result<(Vec<Captioned>, Vec<Problem>), DataError> {
-        let (_, (raws, mut problems)) = formats::read(path, layout)?;
+        Ok(Captioned::of(formats::read(path, layout)?.1))
+    }
+
+    /// The same of the bytes of a file; `path` tells its ending, what to name in messages and where pictures lie.
+    pub fn parse(path: &Path, bytes: Vec<u8>, layout: &Layout) -> Result<(Vec<Captioned>, Vec<Problem>), DataError> {
+        Ok(Captioned::of(formats::parse(path, bytes, layout)?.1))
+    }
+
+    fn of((raws, mut problems): formats::Rows) -> (Vec<Captioned>, Vec<Problem>) {
         let mut captioned = vec![];
         for raw in raws {
             match raw.image {
@@ -33,7 +41,7 @@ impl Captioned {
                 }
             }
         }
-        Ok((captioned, problems))
+        (captioned, problems)
     }
 
     /// The file with the caption of a picture alone: beside it, by the same name, ending in `.txt`.

@@ -104,7 +104,13 @@ pub(super) fn read(path: &Path, layout: &Layout) -> Result<(Format, Rows), DataE
             _ => Ok((Format::Folder, folder::read(path)?)),
         };
     }
-    let bytes = text(path)?;
+    let bytes = std::fs::read(path).map_err(|error| DataError::Read { path: path.display().to_string(), reason: error.to_string() })?;
+    parse(path, bytes, layout)
+}
+
+/// The same of the bytes of a file; the path tells its ending, what to name in messages and where pictures lie.
+pub(super) fn parse(path: &Path, bytes: Vec<u8>, layout: &Layout) -> Result<(Format, Rows), DataError> {
+    let bytes = as_text(path, bytes)?;
     let format = match path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).as_deref() {
         Some("jsonl" | "ndjson") => Format::Jsonl,
         Some("json") => json(&bytes),
@@ -136,7 +142,12 @@ fn json(bytes: &[u8]) -> Format {
 /// The bytes of a text file without a byte order mark.
 fn text(path: &Path) -> Result<Vec<u8>, DataError> {
     let name = || path.display().to_string();
-    let mut bytes = std::fs::read(path).map_err(|error| DataError::Read { path: name(), reason: error.to_string() })?;
+    let bytes = std::fs::read(path).map_err(|error| DataError::Read { path: name(), reason: error.to_string() })?;
+    as_text(path, bytes)
+}
+
+fn as_text(path: &Path, mut bytes: Vec<u8>) -> Result<Vec<u8>, DataError> {
+    let name = || path.display().to_string();
     if bytes.starts_with("\u{feff}".as_bytes()) {
         bytes.drain(..3);
     }

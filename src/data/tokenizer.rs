@@ -136,7 +136,8 @@ impl Tokenizer {
         Self::from_json(&text).map_err(|reason| TokenizerError::Invalid { path: name(), reason })
     }
 
-    fn from_json(text: &str) -> Result<Tokenizer, String> {
+    /// The same of the text of such a file; what is wrong with it is said without a name.
+    pub fn from_json(text: &str) -> Result<Tokenizer, String> {
         let value: serde_json::Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
         if value.get("type").is_some() {
             Ok(Tokenizer::Characters(Characters::from_json(text)?))

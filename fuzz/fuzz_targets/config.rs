@@ -1,0 +1,13 @@
+//! config.json: whatever passes its checks must have sizes that can be computed with.
+#![no_main]
+
+use seemore::model::Config;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let Ok(config) = serde_json::from_slice::<Config>(bytes) else { return };
+    if config.check().is_ok() {
+        assert!(config.encoder_rows() <= (1 << 24) + 1 && config.visual() < config.context);
+        assert!(config.scale(config.width, config.heads).is_finite() && config.feature_width() > 0);
+        let _ = config.differences_from_original();
+    }
+});

@@ -1,0 +1,15 @@
+//! Pictures of every format, and what a model sees of them.
+#![no_main]
+
+use seemore::data::{Frame, MAX_PIXELS, MAX_SIDE, Picture};
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    if let Ok(picture) = Picture::decode(bytes) {
+        let (width, height) = (picture.width, picture.height);
+        assert!(picture.rgb.len() == 3 * width * height && (width * height) as u64 <= MAX_PIXELS && width.max(height) <= MAX_SIDE as usize);
+        // the largest take seconds
+        if width * height < 1 << 20 {
+            assert_eq!(picture.framed(Frame { side: 32, crop: true }).rgb.len(), 3 * 32 * 32);
+        }
+    }
+});
