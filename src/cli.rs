@@ -14,8 +14,11 @@ use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::caption::CaptionError;
+use crate::checkpoint::CheckpointError;
 use crate::gpu::{Gpu, GpuError};
 use crate::ops;
+use crate::train::TrainError;
 use crate::tune::{Tuner, cache_folder};
 
 /// A vision-language model that trains and runs in WGSL, on any GPU.
@@ -124,12 +127,62 @@ fn say(line: &str) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-/// 0 for success, 2 where there is no adapter to run on, 1 for every other failure.
+/// 0 for success, 2 where there is no adapter to run on, 3 where the device failed or is too small, 1 for every other failure.
 fn finish(result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     eprintln!("error: {error:#}");
-    let adapter = error
-        .chain()
-        .any(|cause| matches!(cause.downcast_ref::<GpuError>(), Some(GpuError::NoAdapter { .. } | GpuError::UnknownAdapter { .. })));
-    ExitCode::from(if adapter { 2 } else { 1 })
+    ExitCode::from(exit_code(&error))
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    match error.chain().find_map(of_device) {
+        Some(Some(GpuError::NoAdapter { .. } | GpuError::UnknownAdapter { .. })) => 2,
+        Some(_) => 3,
+        None => 1,
+    }
+}
+
+/// Whether an error is of the device, and which, where one says.
+fn of_device<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<Option<&'a GpuError>> {
+    let of_checkpoint = |error: &'a CheckpointError| match error {
+        CheckpointError::Gpu(error) => Some(Some(error)),
+        _ => None,
+    };
+    if let Some(error) = cause.downcast_ref::<GpuError>() {
+        return Some(Some(error));
+    }
+    match cause.downcast_ref::<TrainError>() {
+        Some(TrainError::Gpu(error)) => return Some(Some(error)),
+        Some(TrainError::Checkpoint(error)) => return of_checkpoint(error),
+        Some(TrainError::Memory { .. }) => return Some(None),
+        _ => {}
+    }
+    match cause.downcast_ref::<CaptionError>() {
+        Some(CaptionError::Gpu(error)) => return Some(Some(error)),
+        Some(CaptionError::Checkpoint(error)) => return of_checkpoint(error),
+        _ => {}
+    }
+    cause.downcast_ref::<CheckpointError>().and_then(of_checkpoint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_of_the_device_have_an_exit_code_of_their_own_wherever_they_come_from() {
+        let lost = || GpuError::Lost("gone".into());
+        let errors: [(anyhow::Error, u8); 7] = [
+            (lost().into(), 3),
+            (TrainError::Gpu(lost()).into(), 3),
+            (anyhow::Error::from(CheckpointError::Gpu(lost())).context("--model x"), 3),
+            (CaptionError::Checkpoint(CheckpointError::Gpu(lost())).into(), 3),
+            (TrainError::Memory { need: 2, have: 1, free: 1, adapter: "a".into(), parts: 2 }.into(), 3),
+            (TrainError::Gpu(GpuError::NoAdapter { advice: String::new() }).into(), 2),
+            (TrainError::Options("no".into()).into(), 1),
+        ];
+        for (error, code) in errors {
+            assert_eq!(exit_code(&error), code, "{error:#}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 mod budget;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -26,10 +26,22 @@ pub enum GpuError {
     TooLarge { shape: Vec<usize>, bytes: u64, limit: u64, adapter: String },
     #[error("{tokens} {what}, and attention takes at most {most} on {adapter}. Use larger patches, a smaller picture or a shorter context")]
     TooManyTokens { tokens: usize, what: &'static str, most: usize, adapter: String },
-    #[error("the device ran out of memory ({0}). Use a smaller --batch-size or model.")]
+    #[error(
+        "{kernel} would need {grid:?} workgroups, and a dispatch has at most 65,535 along each axis. Use a smaller --batch-size, or compute it in parts with --accumulate"
+    )]
+    TooManyGroups { kernel: String, grid: [usize; 3] },
+    #[error(
+        "the device ran out of memory ({0}). Use a smaller --batch-size or model; training also takes less with --accumulate and --checkpoint-activations."
+    )]
     OutOfMemory(String),
-    #[error("the device was lost: {0}. Start again; if it recurs, use a smaller --batch-size or another --adapter.")]
+    #[error(
+        "the device was lost: {0}. A driver also gives up on a dispatch that takes it longer than some seconds. Start again (a training: with --resume); if it recurs, use a smaller --batch-size or another --adapter."
+    )]
     Lost(String),
+    #[error(
+        "the device has worked for {seconds} s on one step and is not done: it hangs, or the step is too much for it. Use a smaller --batch-size, compute it in parts with --accumulate, or allow it more seconds with the environment's SEEMORE_TIMEOUT (0 for no limit)"
+    )]
+    Stuck { seconds: f64 },
     #[error("the driver rejected a command, which is a defect of this program: {0}")]
     Rejected(String),
 }
@@ -127,6 +139,21 @@ struct Shared {
     staging: Mutex<Option<wgpu::Buffer>>,
     failure: Arc<Mutex<Option<GpuError>>>,
     counters: Counters,
+    /// What was submitted by [`Gpu::submit`] and was not waited for, oldest first.
+    flight: Mutex<VecDeque<wgpu::SubmissionIndex>>,
+    /// The longest that one submission may take.
+    patience: Option<Duration>,
+}
+
+/// Submissions that the host may be ahead of the device: each holds on to what the host wrote for it.
+const MOST_IN_FLIGHT: usize = 16;
+
+/// The longest that one submission may take: what `SEEMORE_TIMEOUT` says in seconds, else five minutes on hardware and an hour on a
+/// software adapter, which comes to its end if slowly.
+fn patience(software: bool, told: Option<String>) -> Option<Duration> {
+    let default = if software { 3600.0 } else { 300.0 };
+    let seconds = told.and_then(|told| told.trim().parse::<f64>().ok()).filter(|seconds| *seconds >= 0.0).unwrap_or(default);
+    (seconds > 0.0).then(|| Duration::try_from_secs_f64(seconds).ok()).flatten()
 }
 
 /// An open device. Cheap to clone; all clones are the same device.
@@ -330,6 +357,7 @@ impl Gpu {
             cooperative,
             chooser: None,
         };
+        let patience = patience(capabilities.software, std::env::var("SEEMORE_TIMEOUT").ok());
         Ok(Gpu(
             Arc::new(Shared {
                 adapter: info,
@@ -343,6 +371,8 @@ impl Gpu {
                 staging: Mutex::default(),
                 failure,
                 counters: Counters::default(),
+                flight: Mutex::default(),
+                patience,
             }),
             None,
         ))
@@ -413,6 +443,7 @@ impl Gpu {
         // the last one pushed is the first to end
         let errors = scopes.into_iter().rev().filter_map(|scope| pollster::block_on(scope.pop()));
         match errors.collect::<Vec<_>>().pop() {
+            Some(wgpu::Error::OutOfMemory { source }) => Err(GpuError::OutOfMemory(source.to_string())),
             Some(error) => Err(GpuError::Rejected(error.to_string())),
             None => result,
         }
@@ -430,15 +461,19 @@ impl Gpu {
         &self.0.limits
     }
 
+    /// Most bytes of a tensor.
+    pub fn most_bytes(&self) -> u64 {
+        self.0.limits.max_storage_buffer_binding_size.min(self.0.limits.max_buffer_size)
+    }
+
     /// Most 4-byte elements of a tensor.
     pub(crate) fn most_elements(&self) -> usize {
-        (self.0.limits.max_storage_buffer_binding_size.min(self.0.limits.max_buffer_size) / 4) as usize
+        (self.most_bytes() / 4) as usize
     }
 
     /// A zeroed buffer for `shape` 4-byte elements, padded to 16 bytes so that kernels may view it as `vec4`.
     pub(crate) fn buffer(&self, shape: &[usize]) -> Result<wgpu::Buffer, GpuError> {
-        let bytes = padded_bytes(shape);
-        let limit = self.0.limits.max_storage_buffer_binding_size.min(self.0.limits.max_buffer_size);
+        let (bytes, limit) = (padded_bytes(shape), self.most_bytes());
         if bytes > limit {
             return Err(GpuError::TooLarge { shape: shape.to_vec(), bytes, limit, adapter: self.0.adapter.name.clone() });
         }
@@ -506,7 +541,41 @@ impl Gpu {
 
     /// Waits for all work that was submitted.
     pub fn wait(&self) -> Result<(), GpuError> {
-        self.0.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|error| GpuError::Lost(error.to_string()))?;
+        self.land(0)?;
+        self.wait_for(None)?;
+        self.check()
+    }
+
+    /// Waits for one submission, or for the last.
+    fn wait_for(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<(), GpuError> {
+        let timeout = self.0.patience;
+        match self.0.device.poll(wgpu::PollType::Wait { submission_index, timeout }) {
+            Ok(_) => Ok(()),
+            Err(wgpu::PollError::Timeout) => Err(GpuError::Stuck { seconds: timeout.unwrap_or_default().as_secs_f64() }),
+            Err(error) => Err(GpuError::Lost(error.to_string())),
+        }
+    }
+
+    /// Waits until at most so many submissions are under way. Each of them may take its time.
+    fn land(&self, most: usize) -> Result<(), GpuError> {
+        loop {
+            let mut flight = self.0.flight.lock().unwrap_or_else(|e| e.into_inner());
+            if flight.len() <= most {
+                return Ok(());
+            }
+            let oldest = flight.pop_front();
+            drop(flight);
+            self.wait_for(oldest)?;
+        }
+    }
+
+    /// Submits commands without waiting for them, but for those of long ago.
+    pub(crate) fn submit(&self, commands: wgpu::CommandEncoder) -> Result<(), GpuError> {
+        let index = self.0.queue.submit([commands.finish()]);
+        self.0.flight.lock().unwrap_or_else(|e| e.into_inner()).push_back(index);
+        // lets the driver recycle what earlier runs used; does not wait
+        self.0.device.poll(wgpu::PollType::Poll).map_err(|error| GpuError::Lost(error.to_string()))?;
+        self.land(MOST_IN_FLIGHT)?;
         self.check()
     }
 
@@ -822,6 +891,34 @@ mod tests {
         assert!(gpu.free_memory().is_some_and(|bytes| bytes > 1 << 20));
         // hardware or not, a driver that has the extension answers
         assert!(budget::vulkan(gpu.device()).is_none_or(|bytes| bytes > 1 << 20));
+    }
+
+    #[test]
+    fn a_device_may_take_as_long_as_the_environment_says() {
+        let seconds = |told: Option<&str>| patience(false, told.map(str::to_owned)).map(|time| time.as_secs_f64());
+        assert_eq!(
+            [seconds(None), seconds(Some("0")), seconds(Some("2.5")), seconds(Some("soon"))],
+            [Some(300.0), None, Some(2.5), Some(300.0)]
+        );
+        assert_eq!(patience(true, None), Some(Duration::from_secs(3600)));
+    }
+
+    #[test]
+    fn a_lost_device_is_an_error_of_everything_and_no_panic() {
+        let gpu = Gpu::open(None).unwrap();
+        let mut tape = crate::tape::Tape::new(gpu.capabilities());
+        let x = tape.input(&[8]);
+        let y = tape.scale(x, 2.0);
+        tape.hold(y);
+        let plan = crate::plan::Plan::new(&gpu, tape).unwrap();
+        let tensor = Tensor::new(&gpu, &[8], &[1.0f32; 8]).unwrap();
+        plan.run().unwrap();
+        gpu.device().destroy();
+        let errors = [plan.run().err(), plan.read::<f32>(y).err(), tensor.read::<f32>().err(), gpu.wait().err()];
+        for error in errors {
+            let text = error.map(|error| error.to_string()).unwrap_or_default();
+            assert!(text.contains("the device was lost") && text.contains("--resume"), "{text}");
+        }
     }
 
     #[test]

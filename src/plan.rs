@@ -67,7 +67,7 @@ pub struct Plan {
 }
 
 /// Bytes of a plan's buffers, parameters and other tensors excluded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Memory {
     /// All intermediate values, if each had a buffer of its own.
     pub unshared: u64,
@@ -75,9 +75,21 @@ pub struct Memory {
     pub shared: u64,
     /// Inputs and held outputs.
     pub held: u64,
+    /// The largest buffer.
+    pub largest: u64,
 }
 
 impl Memory {
+    /// That of two plans together.
+    pub fn and(self, other: Memory) -> Memory {
+        Memory {
+            unshared: self.unshared + other.unshared,
+            shared: self.shared + other.shared,
+            held: self.held + other.held,
+            largest: self.largest.max(other.largest),
+        }
+    }
+
     /// What a plan allocates.
     pub fn total(&self) -> u64 {
         self.shared + self.held
@@ -116,9 +128,11 @@ impl Plan {
     }
 
     fn build(gpu: &Gpu, tape: Tape, parallel: bool) -> Result<Plan, GpuError> {
+        if let Some((kernel, grid)) = &tape.too_many_groups {
+            return Err(GpuError::TooManyGroups { kernel: kernel.clone(), grid: *grid });
+        }
         let Layout { program, slots, places, memory } = layout(&tape);
-        let slots: Vec<Place> =
-            slots.iter().map(|&bytes| Ok(gpu.buffer(&[bytes as usize / 4])?.into())).collect::<Result<_, GpuError>>()?;
+        let slots = allocate(gpu, &tape, &program, &slots, &places)?;
 
         let mut homes = BTreeMap::new();
         for (index, variable) in tape.variables.iter().enumerate() {
@@ -215,10 +229,7 @@ impl Plan {
 
     /// Submits the whole program once, without waiting for it.
     pub fn run(&self) -> Result<(), GpuError> {
-        self.gpu.queue().submit([self.encode().finish()]);
-        // lets the driver recycle what earlier runs used; does not wait
-        self.gpu.device().poll(wgpu::PollType::Poll).map_err(|error| GpuError::Lost(error.to_string()))?;
-        self.gpu.check()
+        self.gpu.submit(self.encode())
     }
 
     /// Runs the program and reads all elements of an input or held value after it, with one submit for both.
@@ -404,9 +415,35 @@ fn layout(tape: &Tape) -> Layout<'_> {
     let memory = Memory {
         unshared: values.iter().map(|life| life.bytes).sum(),
         shared: slots.iter().sum(),
-        held: held.map(|(index, _)| bytes(Var(index as u32))).sum(),
+        held: held.clone().map(|(index, _)| bytes(Var(index as u32))).sum(),
+        largest: held.map(|(index, _)| bytes(Var(index as u32))).chain(slots.iter().copied()).max().unwrap_or(0),
     };
     Layout { program, slots, places: lives.keys().copied().zip(slot_of).collect(), memory }
+}
+
+/// The buffers for intermediate values. Where one is not to be had, the error names the op that needs it.
+fn allocate(gpu: &Gpu, tape: &Tape, program: &[&Dispatch], slots: &[u64], places: &BTreeMap<Var, usize>) -> Result<Vec<Place>, GpuError> {
+    let whole: u64 = slots.iter().sum();
+    let needs = |slot: usize| {
+        let largest = |v: &Var| places.get(v) == Some(&slot) && gpu::padded_bytes(&tape.variables[v.0 as usize].shape) == slots[slot];
+        let found = program.iter().find_map(|dispatch| Some((dispatch, dispatch.args.iter().copied().find(largest)?)));
+        found.map(|(dispatch, v)| {
+            let shape = tape.variables[v.0 as usize].shape.clone();
+            (format!("shaders/{}.wgsl `{}`", dispatch.kernel.name, dispatch.entry.name), shape)
+        })
+    };
+    let mut made = vec![];
+    for (slot, &bytes) in slots.iter().enumerate() {
+        let buffer = gpu.buffer(&[bytes as usize / 4]).and_then(|buffer| gpu.check().map(|()| buffer));
+        made.push(Place::from(buffer.map_err(|error| match (error, needs(slot)) {
+            (GpuError::TooLarge { bytes, limit, adapter, .. }, Some((_, shape))) => GpuError::TooLarge { shape, bytes, limit, adapter },
+            (GpuError::OutOfMemory(reason), Some((op, shape))) => {
+                GpuError::OutOfMemory(format!("{reason}; at {bytes} bytes of {shape:?} for {op}, of {whole} for all values of the step"))
+            }
+            (error, _) => error,
+        })?));
+    }
+    Ok(made)
 }
 
 /// Fills with NaN all that the program must write before it reads: a kernel that leaves a part of an output as it was

@@ -112,6 +112,8 @@ pub struct Tape {
     precision: Precision,
     /// What was recorded of a variable to serve more than one op.
     known: BTreeMap<(&'static str, Var), Var>,
+    /// The first dispatch that no adapter runs, and the workgroups that it needs: no plan is made with it.
+    pub(crate) too_many_groups: Option<(String, [usize; 3])>,
 }
 
 /// The most workgroups that one dimension of a dispatch may have, on every adapter.
@@ -129,6 +131,7 @@ impl Tape {
             sites: 0,
             precision: Precision::F32,
             known: BTreeMap::new(),
+            too_many_groups: None,
         }
     }
 
@@ -485,7 +488,7 @@ impl Call<'_> {
         self.groups([x, count.div_ceil(x).max(1), 1]);
     }
 
-    /// The given workgroups in x, y and z.
+    /// The given workgroups in x, y and z. More than 65,535 along an axis are an error when the plan is made.
     ///
     /// # Panics
     /// When bindings, parameters or constants are not those of the entry point: a mistake in the op.
@@ -493,7 +496,11 @@ impl Call<'_> {
     pub fn groups(self, grid: [usize; 3]) {
         let Call { tape, kernel, entry, args, params, constants } = self;
         let place = || format!("shaders/{}.wgsl `{}`", kernel.name, entry.name);
-        assert!(grid.iter().all(|&n| (1..=MAX_GROUPS).contains(&n)), "{}: {grid:?} workgroups", place());
+        assert!(!grid.contains(&0), "{}: {grid:?} workgroups", place());
+        if grid.iter().any(|&n| n > MAX_GROUPS) {
+            // sizes come from data: to be told, not a mistake in the op
+            tape.too_many_groups.get_or_insert_with(|| (place(), grid));
+        }
         let mut ordered = vec![];
         for binding in entry.bindings.iter().filter(|binding| binding.access != Access::Params) {
             let Some(&(_, v)) = args.iter().find(|arg| arg.0 == binding.name) else {
@@ -650,6 +657,25 @@ mod tests {
         let variables = tape.variables.len();
         tape.recompute(segment, &[z]);
         assert!(tape.pullbacks.is_empty() && tape.variables.len() == variables);
+    }
+
+    #[test]
+    fn more_workgroups_than_any_adapter_has_are_an_error_that_names_the_kernel() {
+        let gpu = Gpu::open(None).unwrap();
+        static SCALE: Kernel = crate::kernel!("scale");
+        let mut tape = Tape::new(gpu.capabilities());
+        let (x, y) = (tape.input(&[4]), tape.output(&[4]));
+        tape.call(&SCALE, "forward")
+            .bind("x", x)
+            .bind("y", y)
+            .param("n", 4u32)
+            .param("factor", 2.0f32)
+            .constant("WG", 64u32)
+            .groups([70_000, 1, 1]);
+        tape.hold(y);
+        let Err(error) = Plan::new(&gpu, tape) else { panic!("70,000 workgroups were planned") };
+        let text = error.to_string();
+        assert!(text.contains("shaders/scale.wgsl `forward`") && text.contains("70000") && text.contains("--batch-size"), "{text}");
     }
 
     #[test]

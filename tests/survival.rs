@@ -141,9 +141,7 @@ fn a_save_that_does_not_fit_leaves_the_one_before() {
     squares(&dir.path().join("squares"), 2);
     succeeds(&train(dir.path(), &["--steps", "4", "--out", "run"]));
     let before = std::fs::read(dir.path().join("run/model.safetensors")).unwrap();
-    let program = env!("CARGO_BIN_EXE_seemore");
-    let script = format!("trap '' XFSZ; ulimit -f 600; exec {program} train --resume run --steps 10 --save-every 2");
-    let output = Command::new("sh").args(["-c", &script]).current_dir(dir.path()).env("SEEMORE_CACHE", cache()).output().unwrap();
+    let output = train_after(dir.path(), "trap '' XFSZ; ulimit -f 600", "--resume run --steps 10 --save-every 2");
     fails(&output, 1, &["NOT SAVED", "training goes on", "cannot write run/states/step-00000010.safetensors"]);
     assert!(before == std::fs::read(dir.path().join("run/model.safetensors")).unwrap());
     let left: Vec<_> = std::fs::read_dir(dir.path().join("run/states")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -205,4 +203,51 @@ fn a_second_ctrl_c_stops_at_once() {
     // 130 where the second came before the save was done, else it had ended well
     let code = child.wait().unwrap().code();
     assert!(matches!(code, Some(130) | Some(0)), "{code:?}");
+}
+
+/// Runs `seemore train` in a shell that first does `before`.
+#[cfg(unix)]
+fn train_after(dir: &Path, before: &str, flags: &str) -> Output {
+    let script = format!("{before}; exec {} train {flags}", env!("CARGO_BIN_EXE_seemore"));
+    Command::new("sh").args(["-c", &script]).current_dir(dir).env("SEEMORE_CACHE", cache()).output().unwrap()
+}
+
+/// A limit on the program's memory is one on a software adapter's; a graphics card has its own, and may be large enough.
+#[test]
+#[cfg(unix)]
+fn a_device_without_memory_says_what_for_and_has_its_own_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    squares(&dir.path().join("squares"), 2);
+    let output = train_after(dir.path(), "ulimit -v 2000000", "--data squares --preset seemore --batch-size 384 --steps 1 --out run");
+    if !output.status.success() {
+        fails(&output, 3, &["out of memory", "bytes of [384", "shaders/", "--batch-size", "--accumulate"]);
+    }
+    // more in one piece than most adapters bind
+    let flags = ["train", "--data", "squares", "--preset", "seemore", "--batch-size", "100000", "--steps", "1", "--out", "large"];
+    fails(&seemore(dir.path(), &flags), 3, &["--batch-size"]);
+}
+
+#[test]
+fn a_device_that_does_not_answer_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    squares(&dir.path().join("squares"), 2);
+    // a step of this size takes longer than that on anything
+    let flags = ["train", "--data", "squares", "--preset", "seemore", "--batch-size", "64", "--steps", "3", "--out", "run"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_seemore"));
+    let output =
+        command.args(flags).current_dir(dir.path()).env("SEEMORE_CACHE", cache()).env("SEEMORE_TIMEOUT", "0.0001").output().unwrap();
+    fails(&output, 3, &["has worked for 0.0001 s", "SEEMORE_TIMEOUT"]);
+}
+
+#[test]
+fn the_largest_batch_that_fits_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    squares(&dir.path().join("squares"), 5);
+    // 18 pictures to train on
+    let flags = ["train", "--data", "squares", "--preset", "tiny", "--steps", "2", "--out", "run"];
+    let output = seemore(dir.path(), &[&flags[..], &["--batch", "auto", "--accumulate", "2"]].concat());
+    succeeds(&output);
+    assert!(stderr(&output).contains("batch size 16: a step takes"), "{}", stderr(&output));
+    let saved: serde_json::Value = serde_json::from_slice(&std::fs::read(dir.path().join("run/training.json")).unwrap()).unwrap();
+    assert_eq!(saved["options"]["batch_size"], 16);
 }

@@ -80,7 +80,8 @@ fn ready() -> Progress {
         caption: (*caption).into(),
         picture: picture(i),
     });
-    let footprint = Footprint { parameters: 51_600_000, optimizer: 154_900_000, step: 148_000_000, free: Some(3_500_000_000) };
+    let footprint =
+        Footprint { parameters: 51_600_000, optimizer: 154_900_000, step: 148_000_000, largest: 10_000_000, free: Some(3_500_000_000) };
     let begin = Begin { parameters: 12_907_970, tokens: 66, pictures: [48, 12], step: 0, footprint, shown: shown.collect() };
     Progress::Ready(Box::new(begin))
 }

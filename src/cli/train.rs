@@ -98,9 +98,9 @@ pub struct TrainArgs {
     /// Longest training time, as 90, 90s, 15m or 2h. With --steps or --epochs, whichever ends first counts and the learning rate follows the steps
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     max_time: Option<f64>,
-    /// Pictures in one optimizer step
-    #[arg(long, default_value_t = 16, value_name = "PICTURES")]
-    batch_size: usize,
+    /// Pictures in one optimizer step; auto for the largest power of two that fits the device's memory, and the data
+    #[arg(long, visible_alias = "batch", default_value = "16", value_name = "PICTURES|auto", value_parser = batch_size)]
+    batch_size: BatchSize,
     /// Parts that a batch is computed in, for less memory at the same result
     #[arg(long, default_value_t = 1, value_name = "PARTS")]
     accumulate: usize,
@@ -212,6 +212,23 @@ pub struct TrainArgs {
     json: bool,
     #[command(flatten)]
     adapter: AdapterArgs,
+}
+
+/// Pictures in one optimizer step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BatchSize {
+    /// As many as fit.
+    Auto,
+    Pictures(usize),
+}
+
+/// The value of `--batch-size`.
+fn batch_size(text: &str) -> Result<BatchSize, String> {
+    match text.parse() {
+        Ok(pictures) => Ok(BatchSize::Pictures(pictures)),
+        Err(_) if text == "auto" => Ok(BatchSize::Auto),
+        Err(_) => Err("give a number of pictures, or auto".into()),
+    }
 }
 
 /// Where the tokenizer of a new model comes from.
@@ -346,8 +363,8 @@ pub struct Run<'a> {
 impl<'a> Run<'a> {
     /// Checks what can be checked of the flags alone, and takes the folder to save into.
     pub fn new(args: &'a TrainArgs) -> anyhow::Result<Run<'a>> {
-        for (flag, value) in [("--batch-size", args.batch_size), ("--accumulate", args.accumulate)] {
-            if value == 0 {
+        for (flag, zero) in [("--batch-size", args.batch_size == BatchSize::Pictures(0)), ("--accumulate", args.accumulate == 0)] {
+            if zero {
                 bail!("{flag} must be at least 1");
             }
         }
@@ -379,7 +396,7 @@ impl<'a> Run<'a> {
 
     /// Reads the data, makes or loads the model, and trains it.
     pub fn train(&self, gpu: &Gpu, listener: &mut dyn Listener) -> anyhow::Result<Summary> {
-        let (args, gpu) = (self.args, &self.args.adapter.tuned(gpu));
+        let (args, plain, gpu) = (self.args, gpu, &self.args.adapter.tuned(gpu));
         let resumed = args.resume.as_deref().map(State::newest).transpose()?;
         // the folder that the model's sizes and tokens are taken from
         let from = args.resume.as_deref().or(args.like.as_deref());
@@ -431,7 +448,13 @@ impl<'a> Run<'a> {
         };
         let options = match saved {
             Some(saved) => Options { seed, ..resumed_options(args, saved, train.samples.len()) },
-            None => options(args, self.augment, train.samples.len()),
+            None => {
+                let options = |batch_size| options(args, self.augment, train.samples.len(), batch_size);
+                match args.batch_size {
+                    BatchSize::Pictures(pictures) => options(pictures),
+                    BatchSize::Auto => options(largest_batch(plain, &model, &tokenizer, &train, &options, listener)?),
+                }
+            }
         };
         let budget = options.budget;
         if let Some(steps) = budget.steps.filter(|&steps| steps <= options.warmup) {
@@ -459,6 +482,58 @@ impl<'a> Run<'a> {
         })?;
         Ok(trainer.run(&mut |event| listener.on(event))?)
     }
+}
+
+/// The largest batch, of a power of two parts, whose step takes four fifths of what the device has left, and which the data fill. It
+/// is found by recording steps, and where the device does not tell what it has left by allocating them.
+fn largest_batch(
+    gpu: &Gpu,
+    model: &Vlm,
+    tokenizer: &Tokenizer,
+    train: &Dataset,
+    options: &dyn Fn(usize) -> Options,
+    listener: &mut dyn Listener,
+) -> anyhow::Result<usize> {
+    const MOST: usize = 4096;
+    let (mut found, mut pictures) = (None, options(1).accumulate);
+    let mut next = "the data have no more".to_owned();
+    while pictures <= train.samples.len().min(MOST) || found.is_none() {
+        let tried = Trainer::new(gpu, model, tokenizer, train, None, options(pictures), None).and_then(|trainer| {
+            let footprint = trainer.footprint();
+            if footprint.free.is_none() {
+                trainer.try_out()?;
+            }
+            Ok(footprint)
+        });
+        const MB: u64 = 1_000_000;
+        let too_much = match &tried {
+            Ok(footprint) if footprint.largest > gpu.most_bytes() => Some(format!(
+                "{pictures} need {} MB in one piece, and {} has at most {}",
+                footprint.largest / MB,
+                gpu.name(),
+                gpu.most_bytes() / MB
+            )),
+            Ok(footprint) => footprint
+                .free
+                .filter(|free| footprint.step > free / 5 * 4)
+                .map(|free| format!("{pictures} need {} MB of the {} that are left", footprint.step / MB, free / MB)),
+            Err(error) => Some(format!("{pictures}: {error}")),
+        };
+        match (too_much, tried) {
+            (None, Ok(footprint)) => found = Some((pictures, footprint)),
+            // not even the smallest: training says why
+            (Some(_), _) if found.is_none() => return Ok(pictures),
+            (Some(why), _) => {
+                next = why;
+                break;
+            }
+            (None, Err(error)) => return Err(error.into()),
+        }
+        pictures *= 2;
+    }
+    let (pictures, footprint) = found.expect("the smallest fits");
+    listener.note(&format!("batch size {pictures}: a step takes {:.1} MB; {next}", footprint.step as f64 / 1e6));
+    Ok(pictures)
 }
 
 /// Fills the model with the values that `--load` has for it, and says what was filled and what was not.
@@ -565,17 +640,14 @@ fn augment(args: &TrainArgs) -> anyhow::Result<Augment> {
     }
 }
 
-fn options(args: &TrainArgs, augment: Augment, samples: usize) -> Options {
+fn options(args: &TrainArgs, augment: Augment, samples: usize, batch_size: usize) -> Options {
     let unlimited = args.steps.is_none() && args.epochs.is_none() && args.max_time.is_none();
     // what two CPU cores do in less than four minutes, validation included
     let (most_steps, seconds) = if args.preset == Preset::Tiny { (200, None) } else { (160, Some(210.0)) };
     let default = unlimited.then_some(most_steps);
     Options {
-        budget: Budget {
-            steps: steps(args, samples, args.batch_size).or(default),
-            seconds: args.max_time.or(seconds.filter(|_| unlimited)),
-        },
-        batch_size: args.batch_size,
+        budget: Budget { steps: steps(args, samples, batch_size).or(default), seconds: args.max_time.or(seconds.filter(|_| unlimited)) },
+        batch_size,
         accumulate: args.accumulate,
         checkpoint_activations: args.checkpoint_activations,
         precision: args.precision,

@@ -65,15 +65,23 @@ impl Recording {
     /// What the plans of the step will allocate, together.
     pub fn memory(&self) -> Memory {
         let plans = [Some(&self.plan), self.updates.as_ref()].into_iter().flatten().map(Plan::measure);
-        let add = |a: Memory, b: Memory| Memory { unshared: a.unshared + b.unshared, shared: a.shared + b.shared, held: a.held + b.held };
-        plans.fold(Memory { unshared: 0, shared: 0, held: 0 }, add)
+        plans.fold(Memory::default(), Memory::and)
     }
 
     /// Allocates the buffers and compiles the kernels.
     pub fn plan(self, gpu: &Gpu) -> Result<TrainStep, GpuError> {
+        self.planned(|tape| Plan::new(gpu, tape))
+    }
+
+    /// The same on this thread alone: for [`Gpu::attempt`].
+    pub(crate) fn plan_on_this_thread(self, gpu: &Gpu) -> Result<TrainStep, GpuError> {
+        self.planned(|tape| Plan::on_this_thread(gpu, tape))
+    }
+
+    fn planned(self, make: impl Fn(Tape) -> Result<Plan, GpuError>) -> Result<TrainStep, GpuError> {
         let Recording { plan, loss, total, seed, first, updates, update, bytes } = self;
-        let plan = Plan::new(gpu, plan)?;
-        let updates = updates.map(|tape| Plan::new(gpu, tape)).transpose()?;
+        let plan = make(plan)?;
+        let updates = updates.map(make).transpose()?;
         if updates.is_none() {
             plan.write(first, &[1u32]);
         }

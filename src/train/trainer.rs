@@ -259,6 +259,8 @@ pub struct Footprint {
     pub optimizer: u64,
     /// What a step takes beside them: its plan's peak.
     pub step: u64,
+    /// The largest piece of that.
+    pub largest: u64,
     /// What the device has left for the step, where it tells.
     pub free: Option<u64>,
 }
@@ -472,8 +474,15 @@ impl<'a> Trainer<'a> {
             parameters,
             optimizer: (3 + (self.options.accumulate > 1) as u64 + (self.options.hyper.ema > 0.0) as u64) * parameters,
             step: self.recording.as_ref().map_or(0, |recording| recording.memory().total()),
+            largest: self.recording.as_ref().map_or(0, |recording| recording.memory().largest),
             free: self.gpu.free_memory(),
         }
+    }
+
+    /// Allocates what a step takes and gives it back: to find out whether it fits where the device does not tell.
+    pub fn try_out(mut self) -> Result<(), TrainError> {
+        let recording = self.recording.take().expect("a trainer is tried out once");
+        Ok(self.gpu.attempt(|| recording.plan_on_this_thread(self.gpu).map(drop))?)
     }
 
     /// Trains until the budget is used up, saves and validates. When `on` breaks, it saves and ends without validating.
@@ -779,7 +788,7 @@ mod tests {
 
     #[test]
     fn a_step_that_does_not_fit_is_refused_with_advice() {
-        let needs = |step, free| Footprint { parameters: 4_000_000, optimizer: 8_000_000, step, free }.check("the adapter", 2);
+        let needs = |step, free| Footprint { parameters: 4_000_000, optimizer: 8_000_000, step, largest: 0, free }.check("the adapter", 2);
         assert!(needs(7_000_000, Some(7_000_000)).is_ok() && needs(u64::MAX, None).is_ok());
         let text = needs(9_000_000, Some(7_000_000)).unwrap_err().to_string();
         for word in ["9 MB", "12 MB", "7 MB", "the adapter", "--batch-size", "--accumulate 2", "--checkpoint-activations"] {

@@ -101,7 +101,7 @@ impl Listener for Terminal {
             ready.train.samples.len(),
             ready.validation.map_or(0, |validation| validation.samples.len()),
         );
-        let Footprint { parameters, optimizer, step, free } = ready.footprint;
+        let Footprint { parameters, optimizer, step, free, .. } = ready.footprint;
         let mega = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
         eprintln!(
             "memory: {} parameters, {} gradients and moments, {} for a step; {}",

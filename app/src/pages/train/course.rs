@@ -133,7 +133,7 @@ mod tests {
     }
 
     fn ready() -> Progress {
-        let footprint = Footprint { parameters: 4, optimizer: 12, step: 8, free: None };
+        let footprint = Footprint { parameters: 4, optimizer: 12, step: 8, largest: 8, free: None };
         Progress::Ready(Box::new(Start { parameters: 1, tokens: 30, pictures: [48, 12], step: 0, footprint, shown: vec![] }))
     }
 
