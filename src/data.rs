@@ -18,7 +18,7 @@ pub use captioned::Captioned;
 pub use dataset::{DataError, Dataset, Loaded, Problem, Sample};
 pub use formats::{Format, Layout};
 pub use likeness::{Likeness, Twin};
-pub use picture::{DEVIATION, Frame, MAX_PIXELS, MAX_SIDE, MEAN, Picture, PictureError, normalise};
+pub use picture::{DEVIATION, Frame, MAX_BYTES, MAX_PIXELS, MAX_SIDE, MEAN, Picture, PictureError, normalise};
 pub use source::Source;
 pub use stats::{Across, Duplicates, FileStats, Pair, Sheet, Spread, Stats};
 pub use tokenizer::{TextStream, TokenKind, Tokenizer, TokenizerError};

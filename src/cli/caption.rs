@@ -10,13 +10,13 @@ use clap::Args;
 use super::AdapterArgs;
 use crate::caption::Captioner;
 use crate::checkpoint;
-use crate::data::Picture;
+use crate::data::{MAX_BYTES, Picture};
 use crate::generate::Sampling;
 use crate::heatmap;
 
 #[derive(Args)]
 pub struct CaptionArgs {
-    /// Pictures (PNG, JPEG, WebP, GIF or BMP); `-` reads one from standard input
+    /// Pictures (PNG, JPEG, WebP, GIF or BMP; at most 64,000,000 pixels, 65,535 along a side and 579,108,864 bytes; decoding the largest takes 840 MB of memory); `-` reads one from standard input
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// Checkpoint folder [default: the newest in runs/]
@@ -147,7 +147,11 @@ fn looks(args: &CaptionArgs) -> anyhow::Result<Vec<Option<PathBuf>>> {
 fn caption(args: &CaptionArgs, captioner: &mut Captioner, path: &Path, look: Option<&Path>, sampling: Sampling) -> anyhow::Result<()> {
     let picture = if path.as_os_str() == "-" {
         let mut bytes = vec![];
-        std::io::stdin().read_to_end(&mut bytes).context("standard input")?;
+        // a byte more than is decoded, which tells that there are more
+        std::io::stdin().take(MAX_BYTES + 1).read_to_end(&mut bytes).context("standard input")?;
+        if bytes.len() as u64 > MAX_BYTES {
+            bail!("standard input has more than {MAX_BYTES} bytes, which no picture has; make it smaller");
+        }
         Picture::decode(&bytes).context("standard input")?
     } else {
         Picture::open(path)?

@@ -54,7 +54,7 @@ const LIKE: [&str; 28] = [
 
 #[derive(Args)]
 pub struct TrainArgs {
-    /// Pictures with captions, several files together: CSV (base64 pictures), JSONL, COCO captions JSON, captions.txt of Flickr8k, or a folder (pictures with .txt captions beside them) [default: data/inputs.csv]
+    /// Pictures with captions, several files together: CSV (base64 pictures), JSONL, COCO captions JSON, captions.txt of Flickr8k, or a folder (pictures with .txt captions beside them). A picture may have 64,000,000 pixels, 65,535 along a side and 579,108,864 bytes; decoding the largest takes 840 MB of memory, on each core at once; larger ones are reported and left out [default: data/inputs.csv]
     #[arg(long, value_name = "FILE|DIR", num_args = 1.., action = clap::ArgAction::Append)]
     data: Vec<PathBuf>,
     /// Pictures to validate on, never trained on, in the same forms [default: data/inputs_val.csv when --data is not given]

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::Frame;
 use super::dataset::{DataError, Problem, Sample};
-use super::picture::Picture;
+use super::picture::{self, Picture};
 
 /// What the files themselves do not tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Raw {
         };
         let bytes = match &self.image {
             Encoded::Base64(text) => base64(text).map_err(|error| problem(format!("it is not base64: {error}")))?,
-            Encoded::File(path) => std::fs::read(path).map_err(|error| problem(format!("{it} cannot be read: {error}")))?,
+            Encoded::File(path) => picture::read(path).map_err(|error| problem(format!("{it} cannot be read: {error}")))?,
         };
         Picture::decode(&bytes).map_err(|error| problem(if it == "it" { error.to_string() } else { format!("{it}: {error}") }))
     }

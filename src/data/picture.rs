@@ -1,9 +1,13 @@
 //! Decoded pictures, and how they become the model's input.
 
-use std::io::Cursor;
+mod jpeg;
+
+use std::fs::File;
+use std::io::{self, Cursor, Read};
 use std::path::Path;
 
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 /// Most pixels of a picture that is decoded: 64 million.
 pub const MAX_PIXELS: u64 = 64_000_000;
@@ -12,21 +16,35 @@ pub const MAX_PIXELS: u64 = 64_000_000;
 /// strip of gigabytes.
 pub const MAX_SIDE: u32 = 65_535;
 
-/// Why a picture cannot be used. Messages contain the reason, which is therefore not a source.
+/// Most bytes of a file that is read: 64 million pixels of the widest kind, 16-bit RGBA, that nothing could compress, and 64 MiB for all
+/// that lies around them.
+pub const MAX_BYTES: u64 = 8 * MAX_PIXELS + (64 << 20);
+
+/// Why a picture cannot be used, and what to do. Messages contain the reason, which is therefore not a source.
 #[derive(Debug, thiserror::Error)]
 pub enum PictureError {
     #[error("cannot read {path}: {reason}")]
-    Read { path: String, reason: std::io::Error },
+    Read { path: String, reason: io::Error },
     #[error("{path}: {reason}")]
     InFile { path: String, reason: Box<PictureError> },
+    #[error("the file is empty; get it again or leave it out")]
+    Empty,
     #[error("it is not a picture in a format known here; use PNG, JPEG, WebP, GIF or BMP")]
     Unknown,
-    #[error("the picture is damaged: {0}")]
-    Damaged(image::ImageError),
+    #[error("it is a {format} of a kind that is not known here: {reason}; save it again, as PNG or in the usual way")]
+    Unsupported { format: &'static str, reason: String },
+    #[error("the picture is damaged: {0}; get it again or leave it out")]
+    Damaged(ImageError),
+    #[error("the picture is damaged: it is cut off before its end; get it again or leave it out")]
+    CutOff,
+    #[error("the picture is damaged: it has {width} x {height} pixels, which are none; get it again or leave it out")]
+    NoPixels { width: u32, height: u32 },
     #[error(
         "the picture has {width} x {height} pixels, and {MAX_PIXELS} together and {MAX_SIDE} along a side are the most; make it smaller"
     )]
     TooLarge { width: u32, height: u32 },
+    #[error("the picture takes too much memory to decode: {0}; make it smaller, or save it again without what lies around the pixels")]
+    Memory(ImageError),
 }
 
 /// A picture in 8-bit RGB.
@@ -83,43 +101,92 @@ impl From<usize> for Frame {
     }
 }
 
+/// The bytes of a picture's file, unless it is larger than any picture may be: a film that someone renamed would fill the memory.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![];
+    let file = File::open(path)?;
+    let too_large = || io::Error::other(format!("it has more than {MAX_BYTES} bytes; make it smaller or leave it out"));
+    let size = file.metadata()?.len();
+    if size > MAX_BYTES {
+        return Err(too_large());
+    }
+    bytes.try_reserve_exact(size as usize)?;
+    // what is no file has no size
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES { Err(too_large()) } else { Ok(bytes) }
+}
+
+/// What people call a format, of those that are decoded.
+fn name(format: ImageFormat) -> Option<&'static str> {
+    match format {
+        ImageFormat::Png => Some("PNG"),
+        ImageFormat::Jpeg => Some("JPEG"),
+        ImageFormat::WebP => Some("WebP"),
+        ImageFormat::Gif => Some("GIF"),
+        ImageFormat::Bmp => Some("BMP"),
+        _ => None,
+    }
+}
+
 impl Picture {
     /// Reads and decodes a file: see [`decode`](Self::decode).
     pub fn open(path: &Path) -> Result<Picture, PictureError> {
         let name = || path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|reason| PictureError::Read { path: name(), reason })?;
+        let bytes = read(path).map_err(|reason| PictureError::Read { path: name(), reason })?;
         Self::decode(&bytes).map_err(|error| PictureError::InFile { path: name(), reason: Box::new(error) })
     }
 
-    /// Decodes PNG, JPEG, WebP, GIF (its first frame) or BMP, told apart by content. The picture is turned as its EXIF
-    /// orientation says, and laid on white where it is transparent.
+    /// Decodes PNG, JPEG, WebP, GIF or BMP, told apart by content; of what moves, the first frame. The picture is turned as its EXIF
+    /// orientation says, and laid on white where it is transparent. It takes up to 12 bytes a pixel, and 64 MiB, beside `bytes`.
     pub fn decode(bytes: &[u8]) -> Result<Picture, PictureError> {
-        let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|_| PictureError::Unknown)?;
-        if reader.format().is_none() {
-            return Err(PictureError::Unknown);
+        if bytes.is_empty() {
+            return Err(PictureError::Empty);
         }
-        let unsupported = |error: &image::ImageError| matches!(error, image::ImageError::Unsupported(_));
-        let into = |error: image::ImageError| if unsupported(&error) { PictureError::Unknown } else { PictureError::Damaged(error) };
+        let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|_| PictureError::Unknown)?;
+        let Some(format) = reader.format() else { return Err(PictureError::Unknown) };
+        let Some(name) = name(format) else { return Err(PictureError::Unknown) };
+        let state = if format == ImageFormat::Jpeg { jpeg::state(bytes) } else { jpeg::State::Whole };
+        if let jpeg::State::Unsupported(reason) = state {
+            return Err(PictureError::Unsupported { format: name, reason: reason.into() });
+        }
+        let into = |error: ImageError| match error {
+            ImageError::Unsupported(error) => PictureError::Unsupported { format: name, reason: error.to_string() },
+            ImageError::Limits(_) => PictureError::Memory(error),
+            _ => PictureError::Damaged(error),
+        };
+        let limits = |bytes: u64| {
+            let mut limits = Limits::no_limits();
+            limits.max_alloc = Some(bytes);
+            limits
+        };
+        // until the size is known: for a row of pixels, and colour profiles and comments, which may be compressed
+        reader.limits(limits(32 << 20));
         let mut decoder = reader.into_decoder().map_err(into)?;
         let (width, height) = decoder.dimensions();
+        if width == 0 || height == 0 {
+            return Err(PictureError::NoPixels { width, height });
+        }
         if width as u64 * height as u64 > MAX_PIXELS || width.max(height) > MAX_SIDE {
             return Err(PictureError::TooLarge { width, height });
         }
-        let mut limits = Limits::default();
-        // 16-bit RGBA is the widest that decodes, plus room for the decoder itself
-        limits.max_alloc = Some(8 * MAX_PIXELS + (64 << 20));
-        decoder.set_limits(limits).map_err(into)?;
-        let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);
-        let mut image = DynamicImage::from_decoder(decoder).map_err(into)?;
-        image.apply_orientation(orientation);
-        let (width, height) = (image.width() as usize, image.height() as usize);
+        if state == jpeg::State::CutOff {
+            return Err(PictureError::CutOff);
+        }
+        decoder.set_limits(limits(MAX_BYTES)).map_err(into)?;
+        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        let image = DynamicImage::from_decoder(decoder).map_err(into)?;
         let rgb = if image.color().has_alpha() {
             let over_white = |value: u8, alpha: u8| ((value as u32 * alpha as u32 + 255 * (255 - alpha as u32) + 127) / 255) as u8;
-            image.into_rgba8().pixels().flat_map(|pixel| [0, 1, 2].map(|i| over_white(pixel.0[i], pixel.0[3]))).collect()
+            let rgb = image.into_rgba8().pixels().flat_map(|pixel| [0, 1, 2].map(|i| over_white(pixel.0[i], pixel.0[3]))).collect();
+            image::RgbImage::from_raw(width, height, rgb).expect("three values a pixel")
         } else {
-            image.into_rgb8().into_raw()
+            image.into_rgb8()
         };
-        Ok(Picture { width, height, rgb })
+        // last, when it is smallest: most turns make a copy
+        let mut image = DynamicImage::ImageRgb8(rgb);
+        image.apply_orientation(orientation);
+        let rgb = image.into_rgb8();
+        Ok(Picture { width: rgb.width() as usize, height: rgb.height() as usize, rgb: rgb.into_raw() })
     }
 
     /// Stretches to a square as PIL's bilinear filter does (antialiased when shrinking), to the bit.
@@ -357,7 +424,7 @@ mod tests {
     #[test]
     fn what_cannot_be_decoded_says_why() {
         assert!(matches!(Picture::decode(b"hello"), Err(PictureError::Unknown)));
-        assert!(matches!(Picture::decode(b""), Err(PictureError::Unknown)));
+        assert!(matches!(Picture::decode(b""), Err(PictureError::Empty)));
         let png = encode(RgbImage::new(40, 40), ImageFormat::Png);
         assert!(matches!(Picture::decode(&png[..png.len() / 2]), Err(PictureError::Damaged(_))));
         // a PNG whose header claims 65,535 x 65,535 pixels
