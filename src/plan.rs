@@ -128,8 +128,8 @@ impl Plan {
     }
 
     fn build(gpu: &Gpu, tape: Tape, parallel: bool) -> Result<Plan, GpuError> {
-        if let Some((kernel, grid)) = &tape.too_many_groups {
-            return Err(GpuError::TooManyGroups { kernel: kernel.clone(), grid: *grid });
+        if let Some(error) = &tape.refused {
+            return Err(error.clone());
         }
         let Layout { program, slots, places, memory } = layout(&tape);
         let slots = allocate(gpu, &tape, &program, &slots, &places)?;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::gpu::{Capabilities, Tensor};
+use crate::gpu::{Capabilities, GpuError, Tensor};
 use crate::kernel::{Access, Entry, Kernel};
 
 /// A value of the recorded program: an array of 4-byte elements with a shape. Only meaningful on its tape.
@@ -112,8 +112,8 @@ pub struct Tape {
     precision: Precision,
     /// What was recorded of a variable to serve more than one op.
     known: BTreeMap<(&'static str, Var), Var>,
-    /// The first dispatch that no adapter runs, and the workgroups that it needs: no plan is made with it.
-    pub(crate) too_many_groups: Option<(String, [usize; 3])>,
+    /// Why no adapter runs what was recorded, if so: no plan is made of it.
+    pub(crate) refused: Option<GpuError>,
 }
 
 /// The most workgroups that one dimension of a dispatch may have, on every adapter.
@@ -131,7 +131,7 @@ impl Tape {
             sites: 0,
             precision: Precision::F32,
             known: BTreeMap::new(),
-            too_many_groups: None,
+            refused: None,
         }
     }
 
@@ -409,6 +409,8 @@ impl Tape {
 pub enum Param {
     U32(u32),
     F32(f32),
+    /// A number that does not fit, which is an error when the plan is made.
+    TooLarge(usize),
 }
 
 impl From<u32> for Param {
@@ -424,9 +426,8 @@ impl From<bool> for Param {
 }
 
 impl From<usize> for Param {
-    #[track_caller]
     fn from(value: usize) -> Param {
-        Param::U32(u32::try_from(value).unwrap_or_else(|_| panic!("{value} does not fit the 32 bits of a kernel's parameter")))
+        u32::try_from(value).map_or(Param::TooLarge(value), Param::U32)
     }
 }
 
@@ -499,7 +500,7 @@ impl Call<'_> {
         assert!(!grid.contains(&0), "{}: {grid:?} workgroups", place());
         if grid.iter().any(|&n| n > MAX_GROUPS) {
             // sizes come from data: to be told, not a mistake in the op
-            tape.too_many_groups.get_or_insert_with(|| (place(), grid));
+            tape.refused.get_or_insert_with(|| GpuError::TooManyGroups { kernel: place(), grid });
         }
         let mut ordered = vec![];
         for binding in entry.bindings.iter().filter(|binding| binding.access != Access::Params) {
@@ -525,6 +526,10 @@ impl Call<'_> {
             let word = match (value, field.float) {
                 (Some(Param::U32(value)), false) => value.to_le_bytes(),
                 (Some(Param::F32(value)), true) => value.to_le_bytes(),
+                (Some(Param::TooLarge(number)), _) => {
+                    tape.refused.get_or_insert_with(|| GpuError::TooLargeNumber { kernel: place(), name: field.name.clone(), number });
+                    [0; 4]
+                }
                 (Some(_), _) => panic!("{}: parameter `{}` has another type", place(), field.name),
                 (None, _) => panic!("{} has a parameter `{}`, which the call does not give", place(), field.name),
             };
