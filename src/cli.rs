@@ -3,6 +3,7 @@
 mod bench;
 mod caption;
 mod data;
+mod doctor;
 mod eval;
 mod import;
 mod pack;
@@ -49,6 +50,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// List the graphics adapters that --adapter can choose
     Adapters,
+    /// Look whether everything is there and works: adapters, limits, folders, every kernel against its reference
+    Doctor(doctor::DoctorArgs),
 }
 
 /// Train a captioner on pictures with captions: the same as `seemore train`.
@@ -104,6 +107,7 @@ pub fn seemore() -> ExitCode {
         Command::Export(args) => import::export(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Adapters => adapters(),
+        Command::Doctor(args) => doctor::run(&args),
     })
 }
 

@@ -409,6 +409,29 @@ impl Gpu {
         }
     }
 
+    /// Features and limits that decide what runs and how fast, by name.
+    pub fn facts(&self) -> Vec<(&'static str, String)> {
+        let (info, limits, features) = (&self.0.adapter, &self.0.limits, self.0.features);
+        let yes = |feature| if features.contains(feature) { "yes" } else { "no" }.to_owned();
+        let mega = |bytes: u64| format!("{:.0} MB", bytes as f64 / 1e6);
+        let subgroups = match (features.contains(wgpu::Features::SUBGROUP), info.subgroup_min_size, info.subgroup_max_size) {
+            (false, ..) => "no".to_owned(),
+            (true, least, most) if least == most => format!("of {least}"),
+            (true, least, most) => format!("of {least} to {most}: kernels do without"),
+        };
+        let matrices = self.0.capabilities.cooperative.map_or("no".into(), |side| format!("{side} x {side}"));
+        vec![
+            ("subgroups", subgroups),
+            ("16-bit floats", yes(wgpu::Features::SHADER_F16)),
+            ("cooperative matrices", matrices),
+            ("timestamps", yes(wgpu::Features::TIMESTAMP_QUERY)),
+            ("largest tensor", mega(self.most_bytes())),
+            ("invocations in a workgroup", limits.max_compute_invocations_per_workgroup.to_string()),
+            ("workgroup memory", format!("{} bytes", limits.max_compute_workgroup_storage_size)),
+            ("storage buffers in a kernel", limits.max_storage_buffers_per_shader_stage.to_string()),
+        ]
+    }
+
     /// Whether per-kernel times can be measured.
     pub fn has_timestamps(&self) -> bool {
         self.0.features.contains(wgpu::Features::TIMESTAMP_QUERY)

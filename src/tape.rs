@@ -140,7 +140,6 @@ impl Tape {
     }
 
     /// Makes `chooser` decide between forms from here on.
-    #[cfg(test)]
     pub(crate) fn choose_by(&mut self, chooser: std::sync::Arc<dyn Choose>) {
         self.capabilities.chooser = Some(chooser);
     }

@@ -63,6 +63,11 @@ impl Tuner {
         tuner
     }
 
+    /// The class of every choice that was made so far on this adapter, and the form chosen.
+    pub fn answers(&self) -> BTreeMap<String, String> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner()).answers.clone()
+    }
+
     /// How many choices were measured since this tuner was made, and how long that took.
     pub fn effort(&self) -> (usize, Duration) {
         let state = self.state.lock().unwrap_or_else(|e| e.into_inner());

@@ -271,6 +271,25 @@ fn without_an_adapter_the_exit_code_is_2_and_the_install_command_is_given() {
 }
 
 #[test]
+fn the_doctor_says_what_is_here_and_what_to_install() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = succeeds(&seemore(dir.path(), &["doctor", "--no-self-test", "--json"]));
+    let found: serde_json::Value = serde_json::from_str(&output).unwrap();
+    assert!(!found["adapters"].as_array().unwrap().is_empty() && found["problems"] == serde_json::json!([]), "{output}");
+    assert!(["adapter", "largest tensor", "here", "cache", "variants"].iter().all(|key| found.get(key).is_some()), "{output}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_seemore"));
+    command.arg("doctor").current_dir(dir.path());
+    // measurements cannot be kept in what is a file
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    let output = command.arg("--no-self-test").env("SEEMORE_CACHE", dir.path().join("file/cache")).output().unwrap();
+    fails(&output, 1, &["cannot write to", "file/cache"]);
+    if cfg!(target_os = "linux") {
+        let output = command.env("VK_DRIVER_FILES", "/nonexistent").env("VK_ICD_FILENAMES", "/nonexistent").output().unwrap();
+        fails(&output, 2, &["no graphics adapter", "install"]);
+    }
+}
+
+#[test]
 fn the_originals_checkpoint_goes_in_and_out_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 1);

@@ -870,3 +870,15 @@ fn bitmaps_of_every_kind_have_their_colours() {
     refused(&bmp(2, 24, 77, &[], &[0; 24]), &["compression type 77"]);
     refused(&bmp(i32::MIN, 24, 0, &[], &[0; 24]), &[]);
 }
+
+/// The square around a line of 65,535 pixels would have 18 GB.
+#[test]
+fn a_thin_line_is_framed_in_little_memory() {
+    for (width, height) in [(65_535, 2), (1, 65_535), (60_000, 1000)] {
+        let picture = seemore::data::Picture { width, height, rgb: vec![200; 3 * width * height] };
+        let frame = seemore::data::Frame { side: 32, crop: true };
+        assert_eq!(frame.shown(&picture).width, frame.shown(&picture).height);
+        assert!(frame.shown(&picture).width <= 8000);
+        assert_eq!(picture.framed(frame).rgb.len(), 3 * 32 * 32);
+    }
+}

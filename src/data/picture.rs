@@ -191,24 +191,28 @@ impl Picture {
 
     /// Stretches to a square as PIL's bilinear filter does (antialiased when shrinking), to the bit.
     pub fn resize(&self, side: usize) -> Picture {
-        if (self.width, self.height) == (side, side) {
+        self.stretched(side, side)
+    }
+
+    fn stretched(&self, width: usize, height: usize) -> Picture {
+        if (self.width, self.height) == (width, height) {
             return self.clone();
         }
-        let across = Taps::new(self.width, side);
-        let mut wide = vec![0; self.height * side * 3];
-        for (row, out) in self.rgb.chunks_exact(3 * self.width).zip(wide.chunks_exact_mut(3 * side)) {
+        let across = Taps::new(self.width, width);
+        let mut wide = vec![0; self.height * width * 3];
+        for (row, out) in self.rgb.chunks_exact(3 * self.width).zip(wide.chunks_exact_mut(3 * width)) {
             for (x, pixel) in out.chunks_exact_mut(3).enumerate() {
                 across.apply(x, pixel, |i, channel| row[3 * i + channel]);
             }
         }
-        let down = Taps::new(self.height, side);
-        let mut rgb = vec![0; side * side * 3];
-        for (y, out) in rgb.chunks_exact_mut(3 * side).enumerate() {
+        let down = Taps::new(self.height, height);
+        let mut rgb = vec![0; width * height * 3];
+        for (y, out) in rgb.chunks_exact_mut(3 * width).enumerate() {
             for (x, pixel) in out.chunks_exact_mut(3).enumerate() {
-                down.apply(y, pixel, |i, channel| wide[3 * (i * side + x) + channel]);
+                down.apply(y, pixel, |i, channel| wide[3 * (i * width + x) + channel]);
             }
         }
-        Picture { width: side, height: side, rgb }
+        Picture { width, height, rgb }
     }
 
     /// The picture as a model sees it.
@@ -221,6 +225,12 @@ impl Picture {
     pub fn cropped(&self, margin: f32) -> Picture {
         let (centre, size) = Bounds::of(&self.rgb, self.width, self.height).square(margin);
         let side = (size.round() as usize).max(1);
+        // the square of a thin line may be thousands of times as large as the line: it is made smaller first
+        if (side * side) as u64 > MAX_PIXELS {
+            const LONGEST: usize = 4096;
+            let shrunk = |length: usize| (length * LONGEST / self.width.max(self.height)).max(1);
+            return self.stretched(shrunk(self.width), shrunk(self.height)).cropped(margin);
+        }
         let first = |centre: f32| (centre - (side as f32 - 1.0) / 2.0).round() as isize;
         let (left, top) = (first(centre.0), first(centre.1));
         let mut rgb = vec![255; 3 * side * side];

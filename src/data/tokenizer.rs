@@ -331,6 +331,7 @@ mod tests {
             r#"{"type":"characters","characters":["a","a"],"pad":0,"begin":null,"end":null,"unknown":null}"#,
             r#"{"type":"characters","characters":["a"],"pad":9,"begin":null,"end":null,"unknown":null}"#,
             &words.replace("<pad>", "<padding>"),
+            &words.replace(r#""stop": 0"#, r#""stop": 1"#),
             // a model that needs its unknown token finds out too late
             &words.replace(r#""unk_token": "<unk>""#, r#""unk_token": "<none>""#),
             &words[..words.len() / 2],

@@ -18,14 +18,16 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::gpu::Tensor;
-    use crate::ops::check::gpu;
+    use crate::ops::check::{Check, gpu};
     use crate::plan::Plan;
 
-    #[test]
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] = &[("sums_until_the_next_first", sums_until_the_next_first)];
+
+    #[cfg_attr(test, test)]
     fn sums_until_the_next_first() {
         let gpu = gpu();
         for n in [1, 1023, 1024, 1025, 70_001 * 4] {

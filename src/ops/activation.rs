@@ -71,13 +71,19 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::f64::consts::PI;
 
     use super::*;
-    use crate::ops::check::{check, forward, gpu};
+    use crate::ops::check::{Check, check, forward, gpu};
     use crate::plan::Plan;
+
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] = &[
+        ("agrees_with_its_reference", agrees_with_its_reference),
+        ("gelu_is_accurate_in_its_tails", gelu_is_accurate_in_its_tails),
+        ("large_values_neither_overflow_nor_hide_nan", large_values_neither_overflow_nor_hide_nan),
+    ];
 
     fn gelu(x: f64) -> f64 {
         x * 0.5 * libm::erfc(-x / 2f64.sqrt())
@@ -87,7 +93,7 @@ mod tests {
         0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044715 * x * x * x)).tanh())
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         let shapes: [[&[usize]; 1]; 5] = [[&[1]], [&[1023]], [&[1024]], [&[1025]], [&[3, 37]]];
         check(&shapes, |t, [x]| t.relu(x), |[x]| x.map(|x| x.max(0.0)));
@@ -114,7 +120,7 @@ mod tests {
         (plan.read(y).unwrap(), plan.read(slope).unwrap())
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn gelu_is_accurate_in_its_tails() {
         let x: Vec<f32> = (-4000..=4000).map(|i| i as f32 / 400.0).collect();
         let (y, slope) = curve(Activation::Gelu, &x);
@@ -132,7 +138,7 @@ mod tests {
         assert!(worst.0 < 1e-6 && worst.1 < 5e-7, "{worst:?}");
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn large_values_neither_overflow_nor_hide_nan() {
         let x = [-1e30f32, -1e4, -15.0, 15.0, 1e4, 1e30, f32::NAN, 0.0];
         for activation in [Activation::Relu, Activation::Gelu, Activation::GeluTanh] {

@@ -51,13 +51,18 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::gpu::Tensor;
     use crate::ops::GradScaler;
-    use crate::ops::check::{constant, gpu, random};
+    use crate::ops::check::{Check, constant, gpu, random};
     use crate::plan::Plan;
+
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] = &[
+        ("agrees_with_its_reference_over_several_steps", agrees_with_its_reference_over_several_steps),
+        ("clips_by_the_norm_of_all_gradients", clips_by_the_norm_of_all_gradients),
+    ];
 
     /// `steps` steps on parameters of the given lengths, one behind another, on the device and in f64.
     fn train(lengths: &[usize], hyper: AdamW, clip: f64, steps: u64) {
@@ -134,14 +139,14 @@ mod tests {
         }
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn agrees_with_its_reference_over_several_steps() {
         let lengths = [1, 3, 1023, 1024, 1025, 70_001];
         train(&lengths, AdamW::default(), 0.0, 5);
         train(&lengths, AdamW { weight_decay: 0.0, eps: 1e-3, ..AdamW::default() }, 0.0, 3);
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn clips_by_the_norm_of_all_gradients() {
         // norms are about 310 and 7: the first is clipped, the second is not
         train(&[1023, 70_001], AdamW { weight_decay: 0.1, ..AdamW::default() }, 1.0, 4);

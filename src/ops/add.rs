@@ -31,15 +31,18 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use crate::ops::check::{Array, check, forward};
+pub(super) mod tests {
+    use crate::ops::check::{Array, Check, check, forward};
+
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] =
+        &[("agrees_with_its_reference", agrees_with_its_reference), ("repeats_over_leading_axes", repeats_over_leading_axes)];
 
     fn reference(a: &Array, b: &Array) -> Vec<f64> {
         a.data.iter().zip(b.data.iter().cycle()).map(|(a, b)| a + b).collect()
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         check(
             &[[&[1], &[1]], [&[1023], &[1023]], [&[1025], &[1025]], [&[3, 37], &[3, 37]]],
@@ -48,7 +51,7 @@ mod tests {
         );
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn repeats_over_leading_axes() {
         check(
             &[[&[5, 8], &[8]], [&[5, 37], &[37]], [&[2, 3, 4], &[3, 4]], [&[7, 1], &[1]]],

@@ -63,11 +63,18 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::ops::check::{Array, check, constant, forward, gpu, random};
+    use crate::ops::check::{Array, Check, check, constant, forward, gpu, random};
     use crate::plan::Plan;
+
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] = &[
+        ("agrees_with_its_reference", agrees_with_its_reference),
+        ("the_norm_may_be_all_that_is_wanted", the_norm_may_be_all_that_is_wanted),
+        ("the_sum_may_be_all_that_is_wanted", the_sum_may_be_all_that_is_wanted),
+        ("is_bit_for_bit_dropout_then_add_then_layernorm", is_bit_for_bit_dropout_then_add_then_layernorm),
+    ];
 
     const EPS: f32 = 1e-5;
 
@@ -100,7 +107,7 @@ mod tests {
         h.iter().zip(&y).map(|(h, y)| h + 0.5 * y).collect()
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         for cols in [2, 4, 31, 32, 33, 36, 512, 1028] {
             check(&[[&[3, cols], &[3, cols], &[cols], &[cols]]], both, both_reference);
@@ -109,12 +116,12 @@ mod tests {
         forward(&[[&[70_000, 4], &[70_000, 4], &[4], &[4]]], both, both_reference);
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn the_norm_may_be_all_that_is_wanted() {
         check(&[[&[5, 36], &[5, 36], &[36], &[36]]], |t, inputs| op(t, inputs).1, |inputs| reference(inputs)[1].clone());
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn the_sum_may_be_all_that_is_wanted() {
         let sum = |t: &mut Tape, [x, branch]: [Var; 2]| {
             let (weight, bias) = (constant(t, &[1f32; 36]), constant(t, &[0f32; 36]));
@@ -161,7 +168,7 @@ mod tests {
         results.iter().map(|&v| plan.read(v).unwrap()).collect()
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn is_bit_for_bit_dropout_then_add_then_layernorm() {
         for cols in [33, 64, 512] {
             for wanted in [[true, true], [true, false], [false, true]] {

@@ -27,16 +27,18 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use crate::ops::check::{Array, check, forward};
+pub(super) mod tests {
+    use crate::ops::check::{Array, Check, check, forward};
+
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] = &[("agrees_with_its_reference", agrees_with_its_reference)];
 
     fn reference([x, v]: [&Array; 2]) -> Vec<f64> {
         let (length, cols) = (x.shape[1], x.shape[2]);
         x.data.iter().enumerate().map(|(i, x)| x + v.data[i / (length * cols) * cols + i % cols]).collect()
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         check(
             &[[&[1, 1, 1], &[1, 1]], [&[3, 5, 4], &[3, 4]], [&[2, 7, 33], &[2, 1, 33]], [&[5, 1, 192], &[5, 192]]],

@@ -20,11 +20,16 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::ops::check::{gpu, random};
+    use crate::ops::check::{Check, gpu, random};
     use crate::plan::Plan;
+
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] = &[
+        ("agrees_with_its_reference_and_takes_the_lowest_of_equals", agrees_with_its_reference_and_takes_the_lowest_of_equals),
+        ("a_row_of_minus_infinity_has_an_answer", a_row_of_minus_infinity_has_an_answer),
+    ];
 
     fn argmax(rows: usize, x: &[f32]) -> Vec<u32> {
         let gpu = gpu();
@@ -38,7 +43,7 @@ mod tests {
         plan.read(y).unwrap()
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn agrees_with_its_reference_and_takes_the_lowest_of_equals() {
         for cols in [1, 2, 4, 31, 32, 33, 65, 512, 513, 70_000] {
             for rows in [1, 3, 65] {
@@ -55,7 +60,7 @@ mod tests {
         assert_eq!(argmax(70_000, &x), (0..70_000).map(|i| i % 3).collect::<Vec<u32>>());
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn a_row_of_minus_infinity_has_an_answer() {
         assert_eq!(argmax(2, &[f32::NEG_INFINITY, f32::NEG_INFINITY, f32::NEG_INFINITY, -1e38]), [0, 1]);
     }

@@ -269,14 +269,32 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::gpu::Tensor;
     use crate::ops::Activation;
-    use crate::ops::check::{Array, check, close, forward, gpu, random};
+    use crate::ops::check::{Array, Check, check, close, forward, gpu, random};
     use crate::ops::half::tests::nearest;
     use crate::plan::Plan;
+
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] = &[
+        ("agrees_with_its_reference", agrees_with_its_reference),
+        ("few_queries_may_look_at_many_keys", few_queries_may_look_at_many_keys),
+        ("heads_may_have_any_width", heads_may_have_any_width),
+        ("dropout_is_the_same_forward_and_backward", dropout_is_the_same_forward_and_backward),
+        ("large_scores_do_not_overflow", large_scores_do_not_overflow),
+        ("long_sequences_and_large_batches", long_sequences_and_large_batches),
+        ("appending_a_row_gives_what_writing_it_first_gives", appending_a_row_gives_what_writing_it_first_gives),
+        ("decodes_with_a_cache", decodes_with_a_cache),
+        ("half_precision_rounds_the_operands_alone", half_precision_rounds_the_operands_alone),
+        ("half_precision_of_few_queries_and_many_keys", half_precision_of_few_queries_and_many_keys),
+        ("half_precision_decodes_with_a_cache", half_precision_decodes_with_a_cache),
+        ("operands_are_converted_to_halves_once", operands_are_converted_to_halves_once),
+        ("two_runs_are_equal_to_the_bit", two_runs_are_equal_to_the_bit),
+        ("both_sums_over_lanes_give_the_same", both_sums_over_lanes_give_the_same),
+        ("as_many_keys_as_the_adapter_takes", as_many_keys_as_the_adapter_takes),
+    ];
 
     fn spec(heads: usize, causal: bool) -> Attention {
         Attention { heads, scale: 0.4, causal, dropout: 0.0 }
@@ -355,7 +373,7 @@ mod tests {
         check(&[[shape]], |t, [qkv]| record(t, qkv, qkv, spec), |[qkv]| reference_packed(qkv, spec));
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         for causal in [false, true] {
             for (b, t, heads, width) in [(2, 1, 1, 4), (3, 2, 2, 16), (2, 8, 4, 4), (2, 17, 3, 20), (1, 32, 2, 16), (2, 33, 3, 16)] {
@@ -367,7 +385,7 @@ mod tests {
         }
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn few_queries_may_look_at_many_keys() {
         for (tq, capacity, width) in [(1, 37, 64), (1, 5, 16), (6, 33, 4), (3, 9, 3)] {
             let (few, many): (&[usize], &[usize]) = (&[2, tq, 2 * width], &[2, capacity, 4 * width]);
@@ -378,14 +396,14 @@ mod tests {
         }
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn heads_may_have_any_width() {
         for (b, t, heads, width) in [(2, 1, 1, 1), (2, 17, 4, 1), (2, 33, 3, 3), (1, 9, 2, 127)] {
             checked(b, t, width, &spec(heads, true));
         }
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn dropout_is_the_same_forward_and_backward() {
         for causal in [false, true] {
             for (b, t, heads, width) in [(2, 33, 2, 16), (2, 7, 2, 64), (2, 5, 3, 3)] {
@@ -394,7 +412,7 @@ mod tests {
         }
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn large_scores_do_not_overflow() {
         for scale in [40.0, -40.0] {
             let spec = Attention { scale, ..spec(2, true) };
@@ -402,7 +420,7 @@ mod tests {
         }
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn long_sequences_and_large_batches() {
         for shape in [[1, 2049, 12], [16_400, 2, 48], [140_000, 1, 48]] {
             let spec = spec(if shape[0] == 1 { 1 } else { 4 }, true);
@@ -444,7 +462,7 @@ mod tests {
         ([plan.read(out).unwrap(), plan.read(p).unwrap()], [part(&queries, 0, q_parts), part(&rows, 0, 2), part(&rows, 1, 2)])
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn appending_a_row_gives_what_writing_it_first_gives() {
         let gpu = gpu();
         for causal in [false, true] {
@@ -482,7 +500,7 @@ mod tests {
         }
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn decodes_with_a_cache() {
         for causal in [false, true] {
             for (b, tq, capacity, width, past) in
@@ -534,7 +552,7 @@ mod tests {
 
     /// In half precision queries, keys, values and the output's gradient are rounded and nothing else: against a reference of
     /// the same operands the tolerance is that of f32.
-    #[test]
+    #[cfg_attr(test, test)]
     fn half_precision_rounds_the_operands_alone() {
         for (b, t, heads, width) in [(2, 1, 1, 4), (2, 17, 3, 20), (2, 33, 2, 16), (1, 37, 2, 64), (1, 21, 1, 128), (2, 9, 3, 3)] {
             for (causal, dropout) in [(false, 0.0), (true, 0.0), (true, 0.3)] {
@@ -558,7 +576,7 @@ mod tests {
         }
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn half_precision_of_few_queries_and_many_keys() {
         for (tq, capacity, width) in [(1, 37, 64), (6, 33, 4), (3, 9, 3)] {
             let (c, spec) = (2 * width, Attention { dropout: 0.3, ..spec(2, false) });
@@ -585,7 +603,7 @@ mod tests {
         }
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn half_precision_decodes_with_a_cache() {
         for (b, tq, capacity, width, past) in [(2, 1, 33, 16, 17), (2, 5, 40, 64, 8), (1, 3, 19, 128, 4), (1, 5, 19, 3, 14)] {
             for q_parts in [1, 3] {
@@ -599,7 +617,7 @@ mod tests {
         }
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn operands_are_converted_to_halves_once() {
         let mut t = Tape::new(gpu().capabilities());
         t.set_precision(Precision::F16);
@@ -634,13 +652,13 @@ mod tests {
         results.iter().map(|&v| plan.read(v).unwrap()).collect()
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn two_runs_are_equal_to_the_bit() {
         let bits = || everything(gpu().capabilities(), 64).concat().into_iter().map(f32::to_bits).collect::<Vec<_>>();
         assert_eq!(bits(), bits());
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn both_sums_over_lanes_give_the_same() {
         let here = gpu().capabilities();
         for width in [4, 16, 64, 128] {
@@ -652,7 +670,7 @@ mod tests {
         }
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn as_many_keys_as_the_adapter_takes() {
         let software = Capabilities { software: true, ..gpu().capabilities() };
         let keys = most_keys(&software);

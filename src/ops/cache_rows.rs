@@ -31,13 +31,15 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::ops::check::{gpu, random};
+    use crate::ops::check::{Check, gpu, random};
     use crate::plan::Plan;
 
-    #[test]
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] = &[("writes_its_rows_and_no_others", writes_its_rows_and_no_others)];
+
+    #[cfg_attr(test, test)]
     fn writes_its_rows_and_no_others() {
         let gpu = gpu();
         for (b, t, capacity, c, stride, pasts) in

@@ -1,17 +1,26 @@
 //! The one harness of op tests: the GPU against an f64 reference, and GPU gradients against central differences of
-//! that reference.
+//! that reference. The tests are in the program, too: `seemore doctor` does them on the adapter of the user.
 
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 use crate::gpu::{Gpu, Tensor};
 use crate::plan::Plan;
 use crate::tape::{Tape, Var};
 
-/// The device that all op tests share. They fail, never skip, where there is no adapter.
-static GPU: LazyLock<Gpu> = LazyLock::new(|| Gpu::open(None).unwrap_or_else(|error| panic!("{error}")));
+/// A test by its name. It panics where it fails.
+pub type Check = (&'static str, fn());
 
+static GPU: OnceLock<Gpu> = OnceLock::new();
+
+/// The device that all op tests share. They fail, never skip, where there is no adapter.
 pub(crate) fn gpu() -> Gpu {
-    GPU.clone()
+    GPU.get_or_init(|| Gpu::open(None).unwrap_or_else(|error| panic!("{error}"))).clone()
+}
+
+/// Makes all op tests from here on use a device, unless one was used already.
+pub(crate) fn on(gpu: &Gpu) {
+    // the first one stays
+    let _ = GPU.set(gpu.clone());
 }
 
 /// The reference's view of an input.

@@ -28,12 +28,17 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use crate::gpu::Tensor;
-    use crate::ops::check::{close, gpu, random};
+    use crate::ops::check::{Check, close, gpu, random};
     use crate::plan::Plan;
     use crate::tape::Tape;
+
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] = &[
+        ("agrees_with_its_reference", agrees_with_its_reference),
+        ("a_colour_of_a_bin_counts_in_that_bin_alone", a_colour_of_a_bin_counts_in_that_bin_alone),
+    ];
 
     /// Bin by bin what a pixel gives to its up to eight neighbours, in f64.
     fn reference(image: &[f64], [batch, height, width]: [usize; 3], levels: usize) -> Vec<f64> {
@@ -70,7 +75,7 @@ mod tests {
         got
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         for (shape, levels) in [([1, 1, 1], 4), ([2, 3, 5], 4), ([3, 16, 16], 8), ([5, 48, 48], 8), ([1, 7, 2], 12)] {
             // some colours lie outside of 0 to 1
@@ -83,7 +88,7 @@ mod tests {
         }
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn a_colour_of_a_bin_counts_in_that_bin_alone() {
         // red 1, green 2/3, blue 1/3 at 4 levels
         let image: Vec<f64> = [1.0, 2.0 / 3.0, 1.0 / 3.0].iter().flat_map(|&x| [x; 6]).collect();

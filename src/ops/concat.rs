@@ -48,9 +48,11 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use crate::ops::check::{Array, check, forward};
+pub(super) mod tests {
+    use crate::ops::check::{Array, Check, check, forward};
+
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] = &[("agrees_with_its_reference", agrees_with_its_reference)];
 
     fn reference([a, b]: [&Array; 2]) -> Vec<f64> {
         let (size_a, size_b) = (a.shape[1] * a.shape[2], b.shape[1] * b.shape[2]);
@@ -58,7 +60,7 @@ mod tests {
         a.data.chunks(size_a).cycle().zip(b.data.chunks(size_b)).flat_map(one).collect()
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         check(
             &[

@@ -72,10 +72,19 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::ops::check::{Array, check, constant, forward};
+    use crate::ops::check::{Array, Check, check, constant, forward};
+
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] = &[
+        ("agrees_with_its_reference", agrees_with_its_reference),
+        ("smoothing_wants_a_little_of_every_column", smoothing_wants_a_little_of_every_column),
+        ("rows_have_losses_of_their_own", rows_have_losses_of_their_own),
+        ("gradients_hold_past_one_dimension_of_workgroups", gradients_hold_past_one_dimension_of_workgroups),
+        ("large_logits_are_stable", large_logits_are_stable),
+        ("targets_past_the_last_column_count_as_the_last", targets_past_the_last_column_count_as_the_last),
+    ];
 
     const SCALE: f32 = 0.125;
 
@@ -114,7 +123,7 @@ mod tests {
         (0..rows).map(|i| if i % 5 == 3 { IGNORE } else { (i * 7 % cols) as u32 }).collect()
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         for cols in [1, 2, 4, 31, 32, 33, 36, 65, 512, 1000] {
             for rows in [1, 2, 65] {
@@ -128,7 +137,7 @@ mod tests {
         }
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn smoothing_wants_a_little_of_every_column() {
         for cols in [1, 2, 33, 64, 1000] {
             let targets = targets(9, cols);
@@ -136,7 +145,7 @@ mod tests {
         }
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn rows_have_losses_of_their_own() {
         for cols in [1, 5, 64] {
             let targets = targets(7, cols);
@@ -148,20 +157,20 @@ mod tests {
         }
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn gradients_hold_past_one_dimension_of_workgroups() {
         let targets = targets(65_600, 4);
         check(&[[&[65_600, 4]]], |t, [x]| op(t, x, 1.0, &targets), |[x]| reference(x, 1.0, &targets));
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn large_logits_are_stable() {
         // logits up to 16,384
         let targets = targets(9, 65);
         forward(&[[&[9, 65]]], |t, [x]| op(t, x, 8192.0, &targets), |[x]| reference(x, 8192.0, &targets));
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn targets_past_the_last_column_count_as_the_last() {
         let targets = [7, 6, 0, 1_000_000];
         check(&[[&[4, 7]]], |t, [x]| op(t, x, 1.0, &targets), |[x]| reference(x, 1.0, &targets));

@@ -59,11 +59,19 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::ops::check::gpu;
+    use crate::ops::check::{Check, gpu};
     use crate::plan::Plan;
+
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] = &[
+        ("masks_are_those_of_the_generator_forward_and_backward", masks_are_those_of_the_generator_forward_and_backward),
+        ("the_same_seed_gives_the_same_mask_and_others_differ", the_same_seed_gives_the_same_mask_and_others_differ),
+        ("the_share_of_zeros_is_p", the_share_of_zeros_is_p),
+        ("without_probability_nothing_is_recorded", without_probability_nothing_is_recorded),
+        ("neighbouring_counters_are_not_correlated", neighbouring_counters_are_not_correlated),
+    ];
 
     /// The same function as shaders/shared/random.wgsl.
     fn random_bits(seed: u32, site: u32, index: u32) -> u32 {
@@ -93,7 +101,7 @@ mod tests {
         [a, b, dx].map(|v| plan.read(v).unwrap())
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn masks_are_those_of_the_generator_forward_and_backward() {
         for n in [1, 1023, 1024, 1025, 37, 300_000] {
             let [a, b, dx] = masks(n, 0.3, 7);
@@ -107,7 +115,7 @@ mod tests {
         }
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn the_same_seed_gives_the_same_mask_and_others_differ() {
         let [a, b, _] = masks(4096, 0.5, 1);
         let differing = |a: &[f32], b: &[f32]| a.iter().zip(b).filter(|(a, b)| a != b).count();
@@ -117,7 +125,7 @@ mod tests {
         assert!((differing(&a, &masks(4096, 0.5, 2)[0]) as f64 - 2048.0).abs() < 160.0);
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn the_share_of_zeros_is_p() {
         for p in [0.1, 0.5, 0.9] {
             let n = 200_000;
@@ -127,7 +135,7 @@ mod tests {
         }
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn without_probability_nothing_is_recorded() {
         let mut tape = Tape::new(gpu().capabilities());
         let (x, seed) = (tape.variable(&[8]), tape.input(&[1]));
@@ -136,7 +144,7 @@ mod tests {
     }
 
     /// Correlation of the draws of two neighbours along an axis of the counter, mean over many counters.
-    #[test]
+    #[cfg_attr(test, test)]
     fn neighbouring_counters_are_not_correlated() {
         let draw = |seed, site, index| random_bits(seed, site, index) as f64 / 2f64.powi(32) - 0.5;
         let count = 200_000;

@@ -19,12 +19,17 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use crate::gpu::Tensor;
-    use crate::ops::check::{close, constant, gpu, random};
+    use crate::ops::check::{Check, close, constant, gpu, random};
     use crate::plan::Plan;
     use crate::tape::Tape;
+
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] = &[
+        ("agrees_with_its_reference_over_several_steps", agrees_with_its_reference_over_several_steps),
+        ("a_skipped_step_changes_nothing", a_skipped_step_changes_nothing),
+    ];
 
     fn averaged(n: usize, take: u32, decays: &[f64]) {
         let gpu = gpu();
@@ -49,14 +54,14 @@ mod tests {
         close(&format!("{n} elements"), &average.read::<f32>().unwrap(), &want, 0..n);
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn agrees_with_its_reference_over_several_steps() {
         for n in [4, 64, 1024, 300_000] {
             averaged(n, 1, &[0.0, 0.5, 0.998]);
         }
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn a_skipped_step_changes_nothing() {
         averaged(64, 0, &[0.5]);
     }

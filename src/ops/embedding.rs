@@ -39,10 +39,16 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::ops::check::{Array, check, constant};
+    use crate::ops::check::{Array, Check, check, constant};
+
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] = &[
+        ("agrees_with_its_reference", agrees_with_its_reference),
+        ("holds_for_many_ids_of_one_row", holds_for_many_ids_of_one_row),
+        ("an_id_past_the_table_takes_its_last_row", an_id_past_the_table_takes_its_last_row),
+    ];
 
     fn lookup(rows: usize, cols: usize, ids: &[u32]) {
         let op = |t: &mut Tape, [table]: [Var; 1]| {
@@ -54,7 +60,7 @@ mod tests {
         check(&[[&[rows, cols]]], op, reference);
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         let ids = |n: usize, rows: usize| (0..n).map(|i| (i * i * 7 + i / 3) as u32 % rows as u32).collect::<Vec<_>>();
         for n in [1, 2, 255, 256, 257, 511, 512, 513, 1500] {
@@ -65,14 +71,14 @@ mod tests {
         lookup(600, 5, &ids(1300, 600));
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn holds_for_many_ids_of_one_row() {
         lookup(3, 1, &(0..70_000).map(|i| i % 2).collect::<Vec<_>>());
         // a large table has long chunks, and here one row has every place of them
         lookup(10_000, 1, &vec![9_999; 20_001]);
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn an_id_past_the_table_takes_its_last_row() {
         lookup(4, 4, &[0, 9, 3, u32::MAX, 1]);
     }

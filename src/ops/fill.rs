@@ -17,11 +17,13 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use crate::ops::check::forward;
+pub(super) mod tests {
+    use crate::ops::check::{Check, forward};
 
-    #[test]
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] = &[("agrees_with_its_reference", agrees_with_its_reference)];
+
+    #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         for n in [1, 1023, 1024, 1025, 70_000 * 3] {
             forward(&[[&[n]]], |t, [x]| t.fill(&[t.len(x)], 1.5), |[x]| x.map(|_| 1.5));

@@ -112,12 +112,29 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::gpu::Tensor;
-    use crate::ops::check::gpu;
+    use crate::ops::check::{Check, gpu};
     use crate::plan::Plan;
+
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] = &[
+        (
+            "a_step_without_finite_loss_or_gradients_is_named_and_with_freeze_the_last_one_taken",
+            a_step_without_finite_loss_or_gradients_is_named_and_with_freeze_the_last_one_taken,
+        ),
+        ("a_loss_far_above_its_mean_is_a_spike_and_moves_the_mean_little", a_loss_far_above_its_mean_is_a_spike_and_moves_the_mean_little),
+        (
+            "gradients_are_clipped_and_adams_corrections_follow_the_steps_taken",
+            gradients_are_clipped_and_adams_corrections_follow_the_steps_taken,
+        ),
+        ("corrections_stay_right_over_many_steps", corrections_stay_right_over_many_steps),
+        (
+            "the_scale_halves_when_gradients_overflow_and_doubles_after_a_while",
+            the_scale_halves_when_gradients_overflow_and_doubles_after_a_while,
+        ),
+    ];
 
     /// The verdict's words and the state after each of the given norms of scaled gradients and losses.
     fn follow(spec: GradScaler, steps: impl Iterator<Item = (f32, f32)>) -> Vec<(Vec<u32>, Vec<f32>)> {
@@ -147,7 +164,7 @@ mod tests {
         steps.into_iter().map(verdict).collect()
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn a_step_without_finite_loss_or_gradients_is_named_and_with_freeze_the_last_one_taken() {
         let steps = [(1.0, 1.0), (1.0, f32::NAN), (1.0, 1.0), (f32::INFINITY, 1.0), (1.0, 1.0)];
         for (freeze, takes, bads, taken) in
@@ -165,7 +182,7 @@ mod tests {
         assert_eq!(after[3].1[GradScaler::place("streak")], 2.0);
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn a_loss_far_above_its_mean_is_a_spike_and_moves_the_mean_little() {
         let losses = (0..200).map(|i| 2.0 + 0.1 * ((i * 7 % 13) as f32 / 6.0 - 1.0) + if i == 120 || i == 5 { 6.0 } else { 0.0 });
         let after = follow(GradScaler::default(), losses.map(|loss| (1.0, loss)));
@@ -176,7 +193,7 @@ mod tests {
         assert!((at(121, "mean") - at(119, "mean")).abs() < 0.1);
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn gradients_are_clipped_and_adams_corrections_follow_the_steps_taken() {
         let spec = GradScaler { clip: 2.0, ..GradScaler::default() };
         let verdicts = judge(spec, &[1.0, 8.0, f32::NAN, 4.0, f32::INFINITY, 1e-3]);
@@ -193,14 +210,14 @@ mod tests {
         }
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn corrections_stay_right_over_many_steps() {
         let verdicts = judge(GradScaler::default(), &[1.0; 3000]);
         let last = verdicts.last().unwrap().0;
         assert!((last[2] as f64 - (1.0 - 0.999f64.powi(3000))).abs() < 3e-6, "{last:?}");
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn the_scale_halves_when_gradients_overflow_and_doubles_after_a_while() {
         let spec = GradScaler { scale: 8.0, growth: 2.0, interval: 3, backoff: 0.5, ..GradScaler::default() };
         let verdicts = judge(spec, &[16.0, 16.0, f32::INFINITY, 16.0, 16.0, 16.0, 16.0]);

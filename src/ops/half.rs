@@ -19,11 +19,13 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
 pub(crate) mod tests {
-    use crate::ops::check::gpu;
+    use crate::ops::check::{Check, gpu};
     use crate::plan::Plan;
     use crate::tape::Tape;
+
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] = &[("rounds_to_nearest_even", rounds_to_nearest_even), ("not_a_number_stays_so", not_a_number_stays_so)];
 
     /// `x` to the nearest half, ties to even.
     pub(crate) fn nearest(x: f64) -> f64 {
@@ -61,7 +63,7 @@ pub(crate) mod tests {
         words.into_iter().flat_map(|word| [word as u16, (word >> 16) as u16]).map(value).take(x.len()).collect()
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn rounds_to_nearest_even() {
         // every half from 2^-24 to 65504, the middle between it and the next, and a little to both sides of that
         let mut x = vec![0.0f32, -0.0, 65519.0, 65520.0, -1e30, f32::INFINITY, 1e-9, 2f32.powi(-25), 1.5 * 2f32.powi(-25)];
@@ -75,7 +77,7 @@ pub(crate) mod tests {
         }
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn not_a_number_stays_so() {
         let got = halves(&[1.0, f32::NAN, 2.0, f32::from_bits(0x7fff_ffff), -3.0]);
         assert!(got[1].is_nan() && got[3].is_nan());

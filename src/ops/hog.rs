@@ -39,13 +39,16 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::hog_values;
     use crate::gpu::Tensor;
-    use crate::ops::check::{close, gpu, random};
+    use crate::ops::check::{Check, close, gpu, random};
     use crate::plan::Plan;
     use crate::tape::Tape;
+
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] =
+        &[("agrees_with_its_reference", agrees_with_its_reference), ("a_plain_picture_has_no_edges", a_plain_picture_has_no_edges)];
 
     /// The formula in f64, as plainly as it can be written.
     fn reference(image: &[f64], [batch, channels, height, width]: [usize; 4], patch: usize) -> Vec<f64> {
@@ -104,7 +107,7 @@ mod tests {
         close(&format!("{shape:?} in patches of {patch}"), &got, &reference(image, shape, patch), 0..got.len());
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         for (shape, patch) in [([1, 1, 2, 2], 2), ([2, 3, 16, 24], 8), ([1, 3, 12, 6], 6), ([3, 2, 8, 8], 4), ([5, 3, 48, 48], 8)] {
             agrees(&random(shape.iter().product(), 5), shape, patch);
@@ -113,7 +116,7 @@ mod tests {
         agrees(&random(1100 * 64 * 64, 6), [1100, 1, 64, 64], 64);
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn a_plain_picture_has_no_edges() {
         agrees(&[0.7; 192], [1, 3, 8, 8], 8);
     }

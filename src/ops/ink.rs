@@ -34,15 +34,17 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use crate::data::normalise;
     use crate::gpu::Tensor;
-    use crate::ops::check::{close, gpu};
+    use crate::ops::check::{Check, close, gpu};
     use crate::plan::Plan;
     use crate::tape::Tape;
 
-    #[test]
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] = &[("agrees_with_its_reference", agrees_with_its_reference)];
+
+    #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         let gpu = gpu();
         for side in [1, 2, 3, 48] {

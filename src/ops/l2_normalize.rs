@@ -37,9 +37,12 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use crate::ops::check::{Array, check, forward};
+pub(super) mod tests {
+    use crate::ops::check::{Array, Check, check, forward};
+
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] =
+        &[("agrees_with_its_reference", agrees_with_its_reference), ("nothing_has_no_direction", nothing_has_no_direction)];
 
     fn reference(x: &Array, length: f64) -> Vec<f64> {
         let row = |row: &[f64]| {
@@ -49,7 +52,7 @@ mod tests {
         x.rows().flat_map(row).collect()
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         for cols in [2, 3, 4, 31, 32, 33, 64, 192, 1000] {
             check(&[[&[1, cols]], [&[2, 3, cols]], [&[65, cols]]], |t, [x]| t.l2_normalize(x, 20.0), |[x]| reference(x, 20.0));
@@ -57,7 +60,7 @@ mod tests {
         forward(&[[&[70_000, 4]], [&[70_000, 3]]], |t, [x]| t.l2_normalize(x, 1.0), |[x]| reference(x, 1.0));
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn nothing_has_no_direction() {
         forward(
             &[[&[3, 8]]],

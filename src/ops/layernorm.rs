@@ -100,9 +100,15 @@ impl Tape {
         y
     }
 }
-#[cfg(test)]
-mod tests {
-    use crate::ops::check::{Array, check, forward};
+pub(super) mod tests {
+    use crate::ops::check::{Array, Check, check, forward};
+
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] = &[
+        ("agrees_with_its_reference", agrees_with_its_reference),
+        ("gradients_hold_past_one_dimension_of_workgroups", gradients_hold_past_one_dimension_of_workgroups),
+        ("a_large_mean_does_not_cancel", a_large_mean_does_not_cancel),
+    ];
 
     const EPS: f32 = 1e-5;
 
@@ -118,7 +124,7 @@ mod tests {
         x.rows().flat_map(row).collect()
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         for cols in [2, 4, 31, 32, 33, 36, 512, 1028] {
             check(&[[&[3, cols], &[cols], &[cols]]], |t, [x, w, b]| t.layernorm(x, w, b, EPS), reference);
@@ -127,7 +133,7 @@ mod tests {
         forward(&[[&[70_000, 4], &[4], &[4]], [&[1, 1], &[1], &[1]]], |t, [x, w, b]| t.layernorm(x, w, b, EPS), reference);
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn gradients_hold_past_one_dimension_of_workgroups() {
         check(
             &[[&[65_537, 2], &[2], &[2]]],
@@ -143,7 +149,7 @@ mod tests {
         );
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn a_large_mean_does_not_cancel() {
         let shift = |x: f64| (x as f32 + 1024.0) as f64;
         forward(

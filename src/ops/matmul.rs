@@ -207,15 +207,27 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::ops::check::{Array, check, forward, gpu};
+    use crate::ops::check::{Array, Check, check, forward, gpu};
     use crate::ops::half::tests::nearest;
     use crate::tape::{Candidates, Choose};
+
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] = &[
+        ("agrees_with_its_reference_in_every_layout", agrees_with_its_reference_in_every_layout),
+        ("batches_in_every_layout", batches_in_every_layout),
+        ("one_matrix_serves_a_batch", one_matrix_serves_a_batch),
+        ("every_size_around_the_tiles", every_size_around_the_tiles),
+        ("large_products", large_products),
+        ("past_the_limits_of_grids_and_loops", past_the_limits_of_grids_and_loops),
+        ("half_precision_rounds_the_operands_alone", half_precision_rounds_the_operands_alone),
+        ("an_operand_is_converted_to_halves_once", an_operand_is_converted_to_halves_once),
+        ("linear_agrees_with_its_reference", linear_agrees_with_its_reference),
+    ];
 
     fn side(v: Var, transposed: bool) -> Matrix {
         Matrix { var: v, transposed }
@@ -283,7 +295,7 @@ mod tests {
         }
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn agrees_with_its_reference_in_every_layout() {
         for flips in FLIPS {
             for (m, k, n) in [(1, 1, 1), (3, 5, 7), (4, 8, 12), (33, 20, 36), (65, 3, 66), (12, 100, 40)] {
@@ -299,7 +311,7 @@ mod tests {
         }
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn batches_in_every_layout() {
         for flips in FLIPS {
             for (m, k, n) in [(5, 8, 12), (2, 8, 4)] {
@@ -316,12 +328,12 @@ mod tests {
         }
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn one_matrix_serves_a_batch() {
         check(&[[&[3, 5, 8], &[8, 12]], [&[2, 2, 3, 5], &[5, 7]]], |t, [a, b]| t.matmul(a, b), |[a, b]| product(a, b, [false; 2]));
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn every_size_around_the_tiles() {
         for flips in FLIPS {
             for m in [1, 4, 17, 64, 100] {
@@ -342,7 +354,7 @@ mod tests {
     }
 
     /// Products large enough for the wide form of the shuffle kernel.
-    #[test]
+    #[cfg_attr(test, test)]
     fn large_products() {
         for flips in FLIPS {
             let (a, b) = (shape(300, 260, flips[0]), shape(260, 228, flips[1]));
@@ -356,7 +368,7 @@ mod tests {
         }
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn past_the_limits_of_grids_and_loops() {
         for (m, k, n) in [(70_000, 4, 4), (70_000, 3, 5), (2, 200_000, 4), (3, 70_001, 2), (5, 70_001, 3), (2_200_000, 4, 4)] {
             in_every_form([m, k, n], [false; 2], Precision::F32, |form| {
@@ -371,7 +383,7 @@ mod tests {
 
     /// In half precision the operands are rounded and nothing else: against a reference of the same operands the tolerance
     /// is that of f32, forward and in the gradients, which are products of rounded operands as well.
-    #[test]
+    #[cfg_attr(test, test)]
     fn half_precision_rounds_the_operands_alone() {
         let halved = |array: &Array| Array { shape: array.shape.clone(), data: array.map(nearest) };
         for flips in FLIPS {
@@ -413,7 +425,7 @@ mod tests {
         Array { shape: vec![cols, rows], data: (0..rows * cols).map(|at| array.data[at % rows * cols + at / rows]).collect() }
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn an_operand_is_converted_to_halves_once() {
         let mut t = Tape::new(gpu().capabilities());
         t.set_precision(Precision::F16);
@@ -425,7 +437,7 @@ mod tests {
         assert_eq!((halves, t.dispatches()), (3, 6));
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn linear_agrees_with_its_reference() {
         let apply = |activation: Activation, x: f64| match activation {
             Activation::None => x,

@@ -31,11 +31,13 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use crate::ops::check::check;
+pub(super) mod tests {
+    use crate::ops::check::{Check, check};
 
-    #[test]
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] = &[("agrees_with_its_reference", agrees_with_its_reference)];
+
+    #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         for (heads, from, to) in [(1, 1, 4), (3, 5, 8), (2, 8, 3), (4, 6, 6)] {
             check(

@@ -37,9 +37,11 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use crate::ops::check::{Array, check, forward};
+pub(super) mod tests {
+    use crate::ops::check::{Array, Check, check, forward};
+
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] = &[("agrees_with_its_reference", agrees_with_its_reference)];
 
     fn reference(image: &Array, patch: usize) -> Vec<f64> {
         let &[batch, channels, height, width] = image.shape.as_slice() else { unreachable!() };
@@ -60,7 +62,7 @@ mod tests {
         y
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         for (patch, height, width) in [(1, 1, 1), (1, 3, 5), (3, 6, 9), (4, 8, 4), (4, 4, 12), (16, 32, 48), (5, 5, 10)] {
             for (batch, channels) in [(1, 1), (3, 1), (2, 3)] {

@@ -42,11 +42,13 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use crate::ops::check::{Array, check, constant, forward};
+pub(super) mod tests {
+    use crate::ops::check::{Array, Check, check, constant, forward};
 
-    #[test]
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] = &[("agrees_with_its_reference", agrees_with_its_reference)];
+
+    #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         for start in [0, 1, 5] {
             let reference = |[x, table]: [&Array; 2]| {

@@ -27,12 +27,17 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use crate::ops::check::{check, forward};
+pub(super) mod tests {
+    use crate::ops::check::{Check, check, forward};
     use crate::tape::{Tape, Var};
 
-    #[test]
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] = &[
+        ("nothing_flows_back_through_what_is_detached", nothing_flows_back_through_what_is_detached),
+        ("agrees_with_its_reference", agrees_with_its_reference),
+    ];
+
+    #[cfg_attr(test, test)]
     fn nothing_flows_back_through_what_is_detached() {
         let op = |t: &mut Tape, [x]: [Var; 1]| {
             let still = t.detach(x, 2.0);
@@ -42,7 +47,7 @@ mod tests {
         forward(&[[&[5, 7]]], op, |[x]| x.map(|x| 3.0 * x));
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         let shapes: [[&[usize]; 1]; 5] = [[&[1]], [&[1023]], [&[1024]], [&[1025]], [&[3, 37]]];
         check(&shapes, |t, [x]| t.scale(x, -0.25), |[x]| x.map(|x| -0.25 * x));

@@ -25,11 +25,13 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use crate::ops::check::{Array, check, forward};
+pub(super) mod tests {
+    use crate::ops::check::{Array, Check, check, forward};
 
-    #[test]
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] = &[("agrees_with_its_reference", agrees_with_its_reference)];
+
+    #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         for (start, len) in [(0, 1), (1, 1), (1, 2), (0, 3), (2, 1)] {
             let reference = |[x]: [&Array; 1]| {

@@ -30,12 +30,18 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::gpu::Capabilities;
-    use crate::ops::check::{Array, check, close, forward, gpu, random};
+    use crate::ops::check::{Array, Check, check, close, forward, gpu, random};
     use crate::plan::Plan;
+
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] = &[
+        ("agrees_with_its_reference", agrees_with_its_reference),
+        ("gradients_hold_past_one_dimension_of_workgroups", gradients_hold_past_one_dimension_of_workgroups),
+        ("every_workgroup_size_reduces_correctly", every_workgroup_size_reduces_correctly),
+    ];
 
     fn reference(x: &Array, factor: f64) -> Vec<f64> {
         let row = |row: &[f64]| {
@@ -46,7 +52,7 @@ mod tests {
         x.rows().flat_map(row).collect()
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         for cols in [1, 2, 4, 31, 32, 33, 36, 65, 512, 1000] {
             check(&[[&[1, cols]], [&[2, 3, cols]]], |t, [x]| t.softmax(x), |[x]| reference(x, 1.0));
@@ -63,11 +69,11 @@ mod tests {
         );
     }
 
-    #[test]
+    #[cfg_attr(test, test)]
     fn gradients_hold_past_one_dimension_of_workgroups() {
         check(&[[&[65_600, 1]]], |t, [x]| t.softmax(x), |[x]| reference(x, 1.0));
     }
-    #[test]
+    #[cfg_attr(test, test)]
     fn every_workgroup_size_reduces_correctly() {
         let gpu = gpu();
         for workgroup in (0..9).map(|exponent| 1 << exponent) {

@@ -37,11 +37,13 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use crate::ops::check::forward;
+pub(super) mod tests {
+    use crate::ops::check::{Check, forward};
 
-    #[test]
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] = &[("agrees_with_its_reference", agrees_with_its_reference)];
+
+    #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         for cols in [1, 4, 37] {
             for rows in [1, 63, 64, 65, 4097] {

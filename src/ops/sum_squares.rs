@@ -34,11 +34,13 @@ impl Tape {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use crate::ops::check::{constant, forward};
+pub(super) mod tests {
+    use crate::ops::check::{Check, constant, forward};
 
-    #[test]
+    /// What `seemore doctor` does on the adapter at hand.
+    pub const CHECKS: &[Check] = &[("sum_squares_agrees_with_its_reference", sum_squares_agrees_with_its_reference)];
+
+    #[cfg_attr(test, test)]
     fn sum_squares_agrees_with_its_reference() {
         for blocks in [1, 3, 8, 9, 1100, 33_000] {
             let filled: Vec<u32> =

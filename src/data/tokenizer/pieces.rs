@@ -90,6 +90,10 @@ impl Pieces {
         }
         let [pad, begin, end, unknown] = SPECIAL.map(|name| inner.token_to_id(name));
         let pad = pad.ok_or_else(|| format!("it has no token {} for padding", SPECIAL[0]))?;
+        // the library counts below nothing where a token is shorter than what it takes off its end
+        if inner.get_decoder().is_some_and(|decoder| strips_ends(&serde_json::to_value(decoder).unwrap_or_default())) {
+            return Err("its decoder takes characters off the ends of tokens (Strip with a `stop` above 0), which is not known here".into());
+        }
         // a model may name an unknown token that is not in its vocabulary, and say so only when it needs it
         for text in ["a", "\u{10fffd}", " 1, "] {
             inner.encode(text, false).map_err(|error| format!("it cannot cut a text such as {text:?} into tokens: {error}"))?;
@@ -162,6 +166,12 @@ impl Pieces {
             None => tokens.concat(),
         }
     }
+}
+
+/// Whether a decoder, or one of those that it is made of, takes anything off the ends of tokens.
+fn strips_ends(decoder: &serde_json::Value) -> bool {
+    let strips = decoder["type"] == "Strip" && decoder["stop"].as_u64().is_some_and(|stop| stop > 0);
+    strips || decoder["decoders"].as_array().is_some_and(|decoders| decoders.iter().any(strips_ends))
 }
 
 fn special_tokens() -> Vec<AddedToken> {

@@ -153,7 +153,6 @@ impl Product {
     }
 
     /// The names of the forms that can compute this product.
-    #[cfg(test)]
     pub fn names(self, capabilities: &Capabilities) -> Vec<&'static str> {
         self.variants(capabilities).0.into_iter().map(Variant::name).collect()
     }

@@ -1,0 +1,193 @@
+//! `seemore doctor`: whether everything that this program needs is there and works, and what to do where it does not.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Map, Value, json};
+
+use super::{AdapterArgs, say};
+use crate::checkpoint;
+use crate::gpu::{Gpu, GpuError};
+use crate::ops;
+use crate::tune::{Tuner, cache_folder};
+
+#[derive(Args)]
+pub struct DoctorArgs {
+    /// Leave out the test of every kernel against its reference (half a minute on two CPU cores)
+    #[arg(long)]
+    no_self_test: bool,
+    /// Report as one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    adapter: AdapterArgs,
+}
+
+/// The least that should be free on a disk: a few states of the default model.
+const LEAST_FREE: u64 = 1 << 30;
+
+/// What was found, as lines or as JSON.
+struct Report {
+    json: bool,
+    found: Map<String, Value>,
+    /// What does not work, each with what to do.
+    problems: Vec<String>,
+}
+
+impl Report {
+    fn section(&self, name: &str) {
+        if !self.json {
+            say(&format!("\n{name}"));
+        }
+    }
+
+    fn note(&mut self, key: &str, name: &str, value: impl Into<Value>) {
+        let value = value.into();
+        if !self.json {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            say(&format!("  {name:28} {text}"));
+        }
+        self.found.insert(key.to_owned(), value);
+    }
+
+    fn problem(&mut self, what: String) {
+        if !self.json {
+            say(&format!("  ✗ {what}"));
+        }
+        self.problems.push(what);
+    }
+}
+
+pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
+    let mut report = Report { json: args.json, found: Map::new(), problems: vec![] };
+    report.section("Program");
+    report.note("version", "seemore", env!("CARGO_PKG_VERSION"));
+    report.note("system", "system", format!("{} {}", std::env::consts::OS, std::env::consts::ARCH));
+    report.note("cores", "CPU cores", std::thread::available_parallelism().map_or(1, usize::from));
+    model(&mut report);
+    disks(&mut report);
+
+    report.section("Adapters");
+    let adapters: Vec<String> = Gpu::adapters().iter().map(ToString::to_string).collect();
+    if !args.json {
+        adapters.iter().for_each(|line| say(&format!("  {line}")));
+    }
+    report.found.insert("adapters".into(), json!(adapters));
+    let device = match Gpu::open(args.adapter.adapter.as_deref()) {
+        Ok(gpu) => device(&gpu, args, &mut report),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = &device {
+        report.problem(error.to_string());
+    }
+    let Report { problems, mut found, .. } = report;
+    if args.json {
+        found.insert("problems".into(), json!(problems));
+        say(&Value::from(found).to_string());
+    }
+    // an error of the device has its own exit code
+    device?;
+    match problems.len() {
+        0 => {
+            if !args.json {
+                say("\nAll is well.");
+            }
+            Ok(())
+        }
+        1 => anyhow::bail!("one thing is not as it should be: {}", problems[0]),
+        count => anyhow::bail!("{count} things are not as they should be, see the lines with ✗"),
+    }
+}
+
+fn model(report: &mut Report) {
+    match checkpoint::shipped() {
+        Some(dir) => report.note("model", "model without --model", dir.display().to_string()),
+        None => report.note("model", "model without --model", "none here: run it in the repository, or give --model"),
+    }
+}
+
+/// The folders that are written to.
+fn disks(report: &mut Report) {
+    report.section("Folders");
+    let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
+    let mut folders = vec![("here", "here, for runs/", here)];
+    match cache_folder() {
+        Some(folder) => folders.push(("cache", "measurements of kernels", folder)),
+        None => report.problem("this user has no cache folder: name one with the environment's SEEMORE_CACHE".into()),
+    }
+    for (key, name, folder) in folders {
+        let free = match writable(&folder) {
+            Ok(free) => free,
+            Err(error) => {
+                report
+                    .problem(format!("{name}: cannot write to {}: {error}; choose another folder, or change its rights", folder.display()));
+                continue;
+            }
+        };
+        let text = format!("{}, writable, {:.1} GB free", folder.display(), free as f64 / 1e9);
+        report.note(key, name, text);
+        if free < LEAST_FREE {
+            report.problem(format!("{} has less than 1 GB free: a training's saves may not fit", folder.display()));
+        }
+    }
+}
+
+/// The bytes that are free where a folder is, which is written to for a moment.
+fn writable(folder: &Path) -> std::io::Result<u64> {
+    std::fs::create_dir_all(folder)?;
+    let probe = folder.join(format!(".seemore-doctor-{}", std::process::id()));
+    std::fs::write(&probe, b"probe")?;
+    std::fs::remove_file(&probe)?;
+    fs4::available_space(folder)
+}
+
+fn device(gpu: &Gpu, args: &DoctorArgs, report: &mut Report) -> Result<(), GpuError> {
+    report.section("Chosen adapter");
+    report.note("adapter", "adapter", gpu.adapter());
+    if gpu.capabilities().software {
+        let advice = "this is a software driver; where a graphics card is there, install its Vulkan driver: it is far faster";
+        report.note("note", "note", advice);
+    }
+    for (name, value) in gpu.facts() {
+        report.note(name, name, value);
+    }
+    let free = gpu.free_memory().map_or("the adapter does not tell".into(), |free| format!("{:.1} GB", free as f64 / 1e9));
+    report.note("free memory", "free memory", free);
+
+    report.section("Forms of kernels that were measured here and chosen");
+    let answers = Tuner::new(gpu, cache_folder(), &ops::tuned_sources()).answers();
+    if answers.is_empty() && !args.json {
+        say("  none yet: they are measured when first needed");
+    }
+    if !args.json {
+        answers.iter().for_each(|(class, form)| say(&format!("  {class:60} {form}")));
+    }
+    report.found.insert("variants".into(), json!(answers));
+    if args.no_self_test {
+        return Ok(());
+    }
+    self_test(gpu, report);
+    gpu.check()
+}
+
+/// Every kernel against its reference in f64.
+fn self_test(gpu: &Gpu, report: &mut Report) {
+    report.section("Every op against its reference");
+    let bar = if report.json { ProgressBar::hidden() } else { ProgressBar::new(ops::CHECKS.len() as u64) };
+    bar.set_style(ProgressStyle::with_template("  {msg} {wide_bar} {pos}/{len}").expect("the template is constant"));
+    let (start, mut tests, mut agree, mut broken) = (Instant::now(), 0, 0, vec![]);
+    ops::self_test(gpu, &ops::CHECKS, &mut |op, passed, failed| {
+        bar.set_message(op);
+        bar.inc(1);
+        (tests, agree) = (tests + passed, agree + failed.is_empty() as usize);
+        broken.extend(failed.iter().map(|text| format!("{op}: {text}")));
+    });
+    bar.finish_and_clear();
+    report.note("ops", "ops that agree", format!("{agree} of {}, in {tests} tests", ops::CHECKS.len()));
+    report.note("self_test_seconds", "seconds", (10.0 * start.elapsed().as_secs_f64()).round() / 10.0);
+    for text in broken {
+        report.problem(format!("{text}. This driver computes it wrongly: update it, choose another --adapter, and report this"));
+    }
+}
