@@ -7,6 +7,7 @@ mod doctor;
 mod eval;
 mod import;
 mod pack;
+mod track;
 pub mod train;
 
 use std::io::Write;
@@ -48,6 +49,8 @@ enum Command {
     Export(import::ExportArgs),
     /// Measure kernels, a training step, decoding and loading
     Bench(bench::BenchArgs),
+    /// Send what an MLflow server that was not there has not got yet of a training
+    Track(track::TrackArgs),
     /// List the graphics adapters that --adapter can choose
     Adapters,
     /// Look whether everything is there and works: adapters, limits, folders, every kernel against its reference
@@ -106,6 +109,7 @@ pub fn seemore() -> ExitCode {
         Command::Import(args) => import::import(&args),
         Command::Export(args) => import::export(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Track(args) => track::run(&args),
         Command::Adapters => adapters(),
         Command::Doctor(args) => doctor::run(&args),
     })

@@ -101,6 +101,8 @@ pub struct Capabilities {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Created {
     pub buffers: u64,
+    /// Of these.
+    pub bytes: u64,
     pub bind_groups: u64,
     pub pipelines: u64,
 }
@@ -108,6 +110,7 @@ pub struct Created {
 #[derive(Default)]
 struct Counters {
     buffers: AtomicU64,
+    bytes: AtomicU64,
     bind_groups: AtomicU64,
     pipelines: AtomicU64,
 }
@@ -447,7 +450,12 @@ impl Gpu {
     pub fn created(&self) -> Created {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &self.0.counters;
-        Created { buffers: read(&counters.buffers), bind_groups: read(&counters.bind_groups), pipelines: read(&counters.pipelines) }
+        Created {
+            buffers: read(&counters.buffers),
+            bytes: read(&counters.bytes),
+            bind_groups: read(&counters.bind_groups),
+            pipelines: read(&counters.pipelines),
+        }
     }
 
     /// The first error that the device reported since it was opened, if any. It stays: after one nothing that the device
@@ -508,6 +516,7 @@ impl Gpu {
 
     pub(crate) fn raw_buffer(&self, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
         self.0.counters.buffers.fetch_add(1, Ordering::Relaxed);
+        self.0.counters.bytes.fetch_add(size, Ordering::Relaxed);
         self.0.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
     }
 

@@ -28,5 +28,6 @@ pub mod optim;
 pub mod plan;
 pub mod relevance;
 pub mod tape;
+pub mod track;
 pub mod train;
 pub mod tune;

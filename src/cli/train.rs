@@ -17,6 +17,7 @@ use crate::gpu::Gpu;
 use crate::model::{Config, Part, Preset, Vlm};
 use crate::optim::{Decay, Hyper, Rule, Schedule};
 use crate::tape::Precision;
+use crate::track::{self, Names, Target, Tracked};
 use crate::train::{Budget, Concepts, Event, Footprint, Objective, OnNan, Options, Progress, State, Summary, Text, Trainer};
 use terminal::Terminal;
 
@@ -207,6 +208,18 @@ pub struct TrainArgs {
     /// Go on with the training that wrote this folder, with its options and data, into the same folder unless --out is given; add --steps, --epochs or --max-time to train longer, --data and --val-data if the files have moved
     #[arg(long, value_name = "DIR", conflicts_with_all = ["like", "seed", "val_split", "load", "text"].into_iter().chain(LIKE))]
     resume: Option<PathBuf>,
+    /// Tell others of the training: csv=FILE (a row a report), tensorboard=DIR (event files), mlflow=URI (parameters, metrics, and at the end the model; kept in tracking/ of the run's folder while the server is not there). May be given several times
+    #[arg(long, value_name = "KIND=WHERE", action = clap::ArgAction::Append)]
+    track: Vec<Target>,
+    /// Steps between two rows or points, at least; reports come every --log-every steps
+    #[arg(long, value_name = "STEPS", default_value_t = 0, requires = "track")]
+    track_every: u64,
+    /// Experiment on the MLflow server [default: seemore]
+    #[arg(long, value_name = "NAME", requires = "track")]
+    track_experiment: Option<String>,
+    /// Name of the run on the MLflow server [default: the name of the run's folder]
+    #[arg(long, value_name = "NAME", requires = "track")]
+    track_run: Option<String>,
     /// Report as JSON, one object a line on standard output
     #[arg(long)]
     json: bool,
@@ -341,6 +354,9 @@ pub struct Ready<'a> {
     /// Steps of the training that goes on.
     pub step: u64,
     pub options: &'a Options,
+    pub config: &'a Config,
+    /// One line about what it is trained on.
+    pub adapter: String,
     /// On the device, before any of it is taken for the step.
     pub footprint: Footprint,
 }
@@ -349,7 +365,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let run = Run::new(args)?;
     let gpu = args.adapter.device()?;
     let mut terminal = Terminal::new(args.json);
-    let summary = run.train(&gpu, &mut terminal)?;
+    let summary = run.tracked(&gpu, &mut terminal)?;
     terminal.finish(&summary, run.out())
 }
 
@@ -392,6 +408,20 @@ impl<'a> Run<'a> {
     /// The folder to save into.
     pub fn out(&self) -> &Path {
         &self.out
+    }
+
+    /// Trains as [`train`](Self::train) does, and tells the trackers that the flags ask for.
+    pub fn tracked(&self, gpu: &Gpu, listener: &mut dyn Listener) -> anyhow::Result<Summary> {
+        let args = self.args;
+        if args.track.is_empty() {
+            return self.train(gpu, listener);
+        }
+        let names = Names { experiment: args.track_experiment.clone(), run: args.track_run.clone() };
+        let trackers = track::trackers(&args.track, &names, &self.out, args.resume.is_some(), args.overwrite);
+        let mut tracked = Tracked::new(listener, trackers, args.track_every);
+        let result = self.train(gpu, &mut tracked);
+        tracked.end(&result, &self.out);
+        result
     }
 
     /// Reads the data, makes or loads the model, and trains it.
@@ -478,6 +508,8 @@ impl<'a> Run<'a> {
             validation: validation.as_ref(),
             step: trainer.step(),
             options: trainer.options(),
+            config: &config,
+            adapter: gpu.adapter(),
             footprint: trainer.footprint(),
         })?;
         Ok(trainer.run(&mut |event| listener.on(event))?)

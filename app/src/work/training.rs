@@ -136,7 +136,7 @@ fn train(bench: &mut Bench, words: Vec<OsString>) -> anyhow::Result<Summary> {
     let run = Run::new(&args)?;
     let watch = &mut Watch { bench, shown: vec![], paused: false };
     watch.report(Progress::Preparing(run.out().to_owned()));
-    run.train(&watch.bench.gpu.clone(), watch)
+    run.tracked(&watch.bench.gpu.clone(), watch)
 }
 
 /// Reports what a training says, and follows orders between its steps.
