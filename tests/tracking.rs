@@ -64,6 +64,8 @@ fn rows_grow_when_a_run_goes_on_and_are_never_overwritten_silently() {
         dir.path(),
         &[&TINY[..], &["--steps", "8", "--json", "--schedule", "constant", "--out", "whole"]].concat(),
     )));
+    // the decimals of both are those of an f32
+    let whole: Vec<(u64, f32)> = whole.into_iter().map(|(step, loss)| (step, loss as f32)).collect();
     let first = [&TINY[..], &["--steps", "5", "--schedule", "constant", "--out", "run"], &track].concat();
     succeeds(&seemore(dir.path(), &first));
     assert_eq!(rows(), whole[..5]);
