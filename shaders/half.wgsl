@@ -3,7 +3,7 @@
 //   forward  (x -> y)    y[i] = (half(x[2 i]), half(x[2 i + 1]))
 //
 // To nearest, ties to even, subnormal halves included; what is too large becomes infinite. The built-in conversion may
-// round as the driver likes, so it is given only what it need not round. One invocation takes four numbers, and strides.
+// round as the driver likes, so it is given only what it need not round; nor is it given infinity, of which SwiftShader makes NaN. One invocation takes four numbers, and strides.
 
 struct Params {
     n: u32, // fours, the last one padded
@@ -33,6 +33,10 @@ fn rounded(v: vec4f) -> vec4f {
 fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = id.x; i < params.n; i += groups.x * WG) {
         let v = rounded(x[i]);
-        y[i] = vec2u(pack2x16float(v.xy), pack2x16float(v.zw));
+        let bits = bitcast<vec4u>(v);
+        let infinite = (bits & vec4u(0x7fffffff)) == vec4u(0x7f800000);
+        let ends = select(vec4u(), ((bits >> vec4u(16)) & vec4u(0x8000)) | vec4u(0x7c00), infinite);
+        let rest = select(v, vec4f(), infinite);
+        y[i] = vec2u(pack2x16float(rest.xy), pack2x16float(rest.zw)) | (ends.xz | (ends.yw << vec2u(16)));
     }
 }
