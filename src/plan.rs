@@ -108,7 +108,7 @@ pub struct Timing {
 impl Plan {
     /// The bytes that the plan of `tape` will allocate, without allocating them.
     pub fn measure(tape: &Tape) -> Memory {
-        layout(tape).memory
+        layout(tape, share).memory
     }
 
     /// Allocates the buffers of `tape`'s program and compiles its kernels. Dispatches whose results nobody can see are left out.
@@ -119,19 +119,25 @@ impl Plan {
     /// # Panics
     /// When an intermediate value is read before anything wrote it: a mistake in an op.
     pub fn new(gpu: &Gpu, tape: Tape) -> Result<Plan, GpuError> {
-        Self::build(gpu, tape, true)
+        Self::build(gpu, tape, true, share)
+    }
+
+    /// The same with a buffer for each value: to show that sharing changes nothing.
+    #[cfg(test)]
+    pub(crate) fn unshared(gpu: &Gpu, tape: Tape) -> Result<Plan, GpuError> {
+        Self::build(gpu, tape, true, |lives| (lives.iter().map(|life| life.bytes).collect(), (0..lives.len()).collect()))
     }
 
     /// The same on this thread alone: for [`Gpu::attempt`], which sees no errors of others.
     pub(crate) fn on_this_thread(gpu: &Gpu, tape: Tape) -> Result<Plan, GpuError> {
-        Self::build(gpu, tape, false)
+        Self::build(gpu, tape, false, share)
     }
 
-    fn build(gpu: &Gpu, tape: Tape, parallel: bool) -> Result<Plan, GpuError> {
+    fn build(gpu: &Gpu, tape: Tape, parallel: bool, share: Share) -> Result<Plan, GpuError> {
         if let Some(error) = &tape.refused {
             return Err(error.clone());
         }
-        let Layout { program, slots, places, memory } = layout(&tape);
+        let Layout { program, slots, places, memory } = layout(&tape, share);
         let slots = allocate(gpu, &tape, &program, &slots, &places)?;
 
         let mut homes = BTreeMap::new();
@@ -383,6 +389,9 @@ fn check_buffers<'a>(dispatch: &Dispatch, place_of: impl Fn(Var) -> &'a Place) {
     }
 }
 
+/// Gives values their buffers: see [`share`].
+type Share = fn(&[Life]) -> (Vec<u64>, Vec<usize>);
+
 /// Which dispatches of a tape run, and where their values go.
 struct Layout<'t> {
     program: Vec<&'t Dispatch>,
@@ -393,7 +402,7 @@ struct Layout<'t> {
     memory: Memory,
 }
 
-fn layout(tape: &Tape) -> Layout<'_> {
+fn layout(tape: &Tape, share: Share) -> Layout<'_> {
     let live = live(tape);
     let program: Vec<&Dispatch> = tape.program.iter().zip(&live).filter(|(_, live)| **live).map(|(dispatch, _)| dispatch).collect();
     let bytes = |v: Var| gpu::padded_bytes(&tape.variables[v.0 as usize].shape);
@@ -609,5 +618,67 @@ mod tests {
             }
         }
         assert!(slots.iter().sum::<u64>() < lives.iter().map(|life| life.bytes).sum::<u64>() / 4);
+    }
+
+    use proptest::prelude::*;
+
+    /// An op of a random graph, and the earlier values that it takes, modulo their number.
+    fn step() -> impl Strategy<Value = (u8, usize, usize)> {
+        (0..6u8, 0..100usize, 0..100usize)
+    }
+
+    /// The bits of the result of a random graph over values of 6 x 5 and of the gradients of its inputs.
+    fn evaluated(
+        gpu: &Gpu,
+        steps: &[(u8, usize, usize)],
+        reads: usize,
+        plan: impl Fn(&Gpu, Tape) -> Result<Plan, GpuError>,
+    ) -> (Vec<Vec<u32>>, Memory) {
+        let mut tape = Tape::new(gpu.capabilities());
+        let inputs = [(); 3].map(|()| tape.variable(&[6, 5]));
+        let [weight, bias] = [(); 2].map(|()| tape.variable(&[5]));
+        let square = tape.variable(&[5, 5]);
+        let mut values = inputs.to_vec();
+        for &(op, a, b) in steps {
+            let (a, b) = (values[a % values.len()], values[b % values.len()]);
+            values.push(match op {
+                0 => tape.add(a, b),
+                1 => tape.scale(a, 0.75),
+                2 => tape.gelu(a),
+                3 => tape.softmax(a),
+                4 => tape.layernorm(a, weight, bias, 1e-5),
+                _ => tape.matmul(a, square),
+            });
+        }
+        // some value in the middle is used once more at the end
+        let (last, read) = (values[values.len() - 1], values[reads % values.len()]);
+        let y = tape.add(last, read);
+        tape.hold(y);
+        let cotangent = tape.input(&[6, 5]);
+        tape.backward(y, cotangent);
+        let grads: Vec<Var> = inputs.iter().chain([&weight, &bias, &square]).filter_map(|&v| tape.grad(v)).collect();
+        grads.iter().for_each(|&grad| tape.hold(grad));
+        let plan = plan(gpu, tape).unwrap();
+        for (index, v) in inputs.into_iter().chain([weight, bias, square, cotangent]).enumerate() {
+            let count: usize = plan.shape(v).iter().product();
+            plan.write(v, &(0..count).map(|i| ((i * 7 + index * 5) % 13) as f32 / 6.0 - 1.0).collect::<Vec<f32>>());
+        }
+        // the second run finds what the first left in the buffers
+        plan.run().unwrap();
+        plan.run().unwrap();
+        ([y].into_iter().chain(grads).map(|v| plan.read(v).unwrap()).collect(), plan.memory())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn shared_buffers_change_no_bit_of_random_graphs(steps in prop::collection::vec(step(), 1..30), reads in 0..100usize) {
+            let gpu = crate::ops::check::gpu();
+            let (shared, memory) = evaluated(&gpu, &steps, reads, Plan::new);
+            let (alone, most) = evaluated(&gpu, &steps, reads, Plan::unshared);
+            prop_assert_eq!(shared, alone);
+            prop_assert!(memory.shared <= most.shared && most.shared == most.unshared);
+        }
     }
 }

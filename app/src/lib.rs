@@ -1,5 +1,7 @@
 //! The window of seemore. A worker thread owns the device and the models; the window shows what it reports and never waits for it.
 
+#![deny(unsafe_code)]
+
 mod asked;
 mod desk;
 mod duration;

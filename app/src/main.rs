@@ -1,5 +1,7 @@
 //! Opens the window.
 
+#![deny(unsafe_code)]
+
 use std::path::PathBuf;
 
 use clap::Parser;

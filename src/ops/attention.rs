@@ -296,7 +296,7 @@ pub(super) mod tests {
         ("as_many_keys_as_the_adapter_takes", as_many_keys_as_the_adapter_takes),
     ];
 
-    fn spec(heads: usize, causal: bool) -> Attention {
+    pub(super) fn spec(heads: usize, causal: bool) -> Attention {
         Attention { heads, scale: 0.4, causal, dropout: 0.0 }
     }
 
@@ -368,7 +368,7 @@ pub(super) mod tests {
     }
 
     #[track_caller]
-    fn checked(b: usize, t: usize, width: usize, spec: &Attention) {
+    pub(super) fn checked(b: usize, t: usize, width: usize, spec: &Attention) {
         let shape: &[usize] = &[b, t, 3 * spec.heads * width];
         check(&[[shape]], |t, [qkv]| record(t, qkv, qkv, spec), |[qkv]| reference_packed(qkv, spec));
     }
@@ -701,5 +701,21 @@ pub(super) mod tests {
         let mut t = Tape::new(gpu().capabilities());
         let (q, kv) = (t.variable(&[1, 4, 24]), t.input(&[1, 4, 16]));
         record(&mut t, q, kv, &spec(2, true));
+    }
+}
+
+#[cfg(test)]
+mod properties {
+    use proptest::prelude::*;
+
+    use super::tests::{checked, spec};
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn attention_of_any_size_agrees(batch in 1..3usize, tokens in 1..50usize, heads in 1..5usize, width in 1..40usize, causal: bool) {
+            checked(batch, tokens, width, &spec(heads, causal));
+        }
     }
 }

@@ -229,12 +229,12 @@ pub(super) mod tests {
         ("linear_agrees_with_its_reference", linear_agrees_with_its_reference),
     ];
 
-    fn side(v: Var, transposed: bool) -> Matrix {
+    pub(super) fn side(v: Var, transposed: bool) -> Matrix {
         Matrix { var: v, transposed }
     }
 
     /// op(a) · op(b) in f64, the leading axes of `a` a batch, `b` one matrix or as many.
-    fn product(a: &Array, b: &Array, flips: [bool; 2]) -> Vec<f64> {
+    pub(super) fn product(a: &Array, b: &Array, flips: [bool; 2]) -> Vec<f64> {
         let sizes = |array: &Array, flip: bool| {
             let [.., rows, cols] = array.shape[..] else { panic!() };
             if flip { (cols, rows) } else { (rows, cols) }
@@ -259,7 +259,7 @@ pub(super) mod tests {
 
     const FLIPS: [[bool; 2]; 4] = [[false, false], [false, true], [true, false], [true, true]];
 
-    fn shape(rows: usize, cols: usize, flip: bool) -> [usize; 2] {
+    pub(super) fn shape(rows: usize, cols: usize, flip: bool) -> [usize; 2] {
         if flip { [cols, rows] } else { [rows, cols] }
     }
 
@@ -279,7 +279,7 @@ pub(super) mod tests {
     }
 
     /// Runs `test` once for each form that computes this product on the adapter at hand, with what makes a tape take it.
-    fn in_every_form([m, k, n]: [usize; 3], flips: [bool; 2], precision: Precision, test: impl Fn(&dyn Fn(&mut Tape))) {
+    pub(super) fn in_every_form([m, k, n]: [usize; 3], flips: [bool; 2], precision: Precision, test: impl Fn(&dyn Fn(&mut Tape))) {
         let here = gpu().capabilities();
         let product = Product { m, n, k, batch: 1, flips, precision, whole: true };
         let names = product.names(&here);
@@ -476,5 +476,31 @@ pub(super) mod tests {
         let mut t = Tape::new(gpu().capabilities());
         let (x, w) = (t.input(&[2, 3]), t.input(&[4, 5]));
         t.linear(x, w, None, Activation::None);
+    }
+}
+
+#[cfg(test)]
+mod properties {
+    use proptest::prelude::*;
+
+    use super::tests::{in_every_form, product, shape, side};
+    use super::*;
+    use crate::ops::check::check;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn products_of_any_size_agree_in_every_form(sizes in prop::array::uniform3(1..90usize), flips in any::<[bool; 2]>()) {
+            let [m, k, n] = sizes;
+            let (a, b) = (shape(m, k, flips[0]), shape(k, n, flips[1]));
+            in_every_form(sizes, flips, Precision::F32, |form| {
+                let op = |t: &mut Tape, [a, b]: [Var; 2]| {
+                    form(t);
+                    t.matmul(side(a, flips[0]), side(b, flips[1]))
+                };
+                check(&[[&a, &b]], op, |[a, b]| product(a, b, flips));
+            });
+        }
     }
 }

@@ -367,7 +367,7 @@ impl Mlflow {
 /// The longest pause between two tries of a server that does not answer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How long the end of training waits for a server that does not answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Sends what is in the spool whenever there is more. `true` says that no more will come.
 fn follow(mut sender: Sender, wake: Receiver<bool>, state: Arc<Mutex<State>>) {

@@ -1,5 +1,7 @@
 //! Builds the data sets that ship with seemore out of public drawings.
 
+#![deny(unsafe_code)]
+
 mod composition;
 mod drawing;
 mod emoji;
