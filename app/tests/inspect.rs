@@ -25,7 +25,7 @@ fn dispatches_are_listed_and_sorted() {
     harness.run_steps(2);
     assert!(orders.try_iter().any(|order| matches!(order, Order::Inspect(Program::First))));
     let parameters = vec![Parameter { name: "decoder.ln.weight".into(), shape: vec![7], norm: 2.5 }];
-    let memory = Memory { unshared: 900, shared: 300, held: 200 };
+    let memory = Memory { unshared: 900, shared: 300, held: 200, largest: 100 };
     let calls = vec![call("zeta", 10, 5), call("alpha", 3000, 80)];
     let inspection = Inspection { program: Program::First, calls, memory, parameters };
     reports.send(Report::Inspected(Box::new(inspection))).unwrap();
