@@ -71,8 +71,9 @@ fn follow(loss: f32) {
         change = most;
     }
     let share = max(1.0 / state.seen, 0.02);
-    state.mean += share * change;
-    state.variance = (1.0 - share) * (state.variance + share * change * change);
+    // a loss may be so large that its square, or its distance from another, is infinite
+    state.mean = clamp(state.mean + share * change, -LARGEST, LARGEST);
+    state.variance = min((1.0 - share) * (state.variance + share * change * change), LARGEST);
 }
 
 @compute @workgroup_size(1)

@@ -9,6 +9,7 @@ use super::AdapterArgs;
 use crate::checkpoint::{self, CheckpointError};
 use crate::data::Tokenizer;
 use crate::model::{Vlm, export_original, import_original, original_name};
+use crate::train::State;
 
 #[derive(Args)]
 pub struct ImportArgs {
@@ -79,12 +80,13 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
         other => other,
     })?;
     // what belongs to the model that was there before
-    for stale in ["tokenizer.json", "training.json", "training.safetensors"] {
+    for stale in ["tokenizer.json", "training.json"] {
         let path = args.out.join(stale);
         if path.exists() {
             std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
     }
+    State::remove_all(&args.out)?;
     checkpoint::save(&args.out, &model, tokenizer.as_ref())?;
     println!("{}: {} parameters, {} px, {} tokens", args.out.display(), model.parameter_count(), config.image_size, config.vocab_size);
     if tokenizer.is_none() {

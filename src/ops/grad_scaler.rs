@@ -191,6 +191,10 @@ pub(super) mod tests {
         assert_eq!(at(199, "spike_step"), 121.0);
         assert!((at(199, "spike_loss") - 8.0).abs() < 0.2 && (at(199, "spike_mean") - 2.0).abs() < 0.3, "{:?}", after[199]);
         assert!((at(121, "mean") - at(119, "mean")).abs() < 0.1);
+        // what is followed stays finite whatever the losses are
+        let wild = (0..60).map(|i| (1.0, if i % 3 == 0 { f32::MAX } else { f32::MIN }));
+        let (_, state) = follow(GradScaler::default(), wild).pop().unwrap();
+        assert!(state.iter().all(|value| value.is_finite()), "{state:?}");
     }
 
     #[cfg_attr(test, test)]

@@ -124,8 +124,11 @@ impl State {
         Ok(())
     }
 
-    /// Removes all states of a run, which another takes the place of.
-    pub(super) fn remove_all(dir: &Path) -> Result<(), TrainError> {
+    /// Removes all states of a run, which another or an imported model takes the place of.
+    ///
+    /// # Errors
+    /// A file that cannot be removed.
+    pub fn remove_all(dir: &Path) -> Result<(), TrainError> {
         for step in saved_steps(dir) {
             let path = file(dir, step);
             std::fs::remove_file(&path)

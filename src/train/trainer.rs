@@ -371,7 +371,7 @@ impl<'a> Trainer<'a> {
         // found out now, not after training
         if let Some(dir) = &out {
             checkpoint::make_folder(dir)?;
-            let probe = dir.join("writable");
+            let probe = dir.join(".seemore-probe");
             checkpoint::write_file(&probe, b"")?;
             std::fs::remove_file(&probe).map_err(|reason| CheckpointError::Write { path: probe.display().to_string(), reason })?;
         }

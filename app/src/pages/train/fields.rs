@@ -48,7 +48,7 @@ pub fn show(ui: &mut Ui, form: &mut Form, dialog: &Asked<(Field, Vec<PathBuf>)>)
 }
 
 fn folder(ui: &mut Ui, form: &mut Form, dialog: &Asked<(Field, Vec<PathBuf>)>) {
-    text(ui, "Folder", &mut form.folder, "runs/..").on_hover_text("One that a training saved: it holds a training.json");
+    text(ui, "Folder", &mut form.folder, "runs/..").on_hover_text("One that a training saved: it holds a folder states");
     if ui.button("Choose a folder...").clicked() {
         let title = "Choose the folder of a training";
         dialog.ask(ui.ctx(), move || Some((Field::Folder, vec![rfd::FileDialog::new().set_title(title).pick_folder()?])));
