@@ -669,12 +669,15 @@ mod tests {
         ([y].into_iter().chain(grads).map(|v| plan.read(v).unwrap()).collect(), plan.memory())
     }
 
+    /// Opened once for all cases.
+    static GPU: std::sync::LazyLock<Gpu> = std::sync::LazyLock::new(|| Gpu::open(None).unwrap());
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(40))]
 
         #[test]
         fn shared_buffers_change_no_bit_of_random_graphs(steps in prop::collection::vec(step(), 1..30), reads in 0..100usize) {
-            let gpu = crate::ops::check::gpu();
+            let gpu = GPU.clone();
             let (shared, memory) = evaluated(&gpu, &steps, reads, Plan::new);
             let (alone, most) = evaluated(&gpu, &steps, reads, Plan::unshared);
             prop_assert_eq!(shared, alone);
