@@ -68,12 +68,17 @@ fn killed_at_twenty_moments_a_training_gives_the_losses_of_one_that_was_not() {
     let mut state = 0x5EE_3043_u64;
     let (mut kills, mut in_saves, mut seen, mut rounds) = (0, 0, vec![], 0);
     let states = dir.path().join("killed/states");
+    let done = || states.join(format!("step-{STEPS:08}.safetensors")).exists();
+    let goes_on = |done: bool| {
+        // killed before its first save, a run has nothing to go on with, though the states of one before it are kept
+        let saved = std::fs::read_dir(&states)
+            .is_ok_and(|entries| entries.flatten().any(|entry| entry.path().extension().unwrap() == "safetensors"));
+        let out = ["--out", "killed", "--overwrite"];
+        if done || !saved { [&["train"], &TINY[..], &flags, &out].concat() } else { vec!["train", "--resume", "killed", "--json"] }
+    };
     while kills < 20 || in_saves < 3 {
         // a run that came to its end starts anew, so that there is always something to kill
-        let done = states.join(format!("step-{STEPS:08}.safetensors")).exists();
-        let fresh = !states.is_dir() || done;
-        let out = ["--out", "killed", "--overwrite"];
-        let arguments = if fresh { [&["train"], &TINY[..], &flags, &out].concat() } else { vec!["train", "--resume", "killed", "--json"] };
+        let arguments = goes_on(done());
         let (lines, killed) = killed_after(spawn(dir.path(), &arguments), Duration::from_micros(random(&mut state) % 400_000));
         for line in &lines {
             assert!(whole.contains(line), "step {} has the loss {}, and {:?} without kills", line.0, line.1, whole[line.0 as usize - 1]);
@@ -88,16 +93,29 @@ fn killed_at_twenty_moments_a_training_gives_the_losses_of_one_that_was_not() {
         rounds += 1;
         assert!(rounds < 200, "{kills} kills, {in_saves} inside a save, in {rounds} rounds");
     }
-    let last = if states.join(format!("step-{STEPS:08}.safetensors")).exists() {
-        vec![]
-    } else {
-        losses(&succeeds(&seemore(dir.path(), &["train", "--resume", "killed", "--json"])))
-    };
+    let last = if done() { vec![] } else { losses(&succeeds(&seemore(dir.path(), &goes_on(false)))) };
     assert!(last.iter().all(|line| whole.contains(line)));
     let file = |folder: &str| std::fs::read(dir.path().join(folder).join("model.safetensors")).unwrap();
     assert!(file("whole") == file("killed"), "the models differ after {kills} kills");
     assert_eq!(std::fs::read_dir(&states).unwrap().count(), 2, "two states are kept, and nothing else");
     println!("{kills} kills survived, {in_saves} of them inside a save; {} losses compared", seen.len() + last.len());
+}
+
+#[test]
+fn a_run_stays_until_the_one_that_takes_its_place_is_saved() {
+    let dir = tempfile::tempdir().unwrap();
+    squares(&dir.path().join("squares"), 2);
+    succeeds(&train(dir.path(), &["--steps", "3", "--out", "run"]));
+    // as a kill between the first save's steps leaves it
+    std::fs::rename(dir.path().join("run/states"), dir.path().join("run/states.old")).unwrap();
+    std::fs::create_dir(dir.path().join("run/states")).unwrap();
+    std::fs::write(dir.path().join("run/states/step-00000001.safetensors.part"), "half").unwrap();
+    succeeds(&seemore(dir.path(), &["train", "--resume", "run", "--steps", "4"]));
+    assert!(dir.path().join("run/states/step-00000004.safetensors").is_file() && !dir.path().join("run/states.old").exists());
+    // another one in its place has fewer steps, and is the one to go on with
+    succeeds(&train(dir.path(), &["--steps", "2", "--out", "run", "--overwrite"]));
+    let left: Vec<_> = std::fs::read_dir(dir.path().join("run/states")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["step-00000002.safetensors"]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::TrainError;
 use super::trainer::{Best, Options};
 use crate::atomic_file;
-use crate::checkpoint::{self, Values};
+use crate::checkpoint::{self, CheckpointError, Values};
 
 /// What a training needs to go on beside numbers of the device: noted in the state's file, and in `training.json` for people.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -60,15 +60,24 @@ fn folder(dir: &Path) -> PathBuf {
     dir.join("states")
 }
 
-fn file(dir: &Path, step: u64) -> PathBuf {
-    folder(dir).join(format!("{PREFIX}{step:08}{SUFFIX}"))
+/// Where the states of a run that another takes the place of are, until that has one.
+fn former(dir: &Path) -> PathBuf {
+    dir.join("states.old")
+}
+
+fn file(folder: &Path, step: u64) -> PathBuf {
+    folder.join(format!("{PREFIX}{step:08}{SUFFIX}"))
 }
 
 /// The steps of which there are states in the folder of a run, oldest first.
 pub fn saved_steps(dir: &Path) -> Vec<u64> {
+    steps_in(&folder(dir))
+}
+
+fn steps_in(folder: &Path) -> Vec<u64> {
     let step = |name: &str| name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok();
     // a folder that is not there has none
-    let entries = std::fs::read_dir(folder(dir)).into_iter().flatten().flatten();
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut steps: Vec<u64> = entries.filter_map(|entry| step(entry.file_name().to_str()?)).collect();
     steps.sort_unstable();
     steps
@@ -81,7 +90,10 @@ impl State {
     /// No state, or one that is damaged: it is then said which one is there before it.
     pub fn newest(dir: &Path) -> Result<State, TrainError> {
         let fail = |reason: String| TrainError::Resume { path: dir.display().to_string(), reason };
-        let steps = saved_steps(dir);
+        // where a run that should take the place of another ended before its first save, the other is still there
+        let places = [folder(dir), former(dir)];
+        let place = places.iter().find(|place| !steps_in(place).is_empty()).unwrap_or(&places[0]);
+        let steps = steps_in(place);
         let Some(&step) = steps.last() else {
             let why = match (dir.join("training.json").is_file(), dir.join("config.json").is_file()) {
                 (true, _) => {
@@ -92,7 +104,7 @@ impl State {
             };
             return Err(fail(why.into()));
         };
-        let path = file(dir, step);
+        let path = file(place, step);
         State::read(&path).map_err(|reason| {
             let advice = match steps.iter().rev().nth(1) {
                 Some(before) => format!("move it away to go on from step {before}, which was saved before it"),
@@ -109,30 +121,41 @@ impl State {
         Ok(State { progress, tensors, path: path.to_owned() })
     }
 
-    /// Writes a state, and removes those that are older than the newest `keep`, with what an interrupted save left.
-    pub(super) fn write(dir: &Path, progress: &Progress, tensors: &Values, keep: usize) -> Result<(), TrainError> {
-        let path = file(dir, progress.step);
+    /// Writes a state, and removes those that are older than the newest `keep`, with what an interrupted save left. If it is the `first`
+    /// of a run, it takes the place of all that are there.
+    pub(super) fn write(dir: &Path, progress: &Progress, tensors: &Values, keep: usize, first: bool) -> Result<(), TrainError> {
+        let (folder, former) = (folder(dir), former(dir));
+        let path = file(&folder, progress.step);
+        let cannot = |path: &Path, reason| CheckpointError::Write { path: path.display().to_string(), reason };
+        if first && !steps_in(&folder).is_empty() {
+            // renamed at once, so that there is always one run that can be gone on with
+            if former.exists() {
+                std::fs::remove_dir_all(&former).map_err(|reason| cannot(&former, reason))?;
+            }
+            std::fs::rename(&folder, &former).map_err(|reason| cannot(&folder, reason))?;
+        }
         let json = serde_json::to_string(progress).expect("progress is plain data");
-        checkpoint::make_folder(&folder(dir))?;
+        checkpoint::make_folder(&folder)?;
         checkpoint::write_noted(&path, tensors, [("training".to_owned(), json)].into())?;
-        let steps = saved_steps(dir);
+        let steps = steps_in(&folder);
         for &old in &steps[..steps.len().saturating_sub(keep.max(1))] {
             // one that stays does no harm
-            let _ = std::fs::remove_file(file(dir, old));
+            let _ = std::fs::remove_file(file(&folder, old));
         }
-        atomic_file::remove_parts(&folder(dir));
+        if former.exists() {
+            let _ = std::fs::remove_dir_all(&former);
+        }
+        atomic_file::remove_parts(&folder);
         Ok(())
     }
 
-    /// Removes all states of a run, which another or an imported model takes the place of.
+    /// Removes all states of a run, which an imported model takes the place of.
     ///
     /// # Errors
-    /// A file that cannot be removed.
+    /// A folder that cannot be removed.
     pub fn remove_all(dir: &Path) -> Result<(), TrainError> {
-        for step in saved_steps(dir) {
-            let path = file(dir, step);
-            std::fs::remove_file(&path)
-                .map_err(|reason| checkpoint::CheckpointError::Write { path: path.display().to_string(), reason })?;
+        for folder in [folder(dir), former(dir)].iter().filter(|folder| folder.exists()) {
+            std::fs::remove_dir_all(folder).map_err(|reason| CheckpointError::Write { path: folder.display().to_string(), reason })?;
         }
         Ok(())
     }

@@ -763,10 +763,7 @@ impl<'a> Trainer<'a> {
             return Err(TrainError::Diverged { what: format!("{name} is not finite at step {}", self.step), kept: self.kept() });
         }
         let progress = self.progress(self.before + start.elapsed().as_secs_f64());
-        if !self.saved {
-            State::remove_all(&dir)?;
-        }
-        State::write(&dir, &progress, &state, self.options.keep)?;
+        State::write(&dir, &progress, &state, self.options.keep, !self.saved)?;
         if !self.saved {
             checkpoint::save_description(&dir, self.model, Some(self.tokenizer))?;
             self.saved = true;
