@@ -25,9 +25,9 @@ fn random(state: &mut u64) -> u64 {
     *state
 }
 
-/// Reads what a training prints up to its end, or up to `time` after its first loss, when it is killed. Returns the losses
-/// and whether it was killed.
-fn killed_after(mut child: Child, time: Duration) -> (Vec<(u64, f64)>, bool) {
+/// Reads what a training prints up to its end, or up to when it is killed: when `time` has passed since its first loss, and `now` is true.
+/// Returns the losses and whether it was killed.
+fn killed_after(mut child: Child, time: Duration, now: impl Fn() -> bool) -> (Vec<(u64, f64)>, bool) {
     let mut out: BufReader<ChildStdout> = BufReader::new(child.stdout.take().unwrap());
     let mut printed = String::new();
     // the first line comes with the first step
@@ -39,8 +39,8 @@ fn killed_after(mut child: Child, time: Duration) -> (Vec<(u64, f64)>, bool) {
     });
     let start = Instant::now();
     let mut ended = None;
-    while ended.is_none() && start.elapsed() < time {
-        std::thread::sleep(Duration::from_micros(500));
+    while ended.is_none() && (start.elapsed() < time || !now()) {
+        std::thread::sleep(Duration::from_micros(50));
         ended = child.try_wait().unwrap();
     }
     let killed = ended.is_none();
@@ -56,18 +56,29 @@ fn killed_after(mut child: Child, time: Duration) -> (Vec<(u64, f64)>, bool) {
 
 #[test]
 fn killed_at_twenty_moments_a_training_gives_the_losses_of_one_that_was_not() {
+    survives(20, 3, &[]);
+}
+
+#[test]
+fn killed_in_half_precision_it_has_the_scale_of_its_gradients() {
+    survives(6, 1, &["--precision", "f16", "--accumulate", "2"]);
+}
+
+/// Kills a training until it was killed so often, of that so often inside a save, and compares it with one that was left alone.
+fn survives(least_kills: u32, least_in_saves: u32, more: &[&str]) {
     const STEPS: u64 = 150;
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 3);
     let steps = STEPS.to_string();
     // the time that a step takes differs, its result does not; a save after every step, so that many kills fall into one
-    let flags = ["--steps", &steps, "--save-every", "1", "--eval-every", "20", "--json"];
+    let flags = [&["--steps", &steps, "--save-every", "1", "--eval-every", "20", "--json"], more].concat();
     let whole = losses(&succeeds(&train(dir.path(), &[&flags[..], &["--out", "whole"]].concat())));
     assert_eq!(whole.len() as u64, STEPS);
 
     let mut state = 0x5EE_3043_u64;
     let (mut kills, mut in_saves, mut seen, mut rounds) = (0, 0, vec![], 0);
-    let states = dir.path().join("killed/states");
+    let killed_dir = dir.path().join("killed");
+    let states = killed_dir.join("states");
     let done = || states.join(format!("step-{STEPS:08}.safetensors")).exists();
     let goes_on = |done: bool| {
         // killed before its first save, a run has nothing to go on with, though the states of one before it are kept
@@ -76,20 +87,27 @@ fn killed_at_twenty_moments_a_training_gives_the_losses_of_one_that_was_not() {
         let out = ["--out", "killed", "--overwrite"];
         if done || !saved { [&["train"], &TINY[..], &flags, &out].concat() } else { vec!["train", "--resume", "killed", "--json"] }
     };
-    while kills < 20 || in_saves < 3 {
+    while kills < least_kills || in_saves < least_in_saves {
         // a run that came to its end starts anew, so that there is always something to kill
         let arguments = goes_on(done());
-        let (lines, killed) = killed_after(spawn(dir.path(), &arguments), Duration::from_micros(random(&mut state) % 400_000));
+        // files that are being written, by when they last were; a kill leaves them to the next run's first save
+        let parts = || {
+            let entries = [&states, &killed_dir].into_iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+            let parts = entries.map(|entry| entry.path()).filter(|path| path.to_string_lossy().ends_with(".part"));
+            parts.filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path))).collect::<Vec<_>>()
+        };
+        let before = parts();
+        let in_save = || parts().iter().any(|part| !before.contains(part));
+        // every third run is killed in a save
+        let watched = rounds % 3 == 2;
+        let time = Duration::from_micros(random(&mut state) % 400_000);
+        let (lines, killed) = killed_after(spawn(dir.path(), &arguments), time, || !watched || in_save());
         for line in &lines {
             assert!(whole.contains(line), "step {} has the loss {}, and {:?} without kills", line.0, line.1, whole[line.0 as usize - 1]);
         }
         seen.extend(lines);
-        let parts = |folder: &Path| {
-            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-            entries.filter(|entry| entry.file_name().to_string_lossy().ends_with(".part")).count()
-        };
         kills += killed as u32;
-        in_saves += (killed && parts(&states) + parts(&dir.path().join("killed")) > 0) as u32;
+        in_saves += (killed && in_save()) as u32;
         rounds += 1;
         assert!(rounds < 200, "{kills} kills, {in_saves} inside a save, in {rounds} rounds");
     }

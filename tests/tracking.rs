@@ -45,6 +45,21 @@ fn tracking_changes_no_number_and_a_dead_server_costs_nothing_but_a_note() {
 }
 
 #[test]
+fn a_server_that_never_answers_does_not_hold_up_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    squares(&dir.path().join("squares"), 2);
+    // takes connections, and says nothing
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = format!("mlflow=http://{}", silent.local_addr().unwrap());
+    let start = Instant::now();
+    let output = seemore(dir.path(), &[&TINY[..], &["--steps", "3", "--out", "run", "--track", &target]].concat());
+    succeeds(&output);
+    // an answer may take a minute where there is something to wait for
+    assert!(start.elapsed() < Duration::from_secs(40), "{:?}", start.elapsed());
+    assert!(stderr(&output).contains("did not answer in time") && stderr(&output).contains("seemore track run"), "{}", stderr(&output));
+}
+
+#[test]
 fn rows_grow_when_a_run_goes_on_and_are_never_overwritten_silently() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 2);

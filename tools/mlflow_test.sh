@@ -47,8 +47,9 @@ stop() {
 }
 
 cd "$work"
+tiny=(train --data "$data/inputs.csv" --val-data "$data/inputs_val.csv" --preset tiny --no-autotune --log-every 1)
 train() {
-    "$seemore" train --data "$data/inputs.csv" --val-data "$data/inputs_val.csv" --preset tiny --no-autotune --log-every 1 "$@" 2>&1
+    "$seemore" "${tiny[@]}" "$@" 2>&1
 }
 
 echo "a run with a server that is there"
@@ -56,6 +57,19 @@ start
 train --steps 20 --eval-every 10 --out there --track "mlflow=$uri" --track tensorboard=board --track csv=there.csv \
     --track-experiment tests --track-run "there and whole" >there.log
 if grep -E "not all was sent|warning" there.log; then exit 1; fi
+
+echo "a run that is killed and goes on: steps after its last save come again"
+track=(--track "mlflow=$uri" --track tensorboard=killed_board --track csv=killed.csv)
+"$seemore" "${tiny[@]}" --steps 400 --save-every 64 --out killed "${track[@]}" --track-experiment tests >killed.log 2>&1 &
+training=$!
+until grep -q "^step 180/" killed.log; do
+    if ! kill -0 "$training" 2>/dev/null; then cat killed.log; exit 1; fi
+    sleep 0.01
+done
+kill -KILL "$training"
+wait "$training" 2>/dev/null || true
+"$seemore" train --resume killed "${track[@]}" >killed2.log 2>&1
+if grep -E "not all was sent|warning" killed2.log; then cat killed2.log; exit 1; fi
 
 echo "a run whose server is killed in the middle, and one that never had one"
 train --steps 1000 --out died --track "mlflow=$uri" --track-experiment tests >died.log &
@@ -86,8 +100,8 @@ from mlflow.tracking import MlflowClient
 client = MlflowClient()
 experiment = client.get_experiment_by_name("tests")
 runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
-assert sorted(runs) == ["dead", "died", "there and whole"], sorted(runs)
-for name, folder, steps in [("there and whole", "there", 20), ("died", "died", 1000), ("dead", "dead", 30)]:
+assert sorted(runs) == ["dead", "died", "killed", "there and whole"], sorted(runs)
+for name, folder, steps in [("there and whole", "there", 20), ("killed", "killed", 400), ("died", "died", 1000), ("dead", "dead", 30)]:
     run = runs[name]
     assert run.info.status == "FINISHED", (name, run.info.status)
     options = json.load(open(f"{folder}/training.json"))["options"]
@@ -109,10 +123,17 @@ losses = {int(row[0]): float(row[2]) for row in rows[1:] if row[2]}
 for point in client.get_metric_history(runs["there and whole"].info.run_id, "loss"):
     assert abs(losses[point.step] - point.value) < 1e-12, point
 
+# the steps that came again stand once in each
+rows = [line.split(",") for line in open("killed.csv").read().splitlines()[1:]]
+assert [int(row[0]) for row in rows if row[2]] == list(range(1, 401)), len(rows)
+
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 board = EventAccumulator("board").Reload()
 scalars = {event.step: event.value for event in board.Scalars("loss")}
 assert scalars.keys() == losses.keys() and all(abs(scalars[step] - losses[step]) < 1e-6 for step in losses), scalars
+killed = EventAccumulator("killed_board").Reload()
+assert [event.step for event in killed.Scalars("loss")] == list(range(1, 401)), len(killed.Scalars("loss"))
+assert all(abs(event.value - float(row[2])) < 1e-6 for event, row in zip(killed.Scalars("loss"), rows)), "other losses"
 text = board.Tensors("parameters/text_summary") if "parameters/text_summary" in board.Tags()["tensors"] else board.Tensors("parameters")
 assert b"batch_size" in text[0].tensor_proto.string_val[0]
 print("mlflow and tensorboard have what was trained: parameters, every metric of every step once, files byte for byte")

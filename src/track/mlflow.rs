@@ -4,9 +4,11 @@
 //! server that is slow, refuses or is dead costs training nothing. How far it was sent is kept in `tracking/mlflow.json`. What is sent twice
 //! since the program ended in between does no harm: the server keeps a metric of the same step, time and value once.
 
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -114,6 +116,21 @@ struct Sender {
     sent: Sent,
     /// What the server refused, for the end.
     refused: Vec<String>,
+    /// Grows with every part of a file and every answer: what does not move is dead.
+    moved: Arc<AtomicU64>,
+}
+
+/// A file that counts what is read of it.
+struct Counted {
+    file: File,
+    moved: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.moved.fetch_add(1, Ordering::Relaxed);
+        self.file.read(buffer)
+    }
 }
 
 /// Most metrics and parameters of one request, and characters of a parameter's value, as the server has it.
@@ -135,7 +152,14 @@ impl Sender {
             }
             Err(_) => Sent::default(),
         };
-        Ok(Sender { agent: config.build().into(), spool: folder.join("mlflow.jsonl"), position, sent, refused: vec![] })
+        Ok(Sender {
+            agent: config.build().into(),
+            spool: folder.join("mlflow.jsonl"),
+            position,
+            sent,
+            refused: vec![],
+            moved: Arc::default(),
+        })
     }
 
     /// What says who asks, as MLflow's own client takes it from the environment.
@@ -218,16 +242,17 @@ impl Sender {
             let why = format!("the server keeps files at {place}, where only its own client writes: start it with --serve-artifacts");
             return Err(Failure::Never(why));
         };
-        let file = match File::open(path) {
-            Ok(file) => file,
+        let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
+        let (length, file) = match opened {
+            Ok((length, file)) => (length, Counted { file, moved: self.moved.clone() }),
             Err(error) => return Err(Failure::Never(format!("{}: {error}", path.display()))),
         };
         // with a host in it, as mlflow-artifacts://host/0/..; the host is the server's
         let folder = folder.strip_prefix("//").and_then(|rest| rest.split_once('/')).map_or(folder, |(_, folder)| folder);
         let url = format!("{}/api/2.0/mlflow-artifacts/artifacts/{}/{name}", self.sent.uri, folder.trim_matches('/'));
-        let request = self.agent.put(url).header("content-type", "application/octet-stream");
+        let request = self.agent.put(url).header("content-type", "application/octet-stream").header("content-length", length);
         let request = Self::authorization().into_iter().fold(request, |request, value| request.header("authorization", value));
-        Self::answer(request.send(file)).map(drop)
+        Self::answer(request.send(ureq::SendBody::from_owned_reader(file))).map(drop)
     }
 
     /// Sends lines of metrics together, and others one by one.
@@ -285,7 +310,6 @@ impl Sender {
                 bytes += text.len() as u64 + 1;
                 match line {
                     Ok(line) => lines.push(line),
-                    Err(_) if lines.is_empty() => break,
                     Err(_) => break,
                 }
             }
@@ -303,6 +327,7 @@ impl Sender {
                 }
             }
             self.sent.bytes += bytes;
+            self.moved.fetch_add(1, Ordering::Relaxed);
             self.keep().map_err(problem)?;
         }
     }
@@ -325,8 +350,11 @@ pub struct Mlflow {
     folder: PathBuf,
     name: String,
     resumed: bool,
+    /// What an earlier part of the run has told of steps that come again.
+    told: HashMap<(u64, String), Number>,
     spool: Option<File>,
     state: Arc<Mutex<State>>,
+    moved: Arc<AtomicU64>,
     wake: Option<SyncSender<bool>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -341,8 +369,10 @@ impl Mlflow {
             folder: out.join("tracking"),
             name,
             resumed,
+            told: HashMap::new(),
             spool: None,
             state: Arc::default(),
+            moved: Arc::default(),
             wake: None,
             thread: None,
         }
@@ -364,9 +394,22 @@ impl Mlflow {
     }
 }
 
+/// The numbers of steps after `step` that a spool holds.
+fn told_after(spool: &Path, step: u64) -> std::io::Result<HashMap<(u64, String), Number>> {
+    let mut told = HashMap::new();
+    for text in BufReader::new(File::open(spool)?).split(b'\n') {
+        if let Ok(Line::Metrics { step: of, values, .. }) = serde_json::from_slice(&text?)
+            && of > step
+        {
+            told.extend(values.into_iter().map(|(name, value)| ((of, name), value)));
+        }
+    }
+    Ok(told)
+}
+
 /// The longest pause between two tries of a server that does not answer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// How long the end of training waits for a server that does not answer.
+/// How long the end of training waits for a server that neither answers nor takes a part of a file.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Sends what is in the spool whenever there is more. `true` says that no more will come.
@@ -422,6 +465,7 @@ impl Track for Mlflow {
         }
         let mut file = OpenOptions::new().create(true).append(true).open(&spool).with_context(cannot)?;
         if goes_on {
+            self.told = told_after(&spool, begin.step).with_context(|| format!("cannot read {}", spool.display()))?;
             // ends a line that a crash cut off
             file.write_all(b"\n").with_context(cannot)?;
         }
@@ -444,14 +488,21 @@ impl Track for Mlflow {
         }
         let (wake, woken) = sync_channel(1);
         let state = self.state.clone();
+        self.moved = sender.moved.clone();
         self.wake = Some(wake);
         self.thread = Some(std::thread::Builder::new().name("mlflow".into()).spawn(move || follow(sender, woken, state))?);
         Ok(())
     }
 
     fn metrics(&mut self, step: u64, _seconds: f64, metrics: Metrics) -> anyhow::Result<()> {
-        let values = metrics.iter().map(|(name, value)| ((*name).to_owned(), Number::from(*value))).collect();
-        self.push(&[Line::Metrics { step, time: now(), values }])
+        let mut values: Vec<_> = metrics.iter().map(|(name, value)| ((*name).to_owned(), Number::from(*value))).collect();
+        // a step that comes again after a crash is the same one if its first number, a loss, is: the server gets it once
+        if let Some((name, value)) = values.first()
+            && self.told.get(&(step, name.clone())) == Some(value)
+        {
+            values.retain(|(name, _)| !self.told.contains_key(&(step, name.clone())));
+        }
+        if values.is_empty() { Ok(()) } else { self.push(&[Line::Metrics { step, time: now(), values }]) }
     }
 
     fn end(&mut self, end: End, folder: &Path) -> anyhow::Result<Option<String>> {
@@ -468,14 +519,14 @@ impl Track for Mlflow {
         lines.push(Line::End { status: status.into(), time: now() });
         self.push(&lines)?;
         let (Some(wake), Some(thread)) = (self.wake.take(), self.thread.take()) else { return Ok(None) };
-        let start = Instant::now();
+        let (mut since, mut moved) = (Instant::now(), None);
         // one place in the channel, which a busy thread may not have emptied
         let mut told = false;
-        while !thread.is_finished() {
+        while !thread.is_finished() && since.elapsed() < PATIENCE {
             told = told || wake.try_send(true).is_ok();
-            let down = self.state.lock().unwrap_or_else(|e| e.into_inner()).down.is_some();
-            if down && start.elapsed() > PATIENCE {
-                break;
+            let now = Some(self.moved.load(Ordering::Relaxed));
+            if moved != now {
+                (since, moved) = (Instant::now(), now);
             }
             std::thread::sleep(Duration::from_millis(20));
         }

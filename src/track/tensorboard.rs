@@ -74,6 +74,14 @@ fn text(tag: &str, text: &str) -> Vec<u8> {
     summary(&one)
 }
 
+/// A `SessionLog` (7 of an event) of a start (status 1): TensorBoard drops what it has from this event's step on.
+fn session_start() -> Vec<u8> {
+    let (mut log, mut content) = (vec![], vec![]);
+    integer(&mut log, 1, 1);
+    bytes(&mut content, 7, &log);
+    content
+}
+
 fn summary(value: &[u8]) -> Vec<u8> {
     let (mut values, mut content) = (vec![], vec![]);
     bytes(&mut values, 1, value);
@@ -115,7 +123,9 @@ impl Track for TensorBoard {
         let table = format!("| parameter | value |\n|---|---|\n{}", rows.collect::<String>());
         let mut version = vec![];
         bytes(&mut version, 3, b"brain.Event:2");
-        self.write([event(0, &version), event(begin.step, &text("parameters", &table))].into_iter())
+        // what an earlier part of the run told of the steps after this one is void: they come again
+        let start = (begin.step > 0).then(|| event(begin.step + 1, &session_start()));
+        self.write([event(0, &version)].into_iter().chain(start).chain([event(begin.step, &text("parameters", &table))]))
     }
 
     fn metrics(&mut self, step: u64, _seconds: f64, metrics: Metrics) -> anyhow::Result<()> {
