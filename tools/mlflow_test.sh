@@ -62,7 +62,7 @@ echo "a run that is killed and goes on: steps after its last save come again"
 track=(--track "mlflow=$uri" --track tensorboard=killed_board --track csv=killed.csv)
 "$seemore" "${tiny[@]}" --steps 400 --save-every 64 --out killed "${track[@]}" --track-experiment tests >killed.log 2>&1 &
 training=$!
-until grep -q "^step 180/" killed.log; do
+until grep -qs "^step 180/" killed.log; do
     if ! kill -0 "$training" 2>/dev/null; then cat killed.log; exit 1; fi
     sleep 0.01
 done
@@ -74,7 +74,7 @@ if grep -E "not all was sent|warning" killed2.log; then cat killed2.log; exit 1;
 echo "a run whose server is killed in the middle, and one that never had one"
 train --steps 1000 --out died --track "mlflow=$uri" --track-experiment tests >died.log &
 training=$!
-until grep -q "^step 200/" died.log; do
+until grep -qs "^step 200/" died.log; do
     if ! kill -0 "$training" 2>/dev/null; then cat died.log; exit 1; fi
     sleep 0.05
 done

@@ -160,3 +160,15 @@ impl State {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn numbers_of_the_progress_come_back_to_the_last_bit() {
+        for millionths in 1..20_000 {
+            let rate = millionths as f64 * 1e-6;
+            let text = serde_json::to_string(&rate).unwrap();
+            assert_eq!(serde_json::from_str::<f64>(&text).unwrap(), rate, "{text}");
+        }
+    }
+}
