@@ -22,7 +22,8 @@ impl Drop for Running {
 /// A virtual screen with a number that nobody else has.
 fn screen() -> (Running, String) {
     let mut command = Command::new("Xvfb");
-    command.args(["-displayfd", "1", "-screen", "0", "1200x800x24"]).stdout(Stdio::piped()).stderr(Stdio::null());
+    // a server without clients would start anew, and refuse who comes meanwhile
+    command.args(["-noreset", "-displayfd", "1", "-screen", "0", "1200x800x24"]).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut server = command.spawn().expect("Xvfb is installed, as `make screen` does");
     let mut number = String::new();
     BufReader::new(server.stdout.take().unwrap()).read_line(&mut number).unwrap();
