@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use seemore::data::{Picture, PictureError};
+use seemore::image::{Picture, PictureError};
 
 /// The endings of all kinds of pictures, decoded here or not.
 const ENDINGS: &str = "apng avif blp bmp bufr bw cur dcx dds dib emf eps fit fits fli ftc ftu gbr gif grib h5 hdf icns ico im iim j2c j2k jfif \
@@ -17,7 +17,9 @@ const ENDINGS: &str = "apng avif blp bmp bufr bw cur dcx dds dib emf eps fit fit
 
 fn main() -> ExitCode {
     let mut files = vec![];
-    std::env::args_os().skip(1).for_each(|path| pictures(Path::new(&path), &mut files));
+    std::env::args_os()
+        .skip(1)
+        .for_each(|path| pictures(Path::new(&path), &mut files));
     if files.is_empty() {
         eprintln!("give folders or files of pictures");
         return ExitCode::from(2);
@@ -29,9 +31,13 @@ fn main() -> ExitCode {
         // said first, so that what ends the process is known
         print!("{}: ", path.display());
         let _ = std::io::stdout().flush();
-        let valid = path.components().any(|part| part.as_os_str().eq_ignore_ascii_case("pngsuite"))
+        let valid = path
+            .components()
+            .any(|part| part.as_os_str().eq_ignore_ascii_case("pngsuite"))
             && path.extension().is_some_and(|ending| ending == "png")
-            && path.file_name().is_some_and(|name| !name.to_string_lossy().starts_with('x'));
+            && path
+                .file_name()
+                .is_some_and(|name| !name.to_string_lossy().starts_with('x'));
         let kind = match std::panic::catch_unwind(|| Picture::open(path)) {
             Ok(Ok(picture)) => {
                 println!("ok {}x{}", picture.width, picture.height);
@@ -51,13 +57,25 @@ fn main() -> ExitCode {
             }
         };
         *counts.entry(kind.into()).or_default() += 1;
-        if path.components().any(|part| part.as_os_str().eq_ignore_ascii_case("pngsuite")) {
-            *counts.entry(format!("of PngSuite, {}: {kind}", if valid { "valid" } else { "broken" })).or_default() += 1;
+        if path
+            .components()
+            .any(|part| part.as_os_str().eq_ignore_ascii_case("pngsuite"))
+        {
+            *counts
+                .entry(format!(
+                    "of PngSuite, {}: {kind}",
+                    if valid { "valid" } else { "broken" }
+                ))
+                .or_default() += 1;
         }
     }
     println!("\n{} files", files.len());
-    counts.iter().for_each(|(kind, count)| println!("{count} {kind}"));
-    failures.iter().for_each(|failure| println!("FAILED: {failure}"));
+    counts
+        .iter()
+        .for_each(|(kind, count)| println!("{count} {kind}"));
+    failures
+        .iter()
+        .for_each(|failure| println!("FAILED: {failure}"));
     ExitCode::from(u8::from(!failures.is_empty()))
 }
 
@@ -67,8 +85,12 @@ fn pictures(path: &Path, files: &mut Vec<PathBuf>) {
         return;
     };
     for path in entries.flatten().map(|entry| entry.path()) {
-        let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-        if path.is_dir() || ending.is_some_and(|ending| ENDINGS.split_whitespace().any(|known| known == ending)) {
+        let ending = path
+            .extension()
+            .map(|ending| ending.to_string_lossy().to_lowercase());
+        if path.is_dir()
+            || ending.is_some_and(|ending| ENDINGS.split_whitespace().any(|known| known == ending))
+        {
             pictures(&path, files);
         }
     }
@@ -91,7 +113,9 @@ fn kind(error: &PictureError) -> &'static str {
         PictureError::Read { .. } | PictureError::InFile { .. } => "cannot be read",
         PictureError::Empty => "empty",
         PictureError::Unknown => "in no format known here",
-        PictureError::Unsupported { .. } => "of a kind of PNG, JPEG, WebP, GIF or BMP not known here",
+        PictureError::Unsupported { .. } => {
+            "of a kind of PNG, JPEG, WebP, GIF or BMP not known here"
+        }
         PictureError::Damaged(_) => "damaged",
         PictureError::CutOff => "cut off",
         PictureError::NoPixels { .. } => "without pixels",

@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use clap::Parser;
 use indicatif::ProgressBar;
 use seemore::cli::train::{Listener, Ready, Run, TrainArgs};
-use seemore::gpu::{Created, Gpu};
+use seemore::device::{Created, Device};
 use seemore::train::Event;
 
 #[derive(Parser)]
@@ -27,7 +27,7 @@ struct Held {
 }
 
 struct Soak {
-    gpu: Gpu,
+    device: Device,
     held: Vec<Held>,
     every: u64,
 }
@@ -43,17 +43,38 @@ impl Listener for Soak {
 
     fn ready(&mut self, ready: &Ready) -> anyhow::Result<()> {
         let footprint = ready.footprint;
-        println!("{} bytes on the device for a step, {} beside it", footprint.step, footprint.parameters + footprint.optimizer);
+        println!(
+            "{} bytes on the device for a step, {} beside it",
+            footprint.step,
+            footprint.parameters + footprint.optimizer
+        );
         Ok(())
     }
 
     fn on(&mut self, event: Event) -> ControlFlow<()> {
-        let Event::Step { step, loss, elapsed, .. } = event else { return ControlFlow::Continue(()) };
+        let Event::Step {
+            step,
+            loss,
+            elapsed,
+            ..
+        } = event
+        else {
+            return ControlFlow::Continue(());
+        };
         if !step.is_multiple_of(self.every) {
             return ControlFlow::Continue(());
         }
-        let held = Held { step, resident: resident().unwrap_or(f64::NAN), created: self.gpu.created() };
-        let Created { buffers, bytes, bind_groups, pipelines } = held.created;
+        let held = Held {
+            step,
+            resident: resident().unwrap_or(f64::NAN),
+            created: self.device.created(),
+        };
+        let Created {
+            buffers,
+            bytes,
+            bind_groups,
+            pipelines,
+        } = held.created;
         let (resident, seconds) = (held.resident, elapsed.as_secs_f64());
         println!(
             "step {step:6}  {seconds:6.0} s  loss {loss:.5}  resident {resident:.1} MB  made: {buffers} buffers of {bytes} bytes, {bind_groups} bind groups, {pipelines} pipelines"
@@ -66,35 +87,75 @@ impl Listener for Soak {
 /// Resident memory of this process in MB, where the system tells as Linux does.
 fn resident() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()? / 1e3)
 }
 
 fn main() -> anyhow::Result<()> {
-    let steps: u64 = std::env::args().nth(1).map_or(Ok(20_000), |steps| steps.parse()).context("give a number of steps")?;
+    let steps: u64 = std::env::args()
+        .nth(1)
+        .map_or(Ok(20_000), |steps| steps.parse())
+        .context("give a number of steps")?;
     let folder = std::env::temp_dir().join(format!("seemore-soak-{}", std::process::id()));
     let (every, number) = ((steps / 20).max(1), steps.to_string());
     let save = (steps / 10).max(1).to_string();
     let out = folder.to_string_lossy().into_owned();
-    let flags = ["--preset", "tiny", "--steps", &number, "--log-every", "100", "--save-every", &save, "--out", &out];
+    let flags = [
+        "--preset",
+        "tiny",
+        "--steps",
+        &number,
+        "--log-every",
+        "100",
+        "--save-every",
+        &save,
+        "--out",
+        &out,
+    ];
     let args = Flags::try_parse_from(flags)?.args;
-    let gpu = Gpu::open(None)?;
-    println!("{}", gpu.adapter());
-    let mut soak = Soak { gpu: gpu.clone(), held: vec![], every };
-    let summary = Run::new(&args)?.train(&gpu, &mut soak);
-    std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    let device = Device::open(None)?;
+    println!("{}", device.adapter());
+    let mut soak = Soak {
+        device: device.clone(),
+        held: vec![],
+        every,
+    };
+    let summary = Run::new(&args)?.train(&device, &mut soak);
+    std::fs::remove_dir_all(&folder)
+        .with_context(|| format!("cannot remove {}", folder.display()))?;
     let summary = summary?;
-    println!("{} steps in {:.0} s", summary.steps, summary.elapsed.as_secs_f64());
+    println!(
+        "{} steps in {:.0} s",
+        summary.steps,
+        summary.elapsed.as_secs_f64()
+    );
 
-    let settled: Vec<&Held> = soak.held.iter().filter(|held| held.step > steps / 10).collect();
-    let (Some(first), Some(last)) = (settled.first(), settled.last()) else { return Ok(()) };
+    let settled: Vec<&Held> = soak
+        .held
+        .iter()
+        .filter(|held| held.step > steps / 10)
+        .collect();
+    let (Some(first), Some(last)) = (settled.first(), settled.last()) else {
+        return Ok(());
+    };
     ensure!(
-        last.resident <= (1.05 * first.resident).max(first.resident + 4.0) || first.resident.is_nan(),
+        last.resident <= (1.05 * first.resident).max(first.resident + 4.0)
+            || first.resident.is_nan(),
         "resident memory grows: {:.1} to {:.1} MB",
         first.resident,
         last.resident
     );
-    ensure!(first.created == last.created, "things are still made on the device: {:?} and then {:?}", first.created, last.created);
-    println!("flat: {:.1} MB resident at step {}, {:.1} MB at step {}", first.resident, first.step, last.resident, last.step);
+    ensure!(
+        first.created == last.created,
+        "things are still made on the device: {:?} and then {:?}",
+        first.created,
+        last.created
+    );
+    println!(
+        "flat: {:.1} MB resident at step {}, {:.1} MB at step {}",
+        first.resident, first.step, last.resident, last.step
+    );
     Ok(())
 }

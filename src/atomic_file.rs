@@ -33,7 +33,10 @@ fn write_aside(aside: &Path, bytes: &[u8]) -> std::io::Result<()> {
 /// Flushes the name of a new file to the disk: it is in the folder's data.
 #[cfg(unix)]
 fn flush_name(path: &Path) -> std::io::Result<()> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = path
+        .parent()
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     std::fs::File::open(dir)?.sync_all()
 }
 
@@ -46,7 +49,11 @@ fn flush_name(_path: &Path) -> std::io::Result<()> {
 /// Removes what writes that never ended left in a folder.
 pub fn remove_parts(dir: &Path) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        if entry.file_name().as_encoded_bytes().ends_with(PART.as_bytes()) {
+        if entry
+            .file_name()
+            .as_encoded_bytes()
+            .ends_with(PART.as_bytes())
+        {
             // one that stays is in nobody's way
             let _ = std::fs::remove_file(entry.path());
         }

@@ -17,11 +17,11 @@ use std::sync::Arc;
 use clap::{Args, Parser, Subcommand};
 
 use crate::caption::CaptionError;
-use crate::checkpoint::CheckpointError;
-use crate::gpu::{Gpu, GpuError};
+use crate::device::{Device, DeviceError};
+use crate::device::{Tuner, cache_folder};
+use crate::models::checkpoint::CheckpointError;
 use crate::ops;
 use crate::train::TrainError;
-use crate::tune::{Tuner, cache_folder};
 
 /// A vision-language model that trains and runs in WGSL, on any GPU.
 #[derive(Parser)]
@@ -78,22 +78,26 @@ struct AdapterArgs {
 
 impl AdapterArgs {
     /// Opens the device, says on stderr which it is, and lets kernels be chosen.
-    fn open(&self) -> Result<Gpu, GpuError> {
+    fn open(&self) -> Result<Device, DeviceError> {
         Ok(self.tuned(&self.device()?))
     }
 
     /// Opens the device and says on stderr which it is.
-    fn device(&self) -> Result<Gpu, GpuError> {
-        let gpu = Gpu::open(self.adapter.as_deref())?;
-        eprintln!("adapter: {}", gpu.describe());
-        Ok(gpu)
+    fn device(&self) -> Result<Device, DeviceError> {
+        let device = Device::open(self.adapter.as_deref())?;
+        eprintln!("adapter: {}", device.describe());
+        Ok(device)
     }
 
     /// The same device, on which kernels are chosen as the flags say.
-    fn tuned(&self, gpu: &Gpu) -> Gpu {
+    fn tuned(&self, device: &Device) -> Device {
         match self.no_autotune {
-            true => gpu.clone(),
-            false => gpu.choosing(Arc::new(Tuner::new(gpu, cache_folder(), &ops::tuned_sources()))),
+            true => device.clone(),
+            false => device.choosing(Arc::new(Tuner::new(
+                device,
+                cache_folder(),
+                &ops::tuned_sources(),
+            ))),
         }
     }
 }
@@ -121,9 +125,9 @@ pub fn train() -> ExitCode {
 }
 
 fn adapters() -> anyhow::Result<()> {
-    let adapters = Gpu::adapters();
+    let adapters = Device::adapters();
     if adapters.is_empty() {
-        Gpu::open(None)?;
+        Device::open(None)?;
     }
     adapters.iter().for_each(|line| say(&line.to_string()));
     Ok(())
@@ -137,40 +141,44 @@ fn say(line: &str) {
 
 /// 0 for success, 2 where there is no adapter to run on, 3 where the device failed or is too small, 1 for every other failure.
 fn finish(result: anyhow::Result<()>) -> ExitCode {
-    let Err(error) = result else { return ExitCode::SUCCESS };
+    let Err(error) = result else {
+        return ExitCode::SUCCESS;
+    };
     eprintln!("error: {error:#}");
     ExitCode::from(exit_code(&error))
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
     match error.chain().find_map(of_device) {
-        Some(Some(GpuError::NoAdapter { .. } | GpuError::UnknownAdapter { .. })) => 2,
+        Some(Some(DeviceError::NoAdapter { .. } | DeviceError::UnknownAdapter { .. })) => 2,
         Some(_) => 3,
         None => 1,
     }
 }
 
 /// Whether an error is of the device, and which, where one says.
-fn of_device<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<Option<&'a GpuError>> {
+fn of_device<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<Option<&'a DeviceError>> {
     let of_checkpoint = |error: &'a CheckpointError| match error {
-        CheckpointError::Gpu(error) => Some(Some(error)),
+        CheckpointError::Device(error) => Some(Some(error)),
         _ => None,
     };
-    if let Some(error) = cause.downcast_ref::<GpuError>() {
+    if let Some(error) = cause.downcast_ref::<DeviceError>() {
         return Some(Some(error));
     }
     match cause.downcast_ref::<TrainError>() {
-        Some(TrainError::Gpu(error)) => return Some(Some(error)),
+        Some(TrainError::Device(error)) => return Some(Some(error)),
         Some(TrainError::Checkpoint(error)) => return of_checkpoint(error),
         Some(TrainError::Memory { .. }) => return Some(None),
         _ => {}
     }
     match cause.downcast_ref::<CaptionError>() {
-        Some(CaptionError::Gpu(error)) => return Some(Some(error)),
+        Some(CaptionError::Device(error)) => return Some(Some(error)),
         Some(CaptionError::Checkpoint(error)) => return of_checkpoint(error),
         _ => {}
     }
-    cause.downcast_ref::<CheckpointError>().and_then(of_checkpoint)
+    cause
+        .downcast_ref::<CheckpointError>()
+        .and_then(of_checkpoint)
 }
 
 #[cfg(test)]
@@ -179,14 +187,36 @@ mod tests {
 
     #[test]
     fn failures_of_the_device_have_an_exit_code_of_their_own_wherever_they_come_from() {
-        let lost = || GpuError::Lost("gone".into());
+        let lost = || DeviceError::Lost("gone".into());
         let errors: [(anyhow::Error, u8); 7] = [
             (lost().into(), 3),
-            (TrainError::Gpu(lost()).into(), 3),
-            (anyhow::Error::from(CheckpointError::Gpu(lost())).context("--model x"), 3),
-            (CaptionError::Checkpoint(CheckpointError::Gpu(lost())).into(), 3),
-            (TrainError::Memory { need: 2, have: 1, free: 1, adapter: "a".into(), parts: 2 }.into(), 3),
-            (TrainError::Gpu(GpuError::NoAdapter { advice: String::new() }).into(), 2),
+            (TrainError::Device(lost()).into(), 3),
+            (
+                anyhow::Error::from(CheckpointError::Device(lost())).context("--model x"),
+                3,
+            ),
+            (
+                CaptionError::Checkpoint(CheckpointError::Device(lost())).into(),
+                3,
+            ),
+            (
+                TrainError::Memory {
+                    need: 2,
+                    have: 1,
+                    free: 1,
+                    adapter: "a".into(),
+                    parts: 2,
+                }
+                .into(),
+                3,
+            ),
+            (
+                TrainError::Device(DeviceError::NoAdapter {
+                    advice: String::new(),
+                })
+                .into(),
+                2,
+            ),
             (TrainError::Options("no".into()).into(), 1),
         ];
         for (error, code) in errors {

@@ -7,10 +7,8 @@ mod dataset;
 mod formats;
 mod likeness;
 mod lines;
-mod picture;
 mod source;
 mod stats;
-mod tokenizer;
 
 pub use augment::{Augment, Strength};
 pub use batches::Batches;
@@ -18,7 +16,5 @@ pub use captioned::Captioned;
 pub use dataset::{DataError, Dataset, Loaded, Problem, Sample};
 pub use formats::{Format, Layout};
 pub use likeness::{Likeness, Twin};
-pub use picture::{DEVIATION, Frame, MAX_BYTES, MAX_PIXELS, MAX_SIDE, MEAN, Picture, PictureError, normalise};
 pub use source::Source;
 pub use stats::{Across, Duplicates, FileStats, Pair, Sheet, Spread, Stats};
-pub use tokenizer::{TextStream, TokenKind, Tokenizer, TokenizerError};

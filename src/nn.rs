@@ -6,8 +6,8 @@ mod embedding;
 mod layernorm;
 mod linear;
 mod mlp;
+mod parameter_store;
 mod parameters;
-mod storage;
 
 pub use attention::{Cache, SelfAttention, take_elements};
 pub use block::{Block, BlockShape, Residual, Stream};
@@ -15,12 +15,12 @@ pub use embedding::{Embedding, Positions};
 pub use layernorm::LayerNorm;
 pub use linear::Linear;
 pub use mlp::Mlp;
+pub use parameter_store::{BLOCK, ParameterGroup, ParameterStore};
 pub use parameters::{Init, Parameters};
-pub use storage::{BLOCK, Storage, Treatment};
 
-use crate::gpu::Tensor;
+use crate::device::Tensor;
+use crate::graph::{Tape, Var};
 use crate::ops::Dropout;
-use crate::tape::{Tape, Var};
 
 /// What a forward pass needs beside its inputs.
 pub struct Context<'a> {
@@ -58,18 +58,40 @@ impl<'a> Context<'a> {
 
     fn new(tape: &'a mut Tape, training: bool, dropout: f32) -> Context<'a> {
         let (seed, past) = (tape.input(&[1]), tape.input(&[1]));
-        Context { tape, training, dropout, seed, past, checkpoint: false, frozen: vec![], watch: false, watched: None, maps: None }
+        Context {
+            tape,
+            training,
+            dropout,
+            seed,
+            past,
+            checkpoint: false,
+            frozen: vec![],
+            watch: false,
+            watched: None,
+            maps: None,
+        }
     }
 
     /// A parameter's value, with a gradient while it trains.
     pub fn parameter(&mut self, tensor: &Tensor) -> Var {
         // the first of a group stands for all of it
-        let frozen = self.frozen.iter().any(|frozen| frozen.first_in(tensor) == Some(0));
-        if self.training && !frozen { self.tape.parameter(tensor) } else { self.tape.bind(tensor) }
+        let frozen = self
+            .frozen
+            .iter()
+            .any(|frozen| frozen.first_in(tensor) == Some(0));
+        if self.training && !frozen {
+            self.tape.parameter(tensor)
+        } else {
+            self.tape.bind(tensor)
+        }
     }
 
     /// Runs a block on `x`; when checkpointing, only its result is kept.
-    pub fn segment(&mut self, x: Stream, block: impl FnOnce(&mut Self, Stream) -> Stream) -> Stream {
+    pub fn segment(
+        &mut self,
+        x: Stream,
+        block: impl FnOnce(&mut Self, Stream) -> Stream,
+    ) -> Stream {
         if !self.checkpoint {
             return block(self, x);
         }
@@ -81,11 +103,18 @@ impl<'a> Context<'a> {
 
     /// Dropout while training; `x` itself otherwise.
     pub fn dropout(&mut self, x: Var) -> Var {
-        if self.training { self.tape.dropout(x, self.dropout, self.seed) } else { x }
+        if self.training {
+            self.tape.dropout(x, self.dropout, self.seed)
+        } else {
+            x
+        }
     }
 
     /// The same for an op that has it inside.
     fn dropout_inside(&self) -> Dropout {
-        Dropout { p: if self.training { self.dropout } else { 0.0 }, seed: self.seed }
+        Dropout {
+            p: if self.training { self.dropout } else { 0.0 },
+            seed: self.seed,
+        }
     }
 }

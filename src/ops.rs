@@ -1,4 +1,4 @@
-//! One file per op: its kernel, its method on [`Tape`](crate::tape::Tape), its f64 reference and its test.
+//! One file per op: its kernel, its method on [`Tape`](crate::graph::Tape), its f64 reference and its test.
 
 mod accumulate;
 mod activation;
@@ -22,7 +22,6 @@ mod half;
 mod hog;
 mod ink;
 mod l2_normalize;
-mod lanes;
 mod layernorm;
 mod matmul;
 mod pad_heads;
@@ -33,10 +32,11 @@ mod slice;
 mod softmax;
 mod sum_rows;
 mod sum_squares;
+mod vector_width;
 
 pub use activation::Activation;
 pub use adamw::AdamW;
-pub use attention::{Attention, most_keys};
+pub use attention::{Attention, max_keys};
 pub use cross_entropy::IGNORE;
 pub use dropout::Dropout;
 pub use grad_scaler::GradScaler;
@@ -44,16 +44,26 @@ pub use hog::hog_values;
 pub use matmul::{MATMUL_VARIANTS, Matrix, transposed, tuned_sources};
 
 /// Runs ops' tests, as [`CHECKS`], on a device; `after` is told each op, how many of its tests pass, and what the others say.
-pub fn self_test(gpu: &crate::gpu::Gpu, checks: &[(&'static str, &[check::Check])], after: &mut dyn FnMut(&'static str, usize, &[String])) {
-    check::on(gpu);
+pub fn self_test(
+    device: &crate::device::Device,
+    checks: &[(&'static str, &[check::Check])],
+    after: &mut dyn FnMut(&'static str, usize, &[String]),
+) {
+    check::on(device);
     // a failed test is told here, and not where it panics
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| ()));
     for (op, checks) in checks {
         let failed = checks.iter().filter_map(|(name, check)| {
             let panic = std::panic::catch_unwind(check).err()?;
-            let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-            Some(format!("{name}: {}", text.unwrap_or("it failed without a message")))
+            let text = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied());
+            Some(format!(
+                "{name}: {}",
+                text.unwrap_or("it failed without a message")
+            ))
         });
         let failed: Vec<String> = failed.collect();
         after(op, checks.len() - failed.len(), &failed);
@@ -103,10 +113,23 @@ mod tests {
     #[test]
     fn a_test_that_fails_is_told_with_what_it_says() {
         let mut told = vec![];
-        let checks: [(&str, &[check::Check]); 2] =
-            [("good", &[("passes", || ())]), ("bad", &[("fails", || panic!("at 1 got 2")), ("passes", || ())])];
-        self_test(&check::gpu(), &checks, &mut |op, passed, failed| told.push((op, passed, failed.to_vec())));
-        assert_eq!(told, [("good", 1, vec![]), ("bad", 1, vec!["fails: at 1 got 2".to_owned()])]);
+        let checks: [(&str, &[check::Check]); 2] = [
+            ("good", &[("passes", || ())]),
+            (
+                "bad",
+                &[("fails", || panic!("at 1 got 2")), ("passes", || ())],
+            ),
+        ];
+        self_test(&check::device(), &checks, &mut |op, passed, failed| {
+            told.push((op, passed, failed.to_vec()))
+        });
+        assert_eq!(
+            told,
+            [
+                ("good", 1, vec![]),
+                ("bad", 1, vec!["fails: at 1 got 2".to_owned()])
+            ]
+        );
     }
 
     #[test]

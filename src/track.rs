@@ -111,16 +111,35 @@ pub struct Tracked<'a> {
 }
 
 impl<'a> Tracked<'a> {
-    pub fn new(inner: &'a mut dyn Listener, trackers: Vec<Box<dyn Track>>, every: u64) -> Tracked<'a> {
+    pub fn new(
+        inner: &'a mut dyn Listener,
+        trackers: Vec<Box<dyn Track>>,
+        every: u64,
+    ) -> Tracked<'a> {
         let failed = vec![false; trackers.len()];
-        Tracked { inner, trackers, every, last: None, device: 0.0, seconds: 0.0, failed }
+        Tracked {
+            inner,
+            trackers,
+            every,
+            last: None,
+            device: 0.0,
+            seconds: 0.0,
+            failed,
+        }
     }
 
     fn tell(&mut self, step: u64, metrics: Metrics) {
-        for (tracker, failed) in self.trackers.iter_mut().zip(&mut self.failed).filter(|(_, failed)| !**failed) {
+        for (tracker, failed) in self
+            .trackers
+            .iter_mut()
+            .zip(&mut self.failed)
+            .filter(|(_, failed)| !**failed)
+        {
             if let Err(error) = tracker.metrics(step, self.seconds, metrics) {
                 *failed = true;
-                self.inner.note(&format!("warning: {error:#}; training goes on without this tracking"));
+                self.inner.note(&format!(
+                    "warning: {error:#}; training goes on without this tracking"
+                ));
             }
         }
     }
@@ -132,7 +151,12 @@ impl<'a> Tracked<'a> {
             Ok(_) => End::Finished,
             Err(_) => End::Failed,
         };
-        for (tracker, _) in self.trackers.iter_mut().zip(&self.failed).filter(|(_, failed)| !**failed) {
+        for (tracker, _) in self
+            .trackers
+            .iter_mut()
+            .zip(&self.failed)
+            .filter(|(_, failed)| !**failed)
+        {
             match tracker.end(end, folder) {
                 Ok(Some(note)) => self.inner.note(&note),
                 Ok(None) => {}
@@ -154,7 +178,10 @@ impl Listener for Tracked<'_> {
     fn ready(&mut self, ready: &Ready) -> anyhow::Result<()> {
         let footprint = ready.footprint;
         self.device = (footprint.parameters + footprint.optimizer + footprint.step) as f64 / 1e6;
-        let begin = Begin { parameters: parameters(ready), step: ready.step };
+        let begin = Begin {
+            parameters: parameters(ready),
+            step: ready.step,
+        };
         for tracker in &mut self.trackers {
             tracker.begin(&begin)?;
         }
@@ -163,11 +190,24 @@ impl Listener for Tracked<'_> {
 
     fn on(&mut self, event: Event) -> ControlFlow<()> {
         match &event {
-            Event::Step { step, loss, gradient_norm, learning_rate, tokens_per_s, elapsed, steps_so_far, .. } => {
+            Event::Step {
+                step,
+                loss,
+                gradient_norm,
+                learning_rate,
+                tokens_per_s,
+                elapsed,
+                steps_so_far,
+                ..
+            } => {
                 self.seconds = elapsed.as_secs_f64();
-                if self.last.is_none_or(|last| *step >= last + self.every.max(1)) {
+                if self
+                    .last
+                    .is_none_or(|last| *step >= last + self.every.max(1))
+                {
                     self.last = Some(*step);
-                    let resident = memory_stats::memory_stats().map_or(f64::NAN, |memory| memory.physical_mem as f64 / 1e6);
+                    let resident = memory_stats::memory_stats()
+                        .map_or(f64::NAN, |memory| memory.physical_mem as f64 / 1e6);
                     let values = [
                         ("loss", *loss as f64),
                         ("learning_rate", *learning_rate),
@@ -175,14 +215,23 @@ impl Listener for Tracked<'_> {
                         ("tokens_per_s", *tokens_per_s),
                         ("skipped", steps_so_far.skipped as f64),
                         ("resident_mb", resident),
-                        ("cpu_seconds", ProcessTime::now().as_duration().as_secs_f64()),
+                        (
+                            "cpu_seconds",
+                            ProcessTime::now().as_duration().as_secs_f64(),
+                        ),
                         ("device_mb", self.device),
                     ];
                     self.tell(*step, &values);
                 }
             }
             Event::Validated { step, verdict } => {
-                self.tell(*step, &[("val_loss", verdict.loss as f64), ("exact_match", verdict.exact_match)]);
+                self.tell(
+                    *step,
+                    &[
+                        ("val_loss", verdict.loss as f64),
+                        ("exact_match", verdict.exact_match),
+                    ],
+                );
             }
             // steps that were taken back come again
             Event::RolledBack { .. } => self.last = None,
@@ -197,11 +246,21 @@ fn parameters(ready: &Ready) -> Vec<(String, String)> {
     let mut flat = vec![];
     let plain = |value: serde_json::Result<Value>| value.expect("options and sizes are plain data");
     flatten("", &plain(serde_json::to_value(ready.options)), &mut flat);
-    flatten("model.", &plain(serde_json::to_value(ready.config)), &mut flat);
+    flatten(
+        "model.",
+        &plain(serde_json::to_value(ready.config)),
+        &mut flat,
+    );
     let facts = [
         ("model.parameters", ready.parameters.to_string()),
         ("pictures", ready.train.samples.len().to_string()),
-        ("validation_pictures", ready.validation.map_or(0, |validation| validation.samples.len()).to_string()),
+        (
+            "validation_pictures",
+            ready
+                .validation
+                .map_or(0, |validation| validation.samples.len())
+                .to_string(),
+        ),
         ("adapter", ready.adapter.clone()),
         ("seemore", env!("CARGO_PKG_VERSION").to_owned()),
         ("command", std::env::args().collect::<Vec<_>>().join(" ")),
@@ -212,17 +271,27 @@ fn parameters(ready: &Ready) -> Vec<(String, String)> {
 
 fn flatten(prefix: &str, value: &Value, flat: &mut Vec<(String, String)>) {
     match value {
-        Value::Object(fields) => fields.iter().for_each(|(name, value)| flatten(&format!("{prefix}{name}."), value, flat)),
+        Value::Object(fields) => fields
+            .iter()
+            .for_each(|(name, value)| flatten(&format!("{prefix}{name}."), value, flat)),
         Value::Null => {}
         other => {
-            let text = other.as_str().map_or_else(|| other.to_string(), str::to_owned);
+            let text = other
+                .as_str()
+                .map_or_else(|| other.to_string(), str::to_owned);
             flat.push((prefix.trim_end_matches('.').to_owned(), text));
         }
     }
 }
 
 /// The trackers of targets. `out` is the folder of the run, which goes on if `resumed`.
-pub fn trackers(targets: &[Target], names: &Names, out: &Path, resumed: bool, overwrite: bool) -> Vec<Box<dyn Track>> {
+pub fn trackers(
+    targets: &[Target],
+    names: &Names,
+    out: &Path,
+    resumed: bool,
+    overwrite: bool,
+) -> Vec<Box<dyn Track>> {
     let tracker = |target: &Target| -> Box<dyn Track> {
         match target {
             Target::Csv(path) => Box::new(Csv::new(path, resumed, overwrite)),
@@ -240,8 +309,14 @@ mod tests {
     #[test]
     fn targets_are_told_by_their_kind() {
         assert_eq!("csv=a=b.csv".parse(), Ok(Target::Csv("a=b.csv".into())));
-        assert_eq!("tensorboard=runs/tb".parse(), Ok(Target::TensorBoard("runs/tb".into())));
-        assert_eq!("mlflow=http://localhost:5000/".parse(), Ok(Target::Mlflow("http://localhost:5000".into())));
+        assert_eq!(
+            "tensorboard=runs/tb".parse(),
+            Ok(Target::TensorBoard("runs/tb".into()))
+        );
+        assert_eq!(
+            "mlflow=http://localhost:5000/".parse(),
+            Ok(Target::Mlflow("http://localhost:5000".into()))
+        );
         for bad in ["", "csv", "csv=", "mlflow=localhost:5000", "wandb=x"] {
             assert!(bad.parse::<Target>().is_err(), "{bad}");
         }
@@ -250,8 +325,13 @@ mod tests {
     #[test]
     fn nested_options_become_dotted_names() {
         let mut flat = vec![];
-        flatten("", &serde_json::json!({"a": 1, "b": {"c": "x", "d": null, "e": [1, 2]}}), &mut flat);
-        let want = [("a", "1"), ("b.c", "x"), ("b.e", "[1,2]")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        flatten(
+            "",
+            &serde_json::json!({"a": 1, "b": {"c": "x", "d": null, "e": [1, 2]}}),
+            &mut flat,
+        );
+        let want = [("a", "1"), ("b.c", "x"), ("b.e", "[1,2]")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(flat, want);
     }
 }

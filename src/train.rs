@@ -2,9 +2,10 @@
 
 mod batch;
 mod concepts;
-mod feed;
 mod gradients;
 mod loss;
+mod optimizer;
+mod prefetch;
 mod prototypes;
 mod state;
 mod step;
@@ -13,11 +14,12 @@ mod validation;
 
 pub use batch::{Batch, Text};
 pub use concepts::Concepts;
-pub(crate) use feed::{Ahead, Feed};
 pub use gradients::Gradients;
 pub use loss::Objective;
 pub(crate) use loss::{Loss, Scale};
+pub use optimizer::{Decay, Hyper, Optimizer, Rule, Schedule, Spike, Steps, Update};
+pub(crate) use prefetch::{Feed, Prefetcher};
 pub use state::{Progress, State};
 pub use step::{Recording, StepSizes, TrainStep};
 pub use trainer::{Budget, Event, Footprint, OnNan, Options, Summary, TrainError, Trainer};
-pub use validation::{Validation, Verdict};
+pub use validation::{Validation, ValidationResult};

@@ -11,29 +11,73 @@ use image::{Rgb, RgbImage};
 
 fn tiny_model(dir: &Path) -> String {
     squares(&dir.join("squares"), 4);
-    succeeds(&seemore(dir, &["train", "--data", "squares", "--preset", "tiny", "--steps", "60", "--no-augment", "--out", "model"]))
+    succeeds(&seemore(
+        dir,
+        &[
+            "train",
+            "--data",
+            "squares",
+            "--preset",
+            "tiny",
+            "--steps",
+            "60",
+            "--no-augment",
+            "--out",
+            "model",
+        ],
+    ))
 }
 
 #[test]
 fn a_small_model_learns_names_its_colours_and_shows_where_it_looked() {
     let dir = tempfile::tempdir().unwrap();
     let printed = tiny_model(dir.path());
-    assert!(printed.contains("step 60/60") && printed.contains("exact match"), "{printed}");
+    assert!(
+        printed.contains("step 60/60") && printed.contains("exact match"),
+        "{printed}"
+    );
     for file in ["config.json", "model.safetensors", "tokenizer.json"] {
         assert!(dir.path().join("model").join(file).is_file(), "{file}");
     }
 
-    let output = seemore(dir.path(), &["caption", "squares/red0.png", "squares/blue1.png", "--model", "model"]);
-    assert_eq!(succeeds(&output), "squares/red0.png: red\nsquares/blue1.png: blue\n");
+    let output = seemore(
+        dir.path(),
+        &[
+            "caption",
+            "squares/red0.png",
+            "squares/blue1.png",
+            "--model",
+            "model",
+        ],
+    );
+    assert_eq!(
+        succeeds(&output),
+        "squares/red0.png: red\nsquares/blue1.png: blue\n"
+    );
     assert!(stderr(&output).contains("adapter: "));
 
-    let output = seemore(dir.path(), &["caption", "squares/green2.png", "--model", "model", "--attention", "look.png"]);
+    let output = seemore(
+        dir.path(),
+        &[
+            "caption",
+            "squares/green2.png",
+            "--model",
+            "model",
+            "--attention",
+            "look.png",
+        ],
+    );
     assert_eq!(succeeds(&output), "green\n");
     let picture = image::open(dir.path().join("look.png")).unwrap();
     assert!(picture.width() > 5 * 160 && picture.height() > 160);
 
     let mut child = spawn(dir.path(), &["caption", "-", "--model", "model"]);
-    child.stdin.take().unwrap().write_all(&std::fs::read(dir.path().join("squares/grey3.png")).unwrap()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(&std::fs::read(dir.path().join("squares/grey3.png")).unwrap())
+        .unwrap();
     assert_eq!(succeeds(&child.wait_with_output().unwrap()), "grey\n");
 }
 
@@ -43,11 +87,24 @@ fn tokens_may_be_words_or_bytes_or_those_of_a_file() {
     squares(&dir.path().join("squares"), 4);
     for (name, _) in COLOURS {
         for shade in 0..4 {
-            std::fs::write(dir.path().join(format!("squares/{name}{shade}.txt")), format!("a ({name}) square")).unwrap();
+            std::fs::write(
+                dir.path().join(format!("squares/{name}{shade}.txt")),
+                format!("a ({name}) square"),
+            )
+            .unwrap();
         }
     }
     let train = |extra: &[&str]| {
-        let args = ["train", "--data", "squares", "--preset", "tiny", "--steps", "60", "--no-augment"];
+        let args = [
+            "train",
+            "--data",
+            "squares",
+            "--preset",
+            "tiny",
+            "--steps",
+            "60",
+            "--no-augment",
+        ];
         seemore(dir.path(), &[&args[..], extra].concat())
     };
     let caption = |model: &str, extra: &[&str]| {
@@ -57,28 +114,97 @@ fn tokens_may_be_words_or_bytes_or_those_of_a_file() {
     succeeds(&train(&["--tokenizer", "words", "--out", "words"]));
     assert_eq!(caption("words", &[]), "a (red) square\n");
     assert_eq!(caption("words", &["--prompt", "a "]), "a (red) square\n");
-    let output = seemore(dir.path(), &["caption", "squares/red0.png", "--model", "words", "--prompt", "my", "--attention", "look.png"]);
+    let output = seemore(
+        dir.path(),
+        &[
+            "caption",
+            "squares/red0.png",
+            "--model",
+            "words",
+            "--prompt",
+            "my",
+            "--attention",
+            "look.png",
+        ],
+    );
     succeeds(&output);
-    assert!(stderr(&output).contains("does not know this of --prompt: \"my\""), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("does not know this of --prompt: \"my\""),
+        "{}",
+        stderr(&output)
+    );
 
-    succeeds(&train(&["--tokenizer", "words/tokenizer.json", "--out", "file"]));
-    let tokenizer = |model: &str| std::fs::read_to_string(dir.path().join(model).join("tokenizer.json")).unwrap();
+    succeeds(&train(&[
+        "--tokenizer",
+        "words/tokenizer.json",
+        "--out",
+        "file",
+    ]));
+    let tokenizer = |model: &str| {
+        std::fs::read_to_string(dir.path().join(model).join("tokenizer.json")).unwrap()
+    };
     assert_eq!(tokenizer("file"), tokenizer("words"));
-    succeeds(&train(&["--tokenizer", "bpe", "--vocab-size", "300", "--out", "bpe"]));
+    succeeds(&train(&[
+        "--tokenizer",
+        "bpe",
+        "--vocab-size",
+        "300",
+        "--out",
+        "bpe",
+    ]));
     assert_eq!(caption("bpe", &[]), "a (red) square\n");
     // the folder's tokenizer is what counts
-    succeeds(&seemore(dir.path(), &["train", "--resume", "bpe", "--steps", "61"]));
-    fails(&seemore(dir.path(), &["train", "--resume", "bpe", "--steps", "62", "--tokenizer", "words"]), 2, &["--tokenizer"]);
+    succeeds(&seemore(
+        dir.path(),
+        &["train", "--resume", "bpe", "--steps", "61"],
+    ));
+    fails(
+        &seemore(
+            dir.path(),
+            &[
+                "train",
+                "--resume",
+                "bpe",
+                "--steps",
+                "62",
+                "--tokenizer",
+                "words",
+            ],
+        ),
+        2,
+        &["--tokenizer"],
+    );
 
     fails(&train(&["--tokenizer", "sounds"]), 2, &["sounds", "words"]);
     fails(&train(&["--tokenizer", "absent.json"]), 1, &["absent.json"]);
-    fails(&train(&["--tokenizer", "words/config.json"]), 1, &["config.json", "tokenizer"]);
+    fails(
+        &train(&["--tokenizer", "words/config.json"]),
+        1,
+        &["config.json", "tokenizer"],
+    );
     std::fs::write(dir.path().join("changes.json"), r#"{"flip": 2}"#).unwrap();
-    let changed = |extra: &[&str]| seemore(dir.path(), &[&["train", "--data", "squares"], extra].concat());
-    fails(&changed(&["--augment-config", "changes.json"]), 1, &["changes.json", "flip"]);
-    fails(&changed(&["--augment-config", "absent.json"]), 1, &["absent.json"]);
+    let changed = |extra: &[&str]| {
+        seemore(
+            dir.path(),
+            &[&["train", "--data", "squares"], extra].concat(),
+        )
+    };
+    fails(
+        &changed(&["--augment-config", "changes.json"]),
+        1,
+        &["changes.json", "flip"],
+    );
+    fails(
+        &changed(&["--augment-config", "absent.json"]),
+        1,
+        &["absent.json"],
+    );
     fails(&train(&["--vocab-size", "99"]), 1, &["--vocab-size"]);
-    fails(&train(&["--tokenizer", "bpe", "--vocab-size", "99"]), 1, &["--vocab-size 99"]);
+    fails(
+        &train(&["--tokenizer", "bpe", "--vocab-size", "99"]),
+        1,
+        &["--vocab-size 99"],
+    );
 }
 
 #[test]
@@ -86,44 +212,144 @@ fn bad_pictures_and_models_are_named() {
     let dir = tempfile::tempdir().unwrap();
     tiny_model(dir.path());
     std::fs::write(dir.path().join("notes.png"), "no picture").unwrap();
-    let output = seemore(dir.path(), &["caption", "notes.png", "absent.png", "squares/red1.png", "--model", "model"]);
+    let output = seemore(
+        dir.path(),
+        &[
+            "caption",
+            "notes.png",
+            "absent.png",
+            "squares/red1.png",
+            "--model",
+            "model",
+        ],
+    );
     fails(&output, 1, &["notes.png", "absent.png", "2 of 3"]);
     assert!(stdout(&output).contains("squares/red1.png: red"));
-    fails(&seemore(dir.path(), &["caption", "squares/red1.png", "--model", "nothing"]), 1, &["nothing", "config.json"]);
+    fails(
+        &seemore(
+            dir.path(),
+            &["caption", "squares/red1.png", "--model", "nothing"],
+        ),
+        1,
+        &["nothing", "config.json"],
+    );
     // the shipped model lies above the program, and is used when none is named
     let shipped = seemore(dir.path(), &["caption", "squares/red1.png"]);
-    assert!(!succeeds(&shipped).trim().is_empty() && stderr(&shipped).contains("data/checkpoints/emoji"), "{}", stderr(&shipped));
-    fails(&seemore(dir.path(), &["caption", "squares/red1.png", "--model", "model", "--top-p", "2"]), 1, &["--top-p"]);
+    assert!(
+        !succeeds(&shipped).trim().is_empty()
+            && stderr(&shipped).contains("data/checkpoints/emoji"),
+        "{}",
+        stderr(&shipped)
+    );
+    fails(
+        &seemore(
+            dir.path(),
+            &[
+                "caption",
+                "squares/red1.png",
+                "--model",
+                "model",
+                "--top-p",
+                "2",
+            ],
+        ),
+        1,
+        &["--top-p"],
+    );
 
     let file = dir.path().join("model/model.safetensors");
     let bytes = std::fs::read(&file).unwrap();
     std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
-    fails(&seemore(dir.path(), &["caption", "squares/red1.png", "--model", "model"]), 1, &["model.safetensors"]);
-    std::fs::write(dir.path().join("model/config.json"), "{\"width\": \"wide\"}").unwrap();
-    fails(&seemore(dir.path(), &["caption", "squares/red1.png", "--model", "model"]), 1, &["config.json"]);
+    fails(
+        &seemore(
+            dir.path(),
+            &["caption", "squares/red1.png", "--model", "model"],
+        ),
+        1,
+        &["model.safetensors"],
+    );
+    std::fs::write(
+        dir.path().join("model/config.json"),
+        "{\"width\": \"wide\"}",
+    )
+    .unwrap();
+    fails(
+        &seemore(
+            dir.path(),
+            &["caption", "squares/red1.png", "--model", "model"],
+        ),
+        1,
+        &["config.json"],
+    );
 }
 
 #[test]
 fn json_lines_end_with_the_summary() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 4);
-    let args = ["train", "--data", "squares", "--preset", "tiny", "--steps", "12", "--log-every", "4", "--json", "--out", "out"];
+    let args = [
+        "train",
+        "--data",
+        "squares",
+        "--preset",
+        "tiny",
+        "--steps",
+        "12",
+        "--log-every",
+        "4",
+        "--json",
+        "--out",
+        "out",
+    ];
     let printed = succeeds(&seemore(dir.path(), &args));
-    let lines: Vec<serde_json::Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let steps: Vec<u64> = lines.iter().filter(|line| line["loss"].is_f64()).map(|line| line["step"].as_u64().unwrap()).collect();
+    let lines: Vec<serde_json::Value> = printed
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let steps: Vec<u64> = lines
+        .iter()
+        .filter(|line| line["loss"].is_f64())
+        .map(|line| line["step"].as_u64().unwrap())
+        .collect();
     assert_eq!(steps, [1, 4, 8, 12]);
-    assert!(lines[0]["first_step_seconds"].as_f64().unwrap() > 0.0 && lines[0]["kernels"].as_u64().unwrap() > 10, "{}", lines[0]);
-    assert!(lines[1]["lr"].is_f64() && lines[1]["tokens_per_s"].is_f64() && lines[1]["waiting_ms"].is_f64());
+    assert!(
+        lines[0]["first_step_seconds"].as_f64().unwrap() > 0.0
+            && lines[0]["kernels"].as_u64().unwrap() > 10,
+        "{}",
+        lines[0]
+    );
+    assert!(
+        lines[1]["lr"].is_f64()
+            && lines[1]["tokens_per_s"].is_f64()
+            && lines[1]["waiting_ms"].is_f64()
+    );
     let last = lines.last().unwrap();
-    assert_eq!((last["final"].as_bool(), last["steps"].as_u64(), last["model"].as_str()), (Some(true), Some(12), Some("out")));
-    assert!(last["val_loss"].is_f64() && last["exact_match"].is_f64() && last["seconds"].is_f64() && last["waiting_ms"].is_f64());
+    assert_eq!(
+        (
+            last["final"].as_bool(),
+            last["steps"].as_u64(),
+            last["model"].as_str()
+        ),
+        (Some(true), Some(12), Some("out"))
+    );
+    assert!(
+        last["val_loss"].is_f64()
+            && last["exact_match"].is_f64()
+            && last["seconds"].is_f64()
+            && last["waiting_ms"].is_f64()
+    );
 }
 
 #[test]
 fn a_resumed_run_gives_the_losses_of_one_that_was_never_stopped() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 3);
-    let run = |extra: &[&str]| losses(&succeeds(&seemore(dir.path(), &[&["train", "--json"], extra].concat())));
+    let run = |extra: &[&str]| {
+        losses(&succeeds(&seemore(
+            dir.path(),
+            &[&["train", "--json"], extra].concat(),
+        )))
+    };
     // not the default seed: it decides the split of the data, too
     let fresh = [
         "--data",
@@ -144,39 +370,96 @@ fn a_resumed_run_gives_the_losses_of_one_that_was_never_stopped() {
     let whole = run(&[&fresh[..], &["--steps", "9", "--out", "whole"]].concat());
     let first = run(&[&fresh[..], &["--steps", "5", "--out", "halves"]].concat());
     // computing activations again changes no number
-    let second = run(&["--resume", "halves", "--steps", "9", "--checkpoint-activations"]);
+    let second = run(&[
+        "--resume",
+        "halves",
+        "--steps",
+        "9",
+        "--checkpoint-activations",
+    ]);
     assert_eq!([first, second].concat(), whole);
 
     let again = seemore(dir.path(), &["train", "--resume", "halves"]);
     fails(&again, 1, &["halves", "9 steps", "--steps"]);
     squares(&dir.path().join("others"), 4);
-    fails(&seemore(dir.path(), &["train", "--resume", "halves", "--steps", "12", "--data", "others"]), 1, &["halves", "--data"]);
+    fails(
+        &seemore(
+            dir.path(),
+            &[
+                "train", "--resume", "halves", "--steps", "12", "--data", "others",
+            ],
+        ),
+        1,
+        &["halves", "--data"],
+    );
     std::fs::remove_dir_all(dir.path().join("whole/states")).unwrap();
-    fails(&seemore(dir.path(), &["train", "--resume", "whole", "--steps", "12"]), 1, &["whole", "states"]);
+    fails(
+        &seemore(dir.path(), &["train", "--resume", "whole", "--steps", "12"]),
+        1,
+        &["whole", "states"],
+    );
 }
 
 #[test]
 fn numbers_that_are_none_are_never_saved() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 2);
-    let wild = ["train", "--data", "squares", "--preset", "tiny", "--lr", "1e30", "--clip", "0", "--warmup", "0", "--log-every", "1000"];
+    let wild = [
+        "train",
+        "--data",
+        "squares",
+        "--preset",
+        "tiny",
+        "--lr",
+        "1e30",
+        "--clip",
+        "0",
+        "--warmup",
+        "0",
+        "--log-every",
+        "1000",
+    ];
     for (out, extra) in [("a", ["--max-time", "2s"]), ("b", ["--save-every", "1"])] {
         let output = seemore(dir.path(), &[&wild[..], &extra, &["--out", out]].concat());
         fails(&output, 1, &["diverged", "--lr"]);
         // a save before the loss showed it may be there, of numbers that are still numbers
-        if let Ok(values) = seemore::checkpoint::read_values(&dir.path().join(out).join("model.safetensors")) {
-            assert!(values.values().all(|(_, data)| data.iter().all(|value| value.is_finite())));
+        if let Ok(values) = seemore::models::checkpoint::read_values(
+            &dir.path().join(out).join("model.safetensors"),
+        ) {
+            assert!(
+                values
+                    .values()
+                    .all(|(_, data)| data.iter().all(|value| value.is_finite()))
+            );
         }
     }
-    fails(&seemore(dir.path(), &["train", "--data", "squares", "--clip", "nan"]), 1, &["--clip"]);
+    fails(
+        &seemore(dir.path(), &["train", "--data", "squares", "--clip", "nan"]),
+        1,
+        &["--clip"],
+    );
 }
 
 #[test]
 fn a_reader_that_leaves_does_not_end_the_training() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 2);
-    let mut child =
-        spawn(dir.path(), &["train", "--data", "squares", "--preset", "tiny", "--steps", "6", "--log-every", "1", "--out", "model"]);
+    let mut child = spawn(
+        dir.path(),
+        &[
+            "train",
+            "--data",
+            "squares",
+            "--preset",
+            "tiny",
+            "--steps",
+            "6",
+            "--log-every",
+            "1",
+            "--out",
+            "model",
+        ],
+    );
     drop(child.stdout.take());
     succeeds(&child.wait_with_output().unwrap());
     assert!(dir.path().join("model/model.safetensors").is_file());
@@ -187,8 +470,22 @@ fn a_reader_that_leaves_does_not_end_the_training() {
 fn ctrl_c_saves_and_says_how_to_go_on() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 2);
-    let mut child =
-        spawn(dir.path(), &["train", "--data", "squares", "--preset", "tiny", "--steps", "100000", "--log-every", "1", "--out", "model"]);
+    let mut child = spawn(
+        dir.path(),
+        &[
+            "train",
+            "--data",
+            "squares",
+            "--preset",
+            "tiny",
+            "--steps",
+            "100000",
+            "--log-every",
+            "1",
+            "--out",
+            "model",
+        ],
+    );
     let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     while !line.starts_with("step 3/") {
@@ -196,22 +493,40 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
         assert!(out.read_line(&mut line).unwrap() > 0, "it ended by itself");
     }
     let id = child.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
     let mut rest = String::new();
     out.read_to_string(&mut rest).unwrap();
     assert!(child.wait().unwrap().success());
     assert!(rest.contains("--resume model"), "{rest}");
-    succeeds(&seemore(dir.path(), &["train", "--resume", "model", "--max-time", "1s"]));
+    succeeds(&seemore(
+        dir.path(),
+        &["train", "--resume", "model", "--max-time", "1s"],
+    ));
 }
 
 #[test]
 fn nothing_is_overwritten_silently() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 2);
-    let args = ["train", "--data", "squares", "--preset", "tiny", "--steps", "1", "--out", "model"];
+    let args = [
+        "train", "--data", "squares", "--preset", "tiny", "--steps", "1", "--out", "model",
+    ];
     succeeds(&seemore(dir.path(), &args));
-    fails(&seemore(dir.path(), &args), 1, &["model", "--overwrite", "--resume"]);
-    succeeds(&seemore(dir.path(), &[&args[..], &["--overwrite"]].concat()));
+    fails(
+        &seemore(dir.path(), &args),
+        1,
+        &["model", "--overwrite", "--resume"],
+    );
+    succeeds(&seemore(
+        dir.path(),
+        &[&args[..], &["--overwrite"]].concat(),
+    ));
     // without --out every run gets a folder of its own
     for expected in ["runs/tiny-1", "runs/tiny-2"] {
         let printed = succeeds(&seemore(dir.path(), &args[..7]));
@@ -225,11 +540,24 @@ fn bad_rows_are_left_out_and_counted_or_fatal_when_strict() {
     squares(&dir.path().join("squares"), 2);
     std::fs::write(dir.path().join("squares/broken.png"), "no picture").unwrap();
     std::fs::write(dir.path().join("squares/broken.txt"), "broken").unwrap();
-    let args = ["train", "--data", "squares", "--preset", "tiny", "--steps", "1", "--out", "model"];
+    let args = [
+        "train", "--data", "squares", "--preset", "tiny", "--steps", "1", "--out", "model",
+    ];
     let output = seemore(dir.path(), &args);
     succeeds(&output);
-    assert!(stderr(&output).contains("broken.png") && stderr(&output).contains("1 left out"), "{}", stderr(&output));
-    fails(&seemore(dir.path(), &[&args[..], &["--strict", "--overwrite"]].concat()), 1, &["broken.png"]);
+    assert!(
+        stderr(&output).contains("broken.png") && stderr(&output).contains("1 left out"),
+        "{}",
+        stderr(&output)
+    );
+    fails(
+        &seemore(
+            dir.path(),
+            &[&args[..], &["--strict", "--overwrite"]].concat(),
+        ),
+        1,
+        &["broken.png"],
+    );
 }
 
 #[test]
@@ -238,20 +566,68 @@ fn wrong_arguments_say_what_to_do() {
     let run = |args: &[&str]| seemore(dir.path(), args);
     fails(&run(&["train"]), 1, &["data/inputs.csv", "--data"]);
     fails(&run(&["train", "--data", "absent.csv"]), 1, &["absent.csv"]);
-    fails(&run(&["train", "--data", "absent.csv", "--adapter", "no such thing"]), 2, &["no such thing", "0: "]);
+    fails(
+        &run(&[
+            "train",
+            "--data",
+            "absent.csv",
+            "--adapter",
+            "no such thing",
+        ]),
+        2,
+        &["no such thing", "0: "],
+    );
     fails(&run(&["train", "--batch-size", "0"]), 1, &["--batch-size"]);
     fails(&run(&["train", "--steps", "0"]), 2, &["--steps"]);
     squares(&dir.path().join("squares"), 1);
     std::fs::write(dir.path().join("blocked"), "a file in the way").unwrap();
-    fails(&run(&["train", "--data", "squares", "--preset", "tiny", "--out", "blocked/model"]), 1, &["blocked/model"]);
+    fails(
+        &run(&[
+            "train",
+            "--data",
+            "squares",
+            "--preset",
+            "tiny",
+            "--out",
+            "blocked/model",
+        ]),
+        1,
+        &["blocked/model"],
+    );
     fails(&run(&["train", "--max-time", "soon"]), 2, &["--max-time"]);
-    fails(&run(&["train", "--data", "squares", "--resume", "nothing"]), 1, &["nothing", "states/"]);
-    fails(&run(&["import", "absent.safetensors", "--out", "model"]), 1, &["absent.safetensors"]);
+    fails(
+        &run(&["train", "--data", "squares", "--resume", "nothing"]),
+        1,
+        &["nothing", "states/"],
+    );
+    fails(
+        &run(&["import", "absent.safetensors", "--out", "model"]),
+        1,
+        &["absent.safetensors"],
+    );
     fails(&run(&["export", "absent", "--out", "file"]), 1, &["absent"]);
     squares(&dir.path().join("squares"), 1);
-    fails(&run(&["train", "--data", "squares", "--preset", "tiny", "--batch-size", "6", "--accumulate", "4"]), 1, &["--accumulate"]);
+    fails(
+        &run(&[
+            "train",
+            "--data",
+            "squares",
+            "--preset",
+            "tiny",
+            "--batch-size",
+            "6",
+            "--accumulate",
+            "4",
+        ]),
+        1,
+        &["--accumulate"],
+    );
     std::fs::write(dir.path().join("config.json"), "{\"patch_size\": 7}").unwrap();
-    fails(&run(&["train", "--data", "squares", "--config", "config.json"]), 1, &["patch_size", "image_size"]);
+    fails(
+        &run(&["train", "--data", "squares", "--config", "config.json"]),
+        1,
+        &["patch_size", "image_size"],
+    );
 }
 
 #[test]
@@ -273,18 +649,38 @@ fn without_an_adapter_the_exit_code_is_2_and_the_install_command_is_given() {
 #[test]
 fn the_doctor_says_what_is_here_and_what_to_install() {
     let dir = tempfile::tempdir().unwrap();
-    let output = succeeds(&seemore(dir.path(), &["doctor", "--no-self-test", "--json"]));
+    let output = succeeds(&seemore(
+        dir.path(),
+        &["doctor", "--no-self-test", "--json"],
+    ));
     let found: serde_json::Value = serde_json::from_str(&output).unwrap();
-    assert!(!found["adapters"].as_array().unwrap().is_empty() && found["problems"] == serde_json::json!([]), "{output}");
-    assert!(["adapter", "largest tensor", "here", "cache", "variants"].iter().all(|key| found.get(key).is_some()), "{output}");
+    assert!(
+        !found["adapters"].as_array().unwrap().is_empty()
+            && found["problems"] == serde_json::json!([]),
+        "{output}"
+    );
+    assert!(
+        ["adapter", "largest tensor", "here", "cache", "variants"]
+            .iter()
+            .all(|key| found.get(key).is_some()),
+        "{output}"
+    );
     let mut command = Command::new(env!("CARGO_BIN_EXE_seemore"));
     command.arg("doctor").current_dir(dir.path());
     // measurements cannot be kept in what is a file
     std::fs::write(dir.path().join("file"), "").unwrap();
-    let output = command.arg("--no-self-test").env("SEEMORE_CACHE", dir.path().join("file/cache")).output().unwrap();
+    let output = command
+        .arg("--no-self-test")
+        .env("SEEMORE_CACHE", dir.path().join("file/cache"))
+        .output()
+        .unwrap();
     fails(&output, 1, &["cannot write to", "file/cache"]);
     if cfg!(target_os = "linux") {
-        let output = command.env("VK_DRIVER_FILES", "/nonexistent").env("VK_ICD_FILENAMES", "/nonexistent").output().unwrap();
+        let output = command
+            .env("VK_DRIVER_FILES", "/nonexistent")
+            .env("VK_ICD_FILENAMES", "/nonexistent")
+            .output()
+            .unwrap();
         fails(&output, 2, &["no graphics adapter", "install"]);
     }
 }
@@ -298,12 +694,26 @@ fn the_originals_checkpoint_goes_in_and_out_unchanged() {
         "layers": 2, "heads": 4, "context": 96, "attention_scale": "width", "residual": "after_ln2", "count_pads": true}"#;
     std::fs::write(dir.path().join("original.json"), config).unwrap();
     let run = |args: &[&str]| seemore(dir.path(), args);
-    succeeds(&run(&["train", "--data", "squares", "--config", "original.json", "--steps", "1", "--out", "model"]));
+    succeeds(&run(&[
+        "train",
+        "--data",
+        "squares",
+        "--config",
+        "original.json",
+        "--steps",
+        "1",
+        "--out",
+        "model",
+    ]));
     succeeds(&run(&["export", "model", "--out", "state.safetensors"]));
     let import = ["import", "state.safetensors", "--out", "imported"];
     let output = run(&import);
     succeeds(&output);
-    assert!(stderr(&output).contains("--characters"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("--characters"),
+        "{}",
+        stderr(&output)
+    );
     succeeds(&run(&["export", "imported", "--out", "again.safetensors"]));
     let read = |name: &str| std::fs::read(dir.path().join(name)).unwrap();
     assert_eq!(read("state.safetensors"), read("again.safetensors"));
@@ -314,48 +724,152 @@ fn the_originals_checkpoint_goes_in_and_out_unchanged() {
         std::fs::write(dir.path().join("text.txt"), text).unwrap();
         run(&[&import[..], &["--overwrite", "--characters", "text.txt"]].concat())
     };
-    fails(&with_characters("too few"), 1, &["text.txt", "6 distinct", "12"]);
+    fails(
+        &with_characters("too few"),
+        1,
+        &["text.txt", "6 distinct", "12"],
+    );
     assert!(!dir.path().join("imported/tokenizer.json").exists());
     succeeds(&with_characters("kjihgfedcbaabc"));
-    let printed = succeeds(&run(&["caption", "squares/red0.png", "--model", "imported", "--prompt", "cab", "--max-tokens", "3"]));
+    let printed = succeeds(&run(&[
+        "caption",
+        "squares/red0.png",
+        "--model",
+        "imported",
+        "--prompt",
+        "cab",
+        "--max-tokens",
+        "3",
+    ]));
     assert!(printed.starts_with("cab"), "{printed}");
     // what belonged to the model before goes with it
     std::fs::write(dir.path().join("imported/training.json"), "{}").unwrap();
     succeeds(&run(&[&import[..], &["--overwrite"]].concat()));
-    assert!(!dir.path().join("imported/tokenizer.json").exists() && !dir.path().join("imported/training.json").exists());
+    assert!(
+        !dir.path().join("imported/tokenizer.json").exists()
+            && !dir.path().join("imported/training.json").exists()
+    );
 }
 
 #[test]
 fn measurements_are_json_lines_that_a_later_run_compares_with() {
     let dir = tempfile::tempdir().unwrap();
-    let args = ["bench", "matmul", "attention", "layernorm", "train", "decode", "load", "--preset", "tiny", "--runs", "2"];
+    let args = [
+        "bench",
+        "matmul",
+        "attention",
+        "layernorm",
+        "train",
+        "decode",
+        "load",
+        "--preset",
+        "tiny",
+        "--runs",
+        "2",
+    ];
     let small = ["--shape", "33x20x48", "--batch-size", "2", "--text", "6"];
-    let printed = succeeds(&seemore(dir.path(), &[&args[..], &small, &["--json"]].concat()));
-    let lines: Vec<serde_json::Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    for bench in ["matmul", "attention", "layernorm", "train", "decode", "load"] {
-        let line = lines.iter().find(|line| line["bench"] == bench).unwrap_or_else(|| panic!("no {bench} in {printed}"));
-        assert!(line["median_ms"].as_f64().unwrap() > 0.0 && line["adapter"].is_string(), "{line}");
+    let printed = succeeds(&seemore(
+        dir.path(),
+        &[&args[..], &small, &["--json"]].concat(),
+    ));
+    let lines: Vec<serde_json::Value> = printed
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    for bench in [
+        "matmul",
+        "attention",
+        "layernorm",
+        "train",
+        "decode",
+        "load",
+    ] {
+        let line = lines
+            .iter()
+            .find(|line| line["bench"] == bench)
+            .unwrap_or_else(|| panic!("no {bench} in {printed}"));
+        assert!(
+            line["median_ms"].as_f64().unwrap() > 0.0 && line["adapter"].is_string(),
+            "{line}"
+        );
     }
-    let keys = ["bench", "case", "variant", "median_ms", "cpu_ms", "gflops", "gflops_per_cpu_s", "gbytes_per_s", "peak_gpu_bytes"];
-    for (line, key) in lines.iter().flat_map(|line| keys.iter().chain(&["peak_rss_bytes", "adapter"]).map(move |key| (line, key))) {
-        assert!(line.as_object().unwrap().contains_key(*key), "no {key} in {line}");
+    let keys = [
+        "bench",
+        "case",
+        "variant",
+        "median_ms",
+        "cpu_ms",
+        "gflops",
+        "gflops_per_cpu_s",
+        "gbytes_per_s",
+        "peak_gpu_bytes",
+    ];
+    for (line, key) in lines.iter().flat_map(|line| {
+        keys.iter()
+            .chain(&["peak_rss_bytes", "adapter"])
+            .map(move |key| (line, key))
+    }) {
+        assert!(
+            line.as_object().unwrap().contains_key(*key),
+            "no {key} in {line}"
+        );
     }
     let step = lines.iter().find(|line| line["variant"] == "step").unwrap();
-    assert!(step["gflops_per_cpu_s"].as_f64().unwrap() > 0.0 && step["kernels"][0]["ms"].as_f64().unwrap() > 0.0, "{step}");
+    assert!(
+        step["gflops_per_cpu_s"].as_f64().unwrap() > 0.0
+            && step["kernels"][0]["ms"].as_f64().unwrap() > 0.0,
+        "{step}"
+    );
     std::fs::write(dir.path().join("before.json"), &printed).unwrap();
-    let again =
-        succeeds(&seemore(dir.path(), &["bench", "layernorm", "--preset", "tiny", "--batch-size", "2", "--against", "before.json"]));
+    let again = succeeds(&seemore(
+        dir.path(),
+        &[
+            "bench",
+            "layernorm",
+            "--preset",
+            "tiny",
+            "--batch-size",
+            "2",
+            "--against",
+            "before.json",
+        ],
+    ));
     assert!(again.contains("of the earlier run"), "{again}");
-    let against = ["bench", "layernorm", "--preset", "tiny", "--batch-size", "2", "--json", "--against"];
-    let again = |file: &str| serde_json::from_str::<serde_json::Value>(&succeeds(&seemore(dir.path(), &[&against[..], &[file]].concat())));
+    let against = [
+        "bench",
+        "layernorm",
+        "--preset",
+        "tiny",
+        "--batch-size",
+        "2",
+        "--json",
+        "--against",
+    ];
+    let again = |file: &str| {
+        serde_json::from_str::<serde_json::Value>(&succeeds(&seemore(
+            dir.path(),
+            &[&against[..], &[file]].concat(),
+        )))
+    };
     let line = again("before.json").unwrap();
-    assert!(line["time_ratio"].as_f64().unwrap() > 0.0 && line["cpu_ratio"].as_f64().unwrap() > 0.0, "{line}");
+    assert!(
+        line["time_ratio"].as_f64().unwrap() > 0.0 && line["cpu_ratio"].as_f64().unwrap() > 0.0,
+        "{line}"
+    );
     // numbers of another adapter are no measure of this one
     let elsewhere = printed.replace("\"adapter\":\"", "\"adapter\":\"another ");
     std::fs::write(dir.path().join("elsewhere.json"), elsewhere).unwrap();
     assert!(again("elsewhere.json").unwrap().get("time_ratio").is_none());
-    fails(&seemore(dir.path(), &["bench", "--against", "absent.json"]), 1, &["absent.json"]);
-    fails(&seemore(dir.path(), &["bench", "--shape", "3x4"]), 1, &["--shape"]);
+    fails(
+        &seemore(dir.path(), &["bench", "--against", "absent.json"]),
+        1,
+        &["absent.json"],
+    );
+    fails(
+        &seemore(dir.path(), &["bench", "--shape", "3x4"]),
+        1,
+        &["--shape"],
+    );
 }
 
 #[test]
@@ -363,9 +877,15 @@ fn models_that_the_original_would_compute_otherwise_are_exported_by_force_only()
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 1);
     let run = |args: &[&str]| seemore(dir.path(), args);
-    succeeds(&run(&["train", "--data", "squares", "--preset", "tiny", "--steps", "1", "--out", "model"]));
+    succeeds(&run(&[
+        "train", "--data", "squares", "--preset", "tiny", "--steps", "1", "--out", "model",
+    ]));
     let export = ["export", "model", "--out", "state.safetensors"];
-    fails(&run(&export), 1, &["other logits", "attention_scale", "residual", "--force"]);
+    fails(
+        &run(&export),
+        1,
+        &["other logits", "attention_scale", "residual", "--force"],
+    );
     assert!(!dir.path().join("state.safetensors").exists());
     let output = run(&[&export[..], &["--force"]].concat());
     succeeds(&output);
@@ -374,40 +894,96 @@ fn models_that_the_original_would_compute_otherwise_are_exported_by_force_only()
     let config = dir.path().join("model/config.json");
     let text = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, text.replace("\"cls\"", "\"patches\"")).unwrap();
-    fails(&run(&["export", "model", "--out", "other.safetensors", "--force"]), 1, &["structure", "visual tokens"]);
+    fails(
+        &run(&["export", "model", "--out", "other.safetensors", "--force"]),
+        1,
+        &["structure", "visual tokens"],
+    );
 }
 
 #[test]
 fn attention_is_never_written_over_anything_silently() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 1);
-    let run = |args: &[&str]| seemore(dir.path(), &[&["caption", "--model", "model", "--max-tokens", "2"], args].concat());
-    succeeds(&seemore(dir.path(), &["train", "--data", "squares", "--preset", "tiny", "--steps", "1", "--out", "model"]));
+    let run = |args: &[&str]| {
+        seemore(
+            dir.path(),
+            &[&["caption", "--model", "model", "--max-tokens", "2"], args].concat(),
+        )
+    };
+    succeeds(&seemore(
+        dir.path(),
+        &[
+            "train", "--data", "squares", "--preset", "tiny", "--steps", "1", "--out", "model",
+        ],
+    ));
     let picture = "squares/red0.png";
     let before = std::fs::read(dir.path().join(picture)).unwrap();
-    fails(&run(&[picture, "--attention", "squares/../squares/red0.png", "--overwrite"]), 1, &["red0.png", "another name"]);
+    fails(
+        &run(&[
+            picture,
+            "--attention",
+            "squares/../squares/red0.png",
+            "--overwrite",
+        ]),
+        1,
+        &["red0.png", "another name"],
+    );
     assert_eq!(std::fs::read(dir.path().join(picture)).unwrap(), before);
-    fails(&run(&[picture, "--attention", "look.jpg"]), 1, &["look.jpg", ".png"]);
+    fails(
+        &run(&[picture, "--attention", "look.jpg"]),
+        1,
+        &["look.jpg", ".png"],
+    );
     succeeds(&run(&[picture, "--attention", "look.png"]));
-    fails(&run(&[picture, "--attention", "look.png"]), 1, &["look.png", "--overwrite"]);
+    fails(
+        &run(&[picture, "--attention", "look.png"]),
+        1,
+        &["look.png", "--overwrite"],
+    );
     succeeds(&run(&[picture, "--attention", "look.png", "--overwrite"]));
 
-    std::fs::copy(dir.path().join(picture), dir.path().join("squares/red0.gif")).unwrap();
-    succeeds(&run(&[picture, "squares/red0.gif", "--attention", "look.png"]));
-    assert!(dir.path().join("red0.png-look.png").is_file() && dir.path().join("red0.gif-look.png").is_file());
-    fails(&run(&[picture, picture, "--attention", "twice.png"]), 1, &["two pictures"]);
+    std::fs::copy(
+        dir.path().join(picture),
+        dir.path().join("squares/red0.gif"),
+    )
+    .unwrap();
+    succeeds(&run(&[
+        picture,
+        "squares/red0.gif",
+        "--attention",
+        "look.png",
+    ]));
+    assert!(
+        dir.path().join("red0.png-look.png").is_file()
+            && dir.path().join("red0.gif-look.png").is_file()
+    );
+    fails(
+        &run(&[picture, picture, "--attention", "twice.png"]),
+        1,
+        &["two pictures"],
+    );
 }
 
 #[test]
 fn prompts_and_lengths_are_checked_before_anything_is_printed() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 1);
-    succeeds(&seemore(dir.path(), &["train", "--data", "squares", "--preset", "tiny", "--steps", "1", "--out", "model"]));
+    succeeds(&seemore(
+        dir.path(),
+        &[
+            "train", "--data", "squares", "--preset", "tiny", "--steps", "1", "--out", "model",
+        ],
+    ));
     let caption = ["caption", "squares/red0.png", "--model", "model"];
     let run = |args: &[&str]| seemore(dir.path(), &[&caption, args].concat());
     let output = run(&["--prompt", "rZd", "--max-tokens", "18446744073709551615"]);
     assert!(succeeds(&output).starts_with("rZd"));
-    assert!(stderr(&output).contains("does not know") && stderr(&output).contains("\"Z\""), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("does not know") && stderr(&output).contains("\"Z\""),
+        "{}",
+        stderr(&output)
+    );
     let output = run(&["--prompt", &"red ".repeat(50)]);
     fails(&output, 1, &["room"]);
     assert_eq!(stdout(&output), "");
@@ -419,17 +995,38 @@ fn prompts_and_lengths_are_checked_before_anything_is_printed() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     succeeds(&output);
-    assert!(!stderr(&output).contains("Broken pipe"), "{}", stderr(&output));
+    assert!(
+        !stderr(&output).contains("Broken pipe"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
 fn doubles_are_to_be_converted_before_import() {
     let dir = tempfile::tempdir().unwrap();
     let header = r#"{"decoder.ln_f.bias":{"dtype":"F64","shape":[2],"data_offsets":[0,16]}}"#;
-    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 16]].concat();
+    let bytes = [
+        &(header.len() as u64).to_le_bytes()[..],
+        header.as_bytes(),
+        &[0; 16],
+    ]
+    .concat();
     std::fs::write(dir.path().join("double.safetensors"), bytes).unwrap();
-    let output = seemore(dir.path(), &["import", "double.safetensors", "--out", "model"]);
-    fails(&output, 1, &["double.safetensors", "decoder.ln_f.bias", "F64", "convert it to float32"]);
+    let output = seemore(
+        dir.path(),
+        &["import", "double.safetensors", "--out", "model"],
+    );
+    fails(
+        &output,
+        1,
+        &[
+            "double.safetensors",
+            "decoder.ln_f.bias",
+            "F64",
+            "convert it to float32",
+        ],
+    );
 }
 
 #[test]
@@ -438,7 +1035,15 @@ fn pictures_on_both_sides_are_an_error_unless_that_is_allowed() {
     squares(&dir.path().join("squares"), 2);
     squares(&dir.path().join("val"), 1);
     let train = |data: &[&str], more: &[&str]| {
-        seemore(dir.path(), &[&["train", "--preset", "tiny", "--steps", "1", "--data"], data, more].concat())
+        seemore(
+            dir.path(),
+            &[
+                &["train", "--preset", "tiny", "--steps", "1", "--data"],
+                data,
+                more,
+            ]
+            .concat(),
+        )
     };
     let words = [
         "4 pictures to train on are also there to validate on, 4 of them to the pixel",
@@ -446,29 +1051,66 @@ fn pictures_on_both_sides_are_an_error_unless_that_is_allowed() {
         "--allow-overlap",
     ];
     fails(&train(&["squares"], &["--val-data", "val"]), 1, &words);
-    fails(&train(&["val"], &["--val-data", "squares", "--allow-overlap"]), 1, &["no picture is left to train on"]);
-    let output = train(&["squares"], &["--val-data", "val", "--allow-overlap", "--out", "out"]);
+    fails(
+        &train(&["val"], &["--val-data", "squares", "--allow-overlap"]),
+        1,
+        &["no picture is left to train on"],
+    );
+    let output = train(
+        &["squares"],
+        &["--val-data", "val", "--allow-overlap", "--out", "out"],
+    );
     assert!(succeeds(&output).contains("of 4 captions"));
     let said = stderr(&output);
-    assert!(said.contains("4 are left out of training") && said.contains("4 pictures to train on, 4 to validate on"), "{said}");
+    assert!(
+        said.contains("4 are left out of training")
+            && said.contains("4 pictures to train on, 4 to validate on"),
+        "{said}"
+    );
     // a run that goes on remembers what was allowed
-    succeeds(&seemore(dir.path(), &["train", "--resume", "out", "--steps", "2"]));
+    succeeds(&seemore(
+        dir.path(),
+        &["train", "--resume", "out", "--steps", "2"],
+    ));
 
     // a copy of other size and format, among several files to train on
-    let drawing =
-        RgbImage::from_fn(
-            48,
-            48,
-            |x, y| if (x as i32 - 24).pow(2) + (y as i32 - 20).pow(2) < 200 { Rgb([200, 60, 60]) } else { Rgb([255; 3]) },
-        );
+    let drawing = RgbImage::from_fn(48, 48, |x, y| {
+        if (x as i32 - 24).pow(2) + (y as i32 - 20).pow(2) < 200 {
+            Rgb([200, 60, 60])
+        } else {
+            Rgb([255; 3])
+        }
+    });
     drawing.save(dir.path().join("val/ball.png")).unwrap();
     std::fs::write(dir.path().join("val/ball.txt"), "ball").unwrap();
-    image::imageops::resize(&drawing, 80, 80, image::imageops::FilterType::Triangle).save(dir.path().join("copy.jpg")).unwrap();
-    std::fs::write(dir.path().join("more.jsonl"), r#"{"image": "copy.jpg", "captions": ["ball", "a ball"]}"#).unwrap();
-    let words = ["5 pictures", "4 of them to the pixel", "more.jsonl line 1 is nearly val/ball.png"];
-    fails(&train(&["squares", "more.jsonl"], &["--val-data", "val"]), 1, &words);
-    fails(&train(&["squares,more.jsonl"], &["--val-data", "val"]), 1, &words);
-    fails(&train(&["squares"], &["--data", "more.jsonl", "--val-data", "val"]), 1, &words);
+    image::imageops::resize(&drawing, 80, 80, image::imageops::FilterType::Triangle)
+        .save(dir.path().join("copy.jpg"))
+        .unwrap();
+    std::fs::write(
+        dir.path().join("more.jsonl"),
+        r#"{"image": "copy.jpg", "captions": ["ball", "a ball"]}"#,
+    )
+    .unwrap();
+    let words = [
+        "5 pictures",
+        "4 of them to the pixel",
+        "more.jsonl line 1 is nearly val/ball.png",
+    ];
+    fails(
+        &train(&["squares", "more.jsonl"], &["--val-data", "val"]),
+        1,
+        &words,
+    );
+    fails(
+        &train(&["squares,more.jsonl"], &["--val-data", "val"]),
+        1,
+        &words,
+    );
+    fails(
+        &train(&["squares"], &["--data", "more.jsonl", "--val-data", "val"]),
+        1,
+        &words,
+    );
 }
 
 #[test]
@@ -476,10 +1118,38 @@ fn long_captions_are_named() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 2);
     std::fs::write(dir.path().join("squares/red1.txt"), "r".repeat(200)).unwrap();
-    let output = seemore(dir.path(), &["train", "--data", "squares", "--val-split", "0", "--preset", "tiny", "--steps", "1"]);
+    let output = seemore(
+        dir.path(),
+        &[
+            "train",
+            "--data",
+            "squares",
+            "--val-split",
+            "0",
+            "--preset",
+            "tiny",
+            "--steps",
+            "1",
+        ],
+    );
     succeeds(&output);
-    assert!(stderr(&output).contains("red1.png") && stderr(&output).contains("201 positions"), "{}", stderr(&output));
-    let strict = ["train", "--data", "squares", "--val-split", "0", "--preset", "tiny", "--steps", "1", "--strict"];
+    assert!(
+        stderr(&output).contains("red1.png") && stderr(&output).contains("201 positions"),
+        "{}",
+        stderr(&output)
+    );
+    let strict = [
+        "train",
+        "--data",
+        "squares",
+        "--val-split",
+        "0",
+        "--preset",
+        "tiny",
+        "--steps",
+        "1",
+        "--strict",
+    ];
     fails(&seemore(dir.path(), &strict), 1, &["red1.png", "--strict"]);
 }
 
@@ -489,8 +1159,25 @@ fn data_are_counted_and_shown() {
     squares(&dir.path().join("squares"), 1);
     let lines = "{\"image\": \"red0.png\", \"captions\": [\"red\", \"A Red, round thing!\"], \"concept\": \"colour\"}\n{\"image\": \"red0.png\", \"caption\": \"rouge\"}\n{\"image\": \"lost.png\", \"caption\": \"x\"}\n";
     std::fs::write(dir.path().join("lines.jsonl"), lines).unwrap();
-    let stats = |more: &[&str]| seemore(dir.path(), &[&["data", "stats", "squares", "lines.jsonl", "--images", "squares"], more].concat());
-    let mut found: serde_json::Value = serde_json::from_str(&succeeds(&stats(&["--json"]))).unwrap();
+    let stats = |more: &[&str]| {
+        seemore(
+            dir.path(),
+            &[
+                &[
+                    "data",
+                    "stats",
+                    "squares",
+                    "lines.jsonl",
+                    "--images",
+                    "squares",
+                ],
+                more,
+            ]
+            .concat(),
+        )
+    };
+    let mut found: serde_json::Value =
+        serde_json::from_str(&succeeds(&stats(&["--json"]))).unwrap();
     for file in found["files"].as_array_mut().unwrap() {
         // what the encoder makes of it
         assert!(file["bytes"].take().as_u64().unwrap() > 200);
@@ -523,16 +1210,32 @@ fn data_are_counted_and_shown() {
     assert_eq!(found, wanted, "{found:#}");
 
     let printed = succeeds(&stats(&["--sheet", "sheet.png"]));
-    for words in ["4 (folder, ", "2 (jsonl, ", "1 exact, 0 nearly equal", "lines.jsonl has pictures of squares: 2 exact", "lost.png"] {
+    for words in [
+        "4 (folder, ",
+        "2 (jsonl, ",
+        "1 exact, 0 nearly equal",
+        "lines.jsonl has pictures of squares: 2 exact",
+        "lost.png",
+    ] {
         assert!(printed.contains(words), "no `{words}` in\n{printed}");
     }
-    let sheet = image::open(dir.path().join("sheet.png")).unwrap().into_rgb8();
+    let sheet = image::open(dir.path().join("sheet.png"))
+        .unwrap()
+        .into_rgb8();
     // six tiles in a row, the last of them red as its picture
     assert_eq!(sheet.width(), 8 + 6 * (112 + 8));
     assert_eq!(sheet.get_pixel(sheet.width() - 50, 50).0, [220, 30, 30]);
-    fails(&stats(&["--sheet", "sheet.png"]), 1, &["sheet.png", "--overwrite"]);
+    fails(
+        &stats(&["--sheet", "sheet.png"]),
+        1,
+        &["sheet.png", "--overwrite"],
+    );
     fails(&stats(&["--sheet", "sheet.jpg"]), 1, &["sheet.jpg", ".png"]);
-    fails(&seemore(dir.path(), &["data", "stats", "absent.json"]), 1, &["absent.json"]);
+    fails(
+        &seemore(dir.path(), &["data", "stats", "absent.json"]),
+        1,
+        &["absent.json"],
+    );
 }
 
 #[test]
@@ -541,7 +1244,20 @@ fn more_patches_than_the_adapter_takes_are_an_error() {
     squares(&dir.path().join("squares"), 1);
     let config = r#"{"image_size": 100, "patch_size": 1, "context": 20000, "vision_width": 32, "width": 32}"#;
     std::fs::write(dir.path().join("config.json"), config).unwrap();
-    let output = seemore(dir.path(), &["train", "--data", "squares", "--config", "config.json", "--steps", "1", "--batch-size", "1"]);
+    let output = seemore(
+        dir.path(),
+        &[
+            "train",
+            "--data",
+            "squares",
+            "--config",
+            "config.json",
+            "--steps",
+            "1",
+            "--batch-size",
+            "1",
+        ],
+    );
     // an adapter that takes so many trains, and that is well, too
     if !output.status.success() {
         fails(&output, 3, &["10001 tokens in the image encoder"]);
@@ -552,42 +1268,116 @@ fn more_patches_than_the_adapter_takes_are_an_error() {
 fn a_packed_checkpoint_is_half_as_large_and_writes_the_same_captions() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 3);
-    let train = ["train", "--preset", "tiny", "--data", "squares", "--val-split", "0", "--steps", "3", "--out", "run"];
+    let train = [
+        "train",
+        "--preset",
+        "tiny",
+        "--data",
+        "squares",
+        "--val-split",
+        "0",
+        "--steps",
+        "3",
+        "--out",
+        "run",
+    ];
     succeeds(&seemore(dir.path(), &train));
     succeeds(&seemore(dir.path(), &["pack", "run", "--out", "packed"]));
-    let size = |folder: &str| std::fs::metadata(dir.path().join(folder).join("model.safetensors")).unwrap().len();
+    let size = |folder: &str| {
+        std::fs::metadata(dir.path().join(folder).join("model.safetensors"))
+            .unwrap()
+            .len()
+    };
     assert!(size("packed") < size("run") * 6 / 10);
     let eval = |model: &str| {
-        let output = seemore(dir.path(), &["eval", "--data", "squares", "--model", model, "--json"]);
-        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()["perplexity"].as_f64().unwrap()
+        let output = seemore(
+            dir.path(),
+            &["eval", "--data", "squares", "--model", model, "--json"],
+        );
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()["perplexity"]
+            .as_f64()
+            .unwrap()
     };
     let (whole, packed) = (eval("run"), eval("packed"));
-    assert!((whole / packed - 1.0).abs() < 0.01, "perplexity {whole}, packed {packed}");
-    fails(&seemore(dir.path(), &["pack", "run", "--out", "packed"]), 1, &["packed already holds a checkpoint", "--overwrite"]);
+    assert!(
+        (whole / packed - 1.0).abs() < 0.01,
+        "perplexity {whole}, packed {packed}"
+    );
+    fails(
+        &seemore(dir.path(), &["pack", "run", "--out", "packed"]),
+        1,
+        &["packed already holds a checkpoint", "--overwrite"],
+    );
     // a training can be done again from what is packed, but not resumed
-    fails(&seemore(dir.path(), &["train", "--resume", "packed"]), 1, &["packed", "no states/"]);
-    succeeds(&seemore(dir.path(), &["train", "--like", "packed", "--out", "again"]));
-    let values = |folder: &str| std::fs::read(dir.path().join(folder).join("model.safetensors")).unwrap();
-    assert!(values("again") == values("run"), "the same training gave other values");
+    fails(
+        &seemore(dir.path(), &["train", "--resume", "packed"]),
+        1,
+        &["packed", "no states/"],
+    );
+    succeeds(&seemore(
+        dir.path(),
+        &["train", "--like", "packed", "--out", "again"],
+    ));
+    let values =
+        |folder: &str| std::fs::read(dir.path().join(folder).join("model.safetensors")).unwrap();
+    assert!(
+        values("again") == values("run"),
+        "the same training gave other values"
+    );
 }
 
 #[test]
 fn stages_load_parts_freeze_parts_and_read_text() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 3);
-    std::fs::write(dir.path().join("text.txt"), "red square\nblue square\ngreen square\n").unwrap();
+    std::fs::write(
+        dir.path().join("text.txt"),
+        "red square\nblue square\ngreen square\n",
+    )
+    .unwrap();
     let base = ["train", "--preset", "tiny", "--steps", "3"];
     let train = |more: &[&str]| seemore(dir.path(), &[&base[..], more].concat());
     succeeds(&train(&["--text", "text.txt", "--out", "text"]));
-    let tokenizer = ["--tokenizer", "text/tokenizer.json", "--data", "squares", "--val-split", "0"];
-    let projector = ["--load", "text", "--load-parts", "decoder", "--freeze", "encoder,decoder", "--out", "projector"];
+    let tokenizer = [
+        "--tokenizer",
+        "text/tokenizer.json",
+        "--data",
+        "squares",
+        "--val-split",
+        "0",
+    ];
+    let projector = [
+        "--load",
+        "text",
+        "--load-parts",
+        "decoder",
+        "--freeze",
+        "encoder,decoder",
+        "--out",
+        "projector",
+    ];
     let output = train(&[&tokenizer[..], &projector].concat());
     succeeds(&output);
-    assert!(stderr(&output).contains("tensors from text/model.safetensors"), "{}", stderr(&output));
-    let values = |folder: &str| seemore::checkpoint::read_values(&dir.path().join(folder).join("model.safetensors")).unwrap();
+    assert!(
+        stderr(&output).contains("tensors from text/model.safetensors"),
+        "{}",
+        stderr(&output)
+    );
+    let values = |folder: &str| {
+        seemore::models::checkpoint::read_values(&dir.path().join(folder).join("model.safetensors"))
+            .unwrap()
+    };
     let (text, projector) = (values("text"), values("projector"));
     assert_eq!(text["tok.weight"], projector["tok.weight"]);
     assert_ne!(text["proj1.weight"], projector["proj1.weight"]);
-    fails(&train(&["--data", "squares", "--freeze", "encoder,projector,decoder"]), 1, &["nothing is left to train"]);
-    fails(&train(&["--data", "squares", "--load", "nowhere"]), 1, &["nowhere"]);
+    fails(
+        &train(&["--data", "squares", "--freeze", "encoder,projector,decoder"]),
+        1,
+        &["nothing is left to train"],
+    );
+    fails(
+        &train(&["--data", "squares", "--load", "nowhere"]),
+        1,
+        &["nowhere"],
+    );
 }

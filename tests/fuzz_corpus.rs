@@ -2,16 +2,28 @@
 
 use std::path::{Path, PathBuf};
 
-use seemore::checkpoint;
-use seemore::data::{Captioned, Frame, Layout, Picture, Tokenizer};
-use seemore::model::{Config, import_original};
+use seemore::data::{Captioned, Layout};
+use seemore::image::{Picture, Preprocess};
+use seemore::models::checkpoint;
+use seemore::models::seemore::{Config, import_original};
+use seemore::text::Tokenizer;
 
 /// The files of a target, and how many.
 fn each(target: &str, mut see: impl FnMut(Vec<u8>)) {
     let folder = PathBuf::from("fuzz/corpus").join(target);
-    let files: Vec<PathBuf> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert!(files.len() > 5, "{} has {} files", folder.display(), files.len());
-    files.iter().for_each(|file| see(std::fs::read(file).unwrap()));
+    let files: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert!(
+        files.len() > 5,
+        "{} has {} files",
+        folder.display(),
+        files.len()
+    );
+    files
+        .iter()
+        .for_each(|file| see(std::fs::read(file).unwrap()));
 }
 
 #[test]
@@ -23,7 +35,11 @@ fn captions_of_every_form() {
         ("flickr", "nowhere/captions.txt", "image,caption\n"),
     ] {
         each(target, |bytes| {
-            let _ = Captioned::parse(Path::new(name), [before.as_bytes(), &bytes].concat(), &Layout::default());
+            let _ = Captioned::parse(
+                Path::new(name),
+                [before.as_bytes(), &bytes].concat(),
+                &Layout::default(),
+            );
         });
     }
 }
@@ -34,7 +50,16 @@ fn pictures() {
     each("picture", |bytes| {
         if let Ok(picture) = Picture::decode(&bytes) {
             decoded += 1;
-            assert_eq!(picture.framed(Frame { side: 32, crop: true }).rgb.len(), 3 * 32 * 32);
+            assert_eq!(
+                picture
+                    .framed(Preprocess {
+                        side: 32,
+                        crop: true
+                    })
+                    .rgb
+                    .len(),
+                3 * 32 * 32
+            );
         }
     });
     assert!(decoded >= 4, "{decoded} decoded");
@@ -43,18 +68,29 @@ fn pictures() {
 #[test]
 fn tokenizers_and_configurations() {
     each("tokenizer", |bytes| {
-        let Ok(text) = String::from_utf8(bytes) else { return };
+        let Ok(text) = String::from_utf8(bytes) else {
+            return;
+        };
         if let Ok(tokenizer) = Tokenizer::from_json(&text) {
             let ids = tokenizer.encode("a piñata, 10 o\u{2019}clock");
             assert!(ids.iter().all(|&id| (id as usize) < tokenizer.vocab_size()));
-            let _ =
-                (tokenizer.decode(&ids), tokenizer.decode(&[0, 1, 2, 3, u32::MAX]), tokenizer.unknown_parts("a b"), tokenizer.to_json());
+            let _ = (
+                tokenizer.decode(&ids),
+                tokenizer.decode(&[0, 1, 2, 3, u32::MAX]),
+                tokenizer.unknown_parts("a b"),
+                tokenizer.to_json(),
+            );
         }
     });
     each("config", |bytes| {
-        let Ok(config) = serde_json::from_slice::<Config>(&bytes) else { return };
+        let Ok(config) = serde_json::from_slice::<Config>(&bytes) else {
+            return;
+        };
         if config.check().is_ok() {
-            assert!(config.visual() < config.context && config.scale(config.width, config.heads).is_finite());
+            assert!(
+                config.visual() < config.context
+                    && config.scale(config.width, config.heads).is_finite()
+            );
         }
     });
 }
@@ -74,19 +110,43 @@ fn checkpoints() {
 /// A kilobyte that claims a gigabyte, tensors that lie over each other, lengths of headers beyond the file.
 #[test]
 fn claims_that_a_file_cannot_hold_are_refused() {
-    let file = |header: &str, data: usize| [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![0; data]].concat();
+    let file = |header: &str, data: usize| {
+        [
+            &(header.len() as u64).to_le_bytes()[..],
+            header.as_bytes(),
+            &vec![0; data],
+        ]
+        .concat()
+    };
     let cases = [
-        file(r#"{"a":{"dtype":"F32","shape":[268435456],"data_offsets":[0,1073741824]}}"#, 1000),
-        file(r#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"b":{"dtype":"F32","shape":[4],"data_offsets":[8,24]}}"#, 24),
-        file(r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#, 4),
-        file(r#"{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,16]}}"#, 16),
-        file(r#"{"a":{"dtype":"I64","shape":[2],"data_offsets":[0,16]}}"#, 16),
+        file(
+            r#"{"a":{"dtype":"F32","shape":[268435456],"data_offsets":[0,1073741824]}}"#,
+            1000,
+        ),
+        file(
+            r#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"b":{"dtype":"F32","shape":[4],"data_offsets":[8,24]}}"#,
+            24,
+        ),
+        file(
+            r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#,
+            4,
+        ),
+        file(
+            r#"{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,16]}}"#,
+            16,
+        ),
+        file(
+            r#"{"a":{"dtype":"I64","shape":[2],"data_offsets":[0,16]}}"#,
+            16,
+        ),
         [&u64::MAX.to_le_bytes()[..], b"{}"].concat(),
         [&(1u64 << 30).to_le_bytes()[..], b"{}"].concat(),
         vec![],
     ];
     for bytes in cases {
-        let error = checkpoint::parse(&bytes, &|| "model.safetensors".into()).unwrap_err().to_string();
+        let error = checkpoint::parse(&bytes, &|| "model.safetensors".into())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("model.safetensors"), "{error}");
     }
 }

@@ -2,14 +2,19 @@
 
 use std::sync::LazyLock;
 
-use seemore::metrics::{Case, Scores, bleu, cider_d, rouge_l, words};
+use seemore::eval::metrics::{Case, Scores, bleu, cider_d, rouge_l, words};
 use serde_json::Value;
 
-static GOLDEN: LazyLock<Value> =
-    LazyLock::new(|| serde_json::from_str(&std::fs::read_to_string("tests/golden/captions.json").unwrap()).unwrap());
+static GOLDEN: LazyLock<Value> = LazyLock::new(|| {
+    serde_json::from_str(&std::fs::read_to_string("tests/golden/captions.json").unwrap()).unwrap()
+});
 
 fn split(text: &Value) -> Vec<String> {
-    text.as_str().unwrap().split_whitespace().map(str::to_owned).collect()
+    text.as_str()
+        .unwrap()
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The recorded corpora by name.
@@ -17,9 +22,23 @@ fn corpora() -> impl Iterator<Item = (&'static str, &'static Value, Vec<Case>)> 
     GOLDEN["corpora"].as_array().unwrap().iter().map(|corpus| {
         let case = |case: &Value| Case {
             candidate: split(&case["candidate"]),
-            references: case["references"].as_array().unwrap().iter().map(split).collect(),
+            references: case["references"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(split)
+                .collect(),
         };
-        (corpus["name"].as_str().unwrap(), corpus, corpus["cases"].as_array().unwrap().iter().map(case).collect())
+        (
+            corpus["name"].as_str().unwrap(),
+            corpus,
+            corpus["cases"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(case)
+                .collect(),
+        )
     })
 }
 
@@ -36,13 +55,33 @@ fn corpora_score_as_pycocoevalcap_scores_them() {
         for (n, bleu) in bleu(&cases).into_iter().enumerate() {
             equal(&format!("{name}: BLEU-{}", n + 1), bleu, &corpus["bleu"][n]);
         }
-        for ((case, cider), recorded) in cases.iter().zip(cider_d(&cases)).zip(corpus["cases"].as_array().unwrap()) {
-            equal(&format!("{name}: ROUGE-L of {recorded}"), rouge_l(case), &recorded["rouge_l"]);
-            equal(&format!("{name}: CIDEr-D of {recorded}"), cider, &recorded["cider_d"]);
+        for ((case, cider), recorded) in cases
+            .iter()
+            .zip(cider_d(&cases))
+            .zip(corpus["cases"].as_array().unwrap())
+        {
+            equal(
+                &format!("{name}: ROUGE-L of {recorded}"),
+                rouge_l(case),
+                &recorded["rouge_l"],
+            );
+            equal(
+                &format!("{name}: CIDEr-D of {recorded}"),
+                cider,
+                &recorded["cider_d"],
+            );
         }
         let scores = Scores::new(&cases);
-        equal(&format!("{name}: ROUGE-L"), scores.rouge_l, &corpus["rouge_l"]);
-        equal(&format!("{name}: CIDEr-D"), scores.cider_d, &corpus["cider_d"]);
+        equal(
+            &format!("{name}: ROUGE-L"),
+            scores.rouge_l,
+            &corpus["rouge_l"],
+        );
+        equal(
+            &format!("{name}: CIDEr-D"),
+            scores.cider_d,
+            &corpus["cider_d"],
+        );
         count += 1;
     }
     assert_eq!(count, 9);
@@ -53,7 +92,10 @@ fn words_are_those_of_the_treebank_tokenizer() {
     for line in GOLDEN["tokens"].as_array().unwrap() {
         let text = line[0].as_str().unwrap();
         // it leaves this apostrophe as it is, though not that of "woman’s"
-        let want: Vec<String> = split(&line[1]).iter().map(|word| word.replace('’', "'")).collect();
+        let want: Vec<String> = split(&line[1])
+            .iter()
+            .map(|word| word.replace('’', "'"))
+            .collect();
         assert_eq!(words(text), want, "{text}");
     }
 }

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use safetensors::SafeTensors;
-use seemore::checkpoint::{self, Values};
-use seemore::gpu::Gpu;
-use seemore::model::{AttentionScale, Config, Logits, Preset, Vlm, export_original, import_original, original_name};
+use seemore::device::Device;
+use seemore::device::Plan;
+use seemore::graph::Tape;
+use seemore::models::checkpoint::{self, Values};
+use seemore::models::seemore::{
+    AttentionScale, Config, Logits, Preset, Vlm, export_original, import_original, original_name,
+};
 use seemore::nn::{Context, Residual};
-use seemore::plan::Plan;
-use seemore::tape::Tape;
 
 /// The state dict that the original would have for our parameter `name`: written down anew from its class definitions.
 fn original_state(config: &Config, named: &Values) -> Values {
@@ -25,7 +27,10 @@ fn original_state(config: &Config, named: &Values) -> Values {
             let outside = BTreeMap::from([
                 ("vit.cls", "vision_encoder.cls_token"),
                 ("vit.pos", "vision_encoder.pos_embedding"),
-                ("vit.patch.weight", "vision_encoder.patch_embedding.conv.weight"),
+                (
+                    "vit.patch.weight",
+                    "vision_encoder.patch_embedding.conv.weight",
+                ),
                 ("vit.patch.bias", "vision_encoder.patch_embedding.conv.bias"),
                 ("vit.ln.weight", "vision_encoder.layer_norm.weight"),
                 ("vit.ln.bias", "vision_encoder.layer_norm.bias"),
@@ -44,35 +49,51 @@ fn original_state(config: &Config, named: &Values) -> Values {
             continue;
         };
         let (layer, rest) = rest.split_once('.').unwrap();
-        let letter = rest.strip_prefix("attn.").and_then(|rest| rest.strip_suffix(".weight"));
-        if let Some(word) = letter.and_then(|letter| BTreeMap::from([("q", "query"), ("k", "key"), ("v", "value")]).remove(letter)) {
+        let letter = rest
+            .strip_prefix("attn.")
+            .and_then(|rest| rest.strip_suffix(".weight"));
+        if let Some(word) = letter.and_then(|letter| {
+            BTreeMap::from([("q", "query"), ("k", "key"), ("v", "value")]).remove(letter)
+        }) {
             let rows = shape[0] / heads;
             for head in 0..heads {
                 let values = data[head * rows * shape[1]..(head + 1) * rows * shape[1]].to_vec();
-                state.insert(format!("{stack}.{layer}.attn.heads.{head}.{word}.weight"), (vec![rows, shape[1]], values));
+                state.insert(
+                    format!("{stack}.{layer}.attn.heads.{head}.{word}.weight"),
+                    (vec![rows, shape[1]], values),
+                );
             }
             continue;
         }
         let rest = rest.replace("fc1", "ffn.0").replace("fc2", "ffn.2");
-        state.insert(format!("{stack}.{layer}.{rest}"), (shape.clone(), data.clone()));
+        state.insert(
+            format!("{stack}.{layer}.{rest}"),
+            (shape.clone(), data.clone()),
+        );
     }
     state
 }
 
-fn gpu() -> Gpu {
-    Gpu::open(None).unwrap_or_else(|error| panic!("{error}"))
+fn device() -> Device {
+    Device::open(None).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn sample(gpu: &Gpu) -> (Config, Values) {
-    let config = Config { context: 40, vocab_size: 23, vision_heads: 4, heads: 2, ..Preset::Tiny.config() };
-    let model = Vlm::new(gpu, &config, 11).unwrap();
+fn sample(device: &Device) -> (Config, Values) {
+    let config = Config {
+        context: 40,
+        vocab_size: 23,
+        vision_heads: 4,
+        heads: 2,
+        ..Preset::Tiny.config()
+    };
+    let model = Vlm::new(device, &config, 11).unwrap();
     let named = checkpoint::snapshot(model.parameters()).unwrap();
     (config, named)
 }
 
 #[test]
 fn sizes_are_read_from_shapes_and_values_come_back_bit_for_bit() {
-    let (config, named) = sample(&gpu());
+    let (config, named) = sample(&device());
     let state = original_state(&config, &named);
     let path = std::path::Path::new("state.safetensors");
     let (imported, values) = import_original(path, state.clone()).unwrap();
@@ -88,7 +109,9 @@ fn sizes_are_read_from_shapes_and_values_come_back_bit_for_bit() {
     assert_eq!(export_original(&imported, values).unwrap(), state);
     // and every name of ours is told in theirs
     for name in named.keys() {
-        let theirs = original_name(name).unwrap_or_else(|| panic!("no name for {name}")).replace('*', "0");
+        let theirs = original_name(name)
+            .unwrap_or_else(|| panic!("no name for {name}"))
+            .replace('*', "0");
         assert!(state.contains_key(&theirs), "{name}: {theirs}");
     }
 }
@@ -96,56 +119,106 @@ fn sizes_are_read_from_shapes_and_values_come_back_bit_for_bit() {
 /// The golden parameters under the original's names, imported, give the logits that PyTorch recorded for the original.
 #[test]
 fn an_imported_state_dict_has_the_originals_logits() {
-    let gpu = gpu();
+    let device = device();
     let bytes = std::fs::read("tests/golden/tiny_cls.safetensors").unwrap();
     let golden = SafeTensors::deserialize(&bytes).unwrap();
-    let floats = |name: &str| -> Vec<f32> { bytemuck::pod_collect_to_vec(golden.tensor(name).unwrap().data()) };
+    let floats = |name: &str| -> Vec<f32> {
+        bytemuck::pod_collect_to_vec(golden.tensor(name).unwrap().data())
+    };
     let named: Values = golden
         .names()
         .into_iter()
-        .filter_map(|name| Some((name.strip_prefix("param.")?.to_owned(), (golden.tensor(name).unwrap().shape().to_vec(), floats(name)))))
+        .filter_map(|name| {
+            Some((
+                name.strip_prefix("param.")?.to_owned(),
+                (golden.tensor(name).unwrap().shape().to_vec(), floats(name)),
+            ))
+        })
         .collect();
     let heads = golden.tensor("orig.attn.vit.0").unwrap().shape()[1];
-    let written_for = Config { vision_heads: heads, heads, ..Preset::Seemore.config() };
+    let written_for = Config {
+        vision_heads: heads,
+        heads,
+        ..Preset::Seemore.config()
+    };
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.safetensors");
     checkpoint::write_values(&path, &original_state(&written_for, &named), None).unwrap();
 
     let (config, values) = import_original(&path, checkpoint::read_values(&path).unwrap()).unwrap();
-    let model = Vlm::new(&gpu, &config, 0).unwrap();
+    let model = Vlm::new(&device, &config, 0).unwrap();
     checkpoint::restore(model.parameters(), values, &path).unwrap();
     let ids: Vec<i64> = bytemuck::pod_collect_to_vec(golden.tensor("in.idx").unwrap().data());
-    let [batch, length] = golden.tensor("in.idx").unwrap().shape()[..] else { panic!("ids have two axes") };
-    let mut tape = Tape::new(gpu.capabilities());
+    let [batch, length] = golden.tensor("in.idx").unwrap().shape()[..] else {
+        panic!("ids have two axes")
+    };
+    let mut tape = Tape::new(device.capabilities());
     let image = tape.input(&[batch, 3, config.image_size, config.image_size]);
     let text = tape.input(&[batch, length]);
-    let logits = model.forward(&mut Context::inference(&mut tape), Some(image), text, None, Logits::All);
+    let logits = model.forward(
+        &mut Context::inference(&mut tape),
+        Some(image),
+        text,
+        None,
+        Logits::All,
+    );
     tape.hold(logits);
-    let plan = Plan::new(&gpu, tape).unwrap();
+    let plan = Plan::new(&device, tape).unwrap();
     plan.write(image, &floats("in.image"));
-    plan.write(text, &ids.into_iter().map(|id| id as u32).collect::<Vec<_>>());
+    plan.write(
+        text,
+        &ids.into_iter().map(|id| id as u32).collect::<Vec<_>>(),
+    );
     plan.run().unwrap();
     let got: Vec<f32> = plan.read(logits).unwrap();
-    let off = got.iter().zip(floats("orig.logits")).map(|(got, want)| (got - want).abs()).fold(0.0, f32::max);
-    assert!(got.len() == floats("orig.logits").len() && off <= 2e-5, "off by {off}");
+    let off = got
+        .iter()
+        .zip(floats("orig.logits"))
+        .map(|(got, want)| (got - want).abs())
+        .fold(0.0, f32::max);
+    assert!(
+        got.len() == floats("orig.logits").len() && off <= 2e-5,
+        "off by {off}"
+    );
 }
 
 #[test]
 fn files_keep_every_bit() {
-    let (_, mut named) = sample(&gpu());
-    named.insert("odd values".into(), (vec![5], vec![0.0, -0.0, f32::MIN_POSITIVE / 2.0, f32::INFINITY, f32::from_bits(0x7fc0_0001)]));
+    let (_, mut named) = sample(&device());
+    named.insert(
+        "odd values".into(),
+        (
+            vec![5],
+            vec![
+                0.0,
+                -0.0,
+                f32::MIN_POSITIVE / 2.0,
+                f32::INFINITY,
+                f32::from_bits(0x7fc0_0001),
+            ],
+        ),
+    );
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("values.safetensors");
     checkpoint::write_values(&path, &named, None).unwrap();
     let bits = |values: &Values| -> Vec<(String, Vec<usize>, Vec<u32>)> {
-        values.iter().map(|(name, (shape, data))| (name.clone(), shape.clone(), data.iter().map(|v| v.to_bits()).collect())).collect()
+        values
+            .iter()
+            .map(|(name, (shape, data))| {
+                (
+                    name.clone(),
+                    shape.clone(),
+                    data.iter().map(|v| v.to_bits()).collect(),
+                )
+            })
+            .collect()
     };
     assert_eq!(bits(&checkpoint::read_values(&path).unwrap()), bits(&named));
 }
 
 #[test]
 fn what_is_missing_or_unknown_is_named() {
-    let (config, named) = sample(&gpu());
+    let (config, named) = sample(&device());
     let state = original_state(&config, &named);
     let path = std::path::Path::new("state.safetensors");
     let message = |state: Values| import_original(path, state).unwrap_err().to_string();
@@ -153,7 +226,10 @@ fn what_is_missing_or_unknown_is_named() {
     let mut without = state.clone();
     without.remove("decoder.ln_f.bias");
     let text = message(without);
-    assert!(text.contains("state.safetensors") && text.contains("decoder.ln_f.bias"), "{text}");
+    assert!(
+        text.contains("state.safetensors") && text.contains("decoder.ln_f.bias"),
+        "{text}"
+    );
 
     let mut with = state.clone();
     with.insert("decoder.rope".into(), (vec![1], vec![1.0]));
@@ -166,33 +242,39 @@ fn what_is_missing_or_unknown_is_named() {
 
 #[test]
 fn a_saved_model_loads_equal_and_a_damaged_one_says_what_is_wrong() {
-    let gpu = gpu();
-    let (config, _) = sample(&gpu);
-    let model = Vlm::new(&gpu, &config, 5).unwrap();
+    let device = device();
+    let (config, _) = sample(&device);
+    let model = Vlm::new(&device, &config, 5).unwrap();
     let dir = tempfile::tempdir().unwrap();
     checkpoint::save(dir.path(), &model, None).unwrap();
-    let (loaded, tokenizer) = checkpoint::load(&gpu, dir.path()).unwrap();
+    let (loaded, tokenizer) = checkpoint::load(&device, dir.path()).unwrap();
     assert!(tokenizer.is_none());
-    assert_eq!(checkpoint::snapshot(loaded.parameters()).unwrap(), checkpoint::snapshot(model.parameters()).unwrap());
+    assert_eq!(
+        checkpoint::snapshot(loaded.parameters()).unwrap(),
+        checkpoint::snapshot(model.parameters()).unwrap()
+    );
 
     let file = dir.path().join("model.safetensors");
     let whole = std::fs::read(&file).unwrap();
-    let error = |gpu: &Gpu| match checkpoint::load(gpu, dir.path()) {
+    let error = |device: &Device| match checkpoint::load(device, dir.path()) {
         Ok(_) => panic!("it loaded"),
         Err(error) => error.to_string(),
     };
     std::fs::write(&file, &whole[..whole.len() - 100]).unwrap();
-    assert!(error(&gpu).contains("model.safetensors"));
+    assert!(error(&device).contains("model.safetensors"));
 
     let mut values = checkpoint::snapshot(model.parameters()).unwrap();
     values.remove("vit.cls");
     checkpoint::write_values(&file, &values, None).unwrap();
-    assert!(error(&gpu).contains("vit.cls"));
+    assert!(error(&device).contains("vit.cls"));
     values.insert("vit.cls".into(), (vec![1, 1, 2], vec![0.0; 2]));
     checkpoint::write_values(&file, &values, None).unwrap();
-    let text = error(&gpu);
-    assert!(text.contains("vit.cls") && text.contains("[1, 1, 2]"), "{text}");
+    let text = error(&device);
+    assert!(
+        text.contains("vit.cls") && text.contains("[1, 1, 2]"),
+        "{text}"
+    );
 
     std::fs::remove_file(dir.path().join("config.json")).unwrap();
-    assert!(error(&gpu).contains("config.json"));
+    assert!(error(&device).contains("config.json"));
 }

@@ -7,15 +7,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors};
-use seemore::generate::{Generator, Sampling};
-use seemore::gpu::Gpu;
-use seemore::model::{AttentionScale, Config, Logits, Projection, VisualTokens, Vlm};
+use seemore::caption::{Generator, Sampling};
+use seemore::device::Device;
+use seemore::device::Plan;
+use seemore::graph::Tape;
+use seemore::models::seemore::{AttentionScale, Config, Logits, Projection, VisualTokens, Vlm};
 use seemore::nn::{Context, Residual};
 use seemore::ops::{GradScaler, IGNORE};
-use seemore::optim::{Decay, Hyper, Optimizer, Rule};
-use seemore::plan::Plan;
-use seemore::tape::Tape;
 use seemore::train::{Batch, Gradients, TrainStep};
+use seemore::train::{Decay, Hyper, Optimizer, Rule};
 
 // The tolerances that golden.json suggests: float32 on a device sums in another order than PyTorch does.
 const LOGITS: f64 = 2e-5;
@@ -35,35 +35,65 @@ struct Golden {
 
 impl Golden {
     fn all() -> Vec<Golden> {
-        let dir = std::env::var_os("SEEMORE_GOLDEN").map(PathBuf::from).unwrap_or_else(|| "tests/golden".into());
+        let dir = std::env::var_os("SEEMORE_GOLDEN")
+            .map(PathBuf::from)
+            .unwrap_or_else(|| "tests/golden".into());
         let mut files: Vec<PathBuf> = std::fs::read_dir(&dir)
             .unwrap_or_else(|error| panic!("{}: {error}", dir.display()))
             .map(|entry| entry.unwrap().path())
-            .filter(|path| path.extension().is_some_and(|extension| extension == "safetensors"))
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|extension| extension == "safetensors")
+            })
             .collect();
         files.sort();
-        assert!(!files.is_empty(), "no recorded numbers in {}", dir.display());
+        assert!(
+            !files.is_empty(),
+            "no recorded numbers in {}",
+            dir.display()
+        );
         files.iter().map(|path| Golden::read(path)).collect()
     }
 
     fn read(path: &Path) -> Golden {
         let bytes = std::fs::read(path).unwrap();
         let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
-        let config = metadata.metadata().as_ref().and_then(|metadata| metadata.get("config")).expect("a config in the metadata");
+        let config = metadata
+            .metadata()
+            .as_ref()
+            .and_then(|metadata| metadata.get("config"))
+            .expect("a config in the metadata");
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
         let read = |view: safetensors::tensor::TensorView| -> Vec<f64> {
             let data = view.data();
             match view.dtype() {
-                Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()) as f64).collect(),
-                Dtype::F64 => data.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect(),
-                Dtype::I64 => data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f64).collect(),
+                Dtype::F32 => data
+                    .chunks_exact(4)
+                    .map(|b| f32::from_le_bytes(b.try_into().unwrap()) as f64)
+                    .collect(),
+                Dtype::F64 => data
+                    .chunks_exact(8)
+                    .map(|b| f64::from_le_bytes(b.try_into().unwrap()))
+                    .collect(),
+                Dtype::I64 => data
+                    .chunks_exact(8)
+                    .map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f64)
+                    .collect(),
                 Dtype::U8 => data.iter().map(|&b| b as f64).collect(),
                 other => panic!("{other:?} is not expected"),
             }
         };
-        let tensors = tensors.tensors().into_iter().map(|(name, view)| (name, (view.shape().to_vec(), read(view)))).collect();
+        let tensors = tensors
+            .tensors()
+            .into_iter()
+            .map(|(name, view)| (name, (view.shape().to_vec(), read(view))))
+            .collect();
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        Golden { name, config: serde_json::from_str(config).unwrap(), tensors }
+        Golden {
+            name,
+            config: serde_json::from_str(config).unwrap(),
+            tensors,
+        }
     }
 
     fn has(&self, name: &str) -> bool {
@@ -71,20 +101,34 @@ impl Golden {
     }
 
     fn values(&self, name: &str) -> &[f64] {
-        &self.tensors.get(name).unwrap_or_else(|| panic!("{}: no tensor {name}", self.name)).1
+        &self
+            .tensors
+            .get(name)
+            .unwrap_or_else(|| panic!("{}: no tensor {name}", self.name))
+            .1
     }
 
     fn f32s(&self, name: &str) -> Vec<f32> {
-        self.values(name).iter().map(|&value| value as f32).collect()
+        self.values(name)
+            .iter()
+            .map(|&value| value as f32)
+            .collect()
     }
 
     /// Tokens; what PyTorch ignores (-100) as [`IGNORE`].
     fn tokens(&self, name: &str) -> Vec<u32> {
-        self.values(name).iter().map(|&value| if value < 0.0 { IGNORE } else { value as u32 }).collect()
+        self.values(name)
+            .iter()
+            .map(|&value| if value < 0.0 { IGNORE } else { value as u32 })
+            .collect()
     }
 
     fn config(&self, variant: &str) -> Config {
-        let number = |name: &str| self.config[name].as_u64().unwrap_or_else(|| panic!("config has no {name}")) as usize;
+        let number = |name: &str| {
+            self.config[name]
+                .as_u64()
+                .unwrap_or_else(|| panic!("config has no {name}")) as usize
+        };
         let (scale, residual, count_pads) = match variant {
             "orig" => (AttentionScale::Width, Residual::AfterLn2, true),
             "fixed" => (AttentionScale::Head, Residual::Prenorm, false),
@@ -119,23 +163,46 @@ impl Golden {
     }
 
     /// The variant's model with the recorded initial parameters.
-    fn model(&self, gpu: &Gpu, variant: &str) -> Vlm {
-        let model = Vlm::new(gpu, &self.config(variant), 0).unwrap();
-        let recorded = self.tensors.keys().filter(|name| name.starts_with("param.")).count();
-        assert_eq!(model.parameters().len(), recorded, "{}: number of parameters", self.name);
+    fn model(&self, device: &Device, variant: &str) -> Vlm {
+        let model = Vlm::new(device, &self.config(variant), 0).unwrap();
+        let recorded = self
+            .tensors
+            .keys()
+            .filter(|name| name.starts_with("param."))
+            .count();
+        assert_eq!(
+            model.parameters().len(),
+            recorded,
+            "{}: number of parameters",
+            self.name
+        );
         for (name, tensor) in model.parameters() {
             let name = format!("param.{name}");
-            assert_eq!(tensor.shape(), self.tensors[&name].0, "{}: {name}", self.name);
+            assert_eq!(
+                tensor.shape(),
+                self.tensors[&name].0,
+                "{}: {name}",
+                self.name
+            );
             tensor.write(&self.f32s(&name));
         }
         model
     }
 
     fn batch(&self, config: &Config) -> Batch {
-        let targets = if config.count_pads { "in.targets_raw" } else { "in.targets_ignore" };
+        let targets = if config.count_pads {
+            "in.targets_raw"
+        } else {
+            "in.targets_ignore"
+        };
         let images = self.f32s("in.image");
         let pictures = images.len() / (3 * config.image_size * config.image_size);
-        Batch { images, ids: self.tokens("in.idx"), targets: self.tokens(targets), classes: vec![IGNORE; pictures] }
+        Batch {
+            images,
+            ids: self.tokens("in.idx"),
+            targets: self.tokens(targets),
+            classes: vec![IGNORE; pictures],
+        }
     }
 
     /// Pictures, and text positions of each.
@@ -149,23 +216,53 @@ impl Golden {
 fn largest(got: &[f32], want: &[f64]) -> f64 {
     assert_eq!(got.len(), want.len());
     // in the total order NaN is the largest, where f64::max would pass over it
-    got.iter().zip(want).map(|(&got, want)| (got as f64 - want).abs()).max_by(f64::total_cmp).expect("something to compare")
+    got.iter()
+        .zip(want)
+        .map(|(&got, want)| (got as f64 - want).abs())
+        .max_by(f64::total_cmp)
+        .expect("something to compare")
 }
 
 /// Norm of the difference over the norm of the recorded values.
 fn relative(got: &[f32], want: &[f64]) -> f64 {
     assert_eq!(got.len(), want.len());
-    let square: f64 = got.iter().zip(want).map(|(&got, want)| (got as f64 - want).powi(2)).sum();
-    square.sqrt() / want.iter().map(|want| want * want).sum::<f64>().sqrt().max(1e-30)
+    let square: f64 = got
+        .iter()
+        .zip(want)
+        .map(|(&got, want)| (got as f64 - want).powi(2))
+        .sum();
+    square.sqrt()
+        / want
+            .iter()
+            .map(|want| want * want)
+            .sum::<f64>()
+            .sqrt()
+            .max(1e-30)
 }
 
-fn gpu() -> Gpu {
-    Gpu::open(None).unwrap_or_else(|error| panic!("{error}"))
+fn device() -> Device {
+    Device::open(None).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn optimizer(gpu: &Gpu, model: &Vlm, rule: Rule) -> Optimizer {
-    let hyper = Hyper { rule, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, clip: 0.0, decay: Decay::All, ema: 0.0 };
-    Optimizer::new(gpu, model.storage(), hyper, GradScaler::default(), |_| true).unwrap()
+fn optimizer(device: &Device, model: &Vlm, rule: Rule) -> Optimizer {
+    let hyper = Hyper {
+        rule,
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay: 0.01,
+        clip: 0.0,
+        decay: Decay::All,
+        ema: 0.0,
+    };
+    Optimizer::new(
+        device,
+        model.storage(),
+        hyper,
+        GradScaler::default(),
+        |_| true,
+    )
+    .unwrap()
 }
 
 #[test]
@@ -179,15 +276,15 @@ fn what_is_not_a_number_is_far_from_every_number() {
 
 #[test]
 fn logits_loss_gradients_and_attention_are_pytorchs() {
-    let gpu = gpu();
+    let device = device();
     for golden in Golden::all() {
         for variant in ["orig", "fixed", "headscale_origres", "nembdscale_prenorm"] {
-            let model = golden.model(&gpu, variant);
+            let model = golden.model(&device, variant);
             let config = model.config();
             let (batch, length) = golden.sizes();
             let numbers = golden.batch(config);
 
-            let mut tape = Tape::new(gpu.capabilities());
+            let mut tape = Tape::new(device.capabilities());
             let t = &mut tape;
             let image = t.input(&[batch, 3, config.image_size, config.image_size]);
             let ids = t.input(&[batch, length]);
@@ -204,9 +301,9 @@ fn logits_loss_gradients_and_attention_are_pytorchs() {
             t.hold(loss);
             let one = t.fill(&[1], 1.0);
             t.backward(loss, one);
-            let gradients = Gradients::new(&gpu, model.storage()).unwrap();
+            let gradients = Gradients::new(&device, model.storage()).unwrap();
             gradients.place(t, model.storage(), |_| true);
-            let plan = Plan::new(&gpu, tape).unwrap();
+            let plan = Plan::new(&device, tape).unwrap();
             plan.write(image, &numbers.images);
             plan.write(ids, &numbers.ids);
             plan.write(targets, &numbers.targets);
@@ -214,8 +311,14 @@ fn logits_loss_gradients_and_attention_are_pytorchs() {
             plan.run().unwrap();
 
             let place = format!("{} {variant}", golden.name);
-            let logits = largest(&plan.read(logits).unwrap(), golden.values(&format!("{variant}.logits")));
-            let loss = largest(&plan.read(loss).unwrap(), golden.values(&format!("{variant}.loss")));
+            let logits = largest(
+                &plan.read(logits).unwrap(),
+                golden.values(&format!("{variant}.logits")),
+            );
+            let loss = largest(
+                &plan.read(loss).unwrap(),
+                golden.values(&format!("{variant}.loss")),
+            );
             println!("{place}: logits off by {logits:.1e}, loss by {loss:.1e}");
             assert!(logits <= LOGITS, "{place}: logits off by {logits}");
             assert!(loss <= LOSS, "{place}: loss off by {loss}");
@@ -230,7 +333,10 @@ fn logits_loss_gradients_and_attention_are_pytorchs() {
                     Some(rest) => ("vit", rest),
                     None => ("dec", layer.strip_prefix("blocks.").unwrap()),
                 };
-                let name = format!("{variant}.attn.{part}.{}", index.strip_suffix(".attn").unwrap());
+                let name = format!(
+                    "{variant}.attn.{part}.{}",
+                    index.strip_suffix(".attn").unwrap()
+                );
                 let off = largest(&plan.read(map).unwrap(), golden.values(&name));
                 assert!(off <= ATTENTION, "{place}: {name} off by {off}");
                 worst = worst.max(off);
@@ -239,30 +345,43 @@ fn logits_loss_gradients_and_attention_are_pytorchs() {
 
             let mut worst = (0.0f64, String::new());
             for (name, grad) in gradients.named() {
-                let off = relative(&grad.read().unwrap(), golden.values(&format!("{variant}.grad.{name}")));
-                assert!(off <= GRADIENT_RELATIVE, "{place}: gradient of {name} off by {off} of its norm");
+                let off = relative(
+                    &grad.read().unwrap(),
+                    golden.values(&format!("{variant}.grad.{name}")),
+                );
+                assert!(
+                    off <= GRADIENT_RELATIVE,
+                    "{place}: gradient of {name} off by {off} of its norm"
+                );
                 if off > worst.0 {
                     worst = (off, name.clone());
                 }
             }
-            println!("{place}: gradients off by at most {:.1e} of their norm ({})", worst.0, worst.1);
+            println!(
+                "{place}: gradients off by at most {:.1e} of their norm ({})",
+                worst.0, worst.1
+            );
         }
     }
 }
 
 #[test]
 fn fifty_steps_and_the_tokens_after_them_are_pytorchs() {
-    let gpu = gpu();
+    let device = device();
     for golden in Golden::all() {
-        for (variant, kind, rule) in [("orig", "adam", Rule::Adam), ("fixed", "adam", Rule::Adam), ("fixed", "adamw", Rule::Adamw)] {
+        for (variant, kind, rule) in [
+            ("orig", "adam", Rule::Adam),
+            ("fixed", "adam", Rule::Adam),
+            ("fixed", "adamw", Rule::Adamw),
+        ] {
             let place = format!("{} {variant} {kind}", golden.name);
-            let model = golden.model(&gpu, variant);
-            let optimizer = optimizer(&gpu, &model, rule);
+            let model = golden.model(&device, variant);
+            let optimizer = optimizer(&device, &model, rule);
             let (batch, length) = golden.sizes();
-            let step = TrainStep::new(&gpu, &model, &optimizer, batch, length, 1).unwrap();
+            let step = TrainStep::new(&device, &model, &optimizer, batch, length, 1).unwrap();
             let numbers = [golden.batch(model.config())];
 
-            check_tokens(&gpu, &golden, &model, &format!("{variant}.gen.init"));
+            check_tokens(&device, &golden, &model, &format!("{variant}.gen.init"));
             let losses = golden.values(&format!("{variant}.losses.{kind}"));
             let mut worst = 0.0f64;
             for (index, want) in losses.iter().enumerate() {
@@ -272,12 +391,20 @@ fn fifty_steps_and_the_tokens_after_them_are_pytorchs() {
                 assert!(off <= LOSSES, "{place}: loss of step {number} off by {off}");
                 worst = worst.max(off);
                 if [1, 10, 50].contains(&number) {
-                    check_parameters(&golden, &model, &place, &format!("{variant}.{kind}{number}"));
+                    check_parameters(
+                        &golden,
+                        &model,
+                        &place,
+                        &format!("{variant}.{kind}{number}"),
+                    );
                 }
             }
-            println!("{place}: {} losses off by at most {worst:.1e}", losses.len());
+            println!(
+                "{place}: {} losses off by at most {worst:.1e}",
+                losses.len()
+            );
             if kind == "adam" {
-                check_tokens(&gpu, &golden, &model, &format!("{variant}.gen.adam50"));
+                check_tokens(&device, &golden, &model, &format!("{variant}.gen.adam50"));
             }
         }
     }
@@ -293,28 +420,55 @@ fn check_parameters(golden: &Golden, model: &Vlm, place: &str, prefix: &str) {
             all
         } else {
             let last = want.len() - 1;
-            (0..want.len()).map(|i| all[(i as f64 * (all.len() - 1) as f64 / last as f64).round() as usize]).collect()
+            (0..want.len())
+                .map(|i| all[(i as f64 * (all.len() - 1) as f64 / last as f64).round() as usize])
+                .collect()
         };
         let off = relative(&got, want);
-        assert!(off <= PARAMETER_RELATIVE, "{place}: {prefix}.{name} off by {off} of its norm");
+        assert!(
+            off <= PARAMETER_RELATIVE,
+            "{place}: {prefix}.{name} off by {off} of its norm"
+        );
         worst = worst.max(off);
-        off_count += got.iter().zip(want).filter(|(got, want)| (**got as f64 - **want).abs() > PARAMETER_OFF).count();
+        off_count += got
+            .iter()
+            .zip(want)
+            .filter(|(got, want)| (**got as f64 - **want).abs() > PARAMETER_OFF)
+            .count();
         count += got.len();
     }
-    assert!(off_count as f64 <= PARAMETER_OFF_SHARE * count as f64, "{place}: {off_count} of {count} elements of {prefix} are off");
-    println!("{place}: {prefix} off by at most {worst:.1e} of a parameter's norm, {off_count} of {count} elements by more than 1e-4");
+    assert!(
+        off_count as f64 <= PARAMETER_OFF_SHARE * count as f64,
+        "{place}: {off_count} of {count} elements of {prefix} are off"
+    );
+    println!(
+        "{place}: {prefix} off by at most {worst:.1e} of a parameter's norm, {off_count} of {count} elements by more than 1e-4"
+    );
 }
 
 /// Greedy tokens with the key/value cache, prompt included.
-fn check_tokens(gpu: &Gpu, golden: &Golden, model: &Vlm, name: &str) {
+fn check_tokens(device: &Device, golden: &Golden, model: &Vlm, name: &str) {
     let prompt = golden.tokens("gen.prompt");
     let batch = golden.sizes().0;
     let (shape, _) = &golden.tensors[name];
     let (prompt_len, total) = (prompt.len() / batch, shape[1]);
-    let mut generator = Generator::new(gpu, model, batch, prompt_len, total - prompt_len, false).unwrap();
-    let written = generator.complete(&golden.f32s("in.image"), &prompt, None, Sampling::GREEDY).unwrap();
+    let mut generator =
+        Generator::new(device, model, batch, prompt_len, total - prompt_len, false).unwrap();
+    let written = generator
+        .complete(&golden.f32s("in.image"), &prompt, None, Sampling::GREEDY)
+        .unwrap();
     for (row, (prompt, written)) in prompt.chunks(prompt_len).zip(written).enumerate() {
-        let got: Vec<u32> = prompt.iter().copied().chain(written.iter().map(|choice| choice.token)).take(total).collect();
-        assert_eq!(got, golden.tokens(name)[row * total..][..total], "{}: {name}, picture {row}", golden.name);
+        let got: Vec<u32> = prompt
+            .iter()
+            .copied()
+            .chain(written.iter().map(|choice| choice.token))
+            .take(total)
+            .collect();
+        assert_eq!(
+            got,
+            golden.tokens(name)[row * total..][..total],
+            "{}: {name}, picture {row}",
+            golden.name
+        );
     }
 }

@@ -2,7 +2,8 @@
 //! properties are beside their tests in `src/`.
 
 use proptest::prelude::*;
-use seemore::data::{Batches, TextStream, TokenKind, Tokenizer};
+use seemore::data::Batches;
+use seemore::text::{TextStream, TokenKind, Tokenizer};
 
 const KINDS: [TokenKind; 3] = [TokenKind::Characters, TokenKind::Words, TokenKind::Bpe];
 

@@ -1,18 +1,18 @@
 //! The search for the likeliest text: greedy on the device is greedy on the host, a batch writes what single pictures get, and a
 //! beam finds what trying everything finds.
 
-use seemore::generate::{Generator, Hypothesis, Sampling, Search, SearchOptions};
-use seemore::gpu::Gpu;
-use seemore::model::{Config, Logits, Preset, VisualTokens, Vlm};
+use seemore::caption::{Generator, Hypothesis, Sampling, Search, SearchOptions};
+use seemore::device::Device;
+use seemore::device::Plan;
+use seemore::graph::Tape;
+use seemore::models::seemore::{Config, Logits, Preset, VisualTokens, Vlm};
 use seemore::nn::Context;
-use seemore::plan::Plan;
-use seemore::tape::Tape;
 
 const BEGIN: u32 = 1;
 const END: u32 = 2;
 
-fn gpu() -> Gpu {
-    Gpu::open(None).unwrap_or_else(|error| panic!("{error}"))
+fn device() -> Device {
+    Device::open(None).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Reproducible numbers in [-1, 1).
@@ -26,77 +26,148 @@ fn noise(count: usize, seed: u32) -> Vec<f32> {
 }
 
 /// A model with parameters far from their initial values, so that pictures, positions and tokens matter.
-fn model(gpu: &Gpu, vocab_size: usize, visual_tokens: VisualTokens) -> Vlm {
+fn model(device: &Device, vocab_size: usize, visual_tokens: VisualTokens) -> Vlm {
     let config = match visual_tokens {
         // the picture is added to every position, together with the class head's guess
         VisualTokens::Pooled => {
             let sizes = Preset::Tiny.config();
-            let (vision_width, vision_heads, width, heads) = (sizes.vision_width, sizes.vision_heads, sizes.width, sizes.heads);
+            let (vision_width, vision_heads, width, heads) = (
+                sizes.vision_width,
+                sizes.vision_heads,
+                sizes.width,
+                sizes.heads,
+            );
             let context = sizes.context;
-            Config { vocab_size, vision_width, vision_heads, width, heads, context, classes: 7, ..Preset::Emoji.config() }
+            Config {
+                vocab_size,
+                vision_width,
+                vision_heads,
+                width,
+                heads,
+                context,
+                classes: 7,
+                ..Preset::Emoji.config()
+            }
         }
-        _ => Config { vocab_size, visual_tokens, ..Preset::Tiny.config() },
+        _ => Config {
+            vocab_size,
+            visual_tokens,
+            ..Preset::Tiny.config()
+        },
     };
-    let model = Vlm::new(gpu, &config, 7).unwrap();
+    let model = Vlm::new(device, &config, 7).unwrap();
     for (_, tensor) in model.parameters() {
         let values: Vec<f32> = tensor.read::<f32>().unwrap();
         let noise = noise(values.len(), values.len() as u32);
-        tensor.write(&values.iter().zip(noise).map(|(value, noise)| value + 0.15 * noise).collect::<Vec<f32>>());
+        tensor.write(
+            &values
+                .iter()
+                .zip(noise)
+                .map(|(value, noise)| value + 0.15 * noise)
+                .collect::<Vec<f32>>(),
+        );
     }
     model
 }
 
 fn pictures(model: &Vlm, count: usize) -> Vec<Vec<f32>> {
     let side = model.config().image_size;
-    (0..count).map(|seed| noise(3 * side * side, 11 + seed as u32)).collect()
+    (0..count)
+        .map(|seed| noise(3 * side * side, 11 + seed as u32))
+        .collect()
 }
 
 fn options(batch: usize, beam: usize) -> SearchOptions {
-    SearchOptions { batch, prompt: 1, new: 10, beam, length_power: 0.0 }
+    SearchOptions {
+        batch,
+        prompt: 1,
+        new: 10,
+        beam,
+        length_power: 0.0,
+    }
 }
 
-fn search(gpu: &Gpu, model: &Vlm, pictures: &[Vec<f32>], options: SearchOptions) -> Vec<Vec<Hypothesis>> {
-    let search = Search::new(gpu, model, options).unwrap();
-    pictures.chunks(options.batch).flat_map(|some| search.run(&some.concat(), &vec![BEGIN; some.len()], Some(END)).unwrap()).collect()
+fn search(
+    device: &Device,
+    model: &Vlm,
+    pictures: &[Vec<f32>],
+    options: SearchOptions,
+) -> Vec<Vec<Hypothesis>> {
+    let search = Search::new(device, model, options).unwrap();
+    pictures
+        .chunks(options.batch)
+        .flat_map(|some| {
+            search
+                .run(&some.concat(), &vec![BEGIN; some.len()], Some(END))
+                .unwrap()
+        })
+        .collect()
 }
 
 #[test]
 fn greedy_on_the_device_is_greedy_on_the_host() {
-    let gpu = gpu();
-    for visual_tokens in [VisualTokens::Cls, VisualTokens::Patches, VisualTokens::Pooled] {
-        let model = model(&gpu, 12, visual_tokens);
+    let device = device();
+    for visual_tokens in [
+        VisualTokens::Cls,
+        VisualTokens::Patches,
+        VisualTokens::Pooled,
+    ] {
+        let model = model(&device, 12, visual_tokens);
         let pictures = pictures(&model, 8);
-        let mut generator = Generator::new(&gpu, &model, 8, 1, 10, false).unwrap();
-        let want = generator.complete(&pictures.concat(), &[BEGIN; 8], Some(END), Sampling::GREEDY).unwrap();
-        let got = search(&gpu, &model, &pictures, options(8, 1));
+        let mut generator = Generator::new(&device, &model, 8, 1, 10, false).unwrap();
+        let want = generator
+            .complete(&pictures.concat(), &[BEGIN; 8], Some(END), Sampling::GREEDY)
+            .unwrap();
+        let got = search(&device, &model, &pictures, options(8, 1));
         let mut ended = 0;
         for (got, want) in got.iter().zip(&want) {
             assert_eq!(got.len(), 1);
             let tokens: Vec<u32> = want.iter().map(|choice| choice.token).collect();
             assert_eq!(got[0].tokens, tokens);
             assert_eq!(got[0].ended, tokens.len() < 10);
-            assert_eq!(got[0].log_probabilities.len(), tokens.len() + got[0].ended as usize);
+            assert_eq!(
+                got[0].log_probabilities.len(),
+                tokens.len() + got[0].ended as usize
+            );
             for (got, want) in got[0].log_probabilities.iter().zip(want) {
-                assert!((got.exp() - want.probability as f64).abs() < 1e-5, "{got} and {}", want.probability);
+                assert!(
+                    (got.exp() - want.probability as f64).abs() < 1e-5,
+                    "{got} and {}",
+                    want.probability
+                );
             }
             ended += got[0].ended as usize;
         }
-        assert!(visual_tokens != VisualTokens::Cls || (ended > 0 && ended < 8), "{ended} of 8 ended: no test of where texts end");
-        assert!(got.iter().any(|other| other != &got[0]), "all pictures have the same text");
+        assert!(
+            visual_tokens != VisualTokens::Cls || (ended > 0 && ended < 8),
+            "{ended} of 8 ended: no test of where texts end"
+        );
+        assert!(
+            got.iter().any(|other| other != &got[0]),
+            "all pictures have the same text"
+        );
     }
 }
 
 #[test]
 fn batches_write_what_single_pictures_get() {
-    let gpu = gpu();
-    let model = model(&gpu, 12, VisualTokens::Cls);
+    let device = device();
+    let model = model(&device, 12, VisualTokens::Cls);
     let pictures = pictures(&model, 7);
     for beam in [1, 3] {
-        let single = search(&gpu, &model, &pictures, options(1, beam));
+        let single = search(&device, &model, &pictures, options(1, beam));
         // the last batch is not full
         for batch in [4, 7, 9] {
-            for (one, many) in single.iter().flatten().zip(search(&gpu, &model, &pictures, options(batch, beam)).iter().flatten()) {
-                assert_eq!((&one.tokens, one.ended), (&many.tokens, many.ended), "beam {beam}, batch {batch}");
+            for (one, many) in single.iter().flatten().zip(
+                search(&device, &model, &pictures, options(batch, beam))
+                    .iter()
+                    .flatten(),
+            ) {
+                assert_eq!(
+                    (&one.tokens, one.ended),
+                    (&many.tokens, many.ended),
+                    "beam {beam}, batch {batch}"
+                );
                 assert!((one.log_probability() - many.log_probability()).abs() < 1e-4);
             }
         }
@@ -105,12 +176,16 @@ fn batches_write_what_single_pictures_get() {
 
 #[test]
 fn the_same_search_finds_the_same_bit_for_bit() {
-    let gpu = gpu();
-    let model = model(&gpu, 12, VisualTokens::Cls);
+    let device = device();
+    let model = model(&device, 12, VisualTokens::Cls);
     let pictures = pictures(&model, 4);
     for beam in [1, 4] {
-        let search = Search::new(&gpu, &model, options(4, beam)).unwrap();
-        let run = |pictures: &[Vec<f32>]| search.run(&pictures.concat(), &[BEGIN; 4], Some(END)).unwrap();
+        let search = Search::new(&device, &model, options(4, beam)).unwrap();
+        let run = |pictures: &[Vec<f32>]| {
+            search
+                .run(&pictures.concat(), &[BEGIN; 4], Some(END))
+                .unwrap()
+        };
         let first = run(&pictures);
         // what the caches hold of other pictures in between changes nothing
         run(&pictures.iter().rev().cloned().collect::<Vec<_>>());
@@ -120,37 +195,69 @@ fn the_same_search_finds_the_same_bit_for_bit() {
 
 #[test]
 fn a_beam_finds_texts_at_least_as_likely_as_the_greedy_one() {
-    let gpu = gpu();
-    let model = model(&gpu, 12, VisualTokens::Cls);
+    let device = device();
+    let model = model(&device, 12, VisualTokens::Cls);
     let pictures = pictures(&model, 8);
-    let greedy = search(&gpu, &model, &pictures, options(8, 1));
-    let beam = search(&gpu, &model, &pictures, options(8, 4));
+    let greedy = search(&device, &model, &pictures, options(8, 1));
+    let beam = search(&device, &model, &pictures, options(8, 4));
     let mut better = 0;
     for (greedy, beam) in greedy.iter().zip(&beam) {
         assert_eq!(beam.len(), 4);
-        assert!(beam.is_sorted_by(|a, b| a.log_probability() >= b.log_probability()), "{beam:?}");
+        assert!(
+            beam.is_sorted_by(|a, b| a.log_probability() >= b.log_probability()),
+            "{beam:?}"
+        );
         let gain = beam[0].log_probability() - greedy[0].log_probability();
         assert!(gain > -1e-4, "{gain}: {beam:?} for {greedy:?}");
         better += (gain > 1e-3) as usize;
     }
-    assert!(better > 0, "the beam found nothing that the greedy search did not");
+    assert!(
+        better > 0,
+        "the beam found nothing that the greedy search did not"
+    );
 }
 
 /// Every text of at most three tokens with the logarithm of its probability, from full forward passes, likeliest first.
-fn everything(gpu: &Gpu, model: &Vlm, picture: &[f32], length_power: f64) -> Vec<(f64, Vec<u32>)> {
+fn everything(
+    device: &Device,
+    model: &Vlm,
+    picture: &[f32],
+    length_power: f64,
+) -> Vec<(f64, Vec<u32>)> {
     let (vocab, side) = (model.config().vocab_size, model.config().image_size);
-    let pairs: Vec<[u32; 2]> = (0..vocab as u32).flat_map(|a| (0..vocab as u32).map(move |b| [a, b])).collect();
-    let mut tape = Tape::new(gpu.capabilities());
-    let (image, ids) = (tape.input(&[pairs.len(), 3, side, side]), tape.input(&[pairs.len(), 3]));
-    let logits = model.forward(&mut Context::inference(&mut tape), Some(image), ids, None, Logits::Text);
+    let pairs: Vec<[u32; 2]> = (0..vocab as u32)
+        .flat_map(|a| (0..vocab as u32).map(move |b| [a, b]))
+        .collect();
+    let mut tape = Tape::new(device.capabilities());
+    let (image, ids) = (
+        tape.input(&[pairs.len(), 3, side, side]),
+        tape.input(&[pairs.len(), 3]),
+    );
+    let logits = model.forward(
+        &mut Context::inference(&mut tape),
+        Some(image),
+        ids,
+        None,
+        Logits::Text,
+    );
     tape.hold(logits);
-    let plan = Plan::new(gpu, tape).unwrap();
+    let plan = Plan::new(device, tape).unwrap();
     plan.write(image, &picture.repeat(pairs.len()));
-    plan.write(ids, &pairs.iter().flat_map(|&[a, b]| [BEGIN, a, b]).collect::<Vec<u32>>());
+    plan.write(
+        ids,
+        &pairs
+            .iter()
+            .flat_map(|&[a, b]| [BEGIN, a, b])
+            .collect::<Vec<u32>>(),
+    );
     let logits: Vec<f32> = plan.run_and_read(logits).unwrap();
     let row = |pair: usize, at: usize| -> Vec<f64> {
         let row = &logits[(3 * pair + at) * vocab..][..vocab];
-        let total = row.iter().map(|&logit| (logit as f64).exp()).sum::<f64>().ln();
+        let total = row
+            .iter()
+            .map(|&logit| (logit as f64).exp())
+            .sum::<f64>()
+            .ln();
         row.iter().map(|&logit| logit as f64 - total).collect()
     };
     let mut texts = std::collections::BTreeMap::new();
@@ -158,32 +265,61 @@ fn everything(gpu: &Gpu, model: &Vlm, picture: &[f32], length_power: f64) -> Vec
         let rows = [row(pair, 0), row(pair, 1), row(pair, 2)];
         for last in 0..vocab as u32 {
             let text = [tokens[0], tokens[1], last];
-            let count = text.iter().position(|&token| token == END).map_or(3, |end| end + 1);
-            let sum: f64 = text[..count].iter().zip(&rows).map(|(&token, row)| row[token as usize]).sum();
-            let shown = text[..count].iter().copied().filter(|&token| token != END).collect();
-            texts.insert(text[..count].to_vec(), (sum, sum / (count as f64).powf(length_power), shown));
+            let count = text
+                .iter()
+                .position(|&token| token == END)
+                .map_or(3, |end| end + 1);
+            let sum: f64 = text[..count]
+                .iter()
+                .zip(&rows)
+                .map(|(&token, row)| row[token as usize])
+                .sum();
+            let shown = text[..count]
+                .iter()
+                .copied()
+                .filter(|&token| token != END)
+                .collect();
+            texts.insert(
+                text[..count].to_vec(),
+                (sum, sum / (count as f64).powf(length_power), shown),
+            );
         }
     }
     let mut texts: Vec<_> = texts.into_values().collect();
     texts.sort_by(|a, b| b.1.total_cmp(&a.1));
-    texts.into_iter().map(|(sum, _, shown)| (sum, shown)).collect()
+    texts
+        .into_iter()
+        .map(|(sum, _, shown)| (sum, shown))
+        .collect()
 }
 
 #[test]
 fn a_beam_wide_enough_finds_what_trying_everything_finds() {
-    let gpu = gpu();
-    let model = model(&gpu, 5, VisualTokens::Cls);
+    let device = device();
+    let model = model(&device, 5, VisualTokens::Cls);
     let pictures = pictures(&model, 2);
     for length_power in [0.0, 1.0] {
         // texts of three tokens, and those that end before
         let beam = 4 * 4 * 5 + 4 + 1;
-        let found = search(&gpu, &model, &pictures, SearchOptions { new: 3, length_power, ..options(2, beam) });
+        let found = search(
+            &device,
+            &model,
+            &pictures,
+            SearchOptions {
+                new: 3,
+                length_power,
+                ..options(2, beam)
+            },
+        );
         for (picture, found) in pictures.iter().zip(found) {
-            let want = everything(&gpu, &model, picture, length_power);
+            let want = everything(&device, &model, picture, length_power);
             assert_eq!((found.len(), want.len()), (beam, beam));
             assert!((want.iter().map(|(sum, _)| sum.exp()).sum::<f64>() - 1.0).abs() < 1e-4);
             for (found, (sum, tokens)) in found.iter().zip(&want).take(12) {
-                assert_eq!(&found.tokens, tokens, "length to the power of {length_power}");
+                assert_eq!(
+                    &found.tokens, tokens,
+                    "length to the power of {length_power}"
+                );
                 assert!((found.log_probability() - sum).abs() < 1e-4);
             }
         }

@@ -6,36 +6,91 @@ use std::time::{Duration, Instant};
 
 use common::{fails, losses, seemore, squares, stderr, succeeds};
 
-const TINY: [&str; 11] = ["train", "--data", "squares", "--preset", "tiny", "--log-every", "1", "--val-split", "0", "--dropout", "0.1"];
+const TINY: [&str; 11] = [
+    "train",
+    "--data",
+    "squares",
+    "--preset",
+    "tiny",
+    "--log-every",
+    "1",
+    "--val-split",
+    "0",
+    "--dropout",
+    "0.1",
+];
 
 #[test]
 fn tracking_changes_no_number_and_a_dead_server_costs_nothing_but_a_note() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 2);
     let train = |more: &[&str]| seemore(dir.path(), &[&TINY[..], more].concat());
-    let plain = losses(&succeeds(&train(&["--steps", "6", "--json", "--out", "plain"])));
+    let plain = losses(&succeeds(&train(&[
+        "--steps", "6", "--json", "--out", "plain",
+    ])));
     // nobody listens at that port of this machine
-    let tracked = ["--track", "mlflow=http://127.0.0.1:9", "--track", "csv=rows.csv", "--track", "tensorboard=board"];
+    let tracked = [
+        "--track",
+        "mlflow=http://127.0.0.1:9",
+        "--track",
+        "csv=rows.csv",
+        "--track",
+        "tensorboard=board",
+    ];
     let start = Instant::now();
-    let output = train(&[&["--steps", "6", "--json", "--out", "tracked"], &tracked[..]].concat());
+    let output = train(
+        &[
+            &["--steps", "6", "--json", "--out", "tracked"],
+            &tracked[..],
+        ]
+        .concat(),
+    );
     assert_eq!(losses(&succeeds(&output)), plain);
     assert!(start.elapsed() < Duration::from_secs(60));
     let text = stderr(&output);
-    assert!(text.contains("not all was sent to http://127.0.0.1:9") && text.contains("seemore track tracked"), "{text}");
+    assert!(
+        text.contains("not all was sent to http://127.0.0.1:9")
+            && text.contains("seemore track tracked"),
+        "{text}"
+    );
     let model = |run: &str| std::fs::read(dir.path().join(run).join("model.safetensors")).unwrap();
-    assert!(model("plain") == model("tracked"), "tracking changed the model");
-    fails(&seemore(dir.path(), &["track", "tracked"]), 1, &["127.0.0.1:9", "kept"]);
-    fails(&seemore(dir.path(), &["track", "plain"]), 1, &["tracking/mlflow.jsonl", "--track"]);
+    assert!(
+        model("plain") == model("tracked"),
+        "tracking changed the model"
+    );
+    fails(
+        &seemore(dir.path(), &["track", "tracked"]),
+        1,
+        &["127.0.0.1:9", "kept"],
+    );
+    fails(
+        &seemore(dir.path(), &["track", "plain"]),
+        1,
+        &["tracking/mlflow.jsonl", "--track"],
+    );
 
     // one JSON object a line, of which each metric's line has its step
     let spool = std::fs::read_to_string(dir.path().join("tracked/tracking/mlflow.jsonl")).unwrap();
-    let lines: Vec<serde_json::Value> = spool.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let steps: Vec<u64> = lines.iter().filter_map(|line| line["step"].as_u64()).collect();
+    let lines: Vec<serde_json::Value> = spool
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let steps: Vec<u64> = lines
+        .iter()
+        .filter_map(|line| line["step"].as_u64())
+        .collect();
     assert_eq!(
-        (steps, lines[0]["kind"].as_str(), lines.last().unwrap()["status"].as_str()),
+        (
+            steps,
+            lines[0]["kind"].as_str(),
+            lines.last().unwrap()["status"].as_str()
+        ),
         ((1..=6).collect(), Some("begin"), Some("FINISHED"))
     );
-    let board: Vec<_> = std::fs::read_dir(dir.path().join("board")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let board: Vec<_> = std::fs::read_dir(dir.path().join("board"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     let events = std::fs::read(&board[0]).unwrap();
     assert!(
         board.len() == 1
@@ -52,11 +107,27 @@ fn a_server_that_never_answers_does_not_hold_up_the_end() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let target = format!("mlflow=http://{}", silent.local_addr().unwrap());
     let start = Instant::now();
-    let output = seemore(dir.path(), &[&TINY[..], &["--steps", "3", "--out", "run", "--track", &target]].concat());
+    let output = seemore(
+        dir.path(),
+        &[
+            &TINY[..],
+            &["--steps", "3", "--out", "run", "--track", &target],
+        ]
+        .concat(),
+    );
     succeeds(&output);
     // an answer may take a minute where there is something to wait for
-    assert!(start.elapsed() < Duration::from_secs(40), "{:?}", start.elapsed());
-    assert!(stderr(&output).contains("did not answer in time") && stderr(&output).contains("seemore track run"), "{}", stderr(&output));
+    assert!(
+        start.elapsed() < Duration::from_secs(40),
+        "{:?}",
+        start.elapsed()
+    );
+    assert!(
+        stderr(&output).contains("did not answer in time")
+            && stderr(&output).contains("seemore track run"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
@@ -71,30 +142,85 @@ fn rows_grow_when_a_run_goes_on_and_are_never_overwritten_silently() {
         reader
             .records()
             .map(|row| row.unwrap())
-            .map(|row| (row[step].parse().unwrap(), row[loss].parse::<f64>().unwrap() as f32))
+            .map(|row| {
+                (
+                    row[step].parse().unwrap(),
+                    row[loss].parse::<f64>().unwrap() as f32,
+                )
+            })
             .collect::<Vec<(u64, f32)>>()
     };
     let track = ["--track", "csv=rows.csv"];
     let whole = losses(&succeeds(&seemore(
         dir.path(),
-        &[&TINY[..], &["--steps", "8", "--json", "--schedule", "constant", "--out", "whole"]].concat(),
+        &[
+            &TINY[..],
+            &[
+                "--steps",
+                "8",
+                "--json",
+                "--schedule",
+                "constant",
+                "--out",
+                "whole",
+            ],
+        ]
+        .concat(),
     )));
     // the decimals of both are those of an f32
-    let whole: Vec<(u64, f32)> = whole.into_iter().map(|(step, loss)| (step, loss as f32)).collect();
-    let first = [&TINY[..], &["--steps", "5", "--schedule", "constant", "--out", "run"], &track].concat();
+    let whole: Vec<(u64, f32)> = whole
+        .into_iter()
+        .map(|(step, loss)| (step, loss as f32))
+        .collect();
+    let first = [
+        &TINY[..],
+        &["--steps", "5", "--schedule", "constant", "--out", "run"],
+        &track,
+    ]
+    .concat();
     succeeds(&seemore(dir.path(), &first));
     assert_eq!(rows(), whole[..5]);
     // rows of steps that were lost come again
     let mut text = std::fs::read_to_string(dir.path().join("rows.csv")).unwrap();
     text.push_str("6,9.9,123,1,1,1,0,,,1,1,1\n");
     std::fs::write(dir.path().join("rows.csv"), text).unwrap();
-    succeeds(&seemore(dir.path(), &[&["train", "--resume", "run", "--steps", "8"], &track[..]].concat()));
+    succeeds(&seemore(
+        dir.path(),
+        &[&["train", "--resume", "run", "--steps", "8"], &track[..]].concat(),
+    ));
     assert_eq!(rows(), whole);
     let again = [&TINY[..], &["--steps", "2", "--out", "again"], &track].concat();
-    fails(&seemore(dir.path(), &again), 1, &["rows.csv is there already", "--overwrite"]);
+    fails(
+        &seemore(dir.path(), &again),
+        1,
+        &["rows.csv is there already", "--overwrite"],
+    );
     assert_eq!(rows(), whole);
-    let every = [&TINY[..], &["--steps", "7", "--out", "every", "--track-every", "3", "--overwrite"], &track].concat();
+    let every = [
+        &TINY[..],
+        &[
+            "--steps",
+            "7",
+            "--out",
+            "every",
+            "--track-every",
+            "3",
+            "--overwrite",
+        ],
+        &track,
+    ]
+    .concat();
     succeeds(&seemore(dir.path(), &every));
-    assert_eq!(rows().iter().map(|row| row.0).collect::<Vec<_>>(), [1, 4, 7]);
-    fails(&seemore(dir.path(), &["train", "--data", "squares", "--track", "wandb=x"]), 2, &["csv=FILE"]);
+    assert_eq!(
+        rows().iter().map(|row| row.0).collect::<Vec<_>>(),
+        [1, 4, 7]
+    );
+    fails(
+        &seemore(
+            dir.path(),
+            &["train", "--data", "squares", "--track", "wandb=x"],
+        ),
+        2,
+        &["csv=FILE"],
+    );
 }

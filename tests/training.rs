@@ -7,24 +7,36 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use indicatif::ProgressBar;
 use seemore::cli::train::{Listener, Ready, Run as Command, TrainArgs};
-use seemore::gpu::Gpu;
-use seemore::model::{Config, Part, Preset, Vlm};
+use seemore::device::Device;
+use seemore::graph::Precision;
+use seemore::models::seemore::{Config, Part, Preset, Vlm};
 use seemore::nn::Residual;
 use seemore::ops::{GradScaler, IGNORE};
-use seemore::optim::{Decay, Hyper, Optimizer, Rule, Steps};
-use seemore::tape::Precision;
 use seemore::train::{Batch, Event, Objective, StepSizes, TrainStep};
+use seemore::train::{Decay, Hyper, Optimizer, Rule, Steps};
 
-const HYPER: Hyper =
-    Hyper { rule: Rule::Adamw, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, clip: 1.0, decay: Decay::All, ema: 0.0 };
+const HYPER: Hyper = Hyper {
+    rule: Rule::Adamw,
+    beta1: 0.9,
+    beta2: 0.999,
+    eps: 1e-8,
+    weight_decay: 0.01,
+    clip: 1.0,
+    decay: Decay::All,
+    ema: 0.0,
+};
 const LENGTH: usize = 7;
 
-fn gpu() -> Gpu {
-    Gpu::open(None).unwrap_or_else(|error| panic!("{error}"))
+fn device() -> Device {
+    Device::open(None).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn config(dropout: f32) -> Config {
-    Config { vocab_size: 20, dropout, ..Preset::Tiny.config() }
+    Config {
+        vocab_size: 20,
+        dropout,
+        ..Preset::Tiny.config()
+    }
 }
 
 /// A batch of made-up pictures and captions of different lengths.
@@ -32,17 +44,38 @@ fn batch(config: &Config, pictures: std::ops::Range<usize>) -> Batch {
     let side = config.image_size;
     let pixel = |picture: usize, i: usize| ((picture * 37 + i * 13) % 101) as f32 / 50.0 - 1.0;
     let token = |picture: usize, at: usize| ((picture * 5 + at * 3) % config.vocab_size) as u32;
-    let target = |picture: usize, at: usize| if at < 3 + picture % 5 { token(picture, at + 1) } else { IGNORE };
+    let target = |picture: usize, at: usize| {
+        if at < 3 + picture % 5 {
+            token(picture, at + 1)
+        } else {
+            IGNORE
+        }
+    };
     Batch {
-        images: pictures.clone().flat_map(|p| (0..3 * side * side).map(move |i| pixel(p, i))).collect(),
-        ids: pictures.clone().flat_map(|p| (0..LENGTH).map(move |at| token(p, at))).collect(),
-        targets: pictures.clone().flat_map(|p| (0..LENGTH).map(move |at| target(p, at))).collect(),
+        images: pictures
+            .clone()
+            .flat_map(|p| (0..3 * side * side).map(move |i| pixel(p, i)))
+            .collect(),
+        ids: pictures
+            .clone()
+            .flat_map(|p| (0..LENGTH).map(move |at| token(p, at)))
+            .collect(),
+        targets: pictures
+            .clone()
+            .flat_map(|p| (0..LENGTH).map(move |at| target(p, at)))
+            .collect(),
         classes: pictures.map(|p| (p % 3) as u32).collect(),
     }
 }
 
 fn sizes(batch: usize, accumulate: usize, checkpoint: bool) -> StepSizes {
-    StepSizes { batch, length: LENGTH, accumulate, checkpoint, ..StepSizes::default() }
+    StepSizes {
+        batch,
+        length: LENGTH,
+        accumulate,
+        checkpoint,
+        ..StepSizes::default()
+    }
 }
 
 struct Run {
@@ -50,11 +83,20 @@ struct Run {
     losses: Vec<f32>,
 }
 
-fn train(gpu: &Gpu, config: &Config, parts: usize, steps: u64) -> Run {
-    let model = Vlm::new(gpu, config, 3).unwrap();
-    let optimizer = Optimizer::new(gpu, model.storage(), HYPER, GradScaler::default(), |_| true).unwrap();
-    let step = TrainStep::new(gpu, &model, &optimizer, 8 / parts, LENGTH, parts).unwrap();
-    let batches: Vec<Batch> = (0..parts).map(|part| batch(config, part * 8 / parts..(part + 1) * 8 / parts)).collect();
+fn train(device: &Device, config: &Config, parts: usize, steps: u64) -> Run {
+    let model = Vlm::new(device, config, 3).unwrap();
+    let optimizer = Optimizer::new(
+        device,
+        model.storage(),
+        HYPER,
+        GradScaler::default(),
+        |_| true,
+    )
+    .unwrap();
+    let step = TrainStep::new(device, &model, &optimizer, 8 / parts, LENGTH, parts).unwrap();
+    let batches: Vec<Batch> = (0..parts)
+        .map(|part| batch(config, part * 8 / parts..(part + 1) * 8 / parts))
+        .collect();
     let losses = (1..=steps)
         .map(|number| {
             step.run(&batches, number as u32, 1e-3, 0.0).unwrap();
@@ -66,29 +108,48 @@ fn train(gpu: &Gpu, config: &Config, parts: usize, steps: u64) -> Run {
 
 #[test]
 fn the_same_seed_gives_the_same_losses_and_parameters_bit_for_bit() {
-    let gpu = gpu();
-    let runs = [(); 2].map(|()| train(&gpu, &config(0.1), 1, 12));
-    let bits = |run: &Run| run.losses.iter().map(|loss| loss.to_bits()).collect::<Vec<_>>();
+    let device = device();
+    let runs = [(); 2].map(|()| train(&device, &config(0.1), 1, 12));
+    let bits = |run: &Run| {
+        run.losses
+            .iter()
+            .map(|loss| loss.to_bits())
+            .collect::<Vec<_>>()
+    };
     assert_eq!(bits(&runs[0]), bits(&runs[1]));
-    for ((name, a), (_, b)) in runs[0].model.parameters().iter().zip(runs[1].model.parameters()) {
+    for ((name, a), (_, b)) in runs[0]
+        .model
+        .parameters()
+        .iter()
+        .zip(runs[1].model.parameters())
+    {
         assert_eq!(a.read::<u32>().unwrap(), b.read::<u32>().unwrap(), "{name}");
     }
-    assert!(runs[0].losses[11] < runs[0].losses[0], "{:?}", runs[0].losses);
+    assert!(
+        runs[0].losses[11] < runs[0].losses[0],
+        "{:?}",
+        runs[0].losses
+    );
 }
 
 #[test]
 fn accumulated_gradients_give_what_the_big_batch_gives() {
-    let gpu = gpu();
-    let whole = train(&gpu, &config(0.0), 1, 6);
+    let device = device();
+    let whole = train(&device, &config(0.0), 1, 6);
     for parts in [2, 8] {
-        let run = train(&gpu, &config(0.0), parts, 6);
+        let run = train(&device, &config(0.0), parts, 6);
         for (whole, parts) in whole.losses.iter().zip(&run.losses) {
             assert!((whole - parts).abs() < 2e-5, "{whole} and {parts}");
         }
         for ((name, a), (_, b)) in whole.model.parameters().iter().zip(run.model.parameters()) {
             let (a, b) = (a.read::<f32>().unwrap(), b.read::<f32>().unwrap());
             // in the total order NaN is the largest, where f32::max would pass over it
-            let off = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).max_by(f32::total_cmp).unwrap();
+            let off = a
+                .iter()
+                .zip(&b)
+                .map(|(a, b)| (a - b).abs())
+                .max_by(f32::total_cmp)
+                .unwrap();
             // Adam divides tiny gradients by their own size, so that rounding may move a parameter by a share of the rate
             assert!(off < 5e-4, "{name}: off by {off}");
         }
@@ -98,29 +159,43 @@ fn accumulated_gradients_give_what_the_big_batch_gives() {
 /// Counted is what this crate asks for. Inside wgpu each write of a batch still makes a staging buffer.
 #[test]
 fn steps_create_no_buffer_no_bind_group_and_no_pipeline() {
-    let gpu = gpu();
+    let device = device();
     let config = config(0.1);
-    let model = Vlm::new(&gpu, &config, 3).unwrap();
-    let optimizer = Optimizer::new(&gpu, model.storage(), HYPER, GradScaler::default(), |_| true).unwrap();
-    let step = TrainStep::new(&gpu, &model, &optimizer, 4, LENGTH, 2).unwrap();
+    let model = Vlm::new(&device, &config, 3).unwrap();
+    let optimizer = Optimizer::new(
+        &device,
+        model.storage(),
+        HYPER,
+        GradScaler::default(),
+        |_| true,
+    )
+    .unwrap();
+    let step = TrainStep::new(&device, &model, &optimizer, 4, LENGTH, 2).unwrap();
     let batches = [batch(&config, 0..4), batch(&config, 4..8)];
     let run = |number: u64| {
         step.run(&batches, number as u32, 1e-3, 0.0).unwrap();
         (step.loss().unwrap(), step.gradient_norm().unwrap())
     };
     run(1);
-    let before = gpu.created();
+    let before = device.created();
     (2..10).for_each(|number| assert!(run(number).1 > 0.0));
-    assert_eq!(gpu.created(), before);
+    assert_eq!(device.created(), before);
 }
 
 #[test]
 fn dropout_changes_with_the_seed_only() {
-    let gpu = gpu();
+    let device = device();
     let config = config(0.3);
-    let model = Vlm::new(&gpu, &config, 3).unwrap();
-    let optimizer = Optimizer::new(&gpu, model.storage(), HYPER, GradScaler::default(), |_| true).unwrap();
-    let step = TrainStep::new(&gpu, &model, &optimizer, 8, LENGTH, 1).unwrap();
+    let model = Vlm::new(&device, &config, 3).unwrap();
+    let optimizer = Optimizer::new(
+        &device,
+        model.storage(),
+        HYPER,
+        GradScaler::default(),
+        |_| true,
+    )
+    .unwrap();
+    let step = TrainStep::new(&device, &model, &optimizer, 8, LENGTH, 1).unwrap();
     let batches = [batch(&config, 0..8)];
     let loss = |seed| {
         // a learning rate of zero leaves the parameters as they are, and so does decay times zero
@@ -133,18 +208,32 @@ fn dropout_changes_with_the_seed_only() {
 
 #[test]
 fn buffers_are_shared_by_values_that_live_at_other_times() {
-    let gpu = gpu();
+    let device = device();
     let config = config(0.1);
-    let model = Vlm::new(&gpu, &config, 3).unwrap();
-    let optimizer = Optimizer::new(&gpu, model.storage(), HYPER, GradScaler::default(), |_| true).unwrap();
-    let step = TrainStep::new(&gpu, &model, &optimizer, 8, LENGTH, 1).unwrap();
+    let model = Vlm::new(&device, &config, 3).unwrap();
+    let optimizer = Optimizer::new(
+        &device,
+        model.storage(),
+        HYPER,
+        GradScaler::default(),
+        |_| true,
+    )
+    .unwrap();
+    let step = TrainStep::new(&device, &model, &optimizer, 8, LENGTH, 1).unwrap();
     let memory = step.plan().memory();
     assert!(memory.shared < memory.unshared * 3 / 4, "{memory:?}");
     for parts in [1, 2] {
-        let before = gpu.created();
-        let recording = TrainStep::record(&gpu, &model, &optimizer, &sizes(8, parts, false), &|_| true).unwrap();
+        let before = device.created();
+        let recording = TrainStep::record(
+            &device,
+            &model,
+            &optimizer,
+            &sizes(8, parts, false),
+            &|_| true,
+        )
+        .unwrap();
         // the loss, the gradients, and with parts their sums
-        assert_eq!(gpu.created().buffers - before.buffers, 1 + parts as u64);
+        assert_eq!(device.created().buffers - before.buffers, 1 + parts as u64);
         if parts == 1 {
             assert_eq!(recording.memory(), memory);
         }
@@ -153,21 +242,46 @@ fn buffers_are_shared_by_values_that_live_at_other_times() {
 
 #[test]
 fn blocks_computed_again_give_the_same_numbers_in_less_memory() {
-    let gpu = gpu();
+    let device = device();
     for residual in [Residual::Prenorm, Residual::AfterLn2] {
-        let config = Config { residual, ..config(0.1) };
+        let config = Config {
+            residual,
+            ..config(0.1)
+        };
         let batches = [batch(&config, 0..8)];
         let [(kept, most), (again, less)] = [false, true].map(|checkpoint| {
-            let model = Vlm::new(&gpu, &config, 3).unwrap();
-            let optimizer = Optimizer::new(&gpu, model.storage(), HYPER, GradScaler::default(), |_| true).unwrap();
-            let step = TrainStep::record(&gpu, &model, &optimizer, &sizes(8, 1, checkpoint), &|_| true).unwrap().plan(&gpu).unwrap();
+            let model = Vlm::new(&device, &config, 3).unwrap();
+            let optimizer = Optimizer::new(
+                &device,
+                model.storage(),
+                HYPER,
+                GradScaler::default(),
+                |_| true,
+            )
+            .unwrap();
+            let step = TrainStep::record(
+                &device,
+                &model,
+                &optimizer,
+                &sizes(8, 1, checkpoint),
+                &|_| true,
+            )
+            .unwrap()
+            .plan(&device)
+            .unwrap();
             let mut numbers = vec![];
             for number in 1..=3 {
                 step.run(&batches, number as u32, 1e-3, 0.0).unwrap();
-                numbers.push(vec![step.loss().unwrap().to_bits(), step.gradient_norm().unwrap().to_bits()]);
+                numbers.push(vec![
+                    step.loss().unwrap().to_bits(),
+                    step.gradient_norm().unwrap().to_bits(),
+                ]);
             }
             // moments show the gradients themselves
-            let tensors = optimizer.state().into_iter().chain(model.parameters().to_vec());
+            let tensors = optimizer
+                .state()
+                .into_iter()
+                .chain(model.parameters().to_vec());
             numbers.extend(tensors.map(|(_, tensor)| tensor.read::<u32>().unwrap()));
             (numbers, step.plan().memory())
         });
@@ -176,55 +290,110 @@ fn blocks_computed_again_give_the_same_numbers_in_less_memory() {
     }
     // with more pictures than these the gradients of the parameters, which both have, weigh less
     let config = config(0.1);
-    let model = Vlm::new(&gpu, &config, 3).unwrap();
-    let optimizer = Optimizer::new(&gpu, model.storage(), HYPER, GradScaler::default(), |_| true).unwrap();
-    let [most, less] = [false, true]
-        .map(|checkpoint| TrainStep::record(&gpu, &model, &optimizer, &sizes(64, 1, checkpoint), &|_| true).unwrap().memory().shared);
+    let model = Vlm::new(&device, &config, 3).unwrap();
+    let optimizer = Optimizer::new(
+        &device,
+        model.storage(),
+        HYPER,
+        GradScaler::default(),
+        |_| true,
+    )
+    .unwrap();
+    let [most, less] = [false, true].map(|checkpoint| {
+        TrainStep::record(
+            &device,
+            &model,
+            &optimizer,
+            &sizes(64, 1, checkpoint),
+            &|_| true,
+        )
+        .unwrap()
+        .memory()
+        .shared
+    });
     assert!(less < most * 3 / 4, "{less} and {most}");
 }
 
 #[test]
 fn the_profile_names_every_kernel_and_sums_up_to_the_dispatches() {
-    let gpu = gpu();
+    let device = device();
     let config = config(0.1);
-    let model = Vlm::new(&gpu, &config, 3).unwrap();
-    let optimizer = Optimizer::new(&gpu, model.storage(), HYPER, GradScaler::default(), |_| true).unwrap();
-    let step = TrainStep::new(&gpu, &model, &optimizer, 8, LENGTH, 1).unwrap();
+    let model = Vlm::new(&device, &config, 3).unwrap();
+    let optimizer = Optimizer::new(
+        &device,
+        model.storage(),
+        HYPER,
+        GradScaler::default(),
+        |_| true,
+    )
+    .unwrap();
+    let step = TrainStep::new(&device, &model, &optimizer, 8, LENGTH, 1).unwrap();
     step.run(&[batch(&config, 0..8)], 1, 1e-3, 0.0).unwrap();
     let Some(timings) = step.plan().profile().unwrap() else {
-        assert!(!gpu.has_timestamps());
+        assert!(!device.has_timestamps());
         return;
     };
-    assert_eq!(timings.iter().map(|timing| timing.dispatches).sum::<usize>(), step.plan().dispatches());
-    assert!(timings.iter().any(|timing| timing.kernel.starts_with("matmul") && !timing.time.is_zero()));
+    assert_eq!(
+        timings
+            .iter()
+            .map(|timing| timing.dispatches)
+            .sum::<usize>(),
+        step.plan().dispatches()
+    );
+    assert!(
+        timings
+            .iter()
+            .any(|timing| timing.kernel.starts_with("matmul") && !timing.time.is_zero())
+    );
     assert!(timings.is_sorted_by(|a, b| a.time >= b.time));
 }
 
 #[test]
 fn the_default_model_has_the_originals_number_of_parameters() {
-    let gpu = gpu();
-    let model = Vlm::new(&gpu, &Preset::Seemore.config(), 0).unwrap();
+    let device = device();
+    let model = Vlm::new(&device, &Preset::Seemore.config(), 0).unwrap();
     assert_eq!(model.parameter_count(), 12_907_970);
 }
 
 #[test]
 fn a_step_whose_gradients_are_not_finite_changes_nothing_and_is_counted() {
-    let gpu = gpu();
+    let device = device();
     let config = config(0.0);
-    let model = Vlm::new(&gpu, &config, 3).unwrap();
-    let optimizer = Optimizer::new(&gpu, model.storage(), HYPER, GradScaler::dynamic(), |_| true).unwrap();
-    let step = TrainStep::new(&gpu, &model, &optimizer, 8, LENGTH, 1).unwrap();
+    let model = Vlm::new(&device, &config, 3).unwrap();
+    let optimizer = Optimizer::new(
+        &device,
+        model.storage(),
+        HYPER,
+        GradScaler::dynamic(),
+        |_| true,
+    )
+    .unwrap();
+    let step = TrainStep::new(&device, &model, &optimizer, 8, LENGTH, 1).unwrap();
     let good = [batch(&config, 0..8)];
     let mut bad = good.clone();
     bad[0].images[5] = f32::NAN;
     step.run(&good, 1, 1e-3, 0.0).unwrap();
-    let snapshot = || model.parameters().iter().map(|(_, tensor)| tensor.read::<u32>().unwrap()).collect::<Vec<_>>();
+    let snapshot = || {
+        model
+            .parameters()
+            .iter()
+            .map(|(_, tensor)| tensor.read::<u32>().unwrap())
+            .collect::<Vec<_>>()
+    };
     let (before, moments) = (snapshot(), optimizer.state()[0].1.read::<u32>().unwrap());
     step.run(&bad, 2, 1e-3, 0.0).unwrap();
     assert!(!step.gradient_norm().unwrap().is_finite());
-    assert_eq!((snapshot(), optimizer.state()[0].1.read::<u32>().unwrap()), (before.clone(), moments));
+    assert_eq!(
+        (snapshot(), optimizer.state()[0].1.read::<u32>().unwrap()),
+        (before.clone(), moments)
+    );
     let counts = || {
-        let Steps { scale, taken, skipped, .. } = optimizer.steps().unwrap();
+        let Steps {
+            scale,
+            taken,
+            skipped,
+            ..
+        } = optimizer.steps().unwrap();
         (scale, taken, skipped)
     };
     assert_eq!(counts(), (512.0, 1, 1));
@@ -235,34 +404,69 @@ fn a_step_whose_gradients_are_not_finite_changes_nothing_and_is_counted() {
 
 #[test]
 fn scaling_the_loss_by_a_power_of_two_changes_no_bit() {
-    let gpu = gpu();
+    let device = device();
     let config = config(0.1);
     let runs = [GradScaler::default(), GradScaler::dynamic()].map(|scaler| {
-        let model = Vlm::new(&gpu, &config, 3).unwrap();
-        let optimizer = Optimizer::new(&gpu, model.storage(), HYPER, scaler, |_| true).unwrap();
-        let step = TrainStep::new(&gpu, &model, &optimizer, 8, LENGTH, 1).unwrap();
-        (1..=4).for_each(|number| step.run(&[batch(&config, 0..8)], number, 1e-3, 0.0).unwrap());
-        (step.loss().unwrap().to_bits(), step.gradient_norm().unwrap().to_bits())
+        let model = Vlm::new(&device, &config, 3).unwrap();
+        let optimizer = Optimizer::new(&device, model.storage(), HYPER, scaler, |_| true).unwrap();
+        let step = TrainStep::new(&device, &model, &optimizer, 8, LENGTH, 1).unwrap();
+        (1..=4).for_each(|number| {
+            step.run(&[batch(&config, 0..8)], number, 1e-3, 0.0)
+                .unwrap()
+        });
+        (
+            step.loss().unwrap().to_bits(),
+            step.gradient_norm().unwrap().to_bits(),
+        )
     });
     assert_eq!(runs[0], runs[1]);
 }
 
 #[test]
 fn half_precision_reaches_the_same_loss_within_a_hundredth() {
-    let gpu = gpu();
+    let device = device();
     let config = config(0.0);
     let [full, half] = [Precision::F32, Precision::F16].map(|precision| {
-        let model = Vlm::new(&gpu, &config, 3).unwrap();
-        let optimizer = Optimizer::new(&gpu, model.storage(), HYPER, GradScaler::of(precision), |_| true).unwrap();
-        let record = |precision| TrainStep::record(&gpu, &model, &optimizer, &StepSizes { precision, ..sizes(8, 1, false) }, &|_| true);
-        let step = record(precision).unwrap().plan(&gpu).unwrap();
+        let model = Vlm::new(&device, &config, 3).unwrap();
+        let optimizer = Optimizer::new(
+            &device,
+            model.storage(),
+            HYPER,
+            GradScaler::of(precision),
+            |_| true,
+        )
+        .unwrap();
+        let record = |precision| {
+            TrainStep::record(
+                &device,
+                &model,
+                &optimizer,
+                &StepSizes {
+                    precision,
+                    ..sizes(8, 1, false)
+                },
+                &|_| true,
+            )
+        };
+        let step = record(precision).unwrap().plan(&device).unwrap();
         (1..=60).for_each(|number| {
-            step.run(&[batch(&config, 8 * (number as usize % 4)..8 * (number as usize % 4) + 8)], number, 1e-3, 0.0).unwrap()
+            step.run(
+                &[batch(
+                    &config,
+                    8 * (number as usize % 4)..8 * (number as usize % 4) + 8,
+                )],
+                number,
+                1e-3,
+                0.0,
+            )
+            .unwrap()
         });
         assert_eq!(optimizer.steps().unwrap().skipped, 0);
         // both are validated in f32, on pictures that they have not seen; a rate of zero changes nothing
-        let validation = record(Precision::F32).unwrap().plan(&gpu).unwrap();
-        validation.run(&[batch(&config, 32..40)], 0, 0.0, 0.0).unwrap();
+        let validation = record(Precision::F32).unwrap().plan(&device).unwrap();
+        validation
+            .run(&[batch(&config, 32..40)], 0, 0.0, 0.0)
+            .unwrap();
         validation.loss().unwrap()
     });
     assert!((half / full - 1.0).abs() < 0.01, "{half} for {full}");
@@ -271,32 +475,89 @@ fn half_precision_reaches_the_same_loss_within_a_hundredth() {
 
 /// The emoji preset's arithmetic, small.
 fn pooled(guess: bool) -> Config {
-    let Config { image_size, vision_width, vision_heads, width, heads, context, vocab_size, .. } = config(0.0);
-    let sizes = Config { image_size, vision_width, vision_heads, width, heads, context, vocab_size, ..Preset::Emoji.config() };
-    Config { patch_size: 4, pool_width: 4, classes: 3, guess, ..sizes }
+    let Config {
+        image_size,
+        vision_width,
+        vision_heads,
+        width,
+        heads,
+        context,
+        vocab_size,
+        ..
+    } = config(0.0);
+    let sizes = Config {
+        image_size,
+        vision_width,
+        vision_heads,
+        width,
+        heads,
+        context,
+        vocab_size,
+        ..Preset::Emoji.config()
+    };
+    Config {
+        patch_size: 4,
+        pool_width: 4,
+        classes: 3,
+        guess,
+        ..sizes
+    }
 }
 
-const BOTH: Objective = Objective { captions: 3.0, classes: 1.0, smoothing: 0.1, pictures: true };
+const BOTH: Objective = Objective {
+    captions: 3.0,
+    classes: 1.0,
+    smoothing: 0.1,
+    pictures: true,
+};
 
 /// The loss and the gradients of the parameters whose name `trains` accepts.
-fn gradients(gpu: &Gpu, model: &Vlm, objective: Objective, trains: &dyn Fn(&str) -> bool) -> (TrainStep, Optimizer) {
+fn gradients(
+    device: &Device,
+    model: &Vlm,
+    objective: Objective,
+    trains: &dyn Fn(&str) -> bool,
+) -> (TrainStep, Optimizer) {
     // plain gradients: no decay, and a rate of zero when it runs
-    let hyper = Hyper { weight_decay: 0.0, clip: 0.0, ..HYPER };
-    let optimizer = Optimizer::new(gpu, model.storage(), hyper, GradScaler::default(), trains).unwrap();
-    let sizes = StepSizes { objective, ..sizes(8, 1, false) };
-    let step = TrainStep::record(gpu, model, &optimizer, &sizes, trains).unwrap().plan(gpu).unwrap();
+    let hyper = Hyper {
+        weight_decay: 0.0,
+        clip: 0.0,
+        ..HYPER
+    };
+    let optimizer = Optimizer::new(
+        device,
+        model.storage(),
+        hyper,
+        GradScaler::default(),
+        trains,
+    )
+    .unwrap();
+    let sizes = StepSizes {
+        objective,
+        ..sizes(8, 1, false)
+    };
+    let step = TrainStep::record(device, model, &optimizer, &sizes, trains)
+        .unwrap()
+        .plan(device)
+        .unwrap();
     (step, optimizer)
 }
 
 /// Along the gradient the loss rises by the gradient's length: a central difference of the whole model at once.
 fn rises_by_its_norm(config: Config, trains: &dyn Fn(&str) -> bool) {
-    let gpu = gpu();
-    let model = Vlm::new(&gpu, &config, 3).unwrap();
+    let device = device();
+    let model = Vlm::new(&device, &config, 3).unwrap();
     for (_, tensor) in model.parameters() {
         let values = tensor.read::<f32>().unwrap();
-        tensor.write(&values.iter().enumerate().map(|(i, x)| x + 0.05 * ((i * 29 % 97) as f32 / 48.0 - 1.0)).collect::<Vec<f32>>());
+        tensor.write(
+            &values
+                .iter()
+                .enumerate()
+                .map(|(i, x)| x + 0.05 * ((i * 29 % 97) as f32 / 48.0 - 1.0))
+                .collect::<Vec<f32>>(),
+        );
     }
-    let (step, optimizer) = gradients(&gpu, &model, BOTH, trains);
+    let (step, optimizer) = gradients(&device, &model, BOTH, trains);
     let batches = [batch(&config, 0..8)];
     let loss = || {
         step.run(&batches, 1, 0.0, 0.0).unwrap();
@@ -306,21 +567,53 @@ fn rises_by_its_norm(config: Config, trains: &dyn Fn(&str) -> bool) {
     let norm = step.gradient_norm().unwrap() as f64;
     // after one step from zero the first moment is a tenth of the gradient
     let state = optimizer.state();
-    let moment = |name: &str| state.iter().find(|(known, _)| *known == format!("m.{name}")).unwrap().1.read::<f32>().unwrap();
-    let directions: Vec<Vec<f32>> = model.parameters().iter().map(|(name, _)| moment(name)).collect();
-    let length = directions.iter().flatten().map(|x| (*x as f64).powi(2)).sum::<f64>().sqrt();
-    assert!((10.0 * length / norm - 1.0).abs() < 1e-3, "moments of length {length} for gradients of {norm}");
-    let before: Vec<Vec<f32>> = model.parameters().iter().map(|(_, tensor)| tensor.read().unwrap()).collect();
+    let moment = |name: &str| {
+        state
+            .iter()
+            .find(|(known, _)| *known == format!("m.{name}"))
+            .unwrap()
+            .1
+            .read::<f32>()
+            .unwrap()
+    };
+    let directions: Vec<Vec<f32>> = model
+        .parameters()
+        .iter()
+        .map(|(name, _)| moment(name))
+        .collect();
+    let length = directions
+        .iter()
+        .flatten()
+        .map(|x| (*x as f64).powi(2))
+        .sum::<f64>()
+        .sqrt();
+    assert!(
+        (10.0 * length / norm - 1.0).abs() < 1e-3,
+        "moments of length {length} for gradients of {norm}"
+    );
+    let before: Vec<Vec<f32>> = model
+        .parameters()
+        .iter()
+        .map(|(_, tensor)| tensor.read().unwrap())
+        .collect();
     let shifted = |by: f64| {
-        for (((_, tensor), before), direction) in model.parameters().iter().zip(&before).zip(&directions) {
-            let moved = before.iter().zip(direction).map(|(x, d)| (*x as f64 + by * *d as f64 / length) as f32);
+        for (((_, tensor), before), direction) in
+            model.parameters().iter().zip(&before).zip(&directions)
+        {
+            let moved = before
+                .iter()
+                .zip(direction)
+                .map(|(x, d)| (*x as f64 + by * *d as f64 / length) as f32);
             tensor.write(&moved.collect::<Vec<f32>>());
         }
         loss()
     };
     const STEP: f64 = 2e-3;
     let slope = (shifted(STEP) - shifted(-STEP)) / (2.0 * STEP);
-    assert!((slope / norm - 1.0).abs() < 0.01, "the loss rises by {slope}, the gradient is of length {norm}");
+    assert!(
+        (slope / norm - 1.0).abs() < 0.01,
+        "the loss rises by {slope}, the gradient is of length {norm}"
+    );
 }
 
 #[test]
@@ -331,17 +624,25 @@ fn gradients_of_the_pooled_model_are_those_of_its_loss() {
 #[test]
 fn what_is_guessed_teaches_the_decoder_and_not_the_class_head() {
     // no gradient flows from the guess to the class head and the encoder, so that only the others' is that of the loss
-    rises_by_its_norm(pooled(true), &|name| !name.starts_with("vit.") && name != "class.weight");
+    rises_by_its_norm(pooled(true), &|name| {
+        !name.starts_with("vit.") && name != "class.weight"
+    });
 }
 
 #[test]
 fn frozen_parts_cost_no_backward_work_and_do_not_change() {
-    let gpu = gpu();
+    let device = device();
     for config in [config(0.0), pooled(true)] {
-        let model = Vlm::new(&gpu, &config, 3).unwrap();
-        let objective = if config.classes > 0 { BOTH } else { Objective::CAPTIONS };
+        let model = Vlm::new(&device, &config, 3).unwrap();
+        let objective = if config.classes > 0 {
+            BOTH
+        } else {
+            Objective::CAPTIONS
+        };
         let dispatches = |frozen: &[Part]| {
-            let (step, _) = gradients(&gpu, &model, objective, &|name| !frozen.contains(&Part::of(name)));
+            let (step, _) = gradients(&device, &model, objective, &|name| {
+                !frozen.contains(&Part::of(name))
+            });
             step.plan().dispatches()
         };
         let all = dispatches(&[]);
@@ -349,23 +650,55 @@ fn frozen_parts_cost_no_backward_work_and_do_not_change() {
         let projector_only = dispatches(&[Part::Encoder, Part::Decoder]);
         // a frozen encoder has no backward pass at all, which is about two dispatches for each of its forward ones
         let forward = {
-            let mut tape = seemore::tape::Tape::new(gpu.capabilities());
+            let mut tape = seemore::graph::Tape::new(device.capabilities());
             let image = tape.input(&[8, 3, config.image_size, config.image_size]);
             model.encode(&mut seemore::nn::Context::inference(&mut tape), image);
             tape.dispatches()
         };
-        assert!(all - encoder >= forward, "{all} dispatches, {encoder} without training the encoder of {forward}");
+        assert!(
+            all - encoder >= forward,
+            "{all} dispatches, {encoder} without training the encoder of {forward}"
+        );
         // the gradient must still pass through the decoder, but none of its weights gets one
-        assert!(projector_only < encoder, "{projector_only} dispatches for the projector, {encoder} with the decoder");
+        assert!(
+            projector_only < encoder,
+            "{projector_only} dispatches for the projector, {encoder} with the decoder"
+        );
 
         let frozen = |name: &str| Part::of(name) == Part::Encoder;
-        let values = || model.parameters().iter().map(|(name, t)| (name.clone(), t.read::<f32>().unwrap())).collect::<Vec<_>>();
+        let values = || {
+            model
+                .parameters()
+                .iter()
+                .map(|(name, t)| (name.clone(), t.read::<f32>().unwrap()))
+                .collect::<Vec<_>>()
+        };
         let before = values();
-        let hyper = Hyper { weight_decay: 0.5, decay: Decay::Matrices, ..HYPER };
-        let optimizer = Optimizer::new(&gpu, model.storage(), hyper, GradScaler::default(), |name| !frozen(name)).unwrap();
-        let sizes = StepSizes { objective, ..sizes(8, 1, false) };
-        let step = TrainStep::record(&gpu, &model, &optimizer, &sizes, &|name| !frozen(name)).unwrap().plan(&gpu).unwrap();
-        (1..4).for_each(|number| step.run(&[batch(&config, 0..8)], number, 1e-2, 0.0).unwrap());
+        let hyper = Hyper {
+            weight_decay: 0.5,
+            decay: Decay::Matrices,
+            ..HYPER
+        };
+        let optimizer = Optimizer::new(
+            &device,
+            model.storage(),
+            hyper,
+            GradScaler::default(),
+            |name| !frozen(name),
+        )
+        .unwrap();
+        let sizes = StepSizes {
+            objective,
+            ..sizes(8, 1, false)
+        };
+        let step = TrainStep::record(&device, &model, &optimizer, &sizes, &|name| !frozen(name))
+            .unwrap()
+            .plan(&device)
+            .unwrap();
+        (1..4).for_each(|number| {
+            step.run(&[batch(&config, 0..8)], number, 1e-2, 0.0)
+                .unwrap()
+        });
         for ((name, before), (_, after)) in before.iter().zip(values()) {
             assert_eq!(*before == after, frozen(name), "{name}");
         }
@@ -374,14 +707,20 @@ fn frozen_parts_cost_no_backward_work_and_do_not_change() {
 
 #[test]
 fn text_alone_trains_the_decoder() {
-    let gpu = gpu();
+    let device = device();
     for config in [config(0.0), pooled(true)] {
-        let model = Vlm::new(&gpu, &config, 3).unwrap();
-        let objective = Objective { pictures: false, ..Objective::CAPTIONS };
-        let (step, _) = gradients(&gpu, &model, objective, &|name| !Part::needs_picture(name));
+        let model = Vlm::new(&device, &config, 3).unwrap();
+        let objective = Objective {
+            pictures: false,
+            ..Objective::CAPTIONS
+        };
+        let (step, _) = gradients(&device, &model, objective, &|name| {
+            !Part::needs_picture(name)
+        });
         let losses: Vec<f32> = (1..20)
             .map(|number| {
-                step.run(&[batch(&config, 0..8)], number, 3e-3, 0.0).unwrap();
+                step.run(&[batch(&config, 0..8)], number, 3e-3, 0.0)
+                    .unwrap();
                 step.loss().unwrap()
             })
             .collect();
@@ -391,27 +730,56 @@ fn text_alone_trains_the_decoder() {
 
 #[test]
 fn the_average_follows_the_parameters_and_trades_places_with_them() {
-    let gpu = gpu();
+    let device = device();
     let config = config(0.0);
-    let model = Vlm::new(&gpu, &config, 3).unwrap();
+    let model = Vlm::new(&device, &config, 3).unwrap();
     let hyper = Hyper { ema: 0.9, ..HYPER };
-    let optimizer = Optimizer::new(&gpu, model.storage(), hyper, GradScaler::default(), |_| true).unwrap();
-    let step = TrainStep::new(&gpu, &model, &optimizer, 8, LENGTH, 1).unwrap();
-    let read = |named: &[(String, seemore::gpu::Tensor)]| named.iter().flat_map(|(_, t)| t.read::<f32>().unwrap()).collect::<Vec<f32>>();
+    let optimizer = Optimizer::new(
+        &device,
+        model.storage(),
+        hyper,
+        GradScaler::default(),
+        |_| true,
+    )
+    .unwrap();
+    let step = TrainStep::new(&device, &model, &optimizer, 8, LENGTH, 1).unwrap();
+    let read = |named: &[(String, seemore::device::Tensor)]| {
+        named
+            .iter()
+            .flat_map(|(_, t)| t.read::<f32>().unwrap())
+            .collect::<Vec<f32>>()
+    };
     let mut want = read(model.parameters());
     for number in 0..5 {
         let keep = optimizer.keep(number);
-        assert_eq!(keep, 0.9f64.min((1 + number) as f64 / (10 + number) as f64) as f32);
-        step.run(&[batch(&config, 0..8)], number as u32, 1e-2, keep).unwrap();
-        want.iter_mut().zip(read(model.parameters())).for_each(|(average, now)| *average += (1.0 - keep) * (now - *average));
+        assert_eq!(
+            keep,
+            0.9f64.min((1 + number) as f64 / (10 + number) as f64) as f32
+        );
+        step.run(&[batch(&config, 0..8)], number as u32, 1e-2, keep)
+            .unwrap();
+        want.iter_mut()
+            .zip(read(model.parameters()))
+            .for_each(|(average, now)| *average += (1.0 - keep) * (now - *average));
     }
     let (average, trained) = (read(&optimizer.result()), read(model.parameters()));
-    let off = average.iter().zip(&want).map(|(a, b)| (a - b).abs()).max_by(f32::total_cmp).unwrap();
+    let off = average
+        .iter()
+        .zip(&want)
+        .map(|(a, b)| (a - b).abs())
+        .max_by(f32::total_cmp)
+        .unwrap();
     assert!(off < 1e-6 && average != trained, "off by {off}");
     optimizer.swap_average().unwrap();
-    assert_eq!((read(model.parameters()), read(&optimizer.result())), (average.clone(), trained.clone()));
+    assert_eq!(
+        (read(model.parameters()), read(&optimizer.result())),
+        (average.clone(), trained.clone())
+    );
     optimizer.swap_average().unwrap();
-    assert_eq!((read(model.parameters()), read(&optimizer.result())), (trained, average));
+    assert_eq!(
+        (read(model.parameters()), read(&optimizer.result())),
+        (trained, average)
+    );
 }
 
 #[derive(Parser)]
@@ -440,8 +808,13 @@ impl Listener for Pauses {
     }
 
     fn ready(&mut self, ready: &Ready) -> anyhow::Result<()> {
-        let validation = ready.validation.map_or(0, |validation| validation.samples.len());
-        self.heard.push(format!("{} and {validation} pictures", ready.train.samples.len()));
+        let validation = ready
+            .validation
+            .map_or(0, |validation| validation.samples.len());
+        self.heard.push(format!(
+            "{} and {validation} pictures",
+            ready.train.samples.len()
+        ));
         Ok(())
     }
 
@@ -465,14 +838,29 @@ impl Listener for Pauses {
 fn a_listener_hears_everything_pauses_and_stops_the_training() {
     let out = tempfile::tempdir().unwrap();
     let dir = out.path().join("run");
-    let flags = ["--preset", "tiny", "--batch-size", "4", "--steps", "9", "--log-every", "2", "--no-autotune", "--out"];
+    let flags = [
+        "--preset",
+        "tiny",
+        "--batch-size",
+        "4",
+        "--steps",
+        "9",
+        "--log-every",
+        "2",
+        "--no-autotune",
+        "--out",
+    ];
     let args = Flags::parse_from(flags.into_iter().chain([dir.to_str().unwrap()])).args;
     let run = Command::new(&args).unwrap();
     assert_eq!(run.out(), dir);
     let (mut listener, start) = (Pauses::default(), Instant::now());
-    let summary = run.train(&gpu(), &mut listener).unwrap();
+    let summary = run.train(&device(), &mut listener).unwrap();
     assert!(summary.interrupted && summary.steps == 4, "{summary:?}");
-    assert!(summary.elapsed <= start.elapsed() - PAUSE, "the pause is counted as training: {:?}", summary.elapsed);
+    assert!(
+        summary.elapsed <= start.elapsed() - PAUSE,
+        "the pause is counted as training: {:?}",
+        summary.elapsed
+    );
     let heard = [
         "reading data/inputs.csv",
         "reading data/inputs_val.csv",
@@ -490,11 +878,37 @@ fn a_listener_hears_everything_pauses_and_stops_the_training() {
 fn a_listener_ends_a_validation_between_its_batches() {
     let out = tempfile::tempdir().unwrap();
     let dir = out.path().join("run");
-    let flags = ["--preset", "tiny", "--data", "data/inputs_val.csv", "--val-data", "data/inputs.csv", "--batch-size", "4"];
-    let more = ["--steps", "9", "--eval-every", "1", "--no-autotune", "--out", dir.to_str().unwrap()];
+    let flags = [
+        "--preset",
+        "tiny",
+        "--data",
+        "data/inputs_val.csv",
+        "--val-data",
+        "data/inputs.csv",
+        "--batch-size",
+        "4",
+    ];
+    let more = [
+        "--steps",
+        "9",
+        "--eval-every",
+        "1",
+        "--no-autotune",
+        "--out",
+        dir.to_str().unwrap(),
+    ];
     let args = Flags::parse_from(flags.into_iter().chain(more)).args;
     let mut listener = Pauses::default();
-    let summary = Command::new(&args).unwrap().train(&gpu(), &mut listener).unwrap();
-    assert!(summary.interrupted && summary.steps == 1 && summary.verdict.is_none(), "{summary:?}");
-    assert_eq!(listener.heard[listener.heard.len() - 3..], ["step 1", "16 of 48 at step 1", "saved 1"]);
+    let summary = Command::new(&args)
+        .unwrap()
+        .train(&device(), &mut listener)
+        .unwrap();
+    assert!(
+        summary.interrupted && summary.steps == 1 && summary.verdict.is_none(),
+        "{summary:?}"
+    );
+    assert_eq!(
+        listener.heard[listener.heard.len() - 3..],
+        ["step 1", "16 of 48 at step 1", "saved 1"]
+    );
 }

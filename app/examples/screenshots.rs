@@ -7,7 +7,8 @@ use egui::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use indicatif::ProgressBar;
-use seemore::data::{Dataset, Frame, Layout};
+use seemore::data::{Dataset, Layout};
+use seemore::image::Preprocess;
 use seemore_app::{Start, Window};
 
 /// Of the window, in points.
@@ -19,10 +20,19 @@ fn root() -> PathBuf {
 
 /// Some of the drawings that the shipped models were chosen by, as files.
 fn drawings(folder: &Path) -> Vec<PathBuf> {
-    let frame = Frame { side: 64, crop: false };
+    let frame = Preprocess {
+        side: 64,
+        crop: false,
+    };
     let data = root().join("data/emoji/fxemoji.csv");
-    let loaded =
-        Dataset::load(&data, frame, &Layout::default(), true, &ProgressBar::hidden()).expect("the drawings that come with seemore");
+    let loaded = Dataset::load(
+        &data,
+        frame,
+        &Layout::default(),
+        true,
+        &ProgressBar::hidden(),
+    )
+    .expect("the drawings that come with seemore");
     let wanted = [
         "sunflower",
         "octopus",
@@ -36,9 +46,17 @@ fn drawings(folder: &Path) -> Vec<PathBuf> {
         "grinning face",
     ];
     let file = |name: &str| {
-        let sample = loaded.dataset.samples.iter().find(|sample| sample.caption == name)?;
-        let path = folder.join(format!("{:02}.png", wanted.iter().position(|other| *other == name)?));
-        image::save_buffer(&path, &sample.rgb, 64, 64, image::ColorType::Rgb8).expect("a folder to write to");
+        let sample = loaded
+            .dataset
+            .samples
+            .iter()
+            .find(|sample| sample.caption == name)?;
+        let path = folder.join(format!(
+            "{:02}.png",
+            wanted.iter().position(|other| *other == name)?
+        ));
+        image::save_buffer(&path, &sample.rgb, 64, 64, image::ColorType::Rgb8)
+            .expect("a folder to write to");
         Some(path)
     };
     wanted.iter().filter_map(|name| file(name)).collect()
@@ -50,8 +68,16 @@ struct Shot {
 
 impl Shot {
     fn new(model: &str, pictures: Vec<PathBuf>) -> Shot {
-        let start = Start { pictures, model: Some(root().join("data/checkpoints").join(model)), adapter: None };
-        let harness = Harness::builder().with_size(SIZE).with_pixels_per_point(1.25).wgpu().build_eframe(|c| Window::new(c, start));
+        let start = Start {
+            pictures,
+            model: Some(root().join("data/checkpoints").join(model)),
+            adapter: None,
+        };
+        let harness = Harness::builder()
+            .with_size(SIZE)
+            .with_pixels_per_point(1.25)
+            .wgpu()
+            .build_eframe(|c| Window::new(c, start));
         Shot { harness }
     }
 
@@ -73,7 +99,9 @@ impl Shot {
     }
 
     fn page(&mut self, name: &str) {
-        self.harness.get_by_role_and_label(Role::Button, name).click();
+        self.harness
+            .get_by_role_and_label(Role::Button, name)
+            .click();
         self.harness.run_steps(3);
     }
 
@@ -83,16 +111,24 @@ impl Shot {
     }
 
     fn fill(&mut self, label: &str, text: &str) {
-        self.harness.get_by_role_and_label(Role::TextInput, label).focus();
+        self.harness
+            .get_by_role_and_label(Role::TextInput, label)
+            .focus();
         self.harness.run_steps(2);
-        self.harness.get_by_role_and_label(Role::TextInput, label).type_text(text);
+        self.harness
+            .get_by_role_and_label(Role::TextInput, label)
+            .type_text(text);
         self.harness.run_steps(2);
     }
 
     fn save(&mut self, name: &str) {
         self.harness.run_steps(3);
         let path = root().join("docs").join(name);
-        self.harness.render().expect("a picture of the window").save(&path).expect("a folder to write to");
+        self.harness
+            .render()
+            .expect("a picture of the window")
+            .save(&path)
+            .expect("a folder to write to");
         println!("{}", path.display());
     }
 }

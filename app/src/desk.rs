@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use seemore::caption::Written;
-use seemore::color_map::ColorMap;
-use seemore::data::Picture;
+use seemore::caption::CaptionToken;
+use seemore::explain::ColorMap;
+use seemore::image::Picture;
 
 use crate::toasts::Toasts;
 use crate::worker::{Loaded, Worker};
@@ -26,5 +26,5 @@ pub struct Selected {
     pub picture: Arc<Picture>,
     /// What the caption was begun with.
     pub prompt: String,
-    pub tokens: Vec<Written>,
+    pub tokens: Vec<CaptionToken>,
 }

@@ -80,14 +80,23 @@ impl Gallery {
         if !folder.is_dir() {
             return Err(format!("there is no folder {}", folder.display()));
         }
-        let files: Vec<PathBuf> = pictures::files(folder).into_iter().collect::<Result<_, _>>()?;
+        let files: Vec<PathBuf> = pictures::files(folder)
+            .into_iter()
+            .collect::<Result<_, _>>()?;
         let (lines, lost) = Journal::read(folder)?;
         let count = lines.len();
-        let mut newest: HashMap<String, Line> = lines.into_iter().map(|line| (line.image.clone(), line)).collect();
+        let mut newest: HashMap<String, Line> = lines
+            .into_iter()
+            .map(|line| (line.image.clone(), line))
+            .collect();
         let mut entries = vec![];
         let mut kept = vec![];
         for path in files {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             let sidecar = sidecar(&path);
             let caption = match (sidecar, newest.remove(&name)) {
                 (Some((text, time)), Some(line)) if time > line.time => text,
@@ -99,11 +108,23 @@ impl Gallery {
                 (Some((text, _)), None) => text,
                 (None, None) => String::new(),
             };
-            entries.push(Entry { path, name, caption, ..Entry::default() });
+            entries.push(Entry {
+                path,
+                name,
+                caption,
+                ..Entry::default()
+            });
         }
         // most lines tell what was before others
         let journal = Journal::new(folder, (count > 1000 + 4 * kept.len()).then_some(kept));
-        let gallery = Gallery { folder: folder.to_owned(), entries, journal, done: vec![], undone: vec![], version: 0 };
+        let gallery = Gallery {
+            folder: folder.to_owned(),
+            entries,
+            journal,
+            done: vec![],
+            undone: vec![],
+            version: 0,
+        };
         let lost = (lost > 0).then(|| {
             format!(
                 "{}: {lost} lines cannot be read, as after a crash in the middle of one; those edits are lost.",
@@ -144,7 +165,11 @@ impl Gallery {
     pub fn set(&mut self, captions: Vec<(usize, String)>, run: Option<u64>) {
         let edit = |(entry, after): (usize, String)| {
             let before = std::mem::replace(&mut self.entries[entry].caption, after.clone());
-            Edit { entry, before, after }
+            Edit {
+                entry,
+                before,
+                after,
+            }
         };
         let edits = captions.into_iter().map(edit).collect();
         self.record(edits, run);
@@ -158,7 +183,14 @@ impl Gallery {
     /// A caption was typed, which was `before`.
     pub fn typed(&mut self, entry: usize, before: String) {
         let after = self.entries[entry].caption.clone();
-        self.record(vec![Edit { entry, before, after }], None);
+        self.record(
+            vec![Edit {
+                entry,
+                before,
+                after,
+            }],
+            None,
+        );
     }
 
     /// Saves a caption that is still being typed.
@@ -182,7 +214,8 @@ impl Gallery {
 
     fn write(&mut self, entries: impl Iterator<Item = usize>) {
         self.version += 1;
-        let line = |entry: usize| Line::new(&self.entries[entry].name, &self.entries[entry].caption);
+        let line =
+            |entry: usize| Line::new(&self.entries[entry].name, &self.entries[entry].caption);
         self.journal.write(entries.map(line).collect());
     }
 
@@ -221,10 +254,15 @@ impl Gallery {
     /// The entries whose name or caption holds a text, in any letters; perhaps only those without a caption.
     pub fn matching(&self, text: &str, missing: bool) -> Vec<usize> {
         let text = text.trim().to_lowercase();
-        let holds =
-            |entry: &Entry| text.is_empty() || entry.caption.to_lowercase().contains(&text) || entry.name.to_lowercase().contains(&text);
+        let holds = |entry: &Entry| {
+            text.is_empty()
+                || entry.caption.to_lowercase().contains(&text)
+                || entry.name.to_lowercase().contains(&text)
+        };
         let wanted = |entry: &Entry| (!missing || entry.caption.trim().is_empty()) && holds(entry);
-        (0..self.entries.len()).filter(|&i| wanted(&self.entries[i])).collect()
+        (0..self.entries.len())
+            .filter(|&i| wanted(&self.entries[i]))
+            .collect()
     }
 
     /// What replacing would make of the captions of some entries; those that stay as they are left out.
@@ -235,30 +273,67 @@ impl Gallery {
         if find.text.is_empty() {
             return Ok(vec![]);
         }
-        let pattern = if find.pattern { find.text.clone() } else { regex::escape(&find.text) };
-        let pattern: Regex = RegexBuilder::new(&pattern).case_insensitive(!find.case).build().map_err(|error| {
-            // the last line says what is wrong, those before where
-            format!("this is no pattern: {}", error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: "))
-        })?;
+        let pattern = if find.pattern {
+            find.text.clone()
+        } else {
+            regex::escape(&find.text)
+        };
+        let pattern: Regex = RegexBuilder::new(&pattern)
+            .case_insensitive(!find.case)
+            .build()
+            .map_err(|error| {
+                // the last line says what is wrong, those before where
+                format!(
+                    "this is no pattern: {}",
+                    error
+                        .to_string()
+                        .lines()
+                        .last()
+                        .unwrap_or_default()
+                        .trim_start_matches("error: ")
+                )
+            })?;
         let after = |caption: &str| match find.pattern {
             true => pattern.replace_all(caption, &find.with).into_owned(),
-            false => pattern.replace_all(caption, NoExpand(&find.with)).into_owned(),
+            false => pattern
+                .replace_all(caption, NoExpand(&find.with))
+                .into_owned(),
         };
-        let changed =
-            |&entry: &usize| Some((entry, after(&self.entries[entry].caption))).filter(|(_, after)| *after != self.entries[entry].caption);
+        let changed = |&entry: &usize| {
+            Some((entry, after(&self.entries[entry].caption)))
+                .filter(|(_, after)| *after != self.entries[entry].caption)
+        };
         Ok(within.iter().filter_map(changed).collect())
     }
 
     /// Finds the pictures that captions are of: by their paths, else by their names.
     pub fn import(&self, captioned: Vec<Captioned>) -> Import {
-        let named: HashMap<&str, usize> = self.entries.iter().enumerate().map(|(i, entry)| (entry.name.as_str(), i)).collect();
+        let named: HashMap<&str, usize> = self
+            .entries
+            .iter()
+            .enumerate()
+            .map(|(i, entry)| (entry.name.as_str(), i))
+            .collect();
         let mut import = Import::default();
         for Captioned { picture, caption } in captioned {
-            let known = picture.file_name().and_then(|name| named.get(&*name.to_string_lossy())).copied();
+            let known = picture
+                .file_name()
+                .and_then(|name| named.get(&*name.to_string_lossy()))
+                .copied();
             match known.map(|entry| (entry, &self.entries[entry])) {
                 None => import.unknown += 1,
-                Some((entry, Entry { caption: before, .. })) if before.trim().is_empty() => import.new.push((entry, caption)),
-                Some((_, Entry { caption: before, .. })) if *before == caption => {}
+                Some((
+                    entry,
+                    Entry {
+                        caption: before, ..
+                    },
+                )) if before.trim().is_empty() => import.new.push((entry, caption)),
+                Some((
+                    _,
+                    Entry {
+                        caption: before, ..
+                    },
+                )) if *before == caption => {}
                 Some((entry, _)) => import.other.push((entry, caption)),
             }
         }
@@ -268,7 +343,10 @@ impl Gallery {
     /// Everything that has a caption.
     pub fn captioned(&self) -> Vec<Captioned> {
         let with = |entry: &&Entry| !entry.caption.trim().is_empty();
-        let captioned = |entry: &Entry| Captioned { picture: entry.path.clone(), caption: entry.caption.trim().to_owned() };
+        let captioned = |entry: &Entry| Captioned {
+            picture: entry.path.clone(),
+            caption: entry.caption.trim().to_owned(),
+        };
         self.entries.iter().filter(with).map(captioned).collect()
     }
 }
@@ -277,8 +355,16 @@ impl Gallery {
 fn sidecar(picture: &Path) -> Option<(String, SystemTime)> {
     let path = Captioned::sidecar(picture);
     let text = std::fs::read_to_string(&path).ok()?;
-    let time = path.metadata().and_then(|metadata: Metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-    Some((text.trim_start_matches('\u{feff}').trim().replace(['\r', '\n'], " "), time))
+    let time = path
+        .metadata()
+        .and_then(|metadata: Metadata| metadata.modified())
+        .unwrap_or(SystemTime::UNIX_EPOCH);
+    Some((
+        text.trim_start_matches('\u{feff}')
+            .trim()
+            .replace(['\r', '\n'], " "),
+        time,
+    ))
 }
 
 #[cfg(test)]
@@ -295,11 +381,21 @@ mod tests {
     }
 
     fn captions(gallery: &Gallery) -> Vec<&str> {
-        gallery.entries().iter().map(|entry| entry.caption.as_str()).collect()
+        gallery
+            .entries()
+            .iter()
+            .map(|entry| entry.caption.as_str())
+            .collect()
     }
 
     fn set(gallery: &mut Gallery, captions: &[(usize, &str)], run: Option<u64>) {
-        gallery.set(captions.iter().map(|&(entry, caption)| (entry, caption.to_owned())).collect(), run);
+        gallery.set(
+            captions
+                .iter()
+                .map(|&(entry, caption)| (entry, caption.to_owned()))
+                .collect(),
+            run,
+        );
     }
 
     #[test]
@@ -313,12 +409,21 @@ mod tests {
         // nothing was changed, so there is nothing to take back
         gallery.typed(0, "typed".into());
         set(&mut gallery, &[(1, "b")], None);
-        assert_eq!((gallery.undo(), captions(&gallery)), (Some(0), vec!["a", "b", "d"]));
-        assert_eq!((gallery.undo(), captions(&gallery)), (Some(2), vec!["a", "b", "c"]));
+        assert_eq!(
+            (gallery.undo(), captions(&gallery)),
+            (Some(0), vec!["a", "b", "d"])
+        );
+        assert_eq!(
+            (gallery.undo(), captions(&gallery)),
+            (Some(2), vec!["a", "b", "c"])
+        );
         // all that a run wrote goes at once
         assert_eq!((gallery.undo(), captions(&gallery)), (Some(0), vec![""; 3]));
         assert_eq!((gallery.undo(), gallery.can_undo()), (None, false));
-        assert_eq!((gallery.redo(), captions(&gallery)), (Some(0), vec!["a", "b", "c"]));
+        assert_eq!(
+            (gallery.redo(), captions(&gallery)),
+            (Some(0), vec!["a", "b", "c"])
+        );
         set(&mut gallery, &[(1, "new")], None);
         assert_eq!((gallery.redo(), gallery.can_redo()), (None, false));
     }
@@ -344,7 +449,14 @@ mod tests {
         std::fs::write(text(0), "older\n").unwrap();
         std::fs::write(text(2), "\u{feff}alone\r\n").unwrap();
         // file systems keep time less finely than the clock
-        let modified = |i: usize, time: SystemTime| std::fs::File::options().write(true).open(text(i)).unwrap().set_modified(time).unwrap();
+        let modified = |i: usize, time: SystemTime| {
+            std::fs::File::options()
+                .write(true)
+                .open(text(i))
+                .unwrap()
+                .set_modified(time)
+                .unwrap()
+        };
         let minute = std::time::Duration::from_secs(60);
         modified(0, SystemTime::now() - minute);
         set(&mut gallery, &[(0, "journal"), (1, "journal")], None);
@@ -368,7 +480,10 @@ mod tests {
         // what comes next does not hang on the torn line
         set(&mut gallery, &[(1, "second")], None);
         drop(gallery);
-        assert_eq!(captions(&Gallery::open(dir.path()).unwrap().0), ["first", "second"]);
+        assert_eq!(
+            captions(&Gallery::open(dir.path()).unwrap().0),
+            ["first", "second"]
+        );
     }
 
     #[test]
@@ -376,11 +491,19 @@ mod tests {
         let (dir, mut gallery) = gallery(2);
         (0..1200).for_each(|i| set(&mut gallery, &[(0, &format!("caption {i}"))], None));
         drop(gallery);
-        let length = || std::fs::read_to_string(journal::file(dir.path())).unwrap().lines().count();
+        let length = || {
+            std::fs::read_to_string(journal::file(dir.path()))
+                .unwrap()
+                .lines()
+                .count()
+        };
         assert_eq!(length(), 1200);
         drop(Gallery::open(dir.path()).unwrap());
         assert_eq!(length(), 1);
-        assert_eq!(captions(&Gallery::open(dir.path()).unwrap().0), ["caption 1199", ""]);
+        assert_eq!(
+            captions(&Gallery::open(dir.path()).unwrap().0),
+            ["caption 1199", ""]
+        );
     }
 
     #[test]
@@ -398,27 +521,70 @@ mod tests {
     #[test]
     fn texts_and_patterns_are_replaced() {
         let (_dir, mut gallery) = gallery(3);
-        set(&mut gallery, &[(0, "a Cat (cat)"), (1, "a dog"), (2, "cat $1")], None);
+        set(
+            &mut gallery,
+            &[(0, "a Cat (cat)"), (1, "a dog"), (2, "cat $1")],
+            None,
+        );
         let all = [0, 1, 2];
-        let find = |text: &str, with: &str, case, pattern| Find { text: text.into(), with: with.into(), case, pattern };
+        let find = |text: &str, with: &str, case, pattern| Find {
+            text: text.into(),
+            with: with.into(),
+            case,
+            pattern,
+        };
         let replaced = |find: &Find| gallery.replaced(&all, find);
-        assert_eq!(replaced(&find("cat", "$1", false, false)), Ok(vec![(0, "a $1 ($1)".into()), (2, "$1 $1".into())]));
-        assert_eq!(replaced(&find("cat", "dog", true, false)), Ok(vec![(0, "a Cat (dog)".into()), (2, "dog $1".into())]));
-        assert_eq!(replaced(&find("(cat)", "x", false, false)), Ok(vec![(0, "a Cat x".into())]));
-        assert_eq!(replaced(&find("a (\\w+)$", "the $1", false, true)), Ok(vec![(1, "the dog".into())]));
+        assert_eq!(
+            replaced(&find("cat", "$1", false, false)),
+            Ok(vec![(0, "a $1 ($1)".into()), (2, "$1 $1".into())])
+        );
+        assert_eq!(
+            replaced(&find("cat", "dog", true, false)),
+            Ok(vec![(0, "a Cat (dog)".into()), (2, "dog $1".into())])
+        );
+        assert_eq!(
+            replaced(&find("(cat)", "x", false, false)),
+            Ok(vec![(0, "a Cat x".into())])
+        );
+        assert_eq!(
+            replaced(&find("a (\\w+)$", "the $1", false, true)),
+            Ok(vec![(1, "the dog".into())])
+        );
         assert_eq!(replaced(&find("", "x", false, true)), Ok(vec![]));
-        assert!(replaced(&find("(", "x", false, true)).unwrap_err().contains("unclosed group"));
-        assert_eq!(gallery.replaced(&[2], &find("cat", "x", false, false)), Ok(vec![(2, "x $1".into())]));
+        assert!(
+            replaced(&find("(", "x", false, true))
+                .unwrap_err()
+                .contains("unclosed group")
+        );
+        assert_eq!(
+            gallery.replaced(&[2], &find("cat", "x", false, false)),
+            Ok(vec![(2, "x $1".into())])
+        );
     }
 
     #[test]
     fn captions_from_elsewhere_find_their_pictures() {
         let (dir, mut gallery) = gallery(3);
         set(&mut gallery, &[(0, "same"), (1, "before")], None);
-        let captioned = |(name, caption): (&str, &str)| Captioned { picture: dir.path().join(name), caption: caption.into() };
-        let captions = [("0.png", "same"), ("1.png", "other"), ("2.png", "new"), ("3.png", "lost")];
+        let captioned = |(name, caption): (&str, &str)| Captioned {
+            picture: dir.path().join(name),
+            caption: caption.into(),
+        };
+        let captions = [
+            ("0.png", "same"),
+            ("1.png", "other"),
+            ("2.png", "new"),
+            ("3.png", "lost"),
+        ];
         let import = gallery.import(captions.into_iter().map(captioned).collect());
-        assert_eq!(import, Import { new: vec![(2, "new".into())], other: vec![(1, "other".into())], unknown: 1 });
+        assert_eq!(
+            import,
+            Import {
+                new: vec![(2, "new".into())],
+                other: vec![(1, "other".into())],
+                unknown: 1
+            }
+        );
     }
 
     #[test]

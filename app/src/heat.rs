@@ -1,9 +1,11 @@
 //! The picture under its heat, as a texture, with the scale beside it.
 
-use egui::{Color32, ColorImage, Context, Response, Sense, TextureHandle, TextureOptions, Ui, pos2, vec2};
-use seemore::color_map::ColorMap;
-use seemore::data::Picture;
-use seemore::heatmap;
+use egui::{
+    Color32, ColorImage, Context, Response, Sense, TextureHandle, TextureOptions, Ui, pos2, vec2,
+};
+use seemore::explain::ColorMap;
+use seemore::explain::heatmap;
+use seemore::image::Picture;
 
 /// A texture of what the model sees, remade when what it shows changes.
 #[derive(Default)]
@@ -25,16 +27,29 @@ impl HeatView {
         if self.texture.as_ref().is_none_or(|(known, _)| *known != key) {
             let image = heatmap::overlay(picture, heat, colors, opacity);
             let image = ColorImage::from_rgb([picture.width, picture.height], image.as_raw());
-            self.texture = Some((key, ui.ctx().load_texture("what the model sees", image, TextureOptions::LINEAR)));
+            self.texture = Some((
+                key,
+                ui.ctx()
+                    .load_texture("what the model sees", image, TextureOptions::LINEAR),
+            ));
         }
         let texture = &self.texture.as_ref().expect("made above").1;
-        let image = egui::Image::new((texture.id(), vec2(side, side))).sense(Sense::hover()).alt_text("What the model sees");
+        let image = egui::Image::new((texture.id(), vec2(side, side)))
+            .sense(Sense::hover())
+            .alt_text("What the model sees");
         ui.add(image)
     }
 }
 
 /// A small square map to choose; one that says nothing of the patches is a number or word alone.
-pub fn small(ui: &mut Ui, heat: &[f32], colors: ColorMap, side: f32, chosen: bool, name: &str) -> Response {
+pub fn small(
+    ui: &mut Ui,
+    heat: &[f32],
+    colors: ColorMap,
+    side: f32,
+    chosen: bool,
+    name: &str,
+) -> Response {
     let (rect, response) = ui.allocate_exact_size(vec2(side, side), Sense::click());
     let visuals = ui.style().interact_selectable(&response, chosen);
     let grid = (heat.len() as f64).sqrt() as usize;
@@ -45,17 +60,31 @@ pub fn small(ui: &mut Ui, heat: &[f32], colors: ColorMap, side: f32, chosen: boo
         let step = inner.width() / grid as f32;
         let corner = inner.min + vec2((patch % grid) as f32, (patch / grid) as f32) * step;
         let [r, g, b] = colors.color(value / most).map(|v| v as u8);
-        mesh.add_colored_rect(egui::Rect::from_min_size(corner, vec2(step, step)), Color32::from_rgb(r, g, b));
+        mesh.add_colored_rect(
+            egui::Rect::from_min_size(corner, vec2(step, step)),
+            Color32::from_rgb(r, g, b),
+        );
     }
     let last = name.rsplit(' ').next().unwrap_or(name);
     if heat.is_empty() {
         ui.painter().rect_filled(rect, 4.0, visuals.weak_bg_fill);
-        ui.painter().text(rect.center(), egui::Align2::CENTER_CENTER, last, egui::FontId::proportional(11.0), visuals.text_color());
+        ui.painter().text(
+            rect.center(),
+            egui::Align2::CENTER_CENTER,
+            last,
+            egui::FontId::proportional(11.0),
+            visuals.text_color(),
+        );
     } else {
         ui.painter().add(mesh);
     }
-    let edge = if chosen { egui::Stroke::new(2.0, ui.visuals().strong_text_color()) } else { visuals.bg_stroke };
-    ui.painter().rect_stroke(rect, 2.0, edge, egui::StrokeKind::Inside);
+    let edge = if chosen {
+        egui::Stroke::new(2.0, ui.visuals().strong_text_color())
+    } else {
+        visuals.bg_stroke
+    };
+    ui.painter()
+        .rect_stroke(rect, 2.0, edge, egui::StrokeKind::Inside);
     response.widget_info(|| egui::WidgetInfo::selected(egui::Role::Button, true, chosen, name));
     response.on_hover_text(name)
 }
@@ -65,16 +94,24 @@ pub fn legend(ui: &mut Ui, heat: &[f32], colors: ColorMap, width: f32) {
     if heat.is_empty() {
         return;
     }
-    let (least, most) = heat.iter().fold((f32::MAX, 0f32), |(least, most), &v| (least.min(v), most.max(v)));
+    let (least, most) = heat.iter().fold((f32::MAX, 0f32), |(least, most), &v| {
+        (least.min(v), most.max(v))
+    });
     ui.horizontal(|ui| {
         ui.monospace(format!("{:.1} %", 100.0 * least));
         let (rect, _) = ui.allocate_exact_size(vec2(width, 12.0), Sense::hover());
         let steps = 64;
         for i in 0..steps {
-            let [r, g, b] = colors.color((i as f32 + 0.5) / steps as f32).map(|v| v as u8);
+            let [r, g, b] = colors
+                .color((i as f32 + 0.5) / steps as f32)
+                .map(|v| v as u8);
             let x = |i: usize| rect.left() + rect.width() * i as f32 / steps as f32;
-            let strip = egui::Rect::from_min_max(pos2(x(i), rect.top()), pos2(x(i + 1) + 0.5, rect.bottom()));
-            ui.painter().rect_filled(strip, 0.0, Color32::from_rgb(r, g, b));
+            let strip = egui::Rect::from_min_max(
+                pos2(x(i), rect.top()),
+                pos2(x(i + 1) + 0.5, rect.bottom()),
+            );
+            ui.painter()
+                .rect_filled(strip, 0.0, Color32::from_rgb(r, g, b));
         }
         ui.monospace(format!("{:.1} %", 100.0 * most));
     });

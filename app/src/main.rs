@@ -22,9 +22,26 @@ struct Args {
 }
 
 fn main() -> eframe::Result {
-    let Args { pictures, model, adapter } = Args::parse();
-    let viewport = egui::ViewportBuilder::default().with_inner_size([1100.0, 760.0]).with_min_inner_size([640.0, 480.0]);
-    let options = eframe::NativeOptions { viewport, ..Default::default() };
-    let start = Start { pictures, model, adapter };
-    eframe::run_native("seemore", options, Box::new(|c| Ok(Box::new(Window::new(c, start)))))
+    let Args {
+        pictures,
+        model,
+        adapter,
+    } = Args::parse();
+    let viewport = egui::ViewportBuilder::default()
+        .with_inner_size([1100.0, 760.0])
+        .with_min_inner_size([640.0, 480.0]);
+    let options = eframe::NativeOptions {
+        viewport,
+        ..Default::default()
+    };
+    let start = Start {
+        pictures,
+        model,
+        adapter,
+    };
+    eframe::run_native(
+        "seemore",
+        options,
+        Box::new(|c| Ok(Box::new(Window::new(c, start)))),
+    )
 }

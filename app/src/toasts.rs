@@ -20,20 +20,26 @@ impl Toasts {
 
     pub fn show(&mut self, ctx: &Context) {
         let mut closed = None;
-        egui::Area::new(egui::Id::unique("messages")).anchor(Align2::RIGHT_BOTTOM, vec2(-12.0, -40.0)).show(ctx, |ui| {
-            for (i, message) in self.0.iter().enumerate() {
-                let edge = Stroke::new(1.0, Color32::from_rgb(200, 70, 60));
-                Frame::popup(ui.style()).stroke(edge).show(ui, |ui| {
-                    ui.set_max_width(420.0);
-                    ui.horizontal(|ui| {
-                        if ui.small_button("Close").on_hover_text("Close this message").clicked() {
-                            closed = Some(i);
-                        }
-                        ui.add(egui::Label::new(RichText::new(message)).wrap());
+        egui::Area::new(egui::Id::unique("messages"))
+            .anchor(Align2::RIGHT_BOTTOM, vec2(-12.0, -40.0))
+            .show(ctx, |ui| {
+                for (i, message) in self.0.iter().enumerate() {
+                    let edge = Stroke::new(1.0, Color32::from_rgb(200, 70, 60));
+                    Frame::popup(ui.style()).stroke(edge).show(ui, |ui| {
+                        ui.set_max_width(420.0);
+                        ui.horizontal(|ui| {
+                            if ui
+                                .small_button("Close")
+                                .on_hover_text("Close this message")
+                                .clicked()
+                            {
+                                closed = Some(i);
+                            }
+                            ui.add(egui::Label::new(RichText::new(message)).wrap());
+                        });
                     });
-                });
-            }
-        });
+                }
+            });
         if let Some(i) = closed {
             self.0.remove(i);
         }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use eframe::{CreationContext, Frame, Storage};
 use egui::{CentralPanel, Context, Key, KeyboardShortcut, Modifiers, Panel, Ui};
-use seemore::checkpoint;
-use seemore::color_map::ColorMap;
-use seemore::data::Picture;
+use seemore::explain::ColorMap;
+use seemore::image::Picture;
+use seemore::models::checkpoint;
 
 use crate::asked::Asked;
 use crate::desk::Desk;
@@ -112,12 +112,21 @@ impl Window {
     /// With a worker that is running already, or that a test plays.
     pub fn with(c: &CreationContext, worker: Worker, start: Start) -> Window {
         // the weak text of the themes is hard to read
-        c.egui_ctx.all_styles_mut(|style| style.visuals.weak_text_alpha = 0.8);
-        let kept: Kept = c.storage.and_then(|storage| eframe::get_value(storage, "seemore")).unwrap_or_default();
+        c.egui_ctx
+            .all_styles_mut(|style| style.visuals.weak_text_alpha = 0.8);
+        let kept: Kept = c
+            .storage
+            .and_then(|storage| eframe::get_value(storage, "seemore"))
+            .unwrap_or_default();
         let ctx = c.egui_ctx.clone();
         let reader = Reader::new(Arc::new(move || ctx.request_repaint()));
         reader.open(start.pictures);
-        let folder = start.model.or(kept.model.filter(|folder| folder.join("model.safetensors").is_file())).or_else(checkpoint::shipped);
+        let folder = start
+            .model
+            .or(kept
+                .model
+                .filter(|folder| folder.join("model.safetensors").is_file()))
+            .or_else(checkpoint::shipped);
         let mut window = Window {
             worker,
             adapter_wanted: None,
@@ -130,7 +139,13 @@ impl Window {
             inspect: InspectPage::default(),
             colors: kept.colors,
             adapter: None,
-            models: [Model { folder, ..Model::default() }, Model::default()],
+            models: [
+                Model {
+                    folder,
+                    ..Model::default()
+                },
+                Model::default(),
+            ],
             folders: vec![],
             died: None,
             toasts: Toasts::default(),
@@ -171,7 +186,11 @@ impl Window {
                 Report::Adapter(adapter) => self.adapter = Some(adapter),
                 Report::Folders(folders) => self.folders = folders,
                 Report::Loaded { slot, loaded } => {
-                    self.models[slot] = Model { folder: Some(loaded.folder.clone()), loaded: Some(loaded), loading: false };
+                    self.models[slot] = Model {
+                        folder: Some(loaded.folder.clone()),
+                        loaded: Some(loaded),
+                        loading: false,
+                    };
                     self.caption.again(slot, &self.worker);
                     if slot == 0 {
                         self.attention.forget();
@@ -195,8 +214,13 @@ impl Window {
                     match order {
                         // the model before, if there is one, is still there
                         Failed::Load { slot } => {
-                            let Model { folder, loaded, loading } = &mut self.models[slot];
-                            (*folder, *loading) = (loaded.as_ref().map(|loaded| loaded.folder.clone()), false);
+                            let Model {
+                                folder,
+                                loaded,
+                                loading,
+                            } = &mut self.models[slot];
+                            (*folder, *loading) =
+                                (loaded.as_ref().map(|loaded| loaded.folder.clone()), false);
                         }
                         Failed::Caption { job } => self.caption.failed(job),
                         Failed::Batch { run } => self.batch.failed(run),
@@ -218,7 +242,8 @@ impl Window {
             match arrival.picture {
                 Ok((picture, small)) => {
                     let models = [0, 1].map(|slot: Slot| self.models[slot].loaded.is_some());
-                    self.caption.add(ctx, arrival.name, picture, small, &self.worker, models);
+                    self.caption
+                        .add(ctx, arrival.name, picture, small, &self.worker, models);
                 }
                 Err(message) => self.toasts.add(message),
             }
@@ -241,7 +266,12 @@ impl Window {
     }
 
     fn open(&self, ctx: &Context) {
-        self.pictures.ask(ctx, || rfd::FileDialog::new().set_title("Open pictures").add_filter("Pictures", &EXTENSIONS).pick_files());
+        self.pictures.ask(ctx, || {
+            rfd::FileDialog::new()
+                .set_title("Open pictures")
+                .add_filter("Pictures", &EXTENSIONS)
+                .pick_files()
+        });
     }
 
     fn paste(&self, ctx: &Context) {
@@ -258,7 +288,9 @@ impl Window {
     }
 
     fn restart(&mut self, ctx: &Context) {
-        let Some(adapter) = self.adapter_wanted.clone() else { return };
+        let Some(adapter) = self.adapter_wanted.clone() else {
+            return;
+        };
         let ctx = ctx.clone();
         self.worker = Worker::start(adapter, move || ctx.request_repaint());
         (self.died, self.adapter) = (None, None);
@@ -270,19 +302,42 @@ impl Window {
         ui.horizontal_wrapped(|ui| {
             let ctx = ui.ctx().clone();
             for (number, (page, name, _)) in PAGES.into_iter().enumerate() {
-                ui.selectable_value(&mut self.page, page, name).on_hover_text(format!("Ctrl+{}", number + 1));
+                ui.selectable_value(&mut self.page, page, name)
+                    .on_hover_text(format!("Ctrl+{}", number + 1));
             }
             ui.separator();
-            if ui.button("Open...").on_hover_text("Open pictures (Ctrl+O), or drop them on the window").clicked() {
+            if ui
+                .button("Open...")
+                .on_hover_text("Open pictures (Ctrl+O), or drop them on the window")
+                .clicked()
+            {
                 self.open(&ctx);
             }
-            if ui.button("Folder...").on_hover_text("Open all pictures of a folder").clicked() {
-                self.pictures.ask(&ctx, || Some(vec![rfd::FileDialog::new().set_title("Open a folder").pick_folder()?]));
+            if ui
+                .button("Folder...")
+                .on_hover_text("Open all pictures of a folder")
+                .clicked()
+            {
+                self.pictures.ask(&ctx, || {
+                    Some(vec![
+                        rfd::FileDialog::new()
+                            .set_title("Open a folder")
+                            .pick_folder()?,
+                    ])
+                });
             }
-            if ui.button("Paste").on_hover_text("Paste a picture (Ctrl+V)").clicked() {
+            if ui
+                .button("Paste")
+                .on_hover_text("Paste a picture (Ctrl+V)")
+                .clicked()
+            {
                 self.paste(&ctx);
             }
-            if ui.button("Samples").on_hover_text("Drawings that the model that comes with seemore has never seen").clicked() {
+            if ui
+                .button("Samples")
+                .on_hover_text("Drawings that the model that comes with seemore has never seen")
+                .clicked()
+            {
                 self.samples();
             }
             ui.separator();
@@ -298,23 +353,38 @@ impl Window {
         let model = &self.models[slot];
         let shown = model.folder.as_deref().map_or("none".into(), worker::name);
         let mut chosen = None;
-        let list = egui::ComboBox::from_id_salt(("model", slot)).selected_text(shown).show_ui(ui, |ui| {
-            let mut none = false;
-            if slot == 1 && ui.selectable_label(model.folder.is_none(), "none").clicked() {
-                none = true;
-            }
-            for folder in &self.folders {
-                let row = ui.selectable_label(model.folder.as_ref() == Some(folder), worker::name(folder));
-                if row.on_hover_text(folder.display().to_string()).clicked() {
-                    chosen = Some(folder.clone());
+        let list = egui::ComboBox::from_id_salt(("model", slot))
+            .selected_text(shown)
+            .show_ui(ui, |ui| {
+                let mut none = false;
+                if slot == 1
+                    && ui
+                        .selectable_label(model.folder.is_none(), "none")
+                        .clicked()
+                {
+                    none = true;
                 }
-            }
-            if ui.button("Another folder...").clicked() {
-                self.checkpoint
-                    .ask(ui.ctx(), move || Some((slot, rfd::FileDialog::new().set_title("Choose a checkpoint folder").pick_folder()?)));
-            }
-            none
-        });
+                for folder in &self.folders {
+                    let row = ui.selectable_label(
+                        model.folder.as_ref() == Some(folder),
+                        worker::name(folder),
+                    );
+                    if row.on_hover_text(folder.display().to_string()).clicked() {
+                        chosen = Some(folder.clone());
+                    }
+                }
+                if ui.button("Another folder...").clicked() {
+                    self.checkpoint.ask(ui.ctx(), move || {
+                        Some((
+                            slot,
+                            rfd::FileDialog::new()
+                                .set_title("Choose a checkpoint folder")
+                                .pick_folder()?,
+                        ))
+                    });
+                }
+                none
+            });
         let response = list.response.labelled_by(label.id);
         if model.loading {
             ui.spinner();
@@ -344,10 +414,22 @@ const SAMPLES: usize = 24;
 /// The picture on the clipboard, over white.
 fn clipboard() -> Result<Picture, String> {
     let image = arboard::Clipboard::new().and_then(|mut clipboard| clipboard.get_image());
-    let image = image.map_err(|error| format!("There is no picture to paste: copy one first, or open its file ({error})."))?;
-    let over_white = |value: u8, alpha: u8| ((value as u32 * alpha as u32 + 255 * (255 - alpha as u32) + 127) / 255) as u8;
-    let rgb = image.bytes.chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]].map(|value| over_white(value, p[3]))).collect();
-    Ok(Picture { width: image.width, height: image.height, rgb })
+    let image = image.map_err(|error| {
+        format!("There is no picture to paste: copy one first, or open its file ({error}).")
+    })?;
+    let over_white = |value: u8, alpha: u8| {
+        ((value as u32 * alpha as u32 + 255 * (255 - alpha as u32) + 127) / 255) as u8
+    };
+    let rgb = image
+        .bytes
+        .chunks_exact(4)
+        .flat_map(|p| [p[0], p[1], p[2]].map(|value| over_white(value, p[3])))
+        .collect();
+    Ok(Picture {
+        width: image.width,
+        height: image.height,
+        rgb,
+    })
 }
 
 /// The file that holds them: drawings that the shipped model was not trained on.
@@ -363,7 +445,9 @@ impl eframe::App for Window {
         let dropped = ctx.input(|input| input.raw.dropped_files.clone());
         match dropped.first() {
             Some(file) if self.page == Page::Batch => self.batch.dropped(ctx, file.path()),
-            _ => self.reader.open(dropped.iter().map(|file| file.path().to_owned()).collect()),
+            _ => self
+                .reader
+                .open(dropped.iter().map(|file| file.path().to_owned()).collect()),
         }
     }
 
@@ -384,7 +468,11 @@ impl eframe::App for Window {
         Panel::top("bar").show(ui, |ui| self.bar(ui));
         Panel::bottom("status").show(ui, |ui| {
             ui.horizontal(|ui| {
-                ui.label(self.adapter.as_deref().unwrap_or("opening the graphics adapter"));
+                ui.label(
+                    self.adapter
+                        .as_deref()
+                        .unwrap_or("opening the graphics adapter"),
+                );
                 if let Some(status) = self.train.status() {
                     ui.separator();
                     ui.label(status);
@@ -407,7 +495,13 @@ impl eframe::App for Window {
             let selected = self.caption.selected();
             let models = self.models.each_ref().map(|model| model.loaded.as_ref());
             let (colors, toasts) = (&mut self.colors, &mut self.toasts);
-            let mut desk = Desk { worker: &self.worker, models, selected: selected.as_ref(), colors, toasts };
+            let mut desk = Desk {
+                worker: &self.worker,
+                models,
+                selected: selected.as_ref(),
+                colors,
+                toasts,
+            };
             match self.page {
                 Page::Caption => match self.caption.ui(ui, &mut desk) {
                     Some(Wish::Open) => self.open(&ctx),
@@ -427,11 +521,20 @@ impl eframe::App for Window {
         }
         self.toasts.show(&ctx);
         if ctx.input(|input| !input.raw.hovered_files.is_empty()) {
-            let painter = ctx.layer_painter(egui::LayerId::new(egui::Order::Foreground, egui::Id::unique("drop")));
+            let painter = ctx.layer_painter(egui::LayerId::new(
+                egui::Order::Foreground,
+                egui::Id::unique("drop"),
+            ));
             let rect = ctx.content_rect();
             painter.rect_filled(rect, 0.0, egui::Color32::from_black_alpha(160));
             let font = egui::FontId::proportional(28.0);
-            painter.text(rect.center(), egui::Align2::CENTER_CENTER, "Drop pictures or a folder here", font, egui::Color32::WHITE);
+            painter.text(
+                rect.center(),
+                egui::Align2::CENTER_CENTER,
+                "Drop pictures or a folder here",
+                font,
+                egui::Color32::WHITE,
+            );
         }
     }
 

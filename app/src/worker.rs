@@ -8,8 +8,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use seemore::caption::Captioner;
-use seemore::checkpoint;
-use seemore::gpu::{Gpu, GpuError};
+use seemore::device::{Device, DeviceError};
+use seemore::models::checkpoint;
 
 use crate::work::{attention, batching, captioning, inspection, training};
 
@@ -96,7 +96,11 @@ impl Loaded {
 
 /// What the model in a folder is called.
 pub fn name(folder: &Path) -> String {
-    folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned()
+    folder
+        .file_name()
+        .unwrap_or(folder.as_os_str())
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// The window's end of the channel.
@@ -121,23 +125,45 @@ impl Worker {
                 let _ = outgoing.send(report);
                 wake();
             };
-            match catch_unwind(AssertUnwindSafe(|| work(adapter.as_deref(), &incoming, &stop, &report))) {
+            match catch_unwind(AssertUnwindSafe(|| {
+                work(adapter.as_deref(), &incoming, &stop, &report)
+            })) {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => report(Report::Died(error.to_string())),
                 Err(panic) => {
-                    let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-                    report(Report::Died(format!("a defect of this program: {}", said.unwrap_or("no message"))));
+                    let said = panic
+                        .downcast_ref::<String>()
+                        .map(String::as_str)
+                        .or(panic.downcast_ref::<&str>().copied());
+                    report(Report::Died(format!(
+                        "a defect of this program: {}",
+                        said.unwrap_or("no message")
+                    )));
                 }
             }
         });
-        Worker { orders, reports, stopped, thread: Some(thread) }
+        Worker {
+            orders,
+            reports,
+            stopped,
+            thread: Some(thread),
+        }
     }
 
     /// Without a thread: somebody else takes the orders and reports.
     pub fn scripted() -> (Worker, Receiver<Order>, Sender<Report>) {
         let (orders, incoming) = channel();
         let (outgoing, reports) = channel();
-        (Worker { orders, reports, stopped: Arc::default(), thread: None }, incoming, outgoing)
+        (
+            Worker {
+                orders,
+                reports,
+                stopped: Arc::default(),
+                thread: None,
+            },
+            incoming,
+            outgoing,
+        )
     }
 
     /// Gives an order; one to a thread that has died is dropped, as its report says.
@@ -165,7 +191,7 @@ impl Worker {
 
 /// What the thread works with.
 pub struct Bench<'a> {
-    pub gpu: Gpu,
+    pub device: Device,
     pub captioners: [Option<Captioner>; 2],
     pub orders: &'a Receiver<Order>,
     pub stopped: &'a AtomicU64,
@@ -173,10 +199,21 @@ pub struct Bench<'a> {
 }
 
 /// Follows orders until the window is closed.
-fn work(adapter: Option<&str>, orders: &Receiver<Order>, stopped: &AtomicU64, report: &dyn Fn(Report)) -> Result<(), GpuError> {
-    let gpu = Gpu::open(adapter)?;
-    report(Report::Adapter(gpu.describe()));
-    let mut bench = Bench { gpu, captioners: [None, None], orders, stopped, report };
+fn work(
+    adapter: Option<&str>,
+    orders: &Receiver<Order>,
+    stopped: &AtomicU64,
+    report: &dyn Fn(Report),
+) -> Result<(), DeviceError> {
+    let device = Device::open(adapter)?;
+    report(Report::Adapter(device.describe()));
+    let mut bench = Bench {
+        device,
+        captioners: [None, None],
+        orders,
+        stopped,
+        report,
+    };
     while let Ok(order) = orders.recv() {
         bench.follow(order)?;
     }
@@ -188,9 +225,16 @@ impl Bench<'_> {
     ///
     /// # Errors
     /// A lost device, which does nothing for anyone any more.
-    pub fn follow(&mut self, order: Order) -> Result<(), GpuError> {
+    pub fn follow(&mut self, order: Order) -> Result<(), DeviceError> {
         let report = self.report;
-        let failed = |order| move |error: anyhow::Error| report(Report::Failed { order, message: format!("{error:#}") });
+        let failed = |order| {
+            move |error: anyhow::Error| {
+                report(Report::Failed {
+                    order,
+                    message: format!("{error:#}"),
+                })
+            }
+        };
         match order {
             Order::Look => report(Report::Folders(checkpoints())),
             Order::Load { slot, folder } => match self.load(&folder) {
@@ -206,7 +250,10 @@ impl Bench<'_> {
                 captioning::caption(self, job).unwrap_or_else(failed);
             }
             Order::Batch(job) => match batching::caption(self.captioners[0].as_mut(), &job) {
-                Ok(captions) => report(Report::Batch { run: job.run, captions }),
+                Ok(captions) => report(Report::Batch {
+                    run: job.run,
+                    captions,
+                }),
                 Err(error) => failed(Failed::Batch { run: job.run })(error),
             },
             Order::Attention(look) => match attention::look(self, look) {
@@ -219,11 +266,11 @@ impl Bench<'_> {
             },
             Order::Train(command) => training::follow(self, command),
         }
-        self.gpu.check()
+        self.device.check()
     }
 
     fn load(&self, folder: &Path) -> anyhow::Result<(Loaded, Captioner)> {
-        let captioner = Captioner::load(&self.gpu, folder)?;
+        let captioner = Captioner::load(&self.device, folder)?;
         let config = captioner.config();
         let loaded = Loaded {
             folder: folder.to_owned(),
@@ -239,8 +286,18 @@ impl Bench<'_> {
 /// The folders with checkpoints that come with seemore, and those that runs have left in `runs/`, by their names.
 fn checkpoints() -> Vec<PathBuf> {
     let shipped = checkpoint::shipped().and_then(|folder| Some(folder.parent()?.to_owned()));
-    let within = |folder: PathBuf| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut found: Vec<PathBuf> = shipped.into_iter().chain(["runs".into()]).flat_map(within).collect();
+    let within = |folder: PathBuf| {
+        std::fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+    };
+    let mut found: Vec<PathBuf> = shipped
+        .into_iter()
+        .chain(["runs".into()])
+        .flat_map(within)
+        .collect();
     found.retain(|folder| folder.join("model.safetensors").is_file());
     found.sort();
     found

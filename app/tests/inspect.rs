@@ -6,13 +6,19 @@ use std::time::Duration;
 
 use common::{has, loaded, real, scripted, snapshot, until};
 use egui_kittest::kittest::Queryable;
-use seemore::plan::{Call, Memory};
+use seemore::device::{DispatchInfo, Memory};
 use seemore_app::work::inspection::{Inspection, Parameter, Program};
 use seemore_app::worker::{Order, Report};
 
-fn call(kernel: &'static str, elements: usize, micros: u64) -> (Call, Option<Duration>) {
+fn call(kernel: &'static str, elements: usize, micros: u64) -> (DispatchInfo, Option<Duration>) {
     let shapes = vec![vec![elements]];
-    let call = Call { kernel, entry: "main", reads: shapes.clone(), writes: shapes, grid: [1, 1, 1] };
+    let call = DispatchInfo {
+        kernel,
+        entry: "main",
+        reads: shapes.clone(),
+        writes: shapes,
+        grid: [1, 1, 1],
+    };
     (call, Some(Duration::from_micros(micros)))
 }
 
@@ -23,15 +29,39 @@ fn dispatches_are_listed_and_sorted() {
     harness.run_steps(2);
     harness.get_by_label("Inspect").click();
     harness.run_steps(2);
-    assert!(orders.try_iter().any(|order| matches!(order, Order::Inspect(Program::First))));
-    let parameters = vec![Parameter { name: "decoder.ln.weight".into(), shape: vec![7], norm: 2.5 }];
-    let memory = Memory { unshared: 900, shared: 300, held: 200, largest: 100 };
+    assert!(
+        orders
+            .try_iter()
+            .any(|order| matches!(order, Order::Inspect(Program::First)))
+    );
+    let parameters = vec![Parameter {
+        name: "decoder.ln.weight".into(),
+        shape: vec![7],
+        norm: 2.5,
+    }];
+    let memory = Memory {
+        unshared: 900,
+        shared: 300,
+        held: 200,
+        largest: 100,
+    };
     let calls = vec![call("zeta", 10, 5), call("alpha", 3000, 80)];
-    let inspection = Inspection { program: Program::First, calls, memory, parameters };
-    reports.send(Report::Inspected(Box::new(inspection))).unwrap();
+    let inspection = Inspection {
+        program: Program::First,
+        calls,
+        memory,
+        parameters,
+    };
+    reports
+        .send(Report::Inspected(Box::new(inspection)))
+        .unwrap();
     harness.run_steps(2);
-    assert!(has(&harness, "2 dispatches, 85 us in this run; 500 B of buffers (1100 B without sharing)"));
-    let top = |harness: &egui_kittest::Harness<_>, label: &str| harness.get_by_label(label).rect().top();
+    assert!(has(
+        &harness,
+        "2 dispatches, 85 us in this run; 500 B of buffers (1100 B without sharing)"
+    ));
+    let top =
+        |harness: &egui_kittest::Harness<_>, label: &str| harness.get_by_label(label).rect().top();
     assert!(top(&harness, "zeta.main") < top(&harness, "alpha.main"));
     harness.get_by_label("Time").click();
     harness.run_steps(2);
@@ -45,11 +75,17 @@ fn dispatches_are_listed_and_sorted() {
 #[test]
 fn the_shipped_model_is_listed_by_the_real_worker() {
     let mut harness = real(vec![]);
-    until(&mut harness, "the model", |harness| !has(harness, "opening the graphics adapter"));
+    until(&mut harness, "the model", |harness| {
+        !has(harness, "opening the graphics adapter")
+    });
     harness.get_by_label("Inspect").click();
-    until(&mut harness, "the program", |harness| has(harness, "dispatches,"));
+    until(&mut harness, "the program", |harness| {
+        has(harness, "dispatches,")
+    });
     harness.get_by_label("Next token").click();
-    until(&mut harness, "the other program", |harness| !has(harness, "running it once"));
+    until(&mut harness, "the other program", |harness| {
+        !has(harness, "running it once")
+    });
     harness.get_by_label("Parameters").click();
     for text in ["2193824 parameters in 54 tensors", "vit.patch.weight"] {
         until(&mut harness, text, |harness| has(harness, text));

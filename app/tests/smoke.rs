@@ -23,10 +23,17 @@ impl Drop for Running {
 fn screen() -> (Running, String) {
     let mut command = Command::new("Xvfb");
     // a server without clients would start anew, and refuse who comes meanwhile
-    command.args(["-noreset", "-displayfd", "1", "-screen", "0", "1200x800x24"]).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut server = command.spawn().expect("Xvfb is installed, as `make screen` does");
+    command
+        .args(["-noreset", "-displayfd", "1", "-screen", "0", "1200x800x24"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut server = command
+        .spawn()
+        .expect("Xvfb is installed, as `make screen` does");
     let mut number = String::new();
-    BufReader::new(server.stdout.take().unwrap()).read_line(&mut number).unwrap();
+    BufReader::new(server.stdout.take().unwrap())
+        .read_line(&mut number)
+        .unwrap();
     (Running(server), format!(":{}", number.trim()))
 }
 
@@ -35,7 +42,19 @@ fn colours(display: &str) -> BTreeSet<[u8; 4]> {
     let (connection, number) = x11rb::connect(Some(display)).unwrap();
     let screen = &connection.setup().roots[number];
     let (width, height) = (screen.width_in_pixels, screen.height_in_pixels);
-    let image = connection.get_image(ImageFormat::Z_PIXMAP, screen.root, 0, 0, width, height, u32::MAX).unwrap().reply().unwrap();
+    let image = connection
+        .get_image(
+            ImageFormat::Z_PIXMAP,
+            screen.root,
+            0,
+            0,
+            width,
+            height,
+            u32::MAX,
+        )
+        .unwrap()
+        .reply()
+        .unwrap();
     image.data.as_chunks::<4>().0.iter().copied().collect()
 }
 
@@ -45,15 +64,26 @@ fn the_window_opens_and_shows_something() {
     assert_eq!(colours(&display).len(), 1, "a new screen is of one colour");
     let home = tempfile::tempdir().unwrap();
     let picture = home.path().join("gradient.png");
-    image::RgbImage::from_fn(64, 64, |x, y| image::Rgb([4 * x as u8, 4 * y as u8, 128])).save(&picture).unwrap();
+    image::RgbImage::from_fn(64, 64, |x, y| image::Rgb([4 * x as u8, 4 * y as u8, 128]))
+        .save(&picture)
+        .unwrap();
     let mut program = Command::new(env!("CARGO_BIN_EXE_seemore-app"));
-    program.arg(&picture).env("DISPLAY", &display).env("HOME", home.path()).env_remove("WAYLAND_DISPLAY").env_remove("XDG_DATA_HOME");
+    program
+        .arg(&picture)
+        .env("DISPLAY", &display)
+        .env("HOME", home.path())
+        .env_remove("WAYLAND_DISPLAY")
+        .env_remove("XDG_DATA_HOME");
     let mut program = Running(program.spawn().unwrap());
     let start = Instant::now();
     // letters, and a picture of which every pixel has a colour of its own
     while colours(&display).len() < 1000 {
         assert!(program.0.try_wait().unwrap().is_none(), "the program ended");
-        assert!(start.elapsed() < Duration::from_secs(120), "{} colours after two minutes", colours(&display).len());
+        assert!(
+            start.elapsed() < Duration::from_secs(120),
+            "{} colours after two minutes",
+            colours(&display).len()
+        );
         std::thread::sleep(Duration::from_millis(200));
     }
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use common::{disc, drop_file, face, has, loaded, real, real_with, scripted, snapshot, until};
 use egui_kittest::kittest::Queryable;
-use seemore::caption::Written;
-use seemore::data::Picture;
-use seemore::generate::Choice;
+use seemore::caption::CaptionToken;
+use seemore::caption::Choice;
+use seemore::image::Picture;
 use seemore_app::work::captioning::{Job, Progress};
 use seemore_app::worker::{Failed, Loaded, Order, Report};
 
@@ -18,13 +18,31 @@ fn token(job: u64, text: &str, probability: f32, hottest: usize) -> Report {
     let mut heat = vec![0.01; 36];
     heat[hottest] = 0.65;
     let others = vec![("something".to_owned(), 0.01)];
-    let written = Written { choice: Choice { token: 5, probability }, text: text.into(), others, heat };
-    Report::Caption { job, progress: Progress::Token(written) }
+    let written = CaptionToken {
+        choice: Choice {
+            token: 5,
+            probability,
+        },
+        text: text.into(),
+        others,
+        heat,
+    };
+    Report::Caption {
+        job,
+        progress: Progress::Token(written),
+    }
 }
 
 fn shown(job: u64) -> Report {
-    let picture = Picture { width: 48, height: 48, rgb: vec![200; 48 * 48 * 3] };
-    Report::Caption { job, progress: Progress::Shown(picture) }
+    let picture = Picture {
+        width: 48,
+        height: 48,
+        rgb: vec![200; 48 * 48 * 3],
+    };
+    Report::Caption {
+        job,
+        progress: Progress::Shown(picture),
+    }
 }
 
 /// The next order to caption; what else was ordered before it is passed over.
@@ -46,7 +64,13 @@ fn an_empty_window_says_what_to_do() {
     reports.send(Report::Adapter("a card".into())).unwrap();
     reports.send(loaded()).unwrap();
     harness.run_steps(3);
-    for label in ["Drop a picture here", "Open pictures...", "Try the samples", "a card", "compared with"] {
+    for label in [
+        "Drop a picture here",
+        "Open pictures...",
+        "Try the samples",
+        "a card",
+        "compared with",
+    ] {
         assert!(has(&harness, label), "{label}");
     }
 }
@@ -56,7 +80,9 @@ fn a_caption_appears_token_by_token() {
     let folder = tempfile::tempdir().unwrap();
     let (mut harness, orders, reports) = scripted(vec![disc(folder.path())]);
     reports.send(loaded()).unwrap();
-    until(&mut harness, "the picture", |harness| has(harness, "Write again"));
+    until(&mut harness, "the picture", |harness| {
+        has(harness, "Write again")
+    });
     harness.step();
     let job = job(&orders);
     reports.send(shown(job.number)).unwrap();
@@ -65,8 +91,16 @@ fn a_caption_appears_token_by_token() {
     // in the list and below the picture
     assert!(has(&harness, "writing") && harness.query_all_by_label("red").count() == 2);
     reports.send(token(job.number, " circle", 0.7, 30)).unwrap();
-    let progress = Progress::Ended { seconds: 0.5, stopped: false };
-    reports.send(Report::Caption { job: job.number, progress }).unwrap();
+    let progress = Progress::Ended {
+        seconds: 0.5,
+        stopped: false,
+    };
+    reports
+        .send(Report::Caption {
+            job: job.number,
+            progress,
+        })
+        .unwrap();
     harness.run_steps(2);
     assert!(has(&harness, "2 tokens in 0.50 s"));
 
@@ -78,7 +112,10 @@ fn a_caption_appears_token_by_token() {
     harness.run_steps(2);
     let circle = harness.render().unwrap();
     snapshot(&mut harness, "caption");
-    assert!(plain != red && red != circle, "the heat does not follow the chosen word");
+    assert!(
+        plain != red && red != circle,
+        "the heat does not follow the chosen word"
+    );
 }
 
 #[test]
@@ -86,16 +123,31 @@ fn what_goes_wrong_is_said_and_the_window_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let broken = folder.path().join("broken.png");
     std::fs::write(&broken, "no picture").unwrap();
-    let (mut harness, _orders, reports) = scripted(vec![broken, folder.path().join("gone.png"), disc(folder.path())]);
+    let (mut harness, _orders, reports) = scripted(vec![
+        broken,
+        folder.path().join("gone.png"),
+        disc(folder.path()),
+    ]);
     until(&mut harness, "the message", |harness| {
         has(harness, "broken.png") && has(harness, "gone.png") && has(harness, "no model is loaded")
     });
-    reports.send(Report::Failed { order: Failed::Load { slot: 0 }, message: "that folder is no checkpoint".into() }).unwrap();
+    reports
+        .send(Report::Failed {
+            order: Failed::Load { slot: 0 },
+            message: "that folder is no checkpoint".into(),
+        })
+        .unwrap();
     harness.run_steps(2);
     assert!(has(&harness, "that folder is no checkpoint"));
-    reports.send(Report::Died("the device was lost".into())).unwrap();
+    reports
+        .send(Report::Died("the device was lost".into()))
+        .unwrap();
     harness.run_steps(2);
-    assert!(has(&harness, "The model has stopped") && has(&harness, "the device was lost") && has(&harness, "Start it again"));
+    assert!(
+        has(&harness, "The model has stopped")
+            && has(&harness, "the device was lost")
+            && has(&harness, "Start it again")
+    );
 }
 
 #[test]
@@ -103,7 +155,9 @@ fn from_a_dropped_file_to_captions_and_heat_with_the_real_worker() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = real(vec![]);
     drop_file(&mut harness, &disc(folder.path()));
-    until(&mut harness, "the caption", |harness| has(harness, "tokens in"));
+    until(&mut harness, "the caption", |harness| {
+        has(harness, "tokens in")
+    });
     assert!(has(&harness, "red"), "a red disc is not called red");
     drop_file(&mut harness, &face(folder.path()));
     until(&mut harness, "the caption", |harness| has(harness, "face"));
@@ -115,9 +169,14 @@ fn from_a_dropped_file_to_captions_and_heat_with_the_real_worker() {
         harness.hover_at(egui::pos2(500.0, 700.0));
         harness.run_steps(4);
         // the picture alone, not the frame around the chosen word
-        pictures.push(image::imageops::crop_imm(&harness.render().unwrap(), 250, 40, 550, 350).to_image());
+        pictures.push(
+            image::imageops::crop_imm(&harness.render().unwrap(), 250, 40, 550, 350).to_image(),
+        );
     }
-    assert!(pictures[1] != pictures[2], "the heat does not differ between the words");
+    assert!(
+        pictures[1] != pictures[2],
+        "the heat does not differ between the words"
+    );
 }
 
 /// What must be refused is named, with what to do; the program goes on.
@@ -144,26 +203,48 @@ fn pictures_that_cannot_be_opened_are_named() {
         ("gone/folder", "cannot read"),
     ] {
         drop_file(&mut harness, &path(name));
-        until(&mut harness, name, |harness| has(harness, name) && has(harness, what));
-        harness.query_all_by_label("Close").for_each(|button| button.click());
+        until(&mut harness, name, |harness| {
+            has(harness, name) && has(harness, what)
+        });
+        harness
+            .query_all_by_label("Close")
+            .for_each(|button| button.click());
         harness.run_steps(6);
     }
     drop_file(&mut harness, &path("disc.png"));
-    until(&mut harness, "the picture", |harness| has(harness, "no model is loaded"));
+    until(&mut harness, "the picture", |harness| {
+        has(harness, "no model is loaded")
+    });
 }
 
 /// Of a PNG chunk: CRC-32 as in ISO 3309.
 fn crc(bytes: &[u8]) -> u32 {
-    let step = |crc: u32, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
-    !bytes.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ byte as u32, step))
+    let step = |crc: u32, _| {
+        if crc & 1 == 1 {
+            crc >> 1 ^ 0xedb8_8320
+        } else {
+            crc >> 1
+        }
+    };
+    !bytes
+        .iter()
+        .fold(!0, |crc, &byte| (0..8).fold(crc ^ byte as u32, step))
 }
 
 #[test]
 fn a_folder_that_holds_no_model_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = real_with(folder.path().to_owned(), vec![disc(folder.path())]);
-    let name = folder.path().file_name().unwrap().to_str().unwrap().to_owned();
-    until(&mut harness, "the message", |harness| has(harness, &name) && has(harness, "config.json"));
+    let name = folder
+        .path()
+        .file_name()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .to_owned();
+    until(&mut harness, "the message", |harness| {
+        has(harness, &name) && has(harness, "config.json")
+    });
     assert!(has(&harness, "no model is loaded"));
 }
 
@@ -172,10 +253,22 @@ fn two_models_stand_side_by_side() {
     let folder = tempfile::tempdir().unwrap();
     let (mut harness, orders, reports) = scripted(vec![disc(folder.path())]);
     reports.send(loaded()).unwrap();
-    let Report::Loaded { loaded: second, .. } = loaded() else { unreachable!() };
-    let second = Loaded { folder: "models/patches".into(), ..second };
-    reports.send(Report::Loaded { slot: 1, loaded: second }).unwrap();
-    until(&mut harness, "the picture", |harness| harness.query_all_by_label("Write again").count() == 2);
+    let Report::Loaded { loaded: second, .. } = loaded() else {
+        unreachable!()
+    };
+    let second = Loaded {
+        folder: "models/patches".into(),
+        ..second
+    };
+    reports
+        .send(Report::Loaded {
+            slot: 1,
+            loaded: second,
+        })
+        .unwrap();
+    until(&mut harness, "the picture", |harness| {
+        harness.query_all_by_label("Write again").count() == 2
+    });
     harness.step();
     let jobs = [job(&orders), job(&orders)];
     for (job, text) in jobs.iter().zip(["disc", "ball"]) {
@@ -183,7 +276,9 @@ fn two_models_stand_side_by_side() {
         reports.send(token(job.number, text, 0.5, 3)).unwrap();
     }
     // the list shows the first model's whole caption, so that the word stands alone
-    reports.send(token(jobs[0].number, " shape", 0.5, 3)).unwrap();
+    reports
+        .send(token(jobs[0].number, " shape", 0.5, 3))
+        .unwrap();
     harness.run_steps(2);
     let place = |label| harness.get_by_label(label).rect();
     assert!(place("disc").right() < place("ball").left() && has(&harness, "patches"));
@@ -199,7 +294,9 @@ fn pictures_come_in_the_order_in_which_they_are_given() {
         folder.path().join(name)
     });
     let (mut harness, _orders, _reports) = scripted(paths.to_vec());
-    until(&mut harness, "the pictures", |harness| names.iter().all(|name| has(harness, name)));
+    until(&mut harness, "the pictures", |harness| {
+        names.iter().all(|name| has(harness, name))
+    });
     harness.run_steps(2);
     let tops = names.map(|name| harness.get_by_label(name).rect().top());
     assert!(tops.is_sorted(), "{tops:?}");

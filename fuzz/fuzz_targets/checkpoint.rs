@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use seemore::checkpoint;
-use seemore::model::import_original;
+use seemore::models::checkpoint;
+use seemore::models::seemore::import_original;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok((values, metadata)) = checkpoint::parse(bytes, &|| "fuzzed".into()) {

@@ -1,7 +1,7 @@
 //! config.json: whatever passes its checks must have sizes that can be computed with.
 #![no_main]
 
-use seemore::model::Config;
+use seemore::models::seemore::Config;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Ok(config) = serde_json::from_slice::<Config>(bytes) else { return };

@@ -1,7 +1,7 @@
 //! Pictures of every format, and what a model sees of them.
 #![no_main]
 
-use seemore::data::{Frame, MAX_PIXELS, MAX_SIDE, Picture};
+use seemore::image::{Preprocess, MAX_PIXELS, MAX_SIDE, Picture};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(picture) = Picture::decode(bytes) {
@@ -9,7 +9,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         assert!(picture.rgb.len() == 3 * width * height && (width * height) as u64 <= MAX_PIXELS && width.max(height) <= MAX_SIDE as usize);
         // the largest take seconds
         if width * height < 1 << 20 {
-            assert_eq!(picture.framed(Frame { side: 32, crop: true }).rgb.len(), 3 * 32 * 32);
+            assert_eq!(picture.framed(Preprocess { side: 32, crop: true }).rgb.len(), 3 * 32 * 32);
         }
     }
 });

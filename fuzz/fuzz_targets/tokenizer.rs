@@ -1,7 +1,7 @@
 //! tokenizer.json in both formats, and what it does with text.
 #![no_main]
 
-use seemore::data::Tokenizer;
+use seemore::text::Tokenizer;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = std::str::from_utf8(bytes) else { return };

@@ -7,12 +7,14 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+mod measure;
+
 use super::{AdapterArgs, say};
-use crate::bench::{self, Effort, KernelTime, Measurement};
-use crate::model::{Config, Preset};
+use crate::graph::Precision;
+use crate::models::seemore::{Config, Preset};
 use crate::ops::Attention;
-use crate::tape::Precision;
 use crate::train::{Objective, StepSizes};
+use measure::{Effort, KernelTime, Measurement};
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum What {
@@ -71,8 +73,15 @@ pub struct BenchArgs {
 }
 
 pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
-    let sizes: Vec<usize> = args.shape.split('x').map(str::parse).collect::<Result<_, _>>().unwrap_or_default();
-    let &[m, n, k] = &sizes[..] else { bail!("--shape {} is not three sizes as 592x512x2048", args.shape) };
+    let sizes: Vec<usize> = args
+        .shape
+        .split('x')
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .unwrap_or_default();
+    let &[m, n, k] = &sizes[..] else {
+        bail!("--shape {} is not three sizes as 592x512x2048", args.shape)
+    };
     if [m, n, k, args.batch_size, args.text].contains(&0) {
         bail!("sizes must be at least 1");
     }
@@ -81,25 +90,52 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     config.context = config.context.max(config.visual() + args.text.max(80));
     config.check()?;
     let earlier = args.against.as_deref().map(read).transpose()?;
-    let gpu = args.adapter.open()?;
-    let effort = Effort { warmup: args.warmup, runs: args.runs };
+    let device = args.adapter.open()?;
+    let effort = Effort {
+        warmup: args.warmup,
+        runs: args.runs,
+    };
     let wanted = |what: What| args.what.contains(&what) || args.what.contains(&What::All);
-    let report = Report { json: args.json, earlier };
+    let report = Report {
+        json: args.json,
+        earlier,
+    };
 
     if wanted(What::Matmul) {
-        report.all(&bench::matmul(&gpu, (m, n, k), effort)?)?;
+        report.all(&measure::matmul(&device, (m, n, k), effort)?)?;
     }
     if wanted(What::Attention) {
         let encoder = config.patches() + 1;
-        for (length, width, heads, causal) in
-            [(encoder, config.vision_width, config.vision_heads, false), (config.visual() + args.text, config.width, config.heads, true)]
-        {
-            let spec = Attention { heads, scale: config.scale(width, heads), causal, dropout: 0.0 };
-            report.all(&bench::attention(&gpu, [args.batch_size, length, width], &spec, effort)?)?;
+        for (length, width, heads, causal) in [
+            (encoder, config.vision_width, config.vision_heads, false),
+            (
+                config.visual() + args.text,
+                config.width,
+                config.heads,
+                true,
+            ),
+        ] {
+            let spec = Attention {
+                heads,
+                scale: config.scale(width, heads),
+                causal,
+                dropout: 0.0,
+            };
+            report.all(&measure::attention(
+                &device,
+                [args.batch_size, length, width],
+                &spec,
+                effort,
+            )?)?;
         }
     }
     if wanted(What::Layernorm) {
-        report.all(&bench::layernorm(&gpu, args.batch_size * (config.patches() + 1), config.vision_width, effort)?)?;
+        report.all(&measure::layernorm(
+            &device,
+            args.batch_size * (config.patches() + 1),
+            config.vision_width,
+            effort,
+        )?)?;
     }
     if wanted(What::Train) {
         let sizes = StepSizes {
@@ -108,15 +144,18 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
             accumulate: 1,
             checkpoint: args.checkpoint_activations,
             precision: args.precision,
-            objective: Objective { classes: if config.classes > 0 { 1.0 } else { 0.0 }, ..Objective::CAPTIONS },
+            objective: Objective {
+                classes: if config.classes > 0 { 1.0 } else { 0.0 },
+                ..Objective::CAPTIONS
+            },
         };
-        report.all(&bench::train(&gpu, &config, &sizes, effort)?)?;
+        report.all(&measure::train(&device, &config, &sizes, effort)?)?;
     }
     if wanted(What::Decode) {
-        report.all(&bench::decode(&gpu, &config, 1, 4, 64, effort)?)?;
+        report.all(&measure::decode(&device, &config, 1, 4, 64, effort)?)?;
     }
     if wanted(What::Load) {
-        report.all(&bench::load(&gpu, &config, 256, 128, effort)?)?;
+        report.all(&measure::load(&device, &config, 256, 128, effort)?)?;
     }
     Ok(())
 }
@@ -131,12 +170,26 @@ fn model_config(args: &BenchArgs) -> anyhow::Result<Config> {
 type Earlier = BTreeMap<(String, String, String), Measurement>;
 
 fn read(path: &Path) -> anyhow::Result<Earlier> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut earlier = Earlier::new();
-    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let measurement: Measurement = serde_json::from_str(line)
-            .with_context(|| format!("{} line {} is not a line of `seemore bench --json`", path.display(), index + 1))?;
-        let key = (measurement.bench.clone(), measurement.case.clone(), measurement.variant.clone());
+    for (index, line) in text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+    {
+        let measurement: Measurement = serde_json::from_str(line).with_context(|| {
+            format!(
+                "{} line {} is not a line of `seemore bench --json`",
+                path.display(),
+                index + 1
+            )
+        })?;
+        let key = (
+            measurement.bench.clone(),
+            measurement.case.clone(),
+            measurement.variant.clone(),
+        );
         earlier.insert(key, measurement);
     }
     Ok(earlier)
@@ -163,14 +216,34 @@ impl Report {
     fn all(&self, measurements: &[Measurement]) -> anyhow::Result<()> {
         for measurement in measurements {
             if self.json {
-                let before = self.before(measurement).filter(|before| before.adapter == measurement.adapter);
-                let (time_ratio, cpu_ratio) = before.map(|before| ratios(measurement, before)).unzip();
-                say(&serde_json::to_string(&Line { measurement, time_ratio, cpu_ratio })?);
+                let before = self
+                    .before(measurement)
+                    .filter(|before| before.adapter == measurement.adapter);
+                let (time_ratio, cpu_ratio) =
+                    before.map(|before| ratios(measurement, before)).unzip();
+                say(&serde_json::to_string(&Line {
+                    measurement,
+                    time_ratio,
+                    cpu_ratio,
+                })?);
                 continue;
             }
-            let Measurement { bench, case, median_ms, spread_ms, cpu_ms, .. } = measurement;
-            let variant = format!("{}{}", measurement.variant, if measurement.chosen { " (chosen)" } else { "" });
-            let optional = |value: Option<f64>, unit: &str| value.map_or(String::new(), |value| format!("  {value:.1} {unit}"));
+            let Measurement {
+                bench,
+                case,
+                median_ms,
+                spread_ms,
+                cpu_ms,
+                ..
+            } = measurement;
+            let variant = format!(
+                "{}{}",
+                measurement.variant,
+                if measurement.chosen { " (chosen)" } else { "" }
+            );
+            let optional = |value: Option<f64>, unit: &str| {
+                value.map_or(String::new(), |value| format!("  {value:.1} {unit}"))
+            };
             say(&format!(
                 "{bench:9} {case:34} {variant:30} {median_ms:9.2} ms ({:.2} .. {:.2})  {cpu_ms:.1} ms CPU{}{}{}{}",
                 spread_ms.0,
@@ -196,7 +269,9 @@ impl Report {
 
     /// The same case in the earlier run.
     fn before(&self, now: &Measurement) -> Option<&Measurement> {
-        self.earlier.as_ref()?.get(&(now.bench.clone(), now.case.clone(), now.variant.clone()))
+        self.earlier
+            .as_ref()?
+            .get(&(now.bench.clone(), now.case.clone(), now.variant.clone()))
     }
 
     /// The ratio to the earlier run, if there is one.
@@ -204,7 +279,10 @@ impl Report {
         match self.before(now) {
             None if self.earlier.is_none() => String::new(),
             None => "  not in the earlier run".into(),
-            Some(before) if before.adapter != now.adapter => format!("  earlier on another adapter or driver ({})", before.adapter),
+            Some(before) if before.adapter != now.adapter => format!(
+                "  earlier on another adapter or driver ({})",
+                before.adapter
+            ),
             Some(before) => {
                 let (time, cpu) = ratios(now, before);
                 format!("  x{time:.2} time, x{cpu:.2} CPU of the earlier run")
@@ -214,8 +292,16 @@ impl Report {
 
     fn kernels(&self, kernels: &[KernelTime]) {
         let all: f64 = kernels.iter().map(|kernel| kernel.ms).sum();
-        for KernelTime { kernel, dispatches, ms } in kernels.iter().take(12) {
-            say(&format!("    {kernel:40} {dispatches:5} times {ms:9.2} ms {:5.1} %", 100.0 * ms / all.max(1e-9)));
+        for KernelTime {
+            kernel,
+            dispatches,
+            ms,
+        } in kernels.iter().take(12)
+        {
+            say(&format!(
+                "    {kernel:40} {dispatches:5} times {ms:9.2} ms {:5.1} %",
+                100.0 * ms / all.max(1e-9)
+            ));
         }
     }
 }
@@ -223,5 +309,8 @@ impl Report {
 /// Wall and CPU time as multiples of those of an earlier run.
 fn ratios(now: &Measurement, before: &Measurement) -> (f64, f64) {
     let ratio = |now: f64, before: f64| if before > 0.0 { now / before } else { f64::NAN };
-    (ratio(now.median_ms, before.median_ms), ratio(now.cpu_ms, before.cpu_ms))
+    (
+        ratio(now.median_ms, before.median_ms),
+        ratio(now.cpu_ms, before.cpu_ms),
+    )
 }

@@ -9,10 +9,10 @@ use clap::Args;
 
 use super::AdapterArgs;
 use crate::caption::Captioner;
-use crate::checkpoint;
-use crate::data::{MAX_BYTES, Picture};
-use crate::generate::Sampling;
-use crate::heatmap;
+use crate::caption::Sampling;
+use crate::explain::heatmap;
+use crate::image::{MAX_BYTES, Picture};
+use crate::models::checkpoint;
 
 #[derive(Args)]
 pub struct CaptionArgs {
@@ -69,7 +69,10 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
     if !(args.length_power >= 0.0 && args.length_power.is_finite()) {
         bail!("--length-power {} must be 0 or more", args.length_power);
     }
-    if let Some(count) = args.n_best.filter(|count| !(1..=args.beam as usize).contains(count)) {
+    if let Some(count) = args
+        .n_best
+        .filter(|count| !(1..=args.beam as usize).contains(count))
+    {
         bail!("--n-best {count} must be from 1 to --beam {}", args.beam);
     }
     let mut looks = looks(args)?;
@@ -77,25 +80,39 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
         Some(dir) => dir.clone(),
         None => default_model()?,
     };
-    let gpu = args.adapter.open()?;
+    let device = args.adapter.open()?;
     eprintln!("model: {}", dir.display());
-    let mut captioner = Captioner::load(&gpu, &dir)?;
+    let mut captioner = Captioner::load(&device, &dir)?;
     let unknown = captioner.tokenizer().unknown_parts(&args.prompt);
     if !unknown.is_empty() {
         let list: Vec<String> = unknown.iter().map(|part| format!("{part:?}")).collect();
-        eprintln!("warning: the model does not know this of --prompt: {}", list.join(" "));
+        eprintln!(
+            "warning: the model does not know this of --prompt: {}",
+            list.join(" ")
+        );
     }
     if args.attention.is_some() && !captioner.looks() {
         eprintln!("warning: this model has no attention to show: --attention writes nothing");
         looks.fill(None);
     }
-    let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
+    let sampling = Sampling {
+        temperature: args.temperature,
+        top_k: args.top_k,
+        top_p: args.top_p,
+        seed: args.seed,
+    };
     let mut failures = 0;
     for (path, look) in args.images.iter().zip(&looks) {
         match caption(args, &mut captioner, path, look.as_deref(), sampling) {
             Ok(()) => {}
             // whoever read the captions has read enough
-            Err(error) if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe) => break,
+            Err(error)
+                if error
+                    .downcast_ref::<std::io::Error>()
+                    .is_some_and(|error| error.kind() == ErrorKind::BrokenPipe) =>
+            {
+                break;
+            }
             Err(error) => {
                 eprintln!("error: {error:#}");
                 failures += 1;
@@ -104,20 +121,34 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
     }
     match failures {
         0 => Ok(()),
-        _ => bail!("{failures} of {} pictures were not captioned", args.images.len()),
+        _ => bail!(
+            "{failures} of {} pictures were not captioned",
+            args.images.len()
+        ),
     }
 }
 
 /// For each picture, the file that `--attention` writes. All are checked before the first caption, so that none is overwritten
 /// and no work is lost.
 fn looks(args: &CaptionArgs) -> anyhow::Result<Vec<Option<PathBuf>>> {
-    let Some(file) = &args.attention else { return Ok(vec![None; args.images.len()]) };
-    if file.extension().is_none_or(|ending| !ending.eq_ignore_ascii_case("png")) {
+    let Some(file) = &args.attention else {
+        return Ok(vec![None; args.images.len()]);
+    };
+    if file
+        .extension()
+        .is_none_or(|ending| !ending.eq_ignore_ascii_case("png"))
+    {
         bail!("--attention {} must end in .png", file.display());
     }
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
     if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-        bail!("--attention {}: there is no folder {}", file.display(), folder.display());
+        bail!(
+            "--attention {}: there is no folder {}",
+            file.display(),
+            folder.display()
+        );
     }
     let (mut looks, mut seen) = (vec![], BTreeSet::new());
     for image in &args.images {
@@ -137,47 +168,86 @@ fn looks(args: &CaptionArgs) -> anyhow::Result<Vec<Option<PathBuf>>> {
             bail!("{shown} is already there: give another name to --attention, or add --overwrite");
         }
         if !seen.insert(look.clone()) {
-            bail!("two pictures would have their attention written to {shown}: caption them one at a time");
+            bail!(
+                "two pictures would have their attention written to {shown}: caption them one at a time"
+            );
         }
         looks.push(Some(look));
     }
     Ok(looks)
 }
 
-fn caption(args: &CaptionArgs, captioner: &mut Captioner, path: &Path, look: Option<&Path>, sampling: Sampling) -> anyhow::Result<()> {
+fn caption(
+    args: &CaptionArgs,
+    captioner: &mut Captioner,
+    path: &Path,
+    look: Option<&Path>,
+    sampling: Sampling,
+) -> anyhow::Result<()> {
     let picture = if path.as_os_str() == "-" {
         let mut bytes = vec![];
         // a byte more than is decoded, which tells that there are more
-        std::io::stdin().take(MAX_BYTES + 1).read_to_end(&mut bytes).context("standard input")?;
+        std::io::stdin()
+            .take(MAX_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .context("standard input")?;
         if bytes.len() as u64 > MAX_BYTES {
-            bail!("standard input has more than {MAX_BYTES} bytes, which no picture has; make it smaller");
+            bail!(
+                "standard input has more than {MAX_BYTES} bytes, which no picture has; make it smaller"
+            );
         }
         Picture::decode(&bytes).context("standard input")?
     } else {
         Picture::open(path)?
     };
     let mut out = std::io::stdout();
-    let name = if args.images.len() > 1 { format!("{}: ", path.display()) } else { String::new() };
+    let name = if args.images.len() > 1 {
+        format!("{}: ", path.display())
+    } else {
+        String::new()
+    };
     if args.beam > 1 || args.n_best.is_some() {
-        let found = captioner.likeliest(&picture, &args.prompt, args.max_tokens, args.beam as usize, args.length_power)?;
+        let found = captioner.likeliest(
+            &picture,
+            &args.prompt,
+            args.max_tokens,
+            args.beam as usize,
+            args.length_power,
+        )?;
         for whole in found.iter().take(args.n_best.unwrap_or(1)) {
-            let probability = if args.n_best.is_some() { format!("{:.4}  ", whole.log_probability) } else { String::new() };
+            let probability = if args.n_best.is_some() {
+                format!("{:.4}  ", whole.log_probability)
+            } else {
+                String::new()
+            };
             writeln!(out, "{name}{probability}{}{}", args.prompt, whole.text)?;
         }
         return Ok(());
     }
     // printed with the first token, when nothing can be wrong with the prompt any more
-    let mut head = Some(format!("{name}{}", captioner.tokenizer().as_prompt(&args.prompt)));
+    let mut head = Some(format!(
+        "{name}{}",
+        captioner.tokenizer().as_prompt(&args.prompt)
+    ));
     let mut printed = Ok(());
-    let mut show = |token: &crate::caption::Written| {
-        printed = write!(out, "{}{}", head.take().unwrap_or_default(), token.text).and_then(|()| out.flush());
+    let mut show = |token: &crate::caption::CaptionToken| {
+        printed = write!(out, "{}{}", head.take().unwrap_or_default(), token.text)
+            .and_then(|()| out.flush());
         printed.is_ok()
     };
-    let written = captioner.caption(&picture, &args.prompt, args.max_tokens, sampling, look.is_some(), &mut show)?;
+    let written = captioner.caption(
+        &picture,
+        &args.prompt,
+        args.max_tokens,
+        sampling,
+        look.is_some(),
+        &mut show,
+    )?;
     printed?;
     writeln!(out, "{}", head.unwrap_or_default())?;
     if let Some(file) = look {
-        heatmap::save(file, &captioner.shown(&picture), &written).with_context(|| format!("cannot write {}", file.display()))?;
+        heatmap::save(file, &captioner.shown(&picture), &written)
+            .with_context(|| format!("cannot write {}", file.display()))?;
         eprintln!("attention: {}", file.display());
     }
     Ok(())
@@ -191,7 +261,18 @@ pub(super) fn default_model() -> anyhow::Result<PathBuf> {
 
 /// The checkpoint folder in `runs/` that was written last.
 fn newest_run() -> Option<PathBuf> {
-    let folders = std::fs::read_dir("runs").ok()?.filter_map(|entry| Some(entry.ok()?.path()));
-    let dated = folders.filter_map(|dir| Some((dir.join("model.safetensors").metadata().ok()?.modified().ok()?, dir)));
+    let folders = std::fs::read_dir("runs")
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path()));
+    let dated = folders.filter_map(|dir| {
+        Some((
+            dir.join("model.safetensors")
+                .metadata()
+                .ok()?
+                .modified()
+                .ok()?,
+            dir,
+        ))
+    });
     dated.max().map(|(_, dir)| dir)
 }

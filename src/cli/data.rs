@@ -31,7 +31,12 @@ struct StatsArgs {
     #[arg(long, value_name = "FILE.png")]
     sheet: Option<PathBuf>,
     /// Most pictures on the sheet
-    #[arg(long, default_value_t = 144, value_name = "PICTURES", requires = "sheet")]
+    #[arg(
+        long,
+        default_value_t = 144,
+        value_name = "PICTURES",
+        requires = "sheet"
+    )]
     sheet_size: usize,
     /// Replace the file of --sheet
     #[arg(long)]
@@ -59,15 +64,30 @@ pub(super) struct LayoutArgs {
 
 impl LayoutArgs {
     pub fn layout(&self) -> Layout {
-        let LayoutArgs { image_column, caption_column, images } = self;
-        Layout { image_column: image_column.clone(), caption_column: caption_column.clone(), images: images.clone() }
+        let LayoutArgs {
+            image_column,
+            caption_column,
+            images,
+        } = self;
+        Layout {
+            image_column: image_column.clone(),
+            caption_column: caption_column.clone(),
+            images: images.clone(),
+        }
     }
 }
 
 /// A bar while pictures are decoded, on a terminal.
 pub(super) fn reading(what: &Path, hidden: bool) -> ProgressBar {
-    let bar = if hidden || !std::io::stderr().is_terminal() { ProgressBar::hidden() } else { ProgressBar::new(0) };
-    bar.set_style(ProgressStyle::with_template("reading {msg} {wide_bar} {pos}/{len}").expect("the template is constant"));
+    let bar = if hidden || !std::io::stderr().is_terminal() {
+        ProgressBar::hidden()
+    } else {
+        ProgressBar::new(0)
+    };
+    bar.set_style(
+        ProgressStyle::with_template("reading {msg} {wide_bar} {pos}/{len}")
+            .expect("the template is constant"),
+    );
     bar.set_message(what.display().to_string());
     bar
 }
@@ -76,7 +96,10 @@ pub fn run(args: &DataArgs) -> anyhow::Result<()> {
     let Command::Stats(args) = &args.command;
     if let Some(sheet) = &args.sheet {
         let shown = sheet.display();
-        if sheet.extension().is_none_or(|ending| !ending.eq_ignore_ascii_case("png")) {
+        if sheet
+            .extension()
+            .is_none_or(|ending| !ending.eq_ignore_ascii_case("png"))
+        {
             bail!("--sheet {shown} must end in .png");
         }
         if sheet.exists() && !args.overwrite {
@@ -84,10 +107,18 @@ pub fn run(args: &DataArgs) -> anyhow::Result<()> {
         }
     }
     let bar = reading(&args.files[0], args.json);
-    let (stats, sheet) = Stats::read(&args.files, &args.layout.layout(), args.sheet.as_ref().map_or(0, |_| args.sheet_size), &bar)?;
+    let (stats, sheet) = Stats::read(
+        &args.files,
+        &args.layout.layout(),
+        args.sheet.as_ref().map_or(0, |_| args.sheet_size),
+        &bar,
+    )?;
     bar.finish_and_clear();
     if let Some(path) = &args.sheet {
-        sheet.draw().save(path).with_context(|| format!("cannot write {}", path.display()))?;
+        sheet
+            .draw()
+            .save(path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
     }
     if args.json {
         say(&serde_json::to_string(&stats)?);
@@ -103,33 +134,101 @@ pub fn run(args: &DataArgs) -> anyhow::Result<()> {
 
 fn file(stats: &FileStats) {
     let line = |name: &str, text: String| say(&format!("  {name:<18} {text}"));
-    let spread = |Spread { min, median, max }: Spread| if min == max { min.to_string() } else { format!("{min} .. {median} .. {max}") };
+    let spread = |Spread { min, median, max }: Spread| {
+        if min == max {
+            min.to_string()
+        } else {
+            format!("{min} .. {median} .. {max}")
+        }
+    };
     say(&format!("{}", stats.file.display()));
     let form = format!("{:?}", stats.format).to_lowercase();
-    line("pictures", format!("{} ({form}, {})", stats.pictures, HumanBytes(stats.bytes)));
-    line("pixels", format!("{} wide, {} high", spread(stats.width), spread(stats.height)));
-    let several =
-        if stats.captions == stats.pictures { String::new() } else { format!(", {} a picture", spread(stats.captions_a_picture)) };
-    line("captions", format!("{}{several}, {} distinct", stats.captions, stats.distinct_captions));
-    line("length", format!("{} words, {} characters", spread(stats.words), spread(stats.characters)));
-    line("vocabulary", format!("{} words, {} characters", stats.vocabulary, stats.distinct_characters));
-    let often: Vec<String> = stats.most_frequent.iter().take(5).map(|(caption, count)| format!("{count} x {caption:?}")).collect();
+    line(
+        "pictures",
+        format!("{} ({form}, {})", stats.pictures, HumanBytes(stats.bytes)),
+    );
+    line(
+        "pixels",
+        format!(
+            "{} wide, {} high",
+            spread(stats.width),
+            spread(stats.height)
+        ),
+    );
+    let several = if stats.captions == stats.pictures {
+        String::new()
+    } else {
+        format!(", {} a picture", spread(stats.captions_a_picture))
+    };
+    line(
+        "captions",
+        format!(
+            "{}{several}, {} distinct",
+            stats.captions, stats.distinct_captions
+        ),
+    );
+    line(
+        "length",
+        format!(
+            "{} words, {} characters",
+            spread(stats.words),
+            spread(stats.characters)
+        ),
+    );
+    line(
+        "vocabulary",
+        format!(
+            "{} words, {} characters",
+            stats.vocabulary, stats.distinct_characters
+        ),
+    );
+    let often: Vec<String> = stats
+        .most_frequent
+        .iter()
+        .take(5)
+        .map(|(caption, count)| format!("{count} x {caption:?}"))
+        .collect();
     if stats.distinct_captions < stats.captions {
         line("most frequent", often.join(", "));
     }
-    line("concepts", format!("{} distinct, {} pictures without", stats.distinct_concepts, stats.without_concept));
+    line(
+        "concepts",
+        format!(
+            "{} distinct, {} pictures without",
+            stats.distinct_concepts, stats.without_concept
+        ),
+    );
     line("repeated pictures", duplicates(&stats.repeats));
     if stats.left_out > 0 {
         line("left out", stats.left_out.to_string());
-        stats.problems.iter().for_each(|problem| say(&format!("    {problem}")));
+        stats
+            .problems
+            .iter()
+            .for_each(|problem| say(&format!("    {problem}")));
     }
 }
 
-fn across(Across { file, other, duplicates: found }: &Across) {
-    say(&format!("{} has pictures of {}: {}", file.display(), other.display(), duplicates(found)));
+fn across(
+    Across {
+        file,
+        other,
+        duplicates: found,
+    }: &Across,
+) {
+    say(&format!(
+        "{} has pictures of {}: {}",
+        file.display(),
+        other.display(),
+        duplicates(found)
+    ));
     for pair in found.examples.iter().take(5) {
-        let [(id, caption), (other, known)] = [0, 1].map(|side| (&pair.ids[side], &pair.captions[side]));
-        let alike = if pair.likeness == Likeness::Exact { "is" } else { "is nearly" };
+        let [(id, caption), (other, known)] =
+            [0, 1].map(|side| (&pair.ids[side], &pair.captions[side]));
+        let alike = if pair.likeness == Likeness::Exact {
+            "is"
+        } else {
+            "is nearly"
+        };
         say(&format!("    {id} ({caption}) {alike} {other} ({known})"));
     }
 }
@@ -137,6 +236,9 @@ fn across(Across { file, other, duplicates: found }: &Across) {
 fn duplicates(found: &Duplicates) -> String {
     match found.exact + found.near {
         0 => "none".into(),
-        _ => format!("{} exact, {} nearly equal; {} of them with the same caption", found.exact, found.near, found.same_caption),
+        _ => format!(
+            "{} exact, {} nearly equal; {} of them with the same caption",
+            found.exact, found.near, found.same_caption
+        ),
     }
 }

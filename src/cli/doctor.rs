@@ -8,10 +8,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
 use super::{AdapterArgs, say};
-use crate::checkpoint;
-use crate::gpu::{Gpu, GpuError};
+use crate::device::{Device, DeviceError};
+use crate::device::{Tuner, cache_folder};
+use crate::models::checkpoint;
 use crate::ops;
-use crate::tune::{Tuner, cache_folder};
 
 #[derive(Args)]
 pub struct DoctorArgs {
@@ -46,7 +46,9 @@ impl Report {
     fn note(&mut self, key: &str, name: &str, value: impl Into<Value>) {
         let value = value.into();
         if !self.json {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let text = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
             say(&format!("  {name:28} {text}"));
         }
         self.found.insert(key.to_owned(), value);
@@ -61,28 +63,44 @@ impl Report {
 }
 
 pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
-    let mut report = Report { json: args.json, found: Map::new(), problems: vec![] };
+    let mut report = Report {
+        json: args.json,
+        found: Map::new(),
+        problems: vec![],
+    };
     report.section("Program");
     report.note("version", "seemore", env!("CARGO_PKG_VERSION"));
-    report.note("system", "system", format!("{} {}", std::env::consts::OS, std::env::consts::ARCH));
-    report.note("cores", "CPU cores", std::thread::available_parallelism().map_or(1, usize::from));
+    report.note(
+        "system",
+        "system",
+        format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+    );
+    report.note(
+        "cores",
+        "CPU cores",
+        std::thread::available_parallelism().map_or(1, usize::from),
+    );
     model(&mut report);
     disks(&mut report);
 
     report.section("Adapters");
-    let adapters: Vec<String> = Gpu::adapters().iter().map(ToString::to_string).collect();
+    let adapters: Vec<String> = Device::adapters().iter().map(ToString::to_string).collect();
     if !args.json {
         adapters.iter().for_each(|line| say(&format!("  {line}")));
     }
     report.found.insert("adapters".into(), json!(adapters));
-    let device = match Gpu::open(args.adapter.adapter.as_deref()) {
-        Ok(gpu) => device(&gpu, args, &mut report),
+    let device = match Device::open(args.adapter.adapter.as_deref()) {
+        Ok(opened) => device(&opened, args, &mut report),
         Err(error) => Err(error),
     };
     if let Err(error) = &device {
         report.problem(error.to_string());
     }
-    let Report { problems, mut found, .. } = report;
+    let Report {
+        problems,
+        mut found,
+        ..
+    } = report;
     if args.json {
         found.insert("problems".into(), json!(problems));
         say(&Value::from(found).to_string());
@@ -104,7 +122,11 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
 fn model(report: &mut Report) {
     match checkpoint::shipped() {
         Some(dir) => report.note("model", "model without --model", dir.display().to_string()),
-        None => report.note("model", "model without --model", "none here: run it in the repository, or give --model"),
+        None => report.note(
+            "model",
+            "model without --model",
+            "none here: run it in the repository, or give --model",
+        ),
     }
 }
 
@@ -115,7 +137,9 @@ fn disks(report: &mut Report) {
     let mut folders = vec![("here", "here, for runs/", here)];
     match cache_folder() {
         Some(folder) => folders.push(("cache", "measurements of kernels", folder)),
-        None => report.problem("this user has no cache folder: name one with the environment's SEEMORE_CACHE".into()),
+        None => report.problem(
+            "this user has no cache folder: name one with the environment's SEEMORE_CACHE".into(),
+        ),
     }
     for (key, name, folder) in folders {
         let free = match writable(&folder) {
@@ -126,10 +150,17 @@ fn disks(report: &mut Report) {
                 continue;
             }
         };
-        let text = format!("{}, writable, {:.1} GB free", folder.display(), free as f64 / 1e9);
+        let text = format!(
+            "{}, writable, {:.1} GB free",
+            folder.display(),
+            free as f64 / 1e9
+        );
         report.note(key, name, text);
         if free < LEAST_FREE {
-            report.problem(format!("{} has less than 1 GB free: a training's saves may not fit", folder.display()));
+            report.problem(format!(
+                "{} has less than 1 GB free: a training's saves may not fit",
+                folder.display()
+            ));
         }
     }
 }
@@ -143,50 +174,71 @@ fn writable(folder: &Path) -> std::io::Result<u64> {
     fs4::available_space(folder)
 }
 
-fn device(gpu: &Gpu, args: &DoctorArgs, report: &mut Report) -> Result<(), GpuError> {
+fn device(device: &Device, args: &DoctorArgs, report: &mut Report) -> Result<(), DeviceError> {
     report.section("Chosen adapter");
-    report.note("adapter", "adapter", gpu.adapter());
-    if gpu.capabilities().software {
+    report.note("adapter", "adapter", device.adapter());
+    if device.capabilities().software {
         let advice = "this is a software driver; where a graphics card is there, install its Vulkan driver: it is far faster";
         report.note("note", "note", advice);
     }
-    for (name, value) in gpu.facts() {
+    for (name, value) in device.facts() {
         report.note(name, name, value);
     }
-    let free = gpu.free_memory().map_or("the adapter does not tell".into(), |free| format!("{:.1} GB", free as f64 / 1e9));
+    let free = device
+        .free_memory()
+        .map_or("the adapter does not tell".into(), |free| {
+            format!("{:.1} GB", free as f64 / 1e9)
+        });
     report.note("free memory", "free memory", free);
 
     report.section("Forms of kernels that were measured here and chosen");
-    let answers = Tuner::new(gpu, cache_folder(), &ops::tuned_sources()).answers();
+    let answers = Tuner::new(device, cache_folder(), &ops::tuned_sources()).answers();
     if answers.is_empty() && !args.json {
         say("  none yet: they are measured when first needed");
     }
     if !args.json {
-        answers.iter().for_each(|(class, form)| say(&format!("  {class:60} {form}")));
+        answers
+            .iter()
+            .for_each(|(class, form)| say(&format!("  {class:60} {form}")));
     }
     report.found.insert("variants".into(), json!(answers));
     if args.no_self_test {
         return Ok(());
     }
-    self_test(gpu, report);
-    gpu.check()
+    self_test(device, report);
+    device.check()
 }
 
 /// Every kernel against its reference in f64.
-fn self_test(gpu: &Gpu, report: &mut Report) {
+fn self_test(device: &Device, report: &mut Report) {
     report.section("Every op against its reference");
-    let bar = if report.json { ProgressBar::hidden() } else { ProgressBar::new(ops::CHECKS.len() as u64) };
-    bar.set_style(ProgressStyle::with_template("  {msg} {wide_bar} {pos}/{len}").expect("the template is constant"));
+    let bar = if report.json {
+        ProgressBar::hidden()
+    } else {
+        ProgressBar::new(ops::CHECKS.len() as u64)
+    };
+    bar.set_style(
+        ProgressStyle::with_template("  {msg} {wide_bar} {pos}/{len}")
+            .expect("the template is constant"),
+    );
     let (start, mut tests, mut agree, mut broken) = (Instant::now(), 0, 0, vec![]);
-    ops::self_test(gpu, &ops::CHECKS, &mut |op, passed, failed| {
+    ops::self_test(device, &ops::CHECKS, &mut |op, passed, failed| {
         bar.set_message(op);
         bar.inc(1);
         (tests, agree) = (tests + passed, agree + failed.is_empty() as usize);
         broken.extend(failed.iter().map(|text| format!("{op}: {text}")));
     });
     bar.finish_and_clear();
-    report.note("ops", "ops that agree", format!("{agree} of {}, in {tests} tests", ops::CHECKS.len()));
-    report.note("self_test_seconds", "seconds", (10.0 * start.elapsed().as_secs_f64()).round() / 10.0);
+    report.note(
+        "ops",
+        "ops that agree",
+        format!("{agree} of {}, in {tests} tests", ops::CHECKS.len()),
+    );
+    report.note(
+        "self_test_seconds",
+        "seconds",
+        (10.0 * start.elapsed().as_secs_f64()).round() / 10.0,
+    );
     for text in broken {
         report.problem(format!("{text}. This driver computes it wrongly: update it, choose another --adapter, and report this"));
     }

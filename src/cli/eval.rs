@@ -11,9 +11,10 @@ use serde_json::json;
 use super::caption::default_model;
 use super::data::{LayoutArgs, reading};
 use super::{AdapterArgs, say};
-use crate::checkpoint;
-use crate::data::{Dataset, Frame, Loaded, Picture, Sheet};
+use crate::data::{Dataset, Loaded, Sheet};
 use crate::eval::{EvalOptions, Evaluation, Report, references};
+use crate::image::{Picture, Preprocess};
+use crate::models::checkpoint;
 use crate::train::Text;
 
 #[derive(Args)]
@@ -46,7 +47,12 @@ pub struct EvalArgs {
     #[arg(long, value_name = "FILE.png")]
     sheet: Option<PathBuf>,
     /// Pictures on the sheet
-    #[arg(long, default_value_t = 48, value_name = "PICTURES", requires = "sheet")]
+    #[arg(
+        long,
+        default_value_t = 48,
+        value_name = "PICTURES",
+        requires = "sheet"
+    )]
     sheet_size: usize,
     /// Replace the files of --html and --sheet if they are there
     #[arg(long)]
@@ -81,32 +87,55 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
         Some(dir) => dir.clone(),
         None => default_model()?,
     };
-    let gpu = args.adapter.open()?;
-    let (model, tokenizer) = checkpoint::load(&gpu, &dir)?;
+    let device = args.adapter.open()?;
+    let (model, tokenizer) = checkpoint::load(&device, &dir)?;
     let tokenizer = tokenizer.with_context(|| {
         format!("{} has no tokenizer.json: import it again with --characters, or copy the tokenizer it was trained with", dir.display())
     })?;
     let mut dataset = load(args, model.config().frame())?;
     dataset.samples.truncate(args.limit.unwrap_or(usize::MAX));
     let room = model.room();
-    let long = dataset.samples.iter().flat_map(references).filter(|truth| Text::new(&tokenizer, truth).len() > room).count();
+    let long = dataset
+        .samples
+        .iter()
+        .flat_map(references)
+        .filter(|truth| Text::new(&tokenizer, truth).len() > room)
+        .count();
     if long > 0 {
         eprintln!(
             "note: {long} true captions take more positions than the model's {room}: it cannot write them, and perplexity counts their beginnings"
         );
     }
     if tokenizer.begin().is_none() {
-        eprintln!("note: the model has no begin-of-text token: each caption starts from the first token of the true one");
+        eprintln!(
+            "note: the model has no begin-of-text token: each caption starts from the first token of the true one"
+        );
     }
     let beam = args.beam as usize;
-    let options = EvalOptions { batch: args.batch_size as usize, beam, length_power: args.length_power, most: args.max_tokens };
+    let options = EvalOptions {
+        batch: args.batch_size as usize,
+        beam,
+        length_power: args.length_power,
+        most: args.max_tokens,
+    };
     let bar = bar("captioning {wide_bar} {percent} %, {eta} left");
-    let evaluation = Evaluation::run(&gpu, &model, &tokenizer, &dataset, options, &bar)?;
+    let evaluation = Evaluation::run(&device, &model, &tokenizer, &dataset, options, &bar)?;
     bar.finish_and_clear();
 
-    let data: Vec<String> = args.data.iter().map(|path| path.display().to_string()).collect();
+    let data: Vec<String> = args
+        .data
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
     if args.json {
-        let Evaluation { exact_match, scores, perplexity, captions_per_s, ref calibration, .. } = evaluation;
+        let Evaluation {
+            exact_match,
+            scores,
+            perplexity,
+            captions_per_s,
+            ref calibration,
+            ..
+        } = evaluation;
         let bins: Vec<_> = calibration
             .bins
             .iter()
@@ -117,16 +146,26 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
             "n": dataset.samples.len(), "exact_match": exact_match, "word_f1": scores.word_f1,
             "bleu1": bleu1, "bleu2": bleu2, "bleu3": bleu3, "bleu4": bleu4, "rouge_l": scores.rouge_l, "cider_d": scores.cider_d,
             "perplexity": perplexity, "captions_per_s": captions_per_s, "calibration": {"error": calibration.error, "bins": bins},
-            "model": dir, "data": data, "adapter": gpu.adapter(), "beam": beam, "length_power": args.length_power,
+            "model": dir, "data": data, "adapter": device.adapter(), "beam": beam, "length_power": args.length_power,
         });
         say(&line.to_string());
     } else {
-        evaluation.lines().iter().for_each(|(name, value)| say(&format!("{name:18} {value:>9}")));
+        evaluation
+            .lines()
+            .iter()
+            .for_each(|(name, value)| say(&format!("{name:18} {value:>9}")));
     }
     if let Some(file) = &args.html {
-        let adapter = gpu.adapter();
+        let adapter = device.adapter();
         let model = dir.display().to_string();
-        let report = Report { evaluation: &evaluation, dataset: &dataset, model: &model, data: &data.join(", "), adapter: &adapter, beam };
+        let report = Report {
+            evaluation: &evaluation,
+            dataset: &dataset,
+            model: &model,
+            data: &data.join(", "),
+            adapter: &adapter,
+            beam,
+        };
         checkpoint::write_file(file, report.to_string().as_bytes())?;
         eprintln!("report: {}", file.display());
     }
@@ -138,11 +177,22 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
             // in the middle of each of equal parts
             let index = (2 * place + 1) * all / (2 * shown);
             let (sample, judged) = (&dataset.samples[index], &evaluation.captions[index]);
-            let text = if judged.exact { judged.caption.clone() } else { format!("{} [{}]", judged.caption, sample.caption) };
-            let picture = Picture { width: dataset.side, height: dataset.side, rgb: sample.rgb.clone() };
+            let text = if judged.exact {
+                judged.caption.clone()
+            } else {
+                format!("{} [{}]", judged.caption, sample.caption)
+            };
+            let picture = Picture {
+                width: dataset.side,
+                height: dataset.side,
+                rgb: sample.rgb.clone(),
+            };
             sheet.add(&picture, &text);
         }
-        sheet.draw().save(file).with_context(|| format!("cannot write {}", file.display()))?;
+        sheet
+            .draw()
+            .save(file)
+            .with_context(|| format!("cannot write {}", file.display()))?;
         eprintln!("sheet: {}", file.display());
     }
     Ok(())
@@ -150,36 +200,64 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
 
 /// Whether a file can be written, before any work is done.
 fn check_output(flag: &str, file: &Path, args: &EvalArgs) -> anyhow::Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
     if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-        bail!("{flag} {}: there is no folder {}", file.display(), folder.display());
+        bail!(
+            "{flag} {}: there is no folder {}",
+            file.display(),
+            folder.display()
+        );
     }
-    if args.data.iter().any(|data| matches!((data.canonicalize(), file.canonicalize()), (Ok(a), Ok(b)) if a == b)) {
-        bail!("{flag} would overwrite the data {}: give another name", file.display());
+    if args
+        .data
+        .iter()
+        .any(|data| matches!((data.canonicalize(), file.canonicalize()), (Ok(a), Ok(b)) if a == b))
+    {
+        bail!(
+            "{flag} would overwrite the data {}: give another name",
+            file.display()
+        );
     }
     if file.is_dir() || (file.exists() && !args.overwrite) {
-        bail!("{} is already there: give another name to {flag}, or add --overwrite", file.display());
+        bail!(
+            "{} is already there: give another name to {flag}, or add --overwrite",
+            file.display()
+        );
     }
     Ok(())
 }
 
 /// On a terminal; nothing elsewhere.
 fn bar(template: &str) -> ProgressBar {
-    let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let target = if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
     let bar = ProgressBar::with_draw_target(Some(0), target);
     bar.set_style(ProgressStyle::with_template(template).expect("the template is constant"));
     bar
 }
 
 /// The pictures of all files.
-fn load(args: &EvalArgs, frame: Frame) -> anyhow::Result<Dataset> {
+fn load(args: &EvalArgs, frame: Preprocess) -> anyhow::Result<Dataset> {
     const SHOWN: usize = 10;
     let bar = reading(&args.data[0], args.json);
-    let Loaded { dataset, problems } = Dataset::load_all(&args.data, frame, &args.layout.layout(), args.strict, &bar)?;
+    let Loaded { dataset, problems } =
+        Dataset::load_all(&args.data, frame, &args.layout.layout(), args.strict, &bar)?;
     bar.finish_and_clear();
-    problems.iter().take(SHOWN).for_each(|problem| eprintln!("left out: {problem}"));
+    problems
+        .iter()
+        .take(SHOWN)
+        .for_each(|problem| eprintln!("left out: {problem}"));
     if !problems.is_empty() {
-        eprintln!("{} samples used, {} left out (--strict makes that an error)", dataset.samples.len(), problems.len());
+        eprintln!(
+            "{} samples used, {} left out (--strict makes that an error)",
+            dataset.samples.len(),
+            problems.len()
+        );
     }
     Ok(dataset)
 }

@@ -11,14 +11,19 @@ use indicatif::ProgressBar;
 
 use super::AdapterArgs;
 use super::data::LayoutArgs;
-use crate::checkpoint;
-use crate::data::{Augment, Dataset, Frame, Layout, Likeness, Loaded, Problem, Source, Strength, TokenKind, Tokenizer};
-use crate::gpu::Gpu;
-use crate::model::{Config, Part, Preset, Vlm};
-use crate::optim::{Decay, Hyper, Rule, Schedule};
-use crate::tape::Precision;
+use crate::data::{Augment, Dataset, Layout, Likeness, Loaded, Problem, Source, Strength};
+use crate::device::Device;
+use crate::graph::Precision;
+use crate::image::Preprocess;
+use crate::models::checkpoint;
+use crate::models::seemore::{Config, Part, Preset, Vlm};
+use crate::text::{TokenKind, Tokenizer};
 use crate::track::{self, Names, Target, Tracked};
-use crate::train::{Budget, Concepts, Event, Footprint, Objective, OnNan, Options, Progress, State, Summary, Text, Trainer};
+use crate::train::{
+    Budget, Concepts, Event, Footprint, Objective, OnNan, Options, Progress, State, Summary, Text,
+    Trainer,
+};
+use crate::train::{Decay, Hyper, Rule, Schedule};
 use terminal::Terminal;
 
 /// The flags whose values a training that is like another, or goes on, takes from it.
@@ -154,7 +159,13 @@ pub struct TrainArgs {
     #[arg(long, value_name = "DIR")]
     load: Option<PathBuf>,
     /// Take only these parts from --load
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "PARTS", requires = "load")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        value_name = "PARTS",
+        requires = "load"
+    )]
     load_parts: Vec<Part>,
     /// Train the decoder on the lines of a text file instead of captions of pictures
     #[arg(long, value_name = "FILE.txt", conflicts_with_all = ["data", "val_data", "class_loss"])]
@@ -262,26 +273,44 @@ fn vocabulary(text: &str) -> Result<Vocabulary, String> {
 
 impl Vocabulary {
     /// Made from the captions to train on, or read.
-    fn tokenizer(&self, vocab_size: Option<usize>, train: &Dataset, listener: &mut dyn Listener) -> anyhow::Result<Tokenizer> {
+    fn tokenizer(
+        &self,
+        vocab_size: Option<usize>,
+        train: &Dataset,
+        listener: &mut dyn Listener,
+    ) -> anyhow::Result<Tokenizer> {
         let captions = || train.samples.iter().map(|sample| sample.caption.as_str());
         let kind = match self {
             Vocabulary::Train(kind) => *kind,
-            Vocabulary::File(_) if vocab_size.is_some() => bail!("--vocab-size is for a tokenizer that is made here, not for a file"),
+            Vocabulary::File(_) if vocab_size.is_some() => {
+                bail!("--vocab-size is for a tokenizer that is made here, not for a file")
+            }
             Vocabulary::File(path) => {
                 let tokenizer = Tokenizer::load(path)?;
-                let strange = captions().filter(|caption| !tokenizer.unknown_parts(caption).is_empty()).count();
+                let strange = captions()
+                    .filter(|caption| !tokenizer.unknown_parts(caption).is_empty())
+                    .count();
                 if strange > 0 {
-                    listener.note(&format!("warning: {strange} captions to train on hold what {} does not know", path.display()));
+                    listener.note(&format!(
+                        "warning: {strange} captions to train on hold what {} does not know",
+                        path.display()
+                    ));
                 }
                 return Ok(tokenizer);
             }
         };
         // the special tokens and one other; and the 256 bytes
         match (kind, vocab_size) {
-            (TokenKind::Characters, Some(_)) => bail!("--vocab-size is for words or bpe: all characters are kept"),
-            (TokenKind::Words, Some(size)) if size < 5 => bail!("--vocab-size {size} must be at least 5"),
+            (TokenKind::Characters, Some(_)) => {
+                bail!("--vocab-size is for words or bpe: all characters are kept")
+            }
+            (TokenKind::Words, Some(size)) if size < 5 => {
+                bail!("--vocab-size {size} must be at least 5")
+            }
             (TokenKind::Bpe, Some(size)) if size < 260 => {
-                bail!("--vocab-size {size} must be at least 260 for bpe: four tokens and the 256 bytes")
+                bail!(
+                    "--vocab-size {size} must be at least 260 for bpe: four tokens and the 256 bytes"
+                )
             }
             _ => Ok(Tokenizer::train(kind, captions(), vocab_size)),
         }
@@ -363,9 +392,9 @@ pub struct Ready<'a> {
 
 pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let run = Run::new(args)?;
-    let gpu = args.adapter.device()?;
+    let device = args.adapter.device()?;
     let mut terminal = Terminal::new(args.json);
-    let summary = run.tracked(&gpu, &mut terminal)?;
+    let summary = run.tracked(&device, &mut terminal)?;
     terminal.finish(&summary, run.out())
 }
 
@@ -379,7 +408,10 @@ pub struct Run<'a> {
 impl<'a> Run<'a> {
     /// Checks what can be checked of the flags alone, and takes the folder to save into.
     pub fn new(args: &'a TrainArgs) -> anyhow::Result<Run<'a>> {
-        for (flag, zero) in [("--batch-size", args.batch_size == BatchSize::Pictures(0)), ("--accumulate", args.accumulate == 0)] {
+        for (flag, zero) in [
+            ("--batch-size", args.batch_size == BatchSize::Pictures(0)),
+            ("--accumulate", args.accumulate == 0),
+        ] {
             if zero {
                 bail!("{flag} must be at least 1");
             }
@@ -402,7 +434,11 @@ impl<'a> Run<'a> {
         {
             bail!("--val-split {share} must be at least 0 and below 1");
         }
-        Ok(Run { args, augment: augment(args)?, out: out_folder(args)? })
+        Ok(Run {
+            args,
+            augment: augment(args)?,
+            out: out_folder(args)?,
+        })
     }
 
     /// The folder to save into.
@@ -411,22 +447,31 @@ impl<'a> Run<'a> {
     }
 
     /// Trains as [`train`](Self::train) does, and tells the trackers that the flags ask for.
-    pub fn tracked(&self, gpu: &Gpu, listener: &mut dyn Listener) -> anyhow::Result<Summary> {
+    pub fn tracked(&self, device: &Device, listener: &mut dyn Listener) -> anyhow::Result<Summary> {
         let args = self.args;
         if args.track.is_empty() {
-            return self.train(gpu, listener);
+            return self.train(device, listener);
         }
-        let names = Names { experiment: args.track_experiment.clone(), run: args.track_run.clone() };
-        let trackers = track::trackers(&args.track, &names, &self.out, args.resume.is_some(), args.overwrite);
+        let names = Names {
+            experiment: args.track_experiment.clone(),
+            run: args.track_run.clone(),
+        };
+        let trackers = track::trackers(
+            &args.track,
+            &names,
+            &self.out,
+            args.resume.is_some(),
+            args.overwrite,
+        );
         let mut tracked = Tracked::new(listener, trackers, args.track_every);
-        let result = self.train(gpu, &mut tracked);
+        let result = self.train(device, &mut tracked);
         tracked.end(&result, &self.out);
         result
     }
 
     /// Reads the data, makes or loads the model, and trains it.
-    pub fn train(&self, gpu: &Gpu, listener: &mut dyn Listener) -> anyhow::Result<Summary> {
-        let (args, plain, gpu) = (self.args, gpu, &self.args.adapter.tuned(gpu));
+    pub fn train(&self, device: &Device, listener: &mut dyn Listener) -> anyhow::Result<Summary> {
+        let (args, plain, device) = (self.args, device, &self.args.adapter.tuned(device));
         let resumed = args.resume.as_deref().map(State::newest).transpose()?;
         // the folder that the model's sizes and tokens are taken from
         let from = args.resume.as_deref().or(args.like.as_deref());
@@ -442,16 +487,32 @@ impl<'a> Run<'a> {
 
         let saved = match (&resumed, &args.like) {
             (Some(state), _) => Some(state.progress.options.clone()),
-            (None, like) => like.as_deref().map(Progress::load).transpose()?.map(|progress| progress.options),
+            (None, like) => like
+                .as_deref()
+                .map(Progress::load)
+                .transpose()?
+                .map(|progress| progress.options),
         };
-        let seed = if args.resume.is_some() { saved.as_ref().map_or(args.seed, |options| options.seed) } else { args.seed };
+        let seed = if args.resume.is_some() {
+            saved.as_ref().map_or(args.seed, |options| options.seed)
+        } else {
+            args.seed
+        };
         let (train, validation) = match &args.text {
             Some(path) => (Dataset::from_lines(path)?, None),
-            None => load_data(args, &source(args, saved.as_ref()), config.frame(), seed, listener)?,
+            None => load_data(
+                args,
+                &source(args, saved.as_ref()),
+                config.frame(),
+                seed,
+                listener,
+            )?,
         };
         let tokenizer = match from {
             Some(dir) => Tokenizer::load(&dir.join("tokenizer.json"))?,
-            None => args.tokenizer.tokenizer(args.vocab_size, &train, listener)?,
+            None => args
+                .tokenizer
+                .tokenizer(args.vocab_size, &train, listener)?,
         };
         if resumed.is_none() {
             config.vocab_size = vocab_size(&tokenizer);
@@ -460,7 +521,7 @@ impl<'a> Run<'a> {
                 config.check()?;
             }
         }
-        let model = Vlm::new(gpu, &config, args.seed)?;
+        let model = Vlm::new(device, &config, args.seed)?;
         let length = |caption: &str| Text::new(&tokenizer, caption).len();
         let (mut train, too_long) = train.without_long_captions(model.room(), length);
         train.mark_variants();
@@ -477,12 +538,18 @@ impl<'a> Run<'a> {
             None => None,
         };
         let options = match saved {
-            Some(saved) => Options { seed, ..resumed_options(args, saved, train.samples.len()) },
+            Some(saved) => Options {
+                seed,
+                ..resumed_options(args, saved, train.samples.len())
+            },
             None => {
-                let options = |batch_size| options(args, self.augment, train.samples.len(), batch_size);
+                let options =
+                    |batch_size| options(args, self.augment, train.samples.len(), batch_size);
                 match args.batch_size {
                     BatchSize::Pictures(pictures) => options(pictures),
-                    BatchSize::Auto => options(largest_batch(plain, &model, &tokenizer, &train, &options, listener)?),
+                    BatchSize::Auto => options(largest_batch(
+                        plain, &model, &tokenizer, &train, &options, listener,
+                    )?),
                 }
             }
         };
@@ -494,11 +561,23 @@ impl<'a> Run<'a> {
         if let Some(dir) = &args.load {
             load_values(args, dir, &model, listener)?;
         }
-        let mut trainer = Trainer::new(gpu, &model, &tokenizer, &train, validation.as_ref(), options, Some(self.out.clone()))?;
+        let mut trainer = Trainer::new(
+            device,
+            &model,
+            &tokenizer,
+            &train,
+            validation.as_ref(),
+            options,
+            Some(self.out.clone()),
+        )?;
         if let (Some(dir), Some(state)) = (&args.resume, resumed) {
             trainer.resume(state)?;
             if budget.steps.is_some_and(|steps| steps <= trainer.step()) {
-                bail!("{} is trained for {} steps already: give more --steps to go on", dir.display(), trainer.step());
+                bail!(
+                    "{} is trained for {} steps already: give more --steps to go on",
+                    dir.display(),
+                    trainer.step()
+                );
             }
         }
         listener.ready(&Ready {
@@ -509,7 +588,7 @@ impl<'a> Run<'a> {
             step: trainer.step(),
             options: trainer.options(),
             config: &config,
-            adapter: gpu.adapter(),
+            adapter: device.adapter(),
             footprint: trainer.footprint(),
         })?;
         Ok(trainer.run(&mut |event| listener.on(event))?)
@@ -519,7 +598,7 @@ impl<'a> Run<'a> {
 /// The largest batch, of a power of two parts, whose step takes four fifths of what the device has left, and which the data fill. It
 /// is found by recording steps, and where the device does not tell what it has left by allocating them.
 fn largest_batch(
-    gpu: &Gpu,
+    device: &Device,
     model: &Vlm,
     tokenizer: &Tokenizer,
     train: &Dataset,
@@ -530,7 +609,16 @@ fn largest_batch(
     let (mut found, mut pictures) = (None, options(1).accumulate);
     let mut next = "the data have no more".to_owned();
     while pictures <= train.samples.len().min(MOST) || found.is_none() {
-        let tried = Trainer::new(gpu, model, tokenizer, train, None, options(pictures), None).and_then(|trainer| {
+        let tried = Trainer::new(
+            device,
+            model,
+            tokenizer,
+            train,
+            None,
+            options(pictures),
+            None,
+        )
+        .and_then(|trainer| {
             let footprint = trainer.footprint();
             if footprint.free.is_none() {
                 trainer.try_out()?;
@@ -539,16 +627,22 @@ fn largest_batch(
         });
         const MB: u64 = 1_000_000;
         let too_much = match &tried {
-            Ok(footprint) if footprint.largest > gpu.most_bytes() => Some(format!(
+            Ok(footprint) if footprint.largest > device.most_bytes() => Some(format!(
                 "{pictures} need {} MB in one piece, and {} has at most {}",
                 footprint.largest / MB,
-                gpu.name(),
-                gpu.most_bytes() / MB
+                device.name(),
+                device.most_bytes() / MB
             )),
             Ok(footprint) => footprint
                 .free
                 .filter(|free| footprint.step > free / 5 * 4)
-                .map(|free| format!("{pictures} need {} MB of the {} that are left", footprint.step / MB, free / MB)),
+                .map(|free| {
+                    format!(
+                        "{pictures} need {} MB of the {} that are left",
+                        footprint.step / MB,
+                        free / MB
+                    )
+                }),
             Err(error) => Some(format!("{pictures}: {error}")),
         };
         match (too_much, tried) {
@@ -564,15 +658,24 @@ fn largest_batch(
         pictures *= 2;
     }
     let (pictures, footprint) = found.expect("the smallest fits");
-    listener.note(&format!("batch size {pictures}: a step takes {:.1} MB; {next}", footprint.step as f64 / 1e6));
+    listener.note(&format!(
+        "batch size {pictures}: a step takes {:.1} MB; {next}",
+        footprint.step as f64 / 1e6
+    ));
     Ok(pictures)
 }
 
 /// Fills the model with the values that `--load` has for it, and says what was filled and what was not.
-fn load_values(args: &TrainArgs, dir: &Path, model: &Vlm, listener: &mut dyn Listener) -> anyhow::Result<()> {
+fn load_values(
+    args: &TrainArgs,
+    dir: &Path,
+    model: &Vlm,
+    listener: &mut dyn Listener,
+) -> anyhow::Result<()> {
     let path = dir.join("model.safetensors");
     let values = checkpoint::read_values(&path)?;
-    let wanted = |name: &str| args.load_parts.is_empty() || args.load_parts.contains(&Part::of(name));
+    let wanted =
+        |name: &str| args.load_parts.is_empty() || args.load_parts.contains(&Part::of(name));
     let (mut filled, mut missing) = (0, vec![]);
     for (name, tensor) in model.parameters().iter().filter(|(name, _)| wanted(name)) {
         match values.get(name) {
@@ -580,31 +683,52 @@ fn load_values(args: &TrainArgs, dir: &Path, model: &Vlm, listener: &mut dyn Lis
                 tensor.write(data);
                 filled += 1;
             }
-            Some((shape, _)) => missing.push(format!("{name} ({shape:?} there, {:?} here)", tensor.shape())),
+            Some((shape, _)) => missing.push(format!(
+                "{name} ({shape:?} there, {:?} here)",
+                tensor.shape()
+            )),
             None => missing.push(format!("{name} (not there)")),
         }
     }
     if filled == 0 {
-        bail!("{} has nothing for this model: give the same --preset or --config, or other --load-parts", path.display());
+        bail!(
+            "{} has nothing for this model: give the same --preset or --config, or other --load-parts",
+            path.display()
+        );
     }
     listener.note(&format!("{filled} tensors from {}", path.display()));
     if !missing.is_empty() {
-        let more = if missing.len() > 8 { format!(" and {} more", missing.len() - 8) } else { String::new() };
-        listener.note(&format!("note: these start afresh: {}{more}", missing[..missing.len().min(8)].join(", ")));
+        let more = if missing.len() > 8 {
+            format!(" and {} more", missing.len() - 8)
+        } else {
+            String::new()
+        };
+        listener.note(&format!(
+            "note: these start afresh: {}{more}",
+            missing[..missing.len().min(8)].join(", ")
+        ));
     }
     Ok(())
 }
 
 /// The steps that `--steps` or `--epochs` asks for.
 fn steps(args: &TrainArgs, samples: usize, batch_size: usize) -> Option<u64> {
-    let of_epochs = |epochs: f64| ((epochs * samples as f64 / batch_size as f64).ceil() as u64).max(1);
+    let of_epochs =
+        |epochs: f64| ((epochs * samples as f64 / batch_size as f64).ceil() as u64).max(1);
     args.steps.or(args.epochs.map(of_epochs))
 }
 
 /// The options of an earlier run, with those that may change in between.
 fn resumed_options(args: &TrainArgs, saved: Options, samples: usize) -> Options {
     let steps = steps(args, samples, saved.batch_size);
-    let budget = if steps.is_none() && args.max_time.is_none() { saved.budget } else { Budget { steps, seconds: args.max_time } };
+    let budget = if steps.is_none() && args.max_time.is_none() {
+        saved.budget
+    } else {
+        Budget {
+            steps,
+            seconds: args.max_time,
+        }
+    };
     Options {
         budget,
         log_every: args.log_every.unwrap_or(saved.log_every),
@@ -621,7 +745,8 @@ fn resumed_options(args: &TrainArgs, saved: Options, samples: usize) -> Options 
 /// The data that the flags ask for, or those of the run that goes on.
 fn source(args: &TrainArgs, resumed: Option<&Options>) -> Source {
     let (data, val_data) = (paths(&args.data), paths(&args.val_data));
-    let given = |paths: Vec<PathBuf>, other: Vec<PathBuf>| if paths.is_empty() { other } else { paths };
+    let given =
+        |paths: Vec<PathBuf>, other: Vec<PathBuf>| if paths.is_empty() { other } else { paths };
     match resumed.and_then(|options| options.source.clone()) {
         // files may have moved since
         Some(before) => Source {
@@ -634,10 +759,21 @@ fn source(args: &TrainArgs, resumed: Option<&Options>) -> Source {
         None => {
             // the shipped pictures to validate on belong to the shipped pictures to train on
             let shipped = data.is_empty() && args.val_split.is_none();
-            let Layout { image_column, caption_column, images } = args.layout.layout();
+            let Layout {
+                image_column,
+                caption_column,
+                images,
+            } = args.layout.layout();
             Source {
                 data: given(data, vec!["data/inputs.csv".into()]),
-                val_data: given(val_data, if shipped { vec!["data/inputs_val.csv".into()] } else { vec![] }),
+                val_data: given(
+                    val_data,
+                    if shipped {
+                        vec!["data/inputs_val.csv".into()]
+                    } else {
+                        vec![]
+                    },
+                ),
                 val_split: args.val_split.unwrap_or(0.1),
                 image_column,
                 caption_column,
@@ -652,7 +788,11 @@ fn source(args: &TrainArgs, resumed: Option<&Options>) -> Source {
 fn paths(given: &[PathBuf]) -> Vec<PathBuf> {
     let split = |path: &PathBuf| match path.to_str() {
         // a comma may belong to the name
-        Some(text) if !path.exists() => text.split(',').filter(|part| !part.is_empty()).map(PathBuf::from).collect(),
+        Some(text) if !path.exists() => text
+            .split(',')
+            .filter(|part| !part.is_empty())
+            .map(PathBuf::from)
+            .collect(),
         _ => vec![path.clone()],
     };
     given.iter().flat_map(split).collect()
@@ -662,9 +802,13 @@ fn paths(given: &[PathBuf]) -> Vec<PathBuf> {
 fn augment(args: &TrainArgs) -> anyhow::Result<Augment> {
     match &args.augment_config {
         Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-            let augment: Augment = serde_json::from_str(&text).with_context(|| format!("{} is no augmentation", path.display()))?;
-            augment.check().map_err(|reason| anyhow!("{}: {reason}", path.display()))?;
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            let augment: Augment = serde_json::from_str(&text)
+                .with_context(|| format!("{} is no augmentation", path.display()))?;
+            augment
+                .check()
+                .map_err(|reason| anyhow!("{}: {reason}", path.display()))?;
             Ok(augment)
         }
         None if args.no_augment => Ok(Augment::none()),
@@ -675,10 +819,17 @@ fn augment(args: &TrainArgs) -> anyhow::Result<Augment> {
 fn options(args: &TrainArgs, augment: Augment, samples: usize, batch_size: usize) -> Options {
     let unlimited = args.steps.is_none() && args.epochs.is_none() && args.max_time.is_none();
     // what two CPU cores do in less than four minutes, validation included
-    let (most_steps, seconds) = if args.preset == Preset::Tiny { (200, None) } else { (160, Some(210.0)) };
+    let (most_steps, seconds) = if args.preset == Preset::Tiny {
+        (200, None)
+    } else {
+        (160, Some(210.0))
+    };
     let default = unlimited.then_some(most_steps);
     Options {
-        budget: Budget { steps: steps(args, samples, batch_size).or(default), seconds: args.max_time.or(seconds.filter(|_| unlimited)) },
+        budget: Budget {
+            steps: steps(args, samples, batch_size).or(default),
+            seconds: args.max_time.or(seconds.filter(|_| unlimited)),
+        },
         batch_size,
         accumulate: args.accumulate,
         checkpoint_activations: args.checkpoint_activations,
@@ -724,19 +875,29 @@ fn out_folder(args: &TrainArgs) -> anyhow::Result<PathBuf> {
         (None, Some(resume)) => Ok(resume.clone()),
         (Some(out), resume) => {
             if taken(out) && !args.overwrite && resume.as_ref() != Some(out) {
-                bail!("{} already holds a checkpoint: choose another --out, add --overwrite, or go on with --resume", out.display());
+                bail!(
+                    "{} already holds a checkpoint: choose another --out, add --overwrite, or go on with --resume",
+                    out.display()
+                );
             }
             Ok(out.clone())
         }
         (None, None) => {
-            let name = args.preset.to_possible_value().map_or("run".into(), |value| value.get_name().to_owned());
-            std::fs::create_dir_all("runs").context("cannot make the folder runs/; choose another with --out")?;
+            let name = args
+                .preset
+                .to_possible_value()
+                .map_or("run".into(), |value| value.get_name().to_owned());
+            std::fs::create_dir_all("runs")
+                .context("cannot make the folder runs/; choose another with --out")?;
             for dir in (1..).map(|number| PathBuf::from(format!("runs/{name}-{number}"))) {
                 match std::fs::create_dir(&dir) {
                     Ok(()) => return Ok(dir),
                     // also when another run has just taken it
                     Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
-                    Err(error) => bail!("cannot make the folder {}: {error}; choose another with --out", dir.display()),
+                    Err(error) => bail!(
+                        "cannot make the folder {}: {error}; choose another with --out",
+                        dir.display()
+                    ),
                 }
             }
             unreachable!("numbers do not end")
@@ -748,12 +909,18 @@ fn out_folder(args: &TrainArgs) -> anyhow::Result<PathBuf> {
 fn load_data(
     args: &TrainArgs,
     source: &Source,
-    frame: Frame,
+    frame: Preprocess,
     seed: u64,
     listener: &mut dyn Listener,
 ) -> anyhow::Result<(Dataset, Option<Dataset>)> {
-    if let (true, Some(absent)) = (args.data.is_empty(), source.data.iter().find(|path| !path.exists())) {
-        bail!("{} is not here: run this in the repository's folder, or give --data", absent.display());
+    if let (true, Some(absent)) = (
+        args.data.is_empty(),
+        source.data.iter().find(|path| !path.exists()),
+    ) {
+        bail!(
+            "{} is not here: run this in the repository's folder, or give --data",
+            absent.display()
+        );
     }
     let layout = source.layout();
     let train = load(args, &source.data, frame, &layout, listener)?;
@@ -761,39 +928,74 @@ fn load_data(
         train.split(source.val_split, seed)
     } else {
         let validation = load(args, &source.val_data, frame, &layout, listener)?;
-        (without_overlap(train, &validation, source.allow_overlap, listener)?, validation)
+        (
+            without_overlap(train, &validation, source.allow_overlap, listener)?,
+            validation,
+        )
     };
-    Ok((train, Some(validation).filter(|validation| !validation.samples.is_empty())))
+    Ok((
+        train,
+        Some(validation).filter(|validation| !validation.samples.is_empty()),
+    ))
 }
 
 /// Fails where pictures to train on are also there to validate on; if that is allowed, leaves the equal ones out.
-fn without_overlap(train: Dataset, validation: &Dataset, allowed: bool, listener: &mut dyn Listener) -> anyhow::Result<Dataset> {
+fn without_overlap(
+    train: Dataset,
+    validation: &Dataset,
+    allowed: bool,
+    listener: &mut dyn Listener,
+) -> anyhow::Result<Dataset> {
     const SHOWN: usize = 5;
     let twins = train.overlap(validation);
     if twins.is_empty() {
         return Ok(train);
     }
-    let exact = twins.iter().filter(|twin| twin.likeness == Likeness::Exact).count();
-    let count = format!("{} pictures to train on are also there to validate on, {exact} of them to the pixel", twins.len());
+    let exact = twins
+        .iter()
+        .filter(|twin| twin.likeness == Likeness::Exact)
+        .count();
+    let count = format!(
+        "{} pictures to train on are also there to validate on, {exact} of them to the pixel",
+        twins.len()
+    );
     if !allowed {
         let pairs = twins.iter().take(SHOWN).map(|twin| {
-            let alike = if twin.likeness == Likeness::Exact { "is" } else { "is nearly" };
-            format!("\n  {} {alike} {}", train.samples[twin.left].id, validation.samples[twin.right].id)
+            let alike = if twin.likeness == Likeness::Exact {
+                "is"
+            } else {
+                "is nearly"
+            };
+            format!(
+                "\n  {} {alike} {}",
+                train.samples[twin.left].id, validation.samples[twin.right].id
+            )
         });
-        let (pairs, more) = (pairs.collect::<String>(), if twins.len() > SHOWN { "\n  .." } else { "" });
+        let (pairs, more) = (
+            pairs.collect::<String>(),
+            if twins.len() > SHOWN { "\n  .." } else { "" },
+        );
         bail!(
             "{count}:{pairs}{more}\ntake them out of one of the files, or go on with --allow-overlap, which leaves the equal ones out of training"
         );
     }
     let (train, dropped) = train.without(validation);
-    listener.note(&format!("note: {count}; {dropped} are left out of training (--allow-overlap)"));
+    listener.note(&format!(
+        "note: {count}; {dropped} are left out of training (--allow-overlap)"
+    ));
     if train.samples.is_empty() {
         bail!("no picture is left to train on: all are there to validate on");
     }
     Ok(train)
 }
 
-fn load(args: &TrainArgs, paths: &[PathBuf], frame: Frame, layout: &Layout, listener: &mut dyn Listener) -> anyhow::Result<Dataset> {
+fn load(
+    args: &TrainArgs,
+    paths: &[PathBuf],
+    frame: Preprocess,
+    layout: &Layout,
+    listener: &mut dyn Listener,
+) -> anyhow::Result<Dataset> {
     let bar = listener.reading(&paths[0]);
     let Loaded { dataset, problems } = Dataset::load_all(paths, frame, layout, args.strict, &bar)?;
     bar.finish_and_clear();
@@ -802,9 +1004,16 @@ fn load(args: &TrainArgs, paths: &[PathBuf], frame: Frame, layout: &Layout, list
 }
 
 /// Lists what had to be left out, or fails of it when strict.
-fn report_problems(args: &TrainArgs, problems: &[Problem], used: usize, listener: &mut dyn Listener) -> anyhow::Result<()> {
+fn report_problems(
+    args: &TrainArgs,
+    problems: &[Problem],
+    used: usize,
+    listener: &mut dyn Listener,
+) -> anyhow::Result<()> {
     const SHOWN: usize = 10;
-    let Some(first) = problems.first() else { return Ok(()) };
+    let Some(first) = problems.first() else {
+        return Ok(());
+    };
     if args.strict {
         bail!("{first} (fatal because of --strict)");
     }
@@ -814,7 +1023,10 @@ fn report_problems(args: &TrainArgs, problems: &[Problem], used: usize, listener
     if problems.len() > SHOWN {
         listener.note(&format!("left out: {} more", problems.len() - SHOWN));
     }
-    listener.note(&format!("{used} samples used, {} left out (--strict makes that an error)", problems.len()));
+    listener.note(&format!(
+        "{used} samples used, {} left out (--strict makes that an error)",
+        problems.len()
+    ));
     Ok(())
 }
 
@@ -824,7 +1036,15 @@ mod tests {
 
     #[test]
     fn times_have_units() {
-        assert_eq!([seconds("90"), seconds("90s"), seconds("1.5m"), seconds("2h")], [Ok(90.0), Ok(90.0), Ok(90.0), Ok(7200.0)]);
+        assert_eq!(
+            [
+                seconds("90"),
+                seconds("90s"),
+                seconds("1.5m"),
+                seconds("2h")
+            ],
+            [Ok(90.0), Ok(90.0), Ok(90.0), Ok(7200.0)]
+        );
         for bad in ["", "0", "-3", "inf", "m", "1d"] {
             assert!(seconds(bad).is_err(), "{bad}");
         }

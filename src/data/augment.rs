@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::Sample;
-use super::picture::{Bounds, normalise};
+use crate::image::{Bounds, normalise};
 use outline::Outline;
 
 /// How far each change goes. All are drawn uniformly; a drawing keeps its meaning under each of them. In a file, what is left out does not
@@ -151,14 +151,31 @@ impl Augment {
 
     /// What is wrong with numbers that somebody wrote.
     pub fn check(&self) -> Result<(), String> {
-        let probabilities = [("flip", self.flip), ("rare_hue", self.rare_hue.0), ("grey", self.grey), ("outline", self.outline)];
-        for (name, value) in probabilities.into_iter().chain([("erase", self.erase), ("mix", self.mix)]) {
+        let probabilities = [
+            ("flip", self.flip),
+            ("rare_hue", self.rare_hue.0),
+            ("grey", self.grey),
+            ("outline", self.outline),
+        ];
+        for (name, value) in probabilities
+            .into_iter()
+            .chain([("erase", self.erase), ("mix", self.mix)])
+        {
             if !(0.0..=1.0).contains(&value) {
                 return Err(format!("{name}: {value} is no probability"));
             }
         }
-        let sizes = [("shift", self.shift), ("rotate", self.rotate), ("hue", self.hue), ("rare_hue", self.rare_hue.1)];
-        let sizes = sizes.into_iter().chain([("brightness", self.brightness), ("noise", self.noise), ("crop", self.crop.unwrap_or(0.0))]);
+        let sizes = [
+            ("shift", self.shift),
+            ("rotate", self.rotate),
+            ("hue", self.hue),
+            ("rare_hue", self.rare_hue.1),
+        ];
+        let sizes = sizes.into_iter().chain([
+            ("brightness", self.brightness),
+            ("noise", self.noise),
+            ("crop", self.crop.unwrap_or(0.0)),
+        ]);
         for (name, value) in sizes {
             if !(value >= 0.0 && value.is_finite()) {
                 return Err(format!("{name}: {value} must be 0 or more"));
@@ -179,7 +196,9 @@ impl Augment {
         ];
         for (name, (least, most), (from, to)) in ranges {
             if !(from <= least && least <= most && most <= to) {
-                return Err(format!("{name}: {least} to {most} must lie between {from} and {to}, the least first"));
+                return Err(format!(
+                    "{name}: {least} to {most} must lie between {from} and {to}, the least first"
+                ));
             }
         }
         Ok(())
@@ -193,8 +212,14 @@ impl Augment {
         if it.by_caption && (sample.varies || words::names_tone(caption)) {
             it.hue = it.hue.min(0.6);
             (it.rare_hue.0, it.grey) = (0.0, 0.0);
-            it.saturation = (it.saturation.0.clamp(0.96, 1.04), it.saturation.1.clamp(0.96, 1.04));
-            it.contrast = (it.contrast.0.clamp(0.98, 1.02), it.contrast.1.clamp(0.98, 1.02));
+            it.saturation = (
+                it.saturation.0.clamp(0.96, 1.04),
+                it.saturation.1.clamp(0.96, 1.04),
+            );
+            it.contrast = (
+                it.contrast.0.clamp(0.98, 1.02),
+                it.contrast.1.clamp(0.98, 1.02),
+            );
             it.gamma = it.gamma.min(1.02);
         }
         if it.by_caption && !words::may_flip(caption) {
@@ -203,8 +228,14 @@ impl Augment {
         if it.by_caption && words::names_colour(caption) {
             it.hue = it.hue.min(8.0);
             (it.rare_hue.0, it.grey) = (0.0, 0.0);
-            it.saturation = (it.saturation.0.clamp(0.8, 1.25), it.saturation.1.clamp(0.8, 1.25));
-            it.contrast = (it.contrast.0.clamp(0.88, 1.12), it.contrast.1.clamp(0.88, 1.12));
+            it.saturation = (
+                it.saturation.0.clamp(0.8, 1.25),
+                it.saturation.1.clamp(0.8, 1.25),
+            );
+            it.contrast = (
+                it.contrast.0.clamp(0.88, 1.12),
+                it.contrast.1.clamp(0.88, 1.12),
+            );
             it.gamma = it.gamma.min(1.16);
         }
         it
@@ -218,11 +249,21 @@ impl Augment {
 
     /// The sample's picture as model input `[3, side, side]`, changed by what (seed, step, draw) decide, with a second sample's showing
     /// through, if there is one: its [`partner`](Self::partner).
-    pub fn apply(&self, sample: &Sample, second: Option<&Sample>, side: usize, seed: u64, step: u64, draw: u64) -> Vec<f32> {
+    pub fn apply(
+        &self,
+        sample: &Sample,
+        second: Option<&Sample>,
+        side: usize,
+        seed: u64,
+        step: u64,
+        draw: u64,
+    ) -> Vec<f32> {
         if *self == Augment::none() {
             return normalise(&sample.rgb);
         }
-        let mut rgb = self.limited(sample).change(&sample.rgb, side, Dice::new(seed, step, draw));
+        let mut rgb = self
+            .limited(sample)
+            .change(&sample.rgb, side, Dice::new(seed, step, draw));
         if let Some(second) = second {
             let mut dice = Dice::new(seed ^ SECOND, step, draw);
             let share = dice.uniform(self.mix_share.0, self.mix_share.1);
@@ -257,13 +298,21 @@ impl Augment {
 
         // the place in the old picture that a place in the new one shows
         let (sin, cos) = angle.sin_cos();
-        let (across, down) = (1.0 / (scale * (aspect / 2.0).exp()), 1.0 / (scale * (-aspect / 2.0).exp()));
+        let (across, down) = (
+            1.0 / (scale * (aspect / 2.0).exp()),
+            1.0 / (scale * (-aspect / 2.0).exp()),
+        );
         let middle = (side as f32 - 1.0) / 2.0;
         let source = |x: usize, y: usize| {
             let (dx, dy) = (x as f32 - middle - shift[0], y as f32 - middle - shift[1]);
-            (middle + across * (cos * dx + sin * dy), middle + down * (cos * dy - sin * dx))
+            (
+                middle + across * (cos * dx + sin * dy),
+                middle + down * (cos * dy - sin * dx),
+            )
         };
-        let crop = self.crop.map(|margin| Bounds::of(rgb, side, side).square(margin));
+        let crop = self
+            .crop
+            .map(|margin| Bounds::of(rgb, side, side).square(margin));
         let place = |x: usize, y: usize| {
             let (mut x, y) = source(x, y);
             if flip {
@@ -272,7 +321,10 @@ impl Augment {
             match crop {
                 Some((centre, size)) => {
                     let step = size / side as f32;
-                    (centre.0 + step * (x - middle), centre.1 + step * (y - middle))
+                    (
+                        centre.0 + step * (x - middle),
+                        centre.1 + step * (y - middle),
+                    )
                 }
                 None => (x, y),
             }
@@ -283,7 +335,8 @@ impl Augment {
         for y in 0..side {
             for x in 0..side {
                 let pixel = colour.apply(bilinear(rgb, side, place(x, y)));
-                new[3 * (y * side + x)..][..3].copy_from_slice(&pixel.map(|v| v.round().clamp(0.0, 255.0) as u8));
+                new[3 * (y * side + x)..][..3]
+                    .copy_from_slice(&pixel.map(|v| v.round().clamp(0.0, 255.0) as u8));
             }
         }
         // no draw without it, so that runs from before there were outlines see what they saw
@@ -297,19 +350,33 @@ impl Augment {
             outline.draw(&mut new, side);
         }
         if self.gamma > 1.0 || self.noise > 0.0 {
-            let curve: [f32; 256] = std::array::from_fn(|value| 255.0 * (value as f32 / 255.0).powf(gamma));
+            let curve: [f32; 256] =
+                std::array::from_fn(|value| 255.0 * (value as f32 / 255.0).powf(gamma));
             for value in &mut new {
-                let noisy = curve[*value as usize] + if self.noise > 0.0 { noise * dice.normal() } else { 0.0 };
+                let noisy = curve[*value as usize]
+                    + if self.noise > 0.0 {
+                        noise * dice.normal()
+                    } else {
+                        0.0
+                    };
                 *value = noisy.round().clamp(0.0, 255.0) as u8;
             }
         }
         if dice.happens(self.erase) {
-            let [width, height] = [(); 2].map(|()| dice.uniform(self.erase_side.0, self.erase_side.1) * side as f32);
+            let [width, height] =
+                [(); 2].map(|()| dice.uniform(self.erase_side.0, self.erase_side.1) * side as f32);
             let (width, height) = (width as usize, height as usize);
             let (left, top) = (dice.below(side - width + 1), dice.below(side - height + 1));
-            let fill = if dice.happens(0.5) { [255; 3] } else { [(); 3].map(|()| dice.below(256) as u8) };
+            let fill = if dice.happens(0.5) {
+                [255; 3]
+            } else {
+                [(); 3].map(|()| dice.below(256) as u8)
+            };
             for y in top..top + height {
-                new[3 * (y * side + left)..][..3 * width].as_chunks_mut().0.fill(fill);
+                new[3 * (y * side + left)..][..3 * width]
+                    .as_chunks_mut()
+                    .0
+                    .fill(fill);
             }
         }
         new
@@ -347,7 +414,13 @@ impl Dice {
     fn normal(&mut self) -> f32 {
         // each byte has the variance (256^2 - 1) / 12
         const DEVIATION: f32 = 147.800_5;
-        let sum: i32 = self.0.next_u32().to_le_bytes().into_iter().map(i32::from).sum();
+        let sum: i32 = self
+            .0
+            .next_u32()
+            .to_le_bytes()
+            .into_iter()
+            .map(i32::from)
+            .sum();
         (sum - 510) as f32 / DEVIATION
     }
 }
@@ -357,10 +430,19 @@ fn bilinear(rgb: &[u8], side: usize, (x, y): (f32, f32)) -> [f32; 3] {
     let (left, top) = (x.floor(), y.floor());
     let (fx, fy) = (x - left, y - top);
     let mut sum = [0.0; 3];
-    for (dx, dy, weight) in [(0, 0, (1.0 - fx) * (1.0 - fy)), (1, 0, fx * (1.0 - fy)), (0, 1, (1.0 - fx) * fy), (1, 1, fx * fy)] {
+    for (dx, dy, weight) in [
+        (0, 0, (1.0 - fx) * (1.0 - fy)),
+        (1, 0, fx * (1.0 - fy)),
+        (0, 1, (1.0 - fx) * fy),
+        (1, 1, fx * fy),
+    ] {
         let (x, y) = (left as i32 + dx, top as i32 + dy);
         let inside = (0..side as i32).contains(&x) && (0..side as i32).contains(&y);
-        let pixel = if inside { &rgb[3 * (y as usize * side + x as usize)..][..3] } else { &[255; 3] };
+        let pixel = if inside {
+            &rgb[3 * (y as usize * side + x as usize)..][..3]
+        } else {
+            &[255; 3]
+        };
         for (sum, &value) in sum.iter_mut().zip(pixel) {
             *sum += weight * value as f32;
         }
@@ -384,13 +466,18 @@ impl Colour {
             [third + root, cos + third, third - root],
             [third - root, third + root, cos + third],
         ];
-        let matrix = turn.map(|row| row.map(|v| contrast * (saturation * v + (1.0 - saturation) / 3.0)));
+        let matrix =
+            turn.map(|row| row.map(|v| contrast * (saturation * v + (1.0 - saturation) / 3.0)));
         // white stays white under contrast, as paper does
-        Colour { matrix, offset: 255.0 * (1.0 - contrast) + brightness }
+        Colour {
+            matrix,
+            offset: 255.0 * (1.0 - contrast) + brightness,
+        }
     }
 
     fn apply(&self, rgb: [f32; 3]) -> [f32; 3] {
-        self.matrix.map(|row| row.iter().zip(rgb).map(|(a, b)| a * b).sum::<f32>() + self.offset)
+        self.matrix
+            .map(|row| row.iter().zip(rgb).map(|(a, b)| a * b).sum::<f32>() + self.offset)
     }
 }
 
@@ -406,10 +493,20 @@ mod tests {
     #[test]
     fn without_changes_the_picture_is_its_normalised_self() {
         let sample = sample(8);
-        assert_eq!(Augment::none().apply(&sample, None, 8, 1, 2, 3), normalise(&sample.rgb));
-        let nearly = Augment { rotate: 1e-9, ..Augment::none() };
-        let off =
-            nearly.apply(&sample, None, 8, 1, 2, 3).iter().zip(normalise(&sample.rgb)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert_eq!(
+            Augment::none().apply(&sample, None, 8, 1, 2, 3),
+            normalise(&sample.rgb)
+        );
+        let nearly = Augment {
+            rotate: 1e-9,
+            ..Augment::none()
+        };
+        let off = nearly
+            .apply(&sample, None, 8, 1, 2, 3)
+            .iter()
+            .zip(normalise(&sample.rgb))
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max);
         assert!(off < 0.02, "{off}");
     }
 
@@ -434,33 +531,78 @@ mod tests {
 
     /// A picture with a red left half and a white right half.
     fn half(caption: &str) -> Sample {
-        let rgb = (0..16 * 16).flat_map(|i| if i % 16 < 8 { [200, 40, 40] } else { [255; 3] }).collect();
+        let rgb = (0..16 * 16)
+            .flat_map(|i| if i % 16 < 8 { [200, 40, 40] } else { [255; 3] })
+            .collect();
         Sample::new("test", rgb, caption)
     }
 
     /// The changed values of many draws, back in 0..=255.
     fn draws(augment: Augment, sample: &Sample) -> Vec<Vec<u8>> {
-        (0..200).map(|draw| augment.limited(sample).change(&sample.rgb, 16, Dice::new(1, 2, draw))).collect()
+        (0..200)
+            .map(|draw| {
+                augment
+                    .limited(sample)
+                    .change(&sample.rgb, 16, Dice::new(1, 2, draw))
+            })
+            .collect()
     }
 
     #[test]
     fn what_runs_saved_before_there_was_more_is_read_as_it_was() {
         let saved = r#"{"scale":[0.75,1.1],"aspect":1.1,"shift":0.08,"rotate":12.0,"hue":8.0,"saturation":[0.6,1.3],"contrast":[0.8,1.15],"brightness":0.06}"#;
-        assert_eq!(serde_json::from_str::<Augment>(saved).unwrap(), Augment::light());
+        assert_eq!(
+            serde_json::from_str::<Augment>(saved).unwrap(),
+            Augment::light()
+        );
         for strength in [Strength::None, Strength::Light, Strength::Strong].map(Augment::from) {
             strength.check().unwrap();
-            assert_eq!(serde_json::from_str::<Augment>(&serde_json::to_string(&strength).unwrap()).unwrap(), strength);
+            assert_eq!(
+                serde_json::from_str::<Augment>(&serde_json::to_string(&strength).unwrap())
+                    .unwrap(),
+                strength
+            );
         }
     }
 
     #[test]
     fn numbers_without_sense_are_named() {
         let bad = [
-            ("flip", Augment { flip: 1.5, ..Augment::none() }),
-            ("noise", Augment { noise: f32::NAN, ..Augment::none() }),
-            ("scale", Augment { scale: (1.1, 0.9), ..Augment::none() }),
-            ("gamma", Augment { gamma: 0.5, ..Augment::none() }),
-            ("mix_share", Augment { mix_share: (0.2, 1.0), ..Augment::none() }),
+            (
+                "flip",
+                Augment {
+                    flip: 1.5,
+                    ..Augment::none()
+                },
+            ),
+            (
+                "noise",
+                Augment {
+                    noise: f32::NAN,
+                    ..Augment::none()
+                },
+            ),
+            (
+                "scale",
+                Augment {
+                    scale: (1.1, 0.9),
+                    ..Augment::none()
+                },
+            ),
+            (
+                "gamma",
+                Augment {
+                    gamma: 0.5,
+                    ..Augment::none()
+                },
+            ),
+            (
+                "mix_share",
+                Augment {
+                    mix_share: (0.2, 1.0),
+                    ..Augment::none()
+                },
+            ),
         ];
         for (name, augment) in bad {
             assert!(augment.check().unwrap_err().starts_with(name));
@@ -469,20 +611,48 @@ mod tests {
 
     #[test]
     fn mirror_images_come_as_often_as_asked_and_the_caption_allows() {
-        let flip = Augment { flip: 0.4, by_caption: true, ..Augment::none() };
-        let flipped = |caption| draws(flip, &half(caption)).iter().filter(|rgb| rgb[0] == 255).count();
-        assert!((60..100).contains(&flipped("heart")), "{}", flipped("heart"));
+        let flip = Augment {
+            flip: 0.4,
+            by_caption: true,
+            ..Augment::none()
+        };
+        let flipped = |caption| {
+            draws(flip, &half(caption))
+                .iter()
+                .filter(|rgb| rgb[0] == 255)
+                .count()
+        };
+        assert!(
+            (60..100).contains(&flipped("heart")),
+            "{}",
+            flipped("heart")
+        );
         assert_eq!(flipped("left arrow"), 0);
-        assert!(draws(flip, &half("heart")).iter().all(|rgb| rgb[0] != rgb[3 * 15]));
+        assert!(
+            draws(flip, &half("heart"))
+                .iter()
+                .all(|rgb| rgb[0] != rgb[3 * 15])
+        );
     }
 
     #[test]
     fn what_is_called_by_a_colour_keeps_it() {
-        let strong = Augment { noise: 0.0, gamma: 1.0, scale: (1.0, 1.0), rotate: 0.0, flip: 0.0, ..Augment::strong() };
+        let strong = Augment {
+            noise: 0.0,
+            gamma: 1.0,
+            scale: (1.0, 1.0),
+            rotate: 0.0,
+            flip: 0.0,
+            ..Augment::strong()
+        };
         // red less green where the drawing is, of values that were 200 and 40
         let red = |caption| {
             let drawn = draws(strong, &half(caption));
-            drawn.iter().map(|rgb| rgb[3 * (8 * 16 + 3)] as i32 - rgb[3 * (8 * 16 + 3) + 1] as i32).min().unwrap()
+            drawn
+                .iter()
+                .map(|rgb| rgb[3 * (8 * 16 + 3)] as i32 - rgb[3 * (8 * 16 + 3) + 1] as i32)
+                .min()
+                .unwrap()
         };
         assert!(red("red heart") > 70, "{}", red("red heart"));
         assert!(red("heart") < 10, "{}", red("heart"));
@@ -494,21 +664,43 @@ mod tests {
         let values: Vec<f64> = (0..40_000).map(|_| dice.normal() as f64).collect();
         let mean = values.iter().sum::<f64>() / 4e4;
         let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 4e4;
-        assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.03, "{mean} {variance}");
-        let noisy = draws(Augment { noise: 0.06, ..Augment::none() }, &half(""));
+        assert!(
+            mean.abs() < 0.02 && (variance - 1.0).abs() < 0.03,
+            "{mean} {variance}"
+        );
+        let noisy = draws(
+            Augment {
+                noise: 0.06,
+                ..Augment::none()
+            },
+            &half(""),
+        );
         // of each draw another one, at most 0.06
         let spread = |rgb: &Vec<u8>| {
-            (0..16).flat_map(|y| (0..8).map(move |x| 3 * (16 * y + x))).map(|at| (rgb[at] as f64 - 200.0).powi(2)).sum::<f64>() / 128.0
+            (0..16)
+                .flat_map(|y| (0..8).map(move |x| 3 * (16 * y + x)))
+                .map(|at| (rgb[at] as f64 - 200.0).powi(2))
+                .sum::<f64>()
+                / 128.0
         };
-        let most = noisy.iter().map(|rgb| spread(rgb).sqrt()).fold(0.0, f64::max);
+        let most = noisy
+            .iter()
+            .map(|rgb| spread(rgb).sqrt())
+            .fold(0.0, f64::max);
         assert!((0.04 * 255.0..0.075 * 255.0).contains(&most), "{most}");
     }
 
     #[test]
     fn outlines_come_as_often_as_asked() {
         let dark = |outline| {
-            let augment = Augment { outline, ..Augment::none() };
-            draws(augment, &half("tiger")).iter().filter(|rgb| rgb[3 * (8 * 16 + 7)] < 120).count()
+            let augment = Augment {
+                outline,
+                ..Augment::none()
+            };
+            draws(augment, &half("tiger"))
+                .iter()
+                .filter(|rgb| rgb[3 * (8 * 16 + 7)] < 120)
+                .count()
         };
         assert_eq!((dark(0.0), dark(1.0)), (0, 200));
         assert!((50..90).contains(&dark(0.35)), "{}", dark(0.35));
@@ -517,16 +709,31 @@ mod tests {
     #[test]
     fn gamma_leaves_black_and_white() {
         let sample = Sample::new("", [[0; 3], [128; 3], [255; 3], [255; 3]].concat(), "");
-        let augment = Augment { gamma: 1.4, ..Augment::none() };
-        let drawn: Vec<Vec<u8>> = (0..100).map(|draw| augment.change(&sample.rgb, 2, Dice::new(1, 2, draw))).collect();
+        let augment = Augment {
+            gamma: 1.4,
+            ..Augment::none()
+        };
+        let drawn: Vec<Vec<u8>> = (0..100)
+            .map(|draw| augment.change(&sample.rgb, 2, Dice::new(1, 2, draw)))
+            .collect();
         assert!(drawn.iter().all(|rgb| rgb[0] == 0 && rgb[6] == 255));
-        let (least, most) = (drawn.iter().map(|rgb| rgb[3]).min().unwrap(), drawn.iter().map(|rgb| rgb[3]).max().unwrap());
-        assert!((97..110).contains(&least) && (145..157).contains(&most), "{least} {most}");
+        let (least, most) = (
+            drawn.iter().map(|rgb| rgb[3]).min().unwrap(),
+            drawn.iter().map(|rgb| rgb[3]).max().unwrap(),
+        );
+        assert!(
+            (97..110).contains(&least) && (145..157).contains(&most),
+            "{least} {most}"
+        );
     }
 
     #[test]
     fn erasing_covers_one_rectangle() {
-        let augment = Augment { erase: 1.0, erase_side: (0.25, 0.5), ..Augment::none() };
+        let augment = Augment {
+            erase: 1.0,
+            erase_side: (0.25, 0.5),
+            ..Augment::none()
+        };
         let sample = Sample::new("", vec![77; 3 * 256], "");
         for rgb in draws(augment, &sample) {
             let gone: Vec<usize> = (0..256).filter(|i| rgb[3 * i..][..3] != [77; 3]).collect();
@@ -535,14 +742,29 @@ mod tests {
             assert_eq!(span(&rows) * span(&columns), gone.len());
             assert!((4..=8).contains(&span(&rows)) && (4..=8).contains(&span(&columns)));
         }
-        let whole = Augment { erase: 1.0, erase_side: (1.0, 1.0), ..Augment::none() };
-        assert!(draws(whole, &sample).iter().all(|rgb| rgb.chunks(3).all(|pixel| pixel == &rgb[..3])));
+        let whole = Augment {
+            erase: 1.0,
+            erase_side: (1.0, 1.0),
+            ..Augment::none()
+        };
+        assert!(
+            draws(whole, &sample)
+                .iter()
+                .all(|rgb| rgb.chunks(3).all(|pixel| pixel == &rgb[..3]))
+        );
     }
 
     #[test]
     fn a_second_picture_shows_through_by_its_share() {
-        let mix = Augment { mix: 0.3, mix_share: (0.7, 0.9), ..Augment::none() };
-        let (black, white) = (Sample::new("", vec![0; 3 * 64], ""), Sample::new("", vec![255; 3 * 64], ""));
+        let mix = Augment {
+            mix: 0.3,
+            mix_share: (0.7, 0.9),
+            ..Augment::none()
+        };
+        let (black, white) = (
+            Sample::new("", vec![0; 3 * 64], ""),
+            Sample::new("", vec![255; 3 * 64], ""),
+        );
         let apply = |second, draw| mix.apply(&black, second, 8, 1, 2, draw);
         assert_eq!(apply(None, 5), normalise(&black.rgb));
         for draw in 0..50 {
@@ -551,9 +773,14 @@ mod tests {
             let level = |rgb: u8| normalise(&[rgb; 3 * 64])[0];
             assert!((level(25)..=level(77)).contains(&mixed[0]), "{}", mixed[0]);
         }
-        let partners: Vec<Option<usize>> = (0..1000).map(|draw| mix.partner(7, 1, 2, draw)).collect();
+        let partners: Vec<Option<usize>> =
+            (0..1000).map(|draw| mix.partner(7, 1, 2, draw)).collect();
         let some: Vec<usize> = partners.iter().copied().flatten().collect();
-        assert!((250..350).contains(&some.len()) && (0..7).all(|i| some.contains(&i)) && some.iter().all(|&i| i < 7));
+        assert!(
+            (250..350).contains(&some.len())
+                && (0..7).all(|i| some.contains(&i))
+                && some.iter().all(|&i| i < 7)
+        );
         assert!((0..1000).all(|draw| Augment::strong().partner(7, 1, 2, draw).is_none()));
     }
 
@@ -564,9 +791,16 @@ mod tests {
         for (x, y) in (1..5).flat_map(|x| (2..4).map(move |y| (x, y))) {
             rgb[3 * (16 * y + x)..][..3].fill(0);
         }
-        let drawn = Augment { crop: Some(0.0), ..Augment::none() }.change(&rgb, 16, Dice::new(1, 2, 3));
+        let drawn = Augment {
+            crop: Some(0.0),
+            ..Augment::none()
+        }
+        .change(&rgb, 16, Dice::new(1, 2, 3));
         let dark: Vec<usize> = (0..256).filter(|i| drawn[3 * i] < 128).collect();
         // all columns and half of the rows, but for the corners, which are between pixels
-        assert_eq!((dark.len(), dark[0], dark[123]), (16 * 8 - 4, 16 * 4 + 1, 16 * 12 - 2));
+        assert_eq!(
+            (dark.len(), dark[0], dark[123]),
+            (16 * 8 - 4, 16 * 4 + 1, 16 * 12 - 2)
+        );
     }
 }

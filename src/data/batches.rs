@@ -36,10 +36,18 @@ impl Batches {
     /// # Panics
     /// Without samples in an epoch.
     pub fn with_variants(variant: &[bool], share: f64, batch: usize, seed: u64) -> Batches {
-        let (variants, always): (Vec<usize>, Vec<usize>) = (0..variant.len()).partition(|&sample| variant[sample]);
+        let (variants, always): (Vec<usize>, Vec<usize>) =
+            (0..variant.len()).partition(|&sample| variant[sample]);
         let turns = (share.clamp(0.0, 1.0) * variants.len() as f64).round() as usize;
         assert!(always.len() + turns > 0, "batches of no samples");
-        Batches { always, variants, turns, batch, seed, last: Mutex::default() }
+        Batches {
+            always,
+            variants,
+            turns,
+            batch,
+            seed,
+            last: Mutex::default(),
+        }
     }
 
     /// Samples in an epoch.
@@ -72,7 +80,9 @@ impl Batches {
                 if last.as_ref().is_none_or(|(known, _)| *known != number) {
                     *last = Some((number, self.order(number)));
                 }
-                let Some((_, order)) = &*last else { unreachable!("made above") };
+                let Some((_, order)) = &*last else {
+                    unreachable!("made above")
+                };
                 order[(place % self.epoch() as u64) as usize]
             })
             .collect()
@@ -122,14 +132,25 @@ mod tests {
             samples.dedup();
             assert_eq!(samples.len(), 13);
         }
-        assert!((0..20).all(|sample| if variant[sample] { (2..30).contains(&seen[sample]) } else { seen[sample] == 40 }), "{seen:?}");
+        assert!(
+            (0..20).all(|sample| if variant[sample] {
+                (2..30).contains(&seen[sample])
+            } else {
+                seen[sample] == 40
+            }),
+            "{seen:?}"
+        );
     }
 
     #[test]
     fn what_was_asked_before_changes_nothing() {
         let batches = Batches::new(10, 4, 5);
         for step in [0, 1, 2, 9, 2, 3, 0, 100, 1] {
-            assert_eq!(batches.indices(step), Batches::new(10, 4, 5).indices(step), "step {step}");
+            assert_eq!(
+                batches.indices(step),
+                Batches::new(10, 4, 5).indices(step),
+                "step {step}"
+            );
         }
     }
 
@@ -138,7 +159,12 @@ mod tests {
         let batches = Batches::new(10, 2, 5);
         let order = |step| {
             batches.indices(step);
-            batches.last.lock().unwrap().as_ref().map(|(number, order)| (*number, order.as_ptr()))
+            batches
+                .last
+                .lock()
+                .unwrap()
+                .as_ref()
+                .map(|(number, order)| (*number, order.as_ptr()))
         };
         let first = order(0);
         assert!((1..5).all(|step| order(step) == first));

@@ -26,7 +26,11 @@ impl Captioned {
     }
 
     /// The same of the bytes of a file; `path` tells its ending, what to name in messages and where pictures lie.
-    pub fn parse(path: &Path, bytes: Vec<u8>, layout: &Layout) -> Result<(Vec<Captioned>, Vec<Problem>), DataError> {
+    pub fn parse(
+        path: &Path,
+        bytes: Vec<u8>,
+        layout: &Layout,
+    ) -> Result<(Vec<Captioned>, Vec<Problem>), DataError> {
         Ok(Captioned::of(formats::parse(path, bytes, layout)?.1))
     }
 
@@ -34,10 +38,16 @@ impl Captioned {
         let mut captioned = vec![];
         for raw in raws {
             match raw.image {
-                Encoded::File(picture) => captioned.push(Captioned { picture, caption: raw.caption }),
+                Encoded::File(picture) => captioned.push(Captioned {
+                    picture,
+                    caption: raw.caption,
+                }),
                 Encoded::Base64(_) => {
                     let what = "the picture is in this file itself, so that no picture file is known to have this caption";
-                    problems.push(Problem { place: raw.place, what: what.into() });
+                    problems.push(Problem {
+                        place: raw.place,
+                        what: what.into(),
+                    });
                 }
             }
         }
@@ -56,20 +66,34 @@ impl Captioned {
     /// # Errors
     /// A file that cannot be read or written, or a name that is not UTF-8; the message names it.
     pub fn write(path: &Path, format: Format, captioned: &[Captioned]) -> std::io::Result<()> {
-        let named = |path: &Path, error: Error| Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let named = |path: &Path, error: Error| {
+            Error::new(error.kind(), format!("{}: {error}", path.display()))
+        };
         if format == Format::Folder {
-            return captioned.iter().try_for_each(|Captioned { picture, caption }| {
-                let sidecar = Captioned::sidecar(picture);
-                atomic_file::write(&sidecar, format!("{caption}\n").as_bytes()).map_err(|error| named(&sidecar, error))
-            });
+            return captioned
+                .iter()
+                .try_for_each(|Captioned { picture, caption }| {
+                    let sidecar = Captioned::sidecar(picture);
+                    atomic_file::write(&sidecar, format!("{caption}\n").as_bytes())
+                        .map_err(|error| named(&sidecar, error))
+                });
         }
         let folder = path.parent().unwrap_or(Path::new(""));
         let name = |picture: &Path| match picture.strip_prefix(folder).unwrap_or(picture).to_str() {
             // names in files have slashes on every system
             Some(name) => Ok(name.replace(std::path::MAIN_SEPARATOR, "/")),
-            None => Err(Error::new(ErrorKind::InvalidData, format!("{}: its name is not UTF-8; give it another", picture.display()))),
+            None => Err(Error::new(
+                ErrorKind::InvalidData,
+                format!(
+                    "{}: its name is not UTF-8; give it another",
+                    picture.display()
+                ),
+            )),
         };
-        let names = captioned.iter().map(|captioned| name(&captioned.picture)).collect::<Result<Vec<String>, Error>>()?;
+        let names = captioned
+            .iter()
+            .map(|captioned| name(&captioned.picture))
+            .collect::<Result<Vec<String>, Error>>()?;
         let rows = names.iter().zip(captioned);
         let bytes = match format {
             Format::Csv => {
@@ -77,12 +101,21 @@ impl Captioned {
                     let bytes = std::fs::read(picture).map_err(|error| named(picture, error))?;
                     Ok([STANDARD.encode(bytes), caption.clone()])
                 };
-                let Layout { image_column, caption_column, .. } = Layout::default();
+                let Layout {
+                    image_column,
+                    caption_column,
+                    ..
+                } = Layout::default();
                 table([image_column, caption_column], rows.map(inside))?
             }
-            Format::Flickr => table(["image".into(), "caption".into()], rows.map(|(name, row)| Ok([name.clone(), row.caption.clone()])))?,
+            Format::Flickr => table(
+                ["image".into(), "caption".into()],
+                rows.map(|(name, row)| Ok([name.clone(), row.caption.clone()])),
+            )?,
             Format::Jsonl => {
-                let line = |(name, row): (&String, &Captioned)| format!("{}\n", json!({"image": name, "caption": row.caption}));
+                let line = |(name, row): (&String, &Captioned)| {
+                    format!("{}\n", json!({"image": name, "caption": row.caption}))
+                };
                 rows.map(line).collect::<String>().into_bytes()
             }
             Format::Coco => {
@@ -105,7 +138,10 @@ impl Captioned {
 }
 
 /// A table of two columns as CSV.
-fn table(header: [String; 2], rows: impl Iterator<Item = std::io::Result<[String; 2]>>) -> std::io::Result<Vec<u8>> {
+fn table(
+    header: [String; 2],
+    rows: impl Iterator<Item = std::io::Result<[String; 2]>>,
+) -> std::io::Result<Vec<u8>> {
     let mut csv = csv::Writer::from_writer(vec![]);
     csv.write_record(header)?;
     for row in rows {
@@ -131,32 +167,56 @@ mod tests {
         let row = |(name, caption): (&str, &str)| {
             let picture = dir.path().join(name);
             std::fs::write(&picture, png(name.len() as u8)).unwrap();
-            Captioned { picture, caption: caption.into() }
+            Captioned {
+                picture,
+                caption: caption.into(),
+            }
         };
-        let rows = ["a.png", "be.PNG", "in/see.png"].into_iter().zip(CAPTIONS).map(row).collect();
+        let rows = ["a.png", "be.PNG", "in/see.png"]
+            .into_iter()
+            .zip(CAPTIONS)
+            .map(row)
+            .collect();
         (dir, rows)
     }
 
     #[test]
     fn what_is_written_is_read_again() {
         let (dir, rows) = pictures();
-        for (name, format) in
-            [("all.jsonl", Format::Jsonl), ("all.json", Format::Coco), ("all.csv", Format::Flickr), ("inside.csv", Format::Csv)]
-        {
+        for (name, format) in [
+            ("all.jsonl", Format::Jsonl),
+            ("all.json", Format::Coco),
+            ("all.csv", Format::Flickr),
+            ("inside.csv", Format::Csv),
+        ] {
             let path = dir.path().join(name);
             Captioned::write(&path, format, &rows).unwrap();
             let (read, problems) = Captioned::read(&path, &Layout::default()).unwrap();
             if format == Format::Csv {
-                assert!(read.is_empty() && problems.len() == 3 && problems[2].to_string().contains("row 4"), "{problems:?}");
+                assert!(
+                    read.is_empty()
+                        && problems.len() == 3
+                        && problems[2].to_string().contains("row 4"),
+                    "{problems:?}"
+                );
             } else {
                 assert_eq!((read, problems), (rows.clone(), vec![]), "{name}");
             }
-            let loaded = Dataset::load(&path, 4, &Layout::default(), true, &ProgressBar::hidden()).unwrap();
-            let captions: Vec<&str> = loaded.dataset.samples.iter().map(|sample| sample.caption.as_str()).collect();
+            let loaded =
+                Dataset::load(&path, 4, &Layout::default(), true, &ProgressBar::hidden()).unwrap();
+            let captions: Vec<&str> = loaded
+                .dataset
+                .samples
+                .iter()
+                .map(|sample| sample.caption.as_str())
+                .collect();
             assert_eq!(captions, CAPTIONS, "{name}");
         }
         let text = std::fs::read_to_string(dir.path().join("all.json")).unwrap();
-        assert!(text.contains("\"width\": 6") && text.contains("\"height\": 4"), "{text}");
+        assert!(
+            text.contains("\"width\": 6") && text.contains("\"height\": 4"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -172,8 +232,14 @@ mod tests {
     fn sidecars_lie_beside_the_pictures() {
         let (dir, rows) = pictures();
         Captioned::write(dir.path(), Format::Folder, &rows).unwrap();
-        assert_eq!(std::fs::read_to_string(dir.path().join("in/see.txt")).unwrap(), "zwölf Rote\n");
-        assert_eq!(Captioned::read(dir.path(), &Layout::default()).unwrap().0, rows[..2]);
+        assert_eq!(
+            std::fs::read_to_string(dir.path().join("in/see.txt")).unwrap(),
+            "zwölf Rote\n"
+        );
+        assert_eq!(
+            Captioned::read(dir.path(), &Layout::default()).unwrap().0,
+            rows[..2]
+        );
     }
 
     #[test]
@@ -182,9 +248,16 @@ mod tests {
         let path = dir.path().join("all.csv");
         std::fs::write(&path, "before").unwrap();
         rows[1].picture = dir.path().join("gone.png");
-        let error = Captioned::write(&path, Format::Csv, &rows).unwrap_err().to_string();
-        assert!(error.contains("gone.png") && std::fs::read_to_string(&path).unwrap() == "before", "{error}");
-        let error = Captioned::write(&dir.path().join("no/where.csv"), Format::Flickr, &rows).unwrap_err().to_string();
+        let error = Captioned::write(&path, Format::Csv, &rows)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("gone.png") && std::fs::read_to_string(&path).unwrap() == "before",
+            "{error}"
+        );
+        let error = Captioned::write(&dir.path().join("no/where.csv"), Format::Flickr, &rows)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("where.csv"), "{error}");
     }
 }

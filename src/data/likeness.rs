@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::picture::Picture;
+use crate::image::Picture;
 
 /// How alike two pictures are that count as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -59,12 +59,21 @@ impl Print {
         let mut thumbnail = picture.resize(SIDE).rgb;
         thumbnail.rotate_left(VALUES / 2);
         let contrast = |channel: usize| {
-            let values = thumbnail.iter().skip(channel).step_by(3).map(|&value| value as f64);
+            let values = thumbnail
+                .iter()
+                .skip(channel)
+                .step_by(3)
+                .map(|&value| value as f64);
             let mean = values.clone().sum::<f64>() / (SIDE * SIDE) as f64;
             values.map(|value| (value - mean).powi(2)).sum::<f64>()
         };
         let contrast = (0..3).map(contrast).sum();
-        Print { hash: hasher.finish(), sum: thumbnail.iter().map(|&value| value as i64).sum(), contrast, thumbnail }
+        Print {
+            hash: hasher.finish(),
+            sum: thumbnail.iter().map(|&value| value as i64).sum(),
+            contrast,
+            thumbnail,
+        }
     }
 
     /// The share of the contrast by which the two differ, if that is little enough.
@@ -73,7 +82,11 @@ impl Print {
         let contrast = self.contrast + other.contrast + VALUES as f64 / SHARE;
         let most = (SHARE * contrast) as u32;
         let mut squares = 0;
-        for (row, others) in self.thumbnail.chunks_exact(3 * SIDE).zip(other.thumbnail.chunks_exact(3 * SIDE)) {
+        for (row, others) in self
+            .thumbnail
+            .chunks_exact(3 * SIDE)
+            .zip(other.thumbnail.chunks_exact(3 * SIDE))
+        {
             let mut largest = 0;
             for (&value, &others) in row.iter().zip(others) {
                 let off = value.abs_diff(others);
@@ -98,7 +111,11 @@ pub(super) fn repeats(prints: &[Print]) -> Vec<Twin> {
     search(prints, prints, |left, right| right < left)
 }
 
-fn search(prints: &[Print], others: &[Print], counts: impl Fn(usize, usize) -> bool + Sync) -> Vec<Twin> {
+fn search(
+    prints: &[Print],
+    others: &[Print],
+    counts: impl Fn(usize, usize) -> bool + Sync,
+) -> Vec<Twin> {
     let mut first: BTreeMap<u64, usize> = BTreeMap::new();
     for (index, other) in others.iter().enumerate() {
         first.entry(other.hash).or_insert(index);
@@ -106,18 +123,35 @@ fn search(prints: &[Print], others: &[Print], counts: impl Fn(usize, usize) -> b
     // near pictures have near sums: by Cauchy and Schwarz, a difference of n values is at most sqrt(n) of its length
     let mut by_sum: Vec<usize> = (0..others.len()).collect();
     by_sum.sort_by_key(|&index| others[index].sum);
-    let contrast = others.iter().map(|other| other.contrast).fold(0.0, f64::max);
+    let contrast = others
+        .iter()
+        .map(|other| other.contrast)
+        .fold(0.0, f64::max);
     let twin = |left: usize| {
         let print = &prints[left];
         if let Some(&right) = first.get(&print.hash).filter(|&&right| counts(left, right)) {
-            return Some(Twin { left, right, likeness: Likeness::Exact });
+            return Some(Twin {
+                left,
+                right,
+                likeness: Likeness::Exact,
+            });
         }
-        let room = (VALUES as f64 * (SHARE * (print.contrast + contrast) + VALUES as f64)).sqrt() as i64 + 1;
+        let room = (VALUES as f64 * (SHARE * (print.contrast + contrast) + VALUES as f64)).sqrt()
+            as i64
+            + 1;
         let from = by_sum.partition_point(|&index| others[index].sum < print.sum - room);
-        let near = by_sum[from..].iter().take_while(|&&index| others[index].sum <= print.sum + room);
-        let near = near.filter(|&&right| counts(left, right)).filter_map(|&right| Some((print.distance(&others[right])?, right)));
+        let near = by_sum[from..]
+            .iter()
+            .take_while(|&&index| others[index].sum <= print.sum + room);
+        let near = near
+            .filter(|&&right| counts(left, right))
+            .filter_map(|&right| Some((print.distance(&others[right])?, right)));
         let (_, right) = near.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)))?;
-        Some(Twin { left, right, likeness: Likeness::Near })
+        Some(Twin {
+            left,
+            right,
+            likeness: Likeness::Near,
+        })
     };
     (0..prints.len()).into_par_iter().filter_map(twin).collect()
 }
@@ -134,8 +168,9 @@ mod tests {
 
     /// Of a drawing on white: a disc with a smaller one in it, wherever that is.
     fn drawing(side: u32, x: f64, y: f64, colour: [u8; 3]) -> RgbImage {
-        let inside =
-            |px: u32, py: u32, x: f64, y: f64, radius: f64| (px as f64 / side as f64 - x).hypot(py as f64 / side as f64 - y) < radius;
+        let inside = |px: u32, py: u32, x: f64, y: f64, radius: f64| {
+            (px as f64 / side as f64 - x).hypot(py as f64 / side as f64 - y) < radius
+        };
         RgbImage::from_fn(side, side, |px, py| match () {
             _ if inside(px, py, x, y, 0.12) => Rgb([40, 30, 30]),
             _ if inside(px, py, 0.5, 0.5, 0.4) => Rgb(colour),
@@ -144,27 +179,54 @@ mod tests {
     }
 
     fn print(image: &RgbImage) -> Print {
-        Print::new(&Picture { width: image.width() as usize, height: image.height() as usize, rgb: image.as_raw().clone() })
+        Print::new(&Picture {
+            width: image.width() as usize,
+            height: image.height() as usize,
+            rgb: image.as_raw().clone(),
+        })
     }
 
     fn jpeg(image: &RgbImage) -> RgbImage {
         let mut bytes = Cursor::new(vec![]);
-        image.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, 75)).unwrap();
-        image::load_from_memory_with_format(bytes.get_ref(), ImageFormat::Jpeg).unwrap().into_rgb8()
+        image
+            .write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, 75))
+            .unwrap();
+        image::load_from_memory_with_format(bytes.get_ref(), ImageFormat::Jpeg)
+            .unwrap()
+            .into_rgb8()
     }
 
     #[test]
     fn copies_are_found_and_other_drawings_are_not() {
         let yellow = [250, 200, 60];
         let original = drawing(64, 0.5, 0.3, yellow);
-        let copies =
-            [original.clone(), jpeg(&original), drawing(96, 0.5, 0.3, yellow), jpeg(&resize(&original, 40, 40, FilterType::Triangle))];
+        let copies = [
+            original.clone(),
+            jpeg(&original),
+            drawing(96, 0.5, 0.3, yellow),
+            jpeg(&resize(&original, 40, 40, FilterType::Triangle)),
+        ];
         // the small disc a little further to the right, another skin, and nothing at all
-        let others = [drawing(64, 0.58, 0.3, yellow), drawing(64, 0.5, 0.3, [220, 160, 60]), RgbImage::from_pixel(64, 64, Rgb([255; 3]))];
+        let others = [
+            drawing(64, 0.58, 0.3, yellow),
+            drawing(64, 0.5, 0.3, [220, 160, 60]),
+            RgbImage::from_pixel(64, 64, Rgb([255; 3])),
+        ];
         let prints = |images: &[RgbImage]| images.iter().map(print).collect::<Vec<_>>();
         let found = twins(&prints(&copies), &[print(&original)]);
-        let likeness: Vec<_> = found.iter().map(|twin| (twin.left, twin.likeness)).collect();
-        assert_eq!(likeness, [(0, Likeness::Exact), (1, Likeness::Near), (2, Likeness::Near), (3, Likeness::Near)]);
+        let likeness: Vec<_> = found
+            .iter()
+            .map(|twin| (twin.left, twin.likeness))
+            .collect();
+        assert_eq!(
+            likeness,
+            [
+                (0, Likeness::Exact),
+                (1, Likeness::Near),
+                (2, Likeness::Near),
+                (3, Likeness::Near)
+            ]
+        );
         assert_eq!(twins(&prints(&others), &[print(&original)]), []);
     }
 
@@ -172,13 +234,26 @@ mod tests {
     fn plain_pictures_of_two_shades_are_two() {
         let plain = |shade: u8| print(&RgbImage::from_pixel(20, 20, Rgb([shade, 20, 20])));
         assert_eq!(twins(&[plain(200)], &[plain(203)]), []);
-        assert_eq!(twins(&[plain(200)], &[plain(204), plain(200)])[0], Twin { left: 0, right: 1, likeness: Likeness::Exact });
+        assert_eq!(
+            twins(&[plain(200)], &[plain(204), plain(200)])[0],
+            Twin {
+                left: 0,
+                right: 1,
+                likeness: Likeness::Exact
+            }
+        );
     }
 
     #[test]
     fn a_repeated_picture_is_told_with_its_first() {
-        let prints: Vec<Print> = [0.3, 0.6, 0.3, 0.3].map(|y| print(&drawing(64, 0.5, y, [90, 120, 220]))).to_vec();
-        let twin = |left| Twin { left, right: 0, likeness: Likeness::Exact };
+        let prints: Vec<Print> = [0.3, 0.6, 0.3, 0.3]
+            .map(|y| print(&drawing(64, 0.5, y, [90, 120, 220])))
+            .to_vec();
+        let twin = |left| Twin {
+            left,
+            right: 0,
+            likeness: Likeness::Exact,
+        };
         assert_eq!(repeats(&prints), [twin(2), twin(3)]);
     }
 
@@ -187,16 +262,33 @@ mod tests {
         // gratings of slowly growing phase, so that many pairs are about as far apart as is allowed
         let grating = |i: usize| {
             RgbImage::from_fn(24, 24, |x, y| {
-                Rgb([(128.0 + 100.0 * ((x + 2 * y) as f64 / 5.0 + i as f64 / 80.0).sin()) as u8 + (i % 3) as u8; 3])
+                Rgb(
+                    [(128.0 + 100.0 * ((x + 2 * y) as f64 / 5.0 + i as f64 / 80.0).sin()) as u8
+                        + (i % 3) as u8; 3],
+                )
             })
         };
         let prints: Vec<Print> = (0..60).map(|i| print(&grating(i))).collect();
         let (left, right) = prints.split_at(30);
         let nearest = |print: &Print| {
-            right.iter().enumerate().filter_map(|(i, other)| Some((print.distance(other)?, i))).min_by(|a, b| a.partial_cmp(b).unwrap())
+            right
+                .iter()
+                .enumerate()
+                .filter_map(|(i, other)| Some((print.distance(other)?, i)))
+                .min_by(|a, b| a.partial_cmp(b).unwrap())
         };
-        let wanted: Vec<_> = left.iter().enumerate().filter_map(|(i, print)| Some((i, nearest(print)?.1))).collect();
+        let wanted: Vec<_> = left
+            .iter()
+            .enumerate()
+            .filter_map(|(i, print)| Some((i, nearest(print)?.1)))
+            .collect();
         assert!(wanted.len() > 3 && wanted.len() < 30, "{}", wanted.len());
-        assert_eq!(twins(left, right).iter().map(|twin| (twin.left, twin.right)).collect::<Vec<_>>(), wanted);
+        assert_eq!(
+            twins(left, right)
+                .iter()
+                .map(|twin| (twin.left, twin.right))
+                .collect::<Vec<_>>(),
+            wanted
+        );
     }
 }

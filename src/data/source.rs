@@ -27,7 +27,11 @@ pub struct Source {
 
 impl Source {
     pub fn layout(&self) -> Layout {
-        Layout { image_column: self.image_column.clone(), caption_column: self.caption_column.clone(), images: self.images.clone() }
+        Layout {
+            image_column: self.image_column.clone(),
+            caption_column: self.caption_column.clone(),
+            images: self.images.clone(),
+        }
     }
 }
 
@@ -51,12 +55,30 @@ mod tests {
 
     #[test]
     fn the_one_file_of_earlier_checkpoints_is_read() {
-        let earlier =
-            |val: &str| format!(r#"{{"data": "a.csv", "val_data": {val}, "val_split": 0.1, "image_column": "i", "caption_column": "c"}}"#);
+        let earlier = |val: &str| {
+            format!(
+                r#"{{"data": "a.csv", "val_data": {val}, "val_split": 0.1, "image_column": "i", "caption_column": "c"}}"#
+            )
+        };
         let source: Source = serde_json::from_str(&earlier("null")).unwrap();
-        assert_eq!((source.data.clone(), source.val_data.clone()), (vec!["a.csv".into()], vec![]));
-        assert_eq!(serde_json::from_str::<Source>(&earlier("\"b.csv\"")).unwrap().val_data, [PathBuf::from("b.csv")]);
-        let several = Source { data: vec!["a.csv".into(), "c.json".into()], allow_overlap: true, ..source };
-        assert_eq!(serde_json::from_str::<Source>(&serde_json::to_string(&several).unwrap()).unwrap(), several);
+        assert_eq!(
+            (source.data.clone(), source.val_data.clone()),
+            (vec!["a.csv".into()], vec![])
+        );
+        assert_eq!(
+            serde_json::from_str::<Source>(&earlier("\"b.csv\""))
+                .unwrap()
+                .val_data,
+            [PathBuf::from("b.csv")]
+        );
+        let several = Source {
+            data: vec!["a.csv".into(), "c.json".into()],
+            allow_overlap: true,
+            ..source
+        };
+        assert_eq!(
+            serde_json::from_str::<Source>(&serde_json::to_string(&several).unwrap()).unwrap(),
+            several
+        );
     }
 }

@@ -7,9 +7,9 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use image::{ImageFormat, RgbImage};
 
-use super::{Evaluation, Judged, references};
+use super::{Evaluation, ScoredCaption, references};
 use crate::data::{Dataset, Sample};
-use crate::metrics::Calibration;
+use crate::eval::metrics::Calibration;
 
 /// What the report is about.
 pub struct Report<'a> {
@@ -60,20 +60,52 @@ figcaption { font-size: 13px; line-height: 1.35; overflow-wrap: anywhere; } figc
 
 impl Display for Report<'_> {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
-        let Report { evaluation, dataset, model, data, adapter, beam } = self;
-        let pairs: Vec<(&Sample, &Judged)> = dataset.samples.iter().zip(&evaluation.captions).collect();
-        let search = if *beam == 1 { "greedy".into() } else { format!("beam of {beam}") };
-        writeln!(f, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">")?;
-        writeln!(f, "<meta name=\"viewport\" content=\"width=device-width\">\n<title>Evaluation of {}</title>", Escaped(model))?;
-        writeln!(f, "<style>{STYLE}</style>\n</head>\n<body>\n<h1>Evaluation of {}</h1>", Escaped(model))?;
-        writeln!(f, "<p>{} pictures of {}, {search}, on {}</p>", pairs.len(), Escaped(data), Escaped(adapter))?;
+        let Report {
+            evaluation,
+            dataset,
+            model,
+            data,
+            adapter,
+            beam,
+        } = self;
+        let pairs: Vec<(&Sample, &ScoredCaption)> =
+            dataset.samples.iter().zip(&evaluation.captions).collect();
+        let search = if *beam == 1 {
+            "greedy".into()
+        } else {
+            format!("beam of {beam}")
+        };
+        writeln!(
+            f,
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">"
+        )?;
+        writeln!(
+            f,
+            "<meta name=\"viewport\" content=\"width=device-width\">\n<title>Evaluation of {}</title>",
+            Escaped(model)
+        )?;
+        writeln!(
+            f,
+            "<style>{STYLE}</style>\n</head>\n<body>\n<h1>Evaluation of {}</h1>",
+            Escaped(model)
+        )?;
+        writeln!(
+            f,
+            "<p>{} pictures of {}, {search}, on {}</p>",
+            pairs.len(),
+            Escaped(data),
+            Escaped(adapter)
+        )?;
 
         writeln!(f, "<div class=\"top\">\n<div>\n<h2>Scores</h2>\n<table>")?;
         for (name, value) in evaluation.lines() {
             writeln!(f, "<tr><th>{name}</th><td>{value}</td></tr>")?;
         }
         writeln!(f, "</table>\n</div>\n<div>\n<h2>Calibration</h2>")?;
-        writeln!(f, "<p>Share of captions that are right, by the probability the model gave them</p>")?;
+        writeln!(
+            f,
+            "<p>Share of captions that are right, by the probability the model gave them</p>"
+        )?;
         plot(f, &evaluation.calibration)?;
         writeln!(f, "</div>\n</div>")?;
 
@@ -81,12 +113,23 @@ impl Display for Report<'_> {
         worst.sort_by(|(_, a), (_, b)| b.probability.total_cmp(&a.probability));
         worst.truncate(WORST);
         if !worst.is_empty() {
-            writeln!(f, "<h2>Confident and wrong</h2>\n<p>The {} wrong captions with the highest probability</p>", worst.len())?;
+            writeln!(
+                f,
+                "<h2>Confident and wrong</h2>\n<p>The {} wrong captions with the highest probability</p>",
+                worst.len()
+            )?;
             sheet(f, worst.into_iter())?;
         }
         let step = pairs.len().div_ceil(SHEET).max(1);
-        let which = if step == 1 { "All pictures".into() } else { format!("One in {step} of {} pictures", pairs.len()) };
-        writeln!(f, "<h2>Contact sheet</h2>\n<p>{which}: truth, and the caption that was written</p>")?;
+        let which = if step == 1 {
+            "All pictures".into()
+        } else {
+            format!("One in {step} of {} pictures", pairs.len())
+        };
+        writeln!(
+            f,
+            "<h2>Contact sheet</h2>\n<p>{which}: truth, and the caption that was written</p>"
+        )?;
         sheet(f, pairs.iter().step_by(step))?;
         writeln!(f, "</body>\n</html>")
     }
@@ -115,22 +158,50 @@ impl Evaluation {
 }
 
 /// Pictures with their truth and caption.
-fn sheet<'a>(f: &mut Formatter, pairs: impl Iterator<Item = &'a (&'a Sample, &'a Judged)>) -> fmt::Result {
+fn sheet<'a>(
+    f: &mut Formatter,
+    pairs: impl Iterator<Item = &'a (&'a Sample, &'a ScoredCaption)>,
+) -> fmt::Result {
     writeln!(f, "<div class=\"sheet\">")?;
     for (sample, judged) in pairs {
         let mut truths = references(sample);
         let first = truths.next().unwrap_or_default();
         let more: Vec<&str> = truths.collect();
-        let (class, mark) = if judged.exact { ("right", '✓') } else { ("wrong", '✗') };
-        writeln!(f, "<figure title=\"{}\"><img alt=\"\" loading=\"lazy\" src=\"{}\">", Escaped(&sample.id), picture(sample))?;
+        let (class, mark) = if judged.exact {
+            ("right", '✓')
+        } else {
+            ("wrong", '✗')
+        };
+        writeln!(
+            f,
+            "<figure title=\"{}\"><img alt=\"\" loading=\"lazy\" src=\"{}\">",
+            Escaped(&sample.id),
+            picture(sample)
+        )?;
         write!(f, "<figcaption><div class=\"truth\"")?;
         if !more.is_empty() {
             write!(f, " title=\"{}\"", Escaped(&more.join("\n")))?;
         }
-        writeln!(f, ">{}{}</div>", Escaped(first), if more.is_empty() { String::new() } else { format!(" (+{})", more.len()) })?;
-        writeln!(f, "<div class=\"{class}\">{mark} {}</div>", Escaped(&judged.caption))?;
+        writeln!(
+            f,
+            ">{}{}</div>",
+            Escaped(first),
+            if more.is_empty() {
+                String::new()
+            } else {
+                format!(" (+{})", more.len())
+            }
+        )?;
+        writeln!(
+            f,
+            "<div class=\"{class}\">{mark} {}</div>",
+            Escaped(&judged.caption)
+        )?;
         let (probability, f1) = (judged.probability, judged.word_f1);
-        writeln!(f, "<div class=\"note\">p {probability:.3}, word F1 {f1:.2}</div></figcaption></figure>")?;
+        writeln!(
+            f,
+            "<div class=\"note\">p {probability:.3}, word F1 {f1:.2}</div></figcaption></figure>"
+        )?;
     }
     writeln!(f, "</div>")
 }
@@ -139,9 +210,15 @@ fn sheet<'a>(f: &mut Formatter, pairs: impl Iterator<Item = &'a (&'a Sample, &'a
 fn picture(sample: &Sample) -> String {
     let side = (sample.rgb.len() / 3).isqrt() as u32;
     let mut png = Cursor::new(vec![]);
-    let image = RgbImage::from_raw(side, side, sample.rgb.clone()).expect("a sample is a square of RGB");
-    image.write_to(&mut png, ImageFormat::Png).expect("RGB is written to memory");
-    format!("data:image/png;base64,{}", BASE64_STANDARD.encode(png.into_inner()))
+    let image =
+        RgbImage::from_raw(side, side, sample.rgb.clone()).expect("a sample is a square of RGB");
+    image
+        .write_to(&mut png, ImageFormat::Png)
+        .expect("RGB is written to memory");
+    format!(
+        "data:image/png;base64,{}",
+        BASE64_STANDARD.encode(png.into_inner())
+    )
 }
 
 /// Accuracy over probability: bars from the bins' accuracy, a dot at their mean probability as large as their share, and the
@@ -150,22 +227,58 @@ fn plot(f: &mut Formatter, calibration: &Calibration) -> fmt::Result {
     const SIZE: f64 = 280.0;
     const LEFT: f64 = 40.0;
     const TOP: f64 = 10.0;
-    let (x, y) = (|value: f64| LEFT + SIZE * value, |value: f64| TOP + SIZE * (1.0 - value));
+    let (x, y) = (
+        |value: f64| LEFT + SIZE * value,
+        |value: f64| TOP + SIZE * (1.0 - value),
+    );
     let all: usize = calibration.bins.iter().map(|bin| bin.count).sum();
-    writeln!(f, "<svg width=\"{0}\" height=\"{1}\" viewBox=\"0 0 {0} {1}\" role=\"img\">", LEFT + SIZE + 20.0, TOP + SIZE + 45.0)?;
-    writeln!(f, "<title>Calibration: expected error {:.4}</title>", calibration.error)?;
+    writeln!(
+        f,
+        "<svg width=\"{0}\" height=\"{1}\" viewBox=\"0 0 {0} {1}\" role=\"img\">",
+        LEFT + SIZE + 20.0,
+        TOP + SIZE + 45.0
+    )?;
+    writeln!(
+        f,
+        "<title>Calibration: expected error {:.4}</title>",
+        calibration.error
+    )?;
     for tick in [0.0, 0.25, 0.5, 0.75, 1.0] {
         let (across, down) = (x(tick), y(tick));
-        writeln!(f, "<line x1=\"{LEFT}\" x2=\"{}\" y1=\"{down}\" y2=\"{down}\" stroke=\"var(--line)\"/>", LEFT + SIZE)?;
-        writeln!(f, "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{tick}</text>", LEFT - 6.0, down + 4.0)?;
-        writeln!(f, "<text x=\"{across}\" y=\"{}\" text-anchor=\"middle\">{tick}</text>", TOP + SIZE + 16.0)?;
+        writeln!(
+            f,
+            "<line x1=\"{LEFT}\" x2=\"{}\" y1=\"{down}\" y2=\"{down}\" stroke=\"var(--line)\"/>",
+            LEFT + SIZE
+        )?;
+        writeln!(
+            f,
+            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{tick}</text>",
+            LEFT - 6.0,
+            down + 4.0
+        )?;
+        writeln!(
+            f,
+            "<text x=\"{across}\" y=\"{}\" text-anchor=\"middle\">{tick}</text>",
+            TOP + SIZE + 16.0
+        )?;
     }
     for bin in calibration.bins.iter().filter(|bin| bin.count > 0) {
         let (from, to) = bin.range;
         let (width, height) = (SIZE * (to - from) - 3.0, SIZE * bin.accuracy);
-        write!(f, "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" ", x(from) + 1.5, y(bin.accuracy))?;
-        let title = format!("{} captions, probability {:.3}, right {:.3}", bin.count, bin.probability, bin.accuracy);
-        writeln!(f, "fill=\"var(--mark)\" fill-opacity=\".3\"><title>{title}</title></rect>")?;
+        write!(
+            f,
+            "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" ",
+            x(from) + 1.5,
+            y(bin.accuracy)
+        )?;
+        let title = format!(
+            "{} captions, probability {:.3}, right {:.3}",
+            bin.count, bin.probability, bin.accuracy
+        );
+        writeln!(
+            f,
+            "fill=\"var(--mark)\" fill-opacity=\".3\"><title>{title}</title></rect>"
+        )?;
     }
     writeln!(
         f,
@@ -177,9 +290,23 @@ fn plot(f: &mut Formatter, calibration: &Calibration) -> fmt::Result {
     )?;
     for bin in calibration.bins.iter().filter(|bin| bin.count > 0) {
         let radius = 3.0 + 9.0 * (bin.count as f64 / all as f64).sqrt();
-        writeln!(f, "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"{radius:.1}\" fill=\"var(--mark)\"/>", x(bin.probability), y(bin.accuracy))?;
+        writeln!(
+            f,
+            "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"{radius:.1}\" fill=\"var(--mark)\"/>",
+            x(bin.probability),
+            y(bin.accuracy)
+        )?;
     }
-    writeln!(f, "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">probability of the caption</text>", x(0.5), TOP + SIZE + 36.0)?;
+    writeln!(
+        f,
+        "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">probability of the caption</text>",
+        x(0.5),
+        TOP + SIZE + 36.0
+    )?;
     let turned = format!("rotate(-90 10 {})", y(0.5));
-    writeln!(f, "<text x=\"10\" y=\"{}\" text-anchor=\"middle\" transform=\"{turned}\">share right</text>\n</svg>", y(0.5))
+    writeln!(
+        f,
+        "<text x=\"10\" y=\"{}\" text-anchor=\"middle\" transform=\"{turned}\">share right</text>\n</svg>",
+        y(0.5)
+    )
 }

@@ -1,17 +1,22 @@
 //! Multi-head self-attention.
 
 use super::{Context, Linear, Parameters};
-use crate::gpu::{Gpu, GpuError, Tensor};
+use crate::device::{Device, DeviceError, Tensor};
+use crate::graph::{Tape, Var};
 use crate::ops::Attention;
-use crate::tape::{Tape, Var};
 
 /// The keys and values of the tokens that a layer has seen: `[batch, capacity, 2 width]`, rows key | value.
 #[derive(Clone)]
 pub struct Cache(Tensor);
 
 impl Cache {
-    pub fn new(gpu: &Gpu, batch: usize, capacity: usize, width: usize) -> Result<Cache, GpuError> {
-        Ok(Cache(Tensor::zeros(gpu, &[batch, capacity, 2 * width])?))
+    pub fn new(
+        device: &Device,
+        batch: usize,
+        capacity: usize,
+        width: usize,
+    ) -> Result<Cache, DeviceError> {
+        Ok(Cache(Tensor::zeros(device, &[batch, capacity, 2 * width])?))
     }
 
     /// Makes batch element `i` what element `elements[i]` of `from`, which may be this cache, has held. `start: [1]` is a `u32`
@@ -25,7 +30,9 @@ impl Cache {
 /// [`Cache::take`].
 pub fn take_elements(tape: &mut Tape, to: &Tensor, from: &Tensor, elements: Var, start: Var) {
     let (to, from) = (tape.bind(to), tape.bind(from));
-    let &[batch, rows, width] = tape.shape(from) else { panic!("take_elements: {:?}, want three axes", tape.shape(from)) };
+    let &[batch, rows, width] = tape.shape(from) else {
+        panic!("take_elements: {:?}, want three axes", tape.shape(from))
+    };
     let count = tape.len(elements);
     tape.reshape(from, &[batch, rows * width]);
     let taken = tape.embedding(from, elements);
@@ -48,7 +55,14 @@ pub struct SelfAttention {
 }
 
 impl SelfAttention {
-    pub fn new(p: &mut Parameters, name: &str, width: usize, heads: usize, scale: f32, causal: bool) -> Result<SelfAttention, GpuError> {
+    pub fn new(
+        p: &mut Parameters,
+        name: &str,
+        width: usize,
+        heads: usize,
+        scale: f32,
+        causal: bool,
+    ) -> Result<SelfAttention, DeviceError> {
         p.scope(name, |p| {
             Ok(SelfAttention {
                 path: p.path(),
@@ -66,7 +80,9 @@ impl SelfAttention {
     /// `past` that it holds, and the queries look at all of them.
     pub fn forward(&self, c: &mut Context, x: Var, cache: Option<&Cache>) -> Var {
         let qkv = self.qkv.forward(c, x);
-        let Some(Cache(cache)) = cache else { return self.attend(c, qkv, qkv) };
+        let Some(Cache(cache)) = cache else {
+            return self.attend(c, qkv, qkv);
+        };
         let (cache, spec) = (c.tape.bind(cache), self.spec(c));
         let y = c.tape.attention_append(qkv, cache, c.past, c.seed, &spec);
         self.finish(c, qkv, cache, y)
@@ -79,7 +95,7 @@ impl SelfAttention {
         self.attend(c, q, kv)
     }
 
-    /// Of packed rows, see [`Tape::attention`](crate::tape::Tape::attention).
+    /// Of packed rows, see [`Tape::attention`](crate::graph::Tape::attention).
     fn attend(&self, c: &mut Context, q: Var, kv: Var) -> Var {
         let spec = self.spec(c);
         let y = c.tape.attention(q, kv, c.past, c.seed, &spec);
@@ -88,7 +104,12 @@ impl SelfAttention {
 
     fn spec(&self, c: &Context) -> Attention {
         let dropout = if c.training { c.dropout } else { 0.0 };
-        Attention { heads: self.heads, scale: self.scale, causal: self.causal, dropout }
+        Attention {
+            heads: self.heads,
+            scale: self.scale,
+            causal: self.causal,
+            dropout,
+        }
     }
 
     /// Puts the heads' outputs `y` together, and keeps the attention where it is wanted.
@@ -106,18 +127,22 @@ impl SelfAttention {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::Storage;
-    use crate::ops::check::{close, gpu, random};
-    use crate::plan::Plan;
+    use crate::device::Plan;
+    use crate::nn::ParameterStore;
+    use crate::ops::check::{close, device, random};
     use crate::train::Gradients;
 
     const ROWS: usize = 5;
     const QUERIES: usize = 2;
 
     /// The output of the first queries of two batch elements, the gradient of all of `x`, and those of the parameters by name.
-    fn first_queries(attn: &SelfAttention, storage: &Storage, alone: bool) -> Vec<(String, Vec<f32>)> {
-        let (gpu, width) = (gpu(), attn.width);
-        let mut tape = Tape::new(gpu.capabilities());
+    fn first_queries(
+        attn: &SelfAttention,
+        storage: &ParameterStore,
+        alone: bool,
+    ) -> Vec<(String, Vec<f32>)> {
+        let (device, width) = (device(), attn.width);
+        let mut tape = Tape::new(device.capabilities());
         let x = tape.variable(&[2, ROWS, width]);
         let mut c = Context::training(&mut tape, 0.0);
         let y = if alone {
@@ -131,28 +156,64 @@ mod tests {
         tape.backward(y, dy);
         let dx = tape.grad(x).unwrap();
         [y, dx].into_iter().for_each(|v| tape.hold(v));
-        let gradients = Gradients::new(&gpu, storage).unwrap();
+        let gradients = Gradients::new(&device, storage).unwrap();
         gradients.place(&mut tape, storage, |_| true);
-        let plan = Plan::new(&gpu, tape).unwrap();
+        let plan = Plan::new(&device, tape).unwrap();
         for (seed, v) in [x, dy].into_iter().enumerate() {
             let count = plan.shape(v).iter().product();
-            plan.write(v, &random(count, 1 + seed as u64).iter().map(|&x| x as f32).collect::<Vec<_>>());
+            plan.write(
+                v,
+                &random(count, 1 + seed as u64)
+                    .iter()
+                    .map(|&x| x as f32)
+                    .collect::<Vec<_>>(),
+            );
         }
         plan.run().unwrap();
-        let read = [("output", y), ("input", dx)].map(|(name, v)| (name.to_owned(), plan.read(v).unwrap()));
-        read.into_iter().chain(gradients.named().iter().map(|(name, grad)| (name.clone(), grad.read().unwrap()))).collect()
+        let read = [("output", y), ("input", dx)]
+            .map(|(name, v)| (name.to_owned(), plan.read(v).unwrap()));
+        read.into_iter()
+            .chain(
+                gradients
+                    .named()
+                    .iter()
+                    .map(|(name, grad)| (name.clone(), grad.read().unwrap())),
+            )
+            .collect()
     }
 
     #[test]
     fn some_queries_are_rows_of_all_and_their_gradients_land_in_the_right_weights() {
         // 64 elements divide 8 x 8 and 16 x 16, so that parts of the weight can be bound, but not 6 x 6
         for width in [6, 8, 16] {
-            let (attn, storage) = Parameters::build(&gpu(), 3, |p| SelfAttention::new(p, "attn", width, 2, 0.5, false)).unwrap();
-            let names: Vec<&str> = storage.named().iter().map(|(name, _)| name.as_str()).collect();
-            assert_eq!(names, ["attn.q.weight", "attn.k.weight", "attn.v.weight", "attn.proj.weight", "attn.proj.bias"]);
-            for ((name, got), (_, want)) in first_queries(&attn, &storage, true).iter().zip(first_queries(&attn, &storage, false)) {
+            let (attn, storage) = Parameters::build(&device(), 3, |p| {
+                SelfAttention::new(p, "attn", width, 2, 0.5, false)
+            })
+            .unwrap();
+            let names: Vec<&str> = storage
+                .named()
+                .iter()
+                .map(|(name, _)| name.as_str())
+                .collect();
+            assert_eq!(
+                names,
+                [
+                    "attn.q.weight",
+                    "attn.k.weight",
+                    "attn.v.weight",
+                    "attn.proj.weight",
+                    "attn.proj.bias"
+                ]
+            );
+            for ((name, got), (_, want)) in first_queries(&attn, &storage, true)
+                .iter()
+                .zip(first_queries(&attn, &storage, false))
+            {
                 let want: Vec<f64> = want.iter().map(|&x| x as f64).collect();
-                assert!(want.iter().any(|x| x.abs() > 1e-2), "{width}: {name} is next to nothing");
+                assert!(
+                    want.iter().any(|x| x.abs() > 1e-2),
+                    "{width}: {name} is next to nothing"
+                );
                 close(&format!("{width}: {name}"), got, &want, 0..want.len());
             }
         }

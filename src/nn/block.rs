@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Cache, Context, LayerNorm, Mlp, Parameters, SelfAttention};
-use crate::gpu::GpuError;
+use crate::device::DeviceError;
+use crate::graph::Var;
 use crate::ops::Dropout;
-use crate::tape::Var;
 
 /// From where the second residual connection of a block leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +40,15 @@ impl Stream {
     pub fn norm(self, c: &mut Context, ln: &LayerNorm) -> (Var, Var) {
         match self.branch {
             None => (self.x, ln.forward(c, self.x)),
-            Some(branch) => ln.after_add(c, self.x, branch, Dropout { p: 0.0, seed: c.seed }),
+            Some(branch) => ln.after_add(
+                c,
+                self.x,
+                branch,
+                Dropout {
+                    p: 0.0,
+                    seed: c.seed,
+                },
+            ),
         }
     }
 }
@@ -67,8 +75,19 @@ pub struct Block {
 }
 
 impl Block {
-    pub fn new(p: &mut Parameters, name: impl ToString, shape: BlockShape) -> Result<Block, GpuError> {
-        let BlockShape { width, heads, scale, causal, residual, eps } = shape;
+    pub fn new(
+        p: &mut Parameters,
+        name: impl ToString,
+        shape: BlockShape,
+    ) -> Result<Block, DeviceError> {
+        let BlockShape {
+            width,
+            heads,
+            scale,
+            causal,
+            residual,
+            eps,
+        } = shape;
         p.scope(name, |p| {
             Ok(Block {
                 ln1: LayerNorm::new(p, "ln1", width, eps)?,
@@ -104,6 +123,9 @@ impl Block {
             Residual::Prenorm => h,
             Residual::AfterLn2 => n,
         };
-        Stream { x, branch: Some(branch) }
+        Stream {
+            x,
+            branch: Some(branch),
+        }
     }
 }

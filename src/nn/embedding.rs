@@ -1,8 +1,8 @@
 //! Token and position embeddings.
 
 use super::{Context, Init, Parameters};
-use crate::gpu::{GpuError, Tensor};
-use crate::tape::Var;
+use crate::device::{DeviceError, Tensor};
+use crate::graph::Var;
 
 /// A row of `weight: [rows, width]` for every id.
 pub struct Embedding {
@@ -10,8 +10,18 @@ pub struct Embedding {
 }
 
 impl Embedding {
-    pub fn new(p: &mut Parameters, name: &str, rows: usize, width: usize, init: Init) -> Result<Embedding, GpuError> {
-        p.scope(name, |p| Ok(Embedding { weight: p.create("weight", &[rows, width], init)? }))
+    pub fn new(
+        p: &mut Parameters,
+        name: &str,
+        rows: usize,
+        width: usize,
+        init: Init,
+    ) -> Result<Embedding, DeviceError> {
+        p.scope(name, |p| {
+            Ok(Embedding {
+                weight: p.create("weight", &[rows, width], init)?,
+            })
+        })
     }
 
     /// All of it: `[rows, width]`.
@@ -32,8 +42,18 @@ pub struct Positions {
 }
 
 impl Positions {
-    pub fn new(p: &mut Parameters, name: &str, context: usize, width: usize, init: Init) -> Result<Positions, GpuError> {
-        p.scope(name, |p| Ok(Positions { weight: p.create("weight", &[context, width], init)? }))
+    pub fn new(
+        p: &mut Parameters,
+        name: &str,
+        context: usize,
+        width: usize,
+        init: Init,
+    ) -> Result<Positions, DeviceError> {
+        p.scope(name, |p| {
+            Ok(Positions {
+                weight: p.create("weight", &[context, width], init)?,
+            })
+        })
     }
 
     /// Adds the vectors of positions `past..past + t` to `x: [batch, t, width]`.

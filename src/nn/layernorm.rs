@@ -1,9 +1,9 @@
 //! Layer normalisation.
 
 use super::{Context, Init, Parameters};
-use crate::gpu::{GpuError, Tensor};
+use crate::device::{DeviceError, Tensor};
+use crate::graph::Var;
 use crate::ops::Dropout;
-use crate::tape::Var;
 
 /// Normalises the last axis to mean 0 and variance 1, then scales and shifts it: `weight` and `bias` of `[width]`.
 pub struct LayerNorm {
@@ -13,9 +13,18 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
-    pub fn new(p: &mut Parameters, name: &str, width: usize, eps: f32) -> Result<LayerNorm, GpuError> {
+    pub fn new(
+        p: &mut Parameters,
+        name: &str,
+        width: usize,
+        eps: f32,
+    ) -> Result<LayerNorm, DeviceError> {
         p.scope(name, |p| {
-            Ok(LayerNorm { weight: p.create("weight", &[width], Init::Ones)?, bias: p.create("bias", &[width], Init::Zeros)?, eps })
+            Ok(LayerNorm {
+                weight: p.create("weight", &[width], Init::Ones)?,
+                bias: p.create("bias", &[width], Init::Zeros)?,
+                eps,
+            })
         })
     }
 
@@ -28,6 +37,7 @@ impl LayerNorm {
     /// `h = x + dropout(branch)` and the normalised `h`, `[.., width]` all four. Returns both.
     pub fn after_add(&self, c: &mut Context, x: Var, branch: Var, dropout: Dropout) -> (Var, Var) {
         let (weight, bias) = (c.parameter(&self.weight), c.parameter(&self.bias));
-        c.tape.add_layernorm([x, branch], dropout, [weight, bias], self.eps)
+        c.tape
+            .add_layernorm([x, branch], dropout, [weight, bias], self.eps)
     }
 }

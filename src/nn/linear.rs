@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::{Context, Init, Parameters};
-use crate::gpu::{GpuError, Tensor};
+use crate::device::{DeviceError, Tensor};
+use crate::graph::Var;
 use crate::ops::Activation;
-use crate::tape::Var;
 
 /// `y = x W^T + b`, with `weight: [out, in]` and `bias: [out]`.
 pub struct Linear {
@@ -14,24 +14,50 @@ pub struct Linear {
 }
 
 impl Linear {
-    pub fn new(p: &mut Parameters, name: &str, inputs: usize, outputs: usize, bias: bool) -> Result<Linear, GpuError> {
+    pub fn new(
+        p: &mut Parameters,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        bias: bool,
+    ) -> Result<Linear, DeviceError> {
         Self::with_shape(p, name, &[outputs, inputs], bias)
     }
 
     /// A layer whose inputs span several axes: `weight: [out, ..]`, as in a convolution over patches.
-    pub fn with_shape(p: &mut Parameters, name: &str, shape: &[usize], bias: bool) -> Result<Linear, GpuError> {
-        let init = Init::Uniform { inputs: shape[1..].iter().product() };
+    pub fn with_shape(
+        p: &mut Parameters,
+        name: &str,
+        shape: &[usize],
+        bias: bool,
+    ) -> Result<Linear, DeviceError> {
+        let init = Init::Uniform {
+            inputs: shape[1..].iter().product(),
+        };
         p.scope(name, |p| {
-            Ok(Linear { weight: p.create("weight", shape, init)?, bias: bias.then(|| p.create("bias", &shape[..1], init)).transpose()? })
+            Ok(Linear {
+                weight: p.create("weight", shape, init)?,
+                bias: bias
+                    .then(|| p.create("bias", &shape[..1], init))
+                    .transpose()?,
+            })
         })
     }
 
     /// Several layers that take the same input as one, without bias: their outputs lie side by side, `outputs` columns each.
     /// Each has its own name.
-    pub fn group(p: &mut Parameters, names: &[&str], inputs: usize, outputs: usize) -> Result<Linear, GpuError> {
+    pub fn group(
+        p: &mut Parameters,
+        names: &[&str],
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<Linear, DeviceError> {
         let names: Vec<String> = names.iter().map(|name| format!("{name}.weight")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        Ok(Linear { weight: p.create_group(&names, &[outputs, inputs], Init::Uniform { inputs })?, bias: None })
+        Ok(Linear {
+            weight: p.create_group(&names, &[outputs, inputs], Init::Uniform { inputs })?,
+            bias: None,
+        })
     }
 
     /// `x: [.., in] -> [.., out]`.
@@ -43,8 +69,11 @@ impl Linear {
     /// but not beside the whole of it.
     pub fn part(&self, c: &mut Context, x: Var, outputs: Range<usize>) -> Var {
         let (rows, inputs) = (self.weight.shape()[0], self.weight.shape()[1]);
-        let part = self.weight.part(outputs.start * inputs, &[outputs.len(), inputs]);
-        let ends_aligned = outputs.end == rows || self.weight.part(outputs.end * inputs, &[0]).is_aligned();
+        let part = self
+            .weight
+            .part(outputs.start * inputs, &[outputs.len(), inputs]);
+        let ends_aligned =
+            outputs.end == rows || self.weight.part(outputs.end * inputs, &[0]).is_aligned();
         let weight = if part.is_aligned() && ends_aligned {
             c.parameter(&part)
         } else {
@@ -61,7 +90,8 @@ impl Linear {
     pub fn activated(&self, c: &mut Context, x: Var, activation: Activation) -> Var {
         let weight = c.parameter(&self.weight);
         let outputs = self.weight.shape()[0];
-        c.tape.reshape(weight, &[outputs, self.weight.len() / outputs]);
+        c.tape
+            .reshape(weight, &[outputs, self.weight.len() / outputs]);
         let bias = self.bias.as_ref().map(|bias| c.parameter(bias));
         c.tape.linear(x, weight, bias, activation)
     }

@@ -1,9 +1,9 @@
 //! Two fully connected layers with a GELU between.
 
 use super::{Context, Linear, Parameters};
-use crate::gpu::GpuError;
+use crate::device::DeviceError;
+use crate::graph::Var;
 use crate::ops::Activation;
-use crate::tape::Var;
 
 /// `fc2(gelu(fc1(x)))` with a hidden layer four times as wide as the input.
 pub struct Mlp {
@@ -13,8 +13,16 @@ pub struct Mlp {
 
 impl Mlp {
     /// `names` are those of the two layers.
-    pub fn new(p: &mut Parameters, names: [&str; 2], inputs: usize, outputs: usize) -> Result<Mlp, GpuError> {
-        Ok(Mlp { fc1: Linear::new(p, names[0], inputs, 4 * inputs, true)?, fc2: Linear::new(p, names[1], 4 * inputs, outputs, true)? })
+    pub fn new(
+        p: &mut Parameters,
+        names: [&str; 2],
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<Mlp, DeviceError> {
+        Ok(Mlp {
+            fc1: Linear::new(p, names[0], inputs, 4 * inputs, true)?,
+            fc2: Linear::new(p, names[1], 4 * inputs, outputs, true)?,
+        })
     }
 
     /// `x: [.., inputs] -> [.., outputs]`.

@@ -3,8 +3,8 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::Storage;
-use crate::gpu::{Gpu, GpuError, Tensor};
+use super::ParameterStore;
+use crate::device::{Device, DeviceError, Tensor};
 
 /// How a parameter starts.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,7 +22,7 @@ pub enum Init {
 /// Makes the parameters of a model in the order that its modules ask for them. A parameter's name is the path of the module
 /// that uses it.
 pub struct Parameters {
-    storage: Storage,
+    storage: ParameterStore,
     rng: ChaCha8Rng,
     path: Vec<String>,
 }
@@ -30,13 +30,21 @@ pub struct Parameters {
 impl Parameters {
     /// What `make` makes, and where its parameters lie: all in one buffer. Therefore `make` is called twice, first to learn
     /// how many numbers there are.
-    pub fn build<T>(gpu: &Gpu, seed: u64, mut make: impl FnMut(&mut Parameters) -> Result<T, GpuError>) -> Result<(T, Storage), GpuError> {
+    pub fn build<T>(
+        device: &Device,
+        seed: u64,
+        mut make: impl FnMut(&mut Parameters) -> Result<T, DeviceError>,
+    ) -> Result<(T, ParameterStore), DeviceError> {
         let mut run = |storage| {
-            let mut parameters = Parameters { storage, rng: ChaCha8Rng::seed_from_u64(seed), path: vec![] };
+            let mut parameters = Parameters {
+                storage,
+                rng: ChaCha8Rng::seed_from_u64(seed),
+                path: vec![],
+            };
             Ok((make(&mut parameters)?, parameters.storage))
         };
-        let (_, counted) = run(Storage::counting(gpu)?)?;
-        run(counted.allocated(gpu)?)
+        let (_, counted) = run(ParameterStore::counting(device)?)?;
+        run(counted.allocated(device)?)
     }
 
     /// Creates what `make` creates under `name.`.
@@ -53,14 +61,31 @@ impl Parameters {
     }
 
     /// A new parameter `path.name`.
-    pub fn create(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor, GpuError> {
+    pub fn create(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        init: Init,
+    ) -> Result<Tensor, DeviceError> {
         self.create_group(&[name], shape, init)
     }
 
     /// New parameters `path.name`, each of `shape`, that are used as one: below each other in a tensor of the shape
     /// `[names * shape[0], shape[1], ..]`.
-    pub fn create_group(&mut self, names: &[&str], shape: &[usize], init: Init) -> Result<Tensor, GpuError> {
-        let path = |name: &str| self.path.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join(".");
+    pub fn create_group(
+        &mut self,
+        names: &[&str],
+        shape: &[usize],
+        init: Init,
+    ) -> Result<Tensor, DeviceError> {
+        let path = |name: &str| {
+            self.path
+                .iter()
+                .map(String::as_str)
+                .chain([name])
+                .collect::<Vec<_>>()
+                .join(".")
+        };
         let names: Vec<String> = names.iter().map(|name| path(name)).collect();
         let tensor = self.storage.add(&names, shape)?;
         if self.storage.is_counting() {
@@ -69,10 +94,14 @@ impl Parameters {
         let values: Vec<f32> = match init {
             Init::Zeros => vec![0.0; tensor.len()],
             Init::Ones => vec![1.0; tensor.len()],
-            Init::Normal(deviation) => (0..tensor.len()).map(|_| deviation * self.normal()).collect(),
+            Init::Normal(deviation) => (0..tensor.len())
+                .map(|_| deviation * self.normal())
+                .collect(),
             Init::Uniform { inputs } => {
                 let bound = 1.0 / (inputs as f32).sqrt();
-                (0..tensor.len()).map(|_| bound * (2.0 * self.uniform() - 1.0)).collect()
+                (0..tensor.len())
+                    .map(|_| bound * (2.0 * self.uniform() - 1.0))
+                    .collect()
             }
         };
         tensor.write(&values);

@@ -1,8 +1,8 @@
 //! Gradients summed over several runs of a plan.
 
+use crate::graph::Kernel;
+use crate::graph::{Tape, Var};
 use crate::kernel;
-use crate::kernel::Kernel;
-use crate::tape::{Tape, Var};
 
 static ACCUMULATE: Kernel = kernel!("accumulate");
 
@@ -12,31 +12,48 @@ impl Tape {
     #[track_caller]
     pub fn accumulate(&mut self, acc: Var, grad: Var, first: Var) {
         let n = self.len(acc);
-        assert!(self.len(grad) == n, "accumulate: gradient of shape {:?} into {:?}", self.shape(grad), self.shape(acc));
-        assert!(self.len(first) == 1, "accumulate: first of shape {:?}, want [1]", self.shape(first));
-        self.call(&ACCUMULATE, "forward").bind("acc", acc).bind("grad", grad).bind("first", first).param("n", n).elements(n.div_ceil(4));
+        assert!(
+            self.len(grad) == n,
+            "accumulate: gradient of shape {:?} into {:?}",
+            self.shape(grad),
+            self.shape(acc)
+        );
+        assert!(
+            self.len(first) == 1,
+            "accumulate: first of shape {:?}, want [1]",
+            self.shape(first)
+        );
+        self.call(&ACCUMULATE, "forward")
+            .bind("acc", acc)
+            .bind("grad", grad)
+            .bind("first", first)
+            .param("n", n)
+            .elements(n.div_ceil(4));
     }
 }
 
 pub(super) mod tests {
     use super::*;
-    use crate::gpu::Tensor;
-    use crate::ops::check::{Check, gpu};
-    use crate::plan::Plan;
+    use crate::device::Plan;
+    use crate::device::Tensor;
+    use crate::ops::check::{Check, device};
 
     /// What `seemore doctor` does on the adapter at hand.
     pub const CHECKS: &[Check] = &[("sums_until_the_next_first", sums_until_the_next_first)];
 
     #[cfg_attr(test, test)]
     fn sums_until_the_next_first() {
-        let gpu = gpu();
+        let device = device();
         for n in [1, 1023, 1024, 1025, 70_001 * 4] {
-            let acc = Tensor::new(&gpu, &[n], &vec![f32::NAN; n]).unwrap();
-            let mut tape = Tape::new(gpu.capabilities());
+            let acc = Tensor::new(&device, &[n], &vec![f32::NAN; n]).unwrap();
+            let mut tape = Tape::new(device.capabilities());
             let (bound, grad, first) = (tape.bind(&acc), tape.input(&[n]), tape.input(&[1]));
             tape.accumulate(bound, grad, first);
-            let plan = Plan::new(&gpu, tape).unwrap();
-            for (index, (flag, want)) in [(1u32, 1.0), (0, 3.0), (0, 6.0), (7, 4.0), (0, 9.0)].into_iter().enumerate() {
+            let plan = Plan::new(&device, tape).unwrap();
+            for (index, (flag, want)) in [(1u32, 1.0), (0, 3.0), (0, 6.0), (7, 4.0), (0, 9.0)]
+                .into_iter()
+                .enumerate()
+            {
                 plan.write(grad, &vec![index as f32 + 1.0; n]);
                 plan.write(first, &[flag]);
                 plan.run().unwrap();

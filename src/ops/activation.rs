@@ -1,8 +1,8 @@
 //! Activations: ReLU and GELU, the latter exact or in its tanh form.
 
+use crate::graph::Kernel;
+use crate::graph::{Tape, Var};
 use crate::kernel;
-use crate::kernel::Kernel;
-use crate::tape::{Tape, Var};
 
 static ACTIVATION: Kernel = kernel!("activation", "activation");
 
@@ -75,14 +75,20 @@ pub(super) mod tests {
     use std::f64::consts::PI;
 
     use super::*;
-    use crate::ops::check::{Check, check, forward, gpu};
-    use crate::plan::Plan;
+    use crate::device::Plan;
+    use crate::ops::check::{Check, check, device, forward};
 
     /// What `seemore doctor` does on the adapter at hand.
     pub const CHECKS: &[Check] = &[
         ("agrees_with_its_reference", agrees_with_its_reference),
-        ("gelu_is_accurate_in_its_tails", gelu_is_accurate_in_its_tails),
-        ("large_values_neither_overflow_nor_hide_nan", large_values_neither_overflow_nor_hide_nan),
+        (
+            "gelu_is_accurate_in_its_tails",
+            gelu_is_accurate_in_its_tails,
+        ),
+        (
+            "large_values_neither_overflow_nor_hide_nan",
+            large_values_neither_overflow_nor_hide_nan,
+        ),
     ];
 
     fn gelu(x: f64) -> f64 {
@@ -104,8 +110,8 @@ pub(super) mod tests {
 
     /// y and dy/dx at the given places.
     fn curve(activation: Activation, x: &[f32]) -> (Vec<f32>, Vec<f32>) {
-        let gpu = gpu();
-        let mut tape = Tape::new(gpu.capabilities());
+        let device = device();
+        let mut tape = Tape::new(device.capabilities());
         let input = tape.variable(&[x.len()]);
         let y = tape.activation(input, activation);
         let ones = tape.input(&[x.len()]);
@@ -113,7 +119,7 @@ pub(super) mod tests {
         let slope = tape.grad(input).unwrap();
         tape.hold(y);
         tape.hold(slope);
-        let plan = Plan::new(&gpu, tape).unwrap();
+        let plan = Plan::new(&device, tape).unwrap();
         plan.write(input, x);
         plan.write(ones, &vec![1f32; x.len()]);
         plan.run().unwrap();
@@ -126,10 +132,17 @@ pub(super) mod tests {
         let (y, slope) = curve(Activation::Gelu, &x);
         let mut worst = (0f64, 0f64);
         for ((x, y), slope) in x.iter().map(|&x| x as f64).zip(&y).zip(&slope) {
-            let (phi, density) = (0.5 * libm::erfc(-x / 2f64.sqrt()), (-0.5 * x * x).exp() / (2.0 * PI).sqrt());
+            let (phi, density) = (
+                0.5 * libm::erfc(-x / 2f64.sqrt()),
+                (-0.5 * x * x).exp() / (2.0 * PI).sqrt(),
+            );
             // the exponent's rounding grows with x^2; below 1e-30 there is nothing left to be relative to
             let allowed = 4e-7 * (1.0 + x * x) * (x * phi).abs() + 1e-30;
-            assert!((*y as f64 - x * phi).abs() <= allowed, "gelu({x}) = {y}, want {}", x * phi);
+            assert!(
+                (*y as f64 - x * phi).abs() <= allowed,
+                "gelu({x}) = {y}, want {}",
+                x * phi
+            );
             if x > -5.0 {
                 worst.0 = worst.0.max((*y as f64 - x * phi).abs());
                 worst.1 = worst.1.max((*slope as f64 - phi - x * density).abs());
@@ -144,8 +157,18 @@ pub(super) mod tests {
         for activation in [Activation::Relu, Activation::Gelu, Activation::GeluTanh] {
             let (y, slope) = curve(activation, &x);
             for i in 0..6 {
-                assert!((y[i] - x[i].max(0.0)).abs() <= 1e-7, "{activation:?} of {} is {}", x[i], y[i]);
-                assert!((slope[i] - (x[i] > 0.0) as u32 as f32).abs() <= 1e-7, "{activation:?} at {} has slope {}", x[i], slope[i]);
+                assert!(
+                    (y[i] - x[i].max(0.0)).abs() <= 1e-7,
+                    "{activation:?} of {} is {}",
+                    x[i],
+                    y[i]
+                );
+                assert!(
+                    (slope[i] - (x[i] > 0.0) as u32 as f32).abs() <= 1e-7,
+                    "{activation:?} at {} has slope {}",
+                    x[i],
+                    slope[i]
+                );
             }
             assert!(y[6].is_nan() && y[7] == 0.0, "{activation:?}: {y:?}");
         }

@@ -1,8 +1,8 @@
 //! The optimizer's step.
 
+use crate::graph::Kernel;
+use crate::graph::{Tape, Var};
 use crate::kernel;
-use crate::kernel::Kernel;
-use crate::tape::{Tape, Var};
 
 static ADAMW: Kernel = kernel!("adamw");
 
@@ -19,7 +19,12 @@ pub struct AdamW {
 impl Default for AdamW {
     /// PyTorch's defaults.
     fn default() -> AdamW {
-        AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 }
+        AdamW {
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 0.01,
+        }
     }
 }
 
@@ -28,15 +33,46 @@ impl Tape {
     /// many that lie one behind another. `filled: [n / 64]` says how many of each 64 elements train, plus 256 where they decay, `verdict` is
     /// that of [`grad_scaler`](Self::grad_scaler), `rate: [1]` the learning rate, written by the host before every step.
     #[track_caller]
-    #[expect(clippy::too_many_arguments, reason = "the update rule has this many operands")]
-    pub fn adamw(&mut self, param: Var, grad: Var, m: Var, v: Var, filled: Var, verdict: Var, rate: Var, hyper: AdamW) {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the update rule has this many operands"
+    )]
+    pub fn adamw(
+        &mut self,
+        param: Var,
+        grad: Var,
+        m: Var,
+        v: Var,
+        filled: Var,
+        verdict: Var,
+        rate: Var,
+        hyper: AdamW,
+    ) {
         let n = self.len(param);
         for (name, other) in [("gradient", grad), ("m", m), ("v", v)] {
-            assert!(self.len(other) == n, "adamw: {name} of shape {:?} for {:?}", self.shape(other), self.shape(param));
+            assert!(
+                self.len(other) == n,
+                "adamw: {name} of shape {:?} for {:?}",
+                self.shape(other),
+                self.shape(param)
+            );
         }
-        assert!(n == 64 * self.len(filled), "adamw: filled of shape {:?} for {:?}", self.shape(filled), self.shape(param));
-        assert!(self.len(rate) == 1 && self.len(verdict) == 8, "adamw: rate or verdict of a wrong shape");
-        let call = self.call(&ADAMW, "step").bind("p", param).bind("g", grad).bind("m", m).bind("v", v);
+        assert!(
+            n == 64 * self.len(filled),
+            "adamw: filled of shape {:?} for {:?}",
+            self.shape(filled),
+            self.shape(param)
+        );
+        assert!(
+            self.len(rate) == 1 && self.len(verdict) == 8,
+            "adamw: rate or verdict of a wrong shape"
+        );
+        let call = self
+            .call(&ADAMW, "step")
+            .bind("p", param)
+            .bind("g", grad)
+            .bind("m", m)
+            .bind("v", v);
         call.bind("filled", filled)
             .bind("verdict", verdict)
             .bind("rate", rate)
@@ -53,61 +89,100 @@ impl Tape {
 
 pub(super) mod tests {
     use super::*;
-    use crate::gpu::Tensor;
+    use crate::device::Plan;
+    use crate::device::Tensor;
     use crate::ops::GradScaler;
-    use crate::ops::check::{Check, constant, gpu, random};
-    use crate::plan::Plan;
+    use crate::ops::check::{Check, constant, device, random};
 
     /// What `seemore doctor` does on the adapter at hand.
     pub const CHECKS: &[Check] = &[
-        ("agrees_with_its_reference_over_several_steps", agrees_with_its_reference_over_several_steps),
-        ("clips_by_the_norm_of_all_gradients", clips_by_the_norm_of_all_gradients),
+        (
+            "agrees_with_its_reference_over_several_steps",
+            agrees_with_its_reference_over_several_steps,
+        ),
+        (
+            "clips_by_the_norm_of_all_gradients",
+            clips_by_the_norm_of_all_gradients,
+        ),
     ];
 
     /// `steps` steps on parameters of the given lengths, one behind another, on the device and in f64.
     fn train(lengths: &[usize], hyper: AdamW, clip: f64, steps: u64) {
-        let gpu = gpu();
-        let firsts: Vec<usize> =
-            lengths.iter().scan(0, |first, n| Some(std::mem::replace(first, *first + n.next_multiple_of(64)))).collect();
+        let device = device();
+        let firsts: Vec<usize> = lengths
+            .iter()
+            .scan(0, |first, n| {
+                Some(std::mem::replace(first, *first + n.next_multiple_of(64)))
+            })
+            .collect();
         let all = firsts[lengths.len() - 1] + lengths[lengths.len() - 1].next_multiple_of(64);
         let mut filled = vec![0u32; all / 64];
         for (first, n) in firsts.iter().zip(lengths) {
             (*first..first + n).for_each(|element| filled[element / 64] += 1);
         }
         // the first parameter does not decay
-        filled[lengths[0].div_ceil(64)..].iter_mut().for_each(|entry| *entry += 256);
+        filled[lengths[0].div_ceil(64)..]
+            .iter_mut()
+            .for_each(|entry| *entry += 256);
         // what lies in the padding of gradients means nothing
         let laid_out = |parts: &[Vec<f64>], padding: f32| {
             let mut flat = vec![padding; all];
             for (first, part) in firsts.iter().zip(parts) {
-                part.iter().enumerate().for_each(|(i, &x)| flat[first + i] = x as f32);
+                part.iter()
+                    .enumerate()
+                    .for_each(|(i, &x)| flat[first + i] = x as f32);
             }
             flat
         };
         let params: Vec<Vec<f64>> = lengths.iter().map(|&n| random(n, 7)).collect();
         let tensors = [
-            Tensor::new(&gpu, &[all], &laid_out(&params, 0.0)).unwrap(),
-            Tensor::zeros(&gpu, &[all]).unwrap(),
-            Tensor::zeros(&gpu, &[all]).unwrap(),
+            Tensor::new(&device, &[all], &laid_out(&params, 0.0)).unwrap(),
+            Tensor::zeros(&device, &[all]).unwrap(),
+            Tensor::zeros(&device, &[all]).unwrap(),
         ];
-        let mut tape = Tape::new(gpu.capabilities());
-        let (rate, input, filled) = (tape.input(&[1]), tape.input(&[all]), constant(&mut tape, &filled));
+        let mut tape = Tape::new(device.capabilities());
+        let (rate, input, filled) = (
+            tape.input(&[1]),
+            tape.input(&[all]),
+            constant(&mut tape, &filled),
+        );
         let norm_squared = tape.sum_squares(input, filled);
-        let scaler = GradScaler { clip, beta1: hyper.beta1, beta2: hyper.beta2, ..GradScaler::default() };
+        let scaler = GradScaler {
+            clip,
+            beta1: hyper.beta1,
+            beta2: hyper.beta2,
+            ..GradScaler::default()
+        };
         let state = constant(&mut tape, &scaler.start());
         let loss = constant(&mut tape, &[1.0f32]);
         let verdict = tape.grad_scaler(norm_squared, loss, state, scaler);
         let [param, m, v] = tensors.each_ref().map(|tensor| tape.bind(tensor));
         tape.adamw(param, input, m, v, filled, verdict, rate, hyper);
-        let plan = Plan::new(&gpu, tape).unwrap();
+        let plan = Plan::new(&device, tape).unwrap();
 
-        let AdamW { beta1, beta2, eps, weight_decay } = hyper;
-        let mut want: Vec<[Vec<f64>; 3]> = params.iter().map(|p| [p.clone(), vec![0.0; p.len()], vec![0.0; p.len()]]).collect();
+        let AdamW {
+            beta1,
+            beta2,
+            eps,
+            weight_decay,
+        } = hyper;
+        let mut want: Vec<[Vec<f64>; 3]> = params
+            .iter()
+            .map(|p| [p.clone(), vec![0.0; p.len()], vec![0.0; p.len()]])
+            .collect();
         for step in 1..=steps {
             let lr = 0.01 / step as f64;
-            let grads: Vec<Vec<f64>> = lengths.iter().enumerate().map(|(i, &n)| random(n, 100 * step + i as u64)).collect();
+            let grads: Vec<Vec<f64>> = lengths
+                .iter()
+                .enumerate()
+                .map(|(i, &n)| random(n, 100 * step + i as u64))
+                .collect();
             let norm = grads.iter().flatten().map(|g| g * g).sum::<f64>().sqrt();
-            let factor = if clip > 0.0 { (clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
+            let factor = if clip > 0.0 {
+                (clip / (norm + 1e-6)).min(1.0)
+            } else {
+                1.0
+            };
             for (number, ([p, m, v], grad)) in want.iter_mut().zip(&grads).enumerate() {
                 let decay = if number == 0 { 0.0 } else { weight_decay };
                 for i in 0..grad.len() {
@@ -131,11 +206,22 @@ pub(super) mod tests {
                 let largest = want.iter().fold(0f64, |most, x| most.max(x.abs()));
                 for (got, want) in flat[*first..].iter().zip(want) {
                     let error = (*got as f64 - want).abs();
-                    assert!(error <= 2e-6 * (want.abs() + largest), "{name} of {lengths:?} for {hyper:?}: got {got}, want {want}");
+                    assert!(
+                        error <= 2e-6 * (want.abs() + largest),
+                        "{name} of {lengths:?} for {hyper:?}: got {got}, want {want}"
+                    );
                 }
             }
-            let padding = (0..all).filter(|at| !firsts.iter().zip(lengths).any(|(first, n)| (*first..first + n).contains(at)));
-            assert!(padding.map(|at| flat[at]).all(|x| x == 0.0), "{name}: the padding has changed");
+            let padding = (0..all).filter(|at| {
+                !firsts
+                    .iter()
+                    .zip(lengths)
+                    .any(|(first, n)| (*first..first + n).contains(at))
+            });
+            assert!(
+                padding.map(|at| flat[at]).all(|x| x == 0.0),
+                "{name}: the padding has changed"
+            );
         }
     }
 
@@ -143,15 +229,48 @@ pub(super) mod tests {
     fn agrees_with_its_reference_over_several_steps() {
         let lengths = [1, 3, 1023, 1024, 1025, 70_001];
         train(&lengths, AdamW::default(), 0.0, 5);
-        train(&lengths, AdamW { weight_decay: 0.0, eps: 1e-3, ..AdamW::default() }, 0.0, 3);
+        train(
+            &lengths,
+            AdamW {
+                weight_decay: 0.0,
+                eps: 1e-3,
+                ..AdamW::default()
+            },
+            0.0,
+            3,
+        );
     }
 
     #[cfg_attr(test, test)]
     fn clips_by_the_norm_of_all_gradients() {
         // norms are about 310 and 7: the first is clipped, the second is not
-        train(&[1023, 70_001], AdamW { weight_decay: 0.1, ..AdamW::default() }, 1.0, 4);
-        train(&[5, 37], AdamW { eps: 1e-3, ..AdamW::default() }, 100.0, 4);
+        train(
+            &[1023, 70_001],
+            AdamW {
+                weight_decay: 0.1,
+                ..AdamW::default()
+            },
+            1.0,
+            4,
+        );
+        train(
+            &[5, 37],
+            AdamW {
+                eps: 1e-3,
+                ..AdamW::default()
+            },
+            100.0,
+            4,
+        );
         // eps at the scale of the clipped gradients, so that their size shows
-        train(&[5, 37], AdamW { eps: 0.1, ..AdamW::default() }, 0.5, 4);
+        train(
+            &[5, 37],
+            AdamW {
+                eps: 0.1,
+                ..AdamW::default()
+            },
+            0.5,
+            4,
+        );
     }
 }

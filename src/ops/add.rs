@@ -1,8 +1,8 @@
 //! Sum of two values, the second repeated over leading axes if it has fewer.
 
+use crate::graph::Kernel;
+use crate::graph::{Tape, Var};
 use crate::kernel;
-use crate::kernel::Kernel;
-use crate::tape::{Tape, Var};
 
 static ADD: Kernel = kernel!("add");
 
@@ -10,10 +10,25 @@ impl Tape {
     /// `c = a + b`. The shape of `b` is that of `a` or a tail of it (`a: [.., d..]`, `b: [d..]`): a bias, a position embedding.
     #[track_caller]
     pub fn add(&mut self, a: Var, b: Var) -> Var {
-        assert!(self.shape(a).ends_with(self.shape(b)), "add: {:?} is not a tail of {:?}", self.shape(b), self.shape(a));
+        assert!(
+            self.shape(a).ends_with(self.shape(b)),
+            "add: {:?} is not a tail of {:?}",
+            self.shape(b),
+            self.shape(a)
+        );
         let (n, period, c) = (self.len(a), self.len(b), self.like(a));
-        let (entry, name) = if n == period || period.is_multiple_of(4) { ("forward", "b") } else { ("repeat", "b_scalar") };
-        self.call(&ADD, entry).bind("a", a).bind(name, b).bind("c", c).param("n", n).param("period", period).elements(n.div_ceil(4));
+        let (entry, name) = if n == period || period.is_multiple_of(4) {
+            ("forward", "b")
+        } else {
+            ("repeat", "b_scalar")
+        };
+        self.call(&ADD, entry)
+            .bind("a", a)
+            .bind(name, b)
+            .bind("c", c)
+            .param("n", n)
+            .param("period", period)
+            .elements(n.div_ceil(4));
         self.record(c, &[a, b], move |t, dc| {
             t.add_grad(a, dc);
             if t.needs_grad(b) {
@@ -35,17 +50,28 @@ pub(super) mod tests {
     use crate::ops::check::{Array, Check, check, forward};
 
     /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] =
-        &[("agrees_with_its_reference", agrees_with_its_reference), ("repeats_over_leading_axes", repeats_over_leading_axes)];
+    pub const CHECKS: &[Check] = &[
+        ("agrees_with_its_reference", agrees_with_its_reference),
+        ("repeats_over_leading_axes", repeats_over_leading_axes),
+    ];
 
     fn reference(a: &Array, b: &Array) -> Vec<f64> {
-        a.data.iter().zip(b.data.iter().cycle()).map(|(a, b)| a + b).collect()
+        a.data
+            .iter()
+            .zip(b.data.iter().cycle())
+            .map(|(a, b)| a + b)
+            .collect()
     }
 
     #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         check(
-            &[[&[1], &[1]], [&[1023], &[1023]], [&[1025], &[1025]], [&[3, 37], &[3, 37]]],
+            &[
+                [&[1], &[1]],
+                [&[1023], &[1023]],
+                [&[1025], &[1025]],
+                [&[3, 37], &[3, 37]],
+            ],
             |t, [a, b]| t.add(a, b),
             |[a, b]| reference(a, b),
         );
@@ -54,7 +80,12 @@ pub(super) mod tests {
     #[cfg_attr(test, test)]
     fn repeats_over_leading_axes() {
         check(
-            &[[&[5, 8], &[8]], [&[5, 37], &[37]], [&[2, 3, 4], &[3, 4]], [&[7, 1], &[1]]],
+            &[
+                [&[5, 8], &[8]],
+                [&[5, 37], &[37]],
+                [&[2, 3, 4], &[3, 4]],
+                [&[7, 1], &[1]],
+            ],
             |t, [a, b]| t.add(a, b),
             |[a, b]| reference(a, b),
         );
@@ -64,8 +95,18 @@ pub(super) mod tests {
                 let once = t.add(a, b);
                 t.add(once, b)
             },
-            |[a, b]| a.data.iter().zip(b.data.iter().cycle()).map(|(a, b)| a + 2.0 * b).collect(),
+            |[a, b]| {
+                a.data
+                    .iter()
+                    .zip(b.data.iter().cycle())
+                    .map(|(a, b)| a + 2.0 * b)
+                    .collect()
+            },
         );
-        forward(&[[&[70_000, 3], &[3]]], |t, [a, b]| t.add(a, b), |[a, b]| reference(a, b));
+        forward(
+            &[[&[70_000, 3], &[3]]],
+            |t, [a, b]| t.add(a, b),
+            |[a, b]| reference(a, b),
+        );
     }
 }

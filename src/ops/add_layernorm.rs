@@ -1,28 +1,50 @@
 //! A residual connection with the LayerNorm behind it.
 
+use crate::graph::{Tape, Var};
 use crate::ops::Dropout;
-use crate::ops::lanes::{Lanes, lanes};
 use crate::ops::layernorm::Norm;
-use crate::tape::{Tape, Var};
+use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static ADD_LAYERNORM: Lanes = lanes!("add_layernorm", "random", "reduce");
+static ADD_LAYERNORM: VectorWidth = vector_width!("add_layernorm", "random", "reduce");
 
 impl Tape {
     /// `h = x + dropout(branch)` and `y = layernorm(h)`, as [`add`](Self::add), [`dropout`](Self::dropout) and
     /// [`layernorm`](Self::layernorm) one after the other give them, bit for bit where the device does not fuse products with
     /// sums. `x`, `branch`, `h` and `y: [.., c]`; `weight` and `bias: [c]`. Returns `(h, y)`.
     #[track_caller]
-    pub fn add_layernorm(&mut self, [x, branch]: [Var; 2], dropout: Dropout, [weight, bias]: [Var; 2], eps: f32) -> (Var, Var) {
-        assert!(self.shape(x) == self.shape(branch), "add_layernorm: {:?} and {:?}", self.shape(x), self.shape(branch));
+    pub fn add_layernorm(
+        &mut self,
+        [x, branch]: [Var; 2],
+        dropout: Dropout,
+        [weight, bias]: [Var; 2],
+        eps: f32,
+    ) -> (Var, Var) {
+        assert!(
+            self.shape(x) == self.shape(branch),
+            "add_layernorm: {:?} and {:?}",
+            self.shape(x),
+            self.shape(branch)
+        );
         let (rows, width) = self.rows_cols(x);
         for (name, v) in [("weight", weight), ("bias", bias)] {
-            assert!(self.shape(v) == [width], "add_layernorm: {name} of shape {:?} for x of shape {:?}", self.shape(v), self.shape(x));
+            assert!(
+                self.shape(v) == [width],
+                "add_layernorm: {name} of shape {:?} for x of shape {:?}",
+                self.shape(v),
+                self.shape(x)
+            );
         }
         let (kernel, cols) = ADD_LAYERNORM.of(width);
         let workgroup = self.row_workgroup(cols);
         let site = dropout.site(self);
         let (h, y, stats) = (self.like(x), self.like(x), self.output(&[rows, 2]));
-        let params = [("rows", rows.into()), ("cols", cols.into()), ("eps", eps.into()), ("site", site.into()), ("p", dropout.p.into())];
+        let params = [
+            ("rows", rows.into()),
+            ("cols", cols.into()),
+            ("eps", eps.into()),
+            ("site", site.into()),
+            ("p", dropout.p.into()),
+        ];
         self.call(kernel, "forward")
             .bind("x", x)
             .bind("branch", branch)
@@ -36,13 +58,30 @@ impl Tape {
             .constant("WG", workgroup)
             .rows(rows);
         self.record_many([h, y], &[x, branch, weight, bias], move |t, [dh, dy]| {
-            let norm = Norm { x: h, weight, bias, stats, eps };
+            let norm = Norm {
+                x: h,
+                weight,
+                bias,
+                stats,
+                eps,
+            };
             let drop = dropout.p > 0.0 && t.needs_grad(branch);
             let (dx, dbranch) = if let (Some(dh), Some(dy)) = (dh, dy) {
                 let (dx, dropped) = (t.like(h), t.like(h));
-                let call = t.call(kernel, if drop { "backward_drop" } else { "backward" }).bind("dy", dy).bind("dh", dh).bind("sum", h);
-                let call = call.bind("weight", weight).bind("saved", stats).bind("dx", dx);
-                let call = if drop { call.bind("seed", dropout.seed).bind("dbranch", dropped) } else { call };
+                let call = t
+                    .call(kernel, if drop { "backward_drop" } else { "backward" })
+                    .bind("dy", dy)
+                    .bind("dh", dh)
+                    .bind("sum", h);
+                let call = call
+                    .bind("weight", weight)
+                    .bind("saved", stats)
+                    .bind("dx", dx);
+                let call = if drop {
+                    call.bind("seed", dropout.seed).bind("dbranch", dropped)
+                } else {
+                    call
+                };
                 call.params(&params).constant("WG", workgroup).rows(rows);
                 (dx, if drop { dropped } else { dx })
             } else {
@@ -51,7 +90,14 @@ impl Tape {
                     Some(dy) => norm.backward(t, dy),
                     None => dh.expect("a pullback runs when a gradient has arrived"),
                 };
-                (dx, if drop { t.masked(dx, dropout, site) } else { dx })
+                (
+                    dx,
+                    if drop {
+                        t.masked(dx, dropout, site)
+                    } else {
+                        dx
+                    },
+                )
             };
             t.add_grad(x, dx);
             t.add_grad(branch, dbranch);
@@ -65,27 +111,45 @@ impl Tape {
 
 pub(super) mod tests {
     use super::*;
-    use crate::ops::check::{Array, Check, check, constant, forward, gpu, random};
-    use crate::plan::Plan;
+    use crate::device::Plan;
+    use crate::ops::check::{Array, Check, check, constant, device, forward, random};
 
     /// What `seemore doctor` does on the adapter at hand.
     pub const CHECKS: &[Check] = &[
         ("agrees_with_its_reference", agrees_with_its_reference),
-        ("the_norm_may_be_all_that_is_wanted", the_norm_may_be_all_that_is_wanted),
-        ("the_sum_may_be_all_that_is_wanted", the_sum_may_be_all_that_is_wanted),
-        ("is_bit_for_bit_dropout_then_add_then_layernorm", is_bit_for_bit_dropout_then_add_then_layernorm),
+        (
+            "the_norm_may_be_all_that_is_wanted",
+            the_norm_may_be_all_that_is_wanted,
+        ),
+        (
+            "the_sum_may_be_all_that_is_wanted",
+            the_sum_may_be_all_that_is_wanted,
+        ),
+        (
+            "is_bit_for_bit_dropout_then_add_then_layernorm",
+            is_bit_for_bit_dropout_then_add_then_layernorm,
+        ),
     ];
 
     const EPS: f32 = 1e-5;
 
     /// h and y.
     fn reference([x, branch, weight, bias]: [&Array; 4]) -> [Vec<f64>; 2] {
-        let h: Vec<f64> = x.data.iter().zip(&branch.data).map(|(x, branch)| x + branch).collect();
+        let h: Vec<f64> = x
+            .data
+            .iter()
+            .zip(&branch.data)
+            .map(|(x, branch)| x + branch)
+            .collect();
         let normed = h.chunks(weight.data.len()).flat_map(|row| {
             let n = row.len() as f64;
             let mean = row.iter().sum::<f64>() / n;
-            let rstd = 1.0 / (row.iter().map(|h| (h - mean).powi(2)).sum::<f64>() / n + EPS as f64).sqrt();
-            row.iter().enumerate().map(move |(i, h)| (h - mean) * rstd * weight.data[i] + bias.data[i]).collect::<Vec<_>>()
+            let rstd =
+                1.0 / (row.iter().map(|h| (h - mean).powi(2)).sum::<f64>() / n + EPS as f64).sqrt();
+            row.iter()
+                .enumerate()
+                .map(move |(i, h)| (h - mean) * rstd * weight.data[i] + bias.data[i])
+                .collect::<Vec<_>>()
         });
         let y = normed.collect();
         [h, y]
@@ -110,15 +174,34 @@ pub(super) mod tests {
     #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         for cols in [2, 4, 31, 32, 33, 36, 512, 1028] {
-            check(&[[&[3, cols], &[3, cols], &[cols], &[cols]]], both, both_reference);
+            check(
+                &[[&[3, cols], &[3, cols], &[cols], &[cols]]],
+                both,
+                both_reference,
+            );
         }
-        check(&[[&[2, 33, 8], &[2, 33, 8], &[8], &[8]], [&[65, 7], &[65, 7], &[7], &[7]]], both, both_reference);
-        forward(&[[&[70_000, 4], &[70_000, 4], &[4], &[4]]], both, both_reference);
+        check(
+            &[
+                [&[2, 33, 8], &[2, 33, 8], &[8], &[8]],
+                [&[65, 7], &[65, 7], &[7], &[7]],
+            ],
+            both,
+            both_reference,
+        );
+        forward(
+            &[[&[70_000, 4], &[70_000, 4], &[4], &[4]]],
+            both,
+            both_reference,
+        );
     }
 
     #[cfg_attr(test, test)]
     fn the_norm_may_be_all_that_is_wanted() {
-        check(&[[&[5, 36], &[5, 36], &[36], &[36]]], |t, inputs| op(t, inputs).1, |inputs| reference(inputs)[1].clone());
+        check(
+            &[[&[5, 36], &[5, 36], &[36], &[36]]],
+            |t, inputs| op(t, inputs).1,
+            |inputs| reference(inputs)[1].clone(),
+        );
     }
 
     #[cfg_attr(test, test)]
@@ -127,13 +210,19 @@ pub(super) mod tests {
             let (weight, bias) = (constant(t, &[1f32; 36]), constant(t, &[0f32; 36]));
             op(t, [x, branch, weight, bias]).0
         };
-        check(&[[&[5, 36], &[5, 36]]], sum, |[x, branch]| x.data.iter().zip(&branch.data).map(|(x, branch)| x + branch).collect());
+        check(&[[&[5, 36], &[5, 36]]], sum, |[x, branch]| {
+            x.data
+                .iter()
+                .zip(&branch.data)
+                .map(|(x, branch)| x + branch)
+                .collect()
+        });
     }
 
     /// h, y and all gradients, from the op or from the three that it stands for, when the loss depends on what `wanted` says.
     fn run(cols: usize, fused: bool, wanted: [bool; 2]) -> Vec<Vec<f32>> {
-        let (gpu, rows) = (gpu(), 37);
-        let mut tape = Tape::new(gpu.capabilities());
+        let (device, rows) = (device(), 37);
+        let mut tape = Tape::new(device.capabilities());
         let t = &mut tape;
         let shapes = [vec![rows, cols], vec![rows, cols], vec![cols], vec![cols]];
         let inputs @ [x, branch, weight, bias] = shapes.each_ref().map(|shape| t.variable(shape));
@@ -155,14 +244,23 @@ pub(super) mod tests {
         };
         let cotangent = t.input(&[rows, cols]);
         t.backward(loss, cotangent);
-        let results: Vec<Var> = [h, y].into_iter().chain(inputs.iter().filter_map(|&v| t.grad(v))).collect();
+        let results: Vec<Var> = [h, y]
+            .into_iter()
+            .chain(inputs.iter().filter_map(|&v| t.grad(v)))
+            .collect();
         results.iter().for_each(|&v| t.hold(v));
-        let plan = Plan::new(&gpu, tape).unwrap();
+        let plan = Plan::new(&device, tape).unwrap();
         for (index, (v, shape)) in inputs.iter().zip(&shapes).enumerate() {
-            let data: Vec<f32> = random(shape.iter().product(), index as u64).iter().map(|&value| value as f32).collect();
+            let data: Vec<f32> = random(shape.iter().product(), index as u64)
+                .iter()
+                .map(|&value| value as f32)
+                .collect();
             plan.write(*v, &data);
         }
-        let dy: Vec<f32> = random(rows * cols, 99).iter().map(|&value| value as f32).collect();
+        let dy: Vec<f32> = random(rows * cols, 99)
+            .iter()
+            .map(|&value| value as f32)
+            .collect();
         plan.write(cotangent, &dy);
         plan.run().unwrap();
         results.iter().map(|&v| plan.read(v).unwrap()).collect()
@@ -174,9 +272,16 @@ pub(super) mod tests {
             for wanted in [[true, true], [true, false], [false, true]] {
                 let [fused, separate] = [true, false].map(|fused| run(cols, fused, wanted));
                 assert_eq!(fused.len(), if wanted[1] { 6 } else { 4 });
-                assert!(fused == separate, "{cols} columns, h and y wanted: {wanted:?}");
+                assert!(
+                    fused == separate,
+                    "{cols} columns, h and y wanted: {wanted:?}"
+                );
                 let zeros = fused[3].iter().filter(|&&v| v == 0.0).count();
-                assert!((zeros as f64 / fused[3].len() as f64 - 0.5).abs() < 0.07, "{zeros} zeros of {}", fused[3].len());
+                assert!(
+                    (zeros as f64 / fused[3].len() as f64 - 0.5).abs() < 0.07,
+                    "{zeros} zeros of {}",
+                    fused[3].len()
+                );
             }
         }
     }

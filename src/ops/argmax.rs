@@ -1,43 +1,59 @@
 //! The most likely token.
 
-use crate::ops::lanes::{Lanes, lanes};
-use crate::tape::{Tape, Var};
+use crate::graph::{Tape, Var};
+use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static ARGMAX: Lanes = lanes!("argmax", "reduce");
+static ARGMAX: VectorWidth = vector_width!("argmax", "reduce");
 
 impl Tape {
     /// `y[r]`, a `u32`: the column of the largest of `x[r]`, the lowest of equals. `x: [n, v]`, `y: [n]`. No gradient.
     #[track_caller]
     pub fn argmax(&mut self, x: Var) -> Var {
         let (rows, width) = self.rows_cols(x);
-        assert!(width <= 1 << 24, "argmax: {:?} has more columns than f32 counts", self.shape(x));
+        assert!(
+            width <= 1 << 24,
+            "argmax: {:?} has more columns than f32 counts",
+            self.shape(x)
+        );
         let (kernel, cols) = ARGMAX.of(width);
         // four rounds for each vector: a loop of a row of `width`
         let workgroup = self.row_workgroup(width);
         let y = self.output(&[rows]);
-        self.call(kernel, "forward").bind("x", x).bind("y", y).param("rows", rows).param("cols", cols).constant("WG", workgroup).rows(rows);
+        self.call(kernel, "forward")
+            .bind("x", x)
+            .bind("y", y)
+            .param("rows", rows)
+            .param("cols", cols)
+            .constant("WG", workgroup)
+            .rows(rows);
         y
     }
 }
 
 pub(super) mod tests {
     use super::*;
-    use crate::ops::check::{Check, gpu, random};
-    use crate::plan::Plan;
+    use crate::device::Plan;
+    use crate::ops::check::{Check, device, random};
 
     /// What `seemore doctor` does on the adapter at hand.
     pub const CHECKS: &[Check] = &[
-        ("agrees_with_its_reference_and_takes_the_lowest_of_equals", agrees_with_its_reference_and_takes_the_lowest_of_equals),
-        ("a_row_of_minus_infinity_has_an_answer", a_row_of_minus_infinity_has_an_answer),
+        (
+            "agrees_with_its_reference_and_takes_the_lowest_of_equals",
+            agrees_with_its_reference_and_takes_the_lowest_of_equals,
+        ),
+        (
+            "a_row_of_minus_infinity_has_an_answer",
+            a_row_of_minus_infinity_has_an_answer,
+        ),
     ];
 
     fn argmax(rows: usize, x: &[f32]) -> Vec<u32> {
-        let gpu = gpu();
-        let mut tape = Tape::new(gpu.capabilities());
+        let device = device();
+        let mut tape = Tape::new(device.capabilities());
         let input = tape.input(&[rows, x.len() / rows]);
         let y = tape.argmax(input);
         tape.hold(y);
-        let plan = Plan::new(&gpu, tape).unwrap();
+        let plan = Plan::new(&device, tape).unwrap();
         plan.write(input, x);
         plan.run().unwrap();
         plan.read(y).unwrap()
@@ -48,20 +64,43 @@ pub(super) mod tests {
         for cols in [1, 2, 4, 31, 32, 33, 65, 512, 513, 70_000] {
             for rows in [1, 3, 65] {
                 // 32 different values, so most rows have their largest several times
-                let x: Vec<f32> = random(rows * cols, 5).iter().map(|x| (x * 8.0).floor() as f32).collect();
+                let x: Vec<f32> = random(rows * cols, 5)
+                    .iter()
+                    .map(|x| (x * 8.0).floor() as f32)
+                    .collect();
                 let want = |row: &[f32]| {
                     let most = row.iter().fold(f32::MIN, |most, &x| most.max(x));
                     row.iter().position(|&x| x == most).unwrap() as u32
                 };
-                assert_eq!(argmax(rows, &x), x.chunks(cols).map(want).collect::<Vec<_>>(), "{rows} rows of {cols}");
+                assert_eq!(
+                    argmax(rows, &x),
+                    x.chunks(cols).map(want).collect::<Vec<_>>(),
+                    "{rows} rows of {cols}"
+                );
             }
         }
-        let x: Vec<f32> = (0..70_000 * 3).map(|i| (i / 3 % 3 == i % 3) as u32 as f32).collect();
-        assert_eq!(argmax(70_000, &x), (0..70_000).map(|i| i % 3).collect::<Vec<u32>>());
+        let x: Vec<f32> = (0..70_000 * 3)
+            .map(|i| (i / 3 % 3 == i % 3) as u32 as f32)
+            .collect();
+        assert_eq!(
+            argmax(70_000, &x),
+            (0..70_000).map(|i| i % 3).collect::<Vec<u32>>()
+        );
     }
 
     #[cfg_attr(test, test)]
     fn a_row_of_minus_infinity_has_an_answer() {
-        assert_eq!(argmax(2, &[f32::NEG_INFINITY, f32::NEG_INFINITY, f32::NEG_INFINITY, -1e38]), [0, 1]);
+        assert_eq!(
+            argmax(
+                2,
+                &[
+                    f32::NEG_INFINITY,
+                    f32::NEG_INFINITY,
+                    f32::NEG_INFINITY,
+                    -1e38
+                ]
+            ),
+            [0, 1]
+        );
     }
 }

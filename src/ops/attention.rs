@@ -1,9 +1,9 @@
 //! Multi-head attention that never stores its scores.
 
-use crate::gpu::Capabilities;
+use crate::device::Capabilities;
+use crate::graph::Kernel;
+use crate::graph::{DispatchBuilder, Precision, Tape, Var};
 use crate::kernel;
-use crate::kernel::Kernel;
-use crate::tape::{Call, Precision, Tape, Var};
 
 /// The kernels of one sum over lanes, by what they read.
 struct Forms {
@@ -15,12 +15,24 @@ struct Forms {
 
 static SHUFFLE: Forms = Forms {
     f32: kernel!("attention", "random", "lanes_shuffle", "attention_f32"),
-    f16: kernel!("attention", "random", "lanes_shuffle", "attention_f16", "halves"),
+    f16: kernel!(
+        "attention",
+        "random",
+        "lanes_shuffle",
+        "attention_f16",
+        "halves"
+    ),
     cache: kernel!("attention", "random", "lanes_shuffle", "attention_cache"),
 };
 static MEMORY: Forms = Forms {
     f32: kernel!("attention", "random", "lanes_memory", "attention_f32"),
-    f16: kernel!("attention", "random", "lanes_memory", "attention_f16", "halves"),
+    f16: kernel!(
+        "attention",
+        "random",
+        "lanes_memory",
+        "attention_f16",
+        "halves"
+    ),
     cache: kernel!("attention", "random", "lanes_memory", "attention_cache"),
 };
 
@@ -38,9 +50,13 @@ pub struct Attention {
 
 /// The most keys that [`Tape::attention`] and [`Tape::attention_probabilities`] take on adapters of the given
 /// capabilities; they panic on more. Check a model's context against it, visual tokens included, before recording.
-pub fn most_keys(capabilities: &Capabilities) -> usize {
+pub fn max_keys(capabilities: &Capabilities) -> usize {
     // for four keys a kernel makes at most 40 rounds of its loops, and lavapipe ends them after 65,535
-    if capabilities.software { 6000 } else { usize::MAX }
+    if capabilities.software {
+        6000
+    } else {
+        usize::MAX
+    }
 }
 
 /// One attention with heads of a width that four divides: what all its kernels are given.
@@ -67,7 +83,8 @@ struct Sizes {
 impl Sizes {
     #[track_caller]
     fn new(t: &Tape, site: u32, q: Var, kv: Var, spec: &Attention) -> Sizes {
-        let (&[batch, tq, q_columns], &[_, capacity, kv_columns]) = (t.shape(q), t.shape(kv)) else {
+        let (&[batch, tq, q_columns], &[_, capacity, kv_columns]) = (t.shape(q), t.shape(kv))
+        else {
             unreachable!("checked by the callers")
         };
         let width4 = t.attention_width(q, kv) / spec.heads / 4;
@@ -75,11 +92,31 @@ impl Sizes {
         let columns = width4.div_ceil(lanes);
         let strides = [q_columns / 4, kv_columns / 4];
         let capabilities = t.capabilities();
-        let subgroup = capabilities.subgroup.map(|size| size as usize).filter(|&size| size >= lanes);
+        let subgroup = capabilities
+            .subgroup
+            .map(|size| size as usize)
+            .filter(|&size| size >= lanes);
         let workgroup = subgroup.unwrap_or(lanes.max(if capabilities.software { 8 } else { 32 }));
         let precision = t.precision();
-        let forms = if subgroup.is_some() { &SHUFFLE } else { &MEMORY };
-        Sizes { forms, precision, spec: spec.clone(), site, batch, tq, capacity, width4, strides, workgroup, lanes, columns }
+        let forms = if subgroup.is_some() {
+            &SHUFFLE
+        } else {
+            &MEMORY
+        };
+        Sizes {
+            forms,
+            precision,
+            spec: spec.clone(),
+            site,
+            batch,
+            tq,
+            capacity,
+            width4,
+            strides,
+            workgroup,
+            lanes,
+            columns,
+        }
     }
 
     /// The kernel for operands of the precision.
@@ -115,7 +152,7 @@ impl Sizes {
 
     /// Records a dispatch with `lanes` invocations for every tile of four of `rows`.
     #[track_caller]
-    fn dispatch(&self, call: Call, rows: usize) {
+    fn dispatch(&self, call: DispatchBuilder, rows: usize) {
         let [q_stride, kv_stride] = self.strides;
         call.param("heads", self.spec.heads)
             .param("slices", self.slices())
@@ -151,12 +188,16 @@ impl Tape {
     /// In half precision `q` and `kv`, and in the backward pass the gradient of the output, are rounded to halves; scores, sums
     /// and results are f32.
     ///
-    /// There may be [`most_keys`] keys. Causal attention has gradients for `capacity == tq` and `past == 0` only. Memory
+    /// There may be [`max_keys`] keys. Causal attention has gradients for `capacity == tq` and `past == 0` only. Memory
     /// grows with `tq`, not with its square.
     #[track_caller]
     pub fn attention(&mut self, q: Var, kv: Var, past: Var, seed: Var, spec: &Attention) -> Var {
         self.check_attention("attention", q, kv, spec);
-        assert!((0.0..1.0).contains(&spec.dropout), "attention: dropout {} is not in [0, 1)", spec.dropout);
+        assert!(
+            (0.0..1.0).contains(&spec.dropout),
+            "attention: dropout {} is not in [0, 1)",
+            spec.dropout
+        );
         let (q_shape, kv_shape, c) = (self.shape(q), self.shape(kv), self.attention_width(q, kv));
         let grad = self.needs_grad(q) || self.needs_grad(kv);
         assert!(
@@ -176,22 +217,53 @@ impl Tape {
         self.pad_heads(out, spec.heads, width)
     }
 
-    fn attention_of_fours(&mut self, q: Var, kv: Var, past: Var, seed: Var, spec: &Attention) -> Var {
+    fn attention_of_fours(
+        &mut self,
+        q: Var,
+        kv: Var,
+        past: Var,
+        seed: Var,
+        spec: &Attention,
+    ) -> Var {
         let site = self.site();
         let sizes = Sizes::new(self, site, q, kv, spec);
         let operands = [q, kv].map(|v| sizes.operand(self, v));
         let (out, lse) = self.attend(&sizes, sizes.kernel(), operands, past, seed);
         self.record(out, &[q, kv], move |t, dout| {
             let [queries, keys, dout] = [q, kv, dout].map(|v| sizes.operand(t, v));
-            let inputs = [("q", queries), ("kv", keys), ("seed", seed), ("dout", dout), ("norm", lse)];
+            let inputs = [
+                ("q", queries),
+                ("kv", keys),
+                ("seed", seed),
+                ("dout", dout),
+                ("norm", lse),
+            ];
             let (dq, delta) = (t.like(q), t.like(lse));
-            let call = t.call(sizes.kernel(), "backward_q").bind("y", out).bind("past", past).bind("dq", dq).bind("delta", delta);
-            sizes.dispatch(inputs.into_iter().fold(call, |call, (name, v)| call.bind(name, v)), sizes.tq);
+            let call = t
+                .call(sizes.kernel(), "backward_q")
+                .bind("y", out)
+                .bind("past", past)
+                .bind("dq", dq)
+                .bind("delta", delta);
+            sizes.dispatch(
+                inputs
+                    .into_iter()
+                    .fold(call, |call, (name, v)| call.bind(name, v)),
+                sizes.tq,
+            );
             if t.needs_grad(kv) {
                 // of one packed variable each dispatch writes its own columns, and no other stands between the two
                 let dkv = if q == kv { dq } else { t.like(kv) };
-                let call = t.call(sizes.kernel(), "backward_kv").bind("shift", delta).bind("dkv", dkv);
-                sizes.dispatch(inputs.into_iter().fold(call, |call, (name, v)| call.bind(name, v)), sizes.capacity);
+                let call = t
+                    .call(sizes.kernel(), "backward_kv")
+                    .bind("shift", delta)
+                    .bind("dkv", dkv);
+                sizes.dispatch(
+                    inputs
+                        .into_iter()
+                        .fold(call, |call, (name, v)| call.bind(name, v)),
+                    sizes.capacity,
+                );
                 if q != kv {
                     t.add_grad(kv, dkv);
                 }
@@ -204,24 +276,55 @@ impl Tape {
     /// Attention of the rows of `qkv: [b, t, 3c]` to all that is in the persistent `cache: [b, capacity, 2c]` once their keys and
     /// values are written to its rows `past..past + t`, in place. Of one new row it is a single dispatch. Without a gradient.
     #[track_caller]
-    pub fn attention_append(&mut self, qkv: Var, cache: Var, past: Var, seed: Var, spec: &Attention) -> Var {
+    pub fn attention_append(
+        &mut self,
+        qkv: Var,
+        cache: Var,
+        past: Var,
+        seed: Var,
+        spec: &Attention,
+    ) -> Var {
         self.check_attention("attention_append", qkv, cache, spec);
-        let (t, stride, c) = (self.shape(qkv)[1], self.shape(qkv)[2], self.attention_width(qkv, cache));
-        assert!(stride == 3 * c, "attention_append: rows {:?} are not query | key | value", self.shape(qkv));
-        assert!(!self.needs_grad(qkv) && !self.needs_grad(cache), "attention_append: a cache has no gradient");
+        let (t, stride, c) = (
+            self.shape(qkv)[1],
+            self.shape(qkv)[2],
+            self.attention_width(qkv, cache),
+        );
+        assert!(
+            stride == 3 * c,
+            "attention_append: rows {:?} are not query | key | value",
+            self.shape(qkv)
+        );
+        assert!(
+            !self.needs_grad(qkv) && !self.needs_grad(cache),
+            "attention_append: a cache has no gradient"
+        );
         if t > 1 || !(c / spec.heads).is_multiple_of(4) || self.precision() != Precision::F32 {
             self.cache_rows(cache, qkv, past);
             return self.attention(qkv, cache, past, seed, spec);
         }
         let site = self.site();
         let sizes = Sizes::new(self, site, qkv, cache, spec);
-        self.attend(&sizes, &sizes.forms.cache, [qkv, cache], past, seed).0
+        self.attend(&sizes, &sizes.forms.cache, [qkv, cache], past, seed)
+            .0
     }
 
     /// The forward pass: the output, and the log-sum-exp of every query.
-    fn attend(&mut self, sizes: &Sizes, kernel: &'static Kernel, [q, kv]: [Var; 2], past: Var, seed: Var) -> (Var, Var) {
+    fn attend(
+        &mut self,
+        sizes: &Sizes,
+        kernel: &'static Kernel,
+        [q, kv]: [Var; 2],
+        past: Var,
+        seed: Var,
+    ) -> (Var, Var) {
         let (out, lse) = (self.output(&sizes.out()), self.output(&sizes.per_query()));
-        let call = self.call(kernel, "forward").bind("q", q).bind("kv", kv).bind("past", past).bind("seed", seed);
+        let call = self
+            .call(kernel, "forward")
+            .bind("q", q)
+            .bind("kv", kv)
+            .bind("past", past)
+            .bind("seed", seed);
         sizes.dispatch(call.bind("out", out).bind("lse", lse), sizes.tq);
         (out, lse)
     }
@@ -232,11 +335,20 @@ impl Tape {
     pub fn attention_probabilities(&mut self, q: Var, kv: Var, past: Var, spec: &Attention) -> Var {
         self.check_attention("attention_probabilities", q, kv, spec);
         let width = self.attention_width(q, kv) / spec.heads;
-        let (q, kv) = if width.is_multiple_of(4) { (q, kv) } else { self.pad_to_fours(q, kv, width) };
+        let (q, kv) = if width.is_multiple_of(4) {
+            (q, kv)
+        } else {
+            self.pad_to_fours(q, kv, width)
+        };
         let sizes = Sizes::new(self, 0, q, kv, spec);
         let p = self.output(&[sizes.batch, spec.heads, sizes.tq, sizes.capacity]);
         let [queries, keys] = [q, kv].map(|v| sizes.operand(self, v));
-        let call = self.call(sizes.kernel(), "probabilities").bind("q", queries).bind("kv", keys).bind("past", past).bind("p", p);
+        let call = self
+            .call(sizes.kernel(), "probabilities")
+            .bind("q", queries)
+            .bind("kv", keys)
+            .bind("past", past)
+            .bind("p", p);
         sizes.dispatch(call, sizes.tq);
         p
     }
@@ -248,7 +360,8 @@ impl Tape {
 
     /// Queries, keys and values with heads of a width that four divides.
     fn pad_to_fours(&mut self, q: Var, kv: Var, width: usize) -> (Var, Var) {
-        let mut pad = |x: Var| self.pad_heads(x, self.shape(x)[2] / width, width.next_multiple_of(4));
+        let mut pad =
+            |x: Var| self.pad_heads(x, self.shape(x)[2] / width, width.next_multiple_of(4));
         let padded = pad(q);
         (padded, if q == kv { padded } else { pad(kv) })
     }
@@ -256,56 +369,122 @@ impl Tape {
     #[track_caller]
     fn check_attention(&self, op: &str, q: Var, kv: Var, spec: &Attention) {
         let shapes = || format!("q {:?}, kv {:?}", self.shape(q), self.shape(kv));
-        let (&[b, tq, q_columns], &[b_kv, capacity, kv_columns]) = (self.shape(q), self.shape(kv)) else {
-            panic!("{op}: {} are not [b, tq, ..] and [b, capacity, ..]", shapes())
+        let (&[b, tq, q_columns], &[b_kv, capacity, kv_columns]) = (self.shape(q), self.shape(kv))
+        else {
+            panic!(
+                "{op}: {} are not [b, tq, ..] and [b, capacity, ..]",
+                shapes()
+            )
         };
         let c = self.attention_width(q, kv);
-        let packed = if q == kv { kv_columns == 3 * c } else { kv_columns == 2 * c && (q_columns == c || q_columns == 3 * c) };
-        assert!(packed && b == b_kv && tq <= capacity && b * tq > 0, "{op}: {} do not fit", shapes());
-        assert!(spec.heads > 0 && c.is_multiple_of(spec.heads), "{op}: {} columns do not divide into {} heads", c, spec.heads);
-        assert!((1..=128).contains(&(c / spec.heads)), "{op}: heads of {} columns, want 1 to 128", c / spec.heads);
-        let most = most_keys(&self.capabilities());
-        assert!(capacity <= most, "{op}: {capacity} keys, this adapter takes {most}");
+        let packed = if q == kv {
+            kv_columns == 3 * c
+        } else {
+            kv_columns == 2 * c && (q_columns == c || q_columns == 3 * c)
+        };
+        assert!(
+            packed && b == b_kv && tq <= capacity && b * tq > 0,
+            "{op}: {} do not fit",
+            shapes()
+        );
+        assert!(
+            spec.heads > 0 && c.is_multiple_of(spec.heads),
+            "{op}: {} columns do not divide into {} heads",
+            c,
+            spec.heads
+        );
+        assert!(
+            (1..=128).contains(&(c / spec.heads)),
+            "{op}: heads of {} columns, want 1 to 128",
+            c / spec.heads
+        );
+        let most = max_keys(&self.capabilities());
+        assert!(
+            capacity <= most,
+            "{op}: {capacity} keys, this adapter takes {most}"
+        );
     }
 }
 
 pub(super) mod tests {
     use super::*;
-    use crate::gpu::Tensor;
+    use crate::device::Plan;
+    use crate::device::Tensor;
     use crate::ops::Activation;
-    use crate::ops::check::{Array, Check, check, close, forward, gpu, random};
+    use crate::ops::check::{Array, Check, check, close, device, forward, random};
     use crate::ops::half::tests::nearest;
-    use crate::plan::Plan;
 
     /// What `seemore doctor` does on the adapter at hand.
     pub const CHECKS: &[Check] = &[
         ("agrees_with_its_reference", agrees_with_its_reference),
-        ("few_queries_may_look_at_many_keys", few_queries_may_look_at_many_keys),
+        (
+            "few_queries_may_look_at_many_keys",
+            few_queries_may_look_at_many_keys,
+        ),
         ("heads_may_have_any_width", heads_may_have_any_width),
-        ("dropout_is_the_same_forward_and_backward", dropout_is_the_same_forward_and_backward),
+        (
+            "dropout_is_the_same_forward_and_backward",
+            dropout_is_the_same_forward_and_backward,
+        ),
         ("large_scores_do_not_overflow", large_scores_do_not_overflow),
-        ("long_sequences_and_large_batches", long_sequences_and_large_batches),
-        ("appending_a_row_gives_what_writing_it_first_gives", appending_a_row_gives_what_writing_it_first_gives),
+        (
+            "long_sequences_and_large_batches",
+            long_sequences_and_large_batches,
+        ),
+        (
+            "appending_a_row_gives_what_writing_it_first_gives",
+            appending_a_row_gives_what_writing_it_first_gives,
+        ),
         ("decodes_with_a_cache", decodes_with_a_cache),
-        ("half_precision_rounds_the_operands_alone", half_precision_rounds_the_operands_alone),
-        ("half_precision_of_few_queries_and_many_keys", half_precision_of_few_queries_and_many_keys),
-        ("half_precision_decodes_with_a_cache", half_precision_decodes_with_a_cache),
-        ("operands_are_converted_to_halves_once", operands_are_converted_to_halves_once),
-        ("two_runs_are_equal_to_the_bit", two_runs_are_equal_to_the_bit),
-        ("both_sums_over_lanes_give_the_same", both_sums_over_lanes_give_the_same),
-        ("as_many_keys_as_the_adapter_takes", as_many_keys_as_the_adapter_takes),
+        (
+            "half_precision_rounds_the_operands_alone",
+            half_precision_rounds_the_operands_alone,
+        ),
+        (
+            "half_precision_of_few_queries_and_many_keys",
+            half_precision_of_few_queries_and_many_keys,
+        ),
+        (
+            "half_precision_decodes_with_a_cache",
+            half_precision_decodes_with_a_cache,
+        ),
+        (
+            "operands_are_converted_to_halves_once",
+            operands_are_converted_to_halves_once,
+        ),
+        (
+            "two_runs_are_equal_to_the_bit",
+            two_runs_are_equal_to_the_bit,
+        ),
+        (
+            "both_sums_over_lanes_give_the_same",
+            both_sums_over_lanes_give_the_same,
+        ),
+        (
+            "as_many_keys_as_the_adapter_takes",
+            as_many_keys_as_the_adapter_takes,
+        ),
     ];
 
     pub(super) fn spec(heads: usize, causal: bool) -> Attention {
-        Attention { heads, scale: 0.4, causal, dropout: 0.0 }
+        Attention {
+            heads,
+            scale: 0.4,
+            causal,
+            dropout: 0.0,
+        }
     }
 
     /// The probabilities [b, heads, tq, capacity].
     fn probabilities(q: &Array, k: &Array, past: usize, spec: &Attention) -> Vec<f64> {
-        let &[b, tq, c] = &q.shape[..] else { unreachable!() };
+        let &[b, tq, c] = &q.shape[..] else {
+            unreachable!()
+        };
         let (capacity, width) = (k.shape[1], c / spec.heads);
         let mut p = Vec::with_capacity(b * spec.heads * tq * capacity);
-        for (n, h, i) in (0..b * spec.heads * tq).map(|at| (at / tq / spec.heads, at / tq % spec.heads, at % tq)) {
+        for (n, h, i) in
+            (0..b * spec.heads * tq).map(|at| (at / tq / spec.heads, at / tq % spec.heads, at % tq))
+        {
             let query = &q.data[(n * tq + i) * c + h * width..][..width];
             let keys = if spec.causal { past + i + 1 } else { capacity };
             let score = |j: usize| {
@@ -315,7 +494,12 @@ pub(super) mod tests {
             let scores: Vec<f64> = (0..keys).map(score).collect();
             let top = scores.iter().fold(f64::MIN, |top, &s| top.max(s));
             let sum: f64 = scores.iter().map(|s| (s - top).exp()).sum();
-            p.extend(scores.iter().map(|s| (s - top).exp() / sum).chain((keys..capacity).map(|_| 0.0)));
+            p.extend(
+                scores
+                    .iter()
+                    .map(|s| (s - top).exp() / sum)
+                    .chain((keys..capacity).map(|_| 0.0)),
+            );
         }
         p
     }
@@ -328,18 +512,28 @@ pub(super) mod tests {
             (word >> 22) ^ word
         };
         let bits = pcg(pcg(index).wrapping_add(pcg(site.wrapping_add(pcg(seed)))));
-        if (bits >> 8) as f32 / (1 << 24) as f32 >= p { 1.0 / (1.0 - p as f64) } else { 0.0 }
+        if (bits >> 8) as f32 / (1 << 24) as f32 >= p {
+            1.0 / (1.0 - p as f64)
+        } else {
+            0.0
+        }
     }
 
     fn reference(q: &Array, k: &Array, v: &Array, past: usize, spec: &Attention) -> Vec<f64> {
-        let &[b, tq, c] = &q.shape[..] else { unreachable!() };
+        let &[b, tq, c] = &q.shape[..] else {
+            unreachable!()
+        };
         let (capacity, width) = (k.shape[1], c / spec.heads);
         let mut out = vec![0.0; b * tq * c];
         for (at, row) in probabilities(q, k, past, spec).chunks(capacity).enumerate() {
             let (n, h, i) = (at / tq / spec.heads, at / tq % spec.heads, at % tq);
             let out = &mut out[(n * tq + i) * c + h * width..][..width];
             for (j, p) in row.iter().enumerate().filter(|(_, p)| **p > 0.0) {
-                let p = if spec.dropout > 0.0 { p * keep(0, 1, (at * capacity + j) as u32, spec.dropout) } else { *p };
+                let p = if spec.dropout > 0.0 {
+                    p * keep(0, 1, (at * capacity + j) as u32, spec.dropout)
+                } else {
+                    *p
+                };
                 let value = &v.data[(n * capacity + j) * c + h * width..][..width];
                 out.iter_mut().zip(value).for_each(|(out, v)| *out += p * v);
             }
@@ -356,11 +550,24 @@ pub(super) mod tests {
     /// The part `at` of the `parts` that the rows of `x` are packed of.
     fn part(x: &Array, at: usize, parts: usize) -> Array {
         let (stride, c) = (x.shape[2], x.shape[2] / parts);
-        Array { shape: vec![x.shape[0], x.shape[1], c], data: x.data.chunks(stride).flat_map(|row| row[at * c..][..c].to_vec()).collect() }
+        Array {
+            shape: vec![x.shape[0], x.shape[1], c],
+            data: x
+                .data
+                .chunks(stride)
+                .flat_map(|row| row[at * c..][..c].to_vec())
+                .collect(),
+        }
     }
 
     fn reference_packed(qkv: &Array, spec: &Attention) -> Vec<f64> {
-        reference(&part(qkv, 0, 3), &part(qkv, 1, 3), &part(qkv, 2, 3), 0, spec)
+        reference(
+            &part(qkv, 0, 3),
+            &part(qkv, 1, 3),
+            &part(qkv, 2, 3),
+            0,
+            spec,
+        )
     }
 
     fn reference_separate(q: &Array, kv: &Array, spec: &Attention) -> Vec<f64> {
@@ -370,13 +577,24 @@ pub(super) mod tests {
     #[track_caller]
     pub(super) fn checked(b: usize, t: usize, width: usize, spec: &Attention) {
         let shape: &[usize] = &[b, t, 3 * spec.heads * width];
-        check(&[[shape]], |t, [qkv]| record(t, qkv, qkv, spec), |[qkv]| reference_packed(qkv, spec));
+        check(
+            &[[shape]],
+            |t, [qkv]| record(t, qkv, qkv, spec),
+            |[qkv]| reference_packed(qkv, spec),
+        );
     }
 
     #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         for causal in [false, true] {
-            for (b, t, heads, width) in [(2, 1, 1, 4), (3, 2, 2, 16), (2, 8, 4, 4), (2, 17, 3, 20), (1, 32, 2, 16), (2, 33, 3, 16)] {
+            for (b, t, heads, width) in [
+                (2, 1, 1, 4),
+                (3, 2, 2, 16),
+                (2, 8, 4, 4),
+                (2, 17, 3, 20),
+                (1, 32, 2, 16),
+                (2, 33, 3, 16),
+            ] {
                 checked(b, t, width, &spec(heads, causal));
             }
             for (b, t, heads, width) in [(2, 37, 2, 64), (1, 65, 1, 128), (1, 65, 2, 4)] {
@@ -388,10 +606,18 @@ pub(super) mod tests {
     #[cfg_attr(test, test)]
     fn few_queries_may_look_at_many_keys() {
         for (tq, capacity, width) in [(1, 37, 64), (1, 5, 16), (6, 33, 4), (3, 9, 3)] {
-            let (few, many): (&[usize], &[usize]) = (&[2, tq, 2 * width], &[2, capacity, 4 * width]);
+            let (few, many): (&[usize], &[usize]) =
+                (&[2, tq, 2 * width], &[2, capacity, 4 * width]);
             for dropout in [0.0, 0.3] {
-                let spec = Attention { dropout, ..spec(2, false) };
-                check(&[[few, many]], |t, [q, kv]| record(t, q, kv, &spec), |[q, kv]| reference_separate(q, kv, &spec));
+                let spec = Attention {
+                    dropout,
+                    ..spec(2, false)
+                };
+                check(
+                    &[[few, many]],
+                    |t, [q, kv]| record(t, q, kv, &spec),
+                    |[q, kv]| reference_separate(q, kv, &spec),
+                );
             }
         }
     }
@@ -407,7 +633,15 @@ pub(super) mod tests {
     fn dropout_is_the_same_forward_and_backward() {
         for causal in [false, true] {
             for (b, t, heads, width) in [(2, 33, 2, 16), (2, 7, 2, 64), (2, 5, 3, 3)] {
-                checked(b, t, width, &Attention { dropout: 0.3, ..spec(heads, causal) });
+                checked(
+                    b,
+                    t,
+                    width,
+                    &Attention {
+                        dropout: 0.3,
+                        ..spec(heads, causal)
+                    },
+                );
             }
         }
     }
@@ -415,8 +649,15 @@ pub(super) mod tests {
     #[cfg_attr(test, test)]
     fn large_scores_do_not_overflow() {
         for scale in [40.0, -40.0] {
-            let spec = Attention { scale, ..spec(2, true) };
-            forward(&[[&[2, 33, 96]]], |t, [qkv]| record(t, qkv, qkv, &spec), |[qkv]| reference_packed(qkv, &spec));
+            let spec = Attention {
+                scale,
+                ..spec(2, true)
+            };
+            forward(
+                &[[&[2, 33, 96]]],
+                |t, [qkv]| record(t, qkv, qkv, &spec),
+                |[qkv]| reference_packed(qkv, &spec),
+            );
         }
     }
 
@@ -424,7 +665,11 @@ pub(super) mod tests {
     fn long_sequences_and_large_batches() {
         for shape in [[1, 2049, 12], [16_400, 2, 48], [140_000, 1, 48]] {
             let spec = spec(if shape[0] == 1 { 1 } else { 4 }, true);
-            forward(&[[&shape]], |t, [qkv]| record(t, qkv, qkv, &spec), |[qkv]| reference_packed(qkv, &spec));
+            forward(
+                &[[&shape]],
+                |t, [qkv]| record(t, qkv, qkv, &spec),
+                |[qkv]| reference_packed(qkv, &spec),
+            );
         }
     }
 
@@ -436,45 +681,88 @@ pub(super) mod tests {
         spec: &Attention,
         precision: Precision,
     ) -> ([Vec<f32>; 2], [Array; 3]) {
-        let (gpu, c) = (gpu(), width * spec.heads);
-        let mut t = Tape::new(gpu.capabilities());
+        let (device, c) = (device(), width * spec.heads);
+        let mut t = Tape::new(device.capabilities());
         t.set_precision(precision);
-        let (q, kv) = (t.input(&[b, tq, q_parts * c]), t.input(&[b, capacity, 2 * c]));
+        let (q, kv) = (
+            t.input(&[b, tq, q_parts * c]),
+            t.input(&[b, capacity, 2 * c]),
+        );
         let (past, seed) = (t.input(&[1]), t.input(&[1]));
         let out = t.attention(q, kv, past, seed, spec);
         let p = t.attention_probabilities(q, kv, past, spec);
         t.hold(out);
         t.hold(p);
-        let plan = Plan::new(&gpu, t).unwrap();
-        let [queries, mut rows] = [(q, tq, q_parts * c), (kv, capacity, 2 * c)].map(|(var, rows, columns)| {
-            let array = Array { shape: vec![b, rows, columns], data: random(b * rows * columns, 1 + rows as u64) };
-            plan.write(var, &array.data.iter().map(|&x| x as f32).collect::<Vec<_>>());
-            array
-        });
+        let plan = Plan::new(&device, t).unwrap();
+        let [queries, mut rows] =
+            [(q, tq, q_parts * c), (kv, capacity, 2 * c)].map(|(var, rows, columns)| {
+                let array = Array {
+                    shape: vec![b, rows, columns],
+                    data: random(b * rows * columns, 1 + rows as u64),
+                };
+                plan.write(
+                    var,
+                    &array.data.iter().map(|&x| x as f32).collect::<Vec<_>>(),
+                );
+                array
+            });
         // what a cache holds behind its last row must not matter
-        let used = if spec.causal { past_rows + tq } else { capacity };
+        let used = if spec.causal {
+            past_rows + tq
+        } else {
+            capacity
+        };
         let mut unused: Vec<f32> = rows.data.iter().map(|&x| x as f32).collect();
-        unused.chunks_mut(capacity * 2 * c).for_each(|rows| rows[used * 2 * c..].fill(f32::NAN));
+        unused
+            .chunks_mut(capacity * 2 * c)
+            .for_each(|rows| rows[used * 2 * c..].fill(f32::NAN));
         plan.write(kv, &unused);
-        rows.data.chunks_mut(capacity * 2 * c).for_each(|rows| rows[used * 2 * c..].fill(0.0));
+        rows.data
+            .chunks_mut(capacity * 2 * c)
+            .for_each(|rows| rows[used * 2 * c..].fill(0.0));
         plan.write(past, &[past_rows as u32]);
         plan.run().unwrap();
-        ([plan.read(out).unwrap(), plan.read(p).unwrap()], [part(&queries, 0, q_parts), part(&rows, 0, 2), part(&rows, 1, 2)])
+        (
+            [plan.read(out).unwrap(), plan.read(p).unwrap()],
+            [
+                part(&queries, 0, q_parts),
+                part(&rows, 0, 2),
+                part(&rows, 1, 2),
+            ],
+        )
     }
 
     #[cfg_attr(test, test)]
     fn appending_a_row_gives_what_writing_it_first_gives() {
-        let gpu = gpu();
+        let device = device();
         for causal in [false, true] {
-            for (b, t, capacity, heads, width) in
-                [(1, 1, 5, 8, 16), (3, 1, 9, 2, 4), (2, 1, 7, 3, 20), (1, 1, 6, 2, 128), (2, 2, 8, 2, 8), (2, 1, 6, 2, 3)]
-            {
-                let (c, spec) = (heads * width, Attention { dropout: 0.0, ..spec(heads, causal) });
-                let empty: Vec<f32> = random(b * capacity * 2 * c, 5).iter().map(|&x| x as f32).collect();
+            for (b, t, capacity, heads, width) in [
+                (1, 1, 5, 8, 16),
+                (3, 1, 9, 2, 4),
+                (2, 1, 7, 3, 20),
+                (1, 1, 6, 2, 128),
+                (2, 2, 8, 2, 8),
+                (2, 1, 6, 2, 3),
+            ] {
+                let (c, spec) = (
+                    heads * width,
+                    Attention {
+                        dropout: 0.0,
+                        ..spec(heads, causal)
+                    },
+                );
+                let empty: Vec<f32> = random(b * capacity * 2 * c, 5)
+                    .iter()
+                    .map(|&x| x as f32)
+                    .collect();
                 let run = |append: bool| {
-                    let cache = Tensor::new(&gpu, &[b, capacity, 2 * c], &empty).unwrap();
-                    let mut tape = Tape::new(gpu.capabilities());
-                    let (qkv, past, seed) = (tape.input(&[b, t, 3 * c]), tape.input(&[1]), tape.input(&[1]));
+                    let cache = Tensor::new(&device, &[b, capacity, 2 * c], &empty).unwrap();
+                    let mut tape = Tape::new(device.capabilities());
+                    let (qkv, past, seed) = (
+                        tape.input(&[b, t, 3 * c]),
+                        tape.input(&[1]),
+                        tape.input(&[1]),
+                    );
                     let bound = tape.bind(&cache);
                     let out = if append {
                         tape.attention_append(qkv, bound, past, seed, &spec)
@@ -483,18 +771,28 @@ pub(super) mod tests {
                         tape.attention(qkv, bound, past, seed, &spec)
                     };
                     tape.hold(out);
-                    let plan = Plan::new(&gpu, tape).unwrap();
+                    let plan = Plan::new(&device, tape).unwrap();
                     let mut outputs = vec![];
                     for row in (0..capacity).step_by(t) {
                         plan.write(past, &[row as u32]);
-                        plan.write(qkv, &random(b * t * 3 * c, 10 + row as u64).iter().map(|&x| x as f32).collect::<Vec<_>>());
+                        plan.write(
+                            qkv,
+                            &random(b * t * 3 * c, 10 + row as u64)
+                                .iter()
+                                .map(|&x| x as f32)
+                                .collect::<Vec<_>>(),
+                        );
                         plan.run().unwrap();
                         outputs.extend(plan.read::<u32>(out).unwrap());
                     }
                     (outputs, cache.read::<u32>().unwrap(), plan.dispatches())
                 };
                 let (appended, written) = (run(true), run(false));
-                assert_eq!((&appended.0, &appended.1), (&written.0, &written.1), "{b} {t} {heads} heads of {width}");
+                assert_eq!(
+                    (&appended.0, &appended.1),
+                    (&written.0, &written.1),
+                    "{b} {t} {heads} heads of {width}"
+                );
                 assert_eq!(written.2 - appended.2, (t == 1 && width % 4 == 0) as usize);
             }
         }
@@ -503,40 +801,82 @@ pub(super) mod tests {
     #[cfg_attr(test, test)]
     fn decodes_with_a_cache() {
         for causal in [false, true] {
-            for (b, tq, capacity, width, past) in
-                [(2, 1, 33, 16, 0), (1, 1, 33, 16, 17), (2, 1, 33, 16, 32), (2, 5, 40, 64, 8), (1, 5, 19, 3, 14), (3, 37, 37, 20, 0)]
-            {
+            for (b, tq, capacity, width, past) in [
+                (2, 1, 33, 16, 0),
+                (1, 1, 33, 16, 17),
+                (2, 1, 33, 16, 32),
+                (2, 5, 40, 64, 8),
+                (1, 5, 19, 3, 14),
+                (3, 37, 37, 20, 0),
+            ] {
                 for q_parts in [1, 3] {
                     let spec = spec(2, causal);
-                    let ([out, p], [q, k, v]) = cached([b, tq, capacity, width], q_parts, past, &spec, Precision::F32);
+                    let ([out, p], [q, k, v]) = cached(
+                        [b, tq, capacity, width],
+                        q_parts,
+                        past,
+                        &spec,
+                        Precision::F32,
+                    );
                     let what = format!("{causal} {b} {tq} {capacity} {width} {past} {q_parts}");
-                    close(&what, &out, &reference(&q, &k, &v, past, &spec), 0..out.len());
+                    close(
+                        &what,
+                        &out,
+                        &reference(&q, &k, &v, past, &spec),
+                        0..out.len(),
+                    );
                     close(&what, &p, &probabilities(&q, &k, past, &spec), 0..p.len());
-                    assert!(p.chunks(capacity).all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-5), "{what}: a row does not sum to 1");
+                    assert!(
+                        p.chunks(capacity)
+                            .all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-5),
+                        "{what}: a row does not sum to 1"
+                    );
                 }
             }
         }
     }
 
     fn halved(x: &Array) -> Array {
-        Array { shape: x.shape.clone(), data: x.map(nearest) }
+        Array {
+            shape: x.shape.clone(),
+            data: x.map(nearest),
+        }
     }
 
     /// Rows of a row of each part.
     fn packed<const N: usize>(parts: [Vec<f64>; N], c: usize) -> Vec<f64> {
-        (0..parts[0].len()).step_by(c).flat_map(|at| parts.iter().flat_map(move |part| &part[at..][..c])).copied().collect()
+        (0..parts[0].len())
+            .step_by(c)
+            .flat_map(|at| parts.iter().flat_map(move |part| &part[at..][..c]))
+            .copied()
+            .collect()
     }
 
     /// The gradients of `q`, `k` and `v`.
     fn gradients([q, k, v, dout]: [&Array; 4], spec: &Attention) -> [Vec<f64>; 3] {
-        let &[_, tq, c] = &q.shape[..] else { unreachable!() };
+        let &[_, tq, c] = &q.shape[..] else {
+            unreachable!()
+        };
         let (capacity, width) = (k.shape[1], c / spec.heads);
         let [mut dq, mut dk, mut dv] = [q, k, v].map(|x| vec![0.0; x.data.len()]);
         for (at, row) in probabilities(q, k, 0, spec).chunks(capacity).enumerate() {
             let (n, h, i) = (at / tq / spec.heads, at / tq % spec.heads, at % tq);
-            let (query, key) = ((n * tq + i) * c + h * width, |j: usize| (n * capacity + j) * c + h * width);
-            let kept = |j: usize| if spec.dropout > 0.0 { keep(0, 1, (at * capacity + j) as u32, spec.dropout) } else { 1.0 };
-            let dp = |j: usize| kept(j) * (0..width).map(|x| dout.data[query + x] * v.data[key(j) + x]).sum::<f64>();
+            let (query, key) = ((n * tq + i) * c + h * width, |j: usize| {
+                (n * capacity + j) * c + h * width
+            });
+            let kept = |j: usize| {
+                if spec.dropout > 0.0 {
+                    keep(0, 1, (at * capacity + j) as u32, spec.dropout)
+                } else {
+                    1.0
+                }
+            };
+            let dp = |j: usize| {
+                kept(j)
+                    * (0..width)
+                        .map(|x| dout.data[query + x] * v.data[key(j) + x])
+                        .sum::<f64>()
+            };
             let delta: f64 = row.iter().enumerate().map(|(j, p)| p * dp(j)).sum();
             for (j, p) in row.iter().enumerate() {
                 let ds = spec.scale as f64 * p * (dp(j) - delta);
@@ -554,14 +894,31 @@ pub(super) mod tests {
     /// the same operands the tolerance is that of f32.
     #[cfg_attr(test, test)]
     fn half_precision_rounds_the_operands_alone() {
-        for (b, t, heads, width) in [(2, 1, 1, 4), (2, 17, 3, 20), (2, 33, 2, 16), (1, 37, 2, 64), (1, 21, 1, 128), (2, 9, 3, 3)] {
+        for (b, t, heads, width) in [
+            (2, 1, 1, 4),
+            (2, 17, 3, 20),
+            (2, 33, 2, 16),
+            (1, 37, 2, 64),
+            (1, 21, 1, 128),
+            (2, 9, 3, 3),
+        ] {
             for (causal, dropout) in [(false, 0.0), (true, 0.0), (true, 0.3)] {
-                let (c, spec) = (heads * width, Attention { dropout, ..spec(heads, causal) });
+                let (c, spec) = (
+                    heads * width,
+                    Attention {
+                        dropout,
+                        ..spec(heads, causal)
+                    },
+                );
                 let op = |t: &mut Tape, qkv: Var| {
                     t.set_precision(Precision::F16);
                     record(t, qkv, qkv, &spec)
                 };
-                forward(&[[&[b, t, 3 * c]]], |t, [qkv]| op(t, qkv), |[qkv]| reference_packed(&halved(qkv), &spec));
+                forward(
+                    &[[&[b, t, 3 * c]]],
+                    |t, [qkv]| op(t, qkv),
+                    |[qkv]| reference_packed(&halved(qkv), &spec),
+                );
                 let gradient = |t: &mut Tape, [qkv, dout]: [Var; 2]| {
                     let out = op(t, qkv);
                     t.backward(out, dout);
@@ -579,7 +936,13 @@ pub(super) mod tests {
     #[cfg_attr(test, test)]
     fn half_precision_of_few_queries_and_many_keys() {
         for (tq, capacity, width) in [(1, 37, 64), (6, 33, 4), (3, 9, 3)] {
-            let (c, spec) = (2 * width, Attention { dropout: 0.3, ..spec(2, false) });
+            let (c, spec) = (
+                2 * width,
+                Attention {
+                    dropout: 0.3,
+                    ..spec(2, false)
+                },
+            );
             let (few, many): (&[usize], &[usize]) = (&[2, tq, c], &[2, capacity, 2 * c]);
             let gradient = |t: &mut Tape, [q, kv, dout]: [Var; 3], of: usize| {
                 t.set_precision(Precision::F16);
@@ -591,7 +954,11 @@ pub(super) mod tests {
                 let [k, v] = [0, 1].map(|at| part(&halved(kv), at, 2));
                 gradients([&halved(q), &k, &v, &halved(dout)], &spec)
             };
-            forward(&[[few, many, few]], |t, v| gradient(t, v, 0), |v| want(v)[0].clone());
+            forward(
+                &[[few, many, few]],
+                |t, v| gradient(t, v, 0),
+                |v| want(v)[0].clone(),
+            );
             forward(
                 &[[few, many, few]],
                 |t, v| gradient(t, v, 1),
@@ -605,13 +972,29 @@ pub(super) mod tests {
 
     #[cfg_attr(test, test)]
     fn half_precision_decodes_with_a_cache() {
-        for (b, tq, capacity, width, past) in [(2, 1, 33, 16, 17), (2, 5, 40, 64, 8), (1, 3, 19, 128, 4), (1, 5, 19, 3, 14)] {
+        for (b, tq, capacity, width, past) in [
+            (2, 1, 33, 16, 17),
+            (2, 5, 40, 64, 8),
+            (1, 3, 19, 128, 4),
+            (1, 5, 19, 3, 14),
+        ] {
             for q_parts in [1, 3] {
                 let spec = spec(2, true);
-                let ([out, p], arrays) = cached([b, tq, capacity, width], q_parts, past, &spec, Precision::F16);
+                let ([out, p], arrays) = cached(
+                    [b, tq, capacity, width],
+                    q_parts,
+                    past,
+                    &spec,
+                    Precision::F16,
+                );
                 let [q, k, v] = arrays.each_ref().map(halved);
                 let what = format!("{b} {tq} {capacity} {width} {past} {q_parts}");
-                close(&what, &out, &reference(&q, &k, &v, past, &spec), 0..out.len());
+                close(
+                    &what,
+                    &out,
+                    &reference(&q, &k, &v, past, &spec),
+                    0..out.len(),
+                );
                 close(&what, &p, &probabilities(&q, &k, past, &spec), 0..p.len());
             }
         }
@@ -619,7 +1002,7 @@ pub(super) mod tests {
 
     #[cfg_attr(test, test)]
     fn operands_are_converted_to_halves_once() {
-        let mut t = Tape::new(gpu().capabilities());
+        let mut t = Tape::new(device().capabilities());
         t.set_precision(Precision::F16);
         let (x, weight, past) = (t.variable(&[2, 5, 24]), t.input(&[8, 24]), t.input(&[1]));
         let out = record(&mut t, x, x, &spec(2, true));
@@ -630,23 +1013,43 @@ pub(super) mod tests {
         let dout = t.input(&[2, 5, 8]);
         t.backward(sum, dout);
         // x, the weight, and the gradient that the product and the attention share
-        assert_eq!(t.program.iter().filter(|dispatch| dispatch.kernel.name == "half").count(), 3);
+        assert_eq!(
+            t.program
+                .iter()
+                .filter(|dispatch| dispatch.kernel.name == "half")
+                .count(),
+            3
+        );
     }
 
     /// Output and gradients on the shared device with kernels recorded for `capabilities`.
     fn everything(capabilities: Capabilities, width: usize) -> Vec<Vec<f32>> {
-        let gpu = gpu();
+        let device = device();
         let mut t = Tape::new(capabilities);
         let qkv = t.variable(&[2, 21, 6 * width]);
-        let out = record(&mut t, qkv, qkv, &Attention { dropout: 0.2, ..spec(2, true) });
+        let out = record(
+            &mut t,
+            qkv,
+            qkv,
+            &Attention {
+                dropout: 0.2,
+                ..spec(2, true)
+            },
+        );
         let cotangent = t.input(&[2, 21, 2 * width]);
         t.backward(out, cotangent);
         let results = [out, t.grad(qkv).unwrap()];
         results.iter().for_each(|&v| t.hold(v));
-        let plan = Plan::new(&gpu, t).unwrap();
+        let plan = Plan::new(&device, t).unwrap();
         for (seed, v) in [qkv, cotangent].into_iter().enumerate() {
             let count = plan.shape(v).iter().product();
-            plan.write(v, &random(count, 1 + seed as u64).iter().map(|&x| x as f32).collect::<Vec<_>>());
+            plan.write(
+                v,
+                &random(count, 1 + seed as u64)
+                    .iter()
+                    .map(|&x| x as f32)
+                    .collect::<Vec<_>>(),
+            );
         }
         plan.run().unwrap();
         results.iter().map(|&v| plan.read(v).unwrap()).collect()
@@ -654,35 +1057,65 @@ pub(super) mod tests {
 
     #[cfg_attr(test, test)]
     fn two_runs_are_equal_to_the_bit() {
-        let bits = || everything(gpu().capabilities(), 64).concat().into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        let bits = || {
+            everything(device().capabilities(), 64)
+                .concat()
+                .into_iter()
+                .map(f32::to_bits)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(bits(), bits());
     }
 
     #[cfg_attr(test, test)]
     fn both_sums_over_lanes_give_the_same() {
-        let here = gpu().capabilities();
+        let here = device().capabilities();
         for width in [4, 16, 64, 128] {
-            let with = |software, subgroup| everything(Capabilities { software, subgroup, ..here.clone() }, width);
-            let want: Vec<Vec<f64>> = with(false, None).iter().map(|v| v.iter().map(|&x| x as f64).collect()).collect();
+            let with = |software, subgroup| {
+                everything(
+                    Capabilities {
+                        software,
+                        subgroup,
+                        ..here.clone()
+                    },
+                    width,
+                )
+            };
+            let want: Vec<Vec<f64>> = with(false, None)
+                .iter()
+                .map(|v| v.iter().map(|&x| x as f64).collect())
+                .collect();
             for got in [with(true, None), with(here.software, here.subgroup)] {
-                got.iter().zip(&want).for_each(|(got, want)| close(&format!("{width}"), got, want, 0..got.len()));
+                got.iter()
+                    .zip(&want)
+                    .for_each(|(got, want)| close(&format!("{width}"), got, want, 0..got.len()));
             }
         }
     }
 
     #[cfg_attr(test, test)]
     fn as_many_keys_as_the_adapter_takes() {
-        let software = Capabilities { software: true, ..gpu().capabilities() };
-        let keys = most_keys(&software);
+        let software = Capabilities {
+            software: true,
+            ..device().capabilities()
+        };
+        let keys = max_keys(&software);
         let (few, many): (&[usize], &[usize]) = (&[1, 3, 256], &[1, keys, 512]);
         let spec = spec(2, false);
-        forward(&[[few, many]], |t, [q, kv]| record(t, q, kv, &spec), |[q, kv]| reference_separate(q, kv, &spec));
+        forward(
+            &[[few, many]],
+            |t, [q, kv]| record(t, q, kv, &spec),
+            |[q, kv]| reference_separate(q, kv, &spec),
+        );
     }
 
     #[test]
     #[should_panic(expected = "attention: 6001 keys, this adapter takes 6000")]
     fn more_keys_than_the_adapter_takes_are_refused() {
-        let mut t = Tape::new(Capabilities { software: true, ..gpu().capabilities() });
+        let mut t = Tape::new(Capabilities {
+            software: true,
+            ..device().capabilities()
+        });
         let (q, kv) = (t.input(&[1, 1, 8]), t.input(&[1, 6001, 16]));
         record(&mut t, q, kv, &spec(2, false));
     }
@@ -690,15 +1123,17 @@ pub(super) mod tests {
     #[test]
     #[should_panic(expected = "attention: a causal gradient needs as many keys as queries")]
     fn a_gradient_through_a_cache_is_refused() {
-        let mut t = Tape::new(gpu().capabilities());
+        let mut t = Tape::new(device().capabilities());
         let (q, kv) = (t.variable(&[1, 1, 8]), t.input(&[1, 4, 16]));
         record(&mut t, q, kv, &spec(2, true));
     }
 
     #[test]
-    #[should_panic(expected = "attention: a gradient needs q with its own keys and values or alone")]
+    #[should_panic(
+        expected = "attention: a gradient needs q with its own keys and values or alone"
+    )]
     fn a_gradient_of_packed_queries_with_other_keys_is_refused() {
-        let mut t = Tape::new(gpu().capabilities());
+        let mut t = Tape::new(device().capabilities());
         let (q, kv) = (t.variable(&[1, 4, 24]), t.input(&[1, 4, 16]));
         record(&mut t, q, kv, &spec(2, true));
     }

@@ -1,8 +1,8 @@
 //! The write into a cache of keys or values.
 
+use crate::graph::Kernel;
+use crate::graph::{Tape, Var};
 use crate::kernel;
-use crate::kernel::Kernel;
-use crate::tape::{Tape, Var};
 
 static CACHE_ROWS: Kernel = kernel!("cache_rows");
 
@@ -12,11 +12,22 @@ impl Tape {
     #[track_caller]
     pub fn cache_rows(&mut self, cache: Var, rows: Var, past: Var) {
         let shapes = || format!("cache {:?}, rows {:?}", self.shape(cache), self.shape(rows));
-        let (&[b, capacity, c], &[rows_b, t, stride]) = (self.shape(cache), self.shape(rows)) else {
-            panic!("cache_rows: {} are not [b, capacity, c] and [b, t, ..]", shapes())
+        let (&[b, capacity, c], &[rows_b, t, stride]) = (self.shape(cache), self.shape(rows))
+        else {
+            panic!(
+                "cache_rows: {} are not [b, capacity, c] and [b, t, ..]",
+                shapes()
+            )
         };
-        assert!(b == rows_b && c <= stride && t <= capacity, "cache_rows: {} do not fit", shapes());
-        assert!(!self.needs_grad(cache), "cache_rows: a cache has no gradient");
+        assert!(
+            b == rows_b && c <= stride && t <= capacity,
+            "cache_rows: {} do not fit",
+            shapes()
+        );
+        assert!(
+            !self.needs_grad(cache),
+            "cache_rows: a cache has no gradient"
+        );
         let n = b * t * c;
         self.call(&CACHE_ROWS, "forward")
             .bind("rows", rows)
@@ -33,33 +44,54 @@ impl Tape {
 
 pub(super) mod tests {
     use super::*;
-    use crate::ops::check::{Check, gpu, random};
-    use crate::plan::Plan;
+    use crate::device::Plan;
+    use crate::ops::check::{Check, device, random};
 
     /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[("writes_its_rows_and_no_others", writes_its_rows_and_no_others)];
+    pub const CHECKS: &[Check] = &[(
+        "writes_its_rows_and_no_others",
+        writes_its_rows_and_no_others,
+    )];
 
     #[cfg_attr(test, test)]
     fn writes_its_rows_and_no_others() {
-        let gpu = gpu();
-        for (b, t, capacity, c, stride, pasts) in
-            [(1, 1, 1, 1, 1, [0, 0]), (3, 1, 33, 37, 37, [0, 32]), (2, 5, 8, 128, 192, [3, 1]), (2, 3, 7, 2, 3, [4, 0])]
-        {
-            let mut want: Vec<f32> = random(b * capacity * c, 1).iter().map(|&x| x as f32).collect();
-            let mut tape = Tape::new(gpu.capabilities());
-            let (cache, rows, past) = (tape.input(&[b, capacity, c]), tape.input(&[b, t, stride]), tape.input(&[1]));
+        let device = device();
+        for (b, t, capacity, c, stride, pasts) in [
+            (1, 1, 1, 1, 1, [0, 0]),
+            (3, 1, 33, 37, 37, [0, 32]),
+            (2, 5, 8, 128, 192, [3, 1]),
+            (2, 3, 7, 2, 3, [4, 0]),
+        ] {
+            let mut want: Vec<f32> = random(b * capacity * c, 1)
+                .iter()
+                .map(|&x| x as f32)
+                .collect();
+            let mut tape = Tape::new(device.capabilities());
+            let (cache, rows, past) = (
+                tape.input(&[b, capacity, c]),
+                tape.input(&[b, t, stride]),
+                tape.input(&[1]),
+            );
             tape.cache_rows(cache, rows, past);
-            let plan = Plan::new(&gpu, tape).unwrap();
+            let plan = Plan::new(&device, tape).unwrap();
             plan.write(cache, &want);
             for (run, at) in pasts.into_iter().enumerate() {
-                let new: Vec<f32> = random(b * t * stride, 2 + run as u64).iter().map(|&x| x as f32).collect();
+                let new: Vec<f32> = random(b * t * stride, 2 + run as u64)
+                    .iter()
+                    .map(|&x| x as f32)
+                    .collect();
                 plan.write(rows, &new);
                 plan.write(past, &[at as u32]);
                 plan.run().unwrap();
                 for (row, new) in new.chunks(stride).enumerate() {
-                    want[(row / t * capacity + at + row % t) * c..][..c].copy_from_slice(&new[stride - c..]);
+                    want[(row / t * capacity + at + row % t) * c..][..c]
+                        .copy_from_slice(&new[stride - c..]);
                 }
-                assert_eq!(plan.read::<f32>(cache).unwrap(), want, "{b} {t} {capacity} {c} of {stride} {at}");
+                assert_eq!(
+                    plan.read::<f32>(cache).unwrap(),
+                    want,
+                    "{b} {t} {capacity} {c} of {stride} {at}"
+                );
             }
         }
     }

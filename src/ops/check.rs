@@ -3,24 +3,25 @@
 
 use std::sync::OnceLock;
 
-use crate::gpu::{Gpu, Tensor};
-use crate::plan::Plan;
-use crate::tape::{Tape, Var};
+use crate::device::Plan;
+use crate::device::{Device, Tensor};
+use crate::graph::{Tape, Var};
 
 /// A test by its name. It panics where it fails.
 pub type Check = (&'static str, fn());
 
-static GPU: OnceLock<Gpu> = OnceLock::new();
+static GPU: OnceLock<Device> = OnceLock::new();
 
 /// The device that all op tests share. They fail, never skip, where there is no adapter.
-pub(crate) fn gpu() -> Gpu {
-    GPU.get_or_init(|| Gpu::open(None).unwrap_or_else(|error| panic!("{error}"))).clone()
+pub(crate) fn device() -> Device {
+    GPU.get_or_init(|| Device::open(None).unwrap_or_else(|error| panic!("{error}")))
+        .clone()
 }
 
 /// Makes all op tests from here on use a device, unless one was used already.
-pub(crate) fn on(gpu: &Gpu) {
+pub(crate) fn on(device: &Device) {
     // the first one stays
-    let _ = GPU.set(gpu.clone());
+    let _ = GPU.set(device.clone());
 }
 
 /// The reference's view of an input.
@@ -83,9 +84,9 @@ fn run<const N: usize>(
     reference: impl Fn([&Array; N]) -> Vec<f64>,
     gradients: bool,
 ) {
-    let gpu = gpu();
+    let device = device();
     for shapes in cases {
-        let mut tape = Tape::new(gpu.capabilities());
+        let mut tape = Tape::new(device.capabilities());
         let inputs = shapes.map(|shape| tape.variable(shape));
         let output = op(&mut tape, inputs);
         tape.hold(output);
@@ -94,42 +95,73 @@ fn run<const N: usize>(
         let mut grads = vec![];
         if gradients {
             tape.backward(output, cotangent);
-            grads = inputs.iter().map(|&v| tape.grad(v).unwrap_or_else(|| panic!("{shapes:?}: no gradient recorded"))).collect();
+            grads = inputs
+                .iter()
+                .map(|&v| {
+                    tape.grad(v)
+                        .unwrap_or_else(|| panic!("{shapes:?}: no gradient recorded"))
+                })
+                .collect();
             grads.iter().for_each(|&grad| tape.hold(grad));
         }
-        let plan = Plan::new(&gpu, tape).unwrap_or_else(|error| panic!("{shapes:?}: {error}"));
+        let plan = Plan::new(&device, tape).unwrap_or_else(|error| panic!("{shapes:?}: {error}"));
 
         let mut index = 0;
         let mut arrays = shapes.map(|shape| {
             index += 1;
-            Array { shape: shape.to_vec(), data: random(shape.iter().product(), index) }
+            Array {
+                shape: shape.to_vec(),
+                data: random(shape.iter().product(), index),
+            }
         });
         for (v, array) in inputs.iter().zip(&arrays) {
             plan.write(*v, &f32s(&array.data));
         }
         let dy = random(shape.iter().product(), 99);
         plan.write(cotangent, &f32s(&dy));
-        plan.run().unwrap_or_else(|error| panic!("{shapes:?}: {error}"));
-        let got: Vec<f32> = plan.read(output).unwrap_or_else(|error| panic!("{shapes:?}: {error}"));
-        close(&format!("{shapes:?} forward"), &got, &reference(arrays.each_ref()), 0..got.len());
+        plan.run()
+            .unwrap_or_else(|error| panic!("{shapes:?}: {error}"));
+        let got: Vec<f32> = plan
+            .read(output)
+            .unwrap_or_else(|error| panic!("{shapes:?}: {error}"));
+        close(
+            &format!("{shapes:?} forward"),
+            &got,
+            &reference(arrays.each_ref()),
+            0..got.len(),
+        );
 
         for (input, grad) in grads.iter().enumerate() {
-            let got: Vec<f32> = plan.read(*grad).unwrap_or_else(|error| panic!("{shapes:?}: {error}"));
+            let got: Vec<f32> = plan
+                .read(*grad)
+                .unwrap_or_else(|error| panic!("{shapes:?}: {error}"));
             let stride = got.len().div_ceil(48).max(1);
-            let places: Vec<usize> = (0..got.len()).step_by(stride).chain([got.len() - 1]).collect();
+            let places: Vec<usize> = (0..got.len())
+                .step_by(stride)
+                .chain([got.len() - 1])
+                .collect();
             let mut want = vec![0.0; got.len()];
             for &place in &places {
                 const STEP: f64 = 1e-5;
                 let at = arrays[input].data[place];
                 let mut loss = |value: f64| {
                     arrays[input].data[place] = value;
-                    reference(arrays.each_ref()).iter().zip(&dy).map(|(y, dy)| y * dy).sum::<f64>()
+                    reference(arrays.each_ref())
+                        .iter()
+                        .zip(&dy)
+                        .map(|(y, dy)| y * dy)
+                        .sum::<f64>()
                 };
                 let slope = (loss(at + STEP) - loss(at - STEP)) / (2.0 * STEP);
                 arrays[input].data[place] = at;
                 want[place] = slope;
             }
-            close(&format!("{shapes:?} gradient of input {input}"), &got, &want, places);
+            close(
+                &format!("{shapes:?} gradient of input {input}"),
+                &got,
+                &want,
+                places,
+            );
         }
     }
 }
@@ -137,19 +169,33 @@ fn run<const N: usize>(
 /// Equal up to f32 rounding of sums: 1e-4 of the value, or 2e-5 of the largest value around it where terms cancel.
 /// Nothing is equal to NaN.
 #[track_caller]
-pub(crate) fn close(what: &str, got: &[f32], want: &[f64], places: impl IntoIterator<Item = usize>) {
+pub(crate) fn close(
+    what: &str,
+    got: &[f32],
+    want: &[f64],
+    places: impl IntoIterator<Item = usize>,
+) {
     assert_eq!(got.len(), want.len(), "{what}: number of elements");
-    let largest = want.iter().fold(1.0f64, |largest, value| largest.max(value.abs()));
-    assert!(largest.is_finite(), "{what}: an infinite reference would allow everything");
+    let largest = want
+        .iter()
+        .fold(1.0f64, |largest, value| largest.max(value.abs()));
+    assert!(
+        largest.is_finite(),
+        "{what}: an infinite reference would allow everything"
+    );
     for i in places {
         let (got, want) = (got[i] as f64, want[i]);
-        assert!((got - want).abs() <= 1e-4 * want.abs() + 2e-5 * largest, "{what}: at {i} got {got}, want {want}");
+        assert!(
+            (got - want).abs() <= 1e-4 * want.abs() + 2e-5 * largest,
+            "{what}: at {i} got {got}, want {want}"
+        );
     }
 }
 
 /// Numbers that no gradient is wanted for: ids, targets, seeds.
 pub(crate) fn constant<T: bytemuck::Pod>(t: &mut Tape, data: &[T]) -> Var {
-    let tensor = Tensor::new(&gpu(), &[data.len()], data).unwrap_or_else(|error| panic!("{error}"));
+    let tensor =
+        Tensor::new(&device(), &[data.len()], data).unwrap_or_else(|error| panic!("{error}"));
     t.bind(&tensor)
 }
 

@@ -1,8 +1,8 @@
 //! Colour histograms: which colours a picture has, wherever they are.
 
+use crate::graph::Kernel;
+use crate::graph::{Tape, Var};
 use crate::kernel;
-use crate::kernel::Kernel;
-use crate::tape::{Tape, Var};
 
 static COLOR_HISTOGRAM: Kernel = kernel!("color_histogram");
 
@@ -12,9 +12,20 @@ impl Tape {
     /// flows to the image.
     #[track_caller]
     pub fn color_histogram(&mut self, image: Var, levels: usize) -> Var {
-        let &[batch, 3, height, width] = self.shape(image) else { panic!("color_histogram: {:?}, want [b, 3, h, w]", self.shape(image)) };
-        assert!(levels > 0 && levels.is_multiple_of(4), "color_histogram: {levels} levels, want a multiple of 4");
-        assert!(!self.needs_grad(image), "color_histogram: it has no gradient");
+        let &[batch, 3, height, width] = self.shape(image) else {
+            panic!(
+                "color_histogram: {:?}, want [b, 3, h, w]",
+                self.shape(image)
+            )
+        };
+        assert!(
+            levels > 0 && levels.is_multiple_of(4),
+            "color_histogram: {levels} levels, want a multiple of 4"
+        );
+        assert!(
+            !self.needs_grad(image),
+            "color_histogram: it has no gradient"
+        );
         let y = self.output(&[batch, levels.pow(3)]);
         let quads = batch * levels.pow(3) / 4;
         self.call(&COLOR_HISTOGRAM, "forward")
@@ -29,15 +40,18 @@ impl Tape {
 }
 
 pub(super) mod tests {
-    use crate::gpu::Tensor;
-    use crate::ops::check::{Check, close, gpu, random};
-    use crate::plan::Plan;
-    use crate::tape::Tape;
+    use crate::device::Plan;
+    use crate::device::Tensor;
+    use crate::graph::Tape;
+    use crate::ops::check::{Check, close, device, random};
 
     /// What `seemore doctor` does on the adapter at hand.
     pub const CHECKS: &[Check] = &[
         ("agrees_with_its_reference", agrees_with_its_reference),
-        ("a_colour_of_a_bin_counts_in_that_bin_alone", a_colour_of_a_bin_counts_in_that_bin_alone),
+        (
+            "a_colour_of_a_bin_counts_in_that_bin_alone",
+            a_colour_of_a_bin_counts_in_that_bin_alone,
+        ),
     ];
 
     /// Bin by bin what a pixel gives to its up to eight neighbours, in f64.
@@ -45,13 +59,19 @@ pub(super) mod tests {
         let pixels = height * width;
         let mut shares = vec![0.0; batch * levels.pow(3)];
         for (b, at) in (0..batch).flat_map(|b| (0..pixels).map(move |at| (b, at))) {
-            let place: Vec<f64> = (0..3).map(|c| image[(b * 3 + c) * pixels + at].clamp(0.0, 1.0) * (levels - 1) as f64).collect();
+            let place: Vec<f64> = (0..3)
+                .map(|c| image[(b * 3 + c) * pixels + at].clamp(0.0, 1.0) * (levels - 1) as f64)
+                .collect();
             for corner in 0..8 {
                 let (mut bin, mut weight) = (b, 1.0 / pixels as f64);
                 for (c, place) in place.iter().enumerate() {
                     let upper = corner >> c & 1;
                     let low = place.floor();
-                    weight *= if upper == 1 { place - low } else { 1.0 - (place - low) };
+                    weight *= if upper == 1 {
+                        place - low
+                    } else {
+                        1.0 - (place - low)
+                    };
                     bin = bin * levels + (low as usize + upper).min(levels - 1);
                 }
                 shares[bin] += weight;
@@ -61,25 +81,39 @@ pub(super) mod tests {
     }
 
     fn agrees(image: &[f64], shape: [usize; 3], levels: usize) -> Vec<f32> {
-        let gpu = gpu();
-        let mut tape = Tape::new(gpu.capabilities());
+        let device = device();
+        let mut tape = Tape::new(device.capabilities());
         let values: Vec<f32> = image.iter().map(|&x| x as f32).collect();
-        let tensor = Tensor::new(&gpu, &[shape[0], 3, shape[1], shape[2]], &values).unwrap();
+        let tensor = Tensor::new(&device, &[shape[0], 3, shape[1], shape[2]], &values).unwrap();
         let var = tape.bind(&tensor);
         let histogram = tape.color_histogram(var, levels);
         tape.hold(histogram);
-        let plan = Plan::new(&gpu, tape).unwrap();
+        let plan = Plan::new(&device, tape).unwrap();
         plan.run().unwrap();
         let got: Vec<f32> = plan.read(histogram).unwrap();
-        close(&format!("{shape:?} at {levels} levels"), &got, &reference(image, shape, levels), 0..got.len());
+        close(
+            &format!("{shape:?} at {levels} levels"),
+            &got,
+            &reference(image, shape, levels),
+            0..got.len(),
+        );
         got
     }
 
     #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
-        for (shape, levels) in [([1, 1, 1], 4), ([2, 3, 5], 4), ([3, 16, 16], 8), ([5, 48, 48], 8), ([1, 7, 2], 12)] {
+        for (shape, levels) in [
+            ([1, 1, 1], 4),
+            ([2, 3, 5], 4),
+            ([3, 16, 16], 8),
+            ([5, 48, 48], 8),
+            ([1, 7, 2], 12),
+        ] {
             // some colours lie outside of 0 to 1
-            let image: Vec<f64> = random(shape.iter().product::<usize>() * 3, 5).iter().map(|x| 0.5 + 0.4 * x).collect();
+            let image: Vec<f64> = random(shape.iter().product::<usize>() * 3, 5)
+                .iter()
+                .map(|x| 0.5 + 0.4 * x)
+                .collect();
             let histogram = agrees(&image, shape, levels);
             for bins in histogram.chunks(levels.pow(3)) {
                 let whole: f32 = bins.iter().map(|bin| (bin / 4.0).powi(2)).sum();
@@ -91,8 +125,14 @@ pub(super) mod tests {
     #[cfg_attr(test, test)]
     fn a_colour_of_a_bin_counts_in_that_bin_alone() {
         // red 1, green 2/3, blue 1/3 at 4 levels
-        let image: Vec<f64> = [1.0, 2.0 / 3.0, 1.0 / 3.0].iter().flat_map(|&x| [x; 6]).collect();
+        let image: Vec<f64> = [1.0, 2.0 / 3.0, 1.0 / 3.0]
+            .iter()
+            .flat_map(|&x| [x; 6])
+            .collect();
         let histogram = agrees(&image, [1, 2, 3], 4);
-        assert_eq!(histogram.iter().position(|&bin| bin > 3.99), Some((3 * 4 + 2) * 4 + 1));
+        assert_eq!(
+            histogram.iter().position(|&bin| bin > 3.99),
+            Some((3 * 4 + 2) * 4 + 1)
+        );
     }
 }

@@ -1,16 +1,21 @@
 //! Rows put one behind the other: a CLS token before patches, image tokens before text.
 
-use crate::ops::lanes::{Lanes, lanes};
-use crate::tape::{Tape, Var};
+use crate::graph::{Tape, Var};
+use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static CONCAT: Lanes = lanes!("concat");
+static CONCAT: VectorWidth = vector_width!("concat");
 
 impl Tape {
     /// `y: [b, ta + tb, c]` from `a: [b, ta, c]` and `b: [b, tb, c]`. An `a` of batch 1 is repeated over the batch.
     #[track_caller]
     pub fn concat_rows(&mut self, a: Var, b: Var) -> Var {
-        let (&[batch_a, rows_a, width], &[batch, rows_b, width_b]) = (self.shape(a), self.shape(b)) else {
-            panic!("concat_rows: {:?} and {:?}, want [b, ta, c] and [b, tb, c]", self.shape(a), self.shape(b))
+        let (&[batch_a, rows_a, width], &[batch, rows_b, width_b]) = (self.shape(a), self.shape(b))
+        else {
+            panic!(
+                "concat_rows: {:?} and {:?}, want [b, ta, c] and [b, tb, c]",
+                self.shape(a),
+                self.shape(b)
+            )
         };
         assert!(
             width == width_b && (batch_a == batch || batch_a == 1),
@@ -57,7 +62,12 @@ pub(super) mod tests {
     fn reference([a, b]: [&Array; 2]) -> Vec<f64> {
         let (size_a, size_b) = (a.shape[1] * a.shape[2], b.shape[1] * b.shape[2]);
         let one = |(a, b): (&[f64], &[f64])| [a, b].concat();
-        a.data.chunks(size_a).cycle().zip(b.data.chunks(size_b)).flat_map(one).collect()
+        a.data
+            .chunks(size_a)
+            .cycle()
+            .zip(b.data.chunks(size_b))
+            .flat_map(one)
+            .collect()
     }
 
     #[cfg_attr(test, test)]
@@ -74,6 +84,10 @@ pub(super) mod tests {
             |t, [a, b]| t.concat_rows(a, b),
             reference,
         );
-        forward(&[[&[1, 1, 2], &[35_000, 1, 2]], [&[1, 69_999, 4], &[1, 1, 4]]], |t, [a, b]| t.concat_rows(a, b), reference);
+        forward(
+            &[[&[1, 1, 2], &[35_000, 1, 2]], [&[1, 69_999, 4], &[1, 1, 4]]],
+            |t, [a, b]| t.concat_rows(a, b),
+            reference,
+        );
     }
 }

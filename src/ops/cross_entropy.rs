@@ -1,9 +1,9 @@
 //! The loss of a classifier or language model.
 
-use crate::ops::lanes::{Lanes, lanes};
-use crate::tape::{Tape, Var};
+use crate::graph::{Tape, Var};
+use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static CROSS_ENTROPY: Lanes = lanes!("cross_entropy", "reduce");
+static CROSS_ENTROPY: VectorWidth = vector_width!("cross_entropy", "reduce");
 
 /// The target of a row that has no loss: padding, image tokens, the prompt.
 pub const IGNORE: u32 = u32::MAX;
@@ -79,17 +79,33 @@ pub(super) mod tests {
     /// What `seemore doctor` does on the adapter at hand.
     pub const CHECKS: &[Check] = &[
         ("agrees_with_its_reference", agrees_with_its_reference),
-        ("smoothing_wants_a_little_of_every_column", smoothing_wants_a_little_of_every_column),
-        ("rows_have_losses_of_their_own", rows_have_losses_of_their_own),
-        ("gradients_hold_past_one_dimension_of_workgroups", gradients_hold_past_one_dimension_of_workgroups),
+        (
+            "smoothing_wants_a_little_of_every_column",
+            smoothing_wants_a_little_of_every_column,
+        ),
+        (
+            "rows_have_losses_of_their_own",
+            rows_have_losses_of_their_own,
+        ),
+        (
+            "gradients_hold_past_one_dimension_of_workgroups",
+            gradients_hold_past_one_dimension_of_workgroups,
+        ),
         ("large_logits_are_stable", large_logits_are_stable),
-        ("targets_past_the_last_column_count_as_the_last", targets_past_the_last_column_count_as_the_last),
+        (
+            "targets_past_the_last_column_count_as_the_last",
+            targets_past_the_last_column_count_as_the_last,
+        ),
     ];
 
     const SCALE: f32 = 0.125;
 
     fn op(t: &mut Tape, logits: Var, factor: f32, targets: &[u32]) -> Var {
-        let logits = if factor == 1.0 { logits } else { t.scale(logits, factor) };
+        let logits = if factor == 1.0 {
+            logits
+        } else {
+            t.scale(logits, factor)
+        };
         smoothed(t, logits, targets, 0.0)
     }
 
@@ -102,7 +118,12 @@ pub(super) mod tests {
         smoothed_reference(logits, factor, targets, 0.0)
     }
 
-    fn smoothed_reference(logits: &Array, factor: f64, targets: &[u32], smoothing: f64) -> Vec<f64> {
+    fn smoothed_reference(
+        logits: &Array,
+        factor: f64,
+        targets: &[u32],
+        smoothing: f64,
+    ) -> Vec<f64> {
         vec![rows(logits, factor, targets, smoothing).iter().sum()]
     }
 
@@ -113,14 +134,30 @@ pub(super) mod tests {
             }
             let most = row.iter().fold(f64::MIN, |most, x| most.max(factor * x));
             let sum: f64 = row.iter().map(|x| (factor * x - most).exp()).sum();
-            let (logit, mean) = (row[(target as usize).min(row.len() - 1)], row.iter().sum::<f64>() / row.len() as f64);
+            let (logit, mean) = (
+                row[(target as usize).min(row.len() - 1)],
+                row.iter().sum::<f64>() / row.len() as f64,
+            );
             most + sum.ln() - factor * ((1.0 - smoothing) * logit + smoothing * mean)
         };
-        logits.rows().zip(targets).map(row).map(|loss| SCALE as f64 * loss).collect()
+        logits
+            .rows()
+            .zip(targets)
+            .map(row)
+            .map(|loss| SCALE as f64 * loss)
+            .collect()
     }
 
     fn targets(rows: usize, cols: usize) -> Vec<u32> {
-        (0..rows).map(|i| if i % 5 == 3 { IGNORE } else { (i * 7 % cols) as u32 }).collect()
+        (0..rows)
+            .map(|i| {
+                if i % 5 == 3 {
+                    IGNORE
+                } else {
+                    (i * 7 % cols) as u32
+                }
+            })
+            .collect()
     }
 
     #[cfg_attr(test, test)]
@@ -128,12 +165,20 @@ pub(super) mod tests {
         for cols in [1, 2, 4, 31, 32, 33, 36, 65, 512, 1000] {
             for rows in [1, 2, 65] {
                 let targets = targets(rows, cols);
-                check(&[[&[rows, cols]]], |t, [x]| op(t, x, 1.0, &targets), |[x]| reference(x, 1.0, &targets));
+                check(
+                    &[[&[rows, cols]]],
+                    |t, [x]| op(t, x, 1.0, &targets),
+                    |[x]| reference(x, 1.0, &targets),
+                );
             }
         }
         for cols in [3, 4] {
             let targets = targets(70_000, cols);
-            forward(&[[&[70_000, cols]]], |t, [x]| op(t, x, 1.0, &targets), |[x]| reference(x, 1.0, &targets));
+            forward(
+                &[[&[70_000, cols]]],
+                |t, [x]| op(t, x, 1.0, &targets),
+                |[x]| reference(x, 1.0, &targets),
+            );
         }
     }
 
@@ -141,7 +186,11 @@ pub(super) mod tests {
     fn smoothing_wants_a_little_of_every_column() {
         for cols in [1, 2, 33, 64, 1000] {
             let targets = targets(9, cols);
-            check(&[[&[9, cols]]], |t, [x]| smoothed(t, x, &targets, 0.125), |[x]| smoothed_reference(x, 1.0, &targets, 0.125));
+            check(
+                &[[&[9, cols]]],
+                |t, [x]| smoothed(t, x, &targets, 0.125),
+                |[x]| smoothed_reference(x, 1.0, &targets, 0.125),
+            );
         }
     }
 
@@ -160,19 +209,31 @@ pub(super) mod tests {
     #[cfg_attr(test, test)]
     fn gradients_hold_past_one_dimension_of_workgroups() {
         let targets = targets(65_600, 4);
-        check(&[[&[65_600, 4]]], |t, [x]| op(t, x, 1.0, &targets), |[x]| reference(x, 1.0, &targets));
+        check(
+            &[[&[65_600, 4]]],
+            |t, [x]| op(t, x, 1.0, &targets),
+            |[x]| reference(x, 1.0, &targets),
+        );
     }
 
     #[cfg_attr(test, test)]
     fn large_logits_are_stable() {
         // logits up to 16,384
         let targets = targets(9, 65);
-        forward(&[[&[9, 65]]], |t, [x]| op(t, x, 8192.0, &targets), |[x]| reference(x, 8192.0, &targets));
+        forward(
+            &[[&[9, 65]]],
+            |t, [x]| op(t, x, 8192.0, &targets),
+            |[x]| reference(x, 8192.0, &targets),
+        );
     }
 
     #[cfg_attr(test, test)]
     fn targets_past_the_last_column_count_as_the_last() {
         let targets = [7, 6, 0, 1_000_000];
-        check(&[[&[4, 7]]], |t, [x]| op(t, x, 1.0, &targets), |[x]| reference(x, 1.0, &targets));
+        check(
+            &[[&[4, 7]]],
+            |t, [x]| op(t, x, 1.0, &targets),
+            |[x]| reference(x, 1.0, &targets),
+        );
     }
 }

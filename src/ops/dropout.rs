@@ -1,8 +1,8 @@
 //! Dropout with a mask that is a function of seed, place and index.
 
+use crate::graph::Kernel;
+use crate::graph::{Tape, Var};
 use crate::kernel;
-use crate::kernel::Kernel;
-use crate::tape::{Tape, Var};
 
 static DROPOUT: Kernel = kernel!("dropout", "random");
 
@@ -19,8 +19,16 @@ impl Dropout {
     /// The place that draws the mask, or 0 without one.
     #[track_caller]
     pub(super) fn site(&self, t: &mut Tape) -> u32 {
-        assert!((0.0..1.0).contains(&self.p), "dropout: probability {} is not in [0, 1)", self.p);
-        assert!(t.len(self.seed) == 1, "dropout: seed of shape {:?}, want [1]", t.shape(self.seed));
+        assert!(
+            (0.0..1.0).contains(&self.p),
+            "dropout: probability {} is not in [0, 1)",
+            self.p
+        );
+        assert!(
+            t.len(self.seed) == 1,
+            "dropout: seed of shape {:?}, want [1]",
+            t.shape(self.seed)
+        );
         if self.p == 0.0 { 0 } else { t.site() }
     }
 }
@@ -61,16 +69,28 @@ impl Tape {
 
 pub(super) mod tests {
     use super::*;
-    use crate::ops::check::{Check, gpu};
-    use crate::plan::Plan;
+    use crate::device::Plan;
+    use crate::ops::check::{Check, device};
 
     /// What `seemore doctor` does on the adapter at hand.
     pub const CHECKS: &[Check] = &[
-        ("masks_are_those_of_the_generator_forward_and_backward", masks_are_those_of_the_generator_forward_and_backward),
-        ("the_same_seed_gives_the_same_mask_and_others_differ", the_same_seed_gives_the_same_mask_and_others_differ),
+        (
+            "masks_are_those_of_the_generator_forward_and_backward",
+            masks_are_those_of_the_generator_forward_and_backward,
+        ),
+        (
+            "the_same_seed_gives_the_same_mask_and_others_differ",
+            the_same_seed_gives_the_same_mask_and_others_differ,
+        ),
         ("the_share_of_zeros_is_p", the_share_of_zeros_is_p),
-        ("without_probability_nothing_is_recorded", without_probability_nothing_is_recorded),
-        ("neighbouring_counters_are_not_correlated", neighbouring_counters_are_not_correlated),
+        (
+            "without_probability_nothing_is_recorded",
+            without_probability_nothing_is_recorded,
+        ),
+        (
+            "neighbouring_counters_are_not_correlated",
+            neighbouring_counters_are_not_correlated,
+        ),
     ];
 
     /// The same function as shaders/shared/random.wgsl.
@@ -85,15 +105,15 @@ pub(super) mod tests {
 
     /// Forward values of two sites and the gradient through the first, for an input and cotangent of ones.
     fn masks(n: usize, p: f32, seed: u32) -> [Vec<f32>; 3] {
-        let gpu = gpu();
-        let mut tape = Tape::new(gpu.capabilities());
+        let device = device();
+        let mut tape = Tape::new(device.capabilities());
         let (x, seed_var, ones) = (tape.variable(&[n]), tape.input(&[1]), tape.input(&[n]));
         let a = tape.dropout(x, p, seed_var);
         let b = tape.dropout(ones, p, seed_var);
         tape.backward(a, ones);
         let dx = tape.grad(x).unwrap();
         [a, b, dx].iter().for_each(|&v| tape.hold(v));
-        let plan = Plan::new(&gpu, tape).unwrap();
+        let plan = Plan::new(&device, tape).unwrap();
         plan.write(x, &vec![1f32; n]);
         plan.write(ones, &vec![1f32; n]);
         plan.write(seed_var, &[seed]);
@@ -107,9 +127,15 @@ pub(super) mod tests {
             let [a, b, dx] = masks(n, 0.3, 7);
             let want = |site: u32| -> Vec<f32> {
                 let kept = |i: u32| (random_bits(7, site, i) >> 8) as f32 / (1 << 24) as f32 >= 0.3;
-                (0..n as u32).map(|i| if kept(i) { 1.0 / 0.7 } else { 0.0 }).collect()
+                (0..n as u32)
+                    .map(|i| if kept(i) { 1.0 / 0.7 } else { 0.0 })
+                    .collect()
             };
-            let same = |got: &[f32], want: &[f32]| got.iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-6);
+            let same = |got: &[f32], want: &[f32]| {
+                got.iter()
+                    .zip(want)
+                    .all(|(got, want)| (got - want).abs() < 1e-6)
+            };
             assert!(same(&a, &want(1)) && same(&b, &want(2)), "{n}");
             assert_eq!(a, dx, "{n}");
         }
@@ -130,14 +156,20 @@ pub(super) mod tests {
         for p in [0.1, 0.5, 0.9] {
             let n = 200_000;
             let zeros = masks(n, p, 3)[0].iter().filter(|&&y| y == 0.0).count();
-            let (mean, deviation) = (n as f64 * p as f64, (n as f64 * p as f64 * (1.0 - p as f64)).sqrt());
-            assert!((zeros as f64 - mean).abs() < 5.0 * deviation, "{zeros} zeros for p = {p}");
+            let (mean, deviation) = (
+                n as f64 * p as f64,
+                (n as f64 * p as f64 * (1.0 - p as f64)).sqrt(),
+            );
+            assert!(
+                (zeros as f64 - mean).abs() < 5.0 * deviation,
+                "{zeros} zeros for p = {p}"
+            );
         }
     }
 
     #[cfg_attr(test, test)]
     fn without_probability_nothing_is_recorded() {
-        let mut tape = Tape::new(gpu().capabilities());
+        let mut tape = Tape::new(device().capabilities());
         let (x, seed) = (tape.variable(&[8]), tape.input(&[1]));
         assert_eq!(tape.dropout(x, 0.0, seed), x);
         assert_eq!(tape.dispatches(), 0);
@@ -148,13 +180,22 @@ pub(super) mod tests {
     fn neighbouring_counters_are_not_correlated() {
         let draw = |seed, site, index| random_bits(seed, site, index) as f64 / 2f64.powi(32) - 0.5;
         let count = 200_000;
-        for (axis, step) in [("index", [0, 0, 1]), ("index", [0, 0, 64]), ("site", [0, 1, 0]), ("seed", [1, 0, 0]), ("both", [1, 1, 0])] {
+        for (axis, step) in [
+            ("index", [0, 0, 1]),
+            ("index", [0, 0, 64]),
+            ("site", [0, 1, 0]),
+            ("seed", [1, 0, 0]),
+            ("both", [1, 1, 0]),
+        ] {
             let products = (0..count).map(|i| {
                 let (seed, site, index) = (i % 10, i / 10 % 20, i / 200);
                 draw(seed, site, index) * draw(seed + step[0], site + step[1], index + step[2])
             });
             let correlation = products.sum::<f64>() / count as f64 * 12.0;
-            assert!(correlation.abs() < 5.0 / (count as f64).sqrt(), "{axis}: {correlation}");
+            assert!(
+                correlation.abs() < 5.0 / (count as f64).sqrt(),
+                "{axis}: {correlation}"
+            );
         }
     }
 }

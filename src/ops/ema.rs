@@ -1,8 +1,8 @@
 //! A moving average of parameters, which does better than the parameters themselves (Polyak & Juditsky 1992).
 
+use crate::graph::Kernel;
+use crate::graph::{Tape, Var};
 use crate::kernel;
-use crate::kernel::Kernel;
-use crate::tape::{Tape, Var};
 
 static EMA: Kernel = kernel!("ema");
 
@@ -12,35 +12,58 @@ impl Tape {
     #[track_caller]
     pub fn ema(&mut self, average: Var, param: Var, verdict: Var, decay: Var) {
         let n = self.len(average);
-        assert!(self.len(param) == n && n.is_multiple_of(4), "ema: {:?} of {:?}", self.shape(average), self.shape(param));
-        assert!(self.len(decay) == 1 && self.len(verdict) == 8, "ema: decay or verdict of a wrong shape");
-        let call = self.call(&EMA, "step").bind("average", average).bind("p", param).bind("verdict", verdict);
+        assert!(
+            self.len(param) == n && n.is_multiple_of(4),
+            "ema: {:?} of {:?}",
+            self.shape(average),
+            self.shape(param)
+        );
+        assert!(
+            self.len(decay) == 1 && self.len(verdict) == 8,
+            "ema: decay or verdict of a wrong shape"
+        );
+        let call = self
+            .call(&EMA, "step")
+            .bind("average", average)
+            .bind("p", param)
+            .bind("verdict", verdict);
         call.bind("decay", decay).param("n", n).elements(n / 4);
     }
 }
 
 pub(super) mod tests {
-    use crate::gpu::Tensor;
-    use crate::ops::check::{Check, close, constant, gpu, random};
-    use crate::plan::Plan;
-    use crate::tape::Tape;
+    use crate::device::Plan;
+    use crate::device::Tensor;
+    use crate::graph::Tape;
+    use crate::ops::check::{Check, close, constant, device, random};
 
     /// What `seemore doctor` does on the adapter at hand.
     pub const CHECKS: &[Check] = &[
-        ("agrees_with_its_reference_over_several_steps", agrees_with_its_reference_over_several_steps),
-        ("a_skipped_step_changes_nothing", a_skipped_step_changes_nothing),
+        (
+            "agrees_with_its_reference_over_several_steps",
+            agrees_with_its_reference_over_several_steps,
+        ),
+        (
+            "a_skipped_step_changes_nothing",
+            a_skipped_step_changes_nothing,
+        ),
     ];
 
     fn averaged(n: usize, take: u32, decays: &[f64]) {
-        let gpu = gpu();
+        let device = device();
         let start = random(n, 1);
-        let average = Tensor::new(&gpu, &[n], &start.iter().map(|&x| x as f32).collect::<Vec<_>>()).unwrap();
-        let mut tape = Tape::new(gpu.capabilities());
+        let average = Tensor::new(
+            &device,
+            &[n],
+            &start.iter().map(|&x| x as f32).collect::<Vec<_>>(),
+        )
+        .unwrap();
+        let mut tape = Tape::new(device.capabilities());
         let (param, decay) = (tape.input(&[n]), tape.input(&[1]));
         let verdict = constant(&mut tape, &[0, 0, 0, take, 0, 0, 0, 0]);
         let bound = tape.bind(&average);
         tape.ema(bound, param, verdict, decay);
-        let plan = Plan::new(&gpu, tape).unwrap();
+        let plan = Plan::new(&device, tape).unwrap();
         let mut want = start;
         for (step, &rate) in decays.iter().enumerate() {
             let now = random(n, 10 + step as u64);
@@ -48,10 +71,17 @@ pub(super) mod tests {
             plan.write(decay, &[rate as f32]);
             plan.run().unwrap();
             if take == 1 {
-                want.iter_mut().zip(now).for_each(|(average, now)| *average += (1.0 - rate) * (now - *average));
+                want.iter_mut()
+                    .zip(now)
+                    .for_each(|(average, now)| *average += (1.0 - rate) * (now - *average));
             }
         }
-        close(&format!("{n} elements"), &average.read::<f32>().unwrap(), &want, 0..n);
+        close(
+            &format!("{n} elements"),
+            &average.read::<f32>().unwrap(),
+            &want,
+            0..n,
+        );
     }
 
     #[cfg_attr(test, test)]

@@ -1,16 +1,18 @@
 //! Rows of a table chosen by ids.
 
-use crate::ops::lanes::{Lanes, lanes};
-use crate::tape::{Tape, Var};
+use crate::graph::{Tape, Var};
+use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static EMBEDDING: Lanes = lanes!("embedding");
+static EMBEDDING: VectorWidth = vector_width!("embedding");
 
 impl Tape {
     /// `y[.., i] = table[ids[.., i]]` with `table: [v, c]` and `ids: [..]` of `u32`; `y: [.., c]`. Ids past the last row take
     /// the last row.
     #[track_caller]
     pub fn embedding(&mut self, table: Var, ids: Var) -> Var {
-        let &[rows, width] = self.shape(table) else { panic!("embedding: table {:?}, want [v, c]", self.shape(table)) };
+        let &[rows, width] = self.shape(table) else {
+            panic!("embedding: table {:?}, want [v, c]", self.shape(table))
+        };
         let n = self.len(ids);
         let shape = [self.shape(ids), &[width]].concat();
         // Chunks of ids spread the sum of a frequent row over invocations, and stay below lavapipe's 65,535 rounds of a
@@ -18,12 +20,27 @@ impl Tape {
         let chunk = rows.clamp(512, 32_768).min(n);
         let chunks = n.div_ceil(chunk);
         let (kernel, cols) = EMBEDDING.of(width);
-        let params = [("n", n.into()), ("rows", rows.into()), ("cols", cols.into()), ("chunk", chunk.into()), ("chunks", chunks.into())];
+        let params = [
+            ("n", n.into()),
+            ("rows", rows.into()),
+            ("cols", cols.into()),
+            ("chunk", chunk.into()),
+            ("chunks", chunks.into()),
+        ];
         let y = self.output(&shape);
-        self.call(kernel, "forward").bind("table", table).bind("ids", ids).bind("y", y).params(&params).elements(n * cols);
+        self.call(kernel, "forward")
+            .bind("table", table)
+            .bind("ids", ids)
+            .bind("y", y)
+            .params(&params)
+            .elements(n * cols);
         self.record(y, &[table], move |t, dy| {
             let links = t.output(&[chunks, rows + chunk]);
-            t.call(kernel, "link").bind("ids", ids).bind("links", links).params(&params).elements(chunks * (rows + chunk));
+            t.call(kernel, "link")
+                .bind("ids", ids)
+                .bind("links", links)
+                .params(&params)
+                .elements(chunks * (rows + chunk));
             let partial = t.output(&[chunks, rows, width]);
             t.call(kernel, "backward")
                 .bind("dy", dy)
@@ -31,7 +48,11 @@ impl Tape {
                 .bind("dtable", partial)
                 .params(&params)
                 .elements(chunks * rows * cols);
-            let dtable = if chunks == 1 { partial } else { t.sum_rows(partial, rows * width) };
+            let dtable = if chunks == 1 {
+                partial
+            } else {
+                t.sum_rows(partial, rows * width)
+            };
             t.reshape(dtable, &[rows, width]);
             t.add_grad(table, dtable);
         });
@@ -46,8 +67,14 @@ pub(super) mod tests {
     /// What `seemore doctor` does on the adapter at hand.
     pub const CHECKS: &[Check] = &[
         ("agrees_with_its_reference", agrees_with_its_reference),
-        ("holds_for_many_ids_of_one_row", holds_for_many_ids_of_one_row),
-        ("an_id_past_the_table_takes_its_last_row", an_id_past_the_table_takes_its_last_row),
+        (
+            "holds_for_many_ids_of_one_row",
+            holds_for_many_ids_of_one_row,
+        ),
+        (
+            "an_id_past_the_table_takes_its_last_row",
+            an_id_past_the_table_takes_its_last_row,
+        ),
     ];
 
     fn lookup(rows: usize, cols: usize, ids: &[u32]) {
@@ -55,14 +82,22 @@ pub(super) mod tests {
             let ids = constant(t, ids);
             t.embedding(table, ids)
         };
-        let reference =
-            |[table]: [&Array; 1]| ids.iter().flat_map(|&id| &table.data[(id as usize).min(rows - 1) * cols..][..cols]).copied().collect();
+        let reference = |[table]: [&Array; 1]| {
+            ids.iter()
+                .flat_map(|&id| &table.data[(id as usize).min(rows - 1) * cols..][..cols])
+                .copied()
+                .collect()
+        };
         check(&[[&[rows, cols]]], op, reference);
     }
 
     #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
-        let ids = |n: usize, rows: usize| (0..n).map(|i| (i * i * 7 + i / 3) as u32 % rows as u32).collect::<Vec<_>>();
+        let ids = |n: usize, rows: usize| {
+            (0..n)
+                .map(|i| (i * i * 7 + i / 3) as u32 % rows as u32)
+                .collect::<Vec<_>>()
+        };
         for n in [1, 2, 255, 256, 257, 511, 512, 513, 1500] {
             lookup(1, 4, &ids(n, 1));
             lookup(5, 8, &ids(n, 5));

@@ -1,8 +1,8 @@
 //! A constant of any shape.
 
+use crate::graph::Kernel;
+use crate::graph::{Tape, Var};
 use crate::kernel;
-use crate::kernel::Kernel;
-use crate::tape::{Tape, Var};
 
 static FILL: Kernel = kernel!("fill");
 
@@ -12,7 +12,11 @@ impl Tape {
     pub fn fill(&mut self, shape: &[usize], value: f32) -> Var {
         let y = self.output(shape);
         let n = self.len(y);
-        self.call(&FILL, "forward").bind("y", y).param("n", n).param("value", value).elements(n.div_ceil(4));
+        self.call(&FILL, "forward")
+            .bind("y", y)
+            .param("n", n)
+            .param("value", value)
+            .elements(n.div_ceil(4));
         y
     }
 }
@@ -26,7 +30,11 @@ pub(super) mod tests {
     #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         for n in [1, 1023, 1024, 1025, 70_000 * 3] {
-            forward(&[[&[n]]], |t, [x]| t.fill(&[t.len(x)], 1.5), |[x]| x.map(|_| 1.5));
+            forward(
+                &[[&[n]]],
+                |t, [x]| t.fill(&[t.len(x)], 1.5),
+                |[x]| x.map(|_| 1.5),
+            );
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Loss scaling, gradient clipping, and whether a step is taken at all.
 
+use crate::graph::Kernel;
+use crate::graph::{Precision, Tape, Var};
 use crate::kernel;
-use crate::kernel::Kernel;
-use crate::tape::{Precision, Tape, Var};
 
 static GRAD_SCALER: Kernel = kernel!("grad_scaler");
 
@@ -27,7 +27,16 @@ pub struct GradScaler {
 
 impl Default for GradScaler {
     fn default() -> GradScaler {
-        GradScaler { clip: 0.0, beta1: 0.9, beta2: 0.999, scale: 1.0, growth: 1.0, interval: 1 << 24, backoff: 1.0, freeze: false }
+        GradScaler {
+            clip: 0.0,
+            beta1: 0.9,
+            beta2: 0.999,
+            scale: 1.0,
+            growth: 1.0,
+            interval: 1 << 24,
+            backoff: 1.0,
+            freeze: false,
+        }
     }
 }
 
@@ -56,7 +65,10 @@ impl GradScaler {
     /// # Panics
     /// When there is no such field.
     pub fn place(field: &str) -> usize {
-        Self::STATE.iter().position(|name| *name == field).unwrap_or_else(|| panic!("the scaler's state has no `{field}`"))
+        Self::STATE
+            .iter()
+            .position(|name| *name == field)
+            .unwrap_or_else(|| panic!("the scaler's state has no `{field}`"))
     }
 
     /// The least and the most that the scale becomes.
@@ -65,7 +77,13 @@ impl GradScaler {
 
     /// PyTorch's rule, starting lower: no step is lost to finding the scale.
     pub fn dynamic() -> GradScaler {
-        GradScaler { scale: 1024.0, growth: 2.0, interval: 200, backoff: 0.5, ..GradScaler::default() }
+        GradScaler {
+            scale: 1024.0,
+            growth: 2.0,
+            interval: 200,
+            backoff: 0.5,
+            ..GradScaler::default()
+        }
     }
 
     /// What operands of this precision need.
@@ -90,11 +108,21 @@ impl Tape {
     /// persistent `state: [64]` (see [`GradScaler::start`]). Returns the verdict `[8]`: the factor for the gradients, Adam's two bias
     /// corrections, whether to take the step (`u32`), and the norm of the unscaled gradients.
     #[track_caller]
-    pub fn grad_scaler(&mut self, norm_squared: Var, loss: Var, state: Var, spec: GradScaler) -> Var {
+    pub fn grad_scaler(
+        &mut self,
+        norm_squared: Var,
+        loss: Var,
+        state: Var,
+        spec: GradScaler,
+    ) -> Var {
         let fit = [norm_squared, loss, state].map(|v| self.len(v)) == [1, 1, 64];
         assert!(fit, "grad_scaler: norm, loss or state of a wrong shape");
         let verdict = self.output(&[8]);
-        let call = self.call(&GRAD_SCALER, "update").bind("norm_squared", norm_squared).bind("state", state).bind("verdict", verdict);
+        let call = self
+            .call(&GRAD_SCALER, "update")
+            .bind("norm_squared", norm_squared)
+            .bind("state", state)
+            .bind("verdict", verdict);
         let call = call.bind("loss", loss);
         call.param("clip", spec.clip as f32)
             .param("beta1", spec.beta1 as f32)
@@ -114,9 +142,9 @@ impl Tape {
 
 pub(super) mod tests {
     use super::*;
-    use crate::gpu::Tensor;
-    use crate::ops::check::{Check, gpu};
-    use crate::plan::Plan;
+    use crate::device::Plan;
+    use crate::device::Tensor;
+    use crate::ops::check::{Check, device};
 
     /// What `seemore doctor` does on the adapter at hand.
     pub const CHECKS: &[Check] = &[
@@ -124,12 +152,18 @@ pub(super) mod tests {
             "a_step_without_finite_loss_or_gradients_is_named_and_with_freeze_the_last_one_taken",
             a_step_without_finite_loss_or_gradients_is_named_and_with_freeze_the_last_one_taken,
         ),
-        ("a_loss_far_above_its_mean_is_a_spike_and_moves_the_mean_little", a_loss_far_above_its_mean_is_a_spike_and_moves_the_mean_little),
+        (
+            "a_loss_far_above_its_mean_is_a_spike_and_moves_the_mean_little",
+            a_loss_far_above_its_mean_is_a_spike_and_moves_the_mean_little,
+        ),
         (
             "gradients_are_clipped_and_adams_corrections_follow_the_steps_taken",
             gradients_are_clipped_and_adams_corrections_follow_the_steps_taken,
         ),
-        ("corrections_stay_right_over_many_steps", corrections_stay_right_over_many_steps),
+        (
+            "corrections_stay_right_over_many_steps",
+            corrections_stay_right_over_many_steps,
+        ),
         (
             "the_scale_halves_when_gradients_overflow_and_doubles_after_a_while",
             the_scale_halves_when_gradients_overflow_and_doubles_after_a_while,
@@ -137,14 +171,17 @@ pub(super) mod tests {
     ];
 
     /// The verdict's words and the state after each of the given norms of scaled gradients and losses.
-    fn follow(spec: GradScaler, steps: impl Iterator<Item = (f32, f32)>) -> Vec<(Vec<u32>, Vec<f32>)> {
-        let gpu = gpu();
-        let state = Tensor::new(&gpu, &[64], &spec.start()).unwrap();
-        let mut tape = Tape::new(gpu.capabilities());
+    fn follow(
+        spec: GradScaler,
+        steps: impl Iterator<Item = (f32, f32)>,
+    ) -> Vec<(Vec<u32>, Vec<f32>)> {
+        let device = device();
+        let state = Tensor::new(&device, &[64], &spec.start()).unwrap();
+        let mut tape = Tape::new(device.capabilities());
         let (norm_squared, loss, bound) = (tape.input(&[1]), tape.input(&[1]), tape.bind(&state));
         let verdict = tape.grad_scaler(norm_squared, loss, bound, spec);
         tape.hold(verdict);
-        let plan = Plan::new(&gpu, tape).unwrap();
+        let plan = Plan::new(&device, tape).unwrap();
         let run = |(norm, value): (f32, f32)| {
             plan.write(norm_squared, &[norm * norm]);
             plan.write(loss, &[value]);
@@ -166,30 +203,75 @@ pub(super) mod tests {
 
     #[cfg_attr(test, test)]
     fn a_step_without_finite_loss_or_gradients_is_named_and_with_freeze_the_last_one_taken() {
-        let steps = [(1.0, 1.0), (1.0, f32::NAN), (1.0, 1.0), (f32::INFINITY, 1.0), (1.0, 1.0)];
-        for (freeze, takes, bads, taken) in
-            [(false, [1, 0, 1, 0, 1], [0.0, 2.0, 2.0, 2.0, 2.0], 3.0), (true, [1, 0, 0, 0, 0], [0.0, 2.0, 2.0, 2.0, 2.0], 1.0)]
-        {
-            let after = follow(GradScaler { freeze, ..GradScaler::default() }, steps.into_iter());
-            assert_eq!(after.iter().map(|(verdict, _)| verdict[3]).collect::<Vec<_>>(), takes);
-            assert_eq!(after.iter().map(|(_, state)| state[GradScaler::place("bad")]).collect::<Vec<_>>(), bads);
+        let steps = [
+            (1.0, 1.0),
+            (1.0, f32::NAN),
+            (1.0, 1.0),
+            (f32::INFINITY, 1.0),
+            (1.0, 1.0),
+        ];
+        for (freeze, takes, bads, taken) in [
+            (false, [1, 0, 1, 0, 1], [0.0, 2.0, 2.0, 2.0, 2.0], 3.0),
+            (true, [1, 0, 0, 0, 0], [0.0, 2.0, 2.0, 2.0, 2.0], 1.0),
+        ] {
+            let after = follow(
+                GradScaler {
+                    freeze,
+                    ..GradScaler::default()
+                },
+                steps.into_iter(),
+            );
+            assert_eq!(
+                after
+                    .iter()
+                    .map(|(verdict, _)| verdict[3])
+                    .collect::<Vec<_>>(),
+                takes
+            );
+            assert_eq!(
+                after
+                    .iter()
+                    .map(|(_, state)| state[GradScaler::place("bad")])
+                    .collect::<Vec<_>>(),
+                bads
+            );
             assert_eq!(after[4].1[GradScaler::place("taken")], taken);
         }
         // a scale that can still become smaller comes first
-        let spec = GradScaler { scale: 4.0 * GradScaler::LEAST, backoff: 0.5, ..GradScaler::default() };
+        let spec = GradScaler {
+            scale: 4.0 * GradScaler::LEAST,
+            backoff: 0.5,
+            ..GradScaler::default()
+        };
         let after = follow(spec, [(f32::NAN, 1.0); 4].into_iter());
-        assert_eq!(after.iter().map(|(_, state)| state[GradScaler::place("bad")]).collect::<Vec<_>>(), [0.0, 0.0, 3.0, 3.0]);
+        assert_eq!(
+            after
+                .iter()
+                .map(|(_, state)| state[GradScaler::place("bad")])
+                .collect::<Vec<_>>(),
+            [0.0, 0.0, 3.0, 3.0]
+        );
         assert_eq!(after[3].1[GradScaler::place("streak")], 2.0);
     }
 
     #[cfg_attr(test, test)]
     fn a_loss_far_above_its_mean_is_a_spike_and_moves_the_mean_little() {
-        let losses = (0..200).map(|i| 2.0 + 0.1 * ((i * 7 % 13) as f32 / 6.0 - 1.0) + if i == 120 || i == 5 { 6.0 } else { 0.0 });
+        let losses = (0..200).map(|i| {
+            2.0 + 0.1 * ((i * 7 % 13) as f32 / 6.0 - 1.0)
+                + if i == 120 || i == 5 { 6.0 } else { 0.0 }
+        });
         let after = follow(GradScaler::default(), losses.map(|loss| (1.0, loss)));
         let at = |step: usize, field: &str| after[step].1[GradScaler::place(field)];
-        assert_eq!((at(119, "spikes"), at(120, "spikes"), at(199, "spikes")), (0.0, 1.0, 1.0));
+        assert_eq!(
+            (at(119, "spikes"), at(120, "spikes"), at(199, "spikes")),
+            (0.0, 1.0, 1.0)
+        );
         assert_eq!(at(199, "spike_step"), 121.0);
-        assert!((at(199, "spike_loss") - 8.0).abs() < 0.2 && (at(199, "spike_mean") - 2.0).abs() < 0.3, "{:?}", after[199]);
+        assert!(
+            (at(199, "spike_loss") - 8.0).abs() < 0.2 && (at(199, "spike_mean") - 2.0).abs() < 0.3,
+            "{:?}",
+            after[199]
+        );
         assert!((at(121, "mean") - at(119, "mean")).abs() < 0.1);
         // what is followed stays finite whatever the losses are
         let wild = (0..60).map(|i| (1.0, if i % 3 == 0 { f32::MAX } else { f32::MIN }));
@@ -199,12 +281,19 @@ pub(super) mod tests {
 
     #[cfg_attr(test, test)]
     fn gradients_are_clipped_and_adams_corrections_follow_the_steps_taken() {
-        let spec = GradScaler { clip: 2.0, ..GradScaler::default() };
+        let spec = GradScaler {
+            clip: 2.0,
+            ..GradScaler::default()
+        };
         let verdicts = judge(spec, &[1.0, 8.0, f32::NAN, 4.0, f32::INFINITY, 1e-3]);
         let takes: Vec<u32> = verdicts.iter().map(|verdict| verdict.1).collect();
         assert_eq!(takes, [1, 1, 0, 1, 0, 1]);
-        let (mut steps, close) = (0, |got: f32, want: f64| assert!((got as f64 - want).abs() <= 1e-6 * want, "{got} for {want}"));
-        for ((floats, take, norm, scale), factor) in verdicts.into_iter().zip([1.0, 0.25, 0.0, 0.5, 0.0, 1.0]) {
+        let (mut steps, close) = (0, |got: f32, want: f64| {
+            assert!((got as f64 - want).abs() <= 1e-6 * want, "{got} for {want}")
+        });
+        for ((floats, take, norm, scale), factor) in
+            verdicts.into_iter().zip([1.0, 0.25, 0.0, 0.5, 0.0, 1.0])
+        {
             steps += take as i32;
             close(floats[0], factor);
             close(floats[1], 1.0 - 0.9f64.powi(steps));
@@ -218,12 +307,21 @@ pub(super) mod tests {
     fn corrections_stay_right_over_many_steps() {
         let verdicts = judge(GradScaler::default(), &[1.0; 3000]);
         let last = verdicts.last().unwrap().0;
-        assert!((last[2] as f64 - (1.0 - 0.999f64.powi(3000))).abs() < 3e-6, "{last:?}");
+        assert!(
+            (last[2] as f64 - (1.0 - 0.999f64.powi(3000))).abs() < 3e-6,
+            "{last:?}"
+        );
     }
 
     #[cfg_attr(test, test)]
     fn the_scale_halves_when_gradients_overflow_and_doubles_after_a_while() {
-        let spec = GradScaler { scale: 8.0, growth: 2.0, interval: 3, backoff: 0.5, ..GradScaler::default() };
+        let spec = GradScaler {
+            scale: 8.0,
+            growth: 2.0,
+            interval: 3,
+            backoff: 0.5,
+            ..GradScaler::default()
+        };
         let verdicts = judge(spec, &[16.0, 16.0, f32::INFINITY, 16.0, 16.0, 16.0, 16.0]);
         let scales: Vec<f32> = verdicts.iter().map(|verdict| verdict.3).collect();
         assert_eq!(scales, [8.0, 8.0, 4.0, 4.0, 4.0, 8.0, 8.0]);
@@ -231,6 +329,9 @@ pub(super) mod tests {
         let factors: Vec<f32> = verdicts.iter().map(|verdict| verdict.0[0]).collect();
         assert_eq!(factors, [0.125, 0.125, 0.0, 0.25, 0.25, 0.25, 0.125]);
         assert_eq!((verdicts[0].2, verdicts[3].2), (2.0, 4.0));
-        assert_eq!(judge(spec, &[f32::NAN; 40]).last().unwrap().3, GradScaler::LEAST);
+        assert_eq!(
+            judge(spec, &[f32::NAN; 40]).last().unwrap().3,
+            GradScaler::LEAST
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! Numbers as halves, for kernels that read them at half the size.
 
+use crate::graph::Kernel;
+use crate::graph::{Tape, Var};
 use crate::kernel;
-use crate::kernel::Kernel;
-use crate::tape::{Tape, Var};
 
 static HALF: Kernel = kernel!("half");
 
@@ -13,33 +13,49 @@ impl Tape {
         self.once("half", x, |t| {
             let fours = t.len(x).div_ceil(4);
             let y = t.output(&[2 * fours]);
-            t.call(&HALF, "forward").bind("x", x).bind("y", y).param("n", fours).elements(fours);
+            t.call(&HALF, "forward")
+                .bind("x", x)
+                .bind("y", y)
+                .param("n", fours)
+                .elements(fours);
             y
         })
     }
 }
 
 pub(crate) mod tests {
-    use crate::ops::check::{Check, gpu};
-    use crate::plan::Plan;
-    use crate::tape::Tape;
+    use crate::device::Plan;
+    use crate::graph::Tape;
+    use crate::ops::check::{Check, device};
 
     /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[("rounds_to_nearest_even", rounds_to_nearest_even), ("not_a_number_stays_so", not_a_number_stays_so)];
+    pub const CHECKS: &[Check] = &[
+        ("rounds_to_nearest_even", rounds_to_nearest_even),
+        ("not_a_number_stays_so", not_a_number_stays_so),
+    ];
 
     /// `x` to the nearest half, ties to even.
     pub(crate) fn nearest(x: f64) -> f64 {
         if x.is_infinite() {
             return x;
         }
-        let exponent = if x == 0.0 { 0 } else { (x.abs().log2().floor() as i32).max(-14) };
+        let exponent = if x == 0.0 {
+            0
+        } else {
+            (x.abs().log2().floor() as i32).max(-14)
+        };
         let unit = 2f64.powi(exponent - 10);
         let rounded = (x / unit).round_ties_even() * unit;
-        if rounded.abs() > 65504.0 { f64::INFINITY.copysign(x) } else { rounded }
+        if rounded.abs() > 65504.0 {
+            f64::INFINITY.copysign(x)
+        } else {
+            rounded
+        }
     }
 
     fn value(half: u16) -> f64 {
-        let (sign, exponent, mantissa) = (half >> 15, (half >> 10 & 31) as i32, (half & 1023) as f64);
+        let (sign, exponent, mantissa) =
+            (half >> 15, (half >> 10 & 31) as i32, (half & 1023) as f64);
         let magnitude = match exponent {
             31 if mantissa > 0.0 => f64::NAN,
             31 => f64::INFINITY,
@@ -50,26 +66,46 @@ pub(crate) mod tests {
     }
 
     fn halves(x: &[f32]) -> Vec<f64> {
-        let gpu = gpu();
-        let mut t = Tape::new(gpu.capabilities());
+        let device = device();
+        let mut t = Tape::new(device.capabilities());
         let v = t.input(&[x.len()]);
         let y = t.half(v);
         assert_eq!(t.half(v), y);
         t.hold(y);
-        let plan = Plan::new(&gpu, t).unwrap();
+        let plan = Plan::new(&device, t).unwrap();
         plan.write(v, x);
         plan.run().unwrap();
         let words: Vec<u32> = plan.read(y).unwrap();
-        words.into_iter().flat_map(|word| [word as u16, (word >> 16) as u16]).map(value).take(x.len()).collect()
+        words
+            .into_iter()
+            .flat_map(|word| [word as u16, (word >> 16) as u16])
+            .map(value)
+            .take(x.len())
+            .collect()
     }
 
     #[cfg_attr(test, test)]
     fn rounds_to_nearest_even() {
         // every half from 2^-24 to 65504, the middle between it and the next, and a little to both sides of that
-        let mut x = vec![0.0f32, -0.0, 65519.0, 65520.0, -1e30, f32::INFINITY, 1e-9, 2f32.powi(-25), 1.5 * 2f32.powi(-25)];
+        let mut x = vec![
+            0.0f32,
+            -0.0,
+            65519.0,
+            65520.0,
+            -1e30,
+            f32::INFINITY,
+            1e-9,
+            2f32.powi(-25),
+            1.5 * 2f32.powi(-25),
+        ];
         for half in (1..0x7bffu16).step_by(7) {
             let middle = (value(half) + value(half + 1)) as f32 / 2.0;
-            x.extend([value(half) as f32, middle, middle.next_up(), -middle.next_down()]);
+            x.extend([
+                value(half) as f32,
+                middle,
+                middle.next_up(),
+                -middle.next_down(),
+            ]);
         }
         let want: Vec<f64> = x.iter().map(|&x| nearest(x as f64)).collect();
         for ((x, got), want) in x.iter().zip(halves(&x)).zip(want) {

@@ -1,8 +1,8 @@
 //! Histograms of oriented gradients: the shape of what is drawn, whatever its colours.
 
+use crate::graph::Kernel;
+use crate::graph::{Tape, Var};
 use crate::kernel;
-use crate::kernel::Kernel;
-use crate::tape::{Tape, Var};
 
 static HOG: Kernel = kernel!("hog");
 
@@ -17,7 +17,9 @@ impl Tape {
     /// from 0 to 1, forwards or backwards. No gradient flows to the image.
     #[track_caller]
     pub fn hog(&mut self, image: Var, patch: usize) -> Var {
-        let &[batch, channels, height, width] = self.shape(image) else { panic!("hog: {:?}, want [b, ch, h, w]", self.shape(image)) };
+        let &[batch, channels, height, width] = self.shape(image) else {
+            panic!("hog: {:?}, want [b, ch, h, w]", self.shape(image))
+        };
         assert!(
             patch.is_multiple_of(2) && height.is_multiple_of(patch) && width.is_multiple_of(patch),
             "hog: {height} x {width} pixels are not a whole number of patches of {patch}, an even number"
@@ -33,41 +35,63 @@ impl Tape {
         let count = batch * (height / 2) * (width / 2);
         let cells = self.output(&[batch, height / 2, width / 2, 8]);
         let y = self.output(&[batch, (height / patch) * (width / patch), hog_values(patch)]);
-        self.call(&HOG, "orient").bind("image", image).bind("cells", cells).params(&params).elements(count);
-        self.call(&HOG, "blocks").bind("known", cells).bind("y", y).params(&params).elements(count);
+        self.call(&HOG, "orient")
+            .bind("image", image)
+            .bind("cells", cells)
+            .params(&params)
+            .elements(count);
+        self.call(&HOG, "blocks")
+            .bind("known", cells)
+            .bind("y", y)
+            .params(&params)
+            .elements(count);
         y
     }
 }
 
 pub(super) mod tests {
     use super::hog_values;
-    use crate::gpu::Tensor;
-    use crate::ops::check::{Check, close, gpu, random};
-    use crate::plan::Plan;
-    use crate::tape::Tape;
+    use crate::device::Plan;
+    use crate::device::Tensor;
+    use crate::graph::Tape;
+    use crate::ops::check::{Check, close, device, random};
 
     /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] =
-        &[("agrees_with_its_reference", agrees_with_its_reference), ("a_plain_picture_has_no_edges", a_plain_picture_has_no_edges)];
+    pub const CHECKS: &[Check] = &[
+        ("agrees_with_its_reference", agrees_with_its_reference),
+        ("a_plain_picture_has_no_edges", a_plain_picture_has_no_edges),
+    ];
 
     /// The formula in f64, as plainly as it can be written.
-    fn reference(image: &[f64], [batch, channels, height, width]: [usize; 4], patch: usize) -> Vec<f64> {
+    fn reference(
+        image: &[f64],
+        [batch, channels, height, width]: [usize; 4],
+        patch: usize,
+    ) -> Vec<f64> {
         let (down, across) = (height / 2, width / 2);
         let mut cells = vec![[0.0; 8]; batch * down * across];
         for (i, cell) in cells.iter_mut().enumerate() {
             let (b, r, s) = (i / across / down, i / across % down, i % across);
             for (y, x) in (0..4).flat_map(|y| (0..4).map(move |x| (2 * r + y, 2 * s + x))) {
                 // one pixel over the border
-                let (Some(y), Some(x)) = (y.checked_sub(1).filter(|&y| y < height), x.checked_sub(1).filter(|&x| x < width)) else {
+                let (Some(y), Some(x)) = (
+                    y.checked_sub(1).filter(|&y| y < height),
+                    x.checked_sub(1).filter(|&x| x < width),
+                ) else {
                     continue;
                 };
-                let at = |c: usize, y: usize, x: usize| image[((b * channels + c) * height + y) * width + x];
+                let at = |c: usize, y: usize, x: usize| {
+                    image[((b * channels + c) * height + y) * width + x]
+                };
                 let gradient = |c: usize| {
                     let gx = at(c, y, (x + 1).min(width - 1)) - at(c, y, x.saturating_sub(1));
                     let gy = at(c, (y + 1).min(height - 1), x) - at(c, y.saturating_sub(1), x);
                     (gx, gy, gx.hypot(gy))
                 };
-                let (gx, gy, length) = (0..channels).map(gradient).max_by(|a, b| a.2.total_cmp(&b.2)).unwrap();
+                let (gx, gy, length) = (0..channels)
+                    .map(gradient)
+                    .max_by(|a, b| a.2.total_cmp(&b.2))
+                    .unwrap();
                 let orientation = (gy.atan2(gx) / std::f64::consts::PI * 8.0).rem_euclid(8.0);
                 for (k, bin) in cell.iter_mut().enumerate() {
                     let apart = (orientation - k as f64).abs();
@@ -81,7 +105,8 @@ pub(super) mod tests {
             let (b, r, s) = (i / across / down, i / across % down, i % across);
             let around = |at: usize, most: usize| at.saturating_sub(1)..(at + 2).min(most);
             let cells = &cells;
-            let near = around(r, down).flat_map(|r| around(s, across).map(move |s| cells[(b * down + r) * across + s]));
+            let near = around(r, down)
+                .flat_map(|r| around(s, across).map(move |s| cells[(b * down + r) * across + s]));
             let energy = near.flatten().map(|bin| bin * bin).sum::<f64>() / 9.0;
             let of = (b * (down / side) + r / side) * (across / side) + s / side;
             let place = (of * side + r % side) * side + s % side;
@@ -93,23 +118,41 @@ pub(super) mod tests {
     }
 
     fn agrees(image: &[f64], shape: [usize; 4], patch: usize) {
-        let gpu = gpu();
-        let mut tape = Tape::new(gpu.capabilities());
+        let device = device();
+        let mut tape = Tape::new(device.capabilities());
         let values: Vec<f32> = image.iter().map(|&x| x as f32).collect();
-        let tensor = Tensor::new(&gpu, &shape, &values).unwrap();
+        let tensor = Tensor::new(&device, &shape, &values).unwrap();
         let var = tape.bind(&tensor);
         let hog = tape.hog(var, patch);
-        assert_eq!(*tape.shape(hog), [shape[0], shape[2] / patch * (shape[3] / patch), hog_values(patch)]);
+        assert_eq!(
+            *tape.shape(hog),
+            [
+                shape[0],
+                shape[2] / patch * (shape[3] / patch),
+                hog_values(patch)
+            ]
+        );
         tape.hold(hog);
-        let plan = Plan::new(&gpu, tape).unwrap();
+        let plan = Plan::new(&device, tape).unwrap();
         plan.run().unwrap();
         let got: Vec<f32> = plan.read(hog).unwrap();
-        close(&format!("{shape:?} in patches of {patch}"), &got, &reference(image, shape, patch), 0..got.len());
+        close(
+            &format!("{shape:?} in patches of {patch}"),
+            &got,
+            &reference(image, shape, patch),
+            0..got.len(),
+        );
     }
 
     #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
-        for (shape, patch) in [([1, 1, 2, 2], 2), ([2, 3, 16, 24], 8), ([1, 3, 12, 6], 6), ([3, 2, 8, 8], 4), ([5, 3, 48, 48], 8)] {
+        for (shape, patch) in [
+            ([1, 1, 2, 2], 2),
+            ([2, 3, 16, 24], 8),
+            ([1, 3, 12, 6], 6),
+            ([3, 2, 8, 8], 4),
+            ([5, 3, 48, 48], 8),
+        ] {
             agrees(&random(shape.iter().product(), 5), shape, patch);
         }
         // more cells than one dimension of workgroups takes at an invocation each

@@ -1,21 +1,27 @@
 //! Pictures as ink on white paper, where paper is nothing.
 
-use crate::data::{DEVIATION, MEAN};
-use crate::ops::lanes::{Lanes, lanes};
-use crate::tape::{Tape, Var};
+use crate::graph::{Tape, Var};
+use crate::image::{DEVIATION, MEAN};
+use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static INK: Lanes = lanes!("ink");
+static INK: VectorWidth = vector_width!("ink");
 
 impl Tape {
-    /// `image: [b, 3, h, w]`, [normalised](crate::data::normalise), as ink: 0 for white, 1 where a channel is black. No gradient flows
+    /// `image: [b, 3, h, w]`, [normalised](crate::image::normalise), as ink: 0 for white, 1 where a channel is black. No gradient flows
     /// to the image.
     #[track_caller]
     pub fn ink(&mut self, image: Var) -> Var {
-        let &[_, 3, height, width] = self.shape(image) else { panic!("ink: {:?}, want [b, 3, h, w]", self.shape(image)) };
+        let &[_, 3, height, width] = self.shape(image) else {
+            panic!("ink: {:?}, want [b, 3, h, w]", self.shape(image))
+        };
         assert!(!self.needs_grad(image), "ink: it has no gradient");
         let (kernel, pixels) = INK.of(height * width);
         let [red, green, blue] = DEVIATION;
-        let white: Vec<f32> = MEAN.iter().zip(DEVIATION).map(|(mean, deviation)| (1.0 - mean) / deviation).collect();
+        let white: Vec<f32> = MEAN
+            .iter()
+            .zip(DEVIATION)
+            .map(|(mean, deviation)| (1.0 - mean) / deviation)
+            .collect();
         let n = self.len(image) / (height * width) * pixels;
         let y = self.like(image);
         self.call(kernel, "forward")
@@ -35,30 +41,44 @@ impl Tape {
 }
 
 pub(super) mod tests {
-    use crate::data::normalise;
-    use crate::gpu::Tensor;
-    use crate::ops::check::{Check, close, gpu};
-    use crate::plan::Plan;
-    use crate::tape::Tape;
+    use crate::device::Plan;
+    use crate::device::Tensor;
+    use crate::graph::Tape;
+    use crate::image::normalise;
+    use crate::ops::check::{Check, close, device};
 
     /// What `seemore doctor` does on the adapter at hand.
     pub const CHECKS: &[Check] = &[("agrees_with_its_reference", agrees_with_its_reference)];
 
     #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
-        let gpu = gpu();
+        let device = device();
         for side in [1, 2, 3, 48] {
-            let rgb: Vec<u8> = (0..side * side * 3).map(|i| if i < 3 { 255 } else { (i * 37 % 256) as u8 }).collect();
-            let mut tape = Tape::new(gpu.capabilities());
-            let tensor = Tensor::new(&gpu, &[1, 3, side, side], &normalise(&rgb)).unwrap();
+            let rgb: Vec<u8> = (0..side * side * 3)
+                .map(|i| if i < 3 { 255 } else { (i * 37 % 256) as u8 })
+                .collect();
+            let mut tape = Tape::new(device.capabilities());
+            let tensor = Tensor::new(&device, &[1, 3, side, side], &normalise(&rgb)).unwrap();
             let image = tape.bind(&tensor);
             let ink = tape.ink(image);
             tape.hold(ink);
-            let plan = Plan::new(&gpu, tape).unwrap();
+            let plan = Plan::new(&device, tape).unwrap();
             plan.run().unwrap();
-            let want: Vec<f64> =
-                (0..3).flat_map(|c| rgb.iter().skip(c).step_by(3).map(|&value| 1.0 - value as f64 / 255.0).collect::<Vec<_>>()).collect();
-            close(&format!("{side} x {side}"), &plan.read::<f32>(ink).unwrap(), &want, 0..want.len());
+            let want: Vec<f64> = (0..3)
+                .flat_map(|c| {
+                    rgb.iter()
+                        .skip(c)
+                        .step_by(3)
+                        .map(|&value| 1.0 - value as f64 / 255.0)
+                        .collect::<Vec<_>>()
+                })
+                .collect();
+            close(
+                &format!("{side} x {side}"),
+                &plan.read::<f32>(ink).unwrap(),
+                &want,
+                0..want.len(),
+            );
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Rows scaled to one length: what makes a product of two of them a cosine.
 
-use crate::ops::lanes::{Lanes, lanes};
-use crate::tape::{Tape, Var};
+use crate::graph::{Tape, Var};
+use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static L2_NORMALIZE: Lanes = lanes!("l2_normalize", "reduce");
+static L2_NORMALIZE: VectorWidth = vector_width!("l2_normalize", "reduce");
 
 impl Tape {
     /// `y = length * x / sqrt(sum of x * x + 1e-12)` over the last axis of `x: [.., c]`.
@@ -13,7 +13,11 @@ impl Tape {
         let (kernel, cols) = L2_NORMALIZE.of(width);
         let workgroup = self.row_workgroup(cols);
         let (y, inverse) = (self.like(x), self.output(&[rows]));
-        let params = [("rows", rows.into()), ("cols", cols.into()), ("length", length.into())];
+        let params = [
+            ("rows", rows.into()),
+            ("cols", cols.into()),
+            ("length", length.into()),
+        ];
         self.call(kernel, "forward")
             .bind("x", x)
             .bind("y", y)
@@ -41,8 +45,10 @@ pub(super) mod tests {
     use crate::ops::check::{Array, Check, check, forward};
 
     /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] =
-        &[("agrees_with_its_reference", agrees_with_its_reference), ("nothing_has_no_direction", nothing_has_no_direction)];
+    pub const CHECKS: &[Check] = &[
+        ("agrees_with_its_reference", agrees_with_its_reference),
+        ("nothing_has_no_direction", nothing_has_no_direction),
+    ];
 
     fn reference(x: &Array, length: f64) -> Vec<f64> {
         let row = |row: &[f64]| {
@@ -55,9 +61,17 @@ pub(super) mod tests {
     #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         for cols in [2, 3, 4, 31, 32, 33, 64, 192, 1000] {
-            check(&[[&[1, cols]], [&[2, 3, cols]], [&[65, cols]]], |t, [x]| t.l2_normalize(x, 20.0), |[x]| reference(x, 20.0));
+            check(
+                &[[&[1, cols]], [&[2, 3, cols]], [&[65, cols]]],
+                |t, [x]| t.l2_normalize(x, 20.0),
+                |[x]| reference(x, 20.0),
+            );
         }
-        forward(&[[&[70_000, 4]], [&[70_000, 3]]], |t, [x]| t.l2_normalize(x, 1.0), |[x]| reference(x, 1.0));
+        forward(
+            &[[&[70_000, 4]], [&[70_000, 3]]],
+            |t, [x]| t.l2_normalize(x, 1.0),
+            |[x]| reference(x, 1.0),
+        );
     }
 
     #[cfg_attr(test, test)]

@@ -1,9 +1,9 @@
 //! Layer normalisation over the last axis.
 
-use crate::ops::lanes::{Lanes, lanes};
-use crate::tape::{Param, Tape, Var};
+use crate::graph::{Param, Tape, Var};
+use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static LAYERNORM: Lanes = lanes!("layernorm", "reduce");
+static LAYERNORM: VectorWidth = vector_width!("layernorm", "reduce");
 
 /// Rows whose products with the gradient one invocation adds up.
 const CHUNK: usize = 32;
@@ -20,7 +20,13 @@ pub(super) struct Norm {
 }
 
 fn params(rows: usize, cols: usize, eps: f32) -> [(&'static str, Param); 5] {
-    [("rows", rows.into()), ("cols", cols.into()), ("eps", eps.into()), ("chunk", CHUNK.into()), ("chunks", rows.div_ceil(CHUNK).into())]
+    [
+        ("rows", rows.into()),
+        ("cols", cols.into()),
+        ("eps", eps.into()),
+        ("chunk", CHUNK.into()),
+        ("chunks", rows.div_ceil(CHUNK).into()),
+    ]
 }
 
 impl Norm {
@@ -75,7 +81,12 @@ impl Tape {
     pub fn layernorm(&mut self, x: Var, weight: Var, bias: Var, eps: f32) -> Var {
         let (rows, width) = self.rows_cols(x);
         for (name, v) in [("weight", weight), ("bias", bias)] {
-            assert!(self.shape(v) == [width], "layernorm: {name} of shape {:?} for x of shape {:?}", self.shape(v), self.shape(x));
+            assert!(
+                self.shape(v) == [width],
+                "layernorm: {name} of shape {:?} for x of shape {:?}",
+                self.shape(v),
+                self.shape(x)
+            );
         }
         let (kernel, cols) = LAYERNORM.of(width);
         let workgroup = self.row_workgroup(cols);
@@ -90,7 +101,13 @@ impl Tape {
             .constant("WG", workgroup)
             .rows(rows);
         self.record(y, &[x, weight, bias], move |t, dy| {
-            let norm = Norm { x, weight, bias, stats, eps };
+            let norm = Norm {
+                x,
+                weight,
+                bias,
+                stats,
+                eps,
+            };
             if t.needs_grad(x) {
                 let dx = norm.backward(t, dy);
                 t.add_grad(x, dx);
@@ -106,7 +123,10 @@ pub(super) mod tests {
     /// What `seemore doctor` does on the adapter at hand.
     pub const CHECKS: &[Check] = &[
         ("agrees_with_its_reference", agrees_with_its_reference),
-        ("gradients_hold_past_one_dimension_of_workgroups", gradients_hold_past_one_dimension_of_workgroups),
+        (
+            "gradients_hold_past_one_dimension_of_workgroups",
+            gradients_hold_past_one_dimension_of_workgroups,
+        ),
         ("a_large_mean_does_not_cancel", a_large_mean_does_not_cancel),
     ];
 
@@ -118,7 +138,11 @@ pub(super) mod tests {
             let mean = row.iter().sum::<f64>() / n;
             let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
             let rstd = 1.0 / (variance + EPS as f64).sqrt();
-            let scaled = row.iter().zip(&weight.data).zip(&bias.data).map(|((x, w), b)| (x - mean) * rstd * w + b);
+            let scaled = row
+                .iter()
+                .zip(&weight.data)
+                .zip(&bias.data)
+                .map(|((x, w), b)| (x - mean) * rstd * w + b);
             scaled.collect::<Vec<_>>()
         };
         x.rows().flat_map(row).collect()
@@ -127,10 +151,22 @@ pub(super) mod tests {
     #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         for cols in [2, 4, 31, 32, 33, 36, 512, 1028] {
-            check(&[[&[3, cols], &[cols], &[cols]]], |t, [x, w, b]| t.layernorm(x, w, b, EPS), reference);
+            check(
+                &[[&[3, cols], &[cols], &[cols]]],
+                |t, [x, w, b]| t.layernorm(x, w, b, EPS),
+                reference,
+            );
         }
-        check(&[[&[2, 33, 8], &[8], &[8]], [&[65, 7], &[7], &[7]]], |t, [x, w, b]| t.layernorm(x, w, b, EPS), reference);
-        forward(&[[&[70_000, 4], &[4], &[4]], [&[1, 1], &[1], &[1]]], |t, [x, w, b]| t.layernorm(x, w, b, EPS), reference);
+        check(
+            &[[&[2, 33, 8], &[8], &[8]], [&[65, 7], &[7], &[7]]],
+            |t, [x, w, b]| t.layernorm(x, w, b, EPS),
+            reference,
+        );
+        forward(
+            &[[&[70_000, 4], &[4], &[4]], [&[1, 1], &[1], &[1]]],
+            |t, [x, w, b]| t.layernorm(x, w, b, EPS),
+            reference,
+        );
     }
 
     #[cfg_attr(test, test)]
@@ -141,7 +177,8 @@ pub(super) mod tests {
             |[x, w, b]| {
                 let row = |row: &[f64]| {
                     let mean = (row[0] + row[1]) / 2.0;
-                    let rstd = 1.0 / (((row[0] - mean).powi(2) + (row[1] - mean).powi(2)) / 2.0 + 1.0).sqrt();
+                    let rstd = 1.0
+                        / (((row[0] - mean).powi(2) + (row[1] - mean).powi(2)) / 2.0 + 1.0).sqrt();
                     [0, 1].map(|i| (row[i] - mean) * rstd * w.data[i] + b.data[i])
                 };
                 x.rows().flat_map(row).collect()
@@ -159,7 +196,16 @@ pub(super) mod tests {
                 let x = t.add(x, mean);
                 t.layernorm(x, w, b, EPS)
             },
-            |[x, w, b]| reference([&Array { shape: x.shape.clone(), data: x.map(shift) }, w, b]),
+            |[x, w, b]| {
+                reference([
+                    &Array {
+                        shape: x.shape.clone(),
+                        data: x.map(shift),
+                    },
+                    w,
+                    b,
+                ])
+            },
         );
     }
 }

@@ -1,8 +1,8 @@
 //! Heads of another width: zero columns added to each, or columns taken away.
 
+use crate::graph::Kernel;
+use crate::graph::{Tape, Var};
 use crate::kernel;
-use crate::kernel::Kernel;
-use crate::tape::{Tape, Var};
 
 static PAD_HEADS: Kernel = kernel!("pad_heads");
 
@@ -11,7 +11,11 @@ impl Tape {
     #[track_caller]
     pub(crate) fn pad_heads(&mut self, x: Var, heads: usize, to: usize) -> Var {
         let (rows, c) = self.rows_cols(x);
-        assert!(c.is_multiple_of(heads), "pad_heads: {:?} has no {heads} heads", self.shape(x));
+        assert!(
+            c.is_multiple_of(heads),
+            "pad_heads: {:?} has no {heads} heads",
+            self.shape(x)
+        );
         let from = c / heads;
         let mut shape = self.shape(x).to_vec();
         shape[self.shape(x).len() - 1] = heads * to;
@@ -43,7 +47,12 @@ pub(super) mod tests {
             check(
                 &[[&[2, 7, heads * from]], [&[1025, heads * from]]],
                 |t, [x]| t.pad_heads(x, heads, to),
-                |[x]| x.data.chunks(from).flat_map(|head| (0..to).map(|d| *head.get(d).unwrap_or(&0.0))).collect(),
+                |[x]| {
+                    x.data
+                        .chunks(from)
+                        .flat_map(|head| (0..to).map(|d| *head.get(d).unwrap_or(&0.0)))
+                        .collect()
+                },
             );
         }
     }

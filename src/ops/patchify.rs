@@ -1,9 +1,9 @@
 //! An image cut into patches, each a row for the patch embedding.
 
-use crate::ops::lanes::{Lanes, lanes};
-use crate::tape::{Tape, Var};
+use crate::graph::{Tape, Var};
+use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static PATCHIFY: Lanes = lanes!("patchify");
+static PATCHIFY: VectorWidth = vector_width!("patchify");
 
 impl Tape {
     /// `[b, ch, h, w]` to `[b, (h / patch) * (w / patch), ch * patch * patch]`: patches in row-major order, the elements
@@ -11,7 +11,9 @@ impl Tape {
     #[track_caller]
     pub fn patchify(&mut self, image: Var, patch: usize) -> Var {
         let shape = self.shape(image);
-        let &[batch, channels, height, width] = shape else { panic!("patchify: {shape:?}, want [b, ch, h, w]") };
+        let &[batch, channels, height, width] = shape else {
+            panic!("patchify: {shape:?}, want [b, ch, h, w]")
+        };
         assert!(
             height.is_multiple_of(patch) && width.is_multiple_of(patch),
             "patchify: {shape:?} is not a whole number of patches of {patch}"
@@ -26,11 +28,23 @@ impl Tape {
             ("patch_rows", patch.into()),
             ("patch_cols", patch_cols.into()),
         ];
-        let y = self.output(&[batch, (height / patch) * (width / patch), channels * patch * patch]);
-        self.call(kernel, "forward").bind("image", image).bind("y", y).params(&params).elements(batch * channels * height * columns);
+        let y = self.output(&[
+            batch,
+            (height / patch) * (width / patch),
+            channels * patch * patch,
+        ]);
+        self.call(kernel, "forward")
+            .bind("image", image)
+            .bind("y", y)
+            .params(&params)
+            .elements(batch * channels * height * columns);
         self.record(y, &[image], move |t, dy| {
             let dimage = t.like(image);
-            t.call(kernel, "backward").bind("dy", dy).bind("dimage", dimage).params(&params).elements(batch * channels * height * columns);
+            t.call(kernel, "backward")
+                .bind("dy", dy)
+                .bind("dimage", dimage)
+                .params(&params)
+                .elements(batch * channels * height * columns);
             t.add_grad(image, dimage);
         });
         y
@@ -44,7 +58,9 @@ pub(super) mod tests {
     pub const CHECKS: &[Check] = &[("agrees_with_its_reference", agrees_with_its_reference)];
 
     fn reference(image: &Array, patch: usize) -> Vec<f64> {
-        let &[batch, channels, height, width] = image.shape.as_slice() else { unreachable!() };
+        let &[batch, channels, height, width] = image.shape.as_slice() else {
+            unreachable!()
+        };
         let mut y = vec![];
         for b in 0..batch {
             for r in 0..height / patch {
@@ -52,7 +68,12 @@ pub(super) mod tests {
                     for c in 0..channels {
                         for i in 0..patch {
                             for j in 0..patch {
-                                y.push(image.data[((b * channels + c) * height + r * patch + i) * width + s * patch + j]);
+                                y.push(
+                                    image.data[((b * channels + c) * height + r * patch + i)
+                                        * width
+                                        + s * patch
+                                        + j],
+                                );
                             }
                         }
                     }
@@ -64,11 +85,27 @@ pub(super) mod tests {
 
     #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
-        for (patch, height, width) in [(1, 1, 1), (1, 3, 5), (3, 6, 9), (4, 8, 4), (4, 4, 12), (16, 32, 48), (5, 5, 10)] {
+        for (patch, height, width) in [
+            (1, 1, 1),
+            (1, 3, 5),
+            (3, 6, 9),
+            (4, 8, 4),
+            (4, 4, 12),
+            (16, 32, 48),
+            (5, 5, 10),
+        ] {
             for (batch, channels) in [(1, 1), (3, 1), (2, 3)] {
-                check(&[[&[batch, channels, height, width]]], |t, [image]| t.patchify(image, patch), |[image]| reference(image, patch));
+                check(
+                    &[[&[batch, channels, height, width]]],
+                    |t, [image]| t.patchify(image, patch),
+                    |[image]| reference(image, patch),
+                );
             }
         }
-        forward(&[[&[17_500, 1, 4, 4]]], |t, [image]| t.patchify(image, 2), |[image]| reference(image, 2));
+        forward(
+            &[[&[17_500, 1, 4, 4]]],
+            |t, [image]| t.patchify(image, 2),
+            |[image]| reference(image, 2),
+        );
     }
 }

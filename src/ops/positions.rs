@@ -1,9 +1,9 @@
 //! Position embeddings, from a start that changes with every step of generation.
 
-use crate::ops::lanes::{Lanes, lanes};
-use crate::tape::{Tape, Var};
+use crate::graph::{Tape, Var};
+use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static POSITIONS: Lanes = lanes!("positions");
+static POSITIONS: VectorWidth = vector_width!("positions");
 
 impl Tape {
     /// `y[b, i] = x[b, i] + table[start + i]` with `x: [b, t, c]`, `table: [max, c]` and `start: [1]` of `u32`, written by
@@ -13,7 +13,9 @@ impl Tape {
         let (shape, &[rows, table_width]) = (self.shape(x), self.shape(table)) else {
             panic!("positions: table {:?}, want [max, c]", self.shape(table))
         };
-        let &[batch, length, width] = shape else { panic!("positions: x {shape:?}, want [b, t, c]") };
+        let &[batch, length, width] = shape else {
+            panic!("positions: x {shape:?}, want [b, t, c]")
+        };
         assert!(
             width == table_width && length <= rows && self.len(start) == 1,
             "positions: x {shape:?} with table {:?} and start {:?}",
@@ -22,7 +24,12 @@ impl Tape {
         );
         let (kernel, cols) = POSITIONS.of(width);
         let y = self.like(x);
-        let params = [("batch", batch.into()), ("length", length.into()), ("rows", rows.into()), ("cols", cols.into())];
+        let params = [
+            ("batch", batch.into()),
+            ("length", length.into()),
+            ("rows", rows.into()),
+            ("cols", cols.into()),
+        ];
         self.call(kernel, "forward")
             .bind("x", x)
             .bind("table", table)
@@ -34,7 +41,12 @@ impl Tape {
             t.add_grad(x, dy);
             if t.needs_grad(table) {
                 let dtable = t.like(table);
-                t.call(kernel, "backward").bind("dy", dy).bind("start", start).bind("dtable", dtable).params(&params).elements(rows * cols);
+                t.call(kernel, "backward")
+                    .bind("dy", dy)
+                    .bind("start", start)
+                    .bind("dtable", dtable)
+                    .params(&params)
+                    .elements(rows * cols);
                 t.add_grad(table, dtable);
             }
         });
@@ -54,7 +66,11 @@ pub(super) mod tests {
             let reference = |[x, table]: [&Array; 2]| {
                 let (length, cols) = (x.shape[1], x.shape[2]);
                 let place = |i: usize| (start as usize + i / cols % length) * cols + i % cols;
-                x.data.iter().enumerate().map(|(i, x)| x + table.data[place(i)]).collect()
+                x.data
+                    .iter()
+                    .enumerate()
+                    .map(|(i, x)| x + table.data[place(i)])
+                    .collect()
             };
             check(
                 &[

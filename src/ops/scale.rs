@@ -1,8 +1,8 @@
 //! Product with a constant.
 
+use crate::graph::Kernel;
+use crate::graph::{Tape, Var};
 use crate::kernel;
-use crate::kernel::Kernel;
-use crate::tape::{Tape, Var};
 
 static SCALE: Kernel = kernel!("scale");
 
@@ -22,18 +22,26 @@ impl Tape {
     #[track_caller]
     pub fn detach(&mut self, x: Var, factor: f32) -> Var {
         let (n, y) = (self.len(x), self.like(x));
-        self.call(&SCALE, "forward").bind("x", x).bind("y", y).param("n", n).param("factor", factor).elements(n.div_ceil(4));
+        self.call(&SCALE, "forward")
+            .bind("x", x)
+            .bind("y", y)
+            .param("n", n)
+            .param("factor", factor)
+            .elements(n.div_ceil(4));
         y
     }
 }
 
 pub(super) mod tests {
+    use crate::graph::{Tape, Var};
     use crate::ops::check::{Check, check, forward};
-    use crate::tape::{Tape, Var};
 
     /// What `seemore doctor` does on the adapter at hand.
     pub const CHECKS: &[Check] = &[
-        ("nothing_flows_back_through_what_is_detached", nothing_flows_back_through_what_is_detached),
+        (
+            "nothing_flows_back_through_what_is_detached",
+            nothing_flows_back_through_what_is_detached,
+        ),
         ("agrees_with_its_reference", agrees_with_its_reference),
     ];
 
@@ -50,7 +58,15 @@ pub(super) mod tests {
     #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         let shapes: [[&[usize]; 1]; 5] = [[&[1]], [&[1023]], [&[1024]], [&[1025]], [&[3, 37]]];
-        check(&shapes, |t, [x]| t.scale(x, -0.25), |[x]| x.map(|x| -0.25 * x));
-        forward(&[[&[70_000, 5]]], |t, [x]| t.scale(x, 3.0), |[x]| x.map(|x| 3.0 * x));
+        check(
+            &shapes,
+            |t, [x]| t.scale(x, -0.25),
+            |[x]| x.map(|x| -0.25 * x),
+        );
+        forward(
+            &[[&[70_000, 5]]],
+            |t, [x]| t.scale(x, 3.0),
+            |[x]| x.map(|x| 3.0 * x),
+        );
     }
 }

@@ -1,24 +1,44 @@
 //! A range of rows of every element of a batch.
 
-use crate::ops::lanes::{Lanes, lanes};
-use crate::tape::{Tape, Var};
+use crate::graph::{Tape, Var};
+use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static SLICE: Lanes = lanes!("slice");
+static SLICE: VectorWidth = vector_width!("slice");
 
 impl Tape {
     /// `y[b, i] = x[b, start + i]` with `x: [b, t, c]` and `y: [b, len, c]`.
     #[track_caller]
     pub fn slice_rows(&mut self, x: Var, start: usize, len: usize) -> Var {
-        let &[batch, rows, width] = self.shape(x) else { panic!("slice_rows: {:?}, want [b, t, c]", self.shape(x)) };
-        assert!(len > 0 && start + len <= rows, "slice_rows: rows {start}..{} of {:?}", start + len, self.shape(x));
+        let &[batch, rows, width] = self.shape(x) else {
+            panic!("slice_rows: {:?}, want [b, t, c]", self.shape(x))
+        };
+        assert!(
+            len > 0 && start + len <= rows,
+            "slice_rows: rows {start}..{} of {:?}",
+            start + len,
+            self.shape(x)
+        );
         let (kernel, cols) = SLICE.of(width);
         let y = self.output(&[batch, len, width]);
-        let params =
-            [("batch", batch.into()), ("rows", rows.into()), ("cols", cols.into()), ("start", start.into()), ("length", len.into())];
-        self.call(kernel, "forward").bind("x", x).bind("y", y).params(&params).elements(batch * len * cols);
+        let params = [
+            ("batch", batch.into()),
+            ("rows", rows.into()),
+            ("cols", cols.into()),
+            ("start", start.into()),
+            ("length", len.into()),
+        ];
+        self.call(kernel, "forward")
+            .bind("x", x)
+            .bind("y", y)
+            .params(&params)
+            .elements(batch * len * cols);
         self.record(y, &[x], move |t, dy| {
             let dx = t.like(x);
-            t.call(kernel, "backward").bind("dy", dy).bind("dx", dx).params(&params).elements(batch * rows * cols);
+            t.call(kernel, "backward")
+                .bind("dy", dy)
+                .bind("dx", dx)
+                .params(&params)
+                .elements(batch * rows * cols);
             t.add_grad(x, dx);
         });
         y
@@ -36,14 +56,29 @@ pub(super) mod tests {
         for (start, len) in [(0, 1), (1, 1), (1, 2), (0, 3), (2, 1)] {
             let reference = |[x]: [&Array; 1]| {
                 let cols = x.shape[2];
-                x.data.chunks(3 * cols).flat_map(|x| &x[start * cols..][..len * cols]).copied().collect()
+                x.data
+                    .chunks(3 * cols)
+                    .flat_map(|x| &x[start * cols..][..len * cols])
+                    .copied()
+                    .collect()
             };
             check(
-                &[[&[1, 3, 1]], [&[2, 3, 4]], [&[5, 3, 7]], [&[2, 3, 1023]], [&[2, 3, 1024]], [&[2, 3, 1028]]],
+                &[
+                    [&[1, 3, 1]],
+                    [&[2, 3, 4]],
+                    [&[5, 3, 7]],
+                    [&[2, 3, 1023]],
+                    [&[2, 3, 1024]],
+                    [&[2, 3, 1028]],
+                ],
                 |t, [x]| t.slice_rows(x, start, len),
                 reference,
             );
-            forward(&[[&[70_000, 3, 2]]], |t, [x]| t.slice_rows(x, start, len), reference);
+            forward(
+                &[[&[70_000, 3, 2]]],
+                |t, [x]| t.slice_rows(x, start, len),
+                reference,
+            );
         }
     }
 

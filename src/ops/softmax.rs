@@ -1,9 +1,9 @@
 //! Softmax over the last axis.
 
-use crate::ops::lanes::{Lanes, lanes};
-use crate::tape::{Tape, Var};
+use crate::graph::{Tape, Var};
+use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static SOFTMAX: Lanes = lanes!("softmax", "reduce");
+static SOFTMAX: VectorWidth = vector_width!("softmax", "reduce");
 
 impl Tape {
     /// `y = exp(x) / sum of exp(x)` over the last axis.
@@ -13,7 +13,13 @@ impl Tape {
         let (kernel, cols) = SOFTMAX.of(width);
         let workgroup = self.row_workgroup(cols);
         let y = self.like(x);
-        self.call(kernel, "forward").bind("x", x).bind("y", y).param("rows", rows).param("cols", cols).constant("WG", workgroup).rows(rows);
+        self.call(kernel, "forward")
+            .bind("x", x)
+            .bind("y", y)
+            .param("rows", rows)
+            .param("cols", cols)
+            .constant("WG", workgroup)
+            .rows(rows);
         self.record(y, &[x], move |t, dy| {
             let dx = t.like(x);
             t.call(kernel, "backward")
@@ -32,22 +38,30 @@ impl Tape {
 
 pub(super) mod tests {
     use super::*;
-    use crate::gpu::Capabilities;
-    use crate::ops::check::{Array, Check, check, close, forward, gpu, random};
-    use crate::plan::Plan;
+    use crate::device::Capabilities;
+    use crate::device::Plan;
+    use crate::ops::check::{Array, Check, check, close, device, forward, random};
 
     /// What `seemore doctor` does on the adapter at hand.
     pub const CHECKS: &[Check] = &[
         ("agrees_with_its_reference", agrees_with_its_reference),
-        ("gradients_hold_past_one_dimension_of_workgroups", gradients_hold_past_one_dimension_of_workgroups),
-        ("every_workgroup_size_reduces_correctly", every_workgroup_size_reduces_correctly),
+        (
+            "gradients_hold_past_one_dimension_of_workgroups",
+            gradients_hold_past_one_dimension_of_workgroups,
+        ),
+        (
+            "every_workgroup_size_reduces_correctly",
+            every_workgroup_size_reduces_correctly,
+        ),
     ];
 
     fn reference(x: &Array, factor: f64) -> Vec<f64> {
         let row = |row: &[f64]| {
             let most = row.iter().fold(f64::MIN, |most, x| most.max(factor * x));
             let sum: f64 = row.iter().map(|x| (factor * x - most).exp()).sum();
-            row.iter().map(|x| (factor * x - most).exp() / sum).collect::<Vec<_>>()
+            row.iter()
+                .map(|x| (factor * x - most).exp() / sum)
+                .collect::<Vec<_>>()
         };
         x.rows().flat_map(row).collect()
     }
@@ -55,9 +69,17 @@ pub(super) mod tests {
     #[cfg_attr(test, test)]
     fn agrees_with_its_reference() {
         for cols in [1, 2, 4, 31, 32, 33, 36, 65, 512, 1000] {
-            check(&[[&[1, cols]], [&[2, 3, cols]]], |t, [x]| t.softmax(x), |[x]| reference(x, 1.0));
+            check(
+                &[[&[1, cols]], [&[2, 3, cols]]],
+                |t, [x]| t.softmax(x),
+                |[x]| reference(x, 1.0),
+            );
         }
-        forward(&[[&[70_000, 4]], [&[70_000, 3]], [&[1, 300_000]]], |t, [x]| t.softmax(x), |[x]| reference(x, 1.0));
+        forward(
+            &[[&[70_000, 4]], [&[70_000, 3]], [&[1, 300_000]]],
+            |t, [x]| t.softmax(x),
+            |[x]| reference(x, 1.0),
+        );
         // a large row where the terms are not all small
         forward(
             &[[&[3, 65]]],
@@ -71,29 +93,50 @@ pub(super) mod tests {
 
     #[cfg_attr(test, test)]
     fn gradients_hold_past_one_dimension_of_workgroups() {
-        check(&[[&[65_600, 1]]], |t, [x]| t.softmax(x), |[x]| reference(x, 1.0));
+        check(
+            &[[&[65_600, 1]]],
+            |t, [x]| t.softmax(x),
+            |[x]| reference(x, 1.0),
+        );
     }
     #[cfg_attr(test, test)]
     fn every_workgroup_size_reduces_correctly() {
-        let gpu = gpu();
+        let device = device();
         for workgroup in (0..9).map(|exponent| 1 << exponent) {
             for cols in [1, 36, 1025, 2052] {
-                let mut tape = Tape::new(Capabilities { software: false, workgroup, ..gpu.capabilities() });
+                let mut tape = Tape::new(Capabilities {
+                    software: false,
+                    workgroup,
+                    ..device.capabilities()
+                });
                 let (x, dy) = (tape.variable(&[3, cols]), tape.input(&[3, cols]));
                 let y = tape.softmax(x);
                 tape.backward(y, dy);
                 let dx = tape.grad(x).unwrap();
                 tape.hold(y);
                 tape.hold(dx);
-                let plan = Plan::new(&gpu, tape).unwrap();
-                let data = Array { shape: vec![3, cols], data: random(3 * cols, 1) };
+                let plan = Plan::new(&device, tape).unwrap();
+                let data = Array {
+                    shape: vec![3, cols],
+                    data: random(3 * cols, 1),
+                };
                 plan.write(x, &data.data.iter().map(|&x| x as f32).collect::<Vec<_>>());
                 plan.write(dy, &vec![1f32; 3 * cols]);
                 plan.run().unwrap();
                 let what = format!("{workgroup} invocations for {cols} columns");
-                close(&what, &plan.read(y).unwrap(), &reference(&data, 1.0), 0..3 * cols);
+                close(
+                    &what,
+                    &plan.read(y).unwrap(),
+                    &reference(&data, 1.0),
+                    0..3 * cols,
+                );
                 // the sum of a row is always 1
-                close(&what, &plan.read(dx).unwrap(), &vec![0.0; 3 * cols], 0..3 * cols);
+                close(
+                    &what,
+                    &plan.read(dx).unwrap(),
+                    &vec![0.0; 3 * cols],
+                    0..3 * cols,
+                );
             }
         }
     }

@@ -1,9 +1,9 @@
 //! Sum over all leading axes: the gradient of whatever is repeated over them.
 
-use crate::ops::lanes::{Lanes, lanes};
-use crate::tape::{Tape, Var};
+use crate::graph::{Tape, Var};
+use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static SUM_ROWS: Lanes = lanes!("sum_rows");
+static SUM_ROWS: VectorWidth = vector_width!("sum_rows");
 
 /// Most rows that one invocation adds up; more are summed in chunks first, so that the work spreads over the device
 /// and no loop comes near lavapipe's limit of 65,535 rounds.
@@ -13,13 +13,21 @@ impl Tape {
     /// `y[c] = sum over r of x[r, c]`, where `x` of any shape is seen as `[rows, cols]`. The order of summation is fixed.
     #[track_caller]
     pub fn sum_rows(&mut self, x: Var, cols: usize) -> Var {
-        assert!(self.len(x).is_multiple_of(cols), "sum_rows: {:?} has no rows of {cols}", self.shape(x));
+        assert!(
+            self.len(x).is_multiple_of(cols),
+            "sum_rows: {:?} has no rows of {cols}",
+            self.shape(x)
+        );
         let (kernel, lanes) = SUM_ROWS.of(cols);
         let mut partial = x;
         loop {
             let rows = self.len(partial) / cols;
             let chunks = rows.div_ceil(CHUNK);
-            let shape = if chunks == 1 { vec![cols] } else { vec![chunks, cols] };
+            let shape = if chunks == 1 {
+                vec![cols]
+            } else {
+                vec![chunks, cols]
+            };
             let y = self.output(&shape);
             self.call(kernel, "forward")
                 .bind("x", partial)
@@ -50,10 +58,18 @@ pub(super) mod tests {
                 forward(
                     &[[&[rows, cols]]],
                     |t, [x]| t.sum_rows(x, cols),
-                    |[x]| (0..cols).map(|c| x.rows().map(|row| row[c]).sum()).collect(),
+                    |[x]| {
+                        (0..cols)
+                            .map(|c| x.rows().map(|row| row[c]).sum())
+                            .collect()
+                    },
                 );
             }
         }
-        forward(&[[&[70_000, 2]]], |t, [x]| t.sum_rows(x, 2), |[x]| (0..2).map(|c| x.rows().map(|row| row[c]).sum()).collect());
+        forward(
+            &[[&[70_000, 2]]],
+            |t, [x]| t.sum_rows(x, 2),
+            |[x]| (0..2).map(|c| x.rows().map(|row| row[c]).sum()).collect(),
+        );
     }
 }

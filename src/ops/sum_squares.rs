@@ -1,8 +1,8 @@
 //! Sum of squares: what the norm of all gradients is made of.
 
+use crate::graph::Kernel;
+use crate::graph::{Tape, Var};
 use crate::kernel;
-use crate::kernel::Kernel;
-use crate::tape::{Tape, Var};
 
 static SUM_SQUARES: Kernel = kernel!("sum_squares", "reduce");
 
@@ -15,21 +15,37 @@ impl Tape {
     #[track_caller]
     pub fn sum_squares(&mut self, x: Var, filled: Var) -> Var {
         let n = self.len(x);
-        assert!(n == 64 * self.len(filled), "sum_squares: filled of shape {:?} for {:?}", self.shape(filled), self.shape(x));
+        assert!(
+            n == 64 * self.len(filled),
+            "sum_squares: filled of shape {:?} for {:?}",
+            self.shape(filled),
+            self.shape(x)
+        );
         let vectors = n / 4;
         let workgroup = self.row_workgroup(vectors.div_ceil(PARTS));
         // at least 16 vectors an invocation, so that small values need no second stage
         let parts = vectors.div_ceil(16 * workgroup as usize).min(PARTS);
         let partials = self.output(&[parts]);
-        let call = self.call(&SUM_SQUARES, "squares").bind("x", x).bind("filled", filled).bind("partials", partials);
-        call.param("n", n).constant("WG", workgroup).groups([parts, 1, 1]);
+        let call = self
+            .call(&SUM_SQUARES, "squares")
+            .bind("x", x)
+            .bind("filled", filled)
+            .bind("partials", partials);
+        call.param("n", n)
+            .constant("WG", workgroup)
+            .groups([parts, 1, 1]);
         if parts == 1 {
             return partials;
         }
         let sum = self.output(&[1]);
         let workgroup = self.row_workgroup(parts);
-        let call = self.call(&SUM_SQUARES, "sum").bind("sums", partials).bind("result", sum);
-        call.param("n", parts).constant("WG", workgroup).groups([1, 1, 1]);
+        let call = self
+            .call(&SUM_SQUARES, "sum")
+            .bind("sums", partials)
+            .bind("result", sum);
+        call.param("n", parts)
+            .constant("WG", workgroup)
+            .groups([1, 1, 1]);
         sum
     }
 }
@@ -38,15 +54,30 @@ pub(super) mod tests {
     use crate::ops::check::{Check, constant, forward};
 
     /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[("sum_squares_agrees_with_its_reference", sum_squares_agrees_with_its_reference)];
+    pub const CHECKS: &[Check] = &[(
+        "sum_squares_agrees_with_its_reference",
+        sum_squares_agrees_with_its_reference,
+    )];
 
     #[cfg_attr(test, test)]
     fn sum_squares_agrees_with_its_reference() {
         for blocks in [1, 3, 8, 9, 1100, 33_000] {
-            let filled: Vec<u32> =
-                (0..blocks as u32).map(|block| if block % 5 == 2 { block % 65 } else { 64 + 256 * (block % 2) }).collect();
+            let filled: Vec<u32> = (0..blocks as u32)
+                .map(|block| {
+                    if block % 5 == 2 {
+                        block % 65
+                    } else {
+                        64 + 256 * (block % 2)
+                    }
+                })
+                .collect();
             let want = |x: &[f64]| {
-                let sum = |(x, &filled): (&[f64], &u32)| x[..filled as usize % 256].iter().map(|x| x * x).sum::<f64>();
+                let sum = |(x, &filled): (&[f64], &u32)| {
+                    x[..filled as usize % 256]
+                        .iter()
+                        .map(|x| x * x)
+                        .sum::<f64>()
+                };
                 x.chunks(64).zip(&filled).map(sum).sum::<f64>()
             };
             forward(

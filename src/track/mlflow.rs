@@ -95,7 +95,9 @@ struct Sent {
 
 /// Milliseconds since 1970.
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_millis() as u64)
 }
 
 /// What a request failed of.
@@ -147,9 +149,12 @@ impl Sender {
             .timeout_global(Some(Duration::from_secs(600)));
         let position = folder.join("mlflow.json");
         let sent = match std::fs::read_to_string(&position) {
-            Ok(text) => {
-                serde_json::from_str(&text).with_context(|| format!("{} is damaged: move it away to send all again", position.display()))?
-            }
+            Ok(text) => serde_json::from_str(&text).with_context(|| {
+                format!(
+                    "{} is damaged: move it away to send all again",
+                    position.display()
+                )
+            })?,
             Err(_) => Sent::default(),
         };
         Ok(Sender {
@@ -168,41 +173,83 @@ impl Sender {
         if let Some(token) = value("MLFLOW_TRACKING_TOKEN") {
             return Some(format!("Bearer {token}"));
         }
-        let (user, password) = (value("MLFLOW_TRACKING_USERNAME")?, value("MLFLOW_TRACKING_PASSWORD").unwrap_or_default());
-        Some(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"))))
+        let (user, password) = (
+            value("MLFLOW_TRACKING_USERNAME")?,
+            value("MLFLOW_TRACKING_PASSWORD").unwrap_or_default(),
+        );
+        Some(format!(
+            "Basic {}",
+            base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"))
+        ))
     }
 
     fn answer(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Sending<Value> {
         let mut response = result.map_err(|error| Failure::Later(error.to_string()))?;
         let status = response.status().as_u16();
-        let text = response.body_mut().read_to_string().map_err(|error| Failure::Later(error.to_string()))?;
+        let text = response
+            .body_mut()
+            .read_to_string()
+            .map_err(|error| Failure::Later(error.to_string()))?;
         match status {
             200..300 => Ok(serde_json::from_str(&text).unwrap_or(Value::Null)),
             // not allowed, too many requests, broken: all may change
             401 | 403 | 408 | 429 | 500.. => Err(Failure::Later(format!("it answers {status}"))),
-            _ => Err(Failure::Never(format!("it answers {status}: {}", text.chars().take(300).collect::<String>()))),
+            _ => Err(Failure::Never(format!(
+                "it answers {status}: {}",
+                text.chars().take(300).collect::<String>()
+            ))),
         }
     }
 
     fn post(&self, path: &str, body: &Value) -> Sending<Value> {
-        let request = self.agent.post(format!("{}/api/2.0/mlflow/{path}", self.sent.uri)).header("content-type", "application/json");
-        let request = Self::authorization().into_iter().fold(request, |request, value| request.header("authorization", value));
+        let request = self
+            .agent
+            .post(format!("{}/api/2.0/mlflow/{path}", self.sent.uri))
+            .header("content-type", "application/json");
+        let request = Self::authorization()
+            .into_iter()
+            .fold(request, |request, value| {
+                request.header("authorization", value)
+            });
         Self::answer(request.send(body.to_string()))
     }
 
     /// The experiment of a name, made if it is not there.
     fn experiment(&self, name: &str) -> Sending<String> {
-        let request = self.agent.get(format!("{}/api/2.0/mlflow/experiments/get-by-name", self.sent.uri)).query("experiment_name", name);
-        let request = Self::authorization().into_iter().fold(request, |request, value| request.header("authorization", value));
-        let id = |value: &Value| value.as_str().map(str::to_owned).ok_or_else(|| Failure::Never("its answer has no experiment_id".into()));
+        let request = self
+            .agent
+            .get(format!(
+                "{}/api/2.0/mlflow/experiments/get-by-name",
+                self.sent.uri
+            ))
+            .query("experiment_name", name);
+        let request = Self::authorization()
+            .into_iter()
+            .fold(request, |request, value| {
+                request.header("authorization", value)
+            });
+        let id = |value: &Value| {
+            value
+                .as_str()
+                .map(str::to_owned)
+                .ok_or_else(|| Failure::Never("its answer has no experiment_id".into()))
+        };
         match Self::answer(request.call()) {
             Ok(found) => id(&found["experiment"]["experiment_id"]),
-            Err(Failure::Never(_)) => id(&self.post("experiments/create", &json!({"name": name}))?["experiment_id"]),
+            Err(Failure::Never(_)) => {
+                id(&self.post("experiments/create", &json!({"name": name}))?["experiment_id"])
+            }
             Err(later) => Err(later),
         }
     }
 
-    fn begin(&mut self, experiment: &str, run: &str, time: u64, parameters: &[(String, String)]) -> Sending<()> {
+    fn begin(
+        &mut self,
+        experiment: &str,
+        run: &str,
+        time: u64,
+        parameters: &[(String, String)],
+    ) -> Sending<()> {
         if self.sent.run.is_none() {
             let experiment = self.experiment(experiment)?;
             let body = json!({"experiment_id": experiment, "run_name": run, "start_time": time, "tags": [
@@ -211,10 +258,16 @@ impl Sender {
             ]});
             let made = self.post("runs/create", &body)?;
             let info = &made["run"]["info"];
-            let Some(id) = info["run_id"].as_str() else { return Err(Failure::Never("its answer has no run_id".into())) };
-            (self.sent.run, self.sent.artifacts) = (Some(id.to_owned()), info["artifact_uri"].as_str().map(str::to_owned));
+            let Some(id) = info["run_id"].as_str() else {
+                return Err(Failure::Never("its answer has no run_id".into()));
+            };
+            (self.sent.run, self.sent.artifacts) = (
+                Some(id.to_owned()),
+                info["artifact_uri"].as_str().map(str::to_owned),
+            );
             // before anything else goes wrong: another try must not make another run
-            self.keep().map_err(|error| Failure::Later(error.to_string()))?;
+            self.keep()
+                .map_err(|error| Failure::Later(error.to_string()))?;
         }
         for part in parameters.chunks(MOST_PARAMETERS) {
             let parameters: Vec<Value> = part
@@ -227,7 +280,10 @@ impl Sender {
     }
 
     fn run(&self) -> Sending<&str> {
-        self.sent.run.as_deref().ok_or_else(|| Failure::Never("the server refused the run itself".into()))
+        self.sent
+            .run
+            .as_deref()
+            .ok_or_else(|| Failure::Never("the server refused the run itself".into()))
     }
 
     fn log(&self, mut body: Value) -> Sending<()> {
@@ -239,19 +295,42 @@ impl Sender {
         self.run()?;
         let place = self.sent.artifacts.as_deref().unwrap_or_default();
         let Some(folder) = place.strip_prefix("mlflow-artifacts:") else {
-            let why = format!("the server keeps files at {place}, where only its own client writes: start it with --serve-artifacts");
+            let why = format!(
+                "the server keeps files at {place}, where only its own client writes: start it with --serve-artifacts"
+            );
             return Err(Failure::Never(why));
         };
         let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
         let (length, file) = match opened {
-            Ok((length, file)) => (length, Counted { file, moved: self.moved.clone() }),
+            Ok((length, file)) => (
+                length,
+                Counted {
+                    file,
+                    moved: self.moved.clone(),
+                },
+            ),
             Err(error) => return Err(Failure::Never(format!("{}: {error}", path.display()))),
         };
         // with a host in it, as mlflow-artifacts://host/0/..; the host is the server's
-        let folder = folder.strip_prefix("//").and_then(|rest| rest.split_once('/')).map_or(folder, |(_, folder)| folder);
-        let url = format!("{}/api/2.0/mlflow-artifacts/artifacts/{}/{name}", self.sent.uri, folder.trim_matches('/'));
-        let request = self.agent.put(url).header("content-type", "application/octet-stream").header("content-length", length);
-        let request = Self::authorization().into_iter().fold(request, |request, value| request.header("authorization", value));
+        let folder = folder
+            .strip_prefix("//")
+            .and_then(|rest| rest.split_once('/'))
+            .map_or(folder, |(_, folder)| folder);
+        let url = format!(
+            "{}/api/2.0/mlflow-artifacts/artifacts/{}/{name}",
+            self.sent.uri,
+            folder.trim_matches('/')
+        );
+        let request = self
+            .agent
+            .put(url)
+            .header("content-type", "application/octet-stream")
+            .header("content-length", length);
+        let request = Self::authorization()
+            .into_iter()
+            .fold(request, |request, value| {
+                request.header("authorization", value)
+            });
         Self::answer(request.send(ureq::SendBody::from_owned_reader(file))).map(drop)
     }
 
@@ -261,7 +340,9 @@ impl Sender {
             Line::Metrics { .. } => {
                 let mut metrics = vec![];
                 for line in lines {
-                    let Line::Metrics { step, time, values } = line else { continue };
+                    let Line::Metrics { step, time, values } = line else {
+                        continue;
+                    };
                     metrics.extend(values.iter().map(|(key, value)| json!({"key": key, "value": value, "timestamp": time, "step": step})));
                 }
                 for part in metrics.chunks(MOST_METRICS) {
@@ -269,20 +350,37 @@ impl Sender {
                 }
                 Ok(())
             }
-            Line::Begin { uri, experiment, run, time, parameters } => {
+            Line::Begin {
+                uri,
+                experiment,
+                run,
+                time,
+                parameters,
+            } => {
                 self.sent.uri.clone_from(uri);
                 self.begin(experiment, run, *time, parameters)
             }
-            Line::Resume { .. } => self.post("runs/update", &json!({"run_id": self.run()?, "status": "RUNNING"})).map(drop),
+            Line::Resume { .. } => self
+                .post(
+                    "runs/update",
+                    &json!({"run_id": self.run()?, "status": "RUNNING"}),
+                )
+                .map(drop),
             Line::Artifact { path, name } => self.artifact(path, name),
-            Line::End { status, time } => {
-                self.post("runs/update", &json!({"run_id": self.run()?, "status": status, "end_time": time})).map(drop)
-            }
+            Line::End { status, time } => self
+                .post(
+                    "runs/update",
+                    &json!({"run_id": self.run()?, "status": status, "end_time": time}),
+                )
+                .map(drop),
         }
     }
 
     fn keep(&self) -> std::io::Result<()> {
-        atomic_file::write(&self.position, serde_json::to_string_pretty(&self.sent)?.as_bytes())
+        atomic_file::write(
+            &self.position,
+            serde_json::to_string_pretty(&self.sent)?.as_bytes(),
+        )
     }
 
     /// Sends all whole lines that are in the spool.
@@ -293,7 +391,9 @@ impl Sender {
         let problem = |error: std::io::Error| error.to_string();
         loop {
             let mut spool = File::open(&self.spool).map_err(problem)?;
-            spool.seek(SeekFrom::Start(self.sent.bytes)).map_err(problem)?;
+            spool
+                .seek(SeekFrom::Start(self.sent.bytes))
+                .map_err(problem)?;
             let (mut lines, mut bytes) = (vec![], 0);
             for text in BufReader::new(spool).split(b'\n') {
                 let text = text.map_err(problem)?;
@@ -301,7 +401,9 @@ impl Sender {
                 let line = serde_json::from_slice::<Line>(&text);
                 let together = match (lines.first(), &line) {
                     (None, _) => true,
-                    (Some(Line::Metrics { .. }), Ok(Line::Metrics { .. })) => lines.len() < MOST_METRICS,
+                    (Some(Line::Metrics { .. }), Ok(Line::Metrics { .. })) => {
+                        lines.len() < MOST_METRICS
+                    }
                     _ => false,
                 };
                 if !together {
@@ -362,7 +464,9 @@ pub struct Mlflow {
 impl Mlflow {
     /// `out` is the folder of the run; where it goes on, it does so in the same run of the server.
     pub fn new(uri: &str, names: &Names, out: &Path, resumed: bool) -> Mlflow {
-        let name = out.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
+        let name = out
+            .file_name()
+            .map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
         Mlflow {
             uri: uri.to_owned(),
             names: names.clone(),
@@ -379,13 +483,20 @@ impl Mlflow {
     }
 
     fn push(&mut self, lines: &[Line]) -> anyhow::Result<()> {
-        let Some(spool) = &mut self.spool else { return Ok(()) };
+        let Some(spool) = &mut self.spool else {
+            return Ok(());
+        };
         let mut text = vec![];
         for line in lines {
             serde_json::to_writer(&mut text, line)?;
             text.push(b'\n');
         }
-        spool.write_all(&text).with_context(|| format!("cannot write {}", self.folder.join("mlflow.jsonl").display()))?;
+        spool.write_all(&text).with_context(|| {
+            format!(
+                "cannot write {}",
+                self.folder.join("mlflow.jsonl").display()
+            )
+        })?;
         if let Some(wake) = &self.wake {
             // a thread that is busy looks again by itself
             let _ = wake.try_send(false);
@@ -398,7 +509,9 @@ impl Mlflow {
 fn told_after(spool: &Path, step: u64) -> std::io::Result<HashMap<(u64, String), Number>> {
     let mut told = HashMap::new();
     for text in BufReader::new(File::open(spool)?).split(b'\n') {
-        if let Ok(Line::Metrics { step: of, values, .. }) = serde_json::from_slice(&text?)
+        if let Ok(Line::Metrics {
+            step: of, values, ..
+        }) = serde_json::from_slice(&text?)
             && of > step
         {
             told.extend(values.into_iter().map(|(name, value)| ((of, name), value)));
@@ -426,7 +539,11 @@ fn follow(mut sender: Sender, wake: Receiver<bool>, state: Arc<Mutex<State>>) {
         if last && !down {
             return;
         }
-        pause = if down { (2 * pause).min(LONGEST_PAUSE) } else { Duration::from_secs(1) };
+        pause = if down {
+            (2 * pause).min(LONGEST_PAUSE)
+        } else {
+            Duration::from_secs(1)
+        };
         if down {
             // others go on writing meanwhile
             let until = Instant::now() + if last { Duration::from_secs(1) } else { pause };
@@ -463,18 +580,30 @@ impl Track for Mlflow {
                 }
             }
         }
-        let mut file = OpenOptions::new().create(true).append(true).open(&spool).with_context(cannot)?;
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&spool)
+            .with_context(cannot)?;
         if goes_on {
-            self.told = told_after(&spool, begin.step).with_context(|| format!("cannot read {}", spool.display()))?;
+            self.told = told_after(&spool, begin.step)
+                .with_context(|| format!("cannot read {}", spool.display()))?;
             // ends a line that a crash cut off
             file.write_all(b"\n").with_context(cannot)?;
         }
         self.spool = Some(file);
         let line = match goes_on {
-            true => Line::Resume { step: begin.step, time: now() },
+            true => Line::Resume {
+                step: begin.step,
+                time: now(),
+            },
             false => Line::Begin {
                 uri: self.uri.clone(),
-                experiment: self.names.experiment.clone().unwrap_or_else(|| "seemore".into()),
+                experiment: self
+                    .names
+                    .experiment
+                    .clone()
+                    .unwrap_or_else(|| "seemore".into()),
                 run: self.names.run.clone().unwrap_or_else(|| self.name.clone()),
                 time: now(),
                 parameters: begin.parameters.clone(),
@@ -490,35 +619,68 @@ impl Track for Mlflow {
         let state = self.state.clone();
         self.moved = sender.moved.clone();
         self.wake = Some(wake);
-        self.thread = Some(std::thread::Builder::new().name("mlflow".into()).spawn(move || follow(sender, woken, state))?);
+        self.thread = Some(
+            std::thread::Builder::new()
+                .name("mlflow".into())
+                .spawn(move || follow(sender, woken, state))?,
+        );
         Ok(())
     }
 
     fn metrics(&mut self, step: u64, _seconds: f64, metrics: Metrics) -> anyhow::Result<()> {
-        let mut values: Vec<_> = metrics.iter().map(|(name, value)| ((*name).to_owned(), Number::from(*value))).collect();
+        let mut values: Vec<_> = metrics
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), Number::from(*value)))
+            .collect();
         // a step that comes again after a crash is the same one if its first number, a loss, is: the server gets it once
         if let Some((name, value)) = values.first()
             && self.told.get(&(step, name.clone())) == Some(value)
         {
             values.retain(|(name, _)| !self.told.contains_key(&(step, name.clone())));
         }
-        if values.is_empty() { Ok(()) } else { self.push(&[Line::Metrics { step, time: now(), values }]) }
+        if values.is_empty() {
+            Ok(())
+        } else {
+            self.push(&[Line::Metrics {
+                step,
+                time: now(),
+                values,
+            }])
+        }
     }
 
     fn end(&mut self, end: End, folder: &Path) -> anyhow::Result<Option<String>> {
-        let names = ["config.json", "tokenizer.json", "training.json", "model.safetensors"];
-        let there = names.iter().map(|name| (folder.join(name), *name)).filter(|(path, _)| path.is_file());
+        let names = [
+            "config.json",
+            "tokenizer.json",
+            "training.json",
+            "model.safetensors",
+        ];
+        let there = names
+            .iter()
+            .map(|name| (folder.join(name), *name))
+            .filter(|(path, _)| path.is_file());
         // found again from wherever it is sent later
         let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
-        let mut lines: Vec<Line> = there.map(|(path, name)| Line::Artifact { path: whole(path), name: name.to_owned() }).collect();
+        let mut lines: Vec<Line> = there
+            .map(|(path, name)| Line::Artifact {
+                path: whole(path),
+                name: name.to_owned(),
+            })
+            .collect();
         let status = match end {
             End::Finished => "FINISHED",
             End::Stopped => "KILLED",
             End::Failed => "FAILED",
         };
-        lines.push(Line::End { status: status.into(), time: now() });
+        lines.push(Line::End {
+            status: status.into(),
+            time: now(),
+        });
         self.push(&lines)?;
-        let (Some(wake), Some(thread)) = (self.wake.take(), self.thread.take()) else { return Ok(None) };
+        let (Some(wake), Some(thread)) = (self.wake.take(), self.thread.take()) else {
+            return Ok(None);
+        };
         let (mut since, mut moved) = (Instant::now(), None);
         // one place in the channel, which a busy thread may not have emptied
         let mut told = false;
@@ -532,14 +694,23 @@ impl Track for Mlflow {
         }
         let state = self.state.lock().unwrap_or_else(|e| e.into_inner());
         if !state.done {
-            let (why, out) = (state.down.as_deref().unwrap_or("it did not answer in time"), folder.display());
+            let (why, out) = (
+                state.down.as_deref().unwrap_or("it did not answer in time"),
+                folder.display(),
+            );
             return Ok(Some(format!(
                 "note: not all was sent to {} ({why}); it is kept in {}. Send it with: seemore track {out}",
                 self.uri,
                 self.folder.display()
             )));
         }
-        Ok(state.refused.first().map(|first| format!("warning: {} refused {} of what was sent: {first}", self.uri, state.refused.len())))
+        Ok(state.refused.first().map(|first| {
+            format!(
+                "warning: {} refused {} of what was sent: {first}",
+                self.uri,
+                state.refused.len()
+            )
+        }))
     }
 }
 
@@ -551,29 +722,50 @@ pub fn send_rest(out: &Path, uri: Option<&str>) -> anyhow::Result<String> {
     let folder = out.join("tracking");
     let mut sender = Sender::new(&folder)?;
     if !sender.spool.is_file() {
-        return Err(anyhow!("{} has no tracking/mlflow.jsonl: nothing of it was tracked by --track mlflow=URI", out.display()));
+        return Err(anyhow!(
+            "{} has no tracking/mlflow.jsonl: nothing of it was tracked by --track mlflow=URI",
+            out.display()
+        ));
     }
-    let first = BufReader::new(File::open(&sender.spool)?).lines().next().transpose()?.unwrap_or_default();
-    let begin: Line = serde_json::from_str(&first).with_context(|| format!("{} is damaged", sender.spool.display()))?;
+    let first = BufReader::new(File::open(&sender.spool)?)
+        .lines()
+        .next()
+        .transpose()?
+        .unwrap_or_default();
+    let begin: Line = serde_json::from_str(&first)
+        .with_context(|| format!("{} is damaged", sender.spool.display()))?;
     if let (Line::Begin { uri, .. }, true) = (&begin, sender.sent.uri.is_empty()) {
         sender.sent.uri.clone_from(uri);
     }
     if let Some(uri) = uri {
         sender.sent.uri = uri.trim_end_matches('/').to_owned();
         if sender.sent.run.is_none()
-            && let Line::Begin { experiment, run, time, parameters, .. } = begin
+            && let Line::Begin {
+                experiment,
+                run,
+                time,
+                parameters,
+                ..
+            } = begin
         {
             let begun = sender.begin(&experiment, &run, time, &parameters);
             begun.map_err(|failure| match failure {
-                Failure::Later(why) | Failure::Never(why) => anyhow!("{} does not take it: {why}", sender.sent.uri),
+                Failure::Later(why) | Failure::Never(why) => {
+                    anyhow!("{} does not take it: {why}", sender.sent.uri)
+                }
             })?;
             sender.sent.bytes = first.len() as u64 + 1;
         }
     }
     let address = sender.sent.uri.clone();
-    sender.send_all().map_err(|why| anyhow!("{address} does not take it: {why}. It is kept; try again when the server is there"))?;
+    sender.send_all().map_err(|why| {
+        anyhow!("{address} does not take it: {why}. It is kept; try again when the server is there")
+    })?;
     match sender.refused.first() {
-        Some(why) => Err(anyhow!("{address} refused {} of what was sent: {why}", sender.refused.len())),
+        Some(why) => Err(anyhow!(
+            "{address} refused {} of what was sent: {why}",
+            sender.refused.len()
+        )),
         None => Ok(address),
     }
 }

@@ -41,7 +41,9 @@ fn varint(message: &mut Vec<u8>, mut value: u64) {
 
 /// An `Event`: wall time (1) and step (2), then `content`.
 fn event(step: u64, content: &[u8]) -> Vec<u8> {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+    let seconds = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |time| time.as_secs_f64());
     let mut message = vec![1 << 3 | 1];
     message.extend(seconds.to_le_bytes());
     integer(&mut message, 2, step);
@@ -60,7 +62,8 @@ fn scalar(tag: &str, value: f32) -> Vec<u8> {
 
 /// A `Summary` with a text: a tensor (8) of one string (type 7), for the plugin `text` (metadata 9).
 fn text(tag: &str, text: &str) -> Vec<u8> {
-    let (mut plugin, mut metadata, mut dimension, mut shape, mut tensor, mut one) = (vec![], vec![], vec![], vec![], vec![], vec![]);
+    let (mut plugin, mut metadata, mut dimension, mut shape, mut tensor, mut one) =
+        (vec![], vec![], vec![], vec![], vec![], vec![]);
     bytes(&mut plugin, 1, b"text");
     bytes(&mut metadata, 1, &plugin);
     integer(&mut dimension, 1, 1);
@@ -92,7 +95,12 @@ fn summary(value: &[u8]) -> Vec<u8> {
 /// A TFRecord: the length, its masked checksum, the bytes, theirs.
 fn record(message: &[u8]) -> Vec<u8> {
     // TFRecord turns the CRC and adds a number, so that the sum of data that hold sums is not too regular
-    let masked = |bytes: &[u8]| crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes();
+    let masked = |bytes: &[u8]| {
+        crc32c::crc32c(bytes)
+            .rotate_right(15)
+            .wrapping_add(0xa282_ead8)
+            .to_le_bytes()
+    };
     let length = (message.len() as u64).to_le_bytes();
     [&length[..], &masked(&length), message, &masked(message)].concat()
 }
@@ -100,36 +108,66 @@ fn record(message: &[u8]) -> Vec<u8> {
 impl TensorBoard {
     /// The folder is made when training begins.
     pub fn new(dir: &Path) -> TensorBoard {
-        TensorBoard { dir: dir.to_owned(), file: None }
+        TensorBoard {
+            dir: dir.to_owned(),
+            file: None,
+        }
     }
 
     fn write(&mut self, messages: impl Iterator<Item = Vec<u8>>) -> anyhow::Result<()> {
-        let Some((path, file)) = &mut self.file else { return Ok(()) };
+        let Some((path, file)) = &mut self.file else {
+            return Ok(());
+        };
         let bytes: Vec<u8> = messages.flat_map(|message| record(&message)).collect();
-        file.write_all(&bytes).with_context(|| format!("cannot write {}", path.display()))
+        file.write_all(&bytes)
+            .with_context(|| format!("cannot write {}", path.display()))
     }
 }
 
 impl Track for TensorBoard {
     fn begin(&mut self, begin: &Begin) -> anyhow::Result<()> {
-        std::fs::create_dir_all(&self.dir).with_context(|| format!("cannot make {}", self.dir.display()))?;
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        let path = self.dir.join(format!("events.out.tfevents.{seconds:010}.seemore.{}", std::process::id()));
-        let file =
-            OpenOptions::new().create_new(true).write(true).open(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        std::fs::create_dir_all(&self.dir)
+            .with_context(|| format!("cannot make {}", self.dir.display()))?;
+        let seconds = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |time| time.as_secs());
+        let path = self.dir.join(format!(
+            "events.out.tfevents.{seconds:010}.seemore.{}",
+            std::process::id()
+        ));
+        let file = OpenOptions::new()
+            .create_new(true)
+            .write(true)
+            .open(&path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
         self.file = Some((path, file));
         // a table in Markdown
-        let rows = begin.parameters.iter().map(|(name, value)| format!("| {name} | {} |\n", value.replace('|', "\\|")));
-        let table = format!("| parameter | value |\n|---|---|\n{}", rows.collect::<String>());
+        let rows = begin
+            .parameters
+            .iter()
+            .map(|(name, value)| format!("| {name} | {} |\n", value.replace('|', "\\|")));
+        let table = format!(
+            "| parameter | value |\n|---|---|\n{}",
+            rows.collect::<String>()
+        );
         let mut version = vec![];
         bytes(&mut version, 3, b"brain.Event:2");
         // what an earlier part of the run told of the steps after this one is void: they come again
         let start = (begin.step > 0).then(|| event(begin.step + 1, &session_start()));
-        self.write([event(0, &version)].into_iter().chain(start).chain([event(begin.step, &text("parameters", &table))]))
+        self.write(
+            [event(0, &version)]
+                .into_iter()
+                .chain(start)
+                .chain([event(begin.step, &text("parameters", &table))]),
+        )
     }
 
     fn metrics(&mut self, step: u64, _seconds: f64, metrics: Metrics) -> anyhow::Result<()> {
-        self.write(metrics.iter().map(|(name, value)| event(step, &scalar(name, *value as f32))))
+        self.write(
+            metrics
+                .iter()
+                .map(|(name, value)| event(step, &scalar(name, *value as f32))),
+        )
     }
 
     fn end(&mut self, _end: End, _folder: &Path) -> anyhow::Result<Option<String>> {
@@ -144,9 +182,17 @@ mod tests {
     #[test]
     fn a_record_is_framed_as_tensorflows() {
         // the frame of an empty record, as tensorflow.io writes it
-        assert_eq!(record(b""), [0, 0, 0, 0, 0, 0, 0, 0, 0x29, 0x03, 0x98, 0x07, 0xd8, 0xea, 0x82, 0xa2]);
+        assert_eq!(
+            record(b""),
+            [
+                0, 0, 0, 0, 0, 0, 0, 0, 0x29, 0x03, 0x98, 0x07, 0xd8, 0xea, 0x82, 0xa2
+            ]
+        );
         let framed = record(b"abc");
-        assert_eq!((framed.len(), &framed[..8], &framed[12..15]), (19, &[3, 0, 0, 0, 0, 0, 0, 0][..], &b"abc"[..]));
+        assert_eq!(
+            (framed.len(), &framed[..8], &framed[12..15]),
+            (19, &[3, 0, 0, 0, 0, 0, 0, 0][..], &b"abc"[..])
+        );
     }
 
     #[test]

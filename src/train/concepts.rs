@@ -12,8 +12,15 @@ pub struct Concepts(BTreeMap<String, u32>);
 impl Concepts {
     /// Those of the given samples.
     pub fn new(dataset: &Dataset) -> Concepts {
-        let mut numbers: BTreeMap<String, u32> = dataset.samples.iter().map(|sample| (name(sample).to_owned(), 0)).collect();
-        numbers.values_mut().zip(0..).for_each(|(number, next)| *number = next);
+        let mut numbers: BTreeMap<String, u32> = dataset
+            .samples
+            .iter()
+            .map(|sample| (name(sample).to_owned(), 0))
+            .collect();
+        numbers
+            .values_mut()
+            .zip(0..)
+            .for_each(|(number, next)| *number = next);
         Concepts(numbers)
     }
 
@@ -38,7 +45,10 @@ impl Concepts {
 
 /// Whether a sample is a variant of its concept, as a skin tone makes it.
 pub(super) fn is_variant(sample: &Sample) -> bool {
-    sample.concept.as_ref().is_some_and(|concept| *concept != sample.caption)
+    sample
+        .concept
+        .as_ref()
+        .is_some_and(|concept| *concept != sample.caption)
 }
 
 fn name(sample: &Sample) -> &str {
@@ -51,14 +61,32 @@ mod tests {
 
     #[test]
     fn concepts_are_numbered_in_their_order() {
-        let sample =
-            |caption: &str, concept: Option<&str>| Sample { concept: concept.map(str::to_owned), ..Sample::new("", vec![], caption) };
-        let samples =
-            vec![sample("zebra", None), sample("hand: dark skin tone", Some("hand")), sample("hand", Some("hand")), sample("bee", None)];
-        let concepts = Concepts::new(&Dataset { side: 0, samples: samples.clone() });
+        let sample = |caption: &str, concept: Option<&str>| Sample {
+            concept: concept.map(str::to_owned),
+            ..Sample::new("", vec![], caption)
+        };
+        let samples = vec![
+            sample("zebra", None),
+            sample("hand: dark skin tone", Some("hand")),
+            sample("hand", Some("hand")),
+            sample("bee", None),
+        ];
+        let concepts = Concepts::new(&Dataset {
+            side: 0,
+            samples: samples.clone(),
+        });
         assert_eq!(concepts.len(), 3);
-        assert_eq!(samples.iter().map(|sample| concepts.of(sample)).collect::<Vec<_>>(), [Some(2), Some(1), Some(1), Some(0)]);
+        assert_eq!(
+            samples
+                .iter()
+                .map(|sample| concepts.of(sample))
+                .collect::<Vec<_>>(),
+            [Some(2), Some(1), Some(1), Some(0)]
+        );
         assert_eq!(concepts.of(&sample("ant", None)), None);
-        assert_eq!(samples.iter().map(is_variant).collect::<Vec<_>>(), [false, true, false, false]);
+        assert_eq!(
+            samples.iter().map(is_variant).collect::<Vec<_>>(),
+            [false, true, false, false]
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! The gradients of all parameters, laid out as the parameters are.
 
-use crate::gpu::{Gpu, GpuError, Tensor};
-use crate::nn::Storage;
-use crate::tape::{Tape, Var};
+use crate::device::{Device, DeviceError, Tensor};
+use crate::graph::{Tape, Var};
+use crate::nn::ParameterStore;
 
 /// One gradient for each parameter of a model, in as few tensors as the parameters.
 pub struct Gradients {
@@ -12,9 +12,12 @@ pub struct Gradients {
 
 impl Gradients {
     /// Room for the gradients of the parameters in `storage`.
-    pub fn new(gpu: &Gpu, storage: &Storage) -> Result<Gradients, GpuError> {
-        let flats = storage.zeros(gpu)?;
-        Ok(Gradients { named: storage.named_in(&flats), flats })
+    pub fn new(device: &Device, storage: &ParameterStore) -> Result<Gradients, DeviceError> {
+        let flats = storage.zeros(device)?;
+        Ok(Gradients {
+            named: storage.named_in(&flats),
+            flats,
+        })
     }
 
     /// Has the backward program that `t` holds write its gradients here.
@@ -22,10 +25,14 @@ impl Gradients {
     /// # Panics
     /// When the loss does not depend on a parameter that `trains` accepts by name.
     #[track_caller]
-    pub fn place(&self, t: &mut Tape, storage: &Storage, trains: impl Fn(&str) -> bool) {
+    pub fn place(&self, t: &mut Tape, storage: &ParameterStore, trains: impl Fn(&str) -> bool) {
         let mut reached = vec![];
         for (parameter, tensor) in t.parameters() {
-            let (Some(grad), Some(place)) = (t.grad(parameter), storage.counterpart(&tensor, &self.flats)) else { continue };
+            let (Some(grad), Some(place)) =
+                (t.grad(parameter), storage.counterpart(&tensor, &self.flats))
+            else {
+                continue;
+            };
             t.place(grad, &place);
             reached.push(tensor);
         }

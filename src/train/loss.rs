@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::Batch;
-use crate::model::{Logits, Vlm};
+use crate::device::Plan;
+use crate::graph::Var;
+use crate::models::seemore::{Logits, Vlm};
 use crate::nn::Context;
-use crate::plan::Plan;
-use crate::tape::Var;
 
 /// What is minimised: `captions` times the mean cross entropy of the captions' tokens plus `classes` times that of the pictures'
 /// concepts.
@@ -23,7 +23,12 @@ pub struct Objective {
 
 impl Objective {
     /// The mean cross entropy of the captions' tokens.
-    pub const CAPTIONS: Objective = Objective { captions: 1.0, classes: 0.0, smoothing: 0.0, pictures: true };
+    pub const CAPTIONS: Objective = Objective {
+        captions: 1.0,
+        classes: 0.0,
+        smoothing: 0.0,
+        pictures: true,
+    };
 }
 
 impl Default for Objective {
@@ -56,7 +61,11 @@ struct Targets {
 
 impl Targets {
     fn input(c: &mut Context, count: usize, weight: f32) -> Targets {
-        Targets { targets: c.tape.input(&[count]), scale: c.tape.input(&[1]), weight }
+        Targets {
+            targets: c.tape.input(&[count]),
+            scale: c.tape.input(&[1]),
+            weight,
+        }
     }
 
     fn write(&self, plan: &Plan, targets: &[u32], scale: f32) {
@@ -70,12 +79,23 @@ impl Loss {
     ///
     /// # Panics
     /// When the objective has no part.
-    pub fn record(c: &mut Context, model: &Vlm, batch: usize, length: usize, objective: &Objective) -> Loss {
+    pub fn record(
+        c: &mut Context,
+        model: &Vlm,
+        batch: usize,
+        length: usize,
+        objective: &Objective,
+    ) -> Loss {
         let config = model.config();
-        let image = objective.pictures.then(|| c.tape.input(&[batch, 3, config.image_size, config.image_size]));
+        let image = objective.pictures.then(|| {
+            c.tape
+                .input(&[batch, 3, config.image_size, config.image_size])
+        });
         let features = image.map(|image| model.encode(c, image));
         let classified = objective.classes > 0.0 || config.guess;
-        let classes = features.filter(|_| classified).and_then(|features| model.classify(c, features));
+        let classes = features
+            .filter(|_| classified)
+            .and_then(|features| model.classify(c, features));
         let features = features.map(|features| (features, classes));
         let mut parts = vec![];
         let captions = (objective.captions > 0.0).then(|| {
@@ -83,17 +103,36 @@ impl Loss {
             let targets = Targets::input(c, batch * length, objective.captions);
             let logits = model.describe(c, features, ids, None, Logits::Text);
             c.tape.reshape(logits, &[batch * length, config.vocab_size]);
-            parts.push(c.tape.cross_entropy(logits, targets.targets, targets.scale, objective.smoothing));
+            parts.push(c.tape.cross_entropy(
+                logits,
+                targets.targets,
+                targets.scale,
+                objective.smoothing,
+            ));
             Captions { ids, targets }
         });
         let classes = classes.filter(|_| objective.classes > 0.0).map(|logits| {
             let targets = Targets::input(c, batch, objective.classes);
-            parts.push(c.tape.cross_entropy(logits, targets.targets, targets.scale, objective.smoothing));
+            parts.push(c.tape.cross_entropy(
+                logits,
+                targets.targets,
+                targets.scale,
+                objective.smoothing,
+            ));
             targets
         });
-        let value = parts.into_iter().reduce(|a, b| c.tape.add(a, b)).expect("the objective has a part");
+        let value = parts
+            .into_iter()
+            .reduce(|a, b| c.tape.add(a, b))
+            .expect("the objective has a part");
         let past = (!objective.pictures).then_some((c.past, config.visual() as u32));
-        Loss { image, past, captions, classes, value }
+        Loss {
+            image,
+            past,
+            captions,
+            classes,
+            value,
+        }
     }
 
     /// Writes the numbers of the next run; each part's cross entropy is multiplied by its scale and weight.
@@ -122,11 +161,19 @@ pub(crate) struct Scale {
 }
 
 impl Scale {
-    pub const SUM: Scale = Scale { captions: 1.0, classes: 1.0 };
+    pub const SUM: Scale = Scale {
+        captions: 1.0,
+        classes: 1.0,
+    };
 
     /// For the means over all targets of the batches together.
     pub fn mean(batches: &[Batch]) -> Scale {
-        let over = |count: fn(&Batch) -> usize| 1.0 / batches.iter().map(count).sum::<usize>().max(1) as f32;
-        Scale { captions: over(Batch::count), classes: over(Batch::classified) }
+        let over = |count: fn(&Batch) -> usize| {
+            1.0 / batches.iter().map(count).sum::<usize>().max(1) as f32
+        };
+        Scale {
+            captions: over(Batch::count),
+            classes: over(Batch::classified),
+        }
     }
 }

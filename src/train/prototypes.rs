@@ -3,12 +3,13 @@
 
 use super::Concepts;
 use super::concepts::is_variant;
-use crate::data::{Dataset, Tokenizer};
-use crate::gpu::{Gpu, GpuError, Tensor};
-use crate::model::Vlm;
+use crate::data::Dataset;
+use crate::device::Plan;
+use crate::device::{Device, DeviceError, Tensor};
+use crate::graph::Tape;
+use crate::models::seemore::Vlm;
 use crate::nn::Context;
-use crate::plan::Plan;
-use crate::tape::Tape;
+use crate::text::Tokenizer;
 
 /// Pictures encoded at once.
 const BATCH: usize = 64;
@@ -22,21 +23,47 @@ const WORDS: f64 = 0.5;
 /// Sets the class head of an untrained model. The mean over all pictures is taken out of the image vector, since what all pictures share
 /// tells none apart: the pooling's bias takes it up. `class.weight` becomes the direction of each concept's mean vector, over its
 /// pictures that are no variants, and `class.words`, where there is one, the mean direction of the tokens in its name.
-pub(super) fn start(gpu: &Gpu, model: &Vlm, tokenizer: &Tokenizer, train: &Dataset, concepts: &Concepts) -> Result<(), GpuError> {
-    let parameter = |wanted: &str| model.parameters().iter().find(|(name, _)| name == wanted).map(|(_, tensor)| tensor);
-    let Some(table) = parameter("class.weight") else { return Ok(()) };
+pub(super) fn start(
+    device: &Device,
+    model: &Vlm,
+    tokenizer: &Tokenizer,
+    train: &Dataset,
+    concepts: &Concepts,
+) -> Result<(), DeviceError> {
+    let parameter = |wanted: &str| {
+        model
+            .parameters()
+            .iter()
+            .find(|(name, _)| name == wanted)
+            .map(|(_, tensor)| tensor)
+    };
+    let Some(table) = parameter("class.weight") else {
+        return Ok(());
+    };
     let width = table.shape()[1];
-    let samples: Vec<_> = train.samples.iter().filter(|sample| !is_variant(sample)).collect();
-    let mut tape = Tape::new(gpu.capabilities());
+    let samples: Vec<_> = train
+        .samples
+        .iter()
+        .filter(|sample| !is_variant(sample))
+        .collect();
+    let mut tape = Tape::new(device.capabilities());
     let side = model.config().image_size;
     let batch = BATCH.min(samples.len().max(1));
     let image = tape.input(&[batch, 3, side, side]);
-    let Some(features) = model.encode(&mut Context::inference(&mut tape), image).vector else { return Ok(()) };
+    let Some(features) = model
+        .encode(&mut Context::inference(&mut tape), image)
+        .vector
+    else {
+        return Ok(());
+    };
     tape.hold(features);
-    let plan = Plan::new(gpu, tape)?;
+    let plan = Plan::new(device, tape)?;
     let mut vectors: Vec<f32> = vec![];
     for samples in samples.chunks(batch) {
-        let mut images: Vec<f32> = samples.iter().flat_map(|sample| sample.normalised()).collect();
+        let mut images: Vec<f32> = samples
+            .iter()
+            .flat_map(|sample| sample.normalised())
+            .collect();
         images.resize(batch * 3 * side * side, 0.0);
         plan.write(image, &images);
         vectors.extend(&plan.run_and_read::<f32>(features)?[..samples.len() * width]);
@@ -44,20 +71,43 @@ pub(super) fn start(gpu: &Gpu, model: &Vlm, tokenizer: &Tokenizer, train: &Datas
 
     if let Some(bias) = parameter("vit.pool.mix.bias") {
         let count = samples.len().max(1) as f64;
-        let mean: Vec<f64> = (0..width).map(|i| vectors.iter().skip(i).step_by(width).map(|&x| x as f64).sum::<f64>() / count).collect();
-        vectors.chunks_mut(width).flatten().zip(mean.iter().cycle()).for_each(|(x, mean)| *x -= *mean as f32);
-        let centred: Vec<f32> = bias.read::<f32>()?.iter().zip(&mean).map(|(bias, mean)| bias - *mean as f32).collect();
+        let mean: Vec<f64> = (0..width)
+            .map(|i| {
+                vectors
+                    .iter()
+                    .skip(i)
+                    .step_by(width)
+                    .map(|&x| x as f64)
+                    .sum::<f64>()
+                    / count
+            })
+            .collect();
+        vectors
+            .chunks_mut(width)
+            .flatten()
+            .zip(mean.iter().cycle())
+            .for_each(|(x, mean)| *x -= *mean as f32);
+        let centred: Vec<f32> = bias
+            .read::<f32>()?
+            .iter()
+            .zip(&mean)
+            .map(|(bias, mean)| bias - *mean as f32)
+            .collect();
         bias.write(&centred);
     }
     let mut sums = vec![0f64; table.len()];
     for (sample, vector) in samples.iter().zip(vectors.chunks(width)) {
-        let Some(concept) = concepts.of(sample) else { continue };
+        let Some(concept) = concepts.of(sample) else {
+            continue;
+        };
         let vector: Vec<f64> = vector.iter().map(|&x| x as f64).collect();
         add_direction(&mut sums[concept as usize * width..][..width], &vector);
     }
     set_rows(table, &sums, ROW)?;
 
-    let (Some(words), Some(tokens)) = (parameter("class.words"), parameter("tok.weight")) else { return Ok(()) };
+    let (Some(words), Some(tokens)) = (parameter("class.words"), parameter("tok.weight")) else {
+        return Ok(());
+    };
     let width = words.shape()[1];
     let tokens: Vec<f64> = tokens.read::<f32>()?.iter().map(|&x| x as f64).collect();
     let mut sums = vec![0f64; words.len()];
@@ -76,17 +126,21 @@ fn length(vector: &[f64]) -> f64 {
 /// Adds `vector` at length 1.
 fn add_direction(sum: &mut [f64], vector: &[f64]) {
     let length = length(vector).max(1e-12);
-    sum.iter_mut().zip(vector).for_each(|(sum, x)| *sum += x / length);
+    sum.iter_mut()
+        .zip(vector)
+        .for_each(|(sum, x)| *sum += x / length);
 }
 
 /// Sets each row of `table: [rows, width]` to the direction of that of `sums`, its elements of the size `size`; rows of zeros stay.
-fn set_rows(table: &Tensor, sums: &[f64], size: f64) -> Result<(), GpuError> {
+fn set_rows(table: &Tensor, sums: &[f64], size: f64) -> Result<(), DeviceError> {
     let width = table.shape()[1];
     let mut values: Vec<f32> = table.read()?;
     for (row, sum) in values.chunks_mut(width).zip(sums.chunks(width)) {
         let length = length(sum);
         if length > 0.0 {
-            row.iter_mut().zip(sum).for_each(|(value, sum)| *value = (size * (width as f64).sqrt() * sum / length) as f32);
+            row.iter_mut().zip(sum).for_each(|(value, sum)| {
+                *value = (size * (width as f64).sqrt() * sum / length) as f32
+            });
         }
     }
     table.write(&values);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::TrainError;
 use super::trainer::{Best, Options};
 use crate::atomic_file;
-use crate::checkpoint::{self, CheckpointError, Values};
+use crate::models::checkpoint::{self, CheckpointError, Values};
 
 /// What a training needs to go on beside numbers of the device: noted in the state's file, and in `training.json` for people.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -37,14 +37,21 @@ impl Progress {
     /// What the folder of a training, or of a model made from one, says of it.
     pub fn load(dir: &Path) -> Result<Progress, TrainError> {
         let path = dir.join("training.json");
-        let fail = |reason: String| TrainError::Resume { path: dir.display().to_string(), reason };
-        let text = std::fs::read_to_string(&path)
-            .map_err(|error| fail(format!("{}: {error}. Only folders that training saved have it", path.display())))?;
+        let fail = |reason: String| TrainError::Resume {
+            path: dir.display().to_string(),
+            reason,
+        };
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            fail(format!(
+                "{}: {error}. Only folders that training saved have it",
+                path.display()
+            ))
+        })?;
         serde_json::from_str(&text).map_err(|error| fail(format!("{}: {error}", path.display())))
     }
 }
 
-/// A state that was read: see [`Optimizer::state`](crate::optim::Optimizer::state) for its tensors.
+/// A state that was read: see [`Optimizer::state`](crate::train::Optimizer::state) for its tensors.
 #[derive(Debug, Clone)]
 pub struct State {
     pub progress: Progress,
@@ -75,10 +82,17 @@ pub fn saved_steps(dir: &Path) -> Vec<u64> {
 }
 
 fn steps_in(folder: &Path) -> Vec<u64> {
-    let step = |name: &str| name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok();
+    let step = |name: &str| {
+        name.strip_prefix(PREFIX)?
+            .strip_suffix(SUFFIX)?
+            .parse()
+            .ok()
+    };
     // a folder that is not there has none
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut steps: Vec<u64> = entries.filter_map(|entry| step(entry.file_name().to_str()?)).collect();
+    let mut steps: Vec<u64> = entries
+        .filter_map(|entry| step(entry.file_name().to_str()?))
+        .collect();
     steps.sort_unstable();
     steps
 }
@@ -89,18 +103,31 @@ impl State {
     /// # Errors
     /// No state, or one that is damaged: it is then said which one is there before it.
     pub fn newest(dir: &Path) -> Result<State, TrainError> {
-        let fail = |reason: String| TrainError::Resume { path: dir.display().to_string(), reason };
+        let fail = |reason: String| TrainError::Resume {
+            path: dir.display().to_string(),
+            reason,
+        };
         // where a run that should take the place of another ended before its first save, the other is still there
         let places = [folder(dir), former(dir)];
-        let place = places.iter().find(|place| !steps_in(place).is_empty()).unwrap_or(&places[0]);
+        let place = places
+            .iter()
+            .find(|place| !steps_in(place).is_empty())
+            .unwrap_or(&places[0]);
         let steps = steps_in(place);
         let Some(&step) = steps.last() else {
-            let why = match (dir.join("training.json").is_file(), dir.join("config.json").is_file()) {
+            let why = match (
+                dir.join("training.json").is_file(),
+                dir.join("config.json").is_file(),
+            ) {
                 (true, _) => {
                     "it has no states/: it was packed to be shared, or made by another program, and can only be started from with --load"
                 }
-                (false, true) => "it has no states/: that training ended before its first save (--save-every)",
-                (false, false) => "only folders that training saved, with a folder states/, can be resumed",
+                (false, true) => {
+                    "it has no states/: that training ended before its first save (--save-every)"
+                }
+                (false, false) => {
+                    "only folders that training saved, with a folder states/, can be resumed"
+                }
             };
             return Err(fail(why.into()));
         };
@@ -115,18 +142,35 @@ impl State {
     }
 
     fn read(path: &Path) -> Result<State, String> {
-        let (tensors, metadata) = checkpoint::read_noted(path).map_err(|error| error.to_string())?;
-        let progress = metadata.get("training").ok_or_else(|| format!("{} is no state of a training", path.display()))?;
-        let progress = serde_json::from_str(progress).map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(State { progress, tensors, path: path.to_owned() })
+        let (tensors, metadata) =
+            checkpoint::read_noted(path).map_err(|error| error.to_string())?;
+        let progress = metadata
+            .get("training")
+            .ok_or_else(|| format!("{} is no state of a training", path.display()))?;
+        let progress = serde_json::from_str(progress)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(State {
+            progress,
+            tensors,
+            path: path.to_owned(),
+        })
     }
 
     /// Writes a state, and removes those that are older than the newest `keep`, with what an interrupted save left. If it is the `first`
     /// of a run, it takes the place of all that are there.
-    pub(super) fn write(dir: &Path, progress: &Progress, tensors: &Values, keep: usize, first: bool) -> Result<(), TrainError> {
+    pub(super) fn write(
+        dir: &Path,
+        progress: &Progress,
+        tensors: &Values,
+        keep: usize,
+        first: bool,
+    ) -> Result<(), TrainError> {
         let (folder, former) = (folder(dir), former(dir));
         let path = file(&folder, progress.step);
-        let cannot = |path: &Path, reason| CheckpointError::Write { path: path.display().to_string(), reason };
+        let cannot = |path: &Path, reason| CheckpointError::Write {
+            path: path.display().to_string(),
+            reason,
+        };
         if first && !steps_in(&folder).is_empty() {
             // renamed at once, so that there is always one run that can be gone on with
             if former.exists() {
@@ -154,8 +198,14 @@ impl State {
     /// # Errors
     /// A folder that cannot be removed.
     pub fn remove_all(dir: &Path) -> Result<(), TrainError> {
-        for folder in [folder(dir), former(dir)].iter().filter(|folder| folder.exists()) {
-            std::fs::remove_dir_all(folder).map_err(|reason| CheckpointError::Write { path: folder.display().to_string(), reason })?;
+        for folder in [folder(dir), former(dir)]
+            .iter()
+            .filter(|folder| folder.exists())
+        {
+            std::fs::remove_dir_all(folder).map_err(|reason| CheckpointError::Write {
+                path: folder.display().to_string(),
+                reason,
+            })?;
         }
         Ok(())
     }

@@ -2,12 +2,12 @@
 
 use super::loss::{Loss, Scale};
 use super::{Batch, Gradients, Objective};
-use crate::gpu::{Gpu, GpuError, Tensor};
-use crate::model::Vlm;
+use crate::device::{Device, DeviceError, Tensor};
+use crate::device::{DispatchInfo, Finding, Memory, Plan};
+use crate::graph::{Precision, Tape, Var};
+use crate::models::seemore::Vlm;
 use crate::nn::Context;
-use crate::optim::{Optimizer, Update};
-use crate::plan::{Call, Finding, Memory, Plan};
-use crate::tape::{Precision, Tape, Var};
+use crate::train::{Optimizer, Update};
 
 /// Forward pass, loss, backward pass and update, for a fixed batch size and text length. With gradient accumulation the
 /// update is a plan of its own that runs after the gradients of several batches were added up.
@@ -44,7 +44,14 @@ pub struct StepSizes {
 
 impl Default for StepSizes {
     fn default() -> StepSizes {
-        StepSizes { batch: 1, length: 1, accumulate: 1, checkpoint: false, precision: Precision::F32, objective: Objective::CAPTIONS }
+        StepSizes {
+            batch: 1,
+            length: 1,
+            accumulate: 1,
+            checkpoint: false,
+            precision: Precision::F32,
+            objective: Objective::CAPTIONS,
+        }
     }
 }
 
@@ -64,29 +71,53 @@ pub struct Recording {
 impl Recording {
     /// What the plans of the step will allocate, together.
     pub fn memory(&self) -> Memory {
-        let plans = [Some(&self.plan), self.updates.as_ref()].into_iter().flatten().map(Plan::measure);
+        let plans = [Some(&self.plan), self.updates.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(Plan::measure);
         plans.fold(Memory::default(), Memory::and)
     }
 
     /// Allocates the buffers and compiles the kernels.
-    pub fn plan(self, gpu: &Gpu) -> Result<TrainStep, GpuError> {
-        self.planned(|tape| Plan::new(gpu, tape))
+    pub fn plan(self, device: &Device) -> Result<TrainStep, DeviceError> {
+        self.planned(|tape| Plan::new(device, tape))
     }
 
-    /// The same on this thread alone: for [`Gpu::attempt`].
-    pub(crate) fn plan_on_this_thread(self, gpu: &Gpu) -> Result<TrainStep, GpuError> {
-        self.planned(|tape| Plan::on_this_thread(gpu, tape))
+    /// The same on this thread alone: for [`Device::attempt`].
+    pub(crate) fn plan_on_this_thread(self, device: &Device) -> Result<TrainStep, DeviceError> {
+        self.planned(|tape| Plan::on_this_thread(device, tape))
     }
 
-    fn planned(self, make: impl Fn(Tape) -> Result<Plan, GpuError>) -> Result<TrainStep, GpuError> {
-        let Recording { plan, loss, total, seed, first, updates, update, bytes } = self;
+    fn planned(
+        self,
+        make: impl Fn(Tape) -> Result<Plan, DeviceError>,
+    ) -> Result<TrainStep, DeviceError> {
+        let Recording {
+            plan,
+            loss,
+            total,
+            seed,
+            first,
+            updates,
+            update,
+            bytes,
+        } = self;
         let plan = make(plan)?;
         let updates = updates.map(make).transpose()?;
         if updates.is_none() {
             plan.write(first, &[1u32]);
         }
         let first = updates.is_some().then_some(first);
-        Ok(TrainStep { plan, loss, total, seed, first, updates, update, bytes })
+        Ok(TrainStep {
+            plan,
+            loss,
+            total,
+            seed,
+            first,
+            updates,
+            update,
+            bytes,
+        })
     }
 }
 
@@ -94,66 +125,107 @@ impl TrainStep {
     /// Records the step for `accumulate` batches of `batch` pictures with `length` text positions, in f32 with all values kept, and
     /// gives it its buffers: see [`record`](Self::record).
     pub fn new(
-        gpu: &Gpu,
+        device: &Device,
         model: &Vlm,
         optimizer: &Optimizer,
         batch: usize,
         length: usize,
         accumulate: usize,
-    ) -> Result<TrainStep, GpuError> {
-        let sizes = StepSizes { batch, length, accumulate, ..StepSizes::default() };
-        Self::record(gpu, model, optimizer, &sizes, &|_| true)?.plan(gpu)
+    ) -> Result<TrainStep, DeviceError> {
+        let sizes = StepSizes {
+            batch,
+            length,
+            accumulate,
+            ..StepSizes::default()
+        };
+        Self::record(device, model, optimizer, &sizes, &|_| true)?.plan(device)
     }
 
     /// Records the step for the parameters whose name `trains` accepts: nothing is computed for the gradients of the others.
     pub fn record(
-        gpu: &Gpu,
+        device: &Device,
         model: &Vlm,
         optimizer: &Optimizer,
         sizes: &StepSizes,
         trains: &dyn Fn(&str) -> bool,
-    ) -> Result<Recording, GpuError> {
-        let StepSizes { batch, length, accumulate, checkpoint, precision, objective } = *sizes;
-        let mut tape = Tape::new(gpu.capabilities());
+    ) -> Result<Recording, DeviceError> {
+        let StepSizes {
+            batch,
+            length,
+            accumulate,
+            checkpoint,
+            precision,
+            objective,
+        } = *sizes;
+        let mut tape = Tape::new(device.capabilities());
         tape.set_precision(precision);
         let mut c = Context::training(&mut tape, model.config().dropout);
         c.checkpoint = checkpoint;
-        c.frozen = model.parameters().iter().filter(|(name, _)| !trains(name)).map(|(_, tensor)| tensor.clone()).collect();
+        c.frozen = model
+            .parameters()
+            .iter()
+            .filter(|(name, _)| !trains(name))
+            .map(|(_, tensor)| tensor.clone())
+            .collect();
         let loss = Loss::record(&mut c, model, batch, length, &objective);
         let seed = c.seed;
         let t = &mut tape;
         let scale = optimizer.scale(t);
         t.backward(loss.value, scale);
-        let gradients = Gradients::new(gpu, model.storage())?;
+        let gradients = Gradients::new(device, model.storage())?;
         gradients.place(t, model.storage(), trains);
         let grads = gradients.bind(t);
 
-        let total = Tensor::zeros(gpu, &[1])?;
+        let total = Tensor::zeros(device, &[1])?;
         let total_var = t.bind(&total);
         let first = t.input(&[1]);
         t.accumulate(total_var, loss.value, first);
         let mut bytes = gradients.bytes();
         if accumulate == 1 {
             let update = optimizer.record(t, &grads, total_var);
-            return Ok(Recording { plan: tape, loss, total, seed, first, updates: None, update, bytes });
+            return Ok(Recording {
+                plan: tape,
+                loss,
+                total,
+                seed,
+                first,
+                updates: None,
+                update,
+                bytes,
+            });
         }
-        let sums = model.storage().zeros(gpu)?;
+        let sums = model.storage().zeros(device)?;
         bytes += gradients.bytes();
         for (sum, grad) in sums.iter().zip(grads) {
             let sum = t.bind(sum);
             t.accumulate(sum, grad, first);
         }
-        let mut updates = Tape::new(gpu.capabilities());
+        let mut updates = Tape::new(device.capabilities());
         let sums: Vec<Var> = sums.iter().map(|sum| updates.bind(sum)).collect();
         let total_var = updates.bind(&total);
         let update = optimizer.record(&mut updates, &sums, total_var);
-        Ok(Recording { plan: tape, loss, total, seed, first, updates: Some(updates), update, bytes })
+        Ok(Recording {
+            plan: tape,
+            loss,
+            total,
+            seed,
+            first,
+            updates: Some(updates),
+            update,
+            bytes,
+        })
     }
 
     /// Submits one step without waiting for it. `batches` are as many as are accumulated; the loss is the mean over all of
     /// their targets, so that accumulating gives what one large batch gives. `seed` must differ from step to step; `keep` is what an
     /// average of the parameters keeps, if there is one.
-    pub fn run(&self, batches: &[Batch], seed: u32, learning_rate: f32, keep: f32) -> Result<(), GpuError> {
+    pub fn run(
+        &self,
+        batches: &[Batch],
+        seed: u32,
+        learning_rate: f32,
+        keep: f32,
+    ) -> Result<(), DeviceError> {
         let update = |plan: &Plan| {
             plan.write(self.update.rate, &[learning_rate]);
             if let Some(average) = self.update.average {
@@ -177,7 +249,12 @@ impl TrainStep {
     /// Gives the plan the batch of that index, one of all of the step.
     fn write(&self, batches: &[Batch], index: usize, batch: &Batch, seed: u32) {
         self.loss.write(&self.plan, batch, Scale::mean(batches));
-        self.plan.write(self.seed, &[seed.wrapping_mul(batches.len() as u32).wrapping_add(index as u32)]);
+        self.plan.write(
+            self.seed,
+            &[seed
+                .wrapping_mul(batches.len() as u32)
+                .wrapping_add(index as u32)],
+        );
         if let Some(first) = self.first {
             self.plan.write(first, &[(index == 0) as u32]);
         }
@@ -186,25 +263,31 @@ impl TrainStep {
     /// Computes loss and gradients of a step again, dispatch by dispatch, and finds the first that makes a number that is not
     /// finite. Parameters and moments stay as they are; what [`loss`](Self::loss) and [`gradient_norm`](Self::gradient_norm) say is of
     /// no meaning then until the next step.
-    pub fn first_not_finite(&self, batches: &[Batch], seed: u32) -> Result<Option<Finding>, GpuError> {
+    pub fn first_not_finite(
+        &self,
+        batches: &[Batch],
+        seed: u32,
+    ) -> Result<Option<Finding>, DeviceError> {
         // from the first kernel on that decides about the step, it would be taken
-        let decides = |call: &Call| call.kernel == "grad_scaler";
+        let decides = |call: &DispatchInfo| call.kernel == "grad_scaler";
         for (index, batch) in batches.iter().enumerate() {
             self.write(batches, index, batch, seed);
             if let Some(finding) = self.plan.first_not_finite(&decides)? {
                 return Ok(Some(finding));
             }
         }
-        self.updates.as_ref().map_or(Ok(None), |updates| updates.first_not_finite(&decides))
+        self.updates
+            .as_ref()
+            .map_or(Ok(None), |updates| updates.first_not_finite(&decides))
     }
 
     /// The loss of the last step before its update; waits for it.
-    pub fn loss(&self) -> Result<f32, GpuError> {
+    pub fn loss(&self) -> Result<f32, DeviceError> {
         Ok(self.total.read::<f32>()?[0])
     }
 
     /// The norm of all gradients of the last step together, before clipping; waits for it.
-    pub fn gradient_norm(&self) -> Result<f32, GpuError> {
+    pub fn gradient_norm(&self) -> Result<f32, DeviceError> {
         let plan = self.updates.as_ref().unwrap_or(&self.plan);
         Ok(plan.read::<f32>(self.update.verdict)?[4])
     }
@@ -212,7 +295,12 @@ impl TrainStep {
     /// Bytes on the device beside parameters and moments: gradients, intermediate values, inputs.
     pub fn bytes(&self) -> u64 {
         let plans = [Some(&self.plan), self.updates.as_ref()];
-        self.bytes + plans.into_iter().flatten().map(|plan| plan.memory().shared + plan.memory().held).sum::<u64>()
+        self.bytes
+            + plans
+                .into_iter()
+                .flatten()
+                .map(|plan| plan.memory().shared + plan.memory().held)
+                .sum::<u64>()
     }
 
     /// The plan that computes loss and gradients (and the update, unless gradients are accumulated).

@@ -10,15 +10,19 @@ use serde::{Deserialize, Serialize};
 use super::concepts::is_variant;
 use super::prototypes;
 use super::state::saved_steps;
-use super::{Ahead, Batch, Concepts, Feed, Objective, Progress, Recording, State, StepSizes, Text, TrainStep, Validation, Verdict};
-use crate::checkpoint::{self, CheckpointError, Values};
-use crate::data::{Augment, Batches, Dataset, Sample, Tokenizer};
-use crate::gpu::{Gpu, GpuError, Tensor};
-use crate::model::{Part, Vlm};
+use super::{
+    Batch, Concepts, Feed, Objective, Prefetcher, Progress, Recording, State, StepSizes, Text,
+    TrainStep, Validation, ValidationResult,
+};
+use crate::data::{Augment, Batches, Dataset, Sample};
+use crate::device::Finding;
+use crate::device::{Device, DeviceError, Tensor};
+use crate::graph::Precision;
+use crate::models::checkpoint::{self, CheckpointError, Values};
+use crate::models::seemore::{Part, Vlm};
 use crate::ops::{GradScaler, IGNORE};
-use crate::optim::{Hyper, Optimizer, Schedule, Spike, Steps};
-use crate::plan::Finding;
-use crate::tape::Precision;
+use crate::text::Tokenizer;
+use crate::train::{Hyper, Optimizer, Schedule, Spike, Steps};
 
 /// When training ends. The first limit reached counts.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -125,7 +129,7 @@ fn all() -> f64 {
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     #[error(transparent)]
-    Gpu(#[from] GpuError),
+    Device(#[from] DeviceError),
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     #[error("{0}")]
@@ -133,7 +137,13 @@ pub enum TrainError {
     #[error(
         "a training step takes {need} MB on the device beside the {have} MB of parameters and optimizer state, and {adapter} has {free} MB left. Use a smaller --batch-size, compute it in parts with --accumulate {parts}, or keep less with --checkpoint-activations"
     )]
-    Memory { need: u64, have: u64, free: u64, adapter: String, parts: usize },
+    Memory {
+        need: u64,
+        have: u64,
+        free: u64,
+        adapter: String,
+        parts: usize,
+    },
     #[error("preparing the next batch failed, which is a defect of this program: {0}")]
     Input(String),
     #[error(
@@ -180,7 +190,7 @@ pub enum Event<'a> {
     },
     Validated {
         step: u64,
-        verdict: &'a Verdict,
+        verdict: &'a ValidationResult,
     },
     Saved {
         step: u64,
@@ -221,7 +231,7 @@ pub struct Summary {
     pub waiting: Duration,
     /// The last reported loss on training data.
     pub loss: f32,
-    pub verdict: Option<Verdict>,
+    pub verdict: Option<ValidationResult>,
     /// Whether the listener ended it before its budget was used up.
     pub interrupted: bool,
     /// The best validation, if there was more than one.
@@ -240,12 +250,23 @@ pub struct Best {
 
 impl Best {
     /// Takes a verdict in; returns whether it is the best: more exact matches, or as many at a lower loss.
-    fn take(best: &mut Option<Best>, step: u64, verdict: &Verdict) -> bool {
-        let Verdict { exact_match, loss, .. } = *verdict;
-        let better = best.is_none_or(|best| exact_match > best.exact_match || exact_match == best.exact_match && loss < best.loss);
+    fn take(best: &mut Option<Best>, step: u64, verdict: &ValidationResult) -> bool {
+        let ValidationResult {
+            exact_match, loss, ..
+        } = *verdict;
+        let better = best.is_none_or(|best| {
+            exact_match > best.exact_match || exact_match == best.exact_match && loss < best.loss
+        });
         match best {
             Some(best) if !better => best.since += 1,
-            _ => *best = Some(Best { step, exact_match, loss, since: 0 }),
+            _ => {
+                *best = Some(Best {
+                    step,
+                    exact_match,
+                    loss,
+                    since: 0,
+                })
+            }
         }
         better
     }
@@ -289,7 +310,7 @@ fn mean(time: Duration, steps: u64) -> Duration {
 
 /// A model in training.
 pub struct Trainer<'a> {
-    gpu: &'a Gpu,
+    device: &'a Device,
     model: &'a Vlm,
     tokenizer: &'a Tokenizer,
     feed: Arc<Feed<'a>>,
@@ -332,7 +353,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// Options that do not fit together, an empty data set, a caption too long for the model, too little device memory.
     pub fn new(
-        gpu: &'a Gpu,
+        device: &'a Device,
         model: &'a Vlm,
         tokenizer: &'a Tokenizer,
         train: &'a Dataset,
@@ -345,24 +366,40 @@ impl<'a> Trainer<'a> {
         if train.samples.is_empty() {
             return fail("there is nothing to train on".into());
         }
-        if options.batch_size == 0 || options.accumulate == 0 || !options.batch_size.is_multiple_of(options.accumulate) {
-            return fail(format!("--accumulate {} must divide --batch-size {}", options.accumulate, options.batch_size));
+        if options.batch_size == 0
+            || options.accumulate == 0
+            || !options.batch_size.is_multiple_of(options.accumulate)
+        {
+            return fail(format!(
+                "--accumulate {} must divide --batch-size {}",
+                options.accumulate, options.batch_size
+            ));
         }
         if options.budget.steps.is_none() && options.budget.seconds.is_none() {
             return fail("give --steps, --epochs or --max-time".into());
         }
         if options.objective.classes > 0.0 && model.config().classes == 0 {
-            return fail("--class-loss needs a model with a class head: `classes` in its configuration is 0".into());
+            return fail(
+                "--class-loss needs a model with a class head: `classes` in its configuration is 0"
+                    .into(),
+            );
         }
         let captions = |sample: &Sample| -> Vec<Text> {
-            [&sample.caption].into_iter().chain(&sample.others).map(|caption| Text::new(tokenizer, caption)).collect()
+            [&sample.caption]
+                .into_iter()
+                .chain(&sample.others)
+                .map(|caption| Text::new(tokenizer, caption))
+                .collect()
         };
         let texts: Vec<Vec<Text>> = train.samples.iter().map(captions).collect();
         let room = model.room();
         let longest = |texts: &Vec<Text>| texts.iter().map(Text::len).max().unwrap_or(0);
         let length = texts.iter().map(longest).max().unwrap_or(0).max(1);
         if length > room {
-            let sample = &train.samples[texts.iter().position(|texts| longest(texts) == length).unwrap_or(0)];
+            let sample = &train.samples[texts
+                .iter()
+                .position(|texts| longest(texts) == length)
+                .unwrap_or(0)];
             return fail(format!(
                 "{}: the caption takes {length} positions and the model has room for {room}; shorten it, or raise `context` with --config",
                 sample.id
@@ -373,7 +410,10 @@ impl<'a> Trainer<'a> {
             checkpoint::make_folder(dir)?;
             let probe = dir.join(".seemore-probe");
             checkpoint::write_file(&probe, b"")?;
-            std::fs::remove_file(&probe).map_err(|reason| CheckpointError::Write { path: probe.display().to_string(), reason })?;
+            std::fs::remove_file(&probe).map_err(|reason| CheckpointError::Write {
+                path: probe.display().to_string(),
+                reason,
+            })?;
         }
         // what the loss does not depend on cannot train
         let (freeze, objective) = (options.freeze.clone(), options.objective);
@@ -388,8 +428,11 @@ impl<'a> Trainer<'a> {
             return fail("nothing is left to train: freeze less".into());
         }
         let concepts = Concepts::new(train);
-        let scaler = GradScaler { freeze: options.on_nan != OnNan::Skip, ..GradScaler::of(options.precision) };
-        let optimizer = Optimizer::new(gpu, model.storage(), options.hyper, scaler, &trains)?;
+        let scaler = GradScaler {
+            freeze: options.on_nan != OnNan::Skip,
+            ..GradScaler::of(options.precision)
+        };
+        let optimizer = Optimizer::new(device, model.storage(), options.hyper, scaler, &trains)?;
         let micro = options.batch_size / options.accumulate;
         let sizes = StepSizes {
             batch: micro,
@@ -399,17 +442,28 @@ impl<'a> Trainer<'a> {
             precision: options.precision,
             objective,
         };
-        let recording = TrainStep::record(gpu, model, &optimizer, &sizes, &trains)?;
-        let classes = train.samples.iter().map(|sample| concepts.of(sample).unwrap_or(IGNORE)).collect();
+        let recording = TrainStep::record(device, model, &optimizer, &sizes, &trains)?;
+        let classes = train
+            .samples
+            .iter()
+            .map(|sample| concepts.of(sample).unwrap_or(IGNORE))
+            .collect();
         let variant: Vec<bool> = train.samples.iter().map(is_variant).collect();
         if options.variants == 0.0 && variant.iter().all(|&variant| variant) {
-            return fail("every picture is a variant of its concept, and --variants 0 leaves none".into());
+            return fail(
+                "every picture is a variant of its concept, and --variants 0 leaves none".into(),
+            );
         }
         let feed = Arc::new(Feed {
             train,
             texts,
             classes,
-            order: Batches::with_variants(&variant, options.variants, options.batch_size, options.seed),
+            order: Batches::with_variants(
+                &variant,
+                options.variants,
+                options.batch_size,
+                options.seed,
+            ),
             part: micro,
             length,
             pad: tokenizer.pad(),
@@ -418,7 +472,7 @@ impl<'a> Trainer<'a> {
             seed: options.seed,
         });
         Ok(Trainer {
-            gpu,
+            device,
             model,
             tokenizer,
             feed,
@@ -446,14 +500,26 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// Other data, or tensors that are not those of this model.
     pub fn resume(&mut self, state: State) -> Result<(), TrainError> {
-        let State { progress, tensors, path } = state;
+        let State {
+            progress,
+            tensors,
+            path,
+        } = state;
         if progress.data != self.data {
             let reason = "the training data are not those it was trained on: give the same --data, --val-data and --val-split".into();
-            return Err(TrainError::Resume { path: path.display().to_string(), reason });
+            return Err(TrainError::Resume {
+                path: path.display().to_string(),
+                reason,
+            });
         }
         checkpoint::restore(&self.optimizer.state(), tensors, &path)?;
         self.saved |= self.out.as_deref().is_some_and(|out| path.starts_with(out));
-        (self.step, self.before, self.best, self.rate) = (progress.step, progress.seconds, progress.best, progress.rate);
+        (self.step, self.before, self.best, self.rate) = (
+            progress.step,
+            progress.seconds,
+            progress.best,
+            progress.rate,
+        );
         self.spikes = self.optimizer.steps()?.spikes;
         Ok(())
     }
@@ -472,39 +538,74 @@ impl<'a> Trainer<'a> {
         let parameters = 4 * self.model.parameter_count() as u64;
         Footprint {
             parameters,
-            optimizer: (3 + (self.options.accumulate > 1) as u64 + (self.options.hyper.ema > 0.0) as u64) * parameters,
-            step: self.recording.as_ref().map_or(0, |recording| recording.memory().total()),
-            largest: self.recording.as_ref().map_or(0, |recording| recording.memory().largest),
-            free: self.gpu.free_memory(),
+            optimizer: (3
+                + (self.options.accumulate > 1) as u64
+                + (self.options.hyper.ema > 0.0) as u64)
+                * parameters,
+            step: self
+                .recording
+                .as_ref()
+                .map_or(0, |recording| recording.memory().total()),
+            largest: self
+                .recording
+                .as_ref()
+                .map_or(0, |recording| recording.memory().largest),
+            free: self.device.free_memory(),
         }
     }
 
     /// Allocates what a step takes and gives it back: to find out whether it fits where the device does not tell.
     pub fn try_out(mut self) -> Result<(), TrainError> {
         let recording = self.recording.take().expect("a trainer is tried out once");
-        Ok(self.gpu.attempt(|| recording.plan_on_this_thread(self.gpu).map(drop))?)
+        Ok(self
+            .device
+            .attempt(|| recording.plan_on_this_thread(self.device).map(drop))?)
     }
 
     /// Trains until the budget is used up, saves and validates. When `on` breaks, it saves and ends without validating.
     ///
     /// # Errors
     /// Too little memory for a step, found out before it is taken; a device, a file or numbers that fail on the way.
-    pub fn run(mut self, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<Summary, TrainError> {
-        self.footprint().check(self.gpu.name(), 2 * self.options.accumulate)?;
-        let Options { prototypes, objective, .. } = &self.options;
+    pub fn run(
+        mut self,
+        on: &mut dyn FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<Summary, TrainError> {
+        self.footprint()
+            .check(self.device.name(), 2 * self.options.accumulate)?;
+        let Options {
+            prototypes,
+            objective,
+            ..
+        } = &self.options;
         if self.step == 0 && *prototypes && objective.classes > 0.0 {
-            prototypes::start(self.gpu, self.model, self.tokenizer, self.feed.train, &self.concepts)?;
+            prototypes::start(
+                self.device,
+                self.model,
+                self.tokenizer,
+                self.feed.train,
+                &self.concepts,
+            )?;
             self.optimizer.start_average()?;
         }
         let recording = self.recording.take().expect("a trainer runs once");
-        let plan = recording.plan(self.gpu)?;
+        let plan = recording.plan(self.device)?;
         if self.options.on_nan == OnNan::Rollback {
-            self.start = Some((self.progress(self.before), checkpoint::snapshot(&self.optimizer.state())?));
+            self.start = Some((
+                self.progress(self.before),
+                checkpoint::snapshot(&self.optimizer.state())?,
+            ));
         }
         let mut recorded = None;
         loop {
             let (feed, first, end) = (self.feed.clone(), self.step, self.options.budget.steps);
-            let end = std::thread::scope(|scope| self.train(&plan, Ahead::new(scope, feed, first, end), &mut recorded, on))?;
+            let end = std::thread::scope(|scope| {
+                self.train(
+                    &plan,
+                    Prefetcher::new(scope, feed, first, end),
+                    &mut recorded,
+                    on,
+                )
+            })?;
             if let End::Finished(summary) = end {
                 return Ok(*summary);
             }
@@ -513,13 +614,15 @@ impl<'a> Trainer<'a> {
 
     /// The seed of a step: every one draws other dropout masks; the constant spreads seeds apart (2^32 over the golden ratio).
     fn seed_of(&self, step: u64) -> u32 {
-        (self.options.seed as u32).wrapping_mul(0x9E37_79B9).wrapping_add(step as u32)
+        (self.options.seed as u32)
+            .wrapping_mul(0x9E37_79B9)
+            .wrapping_add(step as u32)
     }
 
     fn train(
         &mut self,
         plan: &TrainStep,
-        mut input: Ahead,
+        mut input: Prefetcher,
         recorded: &mut Option<Validation>,
         on: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<End, TrainError> {
@@ -527,7 +630,8 @@ impl<'a> Trainer<'a> {
         let steps = budget.steps;
         let mut start = Instant::now();
         let first = self.step;
-        let (mut loss, mut tokens, mut since, mut reported, mut waited) = (f32::NAN, 0usize, Instant::now(), first, Duration::ZERO);
+        let (mut loss, mut tokens, mut since, mut reported, mut waited) =
+            (f32::NAN, 0usize, Instant::now(), first, Duration::ZERO);
         let (mut verdict, mut interrupted) = (None, false);
         loop {
             let elapsed = self.before + start.elapsed().as_secs_f64();
@@ -537,12 +641,20 @@ impl<'a> Trainer<'a> {
             }
             // a schedule over steps is the same on every machine; only without a number of steps does it follow the clock
             let warmup = self.options.warmup;
-            let annealed =
-                steps.map_or(progress, |steps| self.step.saturating_sub(warmup) as f64 / steps.saturating_sub(warmup).max(1) as f64);
-            let learning_rate = self.rate * self.options.learning_rate * self.options.schedule.factor(self.step, warmup, annealed);
+            let annealed = steps.map_or(progress, |steps| {
+                self.step.saturating_sub(warmup) as f64 / steps.saturating_sub(warmup).max(1) as f64
+            });
+            let learning_rate = self.rate
+                * self.options.learning_rate
+                * self.options.schedule.factor(self.step, warmup, annealed);
             let seed = self.seed_of(self.step);
             let batches = input.next().map_err(TrainError::Input)?;
-            plan.run(&batches, seed, learning_rate as f32, self.optimizer.keep(self.step))?;
+            plan.run(
+                &batches,
+                seed,
+                learning_rate as f32,
+                self.optimizer.keep(self.step),
+            )?;
             tokens += batches.iter().map(Batch::count).sum::<usize>();
             self.step += 1;
 
@@ -551,21 +663,32 @@ impl<'a> Trainer<'a> {
             let mut stop = on(Event::Submitted { step: self.step }).is_break();
             // a pause is no training: it uses up none of the time
             (start, since) = (start + asked.elapsed(), since + asked.elapsed());
-            if last || self.step == first + 1 || self.step.is_multiple_of(self.options.log_every.max(1)) {
+            if last
+                || self.step == first + 1
+                || self.step.is_multiple_of(self.options.log_every.max(1))
+            {
                 if self.look(plan, start, on)? {
                     return Ok(End::RolledBack);
                 }
                 let gradient_norm;
                 (loss, gradient_norm) = (plan.loss()?, plan.gradient_norm()?);
                 if self.step == first + 1 {
-                    let kernels = self.gpu.created().pipelines;
-                    stop |= on(Event::Started { after: self.made.elapsed(), kernels }).is_break();
+                    let kernels = self.device.created().pipelines;
+                    stop |= on(Event::Started {
+                        after: self.made.elapsed(),
+                        kernels,
+                    })
+                    .is_break();
                 }
                 let now = self.before + start.elapsed().as_secs_f64();
                 let done = budget.used(self.step, now).min(1.0);
                 let here = start.elapsed().as_secs_f64();
                 let rate = done - budget.used(first, self.before);
-                let left = if rate > 0.0 { here / rate * (1.0 - done) } else { 0.0 };
+                let left = if rate > 0.0 {
+                    here / rate * (1.0 - done)
+                } else {
+                    0.0
+                };
                 let event = Event::Step {
                     step: self.step,
                     steps,
@@ -583,7 +706,9 @@ impl<'a> Trainer<'a> {
             }
             let step = self.step;
             let due = |every: u64| every > 0 && step.is_multiple_of(every) && !last;
-            if (due(self.options.eval_every) || due(self.options.save_every)) && self.look(plan, start, on)? {
+            if (due(self.options.eval_every) || due(self.options.save_every))
+                && self.look(plan, start, on)?
+            {
                 return Ok(End::RolledBack);
             }
             if due(self.options.eval_every) {
@@ -591,7 +716,11 @@ impl<'a> Trainer<'a> {
                 (start, since) = (start + paused, since + paused);
                 match found {
                     Some(found) => {
-                        stop |= on(Event::Validated { step: self.step, verdict: &found }).is_break();
+                        stop |= on(Event::Validated {
+                            step: self.step,
+                            verdict: &found,
+                        })
+                        .is_break();
                         if Best::take(&mut self.best, self.step, &found) {
                             self.save_best()?;
                         }
@@ -605,7 +734,11 @@ impl<'a> Trainer<'a> {
                 match self.save(start, on) {
                     // a disk may be full for a while
                     Err(error @ TrainError::Checkpoint(CheckpointError::Write { .. })) => {
-                        stop |= on(Event::SaveFailed { step: self.step, error: &error }).is_break();
+                        stop |= on(Event::SaveFailed {
+                            step: self.step,
+                            error: &error,
+                        })
+                        .is_break();
                     }
                     done => done?,
                 }
@@ -614,11 +747,15 @@ impl<'a> Trainer<'a> {
                 interrupted = true;
                 break;
             }
-            if self.best.zip(self.options.patience).is_some_and(|(best, patience)| best.since >= patience) {
+            if self
+                .best
+                .zip(self.options.patience)
+                .is_some_and(|(best, patience)| best.since >= patience)
+            {
                 break;
             }
         }
-        self.gpu.wait()?;
+        self.device.wait()?;
         let elapsed = Duration::from_secs_f64(self.before + start.elapsed().as_secs_f64());
         let waiting = mean(input.waited(), self.step - first);
         // the thread has nothing more to do, and the cores are wanted for validation
@@ -629,36 +766,67 @@ impl<'a> Trainer<'a> {
         self.save(start, on)?;
         if !interrupted && let (Some(last), _) = self.validate(recorded, on)? {
             // there is nothing left to end
-            let _ = on(Event::Validated { step: self.step, verdict: &last });
+            let _ = on(Event::Validated {
+                step: self.step,
+                verdict: &last,
+            });
             if self.best.is_some() && Best::take(&mut self.best, self.step, &last) {
                 self.save_best()?;
             }
             verdict = Some(last);
         }
         let (steps, best) = (self.step, self.best);
-        Ok(End::Finished(Box::new(Summary { steps, elapsed, waiting, loss, verdict, interrupted, best })))
+        Ok(End::Finished(Box::new(Summary {
+            steps,
+            elapsed,
+            waiting,
+            loss,
+            verdict,
+            interrupted,
+            best,
+        })))
     }
 
     /// Looks how the steps since the last look went, which the device followed one by one, and does about bad ones what the options
     /// say. Returns whether training went back to an earlier step.
-    fn look(&mut self, plan: &TrainStep, start: Instant, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<bool, TrainError> {
+    fn look(
+        &mut self,
+        plan: &TrainStep,
+        start: Instant,
+        on: &mut dyn FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<bool, TrainError> {
         let steps = self.optimizer.steps()?;
         if steps.spikes > self.spikes {
             self.spikes = steps.spikes;
             // to be known, not to be decided upon
-            let _ = on(Event::Spike { spike: steps.spike, count: steps.spikes });
+            let _ = on(Event::Spike {
+                spike: steps.spike,
+                count: steps.spikes,
+            });
         }
-        let Some(step) = steps.bad else { return Ok(false) };
+        let Some(step) = steps.bad else {
+            return Ok(false);
+        };
         let what = self.explain(plan, step)?;
         self.optimizer.forget();
-        let fail = |what, trainer: &Trainer| Err(TrainError::Diverged { what, kept: trainer.kept() });
+        let fail = |what, trainer: &Trainer| {
+            Err(TrainError::Diverged {
+                what,
+                kept: trainer.kept(),
+            })
+        };
         match self.options.on_nan {
-            OnNan::Skip if steps.streak >= MOST_SKIPPED => fail(format!("{what}, and {} steps in a row were so", steps.streak), self),
+            OnNan::Skip if steps.streak >= MOST_SKIPPED => fail(
+                format!("{what}, and {} steps in a row were so", steps.streak),
+                self,
+            ),
             OnNan::Skip => {
                 let _ = on(Event::Skipped { step, what: &what });
                 Ok(false)
             }
-            OnNan::Rollback if self.rollbacks >= MOST_ROLLBACKS => fail(format!("{what}, after {MOST_ROLLBACKS} rollbacks"), self),
+            OnNan::Rollback if self.rollbacks >= MOST_ROLLBACKS => {
+                fail(format!("{what}, after {MOST_ROLLBACKS} rollbacks"), self)
+            }
             OnNan::Rollback => {
                 let seconds = self.before + start.elapsed().as_secs_f64();
                 let rate = self.rate / 2.0;
@@ -666,11 +834,20 @@ impl<'a> Trainer<'a> {
                     Some(dir) => self.resume(State::newest(dir)?)?,
                     None => {
                         let (progress, tensors) = self.start.clone().expect("kept for rollbacks");
-                        self.resume(State { progress, tensors, path: "the start of this run".into() })?;
+                        self.resume(State {
+                            progress,
+                            tensors,
+                            path: "the start of this run".into(),
+                        })?;
                     }
                 }
                 (self.before, self.rate, self.rollbacks) = (seconds, rate, self.rollbacks + 1);
-                let _ = on(Event::RolledBack { step, to: self.step, rate, what: &what });
+                let _ = on(Event::RolledBack {
+                    step,
+                    to: self.step,
+                    rate,
+                    what: &what,
+                });
                 Ok(true)
             }
             OnNan::Stop => {
@@ -688,8 +865,15 @@ impl<'a> Trainer<'a> {
     fn kept(&self) -> String {
         match self.out.as_deref().map(|dir| (dir, saved_steps(dir))) {
             Some((dir, steps)) if self.saved && !steps.is_empty() => {
-                let (plural, steps): (_, Vec<String>) = (steps.len() > 1, steps.iter().map(u64::to_string).collect());
-                format!("{} has the state{} after step{} {}", dir.display(), s(plural), s(plural), steps.join(" and "))
+                let (plural, steps): (_, Vec<String>) =
+                    (steps.len() > 1, steps.iter().map(u64::to_string).collect());
+                format!(
+                    "{} has the state{} after step{} {}",
+                    dir.display(),
+                    s(plural),
+                    s(plural),
+                    steps.join(" and ")
+                )
             }
             _ => "Nothing was trained before it that could have been saved".into(),
         }
@@ -704,19 +888,38 @@ impl<'a> Trainer<'a> {
         }
         let batches = self.feed.batches(step - 1);
         let Some(finding) = plan.first_not_finite(&batches, self.seed_of(step - 1))? else {
-            return Ok(format!("the loss or a gradient was not finite at step {step}"));
+            return Ok(format!(
+                "the loss or a gradient was not finite at step {step}"
+            ));
         };
-        let Finding { call, dispatch, of, value, tensors } = finding;
+        let Finding {
+            call,
+            dispatch,
+            of,
+            value,
+            tensors,
+        } = finding;
         // a packed tensor is several parameters
-        let named =
-            |tensor: &Tensor| self.model.parameters().iter().filter(|(_, known)| known.first_in(tensor).is_some()).collect::<Vec<_>>();
-        let names = tensors.iter().flat_map(named).map(|(name, _)| name.as_str()).take(4);
+        let named = |tensor: &Tensor| {
+            self.model
+                .parameters()
+                .iter()
+                .filter(|(_, known)| known.first_in(tensor).is_some())
+                .collect::<Vec<_>>()
+        };
+        let names = tensors
+            .iter()
+            .flat_map(named)
+            .map(|(name, _)| name.as_str())
+            .take(4);
         let near = match names.collect::<Vec<_>>().join(", ") {
             names if names.is_empty() => String::new(),
             names => format!(", at {names}"),
         };
         let (kernel, entry) = (call.kernel, call.entry);
-        Ok(format!("{value} at step {step}, first in shaders/{kernel}.wgsl `{entry}` (dispatch {dispatch} of {of}{near})"))
+        Ok(format!(
+            "{value} at step {step}, first in shaders/{kernel}.wgsl `{entry}` (dispatch {dispatch} of {of}{near})"
+        ))
     }
 
     /// Measures the model by passes that are recorded the first time; also says what the listener took in between.
@@ -724,43 +927,80 @@ impl<'a> Trainer<'a> {
         &self,
         recorded: &mut Option<Validation>,
         on: &mut dyn FnMut(Event) -> ControlFlow<()>,
-    ) -> Result<(Option<Verdict>, Duration), TrainError> {
-        let Some(dataset) = self.validation else { return Ok((None, Duration::ZERO)) };
+    ) -> Result<(Option<ValidationResult>, Duration), TrainError> {
+        let Some(dataset) = self.validation else {
+            return Ok((None, Duration::ZERO));
+        };
         let validation = match recorded {
             Some(validation) => validation,
-            None => recorded.insert(Validation::new(self.gpu, self.model, self.tokenizer, dataset)?),
+            None => recorded.insert(Validation::new(
+                self.device,
+                self.model,
+                self.tokenizer,
+                dataset,
+            )?),
         };
         self.optimizer.swap_average()?;
         let (step, of, mut paused) = (self.step, dataset.samples.len(), Duration::ZERO);
-        let verdict = validation.run(self.tokenizer, dataset, self.model.config().count_pads, &mut |done| {
-            let asked = Instant::now();
-            let flow = on(Event::Validating { step, done, of });
-            paused += asked.elapsed();
-            flow
-        });
+        let verdict = validation.run(
+            self.tokenizer,
+            dataset,
+            self.model.config().count_pads,
+            &mut |done| {
+                let asked = Instant::now();
+                let flow = on(Event::Validating { step, done, of });
+                paused += asked.elapsed();
+                flow
+            },
+        );
         self.optimizer.swap_average()?;
         Ok((verdict?, paused))
     }
 
     /// Saves the model alone into the folder `best` in the training's folder.
     fn save_best(&self) -> Result<(), TrainError> {
-        let Some(dir) = self.out.as_ref().map(|out| out.join("best")) else { return Ok(()) };
+        let Some(dir) = self.out.as_ref().map(|out| out.join("best")) else {
+            return Ok(());
+        };
         checkpoint::save_description(&dir, self.model, Some(self.tokenizer))?;
         let parameters = checkpoint::snapshot(&self.optimizer.result())?;
-        Ok(checkpoint::write_values(&dir.join("model.safetensors"), &parameters, Some(self.step))?)
+        Ok(checkpoint::write_values(
+            &dir.join("model.safetensors"),
+            &parameters,
+            Some(self.step),
+        )?)
     }
 
     fn progress(&self, seconds: f64) -> Progress {
-        Progress { step: self.step, seconds, options: self.options.clone(), data: self.data, best: self.best, rate: self.rate }
+        Progress {
+            step: self.step,
+            seconds,
+            options: self.options.clone(),
+            data: self.data,
+            best: self.best,
+            rate: self.rate,
+        }
     }
 
     /// Saves the state, and after it the model that it gives.
-    fn save(&mut self, start: Instant, on: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<(), TrainError> {
-        let Some(dir) = self.out.clone() else { return Ok(()) };
+    fn save(
+        &mut self,
+        start: Instant,
+        on: &mut dyn FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<(), TrainError> {
+        let Some(dir) = self.out.clone() else {
+            return Ok(());
+        };
         let state = checkpoint::snapshot(&self.optimizer.state())?;
         // a model that diverged must not replace one that did not
-        if let Some((name, _)) = state.iter().find(|(_, (_, data))| data.iter().any(|value| !value.is_finite())) {
-            return Err(TrainError::Diverged { what: format!("{name} is not finite at step {}", self.step), kept: self.kept() });
+        if let Some((name, _)) = state
+            .iter()
+            .find(|(_, (_, data))| data.iter().any(|value| !value.is_finite()))
+        {
+            return Err(TrainError::Diverged {
+                what: format!("{name} is not finite at step {}", self.step),
+                kept: self.kept(),
+            });
         }
         let progress = self.progress(self.before + start.elapsed().as_secs_f64());
         State::write(&dir, &progress, &state, self.options.keep, !self.saved)?;
@@ -769,12 +1009,21 @@ impl<'a> Trainer<'a> {
             self.saved = true;
         }
         let prefix = self.optimizer.result_prefix();
-        let model = state.into_iter().filter_map(|(name, values)| Some((name.strip_prefix(prefix)?.to_owned(), values)));
-        checkpoint::write_values(&dir.join("model.safetensors"), &model.collect(), Some(self.step))?;
+        let model = state
+            .into_iter()
+            .filter_map(|(name, values)| Some((name.strip_prefix(prefix)?.to_owned(), values)));
+        checkpoint::write_values(
+            &dir.join("model.safetensors"),
+            &model.collect(),
+            Some(self.step),
+        )?;
         let json = serde_json::to_string_pretty(&progress).expect("progress is plain data");
         checkpoint::write_file(&dir.join("training.json"), json.as_bytes())?;
         // what happens to the loop after a save is not the listener's to decide
-        let _ = on(Event::Saved { step: self.step, dir: &dir });
+        let _ = on(Event::Saved {
+            step: self.step,
+            dir: &dir,
+        });
         Ok(())
     }
 }
@@ -785,10 +1034,27 @@ mod tests {
 
     #[test]
     fn a_step_that_does_not_fit_is_refused_with_advice() {
-        let needs = |step, free| Footprint { parameters: 4_000_000, optimizer: 8_000_000, step, largest: 0, free }.check("the adapter", 2);
+        let needs = |step, free| {
+            Footprint {
+                parameters: 4_000_000,
+                optimizer: 8_000_000,
+                step,
+                largest: 0,
+                free,
+            }
+            .check("the adapter", 2)
+        };
         assert!(needs(7_000_000, Some(7_000_000)).is_ok() && needs(u64::MAX, None).is_ok());
         let text = needs(9_000_000, Some(7_000_000)).unwrap_err().to_string();
-        for word in ["9 MB", "12 MB", "7 MB", "the adapter", "--batch-size", "--accumulate 2", "--checkpoint-activations"] {
+        for word in [
+            "9 MB",
+            "12 MB",
+            "7 MB",
+            "the adapter",
+            "--batch-size",
+            "--accumulate 2",
+            "--checkpoint-activations",
+        ] {
             assert!(text.contains(word), "no {word} in: {text}");
         }
     }

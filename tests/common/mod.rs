@@ -15,14 +15,27 @@ pub fn cache() -> &'static str {
 
 /// Runs `seemore` with the given arguments in `dir`.
 pub fn seemore(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_seemore")).args(args).current_dir(dir).env("SEEMORE_CACHE", cache()).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_seemore"))
+        .args(args)
+        .current_dir(dir)
+        .env("SEEMORE_CACHE", cache())
+        .output()
+        .unwrap()
 }
 
 /// Starts `seemore` with pipes for all that it reads and writes.
 pub fn spawn(dir: &Path, args: &[&str]) -> Child {
     let piped = Stdio::piped;
     let mut command = Command::new(env!("CARGO_BIN_EXE_seemore"));
-    command.args(args).current_dir(dir).env("SEEMORE_CACHE", cache()).stdin(piped()).stdout(piped()).stderr(piped()).spawn().unwrap()
+    command
+        .args(args)
+        .current_dir(dir)
+        .env("SEEMORE_CACHE", cache())
+        .stdin(piped())
+        .stdout(piped())
+        .stderr(piped())
+        .spawn()
+        .unwrap()
 }
 
 pub fn stdout(output: &Output) -> String {
@@ -35,7 +48,13 @@ pub fn stderr(output: &Output) -> String {
 
 #[track_caller]
 pub fn succeeds(output: &Output) -> String {
-    assert!(output.status.success(), "exit {:?}\n{}\n{}", output.status.code(), stdout(output), stderr(output));
+    assert!(
+        output.status.success(),
+        "exit {:?}\n{}\n{}",
+        output.status.code(),
+        stdout(output),
+        stderr(output)
+    );
     stdout(output)
 }
 
@@ -50,7 +69,12 @@ pub fn fails(output: &Output, code: i32, words: &[&str]) {
     }
 }
 
-pub const COLOURS: [(&str, [u8; 3]); 4] = [("red", [220, 30, 30]), ("green", [30, 180, 40]), ("blue", [30, 60, 220]), ("grey", [128; 3])];
+pub const COLOURS: [(&str, [u8; 3]); 4] = [
+    ("red", [220, 30, 30]),
+    ("green", [30, 180, 40]),
+    ("blue", [30, 60, 220]),
+    ("grey", [128; 3]),
+];
 
 /// A folder of plain squares, each with its colour's name as caption: `count` shades of each colour.
 pub fn squares(dir: &Path, count: u8) {
@@ -58,7 +82,9 @@ pub fn squares(dir: &Path, count: u8) {
     for (name, colour) in COLOURS {
         for shade in 0..count {
             let rgb = Rgb(colour.map(|v| v.saturating_add(3 * shade)));
-            RgbImage::from_pixel(20 + shade as u32, 24, rgb).save(dir.join(format!("{name}{shade}.png"))).unwrap();
+            RgbImage::from_pixel(20 + shade as u32, 24, rgb)
+                .save(dir.join(format!("{name}{shade}.png")))
+                .unwrap();
             std::fs::write(dir.join(format!("{name}{shade}.txt")), format!("{name}\n")).unwrap();
         }
     }
@@ -66,6 +92,10 @@ pub fn squares(dir: &Path, count: u8) {
 
 /// The losses that `train --json` printed, by their step.
 pub fn losses(printed: &str) -> Vec<(u64, f64)> {
-    let lines = printed.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    lines.filter_map(|line| Some((line["step"].as_u64()?, line["loss"].as_f64()?))).collect()
+    let lines = printed
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    lines
+        .filter_map(|line| Some((line["step"].as_u64()?, line["loss"].as_f64()?)))
+        .collect()
 }

@@ -35,10 +35,16 @@ pub fn held_out(emoji: &[Emoji]) -> BTreeMap<&str, Kind> {
             roles.entry(role).or_default().insert(woman, &e.base);
         }
     }
-    let mut roles: Vec<_> = roles.into_iter().filter(|(_, genders)| genders.len() == 2).collect();
+    let mut roles: Vec<_> = roles
+        .into_iter()
+        .filter(|(_, genders)| genders.len() == 2)
+        .collect();
     roles.sort_by_key(|(role, _)| hash(role));
     roles.truncate(roles.len() / ROLES_IN);
-    let held_roles: BTreeSet<_> = roles.iter().map(|(role, genders)| genders[&(hash(role) >> 32 & 1 == 0)]).collect();
+    let held_roles: BTreeSet<_> = roles
+        .iter()
+        .map(|(role, genders)| genders[&(hash(role) >> 32 & 1 == 0)])
+        .collect();
 
     let held = emoji.iter().filter_map(|e| {
         if held_roles.contains(e.base.as_str()) {
@@ -54,7 +60,9 @@ pub fn held_out(emoji: &[Emoji]) -> BTreeMap<&str, Kind> {
 
 /// FNV-1a, whose values never change: what is held out is part of the data set.
 pub fn hash(text: &str) -> u64 {
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    });
     // the low bits of FNV mix badly, and the choices look at few bits
     hash ^ hash >> 29 ^ hash >> 47
 }
@@ -66,18 +74,39 @@ mod tests {
     fn emoji(code: &str, caption: &str, concept: &str, tone: Option<usize>) -> Emoji {
         let base = code.split('-').next().unwrap().to_string();
         let (caption, concept) = (caption.to_string(), concept.to_string());
-        Emoji { code: code.to_string(), base, caption, concept, tone, person: true, names: Default::default() }
+        Emoji {
+            code: code.to_string(),
+            base,
+            caption,
+            concept,
+            tone,
+            person: true,
+            names: Default::default(),
+        }
     }
 
     /// Ten roles of both genders, one of women alone and two bare words, each with five tones.
     fn people() -> Vec<Emoji> {
-        let roles = ["cook", "pilot", "judge", "singer", "farmer", "artist", "teacher", "student", "mechanic", "guard"];
-        let mut captions: Vec<_> = roles.iter().flat_map(|role| ["man", "woman"].map(|who| format!("{who} {role}"))).collect();
+        let roles = [
+            "cook", "pilot", "judge", "singer", "farmer", "artist", "teacher", "student",
+            "mechanic", "guard",
+        ];
+        let mut captions: Vec<_> = roles
+            .iter()
+            .flat_map(|role| ["man", "woman"].map(|who| format!("{who} {role}")))
+            .collect();
         captions.extend(["woman with headscarf", "man", "woman"].map(String::from));
         let mut people = Vec::new();
         for (i, caption) in captions.iter().enumerate() {
             people.push(emoji(&format!("{i}"), caption, caption, None));
-            people.extend((0..5).map(|tone| emoji(&format!("{i}-{tone}"), &format!("{caption}: tone {tone}"), caption, Some(tone))));
+            people.extend((0..5).map(|tone| {
+                emoji(
+                    &format!("{i}-{tone}"),
+                    &format!("{caption}: tone {tone}"),
+                    caption,
+                    Some(tone),
+                )
+            }));
         }
         people
     }
@@ -86,15 +115,26 @@ mod tests {
     fn a_fifth_of_the_roles_is_held_out_for_one_gender_with_all_tones() {
         let people = people();
         let held = held_out(&people);
-        let roles: Vec<_> = people.iter().filter(|e| held.get(e.caption.as_str()) == Some(&Kind::Role)).collect();
+        let roles: Vec<_> = people
+            .iter()
+            .filter(|e| held.get(e.caption.as_str()) == Some(&Kind::Role))
+            .collect();
         assert_eq!(roles.len(), 2 * 6);
         for e in roles {
             let (role, woman) = role(&e.concept).unwrap();
-            let partner = format!("{} {}", if woman { "man" } else { "woman" }, role.trim_start_matches("_ "));
+            let partner = format!(
+                "{} {}",
+                if woman { "man" } else { "woman" },
+                role.trim_start_matches("_ ")
+            );
             assert!(people.iter().any(|e| e.caption == partner), "{partner}");
             assert!(!held.contains_key(partner.as_str()), "{partner}");
         }
-        assert!(!held.contains_key("woman with headscarf") && !held.contains_key("man") && !held.contains_key("woman"));
+        assert!(
+            !held.contains_key("woman with headscarf")
+                && !held.contains_key("man")
+                && !held.contains_key("woman")
+        );
     }
 
     #[test]
@@ -102,8 +142,14 @@ mod tests {
         let people = people();
         let held = held_out(&people);
         let mut tones = BTreeSet::new();
-        for base in people.iter().filter(|e| e.tone.is_none() && !held.contains_key(e.caption.as_str())) {
-            let lost: Vec<_> = people.iter().filter(|e| e.concept == base.caption && held.contains_key(e.caption.as_str())).collect();
+        for base in people
+            .iter()
+            .filter(|e| e.tone.is_none() && !held.contains_key(e.caption.as_str()))
+        {
+            let lost: Vec<_> = people
+                .iter()
+                .filter(|e| e.concept == base.caption && held.contains_key(e.caption.as_str()))
+                .collect();
             assert_eq!(lost.len(), 1, "{}", base.caption);
             assert_eq!(held[lost[0].caption.as_str()], Kind::Tone);
             tones.insert(lost[0].tone);
@@ -120,15 +166,29 @@ mod tests {
 
     #[test]
     fn roles_leave_the_gender_open() {
-        assert_eq!(role("woman: red hair"), Some(("_: red hair".to_string(), true)));
-        assert_eq!(role("men with bunny ears"), Some(("__ with bunny ears".to_string(), false)));
-        for caption in ["man", "woman and man holding hands", "mermaid", "firefighter"] {
+        assert_eq!(
+            role("woman: red hair"),
+            Some(("_: red hair".to_string(), true))
+        );
+        assert_eq!(
+            role("men with bunny ears"),
+            Some(("__ with bunny ears".to_string(), false))
+        );
+        for caption in [
+            "man",
+            "woman and man holding hands",
+            "mermaid",
+            "firefighter",
+        ] {
             assert_eq!(role(caption), None);
         }
     }
 
     #[test]
     fn the_hash_is_the_one_the_data_was_made_with() {
-        assert_eq!([hash(""), hash("1f44b")], [0xcbf2_9ce2_dbb7_53e4, 0x21a7_e8d4_62c5_3240]);
+        assert_eq!(
+            [hash(""), hash("1f44b")],
+            [0xcbf2_9ce2_dbb7_53e4, 0x21a7_e8d4_62c5_3240]
+        );
     }
 }

@@ -18,7 +18,11 @@ pub fn render(svg: &str, side: u32) -> Result<Vec<u8>> {
     let size = tree.size();
     let scale = PROBE as f32 / size.width().max(size.height());
     let mut probe = Pixmap::new(PROBE, PROBE).context("no memory for the rendering")?;
-    resvg::render(&tree, Transform::from_scale(scale, scale), &mut probe.as_mut());
+    resvg::render(
+        &tree,
+        Transform::from_scale(scale, scale),
+        &mut probe.as_mut(),
+    );
     let (mut left, mut top, mut right, mut bottom) = (PROBE, PROBE, 0, 0);
     for (i, pixel) in probe.pixels().iter().enumerate() {
         if pixel.alpha() > VISIBLE {
@@ -45,18 +49,18 @@ pub fn render(svg: &str, side: u32) -> Result<Vec<u8>> {
     picture.fill(Color::WHITE);
     resvg::render(&tree, transform, &mut picture.as_mut());
     // opaque everywhere, so premultiplied values are the colours themselves
-    Ok(picture.pixels().iter().flat_map(|p| [p.red(), p.green(), p.blue()]).collect())
+    Ok(picture
+        .pixels()
+        .iter()
+        .flat_map(|p| [p.red(), p.green(), p.blue()])
+        .collect())
 }
 
 /// Encodes square RGB rows as PNG, without loss.
 pub fn encode_png(rgb: &[u8], side: u32) -> Result<Vec<u8>> {
     let mut png = Vec::new();
-    PngEncoder::new_with_quality(&mut png, CompressionType::Best, FilterType::Adaptive).write_image(
-        rgb,
-        side,
-        side,
-        image::ExtendedColorType::Rgb8,
-    )?;
+    PngEncoder::new_with_quality(&mut png, CompressionType::Best, FilterType::Adaptive)
+        .write_image(rgb, side, side, image::ExtendedColorType::Rgb8)?;
     Ok(png)
 }
 
@@ -70,11 +74,16 @@ pub fn round_colours(rgb: &mut [u8]) {
 
 /// Encodes square RGB rows as WebP, without loss.
 pub fn encode_webp(rgb: &[u8], side: u32) -> Result<Vec<u8>> {
-    let mut config = webp::WebPConfig::new().ok().context("libwebp refuses its own defaults")?;
+    let mut config = webp::WebPConfig::new()
+        .ok()
+        .context("libwebp refuses its own defaults")?;
     // the most effort: the files are a third smaller than at the least
     (config.lossless, config.quality, config.method) = (1, 100.0, 6);
     let webp = webp::Encoder::from_rgb(rgb, side, side).encode_advanced(&config);
-    Ok(webp.ok().context("libwebp cannot encode the picture")?.to_vec())
+    Ok(webp
+        .ok()
+        .context("libwebp cannot encode the picture")?
+        .to_vec())
 }
 
 #[cfg(test)]
@@ -82,12 +91,18 @@ mod tests {
     use super::*;
 
     fn svg(body: &str) -> String {
-        format!(r#"<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10" viewBox="0 0 10 10">{body}</svg>"#)
+        format!(
+            r#"<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10" viewBox="0 0 10 10">{body}</svg>"#
+        )
     }
 
     #[test]
     fn a_small_drawing_is_fitted_and_centred_on_white() {
-        let rgb = render(&svg(r#"<rect x="1" y="1" width="2" height="1" fill="red"/>"#), 48).unwrap();
+        let rgb = render(
+            &svg(r#"<rect x="1" y="1" width="2" height="1" fill="red"/>"#),
+            48,
+        )
+        .unwrap();
         let at = |x: usize, y: usize| &rgb[(y * 48 + x) * 3..][..3];
         // 44 x 22 pixels, from (2, 13)
         assert_eq!(at(1, 24), [255, 255, 255]);
@@ -101,14 +116,26 @@ mod tests {
     fn png_gives_back_the_pixels() {
         let rgb: Vec<u8> = (0..4 * 4 * 3).map(|i| i as u8 * 5).collect();
         let png = encode_png(&rgb, 4).unwrap();
-        assert_eq!(image::load_from_memory(&png).unwrap().into_rgb8().into_raw(), rgb);
+        assert_eq!(
+            image::load_from_memory(&png)
+                .unwrap()
+                .into_rgb8()
+                .into_raw(),
+            rgb
+        );
     }
 
     #[test]
     fn webp_gives_back_the_pixels() {
         let rgb: Vec<u8> = (0..4 * 4 * 3).map(|i| i as u8 * 5).collect();
         let webp = encode_webp(&rgb, 4).unwrap();
-        assert_eq!(image::load_from_memory(&webp).unwrap().into_rgb8().into_raw(), rgb);
+        assert_eq!(
+            image::load_from_memory(&webp)
+                .unwrap()
+                .into_rgb8()
+                .into_raw(),
+            rgb
+        );
     }
 
     #[test]
@@ -127,7 +154,17 @@ mod tests {
 
     #[test]
     fn what_cannot_be_drawn_is_refused() {
-        assert!(render("<svg", 8).unwrap_err().to_string().contains("not a valid SVG"));
-        assert!(render(&svg(""), 8).unwrap_err().to_string().contains("nothing visible"));
+        assert!(
+            render("<svg", 8)
+                .unwrap_err()
+                .to_string()
+                .contains("not a valid SVG")
+        );
+        assert!(
+            render(&svg(""), 8)
+                .unwrap_err()
+                .to_string()
+                .contains("nothing visible")
+        );
     }
 }

@@ -48,8 +48,9 @@ pub fn write(packages: &Path, out: &Path, side: u32) -> Result<()> {
         let mut kept = Vec::new();
         for artist in artists {
             let wanted = if *artist == UNTONED { &untoned } else { &emoji };
-            let (test, train): (Vec<_>, Vec<_>) =
-                rows(packages, artist, wanted, side)?.into_iter().partition(|row| held.contains_key(row.emoji.caption.as_str()));
+            let (test, train): (Vec<_>, Vec<_>) = rows(packages, artist, wanted, side)?
+                .into_iter()
+                .partition(|row| held.contains_key(row.emoji.caption.as_str()));
             kept.extend(train);
             if COMPOSITION.contains(artist) {
                 composition.extend(test);
@@ -58,21 +59,41 @@ pub fn write(packages: &Path, out: &Path, side: u32) -> Result<()> {
         training.push((file, kept));
     }
     // what two captions share as one picture cannot be told apart, so it tests nothing
-    let seen: BTreeSet<_> = training.iter().flat_map(|(_, rows)| rows.iter().map(|row| row.picture.as_str())).collect();
+    let seen: BTreeSet<_> = training
+        .iter()
+        .flat_map(|(_, rows)| rows.iter().map(|row| row.picture.as_str()))
+        .collect();
     let before = composition.len();
     composition.retain(|row| !seen.contains(row.picture.as_str()));
-    println!("composition: {} pictures also drawn for another caption were left out", before - composition.len());
-    let captions: BTreeSet<_> = training.iter().flat_map(|(_, rows)| rows.iter().map(|row| row.emoji.caption.as_str())).collect();
+    println!(
+        "composition: {} pictures also drawn for another caption were left out",
+        before - composition.len()
+    );
+    let captions: BTreeSet<_> = training
+        .iter()
+        .flat_map(|(_, rows)| rows.iter().map(|row| row.emoji.caption.as_str()))
+        .collect();
     for caption in held.keys() {
-        ensure!(!captions.contains(caption), "\"{caption}\" was held out, but is a caption to train on");
+        ensure!(
+            !captions.contains(caption),
+            "\"{caption}\" was held out, but is a caption to train on"
+        );
     }
 
     for (file, rows) in &training {
         save(&out.join(format!("{file}.csv")), rows, None)?;
     }
     save(&out.join("composition.csv"), &composition, Some(&held))?;
-    save(&out.join("fxemoji.csv"), &rows(packages, "fxemoji", &emoji, side)?, None)?;
-    save(&out.join("openmoji/openmoji.csv"), &rows(packages, "openmoji", &untoned, side)?, None)
+    save(
+        &out.join("fxemoji.csv"),
+        &rows(packages, "fxemoji", &emoji, side)?,
+        None,
+    )?;
+    save(
+        &out.join("openmoji/openmoji.csv"),
+        &rows(packages, "openmoji", &untoned, side)?,
+        None,
+    )
 }
 
 /// Every emoji that one artist drew, in the order of `emoji`.
@@ -84,22 +105,31 @@ fn rows<'a>(packages: &Path, artist: &str, emoji: &'a [Emoji], side: u32) -> Res
     }
     let drawings = align(&set, names::of(artist), emoji)?;
     let style = ProgressStyle::with_template("{prefix:18} {bar:40} {pos}/{len} {eta}")?;
-    let bar = ProgressBar::new(drawings.len() as u64).with_style(style).with_prefix(artist.to_string());
+    let bar = ProgressBar::new(drawings.len() as u64)
+        .with_style(style)
+        .with_prefix(artist.to_string());
     drawings
         .into_par_iter()
         .progress_with(bar)
         .map(|(emoji, drawing)| {
-            let mut rgb =
-                drawing::render(&set.text(drawing), side).with_context(|| format!("package {artist}, icon \"{}\"", emoji.caption))?;
+            let mut rgb = drawing::render(&set.text(drawing), side)
+                .with_context(|| format!("package {artist}, icon \"{}\"", emoji.caption))?;
             drawing::round_colours(&mut rgb);
-            Ok(Row { picture: STANDARD.encode(drawing::encode_webp(&rgb, side)?), emoji })
+            Ok(Row {
+                picture: STANDARD.encode(drawing::encode_webp(&rgb, side)?),
+                emoji,
+            })
         })
         .collect()
 }
 
 /// Each emoji with its drawing in `set`: by code points, else by a name read off the drawing, by caption, by shortcode.
 /// A drawing serves one emoji only, and the surer way of finding it goes first.
-fn align<'a, 'b>(set: &'b IconSet, known: names::Names, emoji: &'a [Emoji]) -> Result<Vec<(&'a Emoji, Drawing<'b>)>> {
+fn align<'a, 'b>(
+    set: &'b IconSet,
+    known: names::Names,
+    emoji: &'a [Emoji],
+) -> Result<Vec<(&'a Emoji, Drawing<'b>)>> {
     let known: BTreeMap<_, _> = known.iter().copied().collect();
     let mut found: BTreeMap<usize, Drawing> = BTreeMap::new();
     let mut taken = BTreeSet::new();
@@ -110,16 +140,31 @@ fn align<'a, 'b>(set: &'b IconSet, known: names::Names, emoji: &'a [Emoji]) -> R
             }
             let drawings = match way {
                 0 => vec![set.by_code(&e.code)?],
-                1 => known.get(e.code.as_str()).unwrap_or(&&[][..]).iter().map(|name| set.by_letters(name)).collect::<Result<_>>()?,
-                _ => e.names[way - 2].iter().map(|name| set.by_letters(name)).collect::<Result<_>>()?,
+                1 => known
+                    .get(e.code.as_str())
+                    .unwrap_or(&&[][..])
+                    .iter()
+                    .map(|name| set.by_letters(name))
+                    .collect::<Result<_>>()?,
+                _ => e.names[way - 2]
+                    .iter()
+                    .map(|name| set.by_letters(name))
+                    .collect::<Result<_>>()?,
             };
-            if let Some(drawing) = drawings.into_iter().flatten().find(|drawing| !taken.contains(drawing)) {
+            if let Some(drawing) = drawings
+                .into_iter()
+                .flatten()
+                .find(|drawing| !taken.contains(drawing))
+            {
                 taken.insert(drawing);
                 found.insert(i, drawing);
             }
         }
     }
-    Ok(found.into_iter().map(|(i, drawing)| (&emoji[i], drawing)).collect())
+    Ok(found
+        .into_iter()
+        .map(|(i, drawing)| (&emoji[i], drawing))
+        .collect())
 }
 
 /// Writes rows as CSV, with the kind of each caption where `held` tells it.
@@ -130,14 +175,25 @@ fn save(path: &Path, rows: &[Row], held: Option<&BTreeMap<&str, Kind>>) -> Resul
     for row in rows {
         let e = row.emoji;
         let kind = held.map(|held| held[e.caption.as_str()].name());
-        csv.write_record([row.picture.as_str(), &e.caption, &e.concept].into_iter().chain(kind))?;
+        csv.write_record(
+            [row.picture.as_str(), &e.caption, &e.concept]
+                .into_iter()
+                .chain(kind),
+        )?;
     }
     let folder = path.parent().context("a file has a folder")?;
-    fs::create_dir_all(folder).with_context(|| format!("cannot make folder {}", folder.display()))?;
+    fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make folder {}", folder.display()))?;
     let csv = csv.into_inner()?;
     fs::write(path, &csv).with_context(|| format!("cannot write {}", path.display()))?;
     let captions: BTreeSet<_> = rows.iter().map(|row| &row.emoji.caption).collect();
-    println!("{}: {} pictures, {} captions, {} bytes", path.display(), rows.len(), captions.len(), csv.len());
+    println!(
+        "{}: {} pictures, {} captions, {} bytes",
+        path.display(),
+        rows.len(),
+        captions.len(),
+        csv.len()
+    );
     Ok(())
 }
 
@@ -154,7 +210,8 @@ mod tests {
     /// A folder of tiny packages: ten people of five roles with five tones each, and a plum, drawn by everyone.
     fn packages() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        let mut labels = vec![json!({ "hexcode": "FF00-FE0F", "label": "Plum", "group": 4, "subgroup": 42 })];
+        let mut labels =
+            vec![json!({ "hexcode": "FF00-FE0F", "label": "Plum", "group": 4, "subgroup": 42 })];
         for (i, role) in ROLES.iter().enumerate() {
             for (j, who) in ["man", "woman"].iter().enumerate() {
                 let (code, label) = (format!("1F{i}{j}0"), format!("{who} {role}"));
@@ -166,35 +223,60 @@ mod tests {
         }
         let english = folder.path().join("emojibase-data/en");
         fs::create_dir_all(english.join("shortcodes")).unwrap();
-        for name in ["cldr", "emojibase", "emojibase-legacy", "joypixels", "iamcal"] {
+        for name in [
+            "cldr",
+            "emojibase",
+            "emojibase-legacy",
+            "joypixels",
+            "iamcal",
+        ] {
             fs::write(english.join(format!("shortcodes/{name}.json")), "{}").unwrap();
         }
         fs::write(english.join("data.json"), Value::from(labels).to_string()).unwrap();
 
         let emoji = labels::read(folder.path()).unwrap();
-        let artists = TRAINING.iter().flat_map(|(_, artists)| artists.iter().copied()).chain(["fxemoji", "openmoji"]);
+        let artists = TRAINING
+            .iter()
+            .flat_map(|(_, artists)| artists.iter().copied())
+            .chain(["fxemoji", "openmoji"]);
         for (a, artist) in artists.enumerate() {
             let package = folder.path().join("@iconify-json").join(artist);
             fs::create_dir_all(&package).unwrap();
             // every drawing differs: in height by artist, in colour by emoji
             let icons: Map<_, _> = (emoji.iter().enumerate())
                 .map(|(i, e)| {
-                    let body = format!("<path fill='#{:02x}40{:02x}' d='M0 0H9V{}H0Z'/>", i % 16 * 16, i / 16 * 16, a + 1);
+                    let body = format!(
+                        "<path fill='#{:02x}40{:02x}' d='M0 0H9V{}H0Z'/>",
+                        i % 16 * 16,
+                        i / 16 * 16,
+                        a + 1
+                    );
                     (e.names[0][0].clone(), json!({ "body": body }))
                 })
                 .collect();
-            fs::write(package.join("icons.json"), json!({ "icons": icons, "width": 10, "height": 10 }).to_string()).unwrap();
+            fs::write(
+                package.join("icons.json"),
+                json!({ "icons": icons, "width": 10, "height": 10 }).to_string(),
+            )
+            .unwrap();
         }
         folder
     }
 
     fn files(out: &Path) -> Vec<PathBuf> {
         let names = TRAINING.iter().map(|(name, _)| format!("{name}.csv"));
-        names.chain(["composition.csv", "fxemoji.csv", "openmoji/openmoji.csv"].map(String::from)).map(|name| out.join(name)).collect()
+        names
+            .chain(["composition.csv", "fxemoji.csv", "openmoji/openmoji.csv"].map(String::from))
+            .map(|name| out.join(name))
+            .collect()
     }
 
     fn read(path: &Path) -> Vec<csv::StringRecord> {
-        csv::Reader::from_path(path).unwrap().records().map(Result::unwrap).collect()
+        csv::Reader::from_path(path)
+            .unwrap()
+            .records()
+            .map(Result::unwrap)
+            .collect()
     }
 
     #[test]
@@ -202,14 +284,24 @@ mod tests {
         let packages = packages();
         let out = packages.path().join("out/deep");
         write(packages.path(), &out, 16).unwrap();
-        let first: Vec<_> = files(&out).iter().map(|path| fs::read(path).unwrap()).collect();
+        let first: Vec<_> = files(&out)
+            .iter()
+            .map(|path| fs::read(path).unwrap())
+            .collect();
         write(packages.path(), &out, 16).unwrap();
-        let second: Vec<_> = files(&out).iter().map(|path| fs::read(path).unwrap()).collect();
+        let second: Vec<_> = files(&out)
+            .iter()
+            .map(|path| fs::read(path).unwrap())
+            .collect();
         assert!(first == second);
 
         let files = files(&out);
         let (training, tests) = files.split_at(TRAINING.len());
-        let trained: BTreeSet<_> = training.iter().flat_map(|path| read(path)).map(|row| row[1].to_string()).collect();
+        let trained: BTreeSet<_> = training
+            .iter()
+            .flat_map(|path| read(path))
+            .map(|row| row[1].to_string())
+            .collect();
         let composition = read(&tests[0]);
         assert!(composition.iter().all(|row| !trained.contains(&row[1])));
         // of 61 captions: nine people lose one tone of five, the tenth is a role held out with all six captions
@@ -221,7 +313,11 @@ mod tests {
         assert_eq!(read(&training[3]).len(), 46 + 10);
         assert_eq!(read(&tests[1]).len(), 61);
         // without skin tones a concept is the caption, but for roles
-        assert!(read(&tests[2]).iter().all(|row| row[1] == row[2] || row[1].contains("man ")));
+        assert!(
+            read(&tests[2])
+                .iter()
+                .all(|row| row[1] == row[2] || row[1].contains("man "))
+        );
 
         let row = &read(&training[0])[0];
         assert_eq!((&row[1], &row[2]), ("plum", "plum"));
@@ -253,21 +349,34 @@ mod tests {
             .map(|name| (name.to_string(), json!({ "body": format!("<{name}/>") })))
             .into_iter()
             .collect();
-        fs::write(package.join("icons.json"), json!({ "icons": icons }).to_string()).unwrap();
+        fs::write(
+            package.join("icons.json"),
+            json!({ "icons": icons }).to_string(),
+        )
+        .unwrap();
         fs::write(package.join("chars.json"), r#"{"1f000": "plum"}"#).unwrap();
         let set = IconSet::open(&package).unwrap();
         let emoji = labels::read(packages.path()).unwrap();
         let aligned = |known| -> Vec<_> {
             let found = align(&set, known, &emoji).unwrap();
-            found.into_iter().map(|(e, drawing)| (e.caption.as_str(), set.text(drawing))).collect()
+            found
+                .into_iter()
+                .map(|(e, drawing)| (e.caption.as_str(), set.text(drawing)))
+                .collect()
         };
         // by code the man who cooks has the plum, so the plum has nothing and the drawing named for him is unused
         let found = aligned(&[]);
         assert_eq!(found.len(), 1);
-        assert!(found[0].0 == "man cook" && found[0].1.contains("<plum/>"), "{found:?}");
+        assert!(
+            found[0].0 == "man cook" && found[0].1.contains("<plum/>"),
+            "{found:?}"
+        );
         let found = aligned(&[("ff00", &["prune"]), ("1f000", &["hidden"])]);
         assert_eq!(found.len(), 2);
-        assert!(found[0].0 == "plum" && found[0].1.contains("<prune/>"), "{found:?}");
+        assert!(
+            found[0].0 == "plum" && found[0].1.contains("<prune/>"),
+            "{found:?}"
+        );
         assert!(found[1].1.contains("<plum/>"), "{found:?}");
     }
 }

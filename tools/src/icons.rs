@@ -17,8 +17,12 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read_to_string(path).with_context(|| {
         format!("cannot read {}; fetch the packages with\n  {INSTALL}\nand give their folder as --packages", path.display())
     })?;
-    serde_json::from_str(&text)
-        .with_context(|| format!("{} is not what this tool expects; fetch the packages again with\n  {INSTALL}", path.display()))
+    serde_json::from_str(&text).with_context(|| {
+        format!(
+            "{} is not what this tool expects; fetch the packages again with\n  {INSTALL}",
+            path.display()
+        )
+    })
 }
 
 #[derive(Deserialize)]
@@ -65,12 +69,24 @@ impl IconSet {
         let path = folder.join("icons.json");
         let file: IconsFile = read_json(&path)?;
         let chars = folder.join("chars.json");
-        let chars: BTreeMap<String, String> = if chars.exists() { read_json(&chars)? } else { BTreeMap::new() };
-        let codes = chars.into_iter().map(|(code, name)| (plain(&code), name)).collect();
+        let chars: BTreeMap<String, String> = if chars.exists() {
+            read_json(&chars)?
+        } else {
+            BTreeMap::new()
+        };
+        let codes = chars
+            .into_iter()
+            .map(|(code, name)| (plain(&code), name))
+            .collect();
         // an icon's own name goes before an alias of the same letters
         let names = file.aliases.keys().chain(file.icons.keys());
         let letters = names.map(|name| (letters(name), name.clone())).collect();
-        Ok(Self { path, file, codes, letters })
+        Ok(Self {
+            path,
+            file,
+            codes,
+            letters,
+        })
     }
 
     /// Finds icons by the code points of `other`, a package with the same names and a fuller `chars.json`.
@@ -105,7 +121,11 @@ impl IconSet {
         let height = icon.height.or(self.file.height).unwrap_or(16.0);
         let (left, top) = (icon.left.unwrap_or(0.0), icon.top.unwrap_or(0.0));
         let body = if drawing.mirrored {
-            format!(r#"<g transform="matrix(-1 0 0 1 {} 0)">{}</g>"#, 2.0 * left + width, icon.body)
+            format!(
+                r#"<g transform="matrix(-1 0 0 1 {} 0)">{}</g>"#,
+                2.0 * left + width,
+                icon.body
+            )
         } else {
             icon.body.clone()
         };
@@ -116,12 +136,16 @@ impl IconSet {
 
     /// The drawing that the package itself gives for code points in `plain` form.
     pub fn by_code(&self, code: &str) -> Result<Option<Drawing<'_>>> {
-        self.codes.get(code).map_or(Ok(None), |name| self.by_name(name))
+        self.codes
+            .get(code)
+            .map_or(Ok(None), |name| self.by_name(name))
     }
 
     /// The drawing whose name has the letters and digits of `name`: `mens-room` is `men-s-room`.
     pub fn by_letters(&self, name: &str) -> Result<Option<Drawing<'_>>> {
-        self.letters.get(&letters(name)).map_or(Ok(None), |name| self.by_name(name))
+        self.letters
+            .get(&letters(name))
+            .map_or(Ok(None), |name| self.by_name(name))
     }
 
     /// The drawing an icon's name or alias stands for.
@@ -136,7 +160,10 @@ impl IconSet {
                 return Ok(None);
             };
             if let Some(change) = alias.changes.keys().next() {
-                bail!("{}: alias {name} changes its drawing ({change}), which this tool does not do", self.path.display());
+                bail!(
+                    "{}: alias {name} changes its drawing ({change}), which this tool does not do",
+                    self.path.display()
+                );
             }
             mirrored ^= alias.mirrored;
             name = &alias.parent;
@@ -158,12 +185,22 @@ fn letters(name: &str) -> String {
 
 /// Code points without the selector of the coloured form, lower case: `2764-FE0F` and `2764` are both `2764`.
 pub fn plain(hexcode: &str) -> String {
-    hexcode.to_lowercase().split('-').filter(|code| *code != "fe0f").collect::<Vec<_>>().join("-")
+    hexcode
+        .to_lowercase()
+        .split('-')
+        .filter(|code| *code != "fe0f")
+        .collect::<Vec<_>>()
+        .join("-")
 }
 
 /// A label in the form icon names have: lower case, words joined by `-`.
 pub fn slug(label: &str) -> String {
-    label.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-").to_lowercase()
+    label
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join("-")
+        .to_lowercase()
 }
 
 #[cfg(test)]
@@ -191,18 +228,32 @@ mod tests {
         let set = set.unwrap();
         let svg = set.svg("1F001", "Blue fruit", &[]).unwrap();
         assert!(svg.contains(r#"viewBox="0 0 12 8""#) && svg.contains("<b/>"));
-        assert!(set.svg("1F002", "Blue Fruit", &[]).unwrap().contains("<a/>"));
-        assert!(set.svg("1F002", "nothing", &["none", "chain"]).unwrap().contains("<a/>"));
+        assert!(
+            set.svg("1F002", "Blue Fruit", &[])
+                .unwrap()
+                .contains("<a/>")
+        );
+        assert!(
+            set.svg("1F002", "nothing", &["none", "chain"])
+                .unwrap()
+                .contains("<a/>")
+        );
     }
 
     #[test]
     fn letters_find_an_icon_and_a_mirrored_alias_mirrors_it() {
         let (_folder, set) = set(ICONS, Some(r#"{"1f001-fe0f": "wide"}"#));
         let mut set = set.unwrap();
-        assert!(set.text(set.by_letters("b-luef-ruit").unwrap().unwrap()).contains("<a/>"));
+        assert!(
+            set.text(set.by_letters("b-luef-ruit").unwrap().unwrap())
+                .contains("<a/>")
+        );
         assert_eq!(set.by_letters("pear").unwrap(), None);
         let mirror = set.by_name("mirror").unwrap().unwrap();
-        assert!(set.text(mirror).contains(r#"<g transform="matrix(-1 0 0 1 8 0)"><a/></g>"#));
+        assert!(
+            set.text(mirror)
+                .contains(r#"<g transform="matrix(-1 0 0 1 8 0)"><a/></g>"#)
+        );
         assert_ne!(Some(mirror), set.by_name("plum").unwrap());
         assert!(set.by_code("1f001").unwrap().is_some());
         let (_other_folder, other) = self::set(ICONS, Some(r#"{"1f003": "plum"}"#));
@@ -214,9 +265,16 @@ mod tests {
     fn errors_name_the_file_and_the_icon() {
         let (_folder, set) = set(ICONS, None);
         let set = set.unwrap();
-        for (label, other, expected) in [("pear", "birne", "no icon for \"pear\""), ("turned", "", "rotate"), ("loop", "", "leads back")] {
+        for (label, other, expected) in [
+            ("pear", "birne", "no icon for \"pear\""),
+            ("turned", "", "rotate"),
+            ("loop", "", "leads back"),
+        ] {
             let message = set.svg("1F002", label, &[other]).unwrap_err().to_string();
-            assert!(message.contains("icons.json") && message.contains(expected), "{message}");
+            assert!(
+                message.contains("icons.json") && message.contains(expected),
+                "{message}"
+            );
         }
     }
 
@@ -224,10 +282,16 @@ mod tests {
     fn a_missing_or_broken_package_says_what_to_install() {
         let folder = tempfile::tempdir().unwrap();
         let message = IconSet::open(folder.path()).err().unwrap().to_string();
-        assert!(message.contains("icons.json") && message.contains("npm install"), "{message}");
+        assert!(
+            message.contains("icons.json") && message.contains("npm install"),
+            "{message}"
+        );
         let (_folder, broken) = set("{", None);
         let message = broken.err().unwrap().to_string();
-        assert!(message.contains("icons.json") && message.contains("npm install"), "{message}");
+        assert!(
+            message.contains("icons.json") && message.contains("npm install"),
+            "{message}"
+        );
     }
 
     #[test]

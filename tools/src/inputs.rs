@@ -19,18 +19,54 @@ struct Concept {
 }
 
 const CONCEPTS: [Concept; 12] = [
-    Concept { hexcode: "2764", other_names: &["redheart"] },
-    Concept { hexcode: "1F33B", other_names: &[] },
-    Concept { hexcode: "1F345", other_names: &[] },
-    Concept { hexcode: "1F319", other_names: &["crescentmoon"] },
-    Concept { hexcode: "1F4A7", other_names: &[] },
-    Concept { hexcode: "1F43C", other_names: &["pandaface"] },
-    Concept { hexcode: "1F511", other_names: &[] },
-    Concept { hexcode: "1F332", other_names: &["evergreen"] },
-    Concept { hexcode: "1F697", other_names: &[] },
-    Concept { hexcode: "1F354", other_names: &[] },
-    Concept { hexcode: "1F346", other_names: &["aubergine"] },
-    Concept { hexcode: "1F427", other_names: &[] },
+    Concept {
+        hexcode: "2764",
+        other_names: &["redheart"],
+    },
+    Concept {
+        hexcode: "1F33B",
+        other_names: &[],
+    },
+    Concept {
+        hexcode: "1F345",
+        other_names: &[],
+    },
+    Concept {
+        hexcode: "1F319",
+        other_names: &["crescentmoon"],
+    },
+    Concept {
+        hexcode: "1F4A7",
+        other_names: &[],
+    },
+    Concept {
+        hexcode: "1F43C",
+        other_names: &["pandaface"],
+    },
+    Concept {
+        hexcode: "1F511",
+        other_names: &[],
+    },
+    Concept {
+        hexcode: "1F332",
+        other_names: &["evergreen"],
+    },
+    Concept {
+        hexcode: "1F697",
+        other_names: &[],
+    },
+    Concept {
+        hexcode: "1F354",
+        other_names: &[],
+    },
+    Concept {
+        hexcode: "1F346",
+        other_names: &["aubergine"],
+    },
+    Concept {
+        hexcode: "1F427",
+        other_names: &[],
+    },
 ];
 
 /// Drawn for training.
@@ -64,11 +100,18 @@ pub fn write(packages: &Path, out: &Path, side: u32) -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
 
     fs::create_dir_all(out).with_context(|| format!("cannot make folder {}", out.display()))?;
-    for (name, artists) in [("inputs.csv", &TRAINING[..]), ("inputs_val.csv", &VALIDATION[..])] {
+    for (name, artists) in [
+        ("inputs.csv", &TRAINING[..]),
+        ("inputs_val.csv", &VALIDATION[..]),
+    ] {
         let path = out.join(name);
         let csv = rows(packages, artists, &labels, side)?;
         fs::write(&path, csv).with_context(|| format!("cannot write {}", path.display()))?;
-        println!("{}: {} pictures", path.display(), artists.len() * labels.len());
+        println!(
+            "{}: {} pictures",
+            path.display(),
+            artists.len() * labels.len()
+        );
     }
     Ok(())
 }
@@ -81,7 +124,8 @@ fn rows(packages: &Path, artists: &[&str], labels: &[&str], side: u32) -> Result
         let set = IconSet::open(&packages.join("@iconify-json").join(artist))?;
         for (concept, label) in CONCEPTS.iter().zip(labels) {
             let svg = set.svg(concept.hexcode, label, concept.other_names)?;
-            let rgb = drawing::render(&svg, side).with_context(|| format!("package {artist}, icon \"{label}\""))?;
+            let rgb = drawing::render(&svg, side)
+                .with_context(|| format!("package {artist}, icon \"{label}\""))?;
             let picture = STANDARD.encode(drawing::encode_png(&rgb, side)?);
             csv.write_record([picture.as_str(), label])?;
         }
@@ -105,15 +149,29 @@ mod tests {
                 (code.to_string(), serde_json::json!({ "body": body }))
             });
             let icons: serde_json::Map<_, _> = icons.into_iter().collect();
-            let chars: serde_json::Map<_, _> = codes.iter().map(|c| (c.to_lowercase(), (*c).into())).collect();
+            let chars: serde_json::Map<_, _> = codes
+                .iter()
+                .map(|c| (c.to_lowercase(), (*c).into()))
+                .collect();
             let icons = serde_json::json!({ "icons": icons, "width": 10, "height": 10 });
             fs::write(package.join("icons.json"), icons.to_string()).unwrap();
-            fs::write(package.join("chars.json"), serde_json::Value::from(chars).to_string()).unwrap();
+            fs::write(
+                package.join("chars.json"),
+                serde_json::Value::from(chars).to_string(),
+            )
+            .unwrap();
         }
         let labels = folder.path().join("emojibase-data/en");
         fs::create_dir_all(&labels).unwrap();
-        let data: Vec<_> = codes.iter().map(|c| serde_json::json!({ "hexcode": c, "label": format!("a {c}") })).collect();
-        fs::write(labels.join("data.json"), serde_json::Value::from(data).to_string()).unwrap();
+        let data: Vec<_> = codes
+            .iter()
+            .map(|c| serde_json::json!({ "hexcode": c, "label": format!("a {c}") }))
+            .collect();
+        fs::write(
+            labels.join("data.json"),
+            serde_json::Value::from(data).to_string(),
+        )
+        .unwrap();
         folder
     }
 
@@ -128,7 +186,10 @@ mod tests {
 
         for (file, count) in [("inputs.csv", 48), ("inputs_val.csv", 12)] {
             let mut csv = csv::Reader::from_path(out.join(file)).unwrap();
-            assert_eq!(csv.headers().unwrap(), &csv::StringRecord::from(vec!["b64string_images", "caption"]));
+            assert_eq!(
+                csv.headers().unwrap(),
+                &csv::StringRecord::from(vec!["b64string_images", "caption"])
+            );
             let rows: Vec<_> = csv.records().map(Result::unwrap).collect();
             assert_eq!(rows.len(), count);
             assert_eq!(&rows[0][1], "a 2764");
@@ -142,6 +203,9 @@ mod tests {
         let packages = packages();
         fs::remove_dir_all(packages.path().join("@iconify-json/fxemoji")).unwrap();
         let error = write(packages.path(), &packages.path().join("out"), 16).unwrap_err();
-        assert!(error.to_string().contains("fxemoji") && error.to_string().contains("npm install"), "{error}");
+        assert!(
+            error.to_string().contains("fxemoji") && error.to_string().contains("npm install"),
+            "{error}"
+        );
     }
 }

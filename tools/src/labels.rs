@@ -17,7 +17,13 @@ const PEOPLE: u8 = 1;
 const FAMILY: u8 = 30;
 
 /// Files of other names for emoji, by which packages without code points name their icons.
-const SHORTCODES: [&str; 5] = ["cldr", "emojibase", "emojibase-legacy", "joypixels", "iamcal"];
+const SHORTCODES: [&str; 5] = [
+    "cldr",
+    "emojibase",
+    "emojibase-legacy",
+    "joypixels",
+    "iamcal",
+];
 
 /// The skin tones as icon names write them, in Unicode's order.
 const TONES: [&str; 5] = ["light", "medium-light", "medium", "medium-dark", "dark"];
@@ -98,14 +104,26 @@ pub fn read(packages: &Path) -> Result<Vec<Emoji>> {
             }
         }
         let names = [vec![slug(&entry.label)], other];
-        let base = Emoji { code: code.clone(), base: code, caption: concept.clone(), concept, tone: None, person, names };
+        let base = Emoji {
+            code: code.clone(),
+            base: code,
+            caption: concept.clone(),
+            concept,
+            tone: None,
+            person,
+            names,
+        };
         let skins = entry.skins.iter().filter_map(|skin| match skin.tone {
             Tone::One(tone @ 1..=5) => Some((skin, tone - 1)),
             Tone::One(_) | Tone::Two(_) => None,
         });
         let tones: Vec<_> = skins
             .map(|(skin, tone)| {
-                let toned = base.names.iter().flatten().map(|name| format!("{name}-{}-skin-tone", TONES[tone]));
+                let toned = base
+                    .names
+                    .iter()
+                    .flatten()
+                    .map(|name| format!("{name}-{}-skin-tone", TONES[tone]));
                 Emoji {
                     code: plain(&skin.hexcode),
                     caption: skin.label.to_lowercase(),
@@ -132,8 +150,11 @@ mod tests {
         let english = folder.path().join("emojibase-data/en");
         std::fs::create_dir_all(english.join("shortcodes")).unwrap();
         for name in SHORTCODES {
-            std::fs::write(english.join(format!("shortcodes/{name}.json")), r#"{"1F44B": ["wave", "hi_there"], "2764-FE0F": "heart"}"#)
-                .unwrap();
+            std::fs::write(
+                english.join(format!("shortcodes/{name}.json")),
+                r#"{"1F44B": ["wave", "hi_there"], "2764-FE0F": "heart"}"#,
+            )
+            .unwrap();
         }
         std::fs::write(
             english.join("data.json"),
@@ -148,7 +169,18 @@ mod tests {
         )
         .unwrap();
         let emoji = read(folder.path()).unwrap();
-        let captions: Vec<_> = emoji.iter().map(|e| (e.code.as_str(), e.caption.as_str(), e.concept.as_str(), e.tone, e.person)).collect();
+        let captions: Vec<_> = emoji
+            .iter()
+            .map(|e| {
+                (
+                    e.code.as_str(),
+                    e.caption.as_str(),
+                    e.concept.as_str(),
+                    e.tone,
+                    e.person,
+                )
+            })
+            .collect();
         let tone = "waving hand: medium-light skin tone";
         assert_eq!(
             captions,

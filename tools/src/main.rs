@@ -53,7 +53,15 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
-        Command::Inputs { packages, out, side } => inputs::write(&packages, &out, side),
-        Command::Emoji { packages, out, side } => emoji::write(&packages, &out, side),
+        Command::Inputs {
+            packages,
+            out,
+            side,
+        } => inputs::write(&packages, &out, side),
+        Command::Emoji {
+            packages,
+            out,
+            side,
+        } => emoji::write(&packages, &out, side),
     }
 }

@@ -27,19 +27,33 @@ pub fn role(caption: &str) -> Option<(String, bool)> {
 /// Gives the emoji of a role that both men and women have one concept: the caption of the person without gender ("farmer", "person
 /// walking"), or where no emoji has it, what that caption would be ("person dancing").
 pub fn share_concepts(emoji: &mut [Emoji]) {
-    let captions: BTreeSet<String> = emoji.iter().filter(|e| e.tone.is_none()).map(|e| e.caption.clone()).collect();
+    let captions: BTreeSet<String> = emoji
+        .iter()
+        .filter(|e| e.tone.is_none())
+        .map(|e| e.caption.clone())
+        .collect();
     let mut genders: BTreeMap<String, BTreeSet<bool>> = BTreeMap::new();
-    for (role, woman) in emoji.iter().filter(|e| e.person && e.tone.is_none()).filter_map(|e| role(&e.caption)) {
+    for (role, woman) in emoji
+        .iter()
+        .filter(|e| e.person && e.tone.is_none())
+        .filter_map(|e| role(&e.caption))
+    {
         genders.entry(role).or_default().insert(woman);
     }
     for e in emoji.iter_mut().filter(|e| e.person) {
         // the concept is the caption without skin tone until here
-        let Some((role, _)) = role(&e.concept).filter(|(role, _)| genders.get(role).is_some_and(|genders| genders.len() == 2)) else {
+        let Some((role, _)) = role(&e.concept)
+            .filter(|(role, _)| genders.get(role).is_some_and(|genders| genders.len() == 2))
+        else {
             continue;
         };
         let person = role.replace("__", "people").replace('_', "person");
         let bare = role.replace("__ ", "").replace("_ ", "");
-        e.concept = if captions.contains(&person) || !captions.contains(&bare) { person } else { bare };
+        e.concept = if captions.contains(&person) || !captions.contains(&bare) {
+            person
+        } else {
+            bare
+        };
     }
 }
 

@@ -21,7 +21,11 @@ pub struct Line {
 
 impl Line {
     pub fn new(image: &str, caption: &str) -> Line {
-        Line { image: image.to_owned(), caption: caption.to_owned(), time: SystemTime::now() }
+        Line {
+            image: image.to_owned(),
+            caption: caption.to_owned(),
+            time: SystemTime::now(),
+        }
     }
 }
 
@@ -44,11 +48,20 @@ impl Journal {
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok((vec![], 0)),
-            Err(error) => return Err(format!("cannot read the edits in {}: {error}", path.display())),
+            Err(error) => {
+                return Err(format!(
+                    "cannot read the edits in {}: {error}",
+                    path.display()
+                ));
+            }
         };
         let mut lost = 0;
-        let lines = bytes.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
-        let lines = lines.filter_map(|line| serde_json::from_slice(line).inspect_err(|_| lost += 1).ok()).collect();
+        let lines = bytes
+            .split(|&byte| byte == b'\n')
+            .filter(|line| !line.trim_ascii().is_empty());
+        let lines = lines
+            .filter_map(|line| serde_json::from_slice(line).inspect_err(|_| lost += 1).ok())
+            .collect();
         Ok((lines, lost))
     }
 
@@ -78,7 +91,11 @@ impl Journal {
                 append(&mut open, &path, &lines).unwrap_or_else(&mut tell);
             }
         });
-        Journal { lines, troubles, thread: Some(thread) }
+        Journal {
+            lines,
+            troubles,
+            thread: Some(thread),
+        }
     }
 
     pub fn write(&self, lines: Vec<Line>) {
@@ -107,7 +124,11 @@ fn bytes(lines: &[Line]) -> Vec<u8> {
 
 fn append(open: &mut Option<File>, path: &Path, lines: &[Line]) -> std::io::Result<()> {
     if open.is_none() {
-        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(path)?;
         // behind a torn line comes a new one
         let mut last = [b'\n'];
         if file.seek(SeekFrom::End(0))? > 0 {

@@ -4,11 +4,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use egui::{CentralPanel, Color32, Key, Panel, Rect, RichText, ScrollArea, Sense, Slider, StrokeKind, Ui, pos2, vec2};
-use seemore::attention_maps::{Heads, Matrix, SINK, without_sinks};
-use seemore::color_map::ColorMap;
-use seemore::data::Picture;
-use seemore::heatmap;
+use egui::{
+    CentralPanel, Color32, Key, Panel, Rect, RichText, ScrollArea, Sense, Slider, StrokeKind, Ui,
+    pos2, vec2,
+};
+use seemore::explain::ColorMap;
+use seemore::explain::heatmap;
+use seemore::explain::{Heads, Matrix, SINK, without_sinks};
+use seemore::image::Picture;
 
 use crate::asked::Asked;
 use crate::desk::{Desk, Selected};
@@ -92,7 +95,11 @@ impl AttentionPage {
             Source::Decoder(layer) => layer < layers.1,
         };
         if !there {
-            self.source = if looked.relevance.is_empty() { Source::Decoder(0) } else { Source::Relevance };
+            self.source = if looked.relevance.is_empty() {
+                Source::Decoder(0)
+            } else {
+                Source::Relevance
+            };
         }
         let maps = looked.maps.encoder.iter().chain(&looked.maps.decoder);
         let heads = maps.map(|map| map.shape[1]).min().unwrap_or(0);
@@ -114,8 +121,16 @@ impl AttentionPage {
 
     /// Asks about the caption that is chosen on the caption page, once it is another one.
     fn ask(&mut self, desk: &Desk, selected: &Selected) {
-        let tokens: Vec<u32> = selected.tokens.iter().map(|token| token.choice.token).collect();
-        let wanted = (Arc::as_ptr(&selected.picture), selected.prompt.clone(), tokens);
+        let tokens: Vec<u32> = selected
+            .tokens
+            .iter()
+            .map(|token| token.choice.token)
+            .collect();
+        let wanted = (
+            Arc::as_ptr(&selected.picture),
+            selected.prompt.clone(),
+            tokens,
+        );
         if wanted.2.is_empty() || self.waiting || self.asked.as_ref() == Some(&wanted) {
             return;
         }
@@ -124,14 +139,24 @@ impl AttentionPage {
         }
         self.number += 1;
         self.waiting = true;
-        let (picture, prompt, tokens) = (selected.picture.clone(), selected.prompt.clone(), wanted.2.clone());
+        let (picture, prompt, tokens) = (
+            selected.picture.clone(),
+            selected.prompt.clone(),
+            wanted.2.clone(),
+        );
         self.asked = Some(wanted);
-        desk.worker.order(Order::Attention(Look { picture, prompt, tokens, number: self.number }));
+        desk.worker.order(Order::Attention(Look {
+            picture,
+            prompt,
+            tokens,
+            number: self.number,
+        }));
     }
 
     pub fn ui(&mut self, ui: &mut Ui, desk: &mut Desk) {
         while let Some(saved) = self.saved.answer() {
-            desk.toasts.add(saved.map_or_else(|error| error, |path| format!("Saved {}.", path.display())));
+            desk.toasts
+                .add(saved.map_or_else(|error| error, |path| format!("Saved {}.", path.display())));
         }
         if let (Some(selected), true) = (desk.selected, desk.models[0].is_some()) {
             self.ask(desk, selected);
@@ -168,7 +193,10 @@ impl AttentionPage {
 
     /// Left and right choose a word.
     fn keys(&mut self, ui: &Ui, tokens: usize) {
-        let pressed = |key| !ui.ctx().egui_wants_keyboard_input() && ui.input(|input| input.key_pressed(key) && input.modifiers.is_none());
+        let pressed = |key| {
+            !ui.ctx().egui_wants_keyboard_input()
+                && ui.input(|input| input.key_pressed(key) && input.modifiers.is_none())
+        };
         if pressed(Key::ArrowRight) {
             self.token += 1;
         }
@@ -181,12 +209,27 @@ impl AttentionPage {
     /// What is seen of the present choice.
     fn view_of(&self, looked: &Looked) -> View {
         let matrix = match self.source {
-            Source::Relevance => return View { heat: looked.relevance.get(self.token).cloned().unwrap_or_default(), matrix: None },
+            Source::Relevance => {
+                return View {
+                    heat: looked
+                        .relevance
+                        .get(self.token)
+                        .cloned()
+                        .unwrap_or_default(),
+                    matrix: None,
+                };
+            }
             Source::Rollout => looked.maps.rollout(),
             Source::Encoder(layer) => Some(Matrix::new(&looked.maps.encoder[layer], self.heads)),
             Source::Decoder(layer) => Some(Matrix::new(&looked.maps.decoder[layer], self.heads)),
         };
-        View { heat: matrix.as_ref().map(|matrix| self.heat_of(looked, self.source, matrix)).unwrap_or_default(), matrix }
+        View {
+            heat: matrix
+                .as_ref()
+                .map(|matrix| self.heat_of(looked, self.source, matrix))
+                .unwrap_or_default(),
+            matrix,
+        }
     }
 
     /// The heat over the patches that a layer's attention makes; empty where it says nothing of them.
@@ -195,10 +238,20 @@ impl AttentionPage {
         let (heat, patches) = match source {
             // a single visual token stands for the whole picture
             Source::Decoder(_) if maps.visual <= 1 => return vec![],
-            Source::Decoder(_) => (maps.of_token(matrix, looked.prompt, self.token), 0..maps.visual),
-            _ => (maps.over_patches(matrix, self.patch), maps.first..matrix.rows),
+            Source::Decoder(_) => (
+                maps.of_token(matrix, looked.prompt, self.token),
+                0..maps.visual,
+            ),
+            _ => (
+                maps.over_patches(matrix, self.patch),
+                maps.first..matrix.rows,
+            ),
         };
-        if self.hide_sinks { without_sinks(&heat, &matrix.sinks()[patches]) } else { heat }
+        if self.hide_sinks {
+            without_sinks(&heat, &matrix.sinks()[patches])
+        } else {
+            heat
+        }
     }
 
     /// The grid of all layers and heads to choose from.
@@ -215,13 +268,25 @@ impl AttentionPage {
                     .on_hover_text("All encoder layers multiplied up, half of each the residual (Abnar & Zuidema 2020)");
             }
         });
-        let parts = [("Encoder", &looked.maps.encoder), ("Decoder", &looked.maps.decoder)];
+        let parts = [
+            ("Encoder", &looked.maps.encoder),
+            ("Decoder", &looked.maps.decoder),
+        ];
         for (part, maps) in parts {
             for (layer, map) in maps.iter().enumerate() {
-                let source = if part == "Encoder" { Source::Encoder(layer) } else { Source::Decoder(layer) };
+                let source = if part == "Encoder" {
+                    Source::Encoder(layer)
+                } else {
+                    Source::Decoder(layer)
+                };
                 ui.label(format!("{part} layer {}", layer + 1));
-                let named = [(Heads::Mean, "mean".to_owned()), (Heads::Max, "max".to_owned())];
-                let heads = named.into_iter().chain((0..map.shape[1]).map(|head| (Heads::One(head), (head + 1).to_string())));
+                let named = [
+                    (Heads::Mean, "mean".to_owned()),
+                    (Heads::Max, "max".to_owned()),
+                ];
+                let heads = named.into_iter().chain(
+                    (0..map.shape[1]).map(|head| (Heads::One(head), (head + 1).to_string())),
+                );
                 ui.horizontal_wrapped(|ui| {
                     ui.spacing_mut().item_spacing = vec2(4.0, 4.0);
                     for (heads, name) in heads {
@@ -246,24 +311,30 @@ impl AttentionPage {
             Source::Decoder(layer) => (&looked.maps.decoder[layer], false),
             _ => return,
         };
-        ui.label(format!("Entropy of each head, of at most {:.2} nats", (maps.shape[2] as f64).ln()));
-        egui::Grid::new("entropies").striped(true).spacing([18.0, 2.0]).show(ui, |ui| {
-            ui.strong("Head");
-            ui.strong("Entropy");
-            if distances {
-                ui.strong("Distance in patches");
-            }
-            ui.end_row();
-            for head in 0..maps.shape[1] {
-                let matrix = Matrix::new(maps, Heads::One(head));
-                ui.monospace((head + 1).to_string());
-                ui.monospace(format!("{:.2}", matrix.entropy()));
+        ui.label(format!(
+            "Entropy of each head, of at most {:.2} nats",
+            (maps.shape[2] as f64).ln()
+        ));
+        egui::Grid::new("entropies")
+            .striped(true)
+            .spacing([18.0, 2.0])
+            .show(ui, |ui| {
+                ui.strong("Head");
+                ui.strong("Entropy");
                 if distances {
-                    ui.monospace(format!("{:.2}", matrix.distance(looked.maps.first)));
+                    ui.strong("Distance in patches");
                 }
                 ui.end_row();
-            }
-        });
+                for head in 0..maps.shape[1] {
+                    let matrix = Matrix::new(maps, Heads::One(head));
+                    ui.monospace((head + 1).to_string());
+                    ui.monospace(format!("{:.2}", matrix.entropy()));
+                    if distances {
+                        ui.monospace(format!("{:.2}", matrix.distance(looked.maps.first)));
+                    }
+                    ui.end_row();
+                }
+            });
         ui.separator();
     }
 
@@ -274,23 +345,53 @@ impl AttentionPage {
         ui.add(Slider::new(&mut self.opacity, 0.0..=1.0).text("strength"));
         ui.horizontal(|ui| {
             ui.label("Colours");
-            ColorMap::ALL.into_iter().for_each(|map| drop(ui.selectable_value(colors, map, map.name())));
+            ColorMap::ALL
+                .into_iter()
+                .for_each(|map| drop(ui.selectable_value(colors, map, map.name())));
         });
         ui.horizontal(|ui| {
             let ctx = ui.ctx().clone();
-            if ui.button("Save picture...").on_hover_text("The picture under the heat that is chosen, as PNG").clicked() {
-                let (looked, heat, colors, opacity) = (looked.clone(), self.view_of(looked).heat, *colors, self.opacity);
+            if ui
+                .button("Save picture...")
+                .on_hover_text("The picture under the heat that is chosen, as PNG")
+                .clicked()
+            {
+                let (looked, heat, colors, opacity) = (
+                    looked.clone(),
+                    self.view_of(looked).heat,
+                    *colors,
+                    self.opacity,
+                );
                 self.saved.ask(&ctx, move || {
-                    let path = rfd::FileDialog::new().set_title("Save the picture").set_file_name("attention.png").save_file()?;
+                    let path = rfd::FileDialog::new()
+                        .set_title("Save the picture")
+                        .set_file_name("attention.png")
+                        .save_file()?;
                     let saved = heatmap::overlay(&looked.shown, &heat, colors, opacity).save(&path);
-                    Some(saved.map(|()| path.clone()).map_err(|error| format!("Cannot save {}: {error}.", path.display())))
+                    Some(
+                        saved
+                            .map(|()| path.clone())
+                            .map_err(|error| format!("Cannot save {}: {error}.", path.display())),
+                    )
                 });
             }
-            if ui.button("Save numbers...").on_hover_text("All layers and heads, as safetensors").clicked() {
+            if ui
+                .button("Save numbers...")
+                .on_hover_text("All layers and heads, as safetensors")
+                .clicked()
+            {
                 let looked = looked.clone();
                 self.saved.ask(&ctx, move || {
-                    let path = rfd::FileDialog::new().set_title("Save the numbers").set_file_name("attention.safetensors").save_file()?;
-                    Some(looked.save(&path).map(|()| path).map_err(|error| error.to_string()))
+                    let path = rfd::FileDialog::new()
+                        .set_title("Save the numbers")
+                        .set_file_name("attention.safetensors")
+                        .save_file()?;
+                    Some(
+                        looked
+                            .save(&path)
+                            .map(|()| path)
+                            .map_err(|error| error.to_string()),
+                    )
                 });
             }
         });
@@ -304,17 +405,36 @@ impl AttentionPage {
     /// The caption's words, to choose from; and how much each of them looked at the patch that was clicked.
     fn words(&mut self, ui: &mut Ui, selected: &Selected, looked: &Looked, view: &View) {
         ui.add_space(4.0);
-        let at_patch = self.patch.and_then(|patch| match (self.source, &view.matrix) {
-            (Source::Decoder(_), Some(matrix)) if looked.maps.visual > 1 => {
-                Some(looked.maps.by_token(matrix, looked.prompt, looked.relevance.len().min(selected.tokens.len()), patch))
-            }
-            (Source::Relevance, _) => Some(looked.relevance.iter().map(|relevance| relevance[patch]).collect()),
-            _ => None,
-        });
+        let at_patch = self
+            .patch
+            .and_then(|patch| match (self.source, &view.matrix) {
+                (Source::Decoder(_), Some(matrix)) if looked.maps.visual > 1 => {
+                    Some(looked.maps.by_token(
+                        matrix,
+                        looked.prompt,
+                        looked.relevance.len().min(selected.tokens.len()),
+                        patch,
+                    ))
+                }
+                (Source::Relevance, _) => Some(
+                    looked
+                        .relevance
+                        .iter()
+                        .map(|relevance| relevance[patch])
+                        .collect(),
+                ),
+                _ => None,
+            });
         ui.horizontal_wrapped(|ui| {
             for (n, token) in selected.tokens.iter().enumerate() {
                 ui.vertical(|ui| {
-                    if ui.selectable_label(self.token == n, RichText::new(token.text.trim()).size(20.0)).clicked() {
+                    if ui
+                        .selectable_label(
+                            self.token == n,
+                            RichText::new(token.text.trim()).size(20.0),
+                        )
+                        .clicked()
+                    {
                         self.token = n;
                     }
                     if let Some(share) = at_patch.as_ref().and_then(|shares| shares.get(n)) {
@@ -329,7 +449,12 @@ impl AttentionPage {
         if let (Some(patch), Some(_)) = (self.patch, &at_patch) {
             let grid = (view.heat.len() as f64).sqrt() as usize;
             let (row, column) = (patch / grid.max(1) + 1, patch % grid.max(1) + 1);
-            ui.label(RichText::new(format!("below each word: its share of the patch in row {row}, column {column}")).weak());
+            ui.label(
+                RichText::new(format!(
+                    "below each word: its share of the patch in row {row}, column {column}"
+                ))
+                .weak(),
+            );
         }
     }
 
@@ -337,9 +462,28 @@ impl AttentionPage {
     fn picture(&mut self, ui: &mut Ui, looked: &Looked, view: &View, colors: ColorMap) {
         let side = SIDE.min(ui.available_width() - 8.0);
         let mut key = DefaultHasher::new();
-        let choice = (looked.number, self.source, self.heads, self.token, self.patch, self.hide_sinks, colors, self.opacity.to_bits());
+        let choice = (
+            looked.number,
+            self.source,
+            self.heads,
+            self.token,
+            self.patch,
+            self.hide_sinks,
+            colors,
+            self.opacity.to_bits(),
+        );
         choice.hash(&mut key);
-        let image = self.view.show(ui, side, &looked.shown, &view.heat, (colors, self.opacity), key.finish()).interact(Sense::click());
+        let image = self
+            .view
+            .show(
+                ui,
+                side,
+                &looked.shown,
+                &view.heat,
+                (colors, self.opacity),
+                key.finish(),
+            )
+            .interact(Sense::click());
         let grid = (view.heat.len() as f64).sqrt() as usize;
         if grid == 0 {
             ui.label(RichText::new("This choice says nothing of the picture's patches.").weak());
@@ -354,14 +498,28 @@ impl AttentionPage {
             let corner = image.rect.min + vec2((patch % grid) as f32, (patch / grid) as f32) * step;
             Rect::from_min_size(corner, vec2(step, step))
         };
-        if let Some(patch) = image.interact_pointer_pos().filter(|_| image.clicked()).map(patch_at) {
+        if let Some(patch) = image
+            .interact_pointer_pos()
+            .filter(|_| image.clicked())
+            .map(patch_at)
+        {
             self.patch = (self.patch != Some(patch)).then_some(patch);
         }
         if let Some(patch) = self.patch.filter(|&patch| patch < view.heat.len()) {
-            ui.painter().rect_stroke(square(patch), 0.0, (2.0, Color32::WHITE), StrokeKind::Inside);
+            ui.painter().rect_stroke(
+                square(patch),
+                0.0,
+                (2.0, Color32::WHITE),
+                StrokeKind::Inside,
+            );
         }
         if let Some(patch) = image.hover_pos().map(patch_at) {
-            let text = format!("row {}, column {}: {:.2} %", patch / grid + 1, patch % grid + 1, 100.0 * view.heat[patch]);
+            let text = format!(
+                "row {}, column {}: {:.2} %",
+                patch / grid + 1,
+                patch % grid + 1,
+                100.0 * view.heat[patch]
+            );
             image.on_hover_text(text);
         }
         heat::legend(ui, &view.heat, colors, side * 0.6);
@@ -376,35 +534,58 @@ impl AttentionPage {
     }
 
     /// Which words the decoder looked at while it wrote each word.
-    fn text_matrix(&self, ui: &mut Ui, selected: &Selected, looked: &Looked, view: &View, colors: ColorMap) {
-        let (Source::Decoder(_), Some(matrix)) = (self.source, &view.matrix) else { return };
+    fn text_matrix(
+        &self,
+        ui: &mut Ui,
+        selected: &Selected,
+        looked: &Looked,
+        view: &View,
+        colors: ColorMap,
+    ) {
+        let (Source::Decoder(_), Some(matrix)) = (self.source, &view.matrix) else {
+            return;
+        };
         ui.separator();
         ui.label("From each position of the text to those before it");
         let (visual, length) = (looked.maps.visual, matrix.rows - looked.maps.visual);
         let name = |position: usize| match position.checked_sub(looked.prompt) {
-            Some(token) => selected.tokens.get(token).map_or("?", |token| token.text.trim()),
+            Some(token) => selected
+                .tokens
+                .get(token)
+                .map_or("?", |token| token.text.trim()),
             None if position == 0 => "(begin)",
             None => "(prompt)",
         };
         let cell = 22.0;
-        egui::Grid::new("text").min_col_width(cell).spacing([1.0, 1.0]).show(ui, |ui| {
-            for query in 0..length {
-                ui.label(name(query));
-                for key in 0..=query {
-                    let share = matrix.row(visual + query)[visual + key];
-                    let (rect, response) = ui.allocate_exact_size(vec2(cell, cell), Sense::hover());
-                    let [r, g, b] = colors.color(share).map(|v| v as u8);
-                    ui.painter().rect_filled(
-                        Rect::from_min_max(rect.min, pos2(rect.right(), rect.bottom())),
-                        2.0,
-                        Color32::from_rgb(r, g, b),
-                    );
-                    let said = format!("{} looks at {}: {:.1} %", name(query), name(key), 100.0 * share);
-                    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, &said));
-                    response.on_hover_text(said);
+        egui::Grid::new("text")
+            .min_col_width(cell)
+            .spacing([1.0, 1.0])
+            .show(ui, |ui| {
+                for query in 0..length {
+                    ui.label(name(query));
+                    for key in 0..=query {
+                        let share = matrix.row(visual + query)[visual + key];
+                        let (rect, response) =
+                            ui.allocate_exact_size(vec2(cell, cell), Sense::hover());
+                        let [r, g, b] = colors.color(share).map(|v| v as u8);
+                        ui.painter().rect_filled(
+                            Rect::from_min_max(rect.min, pos2(rect.right(), rect.bottom())),
+                            2.0,
+                            Color32::from_rgb(r, g, b),
+                        );
+                        let said = format!(
+                            "{} looks at {}: {:.1} %",
+                            name(query),
+                            name(key),
+                            100.0 * share
+                        );
+                        response.widget_info(|| {
+                            egui::WidgetInfo::labeled(egui::Role::Label, true, &said)
+                        });
+                        response.on_hover_text(said);
+                    }
+                    ui.end_row();
                 }
-                ui.end_row();
-            }
-        });
+            });
     }
 }

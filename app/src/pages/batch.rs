@@ -7,8 +7,9 @@ mod thumbnails;
 use std::path::{Path, PathBuf};
 
 use egui::{
-    Align, Button, CentralPanel, CollapsingHeader, Color32, Context, Id, Image, Key, KeyboardShortcut, Layout, Modifiers, Panel,
-    ProgressBar, RichText, Role, ScrollArea, TextEdit, Ui, WidgetInfo, vec2,
+    Align, Button, CentralPanel, CollapsingHeader, Color32, Context, Id, Image, Key,
+    KeyboardShortcut, Layout, Modifiers, Panel, ProgressBar, RichText, Role, ScrollArea, TextEdit,
+    Ui, WidgetInfo, vec2,
 };
 
 use crate::asked::Asked;
@@ -29,8 +30,10 @@ const ROW: f32 = 68.0;
 const SAVE: f64 = 1.0;
 
 const UNDO: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::Z);
-const REDO: [KeyboardShortcut; 2] =
-    [KeyboardShortcut::new(Modifiers::COMMAND.plus(Modifiers::SHIFT), Key::Z), KeyboardShortcut::new(Modifiers::COMMAND, Key::Y)];
+const REDO: [KeyboardShortcut; 2] = [
+    KeyboardShortcut::new(Modifiers::COMMAND.plus(Modifiers::SHIFT), Key::Z),
+    KeyboardShortcut::new(Modifiers::COMMAND, Key::Y),
+];
 const ALL: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::A);
 const FILTER: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::F);
 
@@ -108,7 +111,10 @@ impl BatchPage {
 
     /// The folder that is open, or was to be.
     pub fn folder(&self) -> Option<&Path> {
-        self.gallery.as_ref().map(Gallery::folder).or(self.first.as_deref())
+        self.gallery
+            .as_ref()
+            .map(Gallery::folder)
+            .or(self.first.as_deref())
     }
 
     /// Opens a folder; the one before stays until it is there.
@@ -120,8 +126,11 @@ impl BatchPage {
 
     /// Takes in what was dropped: a folder, or a picture whose folder it is, or a file with captions.
     pub fn dropped(&mut self, ctx: &Context, path: &Path) {
-        let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-        let captions = ["csv", "json", "jsonl", "ndjson", "txt"].contains(&ending.as_deref().unwrap_or_default());
+        let ending = path
+            .extension()
+            .map(|ending| ending.to_string_lossy().to_lowercase());
+        let captions = ["csv", "json", "jsonl", "ndjson", "txt"]
+            .contains(&ending.as_deref().unwrap_or_default());
         match (path.is_dir(), captions, &self.gallery) {
             (true, ..) => self.open(ctx, path.to_owned()),
             (false, true, Some(gallery)) => self.files.import(ctx, gallery, path.to_owned()),
@@ -151,7 +160,9 @@ impl BatchPage {
 
     /// Takes in captions, and orders the next ones.
     pub fn take(&mut self, number: u64, captions: Vec<batching::Captioned>, worker: &Worker) {
-        let (Some(run), Some(gallery)) = (&mut self.run, &mut self.gallery) else { return };
+        let (Some(run), Some(gallery)) = (&mut self.run, &mut self.gallery) else {
+            return;
+        };
         if run.number != number {
             return;
         }
@@ -180,7 +191,9 @@ impl BatchPage {
                     self.ended = None;
                     self.folder = gallery.folder().display().to_string();
                     self.gallery = Some(gallery);
-                    self.thumbnails.get_or_insert_with(|| Thumbnails::new(ctx)).forget();
+                    self.thumbnails
+                        .get_or_insert_with(|| Thumbnails::new(ctx))
+                        .forget();
                     self.files = Files::default();
                     self.sift();
                 }
@@ -235,30 +248,60 @@ impl BatchPage {
         let mut sift = false;
         ui.horizontal_wrapped(|ui| {
             let label = ui.label("Pictures in");
-            let field = TextEdit::singleline(&mut self.folder).desired_width(240.0).hint_text("a folder");
+            let field = TextEdit::singleline(&mut self.folder)
+                .desired_width(240.0)
+                .hint_text("a folder");
             let field = ui.add(field).labelled_by(label.id);
-            if field.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter)) && !self.folder.trim().is_empty() {
+            if field.lost_focus()
+                && ui.input(|input| input.key_pressed(Key::Enter))
+                && !self.folder.trim().is_empty()
+            {
                 self.open(&ui.ctx().clone(), PathBuf::from(self.folder.trim()));
             }
-            if ui.button("Choose...").on_hover_text("Choose a folder of pictures").clicked() {
-                self.chosen.ask(ui.ctx(), || rfd::FileDialog::new().set_title("Choose a folder of pictures").pick_folder());
+            if ui
+                .button("Choose...")
+                .on_hover_text("Choose a folder of pictures")
+                .clicked()
+            {
+                self.chosen.ask(ui.ctx(), || {
+                    rfd::FileDialog::new()
+                        .set_title("Choose a folder of pictures")
+                        .pick_folder()
+                });
             }
             let Some(gallery) = &self.gallery else { return };
             ui.separator();
             let label = ui.label("Filter");
-            let filter = TextEdit::singleline(&mut self.filter.text).id(filter_id()).desired_width(120.0).hint_text("words or names");
+            let filter = TextEdit::singleline(&mut self.filter.text)
+                .id(filter_id())
+                .desired_width(120.0)
+                .hint_text("words or names");
             sift |= ui.add(filter).labelled_by(label.id).changed();
-            sift |= ui.checkbox(&mut self.filter.missing, "without caption").changed();
+            sift |= ui
+                .checkbox(&mut self.filter.missing, "without caption")
+                .changed();
             let (undo, redo) = (gallery.can_undo(), gallery.can_redo());
             let at_work = self.run.is_some();
-            if ui.add_enabled(undo && !at_work, Button::new("Undo")).on_hover_text("Take the last change back (Ctrl+Z)").clicked() {
+            if ui
+                .add_enabled(undo && !at_work, Button::new("Undo"))
+                .on_hover_text("Take the last change back (Ctrl+Z)")
+                .clicked()
+            {
                 self.undo(Gallery::undo);
             }
-            if ui.add_enabled(redo && !at_work, Button::new("Redo")).on_hover_text("Make it again (Ctrl+Y)").clicked() {
+            if ui
+                .add_enabled(redo && !at_work, Button::new("Redo"))
+                .on_hover_text("Make it again (Ctrl+Y)")
+                .clicked()
+            {
                 self.undo(Gallery::redo);
             }
             let Some(gallery) = &self.gallery else { return };
-            ui.label(format!("{} of {}", self.shown.len(), gallery.entries().len()));
+            ui.label(format!(
+                "{} of {}",
+                self.shown.len(),
+                gallery.entries().len()
+            ));
             if self.opening {
                 ui.spinner();
             }
@@ -311,20 +354,32 @@ impl BatchPage {
     /// Takes a change back, or makes it again, and goes to where it was.
     fn undo(&mut self, change: fn(&mut Gallery) -> Option<usize>) {
         self.end_typing();
-        let Some(entry) = self.gallery.as_mut().and_then(change) else { return };
+        let Some(entry) = self.gallery.as_mut().and_then(change) else {
+            return;
+        };
         self.sift();
-        self.goal = self.shown.iter().position(|&shown| shown == entry).map(|row| (row, false));
+        self.goal = self
+            .shown
+            .iter()
+            .position(|&shown| shown == entry)
+            .map(|row| (row, false));
     }
 
     /// Selects everything that is shown, and nothing else; or nothing at all.
     fn select(&mut self, selected: bool) {
-        let Some(gallery) = &mut self.gallery else { return };
+        let Some(gallery) = &mut self.gallery else {
+            return;
+        };
         (0..gallery.entries().len()).for_each(|entry| gallery.select(entry, false));
-        self.shown.iter().for_each(|&entry| gallery.select(entry, selected));
+        self.shown
+            .iter()
+            .for_each(|&entry| gallery.select(entry, selected));
     }
 
     fn list(&mut self, ui: &mut Ui) {
-        let (Some(gallery), Some(thumbnails)) = (&mut self.gallery, &mut self.thumbnails) else { return };
+        let (Some(gallery), Some(thumbnails)) = (&mut self.gallery, &mut self.thumbnails) else {
+            return;
+        };
         if self.shown.is_empty() {
             ui.vertical_centered(|ui| {
                 ui.add_space(ui.available_height() * 0.3);
@@ -352,13 +407,21 @@ impl BatchPage {
                 }
                 if line.has_focus() || line.lost_focus() {
                     focused = Some(entry);
-                    if self.typing.as_ref().is_none_or(|typing| typing.entry != entry) {
+                    if self
+                        .typing
+                        .as_ref()
+                        .is_none_or(|typing| typing.entry != entry)
+                    {
                         if let Some(Typing { entry, before, .. }) = self.typing.take() {
                             gallery.typed(entry, before);
                         }
                         // nothing has been typed in the frame that brings the focus
                         let before = gallery.entries()[entry].caption.clone();
-                        self.typing = Some(Typing { entry, before, unsaved: None });
+                        self.typing = Some(Typing {
+                            entry,
+                            before,
+                            unsaved: None,
+                        });
                     }
                     if typed && let Some(typing) = &mut self.typing {
                         typing.unsaved.get_or_insert(time);
@@ -366,7 +429,8 @@ impl BatchPage {
                 }
                 if line.lost_focus() {
                     focused = None;
-                    if ui.input(|input| input.key_pressed(Key::Enter)) && row + 1 < self.shown.len() {
+                    if ui.input(|input| input.key_pressed(Key::Enter)) && row + 1 < self.shown.len()
+                    {
                         next = Some(row + 1);
                     }
                 }
@@ -378,7 +442,9 @@ impl BatchPage {
                     gallery.save(typing.entry);
                     typing.unsaved = None;
                 }
-                Some(_) => ui.ctx().request_repaint_after(std::time::Duration::from_secs_f64(SAVE)),
+                Some(_) => ui
+                    .ctx()
+                    .request_repaint_after(std::time::Duration::from_secs_f64(SAVE)),
                 None => {}
             }
             // also where it was scrolled out of sight, and lost the focus there
@@ -393,7 +459,9 @@ impl BatchPage {
     }
 
     fn end_typing(&mut self) {
-        if let (Some(Typing { entry, before, .. }), Some(gallery)) = (self.typing.take(), &mut self.gallery) {
+        if let (Some(Typing { entry, before, .. }), Some(gallery)) =
+            (self.typing.take(), &mut self.gallery)
+        {
             gallery.typed(entry, before);
         }
     }
@@ -401,24 +469,42 @@ impl BatchPage {
     fn captioning(&mut self, ui: &mut Ui, desk: &Desk, settings: &Settings) {
         let Some(gallery) = &self.gallery else { return };
         let entries = gallery.entries();
-        let which = |wanted: &dyn Fn(usize) -> bool| -> Vec<usize> { (0..entries.len()).filter(|&i| wanted(i)).collect() };
+        let which = |wanted: &dyn Fn(usize) -> bool| -> Vec<usize> {
+            (0..entries.len()).filter(|&i| wanted(i)).collect()
+        };
         let missing = which(&|i| entries[i].caption.trim().is_empty());
         let selected = which(&|i| entries[i].selected);
         let counts = (missing.len(), selected.len(), entries.len());
         ui.add_space(4.0);
         ui.heading("Captions");
-        ui.label(format!("{} of {} pictures have one", counts.2 - counts.0, counts.2));
+        ui.label(format!(
+            "{} of {} pictures have one",
+            counts.2 - counts.0,
+            counts.2
+        ));
         let ready = desk.models[0].is_some() && self.run.is_none();
         let hover = "The model's likeliest caption; the beginning, most tokens and beams are those of the caption page. Can be taken back";
         let mut wanted = None;
-        for (name, entries) in [("Caption missing", missing), ("Caption selected", selected), ("Caption all", (0..counts.2).collect())] {
+        for (name, entries) in [
+            ("Caption missing", missing),
+            ("Caption selected", selected),
+            ("Caption all", (0..counts.2).collect()),
+        ] {
             let text = format!("{name} ({})", entries.len());
-            if ui.add_enabled(ready && !entries.is_empty(), Button::new(text)).on_hover_text(hover).clicked() {
+            if ui
+                .add_enabled(ready && !entries.is_empty(), Button::new(text))
+                .on_hover_text(hover)
+                .clicked()
+            {
                 wanted = Some(entries);
             }
         }
         ui.horizontal(|ui| {
-            if ui.button("Select shown").on_hover_text("Select what the filter shows (Ctrl+A)").clicked() {
+            if ui
+                .button("Select shown")
+                .on_hover_text("Select what the filter shows (Ctrl+A)")
+                .clicked()
+            {
                 self.select(true);
             }
             if ui.button("Select none").clicked() {
@@ -440,7 +526,11 @@ impl BatchPage {
         if let Some(run) = &self.run {
             let (done, text) = run.progress();
             ui.add(ProgressBar::new(done).text(text));
-            if ui.button("Cancel").on_hover_text("The captions that are there stay").clicked() {
+            if ui
+                .button("Cancel")
+                .on_hover_text("The captions that are there stay")
+                .clicked()
+            {
                 self.stopped();
             }
         } else if let Some(ended) = &self.ended {
@@ -506,53 +596,92 @@ impl BatchPage {
 }
 
 /// A picture with its caption; the caption's field, and whether it was typed in.
-fn row(ui: &mut Ui, gallery: &mut Gallery, thumbnails: &mut Thumbnails, entry: usize) -> (egui::Response, bool) {
-    let line = ui.allocate_ui_with_layout(vec2(ui.available_width(), ROW), Layout::left_to_right(Align::Center), |ui| {
-        let picture = &gallery.entries()[entry];
-        let name = picture.name.clone();
-        let mut selected = picture.selected;
-        let check = ui.checkbox(&mut selected, "");
-        check.widget_info(|| WidgetInfo::selected(Role::CheckBox, true, selected, format!("Select {name}")));
-        let (rect, response) = ui.allocate_exact_size(vec2(64.0, 64.0), egui::Sense::hover());
-        let mut trouble = picture.trouble.clone();
-        match thumbnails.get(entry, &picture.path) {
-            Some(Ok(texture)) => {
-                Image::new((texture.id(), rect.size())).paint_at(ui, rect);
-                response.widget_info(|| WidgetInfo::labeled(Role::Image, true, "thumbnail"));
-            }
-            Some(Err(message)) => {
-                trouble.get_or_insert_with(|| message.clone());
-                ui.painter().rect_stroke(rect, 2.0, ui.visuals().widgets.noninteractive.bg_stroke, egui::StrokeKind::Inside);
-                let font = egui::FontId::proportional(24.0);
-                ui.painter().text(rect.center(), egui::Align2::CENTER_CENTER, "?", font, ui.visuals().error_fg_color);
-            }
-            None => drop(ui.painter().rect_filled(rect, 2.0, Color32::from_gray(if ui.visuals().dark_mode { 40 } else { 225 }))),
-        }
-        response.on_hover_text(picture.path.display().to_string());
-        let line = ui.vertical(|ui| {
-            ui.add_space(6.0);
-            let label = match &trouble {
-                None => ui.add(egui::Label::new(RichText::new(&name).weak().small()).truncate()),
-                Some(trouble) => {
-                    let text = RichText::new(format!("{name}: {trouble}")).color(ui.visuals().error_fg_color).small();
-                    ui.add(egui::Label::new(text).truncate()).on_hover_text(trouble)
+fn row(
+    ui: &mut Ui,
+    gallery: &mut Gallery,
+    thumbnails: &mut Thumbnails,
+    entry: usize,
+) -> (egui::Response, bool) {
+    let line = ui.allocate_ui_with_layout(
+        vec2(ui.available_width(), ROW),
+        Layout::left_to_right(Align::Center),
+        |ui| {
+            let picture = &gallery.entries()[entry];
+            let name = picture.name.clone();
+            let mut selected = picture.selected;
+            let check = ui.checkbox(&mut selected, "");
+            check.widget_info(|| {
+                WidgetInfo::selected(Role::CheckBox, true, selected, format!("Select {name}"))
+            });
+            let (rect, response) = ui.allocate_exact_size(vec2(64.0, 64.0), egui::Sense::hover());
+            let mut trouble = picture.trouble.clone();
+            match thumbnails.get(entry, &picture.path) {
+                Some(Ok(texture)) => {
+                    Image::new((texture.id(), rect.size())).paint_at(ui, rect);
+                    response.widget_info(|| WidgetInfo::labeled(Role::Image, true, "thumbnail"));
                 }
-            };
-            let field = TextEdit::singleline(gallery.typing(entry)).id_salt(("caption", entry)).hint_text("no caption");
-            let line = ui.add(field.desired_width(f32::INFINITY)).labelled_by(label.id);
-            let typed = line.changed();
-            (line, typed)
-        });
-        if check.changed() {
-            gallery.select(entry, selected);
-        }
-        line.inner
-    });
+                Some(Err(message)) => {
+                    trouble.get_or_insert_with(|| message.clone());
+                    ui.painter().rect_stroke(
+                        rect,
+                        2.0,
+                        ui.visuals().widgets.noninteractive.bg_stroke,
+                        egui::StrokeKind::Inside,
+                    );
+                    let font = egui::FontId::proportional(24.0);
+                    ui.painter().text(
+                        rect.center(),
+                        egui::Align2::CENTER_CENTER,
+                        "?",
+                        font,
+                        ui.visuals().error_fg_color,
+                    );
+                }
+                None => drop(ui.painter().rect_filled(
+                    rect,
+                    2.0,
+                    Color32::from_gray(if ui.visuals().dark_mode { 40 } else { 225 }),
+                )),
+            }
+            response.on_hover_text(picture.path.display().to_string());
+            let line = ui.vertical(|ui| {
+                ui.add_space(6.0);
+                let label = match &trouble {
+                    None => {
+                        ui.add(egui::Label::new(RichText::new(&name).weak().small()).truncate())
+                    }
+                    Some(trouble) => {
+                        let text = RichText::new(format!("{name}: {trouble}"))
+                            .color(ui.visuals().error_fg_color)
+                            .small();
+                        ui.add(egui::Label::new(text).truncate())
+                            .on_hover_text(trouble)
+                    }
+                };
+                let field = TextEdit::singleline(gallery.typing(entry))
+                    .id_salt(("caption", entry))
+                    .hint_text("no caption");
+                let line = ui
+                    .add(field.desired_width(f32::INFINITY))
+                    .labelled_by(label.id);
+                let typed = line.changed();
+                (line, typed)
+            });
+            if check.changed() {
+                gallery.select(entry, selected);
+            }
+            line.inner
+        },
+    );
     line.inner
 }
 
 fn captions(count: usize) -> String {
-    if count == 1 { "1 caption".into() } else { format!("{count} captions") }
+    if count == 1 {
+        "1 caption".into()
+    } else {
+        format!("{count} captions")
+    }
 }
 
 fn filter_id() -> Id {

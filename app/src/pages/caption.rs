@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use egui::{CentralPanel, Context, Key, Panel, RichText, ScrollArea, Slider, TextureHandle, Ui};
-use seemore::caption::{Whole, Written};
-use seemore::data::Picture;
+use seemore::caption::{CaptionToken, Whole};
+use seemore::image::Picture;
 
 use crate::desk::{Desk, Selected};
 use crate::heat::{self, HeatView};
@@ -33,7 +33,7 @@ struct Said {
     job: u64,
     state: State,
     shown: Option<Picture>,
-    tokens: Vec<Written>,
+    tokens: Vec<CaptionToken>,
     /// What the caption was begun with.
     prefix: String,
     beams: Vec<Whole>,
@@ -60,7 +60,11 @@ impl State {
 
 impl Said {
     fn caption(&self) -> String {
-        let written: String = self.tokens.iter().map(|token| token.text.as_str()).collect();
+        let written: String = self
+            .tokens
+            .iter()
+            .map(|token| token.text.as_str())
+            .collect();
         format!("{}{written}", self.prefix).trim().to_owned()
     }
 
@@ -113,16 +117,36 @@ impl CaptionPage {
     pub fn selected(&self) -> Option<Selected> {
         let Item { picture, said, .. } = self.items.get(self.selected)?;
         let Said { prefix, tokens, .. } = &said[0];
-        Some(Selected { picture: picture.clone(), prompt: prefix.clone(), tokens: tokens.clone() })
+        Some(Selected {
+            picture: picture.clone(),
+            prompt: prefix.clone(),
+            tokens: tokens.clone(),
+        })
     }
 
     /// Takes in a picture, and has it captioned by the models that there are.
-    pub fn add(&mut self, ctx: &Context, name: String, picture: Arc<Picture>, small: Picture, worker: &Worker, models: [bool; 2]) {
+    pub fn add(
+        &mut self,
+        ctx: &Context,
+        name: String,
+        picture: Arc<Picture>,
+        small: Picture,
+        worker: &Worker,
+        models: [bool; 2],
+    ) {
         let thumbnail = heat::texture(ctx, &name, &small);
-        self.items.push(Item { name, picture, small, thumbnail, said: Default::default() });
+        self.items.push(Item {
+            name,
+            picture,
+            small,
+            thumbnail,
+            said: Default::default(),
+        });
         let last = self.items.len() - 1;
         self.select(last);
-        (0..2).filter(|&slot| models[slot]).for_each(|slot| self.caption(last, slot, worker));
+        (0..2)
+            .filter(|&slot| models[slot])
+            .for_each(|slot| self.caption(last, slot, worker));
     }
 
     /// Has every picture captioned by a model that has just come.
@@ -132,17 +156,29 @@ impl CaptionPage {
 
     /// Forgets what a model said.
     pub fn forget(&mut self, slot: Slot) {
-        self.items.iter_mut().for_each(|item| item.said[slot] = Said::default());
+        self.items
+            .iter_mut()
+            .for_each(|item| item.said[slot] = Said::default());
     }
 
     fn caption(&mut self, i: usize, slot: Slot, worker: &Worker) {
         self.jobs += 1;
         let (picture, settings) = (self.items[i].picture.clone(), self.settings.clone());
-        self.items[i].said[slot] = Said { job: self.jobs, state: State::Waiting, prefix: settings.prefix.clone(), ..Said::default() };
+        self.items[i].said[slot] = Said {
+            job: self.jobs,
+            state: State::Waiting,
+            prefix: settings.prefix.clone(),
+            ..Said::default()
+        };
         if i == self.selected {
             self.tokens[slot] = None;
         }
-        worker.order(Order::Caption(Job { number: self.jobs, slot, picture, settings }));
+        worker.order(Order::Caption(Job {
+            number: self.jobs,
+            slot,
+            picture,
+            settings,
+        }));
     }
 
     fn select(&mut self, i: usize) {
@@ -152,12 +188,16 @@ impl CaptionPage {
     /// The worker is gone, and every job with it.
     pub fn stopped(&mut self) {
         let said = self.items.iter_mut().flat_map(|item| &mut item.said);
-        said.filter(|said| said.state.at_work()).for_each(|said| said.state = State::Idle);
+        said.filter(|said| said.state.at_work())
+            .for_each(|said| said.state = State::Idle);
     }
 
     /// What a job is about; one that was given up is about nothing.
     fn said(&mut self, job: u64) -> Option<&mut Said> {
-        self.items.iter_mut().flat_map(|item| &mut item.said).find(|said| said.job == job)
+        self.items
+            .iter_mut()
+            .flat_map(|item| &mut item.said)
+            .find(|said| said.job == job)
     }
 
     pub fn failed(&mut self, job: u64) {
@@ -177,12 +217,18 @@ impl CaptionPage {
             return empty(ui);
         }
         self.keys(ui, desk);
-        Panel::left("pictures").default_size(190.0).show(ui, |ui| self.list(ui));
-        Panel::right("settings").default_size(240.0).show(ui, |ui| ScrollArea::vertical().show(ui, |ui| self.controls(ui)));
+        Panel::left("pictures")
+            .default_size(190.0)
+            .show(ui, |ui| self.list(ui));
+        Panel::right("settings").default_size(240.0).show(ui, |ui| {
+            ScrollArea::vertical().show(ui, |ui| self.controls(ui))
+        });
         CentralPanel::default().show(ui, |ui| {
             ScrollArea::vertical().show(ui, |ui| match desk.models[1] {
                 None => self.model(ui, desk, 0),
-                Some(_) => ui.columns(2, |columns| (0..2).for_each(|slot| self.model(&mut columns[slot], desk, slot))),
+                Some(_) => ui.columns(2, |columns| {
+                    (0..2).for_each(|slot| self.model(&mut columns[slot], desk, slot))
+                }),
             });
         });
         None
@@ -210,7 +256,9 @@ impl CaptionPage {
             }
         }
         if pressed(Key::R) {
-            (0..2).filter(|&slot| desk.models[slot].is_some()).for_each(|slot| self.caption(self.selected, slot, desk.worker));
+            (0..2)
+                .filter(|&slot| desk.models[slot].is_some())
+                .for_each(|slot| self.caption(self.selected, slot, desk.worker));
         }
         if pressed(Key::Escape) {
             desk.worker.stop(self.jobs);
@@ -220,36 +268,61 @@ impl CaptionPage {
     fn list(&mut self, ui: &mut Ui) {
         let height = 44.0;
         let mut selected = None;
-        ScrollArea::vertical().auto_shrink(false).show_rows(ui, height, self.items.len(), |ui, rows| {
-            for i in rows {
-                let item = &self.items[i];
-                let caption = item.said[0].caption();
-                let file = item.name.rsplit(['/', '\\']).next().unwrap_or(&item.name);
-                let text = if caption.is_empty() { RichText::new(file).weak() } else { RichText::new(caption) };
-                let image = egui::Image::new((item.thumbnail.id(), egui::vec2(36.0, 36.0)));
-                let button = egui::Button::selectable(i == self.selected, (image, text)).truncate();
-                let button = button.min_size(egui::vec2(ui.available_width(), height));
-                let row = ui.with_layout(egui::Layout::top_down_justified(egui::Align::LEFT), |ui| ui.add(button)).inner;
-                if row.on_hover_text(&item.name).clicked() {
-                    selected = Some(i);
+        ScrollArea::vertical().auto_shrink(false).show_rows(
+            ui,
+            height,
+            self.items.len(),
+            |ui, rows| {
+                for i in rows {
+                    let item = &self.items[i];
+                    let caption = item.said[0].caption();
+                    let file = item.name.rsplit(['/', '\\']).next().unwrap_or(&item.name);
+                    let text = if caption.is_empty() {
+                        RichText::new(file).weak()
+                    } else {
+                        RichText::new(caption)
+                    };
+                    let image = egui::Image::new((item.thumbnail.id(), egui::vec2(36.0, 36.0)));
+                    let button =
+                        egui::Button::selectable(i == self.selected, (image, text)).truncate();
+                    let button = button.min_size(egui::vec2(ui.available_width(), height));
+                    let row = ui
+                        .with_layout(egui::Layout::top_down_justified(egui::Align::LEFT), |ui| {
+                            ui.add(button)
+                        })
+                        .inner;
+                    if row.on_hover_text(&item.name).clicked() {
+                        selected = Some(i);
+                    }
                 }
-            }
-        });
+            },
+        );
         if let Some(i) = selected {
             self.select(i);
         }
     }
 
     fn controls(&mut self, ui: &mut Ui) {
-        let Settings { temperature, top_k, top_p, seed, most, prefix, beams } = &mut self.settings;
+        let Settings {
+            temperature,
+            top_k,
+            top_p,
+            seed,
+            most,
+            prefix,
+            beams,
+        } = &mut self.settings;
         ui.add_space(4.0);
         ui.heading("How it is asked");
         let label = ui.label("The caption starts with");
-        ui.text_edit_singleline(prefix).labelled_by(label.id).on_hover_text("The model goes on from these words");
+        ui.text_edit_singleline(prefix)
+            .labelled_by(label.id)
+            .on_hover_text("The model goes on from these words");
         ui.add(Slider::new(temperature, 0.0..=2.0).text("temperature"))
             .on_hover_text("0 takes the likeliest token every time; higher values dare more");
         ui.add_enabled_ui(*temperature > 0.0, |ui| {
-            ui.add(Slider::new(top_k, 0..=100).text("top k")).on_hover_text("Only the so many likeliest tokens; 0 for all");
+            ui.add(Slider::new(top_k, 0..=100).text("top k"))
+                .on_hover_text("Only the so many likeliest tokens; 0 for all");
             ui.add(Slider::new(top_p, 0.05..=1.0).text("top p"))
                 .on_hover_text("Only the likeliest tokens that together reach this probability");
             ui.horizontal(|ui| {
@@ -258,9 +331,14 @@ impl CaptionPage {
             });
         });
         ui.add(Slider::new(most, 1..=100).text("most tokens"));
-        ui.add(Slider::new(beams, 1..=16).text("beams")).on_hover_text("More than 1: the likeliest whole captions are searched too");
+        ui.add(Slider::new(beams, 1..=16).text("beams"))
+            .on_hover_text("More than 1: the likeliest whole captions are searched too");
         ui.add_space(2.0);
-        if ui.button("As it was").on_hover_text("Set all of these back").clicked() {
+        if ui
+            .button("As it was")
+            .on_hover_text("Set all of these back")
+            .clicked()
+        {
             self.settings = Settings::default();
         }
         ui.separator();
@@ -295,7 +373,9 @@ impl CaptionPage {
             ^ opacity;
         let side = SIDE.min(ui.available_width() - 8.0);
         ui.add_space(6.0);
-        ui.vertical_centered(|ui| self.views[slot].show(ui, side, seen, heat, (*desk.colors, self.opacity), key));
+        ui.vertical_centered(|ui| {
+            self.views[slot].show(ui, side, seen, heat, (*desk.colors, self.opacity), key)
+        });
         if !heat.is_empty() {
             ui.horizontal(|ui| {
                 ui.add_space((ui.available_width() - side * 0.5 - 120.0).max(0.0) / 2.0);
@@ -310,7 +390,10 @@ impl CaptionPage {
                 ui.label(RichText::new(&said.prefix).size(22.0).weak());
             }
             for (n, written) in said.tokens.iter().enumerate() {
-                let word = ui.selectable_label(token == Some(n), RichText::new(written.text.trim()).size(22.0));
+                let word = ui.selectable_label(
+                    token == Some(n),
+                    RichText::new(written.text.trim()).size(22.0),
+                );
                 if word.on_hover_ui(|ui| alternatives(ui, written)).clicked() {
                     chosen = Some(if token == Some(n) { None } else { Some(n) });
                 }
@@ -324,25 +407,46 @@ impl CaptionPage {
             State::Idle => "no model is loaded".into(),
             State::Waiting => "waiting".into(),
             State::Writing => "writing".into(),
-            State::Done { seconds, stopped: true } => format!("stopped after {seconds:.2} s"),
+            State::Done {
+                seconds,
+                stopped: true,
+            } => format!("stopped after {seconds:.2} s"),
             State::Done { seconds, .. } => {
-                format!("{} tokens in {seconds:.2} s; click a word to see where the model looked", said.tokens.len())
+                format!(
+                    "{} tokens in {seconds:.2} s; click a word to see where the model looked",
+                    said.tokens.len()
+                )
             }
         };
         ui.label(RichText::new(state).weak());
         for whole in &said.beams {
-            ui.label(format!("{}   {:.1} %", whole.text.trim(), 100.0 * whole.log_probability.exp()));
+            ui.label(format!(
+                "{}   {:.1} %",
+                whole.text.trim(),
+                100.0 * whole.log_probability.exp()
+            ));
         }
         ui.add_space(4.0);
         let (busy, caption, job) = (said.state.at_work(), said.caption(), said.job);
         let mut again = false;
         ui.horizontal(|ui| {
             let button = egui::Button::new("Write again");
-            again = ui.add_enabled(loaded.is_some(), button).on_hover_text("Caption this picture again (R)").clicked();
-            if ui.add_enabled(busy, egui::Button::new("Stop")).on_hover_text("Stop writing (Esc)").clicked() {
+            again = ui
+                .add_enabled(loaded.is_some(), button)
+                .on_hover_text("Caption this picture again (R)")
+                .clicked();
+            if ui
+                .add_enabled(busy, egui::Button::new("Stop"))
+                .on_hover_text("Stop writing (Esc)")
+                .clicked()
+            {
                 desk.worker.stop(job);
             }
-            if ui.add_enabled(!caption.is_empty(), egui::Button::new("Copy")).on_hover_text("Copy the caption").clicked() {
+            if ui
+                .add_enabled(!caption.is_empty(), egui::Button::new("Copy"))
+                .on_hover_text("Copy the caption")
+                .clicked()
+            {
                 ui.ctx().copy_text(caption);
             }
         });
@@ -356,8 +460,12 @@ impl CaptionPage {
 }
 
 /// How likely a token was, and what else might have stood there.
-fn alternatives(ui: &mut Ui, written: &Written) {
-    ui.strong(format!("{}  {:.1} %", written.text.trim(), 100.0 * written.choice.probability));
+fn alternatives(ui: &mut Ui, written: &CaptionToken) {
+    ui.strong(format!(
+        "{}  {:.1} %",
+        written.text.trim(),
+        100.0 * written.choice.probability
+    ));
     for (text, probability) in &written.others {
         ui.label(format!("{}  {:.1} %", text.trim(), 100.0 * probability));
     }

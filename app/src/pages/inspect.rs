@@ -35,7 +35,10 @@ enum Sort {
     Time,
 }
 
-const PROGRAMS: [(Program, &str); 2] = [(Program::First, "Picture and first token"), (Program::Next, "Next token")];
+const PROGRAMS: [(Program, &str); 2] = [
+    (Program::First, "Picture and first token"),
+    (Program::Next, "Next token"),
+];
 
 impl InspectPage {
     pub fn take(&mut self, inspection: Inspection) {
@@ -51,12 +54,18 @@ impl InspectPage {
 
     /// Sorts the rows anew; equal ones stay as they were recorded.
     fn sort(&mut self) {
-        let Some(Inspection { calls, .. }) = &self.inspection else { return };
+        let Some(Inspection { calls, .. }) = &self.inspection else {
+            return;
+        };
         self.rows = (0..calls.len()).collect();
         match self.sorted {
             Sort::Recorded => {}
-            Sort::Kernel => self.rows.sort_by_key(|&i| (calls[i].0.kernel, calls[i].0.entry)),
-            Sort::Bytes => self.rows.sort_by_key(|&i| std::cmp::Reverse(calls[i].0.bytes())),
+            Sort::Kernel => self
+                .rows
+                .sort_by_key(|&i| (calls[i].0.kernel, calls[i].0.entry)),
+            Sort::Bytes => self
+                .rows
+                .sort_by_key(|&i| std::cmp::Reverse(calls[i].0.bytes())),
             Sort::Time => self.rows.sort_by_key(|&i| std::cmp::Reverse(calls[i].1)),
         }
     }
@@ -69,7 +78,10 @@ impl InspectPage {
         Panel::top("programs").show(ui, |ui| {
             ui.horizontal_wrapped(|ui| {
                 ui.label("Program");
-                let shown = self.inspection.as_ref().map(|inspection| inspection.program);
+                let shown = self
+                    .inspection
+                    .as_ref()
+                    .map(|inspection| inspection.program);
                 for (program, name) in PROGRAMS {
                     let button = egui::Button::selectable(shown == Some(program), name);
                     if ui.add_enabled(ready && !self.waiting, button).clicked() {
@@ -92,14 +104,20 @@ impl InspectPage {
         });
         CentralPanel::default().show(ui, |ui| match (&self.inspection, self.list) {
             (None, _) => {
-                let text = if ready { "The program is on its way." } else { "Load a model to see what it is made of." };
+                let text = if ready {
+                    "The program is on its way."
+                } else {
+                    "Load a model to see what it is made of."
+                };
                 ui.vertical_centered(|ui| {
                     ui.add_space(ui.available_height() * 0.3);
                     ui.label(text);
                 });
             }
             // a narrow window scrolls to the times
-            (Some(_), List::Dispatches) => drop(ScrollArea::horizontal().show(ui, |ui| self.dispatches(ui))),
+            (Some(_), List::Dispatches) => {
+                drop(ScrollArea::horizontal().show(ui, |ui| self.dispatches(ui)))
+            }
             (Some(inspection), List::Parameters) => parameters(ui, inspection),
         });
     }
@@ -110,7 +128,9 @@ impl InspectPage {
     }
 
     fn dispatches(&mut self, ui: &mut Ui) {
-        let Some(Inspection { calls, .. }) = &self.inspection else { return };
+        let Some(Inspection { calls, .. }) = &self.inspection else {
+            return;
+        };
         let mut sorted = self.sorted;
         let table = TableBuilder::new(ui)
             .striped(true)
@@ -119,12 +139,23 @@ impl InspectPage {
             .columns(Column::remainder().at_least(150.0), 2);
         let table = table.columns(Column::auto().at_least(80.0), 3);
         let table = table.header(22.0, |mut header| {
-            for (title, by) in [("No.", Some(Sort::Recorded)), ("Kernel", Some(Sort::Kernel)), ("Reads", None), ("Writes", None)]
-                .into_iter()
-                .chain([("Workgroups", None), ("Bytes", Some(Sort::Bytes)), ("Time", Some(Sort::Time))])
-            {
+            for (title, by) in [
+                ("No.", Some(Sort::Recorded)),
+                ("Kernel", Some(Sort::Kernel)),
+                ("Reads", None),
+                ("Writes", None),
+            ]
+            .into_iter()
+            .chain([
+                ("Workgroups", None),
+                ("Bytes", Some(Sort::Bytes)),
+                ("Time", Some(Sort::Time)),
+            ]) {
                 header.col(|ui| match by {
-                    Some(by) => drop(ui.selectable_value(&mut sorted, by, title).on_hover_text("Sort by this")),
+                    Some(by) => drop(
+                        ui.selectable_value(&mut sorted, by, title)
+                            .on_hover_text("Sort by this"),
+                    ),
                     None => drop(ui.strong(title)),
                 });
             }
@@ -137,8 +168,14 @@ impl InspectPage {
                 let name = RichText::new(format!("{}.{}", call.kernel, call.entry)).monospace();
                 row.col(|ui| drop(ui.add(egui::Label::new(name).extend())));
                 for shapes in [&call.reads, &call.writes] {
-                    let text = shapes.iter().map(|shape| dimensions(shape)).collect::<Vec<_>>().join("  ");
-                    row.col(|ui| drop(ui.add(egui::Label::new(RichText::new(text).monospace()).truncate())));
+                    let text = shapes
+                        .iter()
+                        .map(|shape| dimensions(shape))
+                        .collect::<Vec<_>>()
+                        .join("  ");
+                    row.col(|ui| {
+                        drop(ui.add(egui::Label::new(RichText::new(text).monospace()).truncate()))
+                    });
                 }
                 let [x, y, z] = call.grid;
                 row.col(|ui| drop(ui.monospace(format!("{x} x {y} x {z}"))));
@@ -154,7 +191,10 @@ impl InspectPage {
 }
 
 fn parameters(ui: &mut Ui, inspection: &Inspection) {
-    let table = TableBuilder::new(ui).striped(true).column(Column::remainder()).columns(Column::auto().at_least(120.0), 3);
+    let table = TableBuilder::new(ui)
+        .striped(true)
+        .column(Column::remainder())
+        .columns(Column::auto().at_least(120.0), 3);
     let table = table.header(22.0, |mut header| {
         for title in ["Parameter", "Shape", "Elements", "Norm"] {
             header.col(|ui| drop(ui.strong(title)));
@@ -172,10 +212,20 @@ fn parameters(ui: &mut Ui, inspection: &Inspection) {
 }
 
 fn summary(inspection: &Inspection) -> String {
-    let Inspection { calls, memory, parameters, .. } = inspection;
-    let elements: usize = parameters.iter().map(|parameter| parameter.shape.iter().product::<usize>()).sum();
+    let Inspection {
+        calls,
+        memory,
+        parameters,
+        ..
+    } = inspection;
+    let elements: usize = parameters
+        .iter()
+        .map(|parameter| parameter.shape.iter().product::<usize>())
+        .sum();
     let time: Option<Duration> = calls.iter().map(|(_, time)| *time).sum();
-    let time = time.map_or("the adapter does not tell times".into(), |time| format!("{} in this run", micros(time)));
+    let time = time.map_or("the adapter does not tell times".into(), |time| {
+        format!("{} in this run", micros(time))
+    });
     format!(
         "{} dispatches, {time}; {} of buffers ({} without sharing); {} parameters in {} tensors",
         calls.len(),
@@ -188,7 +238,11 @@ fn summary(inspection: &Inspection) -> String {
 
 /// As `64x36x192`; a single number for vectors.
 fn dimensions(shape: &[usize]) -> String {
-    shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x")
+    shape
+        .iter()
+        .map(usize::to_string)
+        .collect::<Vec<_>>()
+        .join("x")
 }
 
 fn bytes(count: u64) -> String {
@@ -201,5 +255,9 @@ fn bytes(count: u64) -> String {
 
 fn micros(time: Duration) -> String {
     let micros = time.as_secs_f64() * 1e6;
-    if micros < 10_000.0 { format!("{micros:.0} us") } else { format!("{:.1} ms", micros / 1e3) }
+    if micros < 10_000.0 {
+        format!("{micros:.0} us")
+    } else {
+        format!("{:.1} ms", micros / 1e3)
+    }
 }

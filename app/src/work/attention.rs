@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use seemore::attention_maps::AttentionMaps;
-use seemore::checkpoint::{self, CheckpointError};
-use seemore::data::Picture;
+use seemore::explain::AttentionMaps;
+use seemore::image::Picture;
+use seemore::models::checkpoint::{self, CheckpointError};
 
 use super::captioning::SHOWN;
 use crate::worker::Bench;
@@ -34,22 +34,52 @@ pub struct Looked {
 }
 
 pub fn look(bench: &mut Bench, look: Look) -> anyhow::Result<Looked> {
-    let Look { picture, prompt, tokens, number } = look;
-    let Some(captioner) = &mut bench.captioners[0] else { anyhow::bail!("no model is loaded: choose a checkpoint folder first") };
+    let Look {
+        picture,
+        prompt,
+        tokens,
+        number,
+    } = look;
+    let Some(captioner) = &mut bench.captioners[0] else {
+        anyhow::bail!("no model is loaded: choose a checkpoint folder first")
+    };
     let (maps, relevance) = captioner.attention(&picture, &prompt, &tokens)?;
     let length = maps.decoder.first().map_or(0, |map| map.shape[2]) - maps.visual;
     // the last token is no query
     let prompt = (length + 1).saturating_sub(tokens.len());
-    Ok(Looked { number, shown: captioner.shown(&picture).resize(SHOWN), maps, relevance, prompt })
+    Ok(Looked {
+        number,
+        shown: captioner.shown(&picture).resize(SHOWN),
+        maps,
+        relevance,
+        prompt,
+    })
 }
 
 impl Looked {
     /// Writes all numbers as safetensors: each layer's map by its path `[heads, queries, keys]`, and `relevance` `[tokens, patches]`.
     pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
-        let map = |map: &seemore::generate::Map| (map.layer.clone(), (map.shape[1..].to_vec(), map.values.clone()));
-        let mut values: BTreeMap<_, _> = self.maps.encoder.iter().chain(&self.maps.decoder).map(map).collect();
+        let map = |map: &seemore::caption::Map| {
+            (
+                map.layer.clone(),
+                (map.shape[1..].to_vec(), map.values.clone()),
+            )
+        };
+        let mut values: BTreeMap<_, _> = self
+            .maps
+            .encoder
+            .iter()
+            .chain(&self.maps.decoder)
+            .map(map)
+            .collect();
         if let Some(first) = self.relevance.first() {
-            values.insert("relevance".into(), (vec![self.relevance.len(), first.len()], self.relevance.concat()));
+            values.insert(
+                "relevance".into(),
+                (
+                    vec![self.relevance.len(), first.len()],
+                    self.relevance.concat(),
+                ),
+            );
         }
         checkpoint::write_values(path, &values, None)
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use rayon::prelude::*;
 use seemore::caption::Captioner;
-use seemore::data::Picture;
+use seemore::image::Picture;
 
 use super::captioning::Settings;
 
@@ -29,19 +29,51 @@ pub type Captioned = (usize, Result<String, String>);
 /// # Errors
 /// What stands in the way of all of them, such as a model that is not there.
 pub fn caption(captioner: Option<&mut Captioner>, job: &Job) -> anyhow::Result<Vec<Captioned>> {
-    let Some(captioner) = captioner else { anyhow::bail!("no model is loaded: choose a checkpoint folder first") };
+    let Some(captioner) = captioner else {
+        anyhow::bail!("no model is loaded: choose a checkpoint folder first")
+    };
     let frame = captioner.config().frame();
     // whole pictures are held only while they are made small
-    let read = |(number, path): &(usize, PathBuf)| (*number, Picture::open(path).map(|picture| picture.framed(frame)));
+    let read = |(number, path): &(usize, PathBuf)| {
+        (
+            *number,
+            Picture::open(path).map(|picture| picture.framed(frame)),
+        )
+    };
     let (numbers, pictures): (Vec<usize>, Vec<_>) = job.pictures.par_iter().map(read).unzip();
     let mut readable = vec![];
-    let troubles: Vec<Option<String>> =
-        pictures.into_iter().map(|picture| picture.map(|picture| readable.push(picture)).err().map(|error| error.to_string())).collect();
-    let Settings { prefix, most, beams, .. } = &job.settings;
-    let mut captions = captioner.captions(&readable, job.at_once, prefix, *most, *beams)?.into_iter();
+    let troubles: Vec<Option<String>> = pictures
+        .into_iter()
+        .map(|picture| {
+            picture
+                .map(|picture| readable.push(picture))
+                .err()
+                .map(|error| error.to_string())
+        })
+        .collect();
+    let Settings {
+        prefix,
+        most,
+        beams,
+        ..
+    } = &job.settings;
+    let mut captions = captioner
+        .captions(&readable, job.at_once, prefix, *most, *beams)?
+        .into_iter();
     let result = |trouble: Option<String>| match trouble {
         Some(trouble) => Err(trouble),
-        None => Ok(format!("{prefix}{}", captions.next().expect("one for every picture that was read").text).trim().to_owned()),
+        None => Ok(format!(
+            "{prefix}{}",
+            captions
+                .next()
+                .expect("one for every picture that was read")
+                .text
+        )
+        .trim()
+        .to_owned()),
     };
-    Ok(numbers.into_iter().zip(troubles.into_iter().map(result)).collect())
+    Ok(numbers
+        .into_iter()
+        .zip(troubles.into_iter().map(result))
+        .collect())
 }

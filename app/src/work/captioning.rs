@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use seemore::caption::{Whole, Written};
-use seemore::data::Picture;
-use seemore::generate::Sampling;
+use seemore::caption::Sampling;
+use seemore::caption::{CaptionToken, Whole};
+use seemore::image::Picture;
 
 use crate::worker::{Bench, Report, Slot};
 
@@ -31,7 +31,15 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 1, most: 40, prefix: String::new(), beams: 1 }
+        Settings {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            seed: 1,
+            most: 40,
+            prefix: String::new(),
+            beams: 1,
+        }
     }
 }
 
@@ -52,7 +60,7 @@ pub const SHOWN: usize = 320;
 pub enum Progress {
     /// The part of the picture that the model sees, [`SHOWN`] pixels wide and high.
     Shown(Picture),
-    Token(Written),
+    Token(CaptionToken),
     /// Whole captions found by a beam, the likeliest first.
     Beams(Vec<Whole>),
     Ended {
@@ -63,16 +71,41 @@ pub enum Progress {
 
 /// Writes a caption, and reports each of its tokens.
 pub fn caption(bench: &mut Bench, job: Job) -> anyhow::Result<()> {
-    let Job { number, slot, picture, settings } = job;
+    let Job {
+        number,
+        slot,
+        picture,
+        settings,
+    } = job;
     let (stopped, out) = (bench.stopped, bench.report);
     let stop = || stopped.load(Ordering::Relaxed) >= number;
-    let report = |progress| out(Report::Caption { job: number, progress });
-    let Some(captioner) = &mut bench.captioners[slot] else { anyhow::bail!("no model is loaded: choose a checkpoint folder first") };
+    let report = |progress| {
+        out(Report::Caption {
+            job: number,
+            progress,
+        })
+    };
+    let Some(captioner) = &mut bench.captioners[slot] else {
+        anyhow::bail!("no model is loaded: choose a checkpoint folder first")
+    };
     let start = Instant::now();
-    let Settings { temperature, top_k, top_p, seed, most, prefix, beams } = settings;
+    let Settings {
+        temperature,
+        top_k,
+        top_p,
+        seed,
+        most,
+        prefix,
+        beams,
+    } = settings;
     if !stop() {
         report(Progress::Shown(captioner.shown(&picture).resize(SHOWN)));
-        let sampling = Sampling { temperature, top_k, top_p, seed };
+        let sampling = Sampling {
+            temperature,
+            top_k,
+            top_p,
+            seed,
+        };
         let looks = captioner.looks();
         captioner.caption(&picture, &prefix, most, sampling, looks, &mut |written| {
             report(Progress::Token(written.clone()));
@@ -80,8 +113,13 @@ pub fn caption(bench: &mut Bench, job: Job) -> anyhow::Result<()> {
         })?;
     }
     if beams > 1 && !stop() {
-        report(Progress::Beams(captioner.likeliest(&picture, &prefix, most, beams, 0.0)?));
+        report(Progress::Beams(
+            captioner.likeliest(&picture, &prefix, most, beams, 0.0)?,
+        ));
     }
-    report(Progress::Ended { seconds: start.elapsed().as_secs_f64(), stopped: stop() });
+    report(Progress::Ended {
+        seconds: start.elapsed().as_secs_f64(),
+        stopped: stop(),
+    });
     Ok(())
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use clap::Parser;
 use indicatif::ProgressBar;
 use seemore::cli::train::{Listener, Ready, Run, TrainArgs};
-use seemore::data::Picture;
-use seemore::optim::Spike;
+use seemore::image::Picture;
+use seemore::train::Spike;
 use seemore::train::{Event, Footprint, Summary};
 
 use crate::worker::{Bench, Order, Report};
@@ -123,10 +123,21 @@ const SHOWN: usize = 8;
 
 /// Follows one command while nothing is trained: there is nothing to pause or to stop then.
 pub fn follow(bench: &mut Bench, command: Command) {
-    let Command::Start(words) = command else { return };
+    let Command::Start(words) = command else {
+        return;
+    };
     let report = bench.report;
     report(Report::Train(match train(bench, words) {
-        Ok(Summary { steps, elapsed, interrupted, .. }) => Progress::Ended { steps, elapsed, interrupted },
+        Ok(Summary {
+            steps,
+            elapsed,
+            interrupted,
+            ..
+        }) => Progress::Ended {
+            steps,
+            elapsed,
+            interrupted,
+        },
         Err(error) => Progress::Failed(format!("{error:#}")),
     }));
 }
@@ -134,9 +145,13 @@ pub fn follow(bench: &mut Bench, command: Command) {
 fn train(bench: &mut Bench, words: Vec<OsString>) -> anyhow::Result<Summary> {
     let args = Flags::try_parse_from(words)?.args;
     let run = Run::new(&args)?;
-    let watch = &mut Watch { bench, shown: vec![], paused: false };
+    let watch = &mut Watch {
+        bench,
+        shown: vec![],
+        paused: false,
+    };
     watch.report(Progress::Preparing(run.out().to_owned()));
-    run.tracked(&watch.bench.gpu.clone(), watch)
+    run.tracked(&watch.bench.device.clone(), watch)
 }
 
 /// Reports what a training says, and follows orders between its steps.
@@ -155,7 +170,11 @@ impl Watch<'_, '_> {
     /// Follows the orders that have come; as long as it is paused, those to come.
     fn follow(&mut self, step: u64) -> ControlFlow<()> {
         loop {
-            let order = if self.paused { self.bench.orders.recv().map_err(TryRecvError::from) } else { self.bench.orders.try_recv() };
+            let order = if self.paused {
+                self.bench.orders.recv().map_err(TryRecvError::from)
+            } else {
+                self.bench.orders.try_recv()
+            };
             match order {
                 Ok(Order::Train(Command::Pause)) => {
                     self.paused = true;
@@ -171,7 +190,10 @@ impl Watch<'_, '_> {
                 }
                 Ok(Order::Train(Command::Start(_))) => self.report(Progress::Refused),
                 // a lost device trains no more; why, is said where the worker ends
-                Ok(order) => self.bench.follow(order).map_or(ControlFlow::Break(()), ControlFlow::Continue)?,
+                Ok(order) => self
+                    .bench
+                    .follow(order)
+                    .map_or(ControlFlow::Break(()), ControlFlow::Continue)?,
                 Err(TryRecvError::Empty) => return ControlFlow::Continue(()),
                 // the window is closed
                 Err(TryRecvError::Disconnected) => return ControlFlow::Break(()),
@@ -192,18 +214,41 @@ impl Listener for Watch<'_, '_> {
     }
 
     fn ready(&mut self, ready: &Ready) -> anyhow::Result<()> {
-        let Ready { parameters, tokens, step, footprint, .. } = *ready;
-        let validation = ready.validation.map_or(&[][..], |validation| &validation.samples);
+        let Ready {
+            parameters,
+            tokens,
+            step,
+            footprint,
+            ..
+        } = *ready;
+        let validation = ready
+            .validation
+            .map_or(&[][..], |validation| &validation.samples);
         self.shown = spread(validation.len(), SHOWN);
         let side = ready.train.side;
         let shown = |&i: &usize| {
             let sample = &validation[i];
-            let picture = Picture { width: side, height: side, rgb: sample.rgb.clone() };
-            Shown { id: sample.id.clone(), caption: sample.caption.clone(), picture }
+            let picture = Picture {
+                width: side,
+                height: side,
+                rgb: sample.rgb.clone(),
+            };
+            Shown {
+                id: sample.id.clone(),
+                caption: sample.caption.clone(),
+                picture,
+            }
         };
         let pictures = [ready.train.samples.len(), validation.len()];
         let shown = self.shown.iter().map(shown).collect();
-        self.report(Progress::Ready(Box::new(Start { parameters, tokens, pictures, step, footprint, shown })));
+        self.report(Progress::Ready(Box::new(Start {
+            parameters,
+            tokens,
+            pictures,
+            step,
+            footprint,
+            shown,
+        })));
         Ok(())
     }
 
@@ -211,17 +256,44 @@ impl Listener for Watch<'_, '_> {
         match event {
             Event::Submitted { step } => return self.follow(step),
             Event::Started { .. } => {}
-            Event::Step { step, steps, loss, learning_rate, tokens_per_s, elapsed, left, .. } => {
-                let free = self.bench.gpu.free_memory();
-                self.report(Progress::Step(Step { step, steps, loss, learning_rate, tokens_per_s, elapsed, left, free }));
+            Event::Step {
+                step,
+                steps,
+                loss,
+                learning_rate,
+                tokens_per_s,
+                elapsed,
+                left,
+                ..
+            } => {
+                let free = self.bench.device.free_memory();
+                self.report(Progress::Step(Step {
+                    step,
+                    steps,
+                    loss,
+                    learning_rate,
+                    tokens_per_s,
+                    elapsed,
+                    left,
+                    free,
+                }));
             }
             Event::Validating { step, done, of } => {
                 self.report(Progress::Validating { done, of });
                 return self.follow(step);
             }
             Event::Validated { step, verdict } => {
-                let written = self.shown.iter().map(|&i| verdict.captions[i].2.clone()).collect();
-                self.report(Progress::Validated { step, loss: verdict.loss, exact_match: verdict.exact_match, written });
+                let written = self
+                    .shown
+                    .iter()
+                    .map(|&i| verdict.captions[i].2.clone())
+                    .collect();
+                self.report(Progress::Validated {
+                    step,
+                    loss: verdict.loss,
+                    exact_match: verdict.exact_match,
+                    written,
+                });
             }
             Event::Saved { step, .. } => self.report(Progress::Saved { step }),
             Event::SaveFailed { step, error } => {
@@ -231,9 +303,13 @@ impl Listener for Watch<'_, '_> {
                 let Spike { step, loss, mean } = spike;
                 self.note(&format!("The loss of step {step} jumped to {loss:.4} from {mean:.4} on average (spike {count} so far)"));
             }
-            Event::Skipped { step, what } => self.note(&format!("Step {step} was left out: {what}")),
+            Event::Skipped { step, what } => {
+                self.note(&format!("Step {step} was left out: {what}"))
+            }
             Event::RolledBack { to, rate, what, .. } => {
-                self.note(&format!("{what}. Back to step {to} with the learning rate times {rate}"));
+                self.note(&format!(
+                    "{what}. Back to step {to} with the learning rate times {rate}"
+                ));
             }
         }
         ControlFlow::Continue(())

@@ -11,7 +11,8 @@ use egui::{Key, Modifiers};
 use egui_kittest::kittest::Queryable;
 use egui_kittest::{Harness, SnapshotOptions};
 use indicatif::ProgressBar;
-use seemore::data::{Dataset, Frame, Layout};
+use seemore::data::{Dataset, Layout};
+use seemore::image::Preprocess;
 use seemore_app::worker::{Loaded, Order, Report, Worker};
 use seemore_app::{Start, Window};
 
@@ -19,7 +20,10 @@ use seemore_app::{Start, Window};
 pub fn until(harness: &mut Harness<Window>, what: &str, done: impl Fn(&Harness<Window>) -> bool) {
     let start = Instant::now();
     while !done(harness) {
-        assert!(start.elapsed() < Duration::from_secs(60), "{what} did not come in a minute");
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "{what} did not come in a minute"
+        );
         std::thread::sleep(Duration::from_millis(10));
         harness.step();
     }
@@ -36,11 +40,15 @@ pub fn click(harness: &mut Harness<Window>, label: &str) {
 
 /// Puts a text in the place of what a field holds.
 pub fn fill(harness: &mut Harness<Window>, label: &str, text: &str) {
-    harness.get_by_role_and_label(Role::TextInput, label).focus();
+    harness
+        .get_by_role_and_label(Role::TextInput, label)
+        .focus();
     harness.run_steps(2);
     harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
     harness.run_steps(1);
-    harness.get_by_role_and_label(Role::TextInput, label).type_text(text);
+    harness
+        .get_by_role_and_label(Role::TextInput, label)
+        .type_text(text);
     harness.run_steps(2);
 }
 
@@ -60,7 +68,13 @@ const SIZE: [f32; 2] = [1100.0, 760.0];
 pub fn disc(folder: &Path) -> PathBuf {
     let path = folder.join("disc.png");
     let inside = |x: u32, y: u32| (x as f32 - 32.0).hypot(y as f32 - 32.0) < 24.0;
-    let picture = image::RgbImage::from_fn(64, 64, |x, y| image::Rgb(if inside(x, y) { [221, 46, 68] } else { [255; 3] }));
+    let picture = image::RgbImage::from_fn(64, 64, |x, y| {
+        image::Rgb(if inside(x, y) {
+            [221, 46, 68]
+        } else {
+            [255; 3]
+        })
+    });
     picture.save(&path).unwrap();
     path
 }
@@ -68,34 +82,76 @@ pub fn disc(folder: &Path) -> PathBuf {
 /// The first of the drawings that the shipped models are chosen by, a grinning face, as a file.
 pub fn face(folder: &Path) -> PathBuf {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/emoji/fxemoji.csv");
-    let frame = Frame { side: 64, crop: false };
-    let loaded = Dataset::load(&data, frame, &Layout::default(), true, &ProgressBar::hidden()).unwrap();
+    let frame = Preprocess {
+        side: 64,
+        crop: false,
+    };
+    let loaded = Dataset::load(
+        &data,
+        frame,
+        &Layout::default(),
+        true,
+        &ProgressBar::hidden(),
+    )
+    .unwrap();
     let path = folder.join("face.png");
-    image::save_buffer(&path, &loaded.dataset.samples[0].rgb, 64, 64, image::ColorType::Rgb8).unwrap();
+    image::save_buffer(
+        &path,
+        &loaded.dataset.samples[0].rgb,
+        64,
+        64,
+        image::ColorType::Rgb8,
+    )
+    .unwrap();
     path
 }
 
-pub fn scripted(pictures: Vec<PathBuf>) -> (Harness<'static, Window>, Receiver<Order>, Sender<Report>) {
+pub fn scripted(
+    pictures: Vec<PathBuf>,
+) -> (Harness<'static, Window>, Receiver<Order>, Sender<Report>) {
     let (worker, orders, reports) = Worker::scripted();
-    let start = Start { pictures, model: Some("models/emoji".into()), adapter: None };
-    let harness = Harness::builder().with_size(SIZE).wgpu().build_eframe(|c| Window::with(c, worker, start));
+    let start = Start {
+        pictures,
+        model: Some("models/emoji".into()),
+        adapter: None,
+    };
+    let harness = Harness::builder()
+        .with_size(SIZE)
+        .wgpu()
+        .build_eframe(|c| Window::with(c, worker, start));
     (harness, orders, reports)
 }
 
 pub fn loaded() -> Report {
-    let loaded = Loaded { folder: "models/emoji".into(), parameters: 2_100_000, side: 48, grid: 6, tokens: 1477 };
+    let loaded = Loaded {
+        folder: "models/emoji".into(),
+        parameters: 2_100_000,
+        side: 48,
+        grid: 6,
+        tokens: 1477,
+    };
     Report::Loaded { slot: 0, loaded }
 }
 
 /// The window with the real worker and the model that comes with seemore.
 pub fn real(pictures: Vec<PathBuf>) -> Harness<'static, Window> {
-    real_with(Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/checkpoints/emoji"), pictures)
+    real_with(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/checkpoints/emoji"),
+        pictures,
+    )
 }
 
 /// The window with the real worker and the model in a folder.
 pub fn real_with(model: PathBuf, pictures: Vec<PathBuf>) -> Harness<'static, Window> {
-    let start = Start { pictures, model: Some(model), adapter: None };
-    Harness::builder().with_size(SIZE).wgpu().build_eframe(|c| Window::new(c, start))
+    let start = Start {
+        pictures,
+        model: Some(model),
+        adapter: None,
+    };
+    Harness::builder()
+        .with_size(SIZE)
+        .wgpu()
+        .build_eframe(|c| Window::new(c, start))
 }
 
 /// A file that is dropped on the window.
@@ -113,6 +169,9 @@ impl egui::DroppedFile for Dropped {
 }
 
 pub fn drop_file(harness: &mut Harness<Window>, path: &Path) {
-    harness.input_mut().dropped_files.push(std::sync::Arc::new(Dropped(path.to_owned())));
+    harness
+        .input_mut()
+        .dropped_files
+        .push(std::sync::Arc::new(Dropped(path.to_owned())));
     harness.step();
 }

@@ -14,8 +14,8 @@ use serde_json::json;
 use super::{Listener, Ready};
 use crate::cli::data::reading;
 use crate::cli::say;
-use crate::optim::{Spike, Steps};
-use crate::train::{Event, Footprint, Summary, Verdict};
+use crate::train::{Event, Footprint, Summary, ValidationResult};
+use crate::train::{Spike, Steps};
 
 /// Says what happens: a bar on a terminal, lines elsewhere, JSON when asked for.
 pub struct Terminal {
@@ -28,7 +28,11 @@ pub struct Terminal {
 
 impl Terminal {
     pub fn new(json: bool) -> Terminal {
-        Terminal { json, bar: None, stop: Arc::default() }
+        Terminal {
+            json,
+            bar: None,
+            stop: Arc::default(),
+        }
     }
 
     fn line(&self, line: &str) {
@@ -61,25 +65,56 @@ impl Terminal {
             return Ok(());
         }
         if summary.interrupted {
-            say(&format!("stopped after {} steps; go on with: train --resume {}", summary.steps, out.display()));
+            say(&format!(
+                "stopped after {} steps; go on with: train --resume {}",
+                summary.steps,
+                out.display()
+            ));
             return Ok(());
         }
         if let Some(verdict) = &summary.verdict {
             const SHOWN: usize = 24;
-            let width = verdict.captions.iter().take(SHOWN).map(|(_, truth, _)| truth.chars().count()).max().unwrap_or(0).max(4);
+            let width = verdict
+                .captions
+                .iter()
+                .take(SHOWN)
+                .map(|(_, truth, _)| truth.chars().count())
+                .max()
+                .unwrap_or(0)
+                .max(4);
             say(&format!("\n   {:width$}  written", "true"));
             for (_, truth, written) in verdict.captions.iter().take(SHOWN) {
-                say(&format!("{}  {truth:width$}  {written}", if truth == written { "✓" } else { "✗" }));
+                say(&format!(
+                    "{}  {truth:width$}  {written}",
+                    if truth == written { "✓" } else { "✗" }
+                ));
             }
             if verdict.captions.len() > SHOWN {
-                say(&format!("   .. and {} more", verdict.captions.len() - SHOWN));
+                say(&format!(
+                    "   .. and {} more",
+                    verdict.captions.len() - SHOWN
+                ));
             }
-            let right = verdict.captions.iter().filter(|(_, truth, written)| truth == written).count();
-            say(&format!("{right} of {} captions of pictures never trained on are right to the letter", verdict.captions.len()));
+            let right = verdict
+                .captions
+                .iter()
+                .filter(|(_, truth, written)| truth == written)
+                .count();
+            say(&format!(
+                "{right} of {} captions of pictures never trained on are right to the letter",
+                verdict.captions.len()
+            ));
         }
         let waiting = milliseconds(summary.waiting);
-        say(&format!("{} steps in {seconds:.1} s, {waiting:.1} ms a step waiting for pictures; model in {}", summary.steps, out.display()));
-        say(&format!("try: seemore caption PICTURE --model {}", out.display()));
+        say(&format!(
+            "{} steps in {seconds:.1} s, {waiting:.1} ms a step waiting for pictures; model in {}",
+            summary.steps,
+            out.display()
+        ));
+        say(&format!(
+            "try: seemore caption PICTURE --model {}",
+            out.display()
+        ));
         Ok(())
     }
 }
@@ -99,20 +134,33 @@ impl Listener for Terminal {
             ready.parameters,
             ready.tokens,
             ready.train.samples.len(),
-            ready.validation.map_or(0, |validation| validation.samples.len()),
+            ready
+                .validation
+                .map_or(0, |validation| validation.samples.len()),
         );
-        let Footprint { parameters, optimizer, step, free, .. } = ready.footprint;
+        let Footprint {
+            parameters,
+            optimizer,
+            step,
+            free,
+            ..
+        } = ready.footprint;
         let mega = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
         eprintln!(
             "memory: {} parameters, {} gradients and moments, {} for a step; {}",
             mega(parameters),
             mega(optimizer),
             mega(step),
-            free.map_or("the adapter does not tell what it has left".into(), |free| format!("{} left", mega(free)))
+            free.map_or(
+                "the adapter does not tell what it has left".into(),
+                |free| format!("{} left", mega(free))
+            )
         );
         self.bar = (!self.json && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr());
-            bar.set_style(ProgressStyle::with_template("{wide_bar} {msg}").expect("the template is constant"));
+            bar.set_style(
+                ProgressStyle::with_template("{wide_bar} {msg}").expect("the template is constant"),
+            );
             bar
         });
         // until now it ends the program at once: there is nothing to save
@@ -166,7 +214,7 @@ impl Listener for Terminal {
             }
             Event::Validating { .. } => {}
             Event::Validated { step, verdict } => {
-                let Verdict { loss, exact_match, .. } = verdict;
+                let ValidationResult { loss, exact_match, .. } = verdict;
                 if self.json {
                     self.line(&json!({"step": step, "val_loss": loss, "exact_match": exact_match}).to_string());
                 } else {

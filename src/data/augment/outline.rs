@@ -35,7 +35,10 @@ impl Outline {
                     (darkest, lightest) = (darkest.min(light(near)), lightest.max(light(near)));
                 }
             }
-            let step = (0..3).map(|channel| most[channel] - least[channel]).max().unwrap_or(0);
+            let step = (0..3)
+                .map(|channel| most[channel] - least[channel])
+                .max()
+                .unwrap_or(0);
             let darker = 2 * light(*pixel) <= darkest + lightest;
             if self.wide || darker {
                 let share = self.opacity * ((step as f32 - self.edge) / SOFT).clamp(0.0, 1.0);
@@ -53,16 +56,26 @@ mod tests {
 
     /// The columns of `[8, 8, 3]` with a darker left half that are inked.
     fn inked(outline: Outline, left: u8, right: u8) -> Vec<usize> {
-        let mut rgb: Vec<u8> = (0..64).flat_map(|i| if i % 8 < 4 { [left; 3] } else { [right; 3] }).collect();
+        let mut rgb: Vec<u8> = (0..64)
+            .flat_map(|i| if i % 8 < 4 { [left; 3] } else { [right; 3] })
+            .collect();
         outline.draw(&mut rgb, 8);
-        let rows: Vec<Vec<usize>> = rgb.chunks(24).map(|row| (0..8).filter(|x| row[3 * x] < left.min(right)).collect()).collect();
+        let rows: Vec<Vec<usize>> = rgb
+            .chunks(24)
+            .map(|row| (0..8).filter(|x| row[3 * x] < left.min(right)).collect())
+            .collect();
         assert!(rows.iter().all(|row| *row == rows[0]), "{rows:?}");
         rows[0].clone()
     }
 
     #[test]
     fn lines_stand_where_colours_meet_and_nowhere_else() {
-        let thin = Outline { edge: 60.0, opacity: 1.0, ink: [0.0; 3], wide: false };
+        let thin = Outline {
+            edge: 60.0,
+            opacity: 1.0,
+            ink: [0.0; 3],
+            wide: false,
+        };
         assert_eq!(inked(thin, 80, 255), [3]);
         assert_eq!(inked(thin, 255, 80), [4]);
         assert_eq!(inked(Outline { wide: true, ..thin }, 80, 255), [3, 4]);
@@ -73,7 +86,16 @@ mod tests {
     #[test]
     fn lines_have_their_colour_as_far_as_they_are_opaque() {
         let mut rgb = [[100; 3], [240; 3], [100; 3], [240; 3]].concat();
-        Outline { edge: 10.0, opacity: 0.5, ink: [0.0, 20.0, 40.0], wide: false }.draw(&mut rgb, 2);
-        assert_eq!(rgb, [[50, 60, 70], [240; 3], [50, 60, 70], [240; 3]].concat());
+        Outline {
+            edge: 10.0,
+            opacity: 0.5,
+            ink: [0.0, 20.0, 40.0],
+            wide: false,
+        }
+        .draw(&mut rgb, 2);
+        assert_eq!(
+            rgb,
+            [[50, 60, 70], [240; 3], [50, 60, 70], [240; 3]].concat()
+        );
     }
 }

@@ -156,7 +156,9 @@ const SIDED: &[&str] = &[
 ];
 
 fn words(caption: &str) -> impl Iterator<Item = &str> {
-    caption.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty())
+    caption
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
 }
 
 fn is_one_of(word: &str, table: &[&str]) -> bool {
@@ -187,7 +189,13 @@ mod tests {
 
     #[test]
     fn captions_with_a_colour_or_tone_are_known() {
-        for caption in ["red heart", "person: blond hair", "waving hand: medium-dark skin tone", "Black cat", "woman: white-haired"] {
+        for caption in [
+            "red heart",
+            "person: blond hair",
+            "waving hand: medium-dark skin tone",
+            "Black cat",
+            "woman: white-haired",
+        ] {
             assert!(names_colour(caption), "{caption}");
         }
         // parts of words count for nothing
@@ -219,9 +227,16 @@ mod tests {
         for caption in sided {
             assert!(!may_flip(caption), "{caption}");
         }
-        for caption in
-            ["red heart", "index pointing up", "grinning face", "Santa Claus", "automobile", "sheaf of rice", "downcast face", "A dog runs"]
-        {
+        for caption in [
+            "red heart",
+            "index pointing up",
+            "grinning face",
+            "Santa Claus",
+            "automobile",
+            "sheaf of rice",
+            "downcast face",
+            "A dog runs",
+        ] {
             assert!(may_flip(caption), "{caption}");
         }
     }

@@ -9,37 +9,76 @@ use super::{Encoded, Raw, Rows, is_picture};
 
 /// Without its subfolders; endings in any case.
 pub fn read(path: &Path) -> Result<Rows, DataError> {
-    let read_error = |error: std::io::Error| DataError::Read { path: path.display().to_string(), reason: error.to_string() };
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(path).and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect()).map_err(read_error)?;
+    let read_error = |error: std::io::Error| DataError::Read {
+        path: path.display().to_string(),
+        reason: error.to_string(),
+    };
+    let mut files: Vec<PathBuf> = std::fs::read_dir(path)
+        .and_then(|entries| {
+            entries
+                .map(|entry| entry.map(|entry| entry.path()))
+                .collect()
+        })
+        .map_err(read_error)?;
     files.sort();
     let (mut raws, mut problems) = (vec![], vec![]);
-    let is_text = |path: &&PathBuf| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("txt"));
-    let texts: BTreeMap<OsString, PathBuf> =
-        files.iter().filter(is_text).filter_map(|text| Some((text.file_stem()?.to_owned(), text.clone()))).collect();
-    let stems: BTreeSet<OsString> =
-        files.iter().filter(|file| is_picture(file)).filter_map(|file| Some(file.file_stem()?.to_owned())).collect();
+    let is_text = |path: &&PathBuf| {
+        path.extension()
+            .is_some_and(|ending| ending.eq_ignore_ascii_case("txt"))
+    };
+    let texts: BTreeMap<OsString, PathBuf> = files
+        .iter()
+        .filter(is_text)
+        .filter_map(|text| Some((text.file_stem()?.to_owned(), text.clone())))
+        .collect();
+    let stems: BTreeSet<OsString> = files
+        .iter()
+        .filter(|file| is_picture(file))
+        .filter_map(|file| Some(file.file_stem()?.to_owned()))
+        .collect();
     for (_, text) in texts.iter().filter(|(stem, _)| !stems.contains(*stem)) {
-        problems.push(Problem { place: text.display().to_string(), what: "there is no picture beside it".into() });
+        problems.push(Problem {
+            place: text.display().to_string(),
+            what: "there is no picture beside it".into(),
+        });
     }
     for picture in files.into_iter().filter(|file| is_picture(file)) {
         let known = picture.file_stem().and_then(|stem| texts.get(stem));
-        let sidecar = known.cloned().unwrap_or_else(|| picture.with_extension("txt"));
+        let sidecar = known
+            .cloned()
+            .unwrap_or_else(|| picture.with_extension("txt"));
         let (place, what) = match std::fs::read_to_string(&sidecar) {
             Ok(caption) if !caption.trim().is_empty() => {
                 let caption = caption.trim_start_matches('\u{feff}').trim().to_owned();
                 let id = picture.display().to_string();
-                raws.push(Raw { place: id.clone(), id, image: Encoded::File(picture), caption, others: vec![], concept: None });
+                raws.push(Raw {
+                    place: id.clone(),
+                    id,
+                    image: Encoded::File(picture),
+                    caption,
+                    others: vec![],
+                    concept: None,
+                });
                 continue;
             }
             Ok(_) => (sidecar, "the caption is empty".to_owned()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let name = sidecar.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                (picture, format!("it has no caption: write one into {name} beside it"))
+                let name = sidecar
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
+                (
+                    picture,
+                    format!("it has no caption: write one into {name} beside it"),
+                )
             }
             Err(error) => (sidecar, format!("the caption cannot be read: {error}")),
         };
-        problems.push(Problem { place: place.display().to_string(), what });
+        problems.push(Problem {
+            place: place.display().to_string(),
+            what,
+        });
     }
     Ok((raws, problems))
 }
@@ -64,10 +103,24 @@ mod tests {
         file("notes.md", b"not a picture");
         file("lost.txt", b"a caption of nothing");
         let Loaded { dataset, problems } = load(dir.path(), false).unwrap();
-        let captions: Vec<_> = dataset.samples.iter().map(|sample| sample.caption.as_str()).collect();
+        let captions: Vec<_> = dataset
+            .samples
+            .iter()
+            .map(|sample| sample.caption.as_str())
+            .collect();
         assert_eq!(captions, ["first", "second"]);
-        let text = problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n");
-        assert!(problems.len() == 3 && text.contains("c.txt") && text.contains("d.jpg"), "{text}");
-        assert!(text.contains("lost.txt: there is no picture beside it"), "{text}");
+        let text = problems
+            .iter()
+            .map(Problem::to_string)
+            .collect::<Vec<_>>()
+            .join("\n");
+        assert!(
+            problems.len() == 3 && text.contains("c.txt") && text.contains("d.jpg"),
+            "{text}"
+        );
+        assert!(
+            text.contains("lost.txt: there is no picture beside it"),
+            "{text}"
+        );
     }
 }

@@ -1,9 +1,9 @@
 //! The forms that a product of matrices can take, and which of them is recorded.
 
-use crate::gpu::Capabilities;
+use crate::device::Capabilities;
+use crate::graph::Kernel;
+use crate::graph::{Candidates, Precision, Tape};
 use crate::kernel;
-use crate::kernel::Kernel;
-use crate::tape::{Candidates, Precision, Tape};
 
 /// One kernel file that reads its operands as f32 or as halves.
 struct Operands {
@@ -21,11 +21,33 @@ static SHUFFLE: Operands = Operands {
 };
 static DIRECT: Operands = Operands {
     f32: kernel!("matmul_direct", "blocks", "operands_f32", "activation").unchecked(),
-    f16: kernel!("matmul_direct", "blocks", "operands_f16", "halves", "activation").unchecked(),
+    f16: kernel!(
+        "matmul_direct",
+        "blocks",
+        "operands_f16",
+        "halves",
+        "activation"
+    )
+    .unchecked(),
 };
 static VECTOR: Operands = Operands {
-    f32: kernel!("matmul_vector", "blocks", "operands_f32", "lanes_memory", "activation").unchecked(),
-    f16: kernel!("matmul_vector", "blocks", "operands_f16", "halves", "lanes_memory", "activation").unchecked(),
+    f32: kernel!(
+        "matmul_vector",
+        "blocks",
+        "operands_f32",
+        "lanes_memory",
+        "activation"
+    )
+    .unchecked(),
+    f16: kernel!(
+        "matmul_vector",
+        "blocks",
+        "operands_f16",
+        "halves",
+        "lanes_memory",
+        "activation"
+    )
+    .unchecked(),
 };
 
 /// Of halves alone, for matrices of 8 by 8 and of 16 by 16.
@@ -78,13 +100,18 @@ pub(super) const LONGEST: usize = 32_768;
 /// Most rows of [`Variant::Vector`].
 const FEW: usize = 4;
 
-/// The names of the forms, as [`Always`](crate::tape::Always) takes them.
+/// The names of the forms, as [`Always`](crate::graph::Always) takes them.
 pub const MATMUL_VARIANTS: [&str; 5] = ["tiled", "shuffle", "vector", "direct", "cooperative"];
 
 /// The sources of all kernels between which a tuner chooses.
 pub fn tuned_sources() -> Vec<&'static str> {
-    let operands = [&TILED, &SHUFFLE, &VECTOR, &DIRECT].into_iter().flat_map(|operands| [&operands.f32, &operands.f16]);
-    operands.chain(&COOPERATIVE).map(|kernel| kernel.source).collect()
+    let operands = [&TILED, &SHUFFLE, &VECTOR, &DIRECT]
+        .into_iter()
+        .flat_map(|operands| [&operands.f32, &operands.f16]);
+    operands
+        .chain(&COOPERATIVE)
+        .map(|kernel| kernel.source)
+        .collect()
 }
 
 impl Variant {
@@ -104,7 +131,9 @@ impl Variant {
             Variant::Shuffle => &SHUFFLE,
             Variant::Vector => &VECTOR,
             Variant::Direct => &DIRECT,
-            Variant::Cooperative => return &COOPERATIVE[(capabilities.cooperative == Some(16)) as usize],
+            Variant::Cooperative => {
+                return &COOPERATIVE[(capabilities.cooperative == Some(16)) as usize];
+            }
         };
         match precision {
             Precision::F32 => &operands.f32,
@@ -140,8 +169,17 @@ impl Product {
             (false, false) if cooperative => (vec![Tiled, Cooperative, Direct], 3),
             (false, false) => (vec![Tiled, Direct], 2),
         };
-        let rest = [(Shuffle, shuffle), (Tiled, true), (Direct, true), (Cooperative, cooperative)];
-        variants.extend(rest.into_iter().filter(|(_, applies)| *applies).map(|(variant, _)| variant));
+        let rest = [
+            (Shuffle, shuffle),
+            (Tiled, true),
+            (Direct, true),
+            (Cooperative, cooperative),
+        ];
+        variants.extend(
+            rest.into_iter()
+                .filter(|(_, applies)| *applies)
+                .map(|(variant, _)| variant),
+        );
         let mut seen = vec![];
         variants.retain(|variant| {
             !seen.contains(variant) && {
@@ -154,45 +192,98 @@ impl Product {
 
     /// The names of the forms that can compute this product.
     pub fn names(self, capabilities: &Capabilities) -> Vec<&'static str> {
-        self.variants(capabilities).0.into_iter().map(Variant::name).collect()
+        self.variants(capabilities)
+            .0
+            .into_iter()
+            .map(Variant::name)
+            .collect()
     }
 
     /// The form to record on `t`: by the fixed rule, or by the adapter's chooser where it has one.
     pub fn form(self, t: &Tape) -> Form {
         let capabilities = t.capabilities();
         let (variants, plausible) = self.variants(&capabilities);
-        let Some(chooser) = &capabilities.chooser else { return self.form_of(variants[0], &capabilities) };
+        let Some(chooser) = &capabilities.chooser else {
+            return self.form_of(variants[0], &capabilities);
+        };
         let names: Vec<&str> = variants.iter().map(|variant| variant.name()).collect();
         let stand_in = self.stand_in(&capabilities);
         let record = |t: &mut Tape, index: usize| {
             let form = stand_in.form_of(variants[index], &t.capabilities());
             t.stand_in(stand_in, &form);
         };
-        let chosen = chooser.choose(&Candidates { class: &stand_in.class(), names: &names, plausible, record: &record });
+        let chosen = chooser.choose(&Candidates {
+            class: &stand_in.class(),
+            names: &names,
+            plausible,
+            record: &record,
+        });
         self.form_of(variants[chosen], &capabilities)
     }
 
     /// A product of the same kind whose sizes are one of a few: what is measured for all that are like it.
     fn stand_in(self, capabilities: &Capabilities) -> Product {
         let fours = self.fours();
-        let alike = |size: usize| if fours { size.next_multiple_of(4) } else { size | 1 };
+        let alike = |size: usize| {
+            if fours {
+                size.next_multiple_of(4)
+            } else {
+                size | 1
+            }
+        };
         let few = |m: usize| m.next_power_of_two();
         if capabilities.software {
             // each kernel that is measured takes up to a second to compile, and sizes past this hardly change the order
-            let m = if self.m <= FEW { few(self.m) } else { alike(if self.m <= 16 { 16 } else { 256 }) };
-            return Product { m, n: alike(256), k: alike(256), batch: 1, ..self };
+            let m = if self.m <= FEW {
+                few(self.m)
+            } else {
+                alike(if self.m <= 16 { 16 } else { 256 })
+            };
+            return Product {
+                m,
+                n: alike(256),
+                k: alike(256),
+                batch: 1,
+                ..self
+            };
         }
         // 2, 8, 32, 128 ... 2048
         let typical = |size: usize| alike((2usize << (size.ilog2() / 2 * 2)).min(2048));
-        let m = if self.m <= FEW { few(self.m) } else { typical(self.m).max(FEW + 1) };
-        Product { m, n: typical(self.n), k: typical(self.k), batch: self.batch.min(4), ..self }
+        let m = if self.m <= FEW {
+            few(self.m)
+        } else {
+            typical(self.m).max(FEW + 1)
+        };
+        Product {
+            m,
+            n: typical(self.n),
+            k: typical(self.k),
+            batch: self.batch.min(4),
+            ..self
+        }
     }
 
     fn class(self) -> String {
-        let Product { m, n, k, batch, flips: [a, b], precision, .. } = self;
+        let Product {
+            m,
+            n,
+            k,
+            batch,
+            flips: [a, b],
+            precision,
+            ..
+        } = self;
         let side = |name: &str, flip| format!("{name}{}", if flip { "t" } else { "" });
-        let batch = if batch > 1 { format!(" x{batch}") } else { String::new() };
-        format!("matmul {precision:?} {} {} {m}x{n}x{k}{batch}", side("A", a), side("B", b))
+        let batch = if batch > 1 {
+            format!(" x{batch}")
+        } else {
+            String::new()
+        };
+        format!(
+            "matmul {precision:?} {} {} {m}x{n}x{k}{batch}",
+            side("A", a),
+            side("B", b)
+        )
     }
 
     /// Constants and grid of a form, by the sizes.
@@ -202,8 +293,16 @@ impl Product {
         let software = capabilities.software;
         // the parts of a sum where `groups` workgroups would be too few to keep a GPU busy
         let splits = |groups: usize| {
-            let spread = if software { 1 } else { (256 / groups).min(k / 256).max(1) };
-            if self.whole { 1 } else { spread.max(k.div_ceil(LONGEST)) }
+            let spread = if software {
+                1
+            } else {
+                (256 / groups).min(k / 256).max(1)
+            };
+            if self.whole {
+                1
+            } else {
+                spread.max(k.div_ceil(LONGEST))
+            }
         };
         let form = |constants, groups: usize, splits: usize| Form {
             kernel,
@@ -225,33 +324,62 @@ impl Product {
                 // twice as long to compile, a seventh faster
                 let wide = rows == 32 && n > 4 * subgroup as usize && m * n * k * batch >= 1 << 24;
                 let columns = 4 * subgroup as usize * if wide { 2 } else { 1 };
-                let constants = vec![("SG", subgroup), ("ROWS", rows as u32), ("WIDE", wide as u32)];
+                let constants = vec![
+                    ("SG", subgroup),
+                    ("ROWS", rows as u32),
+                    ("WIDE", wide as u32),
+                ];
                 let splits = if self.whole { 1 } else { k.div_ceil(LONGEST) };
-                form(constants, m.div_ceil(rows) * n.div_ceil(columns) * batch, splits)
+                form(
+                    constants,
+                    m.div_ceil(rows) * n.div_ceil(columns) * batch,
+                    splits,
+                )
             }
             Variant::Tiled => {
                 let tiles = |tile: usize| m.div_ceil(tile) * n.div_ceil(tile) * batch;
                 // small tiles, then a cut sum, where there would be too few workgroups to keep a GPU busy
                 let tile = if software || tiles(64) >= 128 { 64 } else { 32 };
-                form(vec![("TILE", tile as u32)], tiles(tile), splits(tiles(tile)))
+                form(
+                    vec![("TILE", tile as u32)],
+                    tiles(tile),
+                    splits(tiles(tile)),
+                )
             }
             Variant::Direct => {
                 let workgroup: u32 = if software { 8 } else { 32 };
                 let rows = if m <= 8 { 8 } else { 16 };
                 let groups = m.div_ceil(rows) * n.div_ceil(8 * workgroup as usize) * batch;
-                form(vec![("WG", workgroup), ("ROWS", rows as u32), fours], groups, splits(groups))
+                form(
+                    vec![("WG", workgroup), ("ROWS", rows as u32), fours],
+                    groups,
+                    splits(groups),
+                )
             }
             Variant::Cooperative => {
                 let tile = 4 * capabilities.cooperative.unwrap_or(16) as usize;
                 let groups = m.div_ceil(tile) * n.div_ceil(tile) * batch;
-                form(vec![("SG", capabilities.subgroup.unwrap_or(32)), fours], groups, splits(groups))
+                form(
+                    vec![("SG", capabilities.subgroup.unwrap_or(32)), fours],
+                    groups,
+                    splits(groups),
+                )
             }
             Variant::Vector => {
-                let (workgroup, lanes) = if software { (8, 1) } else { (64, k.div_ceil(4).next_power_of_two().min(32)) };
+                let (workgroup, lanes) = if software {
+                    (8, 1)
+                } else {
+                    (64, k.div_ceil(4).next_power_of_two().min(32))
+                };
                 let workgroup = workgroup.min(1 << capabilities.workgroup.ilog2());
                 let lanes = lanes.min(workgroup as usize);
                 let groups = n.div_ceil(4 * (workgroup as usize / lanes)) * batch;
-                let constants = vec![("WG", workgroup), ("LANES", lanes as u32), ("ROWS", m as u32), fours];
+                let constants = vec![
+                    ("WG", workgroup),
+                    ("LANES", lanes as u32),
+                    ("ROWS", m as u32),
+                    fours,
+                ];
                 form(constants, groups, splits(groups))
             }
         }
@@ -263,16 +391,34 @@ mod tests {
     use super::*;
 
     fn capabilities(software: bool, subgroup: Option<u32>) -> Capabilities {
-        Capabilities { subgroup, software, workgroup: 256, cooperative: None, chooser: None }
+        Capabilities {
+            subgroup,
+            software,
+            workgroup: 256,
+            cooperative: None,
+            chooser: None,
+        }
     }
 
     fn product(m: usize, n: usize, k: usize) -> Product {
-        Product { m, n, k, batch: 1, flips: [false, true], precision: Precision::F32, whole: false }
+        Product {
+            m,
+            n,
+            k,
+            batch: 1,
+            flips: [false, true],
+            precision: Precision::F32,
+            whole: false,
+        }
     }
 
     #[test]
     fn the_fixed_rule() {
-        let first = |m, n, k, software, subgroup| product(m, n, k).variants(&capabilities(software, subgroup)).0[0];
+        let first = |m, n, k, software, subgroup| {
+            product(m, n, k)
+                .variants(&capabilities(software, subgroup))
+                .0[0]
+        };
         assert_eq!(first(592, 512, 2048, true, Some(8)), Variant::Shuffle);
         assert_eq!(first(592, 66, 128, true, Some(8)), Variant::Direct);
         assert_eq!(first(592, 512, 2048, true, None), Variant::Direct);
@@ -284,7 +430,11 @@ mod tests {
     /// Also where no adapter could run them.
     #[test]
     fn every_kernel_is_valid() {
-        for kernel in [&TILED, &SHUFFLE, &VECTOR, &DIRECT].into_iter().flat_map(|o| [&o.f32, &o.f16]).chain(&COOPERATIVE) {
+        for kernel in [&TILED, &SHUFFLE, &VECTOR, &DIRECT]
+            .into_iter()
+            .flat_map(|o| [&o.f32, &o.f16])
+            .chain(&COOPERATIVE)
+        {
             for entry in ["product", "product_bias", "product_bias_activation"] {
                 assert!(kernel.entry(entry).bindings.len() >= 4);
             }
@@ -298,7 +448,12 @@ mod tests {
             for m in [1, 4, 5, 592] {
                 let (variants, plausible) = product(m, 512, 2048).variants(&here);
                 assert!((1..=variants.len()).contains(&plausible));
-                assert!(variants.iter().all(|v| variants.iter().filter(|w| *w == v).count() == 1), "{variants:?}");
+                assert!(
+                    variants
+                        .iter()
+                        .all(|v| variants.iter().filter(|w| *w == v).count() == 1),
+                    "{variants:?}"
+                );
             }
             let class = |m, n, k| product(m, n, k).stand_in(&here).class();
             assert_eq!(class(592, 512, 2048), class(576, 512, 2044));

@@ -63,19 +63,35 @@ struct Read {
 
 /// Before something is written over.
 enum Question {
-    Save { order: Save, count: usize, first: PathBuf },
-    Import { import: Import, file: String },
+    Save {
+        order: Save,
+        count: usize,
+        first: PathBuf,
+    },
+    Import {
+        import: Import,
+        file: String,
+    },
 }
 
 impl Files {
     /// Reads a file with captions.
     pub fn import(&self, ctx: &Context, gallery: &Gallery, path: PathBuf) {
-        let layout = Layout { images: Some(gallery.folder().to_owned()), ..Layout::default() };
+        let layout = Layout {
+            images: Some(gallery.folder().to_owned()),
+            ..Layout::default()
+        };
         self.read.ask(ctx, move || {
             let read = Captioned::read(&path, &layout).map_err(|error| error.to_string());
             Some(read.map(|(captioned, problems)| {
-                let problems = problems.first().map(|first| (problems.len(), first.place.clone()));
-                Read { path, captioned, problems }
+                let problems = problems
+                    .first()
+                    .map(|first| (problems.len(), first.place.clone()));
+                Read {
+                    path,
+                    captioned,
+                    problems,
+                }
             }))
         });
     }
@@ -95,7 +111,17 @@ impl Files {
             self.saving = false;
             match saved {
                 Ok(Saved::Done(told)) => self.told = Some(told),
-                Ok(Saved::There { order, count, first }) => self.question = Some(Question::Save { order, count, first }),
+                Ok(Saved::There {
+                    order,
+                    count,
+                    first,
+                }) => {
+                    self.question = Some(Question::Save {
+                        order,
+                        count,
+                        first,
+                    })
+                }
                 Err(message) => toasts.add(format!("The captions are not saved: {message}")),
             }
         }
@@ -111,7 +137,9 @@ impl Files {
                 "{strangers} captions of {file} belong to no picture of this folder, or cannot be used; the first is {first}."
             ));
         } else if strangers > 0 {
-            toasts.add(format!("{strangers} captions of {file} belong to no picture of this folder."));
+            toasts.add(format!(
+                "{strangers} captions of {file} belong to no picture of this folder."
+            ));
         }
         if import.other.is_empty() {
             self.told = Some(told(import.new.len(), &file));
@@ -123,7 +151,9 @@ impl Files {
 
     pub fn ui(&mut self, ui: &mut Ui, gallery: &mut Gallery) {
         ui.separator();
-        CollapsingHeader::new(RichText::new("Files").heading()).default_open(true).show(ui, |ui| self.fields(ui, gallery));
+        CollapsingHeader::new(RichText::new("Files").heading())
+            .default_open(true)
+            .show(ui, |ui| self.fields(ui, gallery));
         while let Some(path) = self.import.answer() {
             self.import(ui.ctx(), gallery, path);
         }
@@ -131,21 +161,31 @@ impl Files {
     }
 
     fn fields(&mut self, ui: &mut Ui, gallery: &Gallery) {
-        if ui.button("Import captions...").on_hover_text("From CSV, JSON lines, COCO JSON or captions.txt; or drop the file here").clicked()
+        if ui
+            .button("Import captions...")
+            .on_hover_text("From CSV, JSON lines, COCO JSON or captions.txt; or drop the file here")
+            .clicked()
         {
             let folder = gallery.folder().to_owned();
             self.import.ask(ui.ctx(), move || {
-                let dialog = rfd::FileDialog::new().set_title("Choose a file with captions").set_directory(folder);
-                dialog.add_filter("Captions", &["csv", "jsonl", "ndjson", "json", "txt"]).pick_file()
+                let dialog = rfd::FileDialog::new()
+                    .set_title("Choose a file with captions")
+                    .set_directory(folder);
+                dialog
+                    .add_filter("Captions", &["csv", "jsonl", "ndjson", "json", "txt"])
+                    .pick_file()
             });
         }
         ui.add_space(4.0);
         let label = ui.label("Save as");
-        let list = ComboBox::from_id_salt("form").selected_text(FORMS[self.form].1).width(ui.available_width() - 8.0).show_ui(ui, |ui| {
-            for (number, (_, name, _)) in FORMS.iter().enumerate() {
-                ui.selectable_value(&mut self.form, number, *name);
-            }
-        });
+        let list = ComboBox::from_id_salt("form")
+            .selected_text(FORMS[self.form].1)
+            .width(ui.available_width() - 8.0)
+            .show_ui(ui, |ui| {
+                for (number, (_, name, _)) in FORMS.iter().enumerate() {
+                    ui.selectable_value(&mut self.form, number, *name);
+                }
+            });
         list.response.labelled_by(label.id);
         let (format, _, ending) = FORMS[self.form];
         let folder = gallery.folder();
@@ -153,23 +193,46 @@ impl Files {
         if format != Format::Folder {
             ui.horizontal(|ui| {
                 let label = ui.label("into");
-                let field = TextEdit::singleline(&mut self.path).desired_width(160.0).hint_text(usual.display().to_string());
+                let field = TextEdit::singleline(&mut self.path)
+                    .desired_width(160.0)
+                    .hint_text(usual.display().to_string());
                 ui.add(field).labelled_by(label.id);
                 if ui.button("File...").clicked() {
                     let folder = folder.to_owned();
                     self.chosen.ask(ui.ctx(), move || {
-                        let dialog = rfd::FileDialog::new().set_title("Save the captions").set_directory(folder);
-                        dialog.set_file_name(format!("captions.{ending}")).save_file()
+                        let dialog = rfd::FileDialog::new()
+                            .set_title("Save the captions")
+                            .set_directory(folder);
+                        dialog
+                            .set_file_name(format!("captions.{ending}"))
+                            .save_file()
                     });
                 }
             });
         }
         ui.horizontal(|ui| {
-            if ui.add_enabled(!self.saving, Button::new("Save captions")).on_hover_text("Of pictures that have one").clicked() {
-                let path = if self.path.trim().is_empty() || format == Format::Folder { usual } else { PathBuf::from(self.path.trim()) };
+            if ui
+                .add_enabled(!self.saving, Button::new("Save captions"))
+                .on_hover_text("Of pictures that have one")
+                .clicked()
+            {
+                let path = if self.path.trim().is_empty() || format == Format::Folder {
+                    usual
+                } else {
+                    PathBuf::from(self.path.trim())
+                };
                 let captioned = gallery.captioned();
                 let without = gallery.entries().len() - captioned.len();
-                self.save(ui.ctx(), Save { path, format, captioned, without }, false);
+                self.save(
+                    ui.ctx(),
+                    Save {
+                        path,
+                        format,
+                        captioned,
+                        without,
+                    },
+                    false,
+                );
             }
             if self.saving {
                 ui.spinner();
@@ -187,14 +250,23 @@ impl Files {
 
     /// Asks what must be answered before something is written over.
     fn ask(&mut self, ui: &mut Ui, gallery: &mut Gallery) {
-        let Some(question) = &self.question else { return };
+        let Some(question) = &self.question else {
+            return;
+        };
         let (title, text, answers): (&str, String, &[&str]) = match question {
-            Question::Save { count: 1, first, .. } => {
-                ("Replace it?", format!("{} is there already.", first.display()), &["Replace", "Cancel"])
-            }
+            Question::Save {
+                count: 1, first, ..
+            } => (
+                "Replace it?",
+                format!("{} is there already.", first.display()),
+                &["Replace", "Cancel"],
+            ),
             Question::Save { count, first, .. } => (
                 "Replace them?",
-                format!("{count} text files are there already with something else in them, {} for one.", first.display()),
+                format!(
+                    "{count} text files are there already with something else in them, {} for one.",
+                    first.display()
+                ),
                 &["Replace", "Only new ones", "Cancel"],
             ),
             Question::Import { import, file } => (
@@ -208,19 +280,20 @@ impl Files {
             ),
         };
         let mut answer = None;
-        let modal = Modal::new(Id::unique("before something is written over")).show(ui.ctx(), |ui| {
-            ui.set_max_width(380.0);
-            ui.heading(title);
-            ui.label(text);
-            ui.add_space(8.0);
-            ui.horizontal(|ui| {
-                for name in answers {
-                    if ui.button(*name).clicked() {
-                        answer = Some(*name);
+        let modal =
+            Modal::new(Id::unique("before something is written over")).show(ui.ctx(), |ui| {
+                ui.set_max_width(380.0);
+                ui.heading(title);
+                ui.label(text);
+                ui.add_space(8.0);
+                ui.horizontal(|ui| {
+                    for name in answers {
+                        if ui.button(*name).clicked() {
+                            answer = Some(*name);
+                        }
                     }
-                }
+                });
             });
-        });
         if modal.should_close() {
             answer = Some("Cancel");
         }
@@ -228,7 +301,9 @@ impl Files {
         match (self.question.take(), answer) {
             (Some(Question::Save { order, .. }), "Replace") => self.save(ui.ctx(), order, true),
             (Some(Question::Save { mut order, .. }), "Only new ones") => {
-                order.captioned.retain(|captioned| !Captioned::sidecar(&captioned.picture).exists());
+                order
+                    .captioned
+                    .retain(|captioned| !Captioned::sidecar(&captioned.picture).exists());
                 self.save(ui.ctx(), order, true);
             }
             (Some(Question::Import { mut import, file }), "Replace" | "Only new ones") => {
@@ -244,7 +319,10 @@ impl Files {
 }
 
 fn name(path: &Path) -> String {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into_owned()
 }
 
 fn told(count: usize, file: &str) -> String {
@@ -253,19 +331,43 @@ fn told(count: usize, file: &str) -> String {
 
 /// Writes captions, unless files are there and `replace` is not said.
 fn save(order: Save, replace: bool) -> Result<Saved, String> {
-    let Save { path, format, captioned, without } = &order;
+    let Save {
+        path,
+        format,
+        captioned,
+        without,
+    } = &order;
     let there: Vec<PathBuf> = match format {
         _ if replace => vec![],
         Format::Folder => captioned.iter().filter_map(differs).collect(),
-        _ => Some(path).filter(|path| path.exists()).cloned().into_iter().collect(),
+        _ => Some(path)
+            .filter(|path| path.exists())
+            .cloned()
+            .into_iter()
+            .collect(),
     };
     if let Some(first) = there.first().cloned() {
-        return Ok(Saved::There { order, count: there.len(), first });
+        return Ok(Saved::There {
+            order,
+            count: there.len(),
+            first,
+        });
     }
     Captioned::write(path, *format, captioned).map_err(|error| error.to_string())?;
-    let place = if *format == Format::Folder { "text files".into() } else { path.display().to_string() };
-    let rest = if *without == 0 { String::new() } else { format!("; {without} pictures have none") };
-    Ok(Saved::Done(format!("{} captions are in {place}{rest}.", captioned.len())))
+    let place = if *format == Format::Folder {
+        "text files".into()
+    } else {
+        path.display().to_string()
+    };
+    let rest = if *without == 0 {
+        String::new()
+    } else {
+        format!("; {without} pictures have none")
+    };
+    Ok(Saved::Done(format!(
+        "{} captions are in {place}{rest}.",
+        captioned.len()
+    )))
 }
 
 /// The text file beside a picture, if it is there and holds something else.

@@ -27,7 +27,16 @@ pub struct Run {
 impl Run {
     pub fn new(number: u64, entries: Vec<usize>, settings: Settings) -> Run {
         let total = entries.len();
-        Run { number, left: entries.into(), before: HashMap::new(), total, done: 0, troubles: 0, begun: Instant::now(), settings }
+        Run {
+            number,
+            left: entries.into(),
+            before: HashMap::new(),
+            total,
+            done: 0,
+            troubles: 0,
+            begun: Instant::now(),
+            settings,
+        }
     }
 
     /// Orders the next captions; none where all are there.
@@ -37,9 +46,20 @@ impl Run {
             return false;
         }
         let entries = gallery.entries();
-        self.before = next.iter().map(|&entry| (entry, entries[entry].caption.clone())).collect();
-        let pictures = next.iter().map(|&entry| (entry, entries[entry].path.clone())).collect();
-        worker.order(Order::Batch(Job { run: self.number, pictures, at_once: AT_ONCE, settings: self.settings.clone() }));
+        self.before = next
+            .iter()
+            .map(|&entry| (entry, entries[entry].caption.clone()))
+            .collect();
+        let pictures = next
+            .iter()
+            .map(|&entry| (entry, entries[entry].path.clone()))
+            .collect();
+        worker.order(Order::Batch(Job {
+            run: self.number,
+            pictures,
+            at_once: AT_ONCE,
+            settings: self.settings.clone(),
+        }));
         true
     }
 
@@ -51,7 +71,9 @@ impl Run {
             match caption {
                 Ok(caption) => {
                     gallery.trouble(entry, None);
-                    if Some(entry) != typing && self.before.get(&entry) == Some(&gallery.entries()[entry].caption) {
+                    if Some(entry) != typing
+                        && self.before.get(&entry) == Some(&gallery.entries()[entry].caption)
+                    {
                         written.push((entry, caption));
                     }
                 }
@@ -71,8 +93,12 @@ impl Run {
         if self.done == 0 {
             return (share, text);
         }
-        let left = self.begun.elapsed().as_secs_f64() / self.done as f64 * (self.total - self.done) as f64;
-        (share, format!("{text}, {} left", duration(Duration::from_secs_f64(left))))
+        let left =
+            self.begun.elapsed().as_secs_f64() / self.done as f64 * (self.total - self.done) as f64;
+        (
+            share,
+            format!("{text}, {} left", duration(Duration::from_secs_f64(left))),
+        )
     }
 
     pub fn ended(&self) -> String {
@@ -86,7 +112,11 @@ impl Run {
     fn told(&self, how: &str) -> String {
         let seconds = self.begun.elapsed().as_secs_f64();
         let speed = self.done as f64 / seconds.max(1e-3);
-        let done = format!("{how}{} pictures in {}, {speed:.0} a second", self.done, duration(self.begun.elapsed()));
+        let done = format!(
+            "{how}{} pictures in {}, {speed:.0} a second",
+            self.done,
+            duration(self.begun.elapsed())
+        );
         match self.troubles {
             0 => done,
             troubles => format!("{done}; {troubles} of them cannot be read, see their rows"),

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
 
 use egui::{Context, TextureHandle};
-use seemore::data::Picture;
+use seemore::image::Picture;
 
 use crate::heat;
 use crate::pictures::THUMBNAIL;
@@ -57,7 +57,14 @@ impl Thumbnails {
             let (queue, send, ctx) = (queue.clone(), send.clone(), ctx.clone());
             std::thread::spawn(move || decode(&queue, &send, &ctx));
         }
-        Thumbnails { queue, arrivals, known: HashMap::new(), wanted: vec![], frame: 0, folder: 0 }
+        Thumbnails {
+            queue,
+            arrivals,
+            known: HashMap::new(),
+            wanted: vec![],
+            frame: 0,
+            folder: 0,
+        }
     }
 
     /// Forgets everything: there is another folder.
@@ -65,7 +72,10 @@ impl Thumbnails {
         self.folder += 1;
         self.known.clear();
         let mut work = self.queue.work.lock().expect("no thread panics with it");
-        *work = Work { folder: self.folder, ..Work::default() };
+        *work = Work {
+            folder: self.folder,
+            ..Work::default()
+        };
     }
 
     /// A picture's thumbnail, if it is there; else it is wanted.
@@ -96,12 +106,14 @@ impl Thumbnails {
             let middle = seen.len() / 2;
             let (_, &mut oldest, _) = seen.select_nth_unstable(middle);
             let now = self.frame;
-            self.known.retain(|_, (seen, _)| *seen > oldest || *seen + 1 >= now);
+            self.known
+                .retain(|_, (seen, _)| *seen > oldest || *seen + 1 >= now);
         }
         let mut work = self.queue.work.lock().expect("no thread panics with it");
         // the first in sight is taken first, from the end
         self.wanted.reverse();
-        work.begun.retain(|picture| !self.known.contains_key(picture));
+        work.begun
+            .retain(|picture| !self.known.contains_key(picture));
         work.wanted = std::mem::take(&mut self.wanted);
         if !work.wanted.is_empty() {
             self.queue.changed.notify_all();
@@ -111,7 +123,11 @@ impl Thumbnails {
 
 impl Drop for Thumbnails {
     fn drop(&mut self) {
-        self.queue.work.lock().expect("no thread panics with it").closed = true;
+        self.queue
+            .work
+            .lock()
+            .expect("no thread panics with it")
+            .closed = true;
         self.queue.changed.notify_all();
     }
 }
@@ -132,7 +148,9 @@ fn decode(queue: &Queue, send: &Sender<(u64, usize, Result<Picture, String>)>, c
         work.begun.insert(picture);
         let folder = work.folder;
         drop(work);
-        let thumbnail = Picture::open(&path).map(|picture| picture.resize(THUMBNAIL)).map_err(|error| error.to_string());
+        let thumbnail = Picture::open(&path)
+            .map(|picture| picture.resize(THUMBNAIL))
+            .map_err(|error| error.to_string());
         if send.send((folder, picture, thumbnail)).is_err() {
             return;
         }

@@ -66,8 +66,20 @@ pub struct Evaluation {
 impl Course {
     /// A training that goes on with this one has its curves and evaluations too.
     pub fn resumed(self) -> Course {
-        let Course { loss, validation, learning_rate, evaluations, .. } = self;
-        Course { loss, validation, learning_rate, evaluations, ..Course::default() }
+        let Course {
+            loss,
+            validation,
+            learning_rate,
+            evaluations,
+            ..
+        } = self;
+        Course {
+            loss,
+            validation,
+            learning_rate,
+            evaluations,
+            ..Course::default()
+        }
     }
 
     pub fn take(&mut self, progress: Progress) {
@@ -89,16 +101,36 @@ impl Course {
                 self.learning_rate.push(step.step, step.learning_rate);
                 self.last = Some(step);
             }
-            Progress::Validated { step, loss, exact_match, written } => {
+            Progress::Validated {
+                step,
+                loss,
+                exact_match,
+                written,
+            } => {
                 self.validating = None;
                 self.validation.push(step, loss as f64);
-                self.evaluations.push(Evaluation { step, loss, exact_match, written });
+                self.evaluations.push(Evaluation {
+                    step,
+                    loss,
+                    exact_match,
+                    written,
+                });
             }
             Progress::Saved { step } => self.saved = Some(step),
             Progress::Paused { .. } => self.stage = Stage::Paused,
             Progress::Continued => self.stage = Stage::Training,
             Progress::Stopping => self.stage = Stage::Stopping,
-            Progress::Ended { steps, elapsed, interrupted } => self.stage = Stage::Ended { steps, elapsed, interrupted },
+            Progress::Ended {
+                steps,
+                elapsed,
+                interrupted,
+            } => {
+                self.stage = Stage::Ended {
+                    steps,
+                    elapsed,
+                    interrupted,
+                }
+            }
             Progress::Failed(message) => self.stage = Stage::Failed(message),
             Progress::Refused => {}
         }
@@ -133,8 +165,21 @@ mod tests {
     }
 
     fn ready() -> Progress {
-        let footprint = Footprint { parameters: 4, optimizer: 12, step: 8, largest: 8, free: None };
-        Progress::Ready(Box::new(Start { parameters: 1, tokens: 30, pictures: [48, 12], step: 0, footprint, shown: vec![] }))
+        let footprint = Footprint {
+            parameters: 4,
+            optimizer: 12,
+            step: 8,
+            largest: 8,
+            free: None,
+        };
+        Progress::Ready(Box::new(Start {
+            parameters: 1,
+            tokens: 30,
+            pictures: [48, 12],
+            step: 0,
+            footprint,
+            shown: vec![],
+        }))
     }
 
     #[test]
@@ -148,14 +193,23 @@ mod tests {
         assert_eq!(course.share(), Some(0.2));
         course.take(Progress::Validating { done: 16, of: 48 });
         assert_eq!(course.validating, Some([16, 48]));
-        course.take(Progress::Validated { step: 10, loss: 1.5, exact_match: 0.0, written: vec![] });
+        course.take(Progress::Validated {
+            step: 10,
+            loss: 1.5,
+            exact_match: 0.0,
+            written: vec![],
+        });
         assert_eq!(course.validating, None);
         course.take(Progress::Paused { step: 10 });
         assert!(course.stage == Stage::Paused && course.stage.runs());
         course.take(Progress::Continued);
         course.take(Progress::Stopping);
         assert_eq!(course.stage, Stage::Stopping);
-        course.take(Progress::Ended { steps: 11, elapsed: Duration::from_secs(3), interrupted: true });
+        course.take(Progress::Ended {
+            steps: 11,
+            elapsed: Duration::from_secs(3),
+            interrupted: true,
+        });
         assert!(!course.stage.runs());
     }
 
@@ -163,8 +217,17 @@ mod tests {
     fn one_that_goes_on_keeps_its_curves() {
         let mut course = Course::default();
         course.take(step(10, 2.0, 2));
-        course.take(Progress::Validated { step: 10, loss: 1.5, exact_match: 0.5, written: vec!["a cat".into()] });
-        course.take(Progress::Ended { steps: 10, elapsed: Duration::from_secs(3), interrupted: true });
+        course.take(Progress::Validated {
+            step: 10,
+            loss: 1.5,
+            exact_match: 0.5,
+            written: vec!["a cat".into()],
+        });
+        course.take(Progress::Ended {
+            steps: 10,
+            elapsed: Duration::from_secs(3),
+            interrupted: true,
+        });
         let mut course = course.resumed();
         assert!(course.stage == Stage::Preparing && course.last.is_none());
         course.take(step(20, 1.0, 4));

@@ -15,7 +15,12 @@ pub struct Curve {
 
 impl Default for Curve {
     fn default() -> Curve {
-        Curve { points: vec![], merged: 1, rest: ([0.0; 2], 0), last: None }
+        Curve {
+            points: vec![],
+            merged: 1,
+            rest: ([0.0; 2], 0),
+            last: None,
+        }
     }
 }
 
@@ -36,8 +41,13 @@ impl Curve {
         self.points.push(sum.map(|sum| sum / *count as f64));
         self.rest = ([0.0; 2], 0);
         if self.points.len() >= MOST {
-            self.points =
-                self.points.chunks(2).map(|pair| [0, 1].map(|i| pair.iter().map(|p| p[i]).sum::<f64>() / pair.len() as f64)).collect();
+            self.points = self
+                .points
+                .chunks(2)
+                .map(|pair| {
+                    [0, 1].map(|i| pair.iter().map(|p| p[i]).sum::<f64>() / pair.len() as f64)
+                })
+                .collect();
             self.merged *= 2;
         }
     }
@@ -52,7 +62,14 @@ impl Curve {
         // the newest value is always there, though it fills no point yet
         let last = self.last.filter(|_| self.rest.1 > 0);
         let points = self.points.iter().copied().chain(last);
-        if log { points.filter(|p| p[1] > 0.0).map(|[x, y]| [x, y.log10()]).collect() } else { points.collect() }
+        if log {
+            points
+                .filter(|p| p[1] > 0.0)
+                .map(|[x, y]| [x, y.log10()])
+                .collect()
+        } else {
+            points.collect()
+        }
     }
 }
 
@@ -65,10 +82,22 @@ mod tests {
         let mut curve = Curve::default();
         (0..100_000).for_each(|step| curve.push(step, 3.0 - step as f64 * 2e-5));
         let points = curve.points(false);
-        assert!((MOST / 2..=MOST).contains(&points.len()), "{}", points.len());
-        assert!(points.iter().all(|[x, y]| (3.0 - x * 2e-5 - y).abs() < 1e-9), "means do not lie on the line");
+        assert!(
+            (MOST / 2..=MOST).contains(&points.len()),
+            "{}",
+            points.len()
+        );
+        assert!(
+            points
+                .iter()
+                .all(|[x, y]| (3.0 - x * 2e-5 - y).abs() < 1e-9),
+            "means do not lie on the line"
+        );
         assert!(points.windows(2).all(|pair| pair[0][0] < pair[1][0]));
-        assert_eq!((points.last().unwrap()[0], curve.last()), (99_999.0, Some(3.0 - 99_999.0 * 2e-5)));
+        assert_eq!(
+            (points.last().unwrap()[0], curve.last()),
+            (99_999.0, Some(3.0 - 99_999.0 * 2e-5))
+        );
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! What the model wrote of the same pictures at each validation: a row a picture, a column a validation.
 
-use egui::{Color32, Label, Pos2, Rect, RichText, ScrollArea, Separator, Stroke, TextureHandle, Ui, UiBuilder, pos2, vec2};
+use egui::{
+    Color32, Label, Pos2, Rect, RichText, ScrollArea, Separator, Stroke, TextureHandle, Ui,
+    UiBuilder, pos2, vec2,
+};
 
 use super::course::Evaluation;
 use crate::work::training::Shown;
@@ -20,21 +23,38 @@ pub fn show(ui: &mut Ui, shown: &[Shown], textures: &[TextureHandle], evaluation
     ui.horizontal_top(|ui| {
         ui.spacing_mut().item_spacing.x = 0.0;
         let (_, truth) = ui.allocate_space(vec2(SIDE + COLUMN, height));
-        cell(ui, Rect::from_min_size(truth.min, vec2(truth.width(), HEADER)), |ui| drop(ui.strong("True caption")));
+        cell(
+            ui,
+            Rect::from_min_size(truth.min, vec2(truth.width(), HEADER)),
+            |ui| drop(ui.strong("True caption")),
+        );
         for (row, (shown, texture)) in shown.iter().zip(textures).enumerate() {
             let rect = place(truth, 0.0, row);
-            let picture = egui::Image::new((texture.id(), vec2(SIDE, SIDE))).alt_text(format!("Picture: {}", shown.caption));
-            cell(ui, Rect::from_min_size(rect.min, vec2(SIDE, ROW)), |ui| drop(ui.add(picture).on_hover_text(&shown.id)));
-            let text = Rect::from_min_size(rect.min + vec2(SIDE + 6.0, 0.0), vec2(COLUMN - 12.0, ROW));
-            cell(ui, text, |ui| drop(ui.add(Label::new(&shown.caption).truncate())));
+            let picture = egui::Image::new((texture.id(), vec2(SIDE, SIDE)))
+                .alt_text(format!("Picture: {}", shown.caption));
+            cell(ui, Rect::from_min_size(rect.min, vec2(SIDE, ROW)), |ui| {
+                drop(ui.add(picture).on_hover_text(&shown.id))
+            });
+            let text =
+                Rect::from_min_size(rect.min + vec2(SIDE + 6.0, 0.0), vec2(COLUMN - 12.0, ROW));
+            cell(ui, text, |ui| {
+                drop(ui.add(Label::new(&shown.caption).truncate()))
+            });
         }
         ui.add_sized(vec2(9.0, height), Separator::default().vertical());
-        let area = ScrollArea::horizontal().id_salt("evaluations").stick_to_right(true).auto_shrink([false, true]);
+        let area = ScrollArea::horizontal()
+            .id_salt("evaluations")
+            .stick_to_right(true)
+            .auto_shrink([false, true]);
         area.show_viewport(ui, |ui, viewport| {
             ui.set_min_size(vec2(COLUMN * evaluations.len() as f32, height));
             let all = Rect::from_min_size(ui.min_rect().min, vec2(0.0, height));
             let first = (viewport.min.x / COLUMN).max(0.0) as usize;
-            let seen = evaluations.iter().enumerate().skip(first).take((viewport.width() / COLUMN) as usize + 2);
+            let seen = evaluations
+                .iter()
+                .enumerate()
+                .skip(first)
+                .take((viewport.width() / COLUMN) as usize + 2);
             for (number, evaluation) in seen {
                 column(ui, all, number, evaluation, shown);
             }
@@ -44,28 +64,43 @@ pub fn show(ui: &mut Ui, shown: &[Shown], textures: &[TextureHandle], evaluation
 
 fn column(ui: &mut Ui, all: Rect, number: usize, evaluation: &Evaluation, shown: &[Shown]) {
     let left = COLUMN * number as f32;
-    let Evaluation { step, loss, exact_match, written } = evaluation;
-    let header = Rect::from_min_size(all.min + vec2(left + MARK, 0.0), vec2(COLUMN - MARK - 6.0, HEADER));
+    let Evaluation {
+        step,
+        loss,
+        exact_match,
+        written,
+    } = evaluation;
+    let header = Rect::from_min_size(
+        all.min + vec2(left + MARK, 0.0),
+        vec2(COLUMN - MARK - 6.0, HEADER),
+    );
     cell(ui, header, |ui| {
         ui.vertical(|ui| {
             ui.spacing_mut().item_spacing.y = 0.0;
             ui.strong(format!("step {step}"));
             let found = format!("{:.0} % right, loss {loss:.3}", 100.0 * exact_match);
-            ui.add(Label::new(RichText::new(found).small()).truncate()).on_hover_text("Of all pictures that are validated on");
+            ui.add(Label::new(RichText::new(found).small()).truncate())
+                .on_hover_text("Of all pictures that are validated on");
         });
     });
     for (row, (written, shown)) in written.iter().zip(shown).enumerate() {
         let rect = place(all, left, row);
-        let text = if written.trim().is_empty() { RichText::new("(nothing)").weak() } else { RichText::new(written) };
+        let text = if written.trim().is_empty() {
+            RichText::new("(nothing)").weak()
+        } else {
+            RichText::new(written)
+        };
         let correct = *written == shown.caption;
         let green = right(ui.visuals().dark_mode);
         if correct {
             check(ui, pos2(rect.left() + 5.0, rect.center().y), green);
         }
         let text = if correct { text.color(green) } else { text };
-        cell(ui, Rect::from_min_size(rect.min + vec2(MARK, 0.0), vec2(COLUMN - MARK - 6.0, ROW)), |ui| {
-            drop(ui.add(Label::new(text).wrap()).on_hover_text(written))
-        });
+        cell(
+            ui,
+            Rect::from_min_size(rect.min + vec2(MARK, 0.0), vec2(COLUMN - MARK - 6.0, ROW)),
+            |ui| drop(ui.add(Label::new(text).wrap()).on_hover_text(written)),
+        );
     }
 }
 
@@ -77,11 +112,18 @@ fn check(ui: &Ui, at: Pos2, color: Color32) {
 
 /// The green of a caption that is the true one.
 fn right(dark: bool) -> Color32 {
-    if dark { Color32::from_rgb(110, 205, 130) } else { Color32::from_rgb(15, 115, 50) }
+    if dark {
+        Color32::from_rgb(110, 205, 130)
+    } else {
+        Color32::from_rgb(15, 115, 50)
+    }
 }
 
 fn place(all: Rect, left: f32, row: usize) -> Rect {
-    Rect::from_min_size(pos2(all.left() + left, all.top() + HEADER + ROW * row as f32), vec2(COLUMN, ROW))
+    Rect::from_min_size(
+        pos2(all.left() + left, all.top() + HEADER + ROW * row as f32),
+        vec2(COLUMN, ROW),
+    )
 }
 
 /// Contents at the left of a rectangle, halfway down it; what is larger is cut off.

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use seemore::checkpoint;
+use seemore::models::checkpoint;
 
 /// The fields as they are filled in.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -91,7 +91,13 @@ fn data_folder() -> Option<PathBuf> {
 
 /// The shipped drawings to train on and to validate on; nothing where they are not here.
 pub fn shipped() -> (Vec<PathBuf>, Vec<PathBuf>) {
-    let file = |name: &str| data_folder().map(|folder| folder.join(name)).filter(|path| path.is_file()).into_iter().collect();
+    let file = |name: &str| {
+        data_folder()
+            .map(|folder| folder.join(name))
+            .filter(|path| path.is_file())
+            .into_iter()
+            .collect()
+    };
     (file("inputs.csv"), file("inputs_val.csv"))
 }
 
@@ -99,15 +105,25 @@ pub fn shipped() -> (Vec<PathBuf>, Vec<PathBuf>) {
 pub fn emoji() -> (Vec<PathBuf>, Vec<PathBuf>) {
     let files = |names: &[&str]| {
         let folder = data_folder().unwrap_or_default().join("emoji");
-        names.iter().map(|name| folder.join(name).with_extension("csv")).collect()
+        names
+            .iter()
+            .map(|name| folder.join(name).with_extension("csv"))
+            .collect()
     };
-    (files(&["noto", "noto-v1", "twemoji", "fluent", "emojione"]), files(&["fxemoji"]))
+    (
+        files(&["noto", "noto-v1", "twemoji", "fluent", "emojione"]),
+        files(&["fxemoji"]),
+    )
 }
 
 impl Form {
     /// Takes another preset, with what it cannot do without.
     pub fn choose(&mut self, preset: String) {
-        let (tokenizer, class_loss) = if preset == "emoji" { ("words", 1.0) } else { ("characters", 0.0) };
+        let (tokenizer, class_loss) = if preset == "emoji" {
+            ("words", 1.0)
+        } else {
+            ("characters", 0.0)
+        };
         (self.tokenizer, self.class_loss, self.preset) = (tokenizer.into(), class_loss, preset);
     }
 
@@ -115,8 +131,12 @@ impl Form {
     pub fn missing(&self) -> Option<&'static str> {
         match self.kind {
             Kind::New if self.data.is_empty() => Some("Choose pictures to train on."),
-            Kind::Like if self.folder.trim().is_empty() => Some("Choose the folder of the training that this one is to be like."),
-            Kind::Resume if self.folder.trim().is_empty() => Some("Choose the folder of the training that goes on."),
+            Kind::Like if self.folder.trim().is_empty() => {
+                Some("Choose the folder of the training that this one is to be like.")
+            }
+            Kind::Resume if self.folder.trim().is_empty() => {
+                Some("Choose the folder of the training that goes on.")
+            }
             _ => None,
         }
     }
@@ -176,7 +196,10 @@ pub fn command_line(words: &[OsString]) -> String {
         word if !word.is_empty() && word.chars().all(plain) => word.into_owned(),
         word => format!("'{}'", word.replace('\'', r"'\''")),
     };
-    std::iter::once("train".to_owned()).chain(words.iter().map(quoted)).collect::<Vec<_>>().join(" ")
+    std::iter::once("train".to_owned())
+        .chain(words.iter().map(quoted))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// The words that go on with the training in a folder.
@@ -188,7 +211,7 @@ pub fn resume(folder: &Path) -> Vec<OsString> {
 mod tests {
     use clap::{Parser, ValueEnum};
     use seemore::cli::train::TrainArgs;
-    use seemore::model::Preset;
+    use seemore::models::seemore::Preset;
 
     use super::*;
 
@@ -200,18 +223,39 @@ mod tests {
     }
 
     fn form() -> Form {
-        Form { data: vec!["a.csv".into(), "more pictures".into()], val_data: vec!["b.csv".into()], ..Form::default() }
+        Form {
+            data: vec!["a.csv".into(), "more pictures".into()],
+            val_data: vec!["b.csv".into()],
+            ..Form::default()
+        }
     }
 
     #[test]
     fn every_form_is_a_command_line_that_the_trainer_takes() {
-        let mut forms = vec![form(), Form { val_data: vec![], allow_overlap: true, more: " --seed 7  --clip 0 ".into(), ..form() }];
+        let mut forms = vec![
+            form(),
+            Form {
+                val_data: vec![],
+                allow_overlap: true,
+                more: " --seed 7  --clip 0 ".into(),
+                ..form()
+            },
+        ];
         for until in [Until::Steps, Until::Epochs, Until::Minutes] {
             for kind in [Kind::New, Kind::Like, Kind::Resume] {
-                forms.push(Form { until, kind, folder: "runs/x".into(), save_every: 5, ..form() });
+                forms.push(Form {
+                    until,
+                    kind,
+                    folder: "runs/x".into(),
+                    save_every: 5,
+                    ..form()
+                });
             }
         }
-        for preset in Preset::value_variants().iter().filter_map(Preset::to_possible_value) {
+        for preset in Preset::value_variants()
+            .iter()
+            .filter_map(Preset::to_possible_value)
+        {
             let mut form = form();
             form.choose(preset.get_name().into());
             forms.push(form);
@@ -225,17 +269,36 @@ mod tests {
 
     #[test]
     fn a_form_that_lacks_something_says_what() {
-        assert!(Form { data: vec![], ..form() }.missing().is_some_and(|text| text.contains("pictures")));
+        assert!(
+            Form {
+                data: vec![],
+                ..form()
+            }
+            .missing()
+            .is_some_and(|text| text.contains("pictures"))
+        );
         for kind in [Kind::Like, Kind::Resume] {
-            assert!(Form { kind, ..form() }.missing().is_some_and(|text| text.contains("folder")));
+            assert!(
+                Form { kind, ..form() }
+                    .missing()
+                    .is_some_and(|text| text.contains("folder"))
+            );
         }
     }
 
     #[test]
     fn the_command_line_is_one_for_a_shell() {
         let line = command_line(&form().words());
-        assert!(line.starts_with("train --data a.csv 'more pictures' --val-data b.csv --preset seemore "), "{line}");
+        assert!(
+            line.starts_with(
+                "train --data a.csv 'more pictures' --val-data b.csv --preset seemore "
+            ),
+            "{line}"
+        );
         assert_eq!(command_line(&["it's".into()]), r"train 'it'\''s'");
-        assert_eq!(command_line(&resume(Path::new("runs/x"))), "train --resume runs/x");
+        assert_eq!(
+            command_line(&resume(Path::new("runs/x"))),
+            "train --resume runs/x"
+        );
     }
 }

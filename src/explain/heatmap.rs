@@ -1,0 +1,178 @@
+//! A picture of where the model looked: one panel a token, the attention over the picture, the token under it.
+
+use std::path::Path;
+
+use image::{Rgb, RgbImage};
+
+use crate::caption::CaptionToken;
+use crate::explain::ColorMap;
+use crate::image::Picture;
+use crate::image::lettering;
+
+/// Side of a panel's picture in pixels.
+const SIDE: u32 = 160;
+const MARGIN: u32 = 8;
+/// Height of the label: three lines of glyphs at twice their size, with room around.
+const LABEL: u32 = 64;
+const PER_ROW: u32 = 8;
+const OPACITY: f32 = 0.6;
+
+/// Bilinear value of a `grid` x `grid` map at `x`, `y` from 0 to 1.
+fn sample(map: &[f32], grid: usize, x: f32, y: f32) -> f32 {
+    let place = |v: f32| (v * grid as f32 - 0.5).clamp(0.0, grid as f32 - 1.0);
+    let (x, y) = (place(x), place(y));
+    let (left, top) = (x as usize, y as usize);
+    let (right, bottom) = ((left + 1).min(grid - 1), (top + 1).min(grid - 1));
+    let (fx, fy) = (x - left as f32, y - top as f32);
+    let row = |y: usize| map[y * grid + left] * (1.0 - fx) + map[y * grid + right] * fx;
+    row(top) * (1.0 - fy) + row(bottom) * fy
+}
+
+/// A map stretched to 0..1, coldest to hottest patch. One that is nearly even (as of a model that looks everywhere alike) is 0
+/// all over, so that noise does not look like attention.
+fn stretched(map: &[f32]) -> Vec<f32> {
+    let (least, most) = map.iter().fold((f32::MAX, f32::MIN), |(least, most), &v| {
+        (least.min(v), most.max(v))
+    });
+    let even = most - least <= 0.02 * most;
+    map.iter()
+        .map(|v| {
+            if even {
+                0.0
+            } else {
+                (v - least) / (most - least)
+            }
+        })
+        .collect()
+}
+
+/// A square picture under its heat, scaled from the coldest to the hottest patch; `opacity` is the heat's share of the colours, from 0 to 1.
+/// Without heat it is the picture alone.
+pub fn overlay(picture: &Picture, heat: &[f32], colors: ColorMap, opacity: f32) -> RgbImage {
+    let side = picture.width as u32;
+    let grid = (heat.len() as f64).sqrt() as usize;
+    let heat = stretched(heat);
+    let place = |v: u32| (v as f32 + 0.5) / side as f32;
+    RgbImage::from_fn(side, side, |x, y| {
+        let at = 3 * (y * side + x) as usize;
+        let rgb: [f32; 3] = std::array::from_fn(|i| picture.rgb[at + i] as f32);
+        if grid == 0 {
+            return Rgb(rgb.map(|v| v as u8));
+        }
+        let tint = colors.color(sample(&heat, grid, place(x), place(y)));
+        Rgb(std::array::from_fn(|i| {
+            ((1.0 - opacity) * rgb[i] + opacity * tint[i]).round() as u8
+        }))
+    })
+}
+
+/// Draws the picture once as it is and once for every token with its heat over it, each scaled from its coldest to its hottest
+/// patch. Under it: the token, its probability, and the hottest patch's share of the attention.
+pub fn draw(picture: &Picture, written: &[CaptionToken]) -> RgbImage {
+    let small = picture.resize(SIDE as usize);
+    let panels = written.len() as u32 + 1;
+    let columns = panels.min(PER_ROW);
+    let rows = panels.div_ceil(PER_ROW);
+    let size = |count: u32, each: u32| MARGIN + count * (each + MARGIN);
+    let mut canvas =
+        RgbImage::from_pixel(size(columns, SIDE), size(rows, SIDE + LABEL), Rgb([255; 3]));
+    for panel in 0..panels {
+        let (left, top) = (
+            MARGIN + panel % PER_ROW * (SIDE + MARGIN),
+            MARGIN + panel / PER_ROW * (SIDE + LABEL + MARGIN),
+        );
+        let token = (panel > 0).then(|| &written[panel as usize - 1]);
+        let heat = token.map_or(&[][..], |token| &token.heat);
+        let hottest = heat.iter().copied().fold(0.0, f32::max);
+        image::imageops::replace(
+            &mut canvas,
+            &overlay(&small, heat, ColorMap::Viridis, OPACITY),
+            left.into(),
+            top.into(),
+        );
+        let label = |canvas: &mut RgbImage, text: &str, left, top| {
+            lettering::write(canvas, text, left, top, 2)
+        };
+        match token {
+            None => label(&mut canvas, "picture", left, top + SIDE + 4),
+            Some(token) => {
+                let shown: String = token
+                    .text
+                    .chars()
+                    .map(|c| if c == ' ' { '_' } else { c })
+                    .take(10)
+                    .collect();
+                label(&mut canvas, &shown, left, top + SIDE + 4);
+                label(
+                    &mut canvas,
+                    &format!("{:.0} %", 100.0 * token.choice.probability),
+                    left,
+                    top + SIDE + 24,
+                );
+                if !heat.is_empty() {
+                    label(
+                        &mut canvas,
+                        &format!("max {:.0} %", 100.0 * hottest),
+                        left,
+                        top + SIDE + 44,
+                    );
+                }
+            }
+        }
+    }
+    canvas
+}
+
+/// Draws and writes a PNG.
+pub fn save(path: &Path, picture: &Picture, written: &[CaptionToken]) -> image::ImageResult<()> {
+    draw(picture, written).save_with_format(path, image::ImageFormat::Png)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::caption::Choice;
+
+    #[test]
+    fn the_hottest_patch_is_the_lightest_part_of_its_panel() {
+        let picture = Picture {
+            width: 4,
+            height: 4,
+            rgb: vec![128; 48],
+        };
+        let heat = vec![0.0, 0.0, 0.0, 0.9];
+        let token = CaptionToken {
+            choice: Choice {
+                token: 1,
+                probability: 0.5,
+            },
+            text: "a".into(),
+            others: vec![],
+            heat,
+        };
+        let canvas = draw(&picture, &[token]);
+        let light = |x: u32, y: u32| {
+            canvas
+                .get_pixel(2 * MARGIN + SIDE + x, MARGIN + y)
+                .0
+                .iter()
+                .map(|&v| v as u32)
+                .sum::<u32>()
+        };
+        assert!(light(SIDE - 10, SIDE - 10) > light(10, 10) + 100);
+        // the plain picture beside it, and ink where the labels are
+        assert_eq!(canvas.get_pixel(MARGIN + 5, MARGIN + 5).0, [128; 3]);
+        let ink = canvas
+            .enumerate_pixels()
+            .filter(|(_, y, pixel)| *y > MARGIN + SIDE && pixel.0[0] < 50)
+            .count();
+        assert!(ink > 100, "{ink}");
+    }
+
+    #[test]
+    fn an_even_map_is_cold_all_over() {
+        assert_eq!(stretched(&[0.25, 0.2501, 0.25, 0.2499]), [0.0; 4]);
+        assert_eq!(stretched(&[0.0; 4]), [0.0; 4]);
+        assert_eq!(stretched(&[0.25, 0.5, 0.75, 0.25]), [0.0, 0.5, 1.0, 0.0]);
+    }
+}

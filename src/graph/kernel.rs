@@ -1,0 +1,274 @@
+//! A WGSL file, declared once. Its bindings, access modes, parameters and override constants are read from the
+//! source by naga, never repeated in Rust.
+
+use std::sync::OnceLock;
+
+use naga::{AddressSpace, Module, ScalarKind, StorageAccess, TypeInner};
+
+/// A compute shader file with its entry points. Declare one with [`kernel!`](crate::kernel!) as a `static`.
+pub struct Kernel {
+    /// The file's stem in `shaders/`.
+    pub name: &'static str,
+    /// The file, followed by the shared files it uses (WGSL does not care about order, so line numbers hold).
+    pub source: &'static str,
+    /// See [`unchecked`](Self::unchecked).
+    pub(crate) unchecked: bool,
+    reflection: OnceLock<Vec<Entry>>,
+}
+
+/// Declares a [`Kernel`] from `shaders/NAME.wgsl`, with the named files of `shaders/shared/` appended.
+///
+/// ```ignore
+/// static SOFTMAX: Kernel = kernel!("softmax", "reduce");
+/// ```
+#[macro_export]
+macro_rules! kernel {
+    ($name:literal $(, $shared:literal)* $(,)?) => {
+        $crate::graph::Kernel::new(
+            $name,
+            concat!(
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $name, ".wgsl")),
+                $("\n", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/shared/", $shared, ".wgsl")),)*
+            ),
+        )
+    };
+}
+
+/// How an entry point uses a binding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// The uniform block named `params`: sizes and constants, fixed when a plan is made.
+    Params,
+    /// Any other uniform block: a variable of the tape, written by the host before a run.
+    Uniform,
+    /// `var<storage, read>`.
+    Read,
+    /// `var<storage, read_write>`: an output, or persistent state changed in place.
+    Write,
+}
+
+/// One `@binding` that an entry point really uses.
+#[derive(Debug, Clone)]
+pub struct Binding {
+    pub name: String,
+    pub index: u32,
+    pub access: Access,
+    /// Bytes of the block for uniforms; 0 for storage arrays.
+    pub size: u32,
+    /// Bytes of the floats that a storage array is of; 0 for anything else.
+    pub float: u32,
+}
+
+/// A field of the `params` block.
+#[derive(Debug, Clone)]
+pub struct Field {
+    pub name: String,
+    /// Byte offset.
+    pub offset: u32,
+    pub float: bool,
+}
+
+/// What naga reads about one entry point.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub name: String,
+    pub bindings: Vec<Binding>,
+    pub params: Vec<Field>,
+    /// Bytes of the `params` block, 0 without one.
+    pub params_size: u32,
+    /// Names of all override constants of the file.
+    pub overrides: Vec<String>,
+}
+
+impl Kernel {
+    pub const fn new(name: &'static str, source: &'static str) -> Kernel {
+        Kernel {
+            name,
+            source,
+            unchecked: false,
+            reflection: OnceLock::new(),
+        }
+    }
+
+    /// The same without the driver's checks of array indices and loop bounds, for kernels whose loops over arrays must be
+    /// unrolled to be fast. Such a kernel clamps every load, guards every store, and ends all its loops by itself.
+    pub const fn unchecked(mut self) -> Kernel {
+        self.unchecked = true;
+        self
+    }
+
+    /// The entry point called `name`.
+    ///
+    /// # Panics
+    /// When the file is not valid WGSL or has no such entry point: both are mistakes in the program, not in its input.
+    #[track_caller]
+    pub fn entry(&self, name: &str) -> &Entry {
+        let entries = self.reflection.get_or_init(|| {
+            reflect(self.source)
+                .unwrap_or_else(|error| panic!("shaders/{}.wgsl: {error}", self.name))
+        });
+        entries
+            .iter()
+            .find(|entry| entry.name == name)
+            .unwrap_or_else(|| {
+                let have: Vec<_> = entries.iter().map(|entry| &entry.name).collect();
+                panic!(
+                    "shaders/{}.wgsl has no entry point `{name}`; it has {have:?}",
+                    self.name
+                )
+            })
+    }
+}
+
+fn reflect(source: &str) -> Result<Vec<Entry>, String> {
+    let module =
+        naga::front::wgsl::parse_str(source).map_err(|error| error.emit_to_string(source))?;
+    let info = naga::valid::Validator::new(
+        naga::valid::ValidationFlags::all(),
+        naga::valid::Capabilities::all(),
+    )
+    .validate(&module)
+    .map_err(|error| error.emit_to_string(source))?;
+    let overrides: Vec<_> = module
+        .overrides
+        .iter()
+        .filter_map(|(_, constant)| constant.name.clone())
+        .collect();
+    let entries = module
+        .entry_points
+        .iter()
+        .enumerate()
+        .map(|(index, point)| {
+            let used = info.get_entry_point(index);
+            let mut entry = Entry {
+                name: point.name.clone(),
+                bindings: vec![],
+                params: vec![],
+                params_size: 0,
+                overrides: overrides.clone(),
+            };
+            for (handle, variable) in module.global_variables.iter() {
+                let Some(at) = &variable.binding else {
+                    continue;
+                };
+                if used[handle].is_empty() {
+                    continue;
+                }
+                let name = variable.name.clone().unwrap_or_default();
+                let (access, size) = match variable.space {
+                    AddressSpace::Uniform => {
+                        let (fields, size) = fields(&module, variable.ty);
+                        if name == "params" {
+                            (entry.params, entry.params_size) = (fields, size);
+                            (Access::Params, size)
+                        } else {
+                            (Access::Uniform, size)
+                        }
+                    }
+                    AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => {
+                        (Access::Write, 0)
+                    }
+                    _ => (Access::Read, 0),
+                };
+                entry.bindings.push(Binding {
+                    name,
+                    index: at.binding,
+                    access,
+                    size,
+                    float: float(&module, variable.ty),
+                });
+            }
+            entry.bindings.sort_by_key(|binding| binding.index);
+            entry
+        });
+    Ok(entries.collect())
+}
+
+/// Bytes of the floats that an array, or its vectors, are of; 0 for anything else.
+fn float(module: &Module, array: naga::Handle<naga::Type>) -> u32 {
+    let TypeInner::Array { base, .. } = module.types[array].inner else {
+        return 0;
+    };
+    match module.types[base].inner {
+        TypeInner::Scalar(scalar) | TypeInner::Vector { scalar, .. }
+            if scalar.kind == ScalarKind::Float =>
+        {
+            scalar.width as u32
+        }
+        _ => 0,
+    }
+}
+
+/// The 4-byte scalar fields of a uniform block, and its size in bytes.
+fn fields(module: &Module, block: naga::Handle<naga::Type>) -> (Vec<Field>, u32) {
+    match &module.types[block].inner {
+        TypeInner::Struct { members, span } => {
+            let field = |member: &naga::StructMember| Field {
+                name: member.name.clone().unwrap_or_default(),
+                offset: member.offset,
+                float: matches!(module.types[member.ty].inner, TypeInner::Scalar(scalar) if scalar.kind == ScalarKind::Float),
+            };
+            (members.iter().map(field).collect(), *span)
+        }
+        _ => (vec![], 4),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOURCE: &str = "
+        struct Params { n: u32, scale: f32 }
+        @group(0) @binding(0) var<uniform> params: Params;
+        @group(0) @binding(1) var<storage, read> x: array<f32>;
+        @group(0) @binding(2) var<storage, read_write> y: array<f32>;
+        @group(0) @binding(3) var<uniform> seed: vec4u;
+        override WG: u32 = 64;
+        @compute @workgroup_size(WG) fn forward() { y[0] = x[0] * params.scale * f32(params.n); }
+        @compute @workgroup_size(WG) fn noise() { y[0] = f32(seed.x); }";
+
+    #[test]
+    fn an_entry_point_lists_only_what_it_uses() {
+        static KERNEL: Kernel = Kernel::new("sample", SOURCE);
+        let forward = KERNEL.entry("forward");
+        let names: Vec<_> = forward
+            .bindings
+            .iter()
+            .map(|b| (b.name.as_str(), b.access))
+            .collect();
+        assert_eq!(
+            names,
+            [
+                ("params", Access::Params),
+                ("x", Access::Read),
+                ("y", Access::Write)
+            ]
+        );
+        assert_eq!(
+            forward
+                .params
+                .iter()
+                .map(|f| (f.name.as_str(), f.offset, f.float))
+                .collect::<Vec<_>>(),
+            [("n", 0, false), ("scale", 4, true)]
+        );
+        assert_eq!(forward.overrides, ["WG"]);
+        let noise = KERNEL.entry("noise");
+        assert_eq!(
+            noise
+                .bindings
+                .iter()
+                .map(|b| (b.name.as_str(), b.access))
+                .collect::<Vec<_>>(),
+            [("y", Access::Write), ("seed", Access::Uniform)]
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "no entry point `backward`; it has [\"forward\", \"noise\"]")]
+    fn an_unknown_entry_point_lists_the_known_ones() {
+        static KERNEL: Kernel = Kernel::new("sample", SOURCE);
+        KERNEL.entry("backward");
+    }
+}

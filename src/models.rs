@@ -1,0 +1,4 @@
+//! Model families, and models on disk.
+
+pub mod checkpoint;
+pub mod seemore;

@@ -1,0 +1,5 @@
+//! Text as tokens, and back.
+
+mod tokenizer;
+
+pub use tokenizer::{TextStream, TokenKind, Tokenizer, TokenizerError};

@@ -1,0 +1,265 @@
+//! One token a word or a piece of one, in the form of Hugging Face's `tokenizers`.
+
+use std::collections::BTreeSet;
+
+use tokenizers::decoders::DecoderWrapper;
+use tokenizers::decoders::fuse::Fuse;
+use tokenizers::decoders::sequence::Sequence as Decoders;
+use tokenizers::decoders::strip::Strip;
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::models::wordlevel::{WordLevel, WordLevelTrainer};
+use tokenizers::models::{ModelWrapper, TrainerWrapper};
+use tokenizers::normalizers::Prepend;
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{AddedToken, Decoder, SplitDelimiterBehavior, Tokenizer};
+
+/// The names of padding, begin, end and unknown in files, which get the ids 0 to 3 in training.
+const SPECIAL: [&str; 4] = ["<pad>", "<s>", "</s>", "<unk>"];
+
+/// Words with the space before them, so that texts are their tokens put together; a mark of punctuation is a word of its own
+/// (but not a hyphen or apostrophe inside a word), and so is a space that no word follows.
+const WORDS: &str = r" ?[\p{L}\p{M}\p{N}]+(?:[-’'][\p{L}\p{M}\p{N}]+)*| ?[^\s\p{L}\p{M}\p{N}]|\s";
+
+/// A vocabulary of words or pieces of words. A space stands before every text while it is cut, so that its first word is the same token
+/// as in the middle of another.
+#[derive(Debug, Clone)]
+pub struct Pieces {
+    inner: Tokenizer,
+    vocab_size: usize,
+    pad: u32,
+    begin: Option<u32>,
+    end: Option<u32>,
+    unknown: Option<u32>,
+}
+
+impl Pieces {
+    /// Tokens are the words and marks of punctuation of the given texts, the most frequent first, and of equally frequent ones the first in
+    /// the alphabet; at most `vocab_size` with the special tokens.
+    pub fn train_words<'a>(
+        texts: impl Iterator<Item = &'a str> + Send,
+        vocab_size: Option<usize>,
+    ) -> Pieces {
+        let model = WordLevel::builder()
+            .unk_token(SPECIAL[3].into())
+            .build()
+            .expect("no vocabulary to read");
+        let trainer = WordLevelTrainer::builder()
+            .vocab_size(vocab_size.unwrap_or(usize::MAX))
+            .show_progress(false)
+            .special_tokens(special_tokens())
+            .build()
+            .expect("all fields have values");
+        let decoder = Decoders::new(vec![DecoderWrapper::Fuse(Fuse::new()), first_space()]);
+        Self::train(
+            model.into(),
+            words().into(),
+            decoder,
+            TrainerWrapper::WordLevelTrainer(trainer),
+            texts,
+        )
+    }
+
+    /// Tokens are the 256 bytes and what the most frequent neighbours within words were merged to, until there are `vocab_size` tokens
+    /// with the special ones, or no neighbours (byte-level BPE, Radford et al. 2019).
+    pub fn train_bpe<'a>(texts: impl Iterator<Item = &'a str> + Send, vocab_size: usize) -> Pieces {
+        let model = BPE::builder()
+            .unk_token(SPECIAL[3].into())
+            .build()
+            .expect("no vocabulary to read");
+        let trainer = BpeTrainer::builder()
+            .vocab_size(vocab_size)
+            .show_progress(false)
+            .special_tokens(special_tokens())
+            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+            .build();
+        // bytes only: the cutting is done by then
+        let bytes = ByteLevel::new(false, false, false);
+        let cut = PreTokenizers::new(vec![words().into(), bytes.into()]);
+        let decoder = Decoders::new(vec![DecoderWrapper::ByteLevel(bytes), first_space()]);
+        Self::train(
+            model.into(),
+            cut.into(),
+            decoder,
+            TrainerWrapper::BpeTrainer(trainer),
+            texts,
+        )
+    }
+
+    fn train<'a>(
+        model: ModelWrapper,
+        cut: PreTokenizerWrapper,
+        decoder: Decoders,
+        mut trainer: TrainerWrapper,
+        texts: impl Iterator<Item = &'a str> + Send,
+    ) -> Pieces {
+        let mut inner = Tokenizer::new(model);
+        inner
+            .with_normalizer(Some(Prepend::new(" ".into())))
+            .expect("there are no added tokens to normalise yet");
+        inner
+            .with_pre_tokenizer(Some(cut))
+            .with_decoder(Some(decoder));
+        inner
+            .train(&mut trainer, texts)
+            .expect("training on text in memory cannot fail");
+        Self::new(inner).expect("the special tokens were given to the trainer")
+    }
+
+    fn new(mut inner: Tokenizer) -> Result<Pieces, String> {
+        // a caption that holds "<s>" means these three characters
+        inner.set_encode_special_tokens(true);
+        let vocab_size = inner.get_vocab_size(true);
+        if let Some((token, id)) = inner
+            .get_vocab(true)
+            .into_iter()
+            .find(|(_, id)| *id as usize >= vocab_size)
+        {
+            return Err(format!(
+                "token {token:?} has the id {id} in a vocabulary of {vocab_size}"
+            ));
+        }
+        let [pad, begin, end, unknown] = SPECIAL.map(|name| inner.token_to_id(name));
+        let pad = pad.ok_or_else(|| format!("it has no token {} for padding", SPECIAL[0]))?;
+        // the library counts below nothing where a token is shorter than what it takes off its end
+        if inner
+            .get_decoder()
+            .is_some_and(|decoder| strips_ends(&serde_json::to_value(decoder).unwrap_or_default()))
+        {
+            return Err("its decoder takes characters off the ends of tokens (Strip with a `stop` above 0), which is not known here".into());
+        }
+        // a model may name an unknown token that is not in its vocabulary, and say so only when it needs it
+        for text in ["a", "\u{10fffd}", " 1, "] {
+            inner.encode(text, false).map_err(|error| {
+                format!("it cannot cut a text such as {text:?} into tokens: {error}")
+            })?;
+        }
+        Ok(Pieces {
+            inner,
+            vocab_size,
+            pad,
+            begin,
+            end,
+            unknown,
+        })
+    }
+
+    /// From what `tokenizer.json` holds.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn from_json(text: &str) -> Result<Pieces, String> {
+        Self::new(text.parse().map_err(|error| format!("{error}"))?)
+    }
+
+    /// What `tokenizer.json` holds.
+    pub fn to_json(&self) -> String {
+        self.inner
+            .to_string(true)
+            .expect("tokens and ids are plain data")
+    }
+
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    pub fn pad(&self) -> u32 {
+        self.pad
+    }
+
+    pub fn begin(&self) -> Option<u32> {
+        self.begin
+    }
+
+    pub fn end(&self) -> Option<u32> {
+        self.end
+    }
+
+    pub fn unknown(&self) -> Option<u32> {
+        self.unknown
+    }
+
+    /// The distinct words of a text that are not in the vocabulary, in their order.
+    pub fn unknown_words(&self, text: &str) -> Vec<String> {
+        let Ok(cut) = self.inner.encode(text, false) else {
+            return vec![text.to_owned()];
+        };
+        let mut seen = BTreeSet::new();
+        let tokens = cut.get_ids().iter().zip(cut.get_offsets());
+        let words = tokens
+            .filter(|(id, _)| Some(**id) == self.unknown)
+            .map(|(_, &(start, end))| text.get(start..end).unwrap_or_default().trim());
+        words
+            .filter(|word| seen.insert(*word))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    pub fn encode(&self, text: &str) -> Vec<u32> {
+        // a file may hold rules that fail for some texts only, as regular expressions that give up: these are unknown as a whole
+        let unknown = self.unknown.unwrap_or(self.pad);
+        let Ok(cut) = self.inner.encode_fast(text, false) else {
+            return vec![unknown];
+        };
+        cut.get_ids()
+            .iter()
+            .map(|&id| {
+                if (id as usize) < self.vocab_size {
+                    id
+                } else {
+                    unknown
+                }
+            })
+            .collect()
+    }
+
+    /// The texts of ids as they stand in the vocabulary. Special tokens are left out.
+    fn tokens(&self, ids: &[u32]) -> Vec<String> {
+        let silent = [Some(self.pad), self.begin, self.end];
+        let known = |id: u32| {
+            self.inner
+                .id_to_token(id)
+                .filter(|_| Some(id) != self.unknown)
+        };
+        let tokens = ids.iter().filter(|&&id| !silent.contains(&Some(id)));
+        tokens
+            .map(|&id| known(id).unwrap_or_else(|| format!(" {}", char::REPLACEMENT_CHARACTER)))
+            .collect()
+    }
+
+    pub fn decode(&self, ids: &[u32]) -> String {
+        let tokens = self.tokens(ids);
+        match self.inner.get_decoder() {
+            Some(decoder) => decoder
+                .decode(tokens)
+                .unwrap_or_else(|_| self.tokens(ids).concat()),
+            None => tokens.concat(),
+        }
+    }
+}
+
+/// Whether a decoder, or one of those that it is made of, takes anything off the ends of tokens.
+fn strips_ends(decoder: &serde_json::Value) -> bool {
+    let strips =
+        decoder["type"] == "Strip" && decoder["stop"].as_u64().is_some_and(|stop| stop > 0);
+    strips
+        || decoder["decoders"]
+            .as_array()
+            .is_some_and(|decoders| decoders.iter().any(strips_ends))
+}
+
+fn special_tokens() -> Vec<AddedToken> {
+    SPECIAL.map(|name| AddedToken::from(name, true)).to_vec()
+}
+
+fn words() -> Split {
+    let pattern = SplitPattern::Regex(WORDS.into());
+    Split::new(pattern, SplitDelimiterBehavior::Isolated, false).expect("the pattern is constant")
+}
+
+/// Takes the space off that stood before the text.
+fn first_space() -> DecoderWrapper {
+    DecoderWrapper::Strip(Strip::new(' ', 1, 0))
+}
