@@ -1255,7 +1255,7 @@ fn of_what_moves_the_first_frame_is_seen() {
         let mut encoder = image::codecs::gif::GifEncoder::new(&mut gif);
         for image in [blocks(), RgbImage::new(32, 32)] {
             encoder
-                .encode_frame(image::Preprocess::new(
+                .encode_frame(image::Frame::new(
                     DynamicImage::ImageRgb8(image).into_rgba8(),
                 ))
                 .unwrap();

@@ -294,8 +294,8 @@ fn base64(text: &str) -> Result<Vec<u8>, base64::DecodeError> {
 pub(super) mod tests {
     use std::io::Cursor;
 
+    use ::image::{ImageFormat, Rgb, RgbImage};
     use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-    use image::{ImageFormat, Rgb, RgbImage};
     use indicatif::ProgressBar;
 
     use super::super::dataset::{Dataset, Loaded};

@@ -1,0 +1,45 @@
+//! What a user can change to get past an error.
+//!
+//! An error of the library says what happened and where. What to do about it differs between the command line, which has flags,
+//! and the window, which has labels: errors return a [`Hint`], and each front end words it.
+
+/// A way past an error, for a front end to put into its own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Hint {
+    /// Train or evaluate with fewer pictures at once, or choose a smaller model.
+    SmallerBatch,
+    /// Compute each batch in this many parts (gradient accumulation), recompute activations, or use a smaller batch.
+    LessMemory {
+        /// Number of parts to suggest.
+        parts: usize,
+    },
+    /// Use another device.
+    OtherDevice,
+    /// Go on from the last saved state.
+    Resume,
+    /// Use a lower learning rate, a longer warm-up or gradient clipping, or let training roll back or skip steps.
+    Stabilize,
+    /// Name the columns of the pictures and captions.
+    NameColumns,
+    /// Give the folder that holds the pictures.
+    ImagesFolder,
+    /// Choose another output, or allow it to be replaced.
+    OutputExists,
+    /// Allow rows that cannot be used to be left out.
+    NotStrict,
+    /// Give the text that the caption starts with.
+    GivePrompt,
+    /// Start a new training from this model instead of resuming.
+    StartFrom,
+    /// Give a number of steps, a number of epochs or a time limit.
+    GiveBudget,
+    /// Raise the time limit of the device (`SEEMORE_TIMEOUT`).
+    RaiseTimeout,
+}
+
+/// An error that knows a way past it.
+pub trait Hinted: std::error::Error {
+    /// The way past this error, if there is one beyond what the message says.
+    fn hint(&self) -> Option<Hint>;
+}
