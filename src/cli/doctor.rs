@@ -222,7 +222,7 @@ fn self_test(device: &Device, report: &mut Report) {
             .expect("the template is constant"),
     );
     let (start, mut tests, mut agree, mut broken) = (Instant::now(), 0, 0, vec![]);
-    ops::self_test(device, &ops::CHECKS, &mut |op, passed, failed| {
+    ops::self_test(device, ops::CHECKS, |op, passed, failed| {
         bar.set_message(op);
         bar.inc(1);
         (tests, agree) = (tests + passed, agree + failed.is_empty() as usize);

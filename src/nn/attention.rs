@@ -214,7 +214,7 @@ mod tests {
                     want.iter().any(|x| x.abs() > 1e-2),
                     "{width}: {name} is next to nothing"
                 );
-                close(&format!("{width}: {name}"), got, &want, 0..want.len());
+                close(&format!("{width}: {name}"), got, &want, 0..want.len()).unwrap();
             }
         }
     }

@@ -32,33 +32,30 @@ impl Tape {
     }
 }
 
-pub(super) mod tests {
+pub(super) mod checks {
     use super::*;
-    use crate::device::Plan;
-    use crate::device::Tensor;
-    use crate::ops::check::{Check, device};
+    use crate::device::{Device, Plan, Tensor};
+    use crate::ops::check::{Outcome, checks, ensure_eq};
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[("sums_until_the_next_first", sums_until_the_next_first)];
+    checks![sums_until_the_next_first];
 
-    #[cfg_attr(test, test)]
-    fn sums_until_the_next_first() {
-        let device = device();
+    fn sums_until_the_next_first(device: &Device) -> Outcome {
         for n in [1, 1023, 1024, 1025, 70_001 * 4] {
-            let acc = Tensor::new(&device, &[n], &vec![f32::NAN; n]).unwrap();
+            let acc = Tensor::new(device, &[n], &vec![f32::NAN; n])?;
             let mut tape = Tape::new(device.capabilities());
             let (bound, grad, first) = (tape.bind(&acc), tape.input(&[n]), tape.input(&[1]));
             tape.accumulate(bound, grad, first);
-            let plan = Plan::new(&device, tape).unwrap();
+            let plan = Plan::new(device, tape)?;
             for (index, (flag, want)) in [(1u32, 1.0), (0, 3.0), (0, 6.0), (7, 4.0), (0, 9.0)]
                 .into_iter()
                 .enumerate()
             {
                 plan.write(grad, &vec![index as f32 + 1.0; n]);
                 plan.write(first, &[flag]);
-                plan.run().unwrap();
-                assert_eq!(acc.read::<f32>().unwrap(), vec![want; n]);
+                plan.run()?;
+                ensure_eq!(acc.read::<f32>()?, vec![want; n]);
             }
         }
+        Ok(())
     }
 }

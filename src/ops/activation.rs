@@ -71,24 +71,17 @@ impl Tape {
     }
 }
 
-pub(super) mod tests {
+pub(super) mod checks {
     use std::f64::consts::PI;
 
     use super::*;
-    use crate::device::Plan;
-    use crate::ops::check::{Check, check, device, forward};
+    use crate::device::{Device, Plan};
+    use crate::ops::check::{Failure, Outcome, checks, ensure, forward, gradients};
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[
-        ("agrees_with_its_reference", agrees_with_its_reference),
-        (
-            "gelu_is_accurate_in_its_tails",
-            gelu_is_accurate_in_its_tails,
-        ),
-        (
-            "large_values_neither_overflow_nor_hide_nan",
-            large_values_neither_overflow_nor_hide_nan,
-        ),
+    checks![
+        agrees_with_its_reference,
+        gelu_is_accurate_in_its_tails,
+        large_values_neither_overflow_nor_hide_nan
     ];
 
     fn gelu(x: f64) -> f64 {
@@ -99,18 +92,36 @@ pub(super) mod tests {
         0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044715 * x * x * x)).tanh())
     }
 
-    #[cfg_attr(test, test)]
-    fn agrees_with_its_reference() {
+    fn agrees_with_its_reference(device: &Device) -> Outcome {
         let shapes: [[&[usize]; 1]; 5] = [[&[1]], [&[1023]], [&[1024]], [&[1025]], [&[3, 37]]];
-        check(&shapes, |t, [x]| t.relu(x), |[x]| x.map(|x| x.max(0.0)));
-        check(&shapes, |t, [x]| t.gelu(x), |[x]| x.map(gelu));
-        check(&shapes, |t, [x]| t.gelu_tanh(x), |[x]| x.map(gelu_tanh));
-        forward(&[[&[70_000, 3]]], |t, [x]| t.gelu(x), |[x]| x.map(gelu));
+        gradients(
+            device,
+            &shapes,
+            |t, [x]| t.relu(x),
+            |[x]| x.map(|x| x.max(0.0)),
+        )?;
+        gradients(device, &shapes, |t, [x]| t.gelu(x), |[x]| x.map(gelu))?;
+        gradients(
+            device,
+            &shapes,
+            |t, [x]| t.gelu_tanh(x),
+            |[x]| x.map(gelu_tanh),
+        )?;
+        forward(
+            device,
+            &[[&[70_000, 3]]],
+            |t, [x]| t.gelu(x),
+            |[x]| x.map(gelu),
+        )?;
+        Ok(())
     }
 
     /// y and dy/dx at the given places.
-    fn curve(activation: Activation, x: &[f32]) -> (Vec<f32>, Vec<f32>) {
-        let device = device();
+    fn curve(
+        device: &Device,
+        activation: Activation,
+        x: &[f32],
+    ) -> Result<(Vec<f32>, Vec<f32>), Failure> {
         let mut tape = Tape::new(device.capabilities());
         let input = tape.variable(&[x.len()]);
         let y = tape.activation(input, activation);
@@ -119,17 +130,16 @@ pub(super) mod tests {
         let slope = tape.grad(input).unwrap();
         tape.hold(y);
         tape.hold(slope);
-        let plan = Plan::new(&device, tape).unwrap();
+        let plan = Plan::new(device, tape)?;
         plan.write(input, x);
         plan.write(ones, &vec![1f32; x.len()]);
-        plan.run().unwrap();
-        (plan.read(y).unwrap(), plan.read(slope).unwrap())
+        plan.run()?;
+        Ok((plan.read(y)?, plan.read(slope)?))
     }
 
-    #[cfg_attr(test, test)]
-    fn gelu_is_accurate_in_its_tails() {
+    fn gelu_is_accurate_in_its_tails(device: &Device) -> Outcome {
         let x: Vec<f32> = (-4000..=4000).map(|i| i as f32 / 400.0).collect();
-        let (y, slope) = curve(Activation::Gelu, &x);
+        let (y, slope) = curve(device, Activation::Gelu, &x)?;
         let mut worst = (0f64, 0f64);
         for ((x, y), slope) in x.iter().map(|&x| x as f64).zip(&y).zip(&slope) {
             let (phi, density) = (
@@ -138,7 +148,7 @@ pub(super) mod tests {
             );
             // the exponent's rounding grows with x^2; below 1e-30 there is nothing left to be relative to
             let allowed = 4e-7 * (1.0 + x * x) * (x * phi).abs() + 1e-30;
-            assert!(
+            ensure!(
                 (*y as f64 - x * phi).abs() <= allowed,
                 "gelu({x}) = {y}, want {}",
                 x * phi
@@ -148,29 +158,30 @@ pub(super) mod tests {
                 worst.1 = worst.1.max((*slope as f64 - phi - x * density).abs());
             }
         }
-        assert!(worst.0 < 1e-6 && worst.1 < 5e-7, "{worst:?}");
+        ensure!(worst.0 < 1e-6 && worst.1 < 5e-7, "{worst:?}");
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn large_values_neither_overflow_nor_hide_nan() {
+    fn large_values_neither_overflow_nor_hide_nan(device: &Device) -> Outcome {
         let x = [-1e30f32, -1e4, -15.0, 15.0, 1e4, 1e30, f32::NAN, 0.0];
         for activation in [Activation::Relu, Activation::Gelu, Activation::GeluTanh] {
-            let (y, slope) = curve(activation, &x);
+            let (y, slope) = curve(device, activation, &x)?;
             for i in 0..6 {
-                assert!(
+                ensure!(
                     (y[i] - x[i].max(0.0)).abs() <= 1e-7,
                     "{activation:?} of {} is {}",
                     x[i],
                     y[i]
                 );
-                assert!(
+                ensure!(
                     (slope[i] - (x[i] > 0.0) as u32 as f32).abs() <= 1e-7,
                     "{activation:?} at {} has slope {}",
                     x[i],
                     slope[i]
                 );
             }
-            assert!(y[6].is_nan() && y[7] == 0.0, "{activation:?}: {y:?}");
+            ensure!(y[6].is_nan() && y[7] == 0.0, "{activation:?}: {y:?}");
         }
+        Ok(())
     }
 }

@@ -87,28 +87,19 @@ impl Tape {
     }
 }
 
-pub(super) mod tests {
+pub(super) mod checks {
     use super::*;
-    use crate::device::Plan;
-    use crate::device::Tensor;
+    use crate::device::{Device, Plan, Tensor};
     use crate::ops::GradScaler;
-    use crate::ops::check::{Check, constant, device, random};
+    use crate::ops::check::{Outcome, checks, constant, ensure, random};
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[
-        (
-            "agrees_with_its_reference_over_several_steps",
-            agrees_with_its_reference_over_several_steps,
-        ),
-        (
-            "clips_by_the_norm_of_all_gradients",
-            clips_by_the_norm_of_all_gradients,
-        ),
+    checks![
+        agrees_with_its_reference_over_several_steps,
+        clips_by_the_norm_of_all_gradients
     ];
 
     /// `steps` steps on parameters of the given lengths, one behind another, on the device and in f64.
-    fn train(lengths: &[usize], hyper: AdamW, clip: f64, steps: u64) {
-        let device = device();
+    fn train(device: &Device, lengths: &[usize], hyper: AdamW, clip: f64, steps: u64) -> Outcome {
         let firsts: Vec<usize> = lengths
             .iter()
             .scan(0, |first, n| {
@@ -136,15 +127,15 @@ pub(super) mod tests {
         };
         let params: Vec<Vec<f64>> = lengths.iter().map(|&n| random(n, 7)).collect();
         let tensors = [
-            Tensor::new(&device, &[all], &laid_out(&params, 0.0)).unwrap(),
-            Tensor::zeros(&device, &[all]).unwrap(),
-            Tensor::zeros(&device, &[all]).unwrap(),
+            Tensor::new(device, &[all], &laid_out(&params, 0.0))?,
+            Tensor::zeros(device, &[all])?,
+            Tensor::zeros(device, &[all])?,
         ];
         let mut tape = Tape::new(device.capabilities());
         let (rate, input, filled) = (
             tape.input(&[1]),
             tape.input(&[all]),
-            constant(&mut tape, &filled),
+            constant(device, &mut tape, &filled),
         );
         let norm_squared = tape.sum_squares(input, filled);
         let scaler = GradScaler {
@@ -153,12 +144,12 @@ pub(super) mod tests {
             beta2: hyper.beta2,
             ..GradScaler::default()
         };
-        let state = constant(&mut tape, &scaler.start());
-        let loss = constant(&mut tape, &[1.0f32]);
+        let state = constant(device, &mut tape, &scaler.start());
+        let loss = constant(device, &mut tape, &[1.0f32]);
         let verdict = tape.grad_scaler(norm_squared, loss, state, scaler);
         let [param, m, v] = tensors.each_ref().map(|tensor| tape.bind(tensor));
         tape.adamw(param, input, m, v, filled, verdict, rate, hyper);
-        let plan = Plan::new(&device, tape).unwrap();
+        let plan = Plan::new(device, tape)?;
 
         let AdamW {
             beta1,
@@ -196,17 +187,17 @@ pub(super) mod tests {
             }
             plan.write(rate, &[lr as f32]);
             plan.write(input, &laid_out(&grads, f32::MAX));
-            plan.run().unwrap();
+            plan.run()?;
         }
         for (name, index) in [("param", 0), ("m", 1), ("v", 2)] {
-            let flat: Vec<f32> = tensors[index].read().unwrap();
+            let flat: Vec<f32> = tensors[index].read()?;
             for (first, want) in firsts.iter().zip(&want) {
                 let want = &want[index];
                 // the moments are small, so relative to the largest of them, not to 1
                 let largest = want.iter().fold(0f64, |most, x| most.max(x.abs()));
                 for (got, want) in flat[*first..].iter().zip(want) {
                     let error = (*got as f64 - want).abs();
-                    assert!(
+                    ensure!(
                         error <= 2e-6 * (want.abs() + largest),
                         "{name} of {lengths:?} for {hyper:?}: got {got}, want {want}"
                     );
@@ -218,18 +209,19 @@ pub(super) mod tests {
                     .zip(lengths)
                     .any(|(first, n)| (*first..first + n).contains(at))
             });
-            assert!(
+            ensure!(
                 padding.map(|at| flat[at]).all(|x| x == 0.0),
                 "{name}: the padding has changed"
             );
         }
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn agrees_with_its_reference_over_several_steps() {
+    fn agrees_with_its_reference_over_several_steps(device: &Device) -> Outcome {
         let lengths = [1, 3, 1023, 1024, 1025, 70_001];
-        train(&lengths, AdamW::default(), 0.0, 5);
+        train(device, &lengths, AdamW::default(), 0.0, 5)?;
         train(
+            device,
             &lengths,
             AdamW {
                 weight_decay: 0.0,
@@ -238,13 +230,14 @@ pub(super) mod tests {
             },
             0.0,
             3,
-        );
+        )?;
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn clips_by_the_norm_of_all_gradients() {
+    fn clips_by_the_norm_of_all_gradients(device: &Device) -> Outcome {
         // norms are about 310 and 7: the first is clipped, the second is not
         train(
+            device,
             &[1023, 70_001],
             AdamW {
                 weight_decay: 0.1,
@@ -252,8 +245,9 @@ pub(super) mod tests {
             },
             1.0,
             4,
-        );
+        )?;
         train(
+            device,
             &[5, 37],
             AdamW {
                 eps: 1e-3,
@@ -261,9 +255,10 @@ pub(super) mod tests {
             },
             100.0,
             4,
-        );
+        )?;
         // eps at the scale of the clipped gradients, so that their size shows
         train(
+            device,
             &[5, 37],
             AdamW {
                 eps: 0.1,
@@ -271,6 +266,7 @@ pub(super) mod tests {
             },
             0.5,
             4,
-        );
+        )?;
+        Ok(())
     }
 }

@@ -46,14 +46,11 @@ impl Tape {
     }
 }
 
-pub(super) mod tests {
-    use crate::ops::check::{Array, Check, check, forward};
+pub(super) mod checks {
+    use crate::device::Device;
+    use crate::ops::check::{Array, Outcome, checks, forward, gradients};
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[
-        ("agrees_with_its_reference", agrees_with_its_reference),
-        ("repeats_over_leading_axes", repeats_over_leading_axes),
-    ];
+    checks![agrees_with_its_reference, repeats_over_leading_axes];
 
     fn reference(a: &Array, b: &Array) -> Vec<f64> {
         a.data
@@ -63,9 +60,9 @@ pub(super) mod tests {
             .collect()
     }
 
-    #[cfg_attr(test, test)]
-    fn agrees_with_its_reference() {
-        check(
+    fn agrees_with_its_reference(device: &Device) -> Outcome {
+        gradients(
+            device,
             &[
                 [&[1], &[1]],
                 [&[1023], &[1023]],
@@ -74,12 +71,13 @@ pub(super) mod tests {
             ],
             |t, [a, b]| t.add(a, b),
             |[a, b]| reference(a, b),
-        );
+        )?;
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn repeats_over_leading_axes() {
-        check(
+    fn repeats_over_leading_axes(device: &Device) -> Outcome {
+        gradients(
+            device,
             &[
                 [&[5, 8], &[8]],
                 [&[5, 37], &[37]],
@@ -88,8 +86,9 @@ pub(super) mod tests {
             ],
             |t, [a, b]| t.add(a, b),
             |[a, b]| reference(a, b),
-        );
-        check(
+        )?;
+        gradients(
+            device,
             &[[&[3, 2, 4], &[2, 4]]],
             |t, [a, b]| {
                 let once = t.add(a, b);
@@ -102,11 +101,13 @@ pub(super) mod tests {
                     .map(|(a, b)| a + 2.0 * b)
                     .collect()
             },
-        );
+        )?;
         forward(
+            device,
             &[[&[70_000, 3], &[3]]],
             |t, [a, b]| t.add(a, b),
             |[a, b]| reference(a, b),
-        );
+        )?;
+        Ok(())
     }
 }

@@ -109,26 +109,18 @@ impl Tape {
     }
 }
 
-pub(super) mod tests {
+pub(super) mod checks {
     use super::*;
-    use crate::device::Plan;
-    use crate::ops::check::{Array, Check, check, constant, device, forward, random};
+    use crate::device::{Device, Plan};
+    use crate::ops::check::{
+        Array, Failure, Outcome, checks, constant, ensure, ensure_eq, forward, gradients, random,
+    };
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[
-        ("agrees_with_its_reference", agrees_with_its_reference),
-        (
-            "the_norm_may_be_all_that_is_wanted",
-            the_norm_may_be_all_that_is_wanted,
-        ),
-        (
-            "the_sum_may_be_all_that_is_wanted",
-            the_sum_may_be_all_that_is_wanted,
-        ),
-        (
-            "is_bit_for_bit_dropout_then_add_then_layernorm",
-            is_bit_for_bit_dropout_then_add_then_layernorm,
-        ),
+    checks![
+        agrees_with_its_reference,
+        the_norm_may_be_all_that_is_wanted,
+        the_sum_may_be_all_that_is_wanted,
+        is_bit_for_bit_dropout_then_add_then_layernorm
     ];
 
     const EPS: f32 = 1e-5;
@@ -155,13 +147,13 @@ pub(super) mod tests {
         [h, y]
     }
 
-    fn op(t: &mut Tape, [x, branch, weight, bias]: [Var; 4]) -> (Var, Var) {
-        let seed = constant(t, &[1u32]);
+    fn op(device: &Device, t: &mut Tape, [x, branch, weight, bias]: [Var; 4]) -> (Var, Var) {
+        let seed = constant(device, t, &[1u32]);
         t.add_layernorm([x, branch], Dropout { p: 0.0, seed }, [weight, bias], EPS)
     }
 
-    fn both(t: &mut Tape, inputs: [Var; 4]) -> Var {
-        let (h, y) = op(t, inputs);
+    fn both(device: &Device, t: &mut Tape, inputs: [Var; 4]) -> Var {
+        let (h, y) = op(device, t, inputs);
         let y = t.scale(y, 0.5);
         t.add(h, y)
     }
@@ -171,62 +163,74 @@ pub(super) mod tests {
         h.iter().zip(&y).map(|(h, y)| h + 0.5 * y).collect()
     }
 
-    #[cfg_attr(test, test)]
-    fn agrees_with_its_reference() {
+    fn agrees_with_its_reference(device: &Device) -> Outcome {
         for cols in [2, 4, 31, 32, 33, 36, 512, 1028] {
-            check(
+            gradients(
+                device,
                 &[[&[3, cols], &[3, cols], &[cols], &[cols]]],
-                both,
+                |t, inputs| both(device, t, inputs),
                 both_reference,
-            );
+            )?;
         }
-        check(
+        gradients(
+            device,
             &[
                 [&[2, 33, 8], &[2, 33, 8], &[8], &[8]],
                 [&[65, 7], &[65, 7], &[7], &[7]],
             ],
-            both,
+            |t, inputs| both(device, t, inputs),
             both_reference,
-        );
+        )?;
         forward(
+            device,
             &[[&[70_000, 4], &[70_000, 4], &[4], &[4]]],
-            both,
+            |t, inputs| both(device, t, inputs),
             both_reference,
-        );
+        )?;
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn the_norm_may_be_all_that_is_wanted() {
-        check(
+    fn the_norm_may_be_all_that_is_wanted(device: &Device) -> Outcome {
+        gradients(
+            device,
             &[[&[5, 36], &[5, 36], &[36], &[36]]],
-            |t, inputs| op(t, inputs).1,
+            |t, inputs| op(device, t, inputs).1,
             |inputs| reference(inputs)[1].clone(),
-        );
+        )?;
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn the_sum_may_be_all_that_is_wanted() {
+    fn the_sum_may_be_all_that_is_wanted(device: &Device) -> Outcome {
         let sum = |t: &mut Tape, [x, branch]: [Var; 2]| {
-            let (weight, bias) = (constant(t, &[1f32; 36]), constant(t, &[0f32; 36]));
-            op(t, [x, branch, weight, bias]).0
+            let (weight, bias) = (
+                constant(device, t, &[1f32; 36]),
+                constant(device, t, &[0f32; 36]),
+            );
+            op(device, t, [x, branch, weight, bias]).0
         };
-        check(&[[&[5, 36], &[5, 36]]], sum, |[x, branch]| {
+        gradients(device, &[[&[5, 36], &[5, 36]]], sum, |[x, branch]| {
             x.data
                 .iter()
                 .zip(&branch.data)
                 .map(|(x, branch)| x + branch)
                 .collect()
-        });
+        })?;
+        Ok(())
     }
 
     /// h, y and all gradients, from the op or from the three that it stands for, when the loss depends on what `wanted` says.
-    fn run(cols: usize, fused: bool, wanted: [bool; 2]) -> Vec<Vec<f32>> {
-        let (device, rows) = (device(), 37);
+    fn run(
+        device: &Device,
+        cols: usize,
+        fused: bool,
+        wanted: [bool; 2],
+    ) -> Result<Vec<Vec<f32>>, Failure> {
+        let rows = 37;
         let mut tape = Tape::new(device.capabilities());
         let t = &mut tape;
         let shapes = [vec![rows, cols], vec![rows, cols], vec![cols], vec![cols]];
         let inputs @ [x, branch, weight, bias] = shapes.each_ref().map(|shape| t.variable(shape));
-        let seed = constant(t, &[9u32]);
+        let seed = constant(device, t, &[9u32]);
         // another dropout before, so that the site is not the first
         let x = t.dropout(x, 0.25, seed);
         // kept elements are doubled, which is exact: the device may fuse the product with the sum
@@ -249,7 +253,7 @@ pub(super) mod tests {
             .chain(inputs.iter().filter_map(|&v| t.grad(v)))
             .collect();
         results.iter().for_each(|&v| t.hold(v));
-        let plan = Plan::new(&device, tape).unwrap();
+        let plan = Plan::new(device, tape)?;
         for (index, (v, shape)) in inputs.iter().zip(&shapes).enumerate() {
             let data: Vec<f32> = random(shape.iter().product(), index as u64)
                 .iter()
@@ -262,27 +266,28 @@ pub(super) mod tests {
             .map(|&value| value as f32)
             .collect();
         plan.write(cotangent, &dy);
-        plan.run().unwrap();
-        results.iter().map(|&v| plan.read(v).unwrap()).collect()
+        plan.run()?;
+        results.iter().map(|&v| Ok(plan.read(v)?)).collect()
     }
 
-    #[cfg_attr(test, test)]
-    fn is_bit_for_bit_dropout_then_add_then_layernorm() {
+    fn is_bit_for_bit_dropout_then_add_then_layernorm(device: &Device) -> Outcome {
         for cols in [33, 64, 512] {
             for wanted in [[true, true], [true, false], [false, true]] {
-                let [fused, separate] = [true, false].map(|fused| run(cols, fused, wanted));
-                assert_eq!(fused.len(), if wanted[1] { 6 } else { 4 });
-                assert!(
+                let fused = run(device, cols, true, wanted)?;
+                let separate = run(device, cols, false, wanted)?;
+                ensure_eq!(fused.len(), if wanted[1] { 6 } else { 4 });
+                ensure!(
                     fused == separate,
                     "{cols} columns, h and y wanted: {wanted:?}"
                 );
                 let zeros = fused[3].iter().filter(|&&v| v == 0.0).count();
-                assert!(
+                ensure!(
                     (zeros as f64 / fused[3].len() as f64 - 0.5).abs() < 0.07,
                     "{zeros} zeros of {}",
                     fused[3].len()
                 );
             }
         }
+        Ok(())
     }
 }

@@ -47,11 +47,11 @@ impl Tape {
     }
 }
 
-pub(super) mod tests {
-    use crate::ops::check::{Array, Check, check, forward};
+pub(super) mod checks {
+    use crate::device::Device;
+    use crate::ops::check::{Array, Outcome, checks, forward, gradients};
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[("agrees_with_its_reference", agrees_with_its_reference)];
+    checks![agrees_with_its_reference];
 
     fn reference([x, v]: [&Array; 2]) -> Vec<f64> {
         let (length, cols) = (x.shape[1], x.shape[2]);
@@ -62,9 +62,9 @@ pub(super) mod tests {
             .collect()
     }
 
-    #[cfg_attr(test, test)]
-    fn agrees_with_its_reference() {
-        check(
+    fn agrees_with_its_reference(device: &Device) -> Outcome {
+        gradients(
+            device,
             &[
                 [&[1, 1, 1], &[1, 1]],
                 [&[3, 5, 4], &[3, 4]],
@@ -73,11 +73,13 @@ pub(super) mod tests {
             ],
             |t, [x, v]| t.add_vector(x, v),
             reference,
-        );
+        )?;
         forward(
+            device,
             &[[&[70_000, 2, 3], &[70_000, 3]], [&[2, 70_000, 4], &[2, 4]]],
             |t, [x, v]| t.add_vector(x, v),
             reference,
-        );
+        )?;
+        Ok(())
     }
 }

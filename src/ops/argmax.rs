@@ -30,37 +30,28 @@ impl Tape {
     }
 }
 
-pub(super) mod tests {
+pub(super) mod checks {
     use super::*;
-    use crate::device::Plan;
-    use crate::ops::check::{Check, device, random};
+    use crate::device::{Device, Plan};
+    use crate::ops::check::{Failure, Outcome, checks, ensure_eq, random};
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[
-        (
-            "agrees_with_its_reference_and_takes_the_lowest_of_equals",
-            agrees_with_its_reference_and_takes_the_lowest_of_equals,
-        ),
-        (
-            "a_row_of_minus_infinity_has_an_answer",
-            a_row_of_minus_infinity_has_an_answer,
-        ),
+    checks![
+        agrees_with_its_reference_and_takes_the_lowest_of_equals,
+        a_row_of_minus_infinity_has_an_answer
     ];
 
-    fn argmax(rows: usize, x: &[f32]) -> Vec<u32> {
-        let device = device();
+    fn argmax(device: &Device, rows: usize, x: &[f32]) -> Result<Vec<u32>, Failure> {
         let mut tape = Tape::new(device.capabilities());
         let input = tape.input(&[rows, x.len() / rows]);
         let y = tape.argmax(input);
         tape.hold(y);
-        let plan = Plan::new(&device, tape).unwrap();
+        let plan = Plan::new(device, tape)?;
         plan.write(input, x);
-        plan.run().unwrap();
-        plan.read(y).unwrap()
+        plan.run()?;
+        Ok(plan.read(y)?)
     }
 
-    #[cfg_attr(test, test)]
-    fn agrees_with_its_reference_and_takes_the_lowest_of_equals() {
+    fn agrees_with_its_reference_and_takes_the_lowest_of_equals(device: &Device) -> Outcome {
         for cols in [1, 2, 4, 31, 32, 33, 65, 512, 513, 70_000] {
             for rows in [1, 3, 65] {
                 // 32 different values, so most rows have their largest several times
@@ -72,8 +63,8 @@ pub(super) mod tests {
                     let most = row.iter().fold(f32::MIN, |most, &x| most.max(x));
                     row.iter().position(|&x| x == most).unwrap() as u32
                 };
-                assert_eq!(
-                    argmax(rows, &x),
+                ensure_eq!(
+                    argmax(device, rows, &x)?,
                     x.chunks(cols).map(want).collect::<Vec<_>>(),
                     "{rows} rows of {cols}"
                 );
@@ -82,16 +73,17 @@ pub(super) mod tests {
         let x: Vec<f32> = (0..70_000 * 3)
             .map(|i| (i / 3 % 3 == i % 3) as u32 as f32)
             .collect();
-        assert_eq!(
-            argmax(70_000, &x),
+        ensure_eq!(
+            argmax(device, 70_000, &x)?,
             (0..70_000).map(|i| i % 3).collect::<Vec<u32>>()
         );
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn a_row_of_minus_infinity_has_an_answer() {
-        assert_eq!(
+    fn a_row_of_minus_infinity_has_an_answer(device: &Device) -> Outcome {
+        ensure_eq!(
             argmax(
+                device,
                 2,
                 &[
                     f32::NEG_INFINITY,
@@ -99,8 +91,9 @@ pub(super) mod tests {
                     f32::NEG_INFINITY,
                     -1e38
                 ]
-            ),
+            )?,
             [0, 1]
         );
+        Ok(())
     }
 }

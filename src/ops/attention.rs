@@ -406,64 +406,31 @@ impl Tape {
     }
 }
 
-pub(super) mod tests {
+pub(super) mod checks {
     use super::*;
-    use crate::device::Plan;
-    use crate::device::Tensor;
+    use crate::device::{Capabilities, Device, Plan, Tensor};
     use crate::ops::Activation;
-    use crate::ops::check::{Array, Check, check, close, device, forward, random};
-    use crate::ops::half::tests::nearest;
+    use crate::ops::check::{
+        Array, Failure, Outcome, checks, close, ensure, ensure_eq, forward, gradients, random,
+    };
+    use crate::ops::half::checks::nearest;
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[
-        ("agrees_with_its_reference", agrees_with_its_reference),
-        (
-            "few_queries_may_look_at_many_keys",
-            few_queries_may_look_at_many_keys,
-        ),
-        ("heads_may_have_any_width", heads_may_have_any_width),
-        (
-            "dropout_is_the_same_forward_and_backward",
-            dropout_is_the_same_forward_and_backward,
-        ),
-        ("large_scores_do_not_overflow", large_scores_do_not_overflow),
-        (
-            "long_sequences_and_large_batches",
-            long_sequences_and_large_batches,
-        ),
-        (
-            "appending_a_row_gives_what_writing_it_first_gives",
-            appending_a_row_gives_what_writing_it_first_gives,
-        ),
-        ("decodes_with_a_cache", decodes_with_a_cache),
-        (
-            "half_precision_rounds_the_operands_alone",
-            half_precision_rounds_the_operands_alone,
-        ),
-        (
-            "half_precision_of_few_queries_and_many_keys",
-            half_precision_of_few_queries_and_many_keys,
-        ),
-        (
-            "half_precision_decodes_with_a_cache",
-            half_precision_decodes_with_a_cache,
-        ),
-        (
-            "operands_are_converted_to_halves_once",
-            operands_are_converted_to_halves_once,
-        ),
-        (
-            "two_runs_are_equal_to_the_bit",
-            two_runs_are_equal_to_the_bit,
-        ),
-        (
-            "both_sums_over_lanes_give_the_same",
-            both_sums_over_lanes_give_the_same,
-        ),
-        (
-            "as_many_keys_as_the_adapter_takes",
-            as_many_keys_as_the_adapter_takes,
-        ),
+    checks![
+        agrees_with_its_reference,
+        few_queries_may_look_at_many_keys,
+        heads_may_have_any_width,
+        dropout_is_the_same_forward_and_backward,
+        large_scores_do_not_overflow,
+        long_sequences_and_large_batches,
+        appending_a_row_gives_what_writing_it_first_gives,
+        decodes_with_a_cache,
+        half_precision_rounds_the_operands_alone,
+        half_precision_of_few_queries_and_many_keys,
+        half_precision_decodes_with_a_cache,
+        operands_are_converted_to_halves_once,
+        two_runs_are_equal_to_the_bit,
+        both_sums_over_lanes_give_the_same,
+        as_many_keys_as_the_adapter_takes
     ];
 
     pub(super) fn spec(heads: usize, causal: bool) -> Attention {
@@ -575,17 +542,24 @@ pub(super) mod tests {
     }
 
     #[track_caller]
-    pub(super) fn checked(b: usize, t: usize, width: usize, spec: &Attention) {
+    pub(super) fn checked(
+        device: &Device,
+        b: usize,
+        t: usize,
+        width: usize,
+        spec: &Attention,
+    ) -> Outcome {
         let shape: &[usize] = &[b, t, 3 * spec.heads * width];
-        check(
+        gradients(
+            device,
             &[[shape]],
             |t, [qkv]| record(t, qkv, qkv, spec),
             |[qkv]| reference_packed(qkv, spec),
-        );
+        )?;
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn agrees_with_its_reference() {
+    fn agrees_with_its_reference(device: &Device) -> Outcome {
         for causal in [false, true] {
             for (b, t, heads, width) in [
                 (2, 1, 1, 4),
@@ -595,16 +569,16 @@ pub(super) mod tests {
                 (1, 32, 2, 16),
                 (2, 33, 3, 16),
             ] {
-                checked(b, t, width, &spec(heads, causal));
+                checked(device, b, t, width, &spec(heads, causal))?;
             }
             for (b, t, heads, width) in [(2, 37, 2, 64), (1, 65, 1, 128), (1, 65, 2, 4)] {
-                checked(b, t, width, &spec(heads, causal));
+                checked(device, b, t, width, &spec(heads, causal))?;
             }
         }
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn few_queries_may_look_at_many_keys() {
+    fn few_queries_may_look_at_many_keys(device: &Device) -> Outcome {
         for (tq, capacity, width) in [(1, 37, 64), (1, 5, 16), (6, 33, 4), (3, 9, 3)] {
             let (few, many): (&[usize], &[usize]) =
                 (&[2, tq, 2 * width], &[2, capacity, 4 * width]);
@@ -613,27 +587,29 @@ pub(super) mod tests {
                     dropout,
                     ..spec(2, false)
                 };
-                check(
+                gradients(
+                    device,
                     &[[few, many]],
                     |t, [q, kv]| record(t, q, kv, &spec),
                     |[q, kv]| reference_separate(q, kv, &spec),
-                );
+                )?;
             }
         }
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn heads_may_have_any_width() {
+    fn heads_may_have_any_width(device: &Device) -> Outcome {
         for (b, t, heads, width) in [(2, 1, 1, 1), (2, 17, 4, 1), (2, 33, 3, 3), (1, 9, 2, 127)] {
-            checked(b, t, width, &spec(heads, true));
+            checked(device, b, t, width, &spec(heads, true))?;
         }
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn dropout_is_the_same_forward_and_backward() {
+    fn dropout_is_the_same_forward_and_backward(device: &Device) -> Outcome {
         for causal in [false, true] {
             for (b, t, heads, width) in [(2, 33, 2, 16), (2, 7, 2, 64), (2, 5, 3, 3)] {
                 checked(
+                    device,
                     b,
                     t,
                     width,
@@ -641,47 +617,51 @@ pub(super) mod tests {
                         dropout: 0.3,
                         ..spec(heads, causal)
                     },
-                );
+                )?;
             }
         }
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn large_scores_do_not_overflow() {
+    fn large_scores_do_not_overflow(device: &Device) -> Outcome {
         for scale in [40.0, -40.0] {
             let spec = Attention {
                 scale,
                 ..spec(2, true)
             };
             forward(
+                device,
                 &[[&[2, 33, 96]]],
                 |t, [qkv]| record(t, qkv, qkv, &spec),
                 |[qkv]| reference_packed(qkv, &spec),
-            );
+            )?;
         }
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn long_sequences_and_large_batches() {
+    fn long_sequences_and_large_batches(device: &Device) -> Outcome {
         for shape in [[1, 2049, 12], [16_400, 2, 48], [140_000, 1, 48]] {
             let spec = spec(if shape[0] == 1 { 1 } else { 4 }, true);
             forward(
+                device,
                 &[[&shape]],
                 |t, [qkv]| record(t, qkv, qkv, &spec),
                 |[qkv]| reference_packed(qkv, &spec),
-            );
+            )?;
         }
+        Ok(())
     }
 
     /// Output and probabilities of queries that lie `q_parts` to a row, with a cache, and the arrays they come from.
     fn cached(
+        device: &Device,
         [b, tq, capacity, width]: [usize; 4],
         q_parts: usize,
         past_rows: usize,
         spec: &Attention,
         precision: Precision,
-    ) -> ([Vec<f32>; 2], [Array; 3]) {
-        let (device, c) = (device(), width * spec.heads);
+    ) -> Result<([Vec<f32>; 2], [Array; 3]), Failure> {
+        let c = width * spec.heads;
         let mut t = Tape::new(device.capabilities());
         t.set_precision(precision);
         let (q, kv) = (
@@ -693,7 +673,7 @@ pub(super) mod tests {
         let p = t.attention_probabilities(q, kv, past, spec);
         t.hold(out);
         t.hold(p);
-        let plan = Plan::new(&device, t).unwrap();
+        let plan = Plan::new(device, t)?;
         let [queries, mut rows] =
             [(q, tq, q_parts * c), (kv, capacity, 2 * c)].map(|(var, rows, columns)| {
                 let array = Array {
@@ -721,20 +701,18 @@ pub(super) mod tests {
             .chunks_mut(capacity * 2 * c)
             .for_each(|rows| rows[used * 2 * c..].fill(0.0));
         plan.write(past, &[past_rows as u32]);
-        plan.run().unwrap();
-        (
-            [plan.read(out).unwrap(), plan.read(p).unwrap()],
+        plan.run()?;
+        Ok((
+            [plan.read(out)?, plan.read(p)?],
             [
                 part(&queries, 0, q_parts),
                 part(&rows, 0, 2),
                 part(&rows, 1, 2),
             ],
-        )
+        ))
     }
 
-    #[cfg_attr(test, test)]
-    fn appending_a_row_gives_what_writing_it_first_gives() {
-        let device = device();
+    fn appending_a_row_gives_what_writing_it_first_gives(device: &Device) -> Outcome {
         for causal in [false, true] {
             for (b, t, capacity, heads, width) in [
                 (1, 1, 5, 8, 16),
@@ -755,8 +733,8 @@ pub(super) mod tests {
                     .iter()
                     .map(|&x| x as f32)
                     .collect();
-                let run = |append: bool| {
-                    let cache = Tensor::new(&device, &[b, capacity, 2 * c], &empty).unwrap();
+                let run = |append: bool| -> Result<_, Failure> {
+                    let cache = Tensor::new(device, &[b, capacity, 2 * c], &empty)?;
                     let mut tape = Tape::new(device.capabilities());
                     let (qkv, past, seed) = (
                         tape.input(&[b, t, 3 * c]),
@@ -771,7 +749,7 @@ pub(super) mod tests {
                         tape.attention(qkv, bound, past, seed, &spec)
                     };
                     tape.hold(out);
-                    let plan = Plan::new(&device, tape).unwrap();
+                    let plan = Plan::new(device, tape)?;
                     let mut outputs = vec![];
                     for row in (0..capacity).step_by(t) {
                         plan.write(past, &[row as u32]);
@@ -782,24 +760,24 @@ pub(super) mod tests {
                                 .map(|&x| x as f32)
                                 .collect::<Vec<_>>(),
                         );
-                        plan.run().unwrap();
-                        outputs.extend(plan.read::<u32>(out).unwrap());
+                        plan.run()?;
+                        outputs.extend(plan.read::<u32>(out)?);
                     }
-                    (outputs, cache.read::<u32>().unwrap(), plan.dispatches())
+                    Ok((outputs, cache.read::<u32>()?, plan.dispatches()))
                 };
-                let (appended, written) = (run(true), run(false));
-                assert_eq!(
+                let (appended, written) = (run(true)?, run(false)?);
+                ensure_eq!(
                     (&appended.0, &appended.1),
                     (&written.0, &written.1),
                     "{b} {t} {heads} heads of {width}"
                 );
-                assert_eq!(written.2 - appended.2, (t == 1 && width % 4 == 0) as usize);
+                ensure_eq!(written.2 - appended.2, (t == 1 && width % 4 == 0) as usize);
             }
         }
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn decodes_with_a_cache() {
+    fn decodes_with_a_cache(device: &Device) -> Outcome {
         for causal in [false, true] {
             for (b, tq, capacity, width, past) in [
                 (2, 1, 33, 16, 0),
@@ -812,21 +790,22 @@ pub(super) mod tests {
                 for q_parts in [1, 3] {
                     let spec = spec(2, causal);
                     let ([out, p], [q, k, v]) = cached(
+                        device,
                         [b, tq, capacity, width],
                         q_parts,
                         past,
                         &spec,
                         Precision::F32,
-                    );
+                    )?;
                     let what = format!("{causal} {b} {tq} {capacity} {width} {past} {q_parts}");
                     close(
                         &what,
                         &out,
                         &reference(&q, &k, &v, past, &spec),
                         0..out.len(),
-                    );
-                    close(&what, &p, &probabilities(&q, &k, past, &spec), 0..p.len());
-                    assert!(
+                    )?;
+                    close(&what, &p, &probabilities(&q, &k, past, &spec), 0..p.len())?;
+                    ensure!(
                         p.chunks(capacity)
                             .all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-5),
                         "{what}: a row does not sum to 1"
@@ -834,6 +813,7 @@ pub(super) mod tests {
                 }
             }
         }
+        Ok(())
     }
 
     fn halved(x: &Array) -> Array {
@@ -853,7 +833,7 @@ pub(super) mod tests {
     }
 
     /// The gradients of `q`, `k` and `v`.
-    fn gradients([q, k, v, dout]: [&Array; 4], spec: &Attention) -> [Vec<f64>; 3] {
+    fn reference_gradients([q, k, v, dout]: [&Array; 4], spec: &Attention) -> [Vec<f64>; 3] {
         let &[_, tq, c] = &q.shape[..] else {
             unreachable!()
         };
@@ -892,8 +872,7 @@ pub(super) mod tests {
 
     /// In half precision queries, keys, values and the output's gradient are rounded and nothing else: against a reference of
     /// the same operands the tolerance is that of f32.
-    #[cfg_attr(test, test)]
-    fn half_precision_rounds_the_operands_alone() {
+    fn half_precision_rounds_the_operands_alone(device: &Device) -> Outcome {
         for (b, t, heads, width) in [
             (2, 1, 1, 4),
             (2, 17, 3, 20),
@@ -915,10 +894,11 @@ pub(super) mod tests {
                     record(t, qkv, qkv, &spec)
                 };
                 forward(
+                    device,
                     &[[&[b, t, 3 * c]]],
                     |t, [qkv]| op(t, qkv),
                     |[qkv]| reference_packed(&halved(qkv), &spec),
-                );
+                )?;
                 let gradient = |t: &mut Tape, [qkv, dout]: [Var; 2]| {
                     let out = op(t, qkv);
                     t.backward(out, dout);
@@ -926,15 +906,15 @@ pub(super) mod tests {
                 };
                 let want = |[qkv, dout]: [&Array; 2]| {
                     let [q, k, v] = [0, 1, 2].map(|at| part(&halved(qkv), at, 3));
-                    packed(gradients([&q, &k, &v, &halved(dout)], &spec), c)
+                    packed(reference_gradients([&q, &k, &v, &halved(dout)], &spec), c)
                 };
-                forward(&[[&[b, t, 3 * c], &[b, t, c]]], gradient, want);
+                forward(device, &[[&[b, t, 3 * c], &[b, t, c]]], gradient, want)?;
             }
         }
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn half_precision_of_few_queries_and_many_keys() {
+    fn half_precision_of_few_queries_and_many_keys(device: &Device) -> Outcome {
         for (tq, capacity, width) in [(1, 37, 64), (6, 33, 4), (3, 9, 3)] {
             let (c, spec) = (
                 2 * width,
@@ -952,26 +932,28 @@ pub(super) mod tests {
             };
             let want = |[q, kv, dout]: [&Array; 3]| {
                 let [k, v] = [0, 1].map(|at| part(&halved(kv), at, 2));
-                gradients([&halved(q), &k, &v, &halved(dout)], &spec)
+                reference_gradients([&halved(q), &k, &v, &halved(dout)], &spec)
             };
             forward(
+                device,
                 &[[few, many, few]],
                 |t, v| gradient(t, v, 0),
                 |v| want(v)[0].clone(),
-            );
+            )?;
             forward(
+                device,
                 &[[few, many, few]],
                 |t, v| gradient(t, v, 1),
                 |v| {
                     let [_, dk, dv] = want(v);
                     packed([dk, dv], c)
                 },
-            );
+            )?;
         }
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn half_precision_decodes_with_a_cache() {
+    fn half_precision_decodes_with_a_cache(device: &Device) -> Outcome {
         for (b, tq, capacity, width, past) in [
             (2, 1, 33, 16, 17),
             (2, 5, 40, 64, 8),
@@ -981,12 +963,13 @@ pub(super) mod tests {
             for q_parts in [1, 3] {
                 let spec = spec(2, true);
                 let ([out, p], arrays) = cached(
+                    device,
                     [b, tq, capacity, width],
                     q_parts,
                     past,
                     &spec,
                     Precision::F16,
-                );
+                )?;
                 let [q, k, v] = arrays.each_ref().map(halved);
                 let what = format!("{b} {tq} {capacity} {width} {past} {q_parts}");
                 close(
@@ -994,15 +977,15 @@ pub(super) mod tests {
                     &out,
                     &reference(&q, &k, &v, past, &spec),
                     0..out.len(),
-                );
-                close(&what, &p, &probabilities(&q, &k, past, &spec), 0..p.len());
+                )?;
+                close(&what, &p, &probabilities(&q, &k, past, &spec), 0..p.len())?;
             }
         }
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn operands_are_converted_to_halves_once() {
-        let mut t = Tape::new(device().capabilities());
+    fn operands_are_converted_to_halves_once(device: &Device) -> Outcome {
+        let mut t = Tape::new(device.capabilities());
         t.set_precision(Precision::F16);
         let (x, weight, past) = (t.variable(&[2, 5, 24]), t.input(&[8, 24]), t.input(&[1]));
         let out = record(&mut t, x, x, &spec(2, true));
@@ -1013,18 +996,22 @@ pub(super) mod tests {
         let dout = t.input(&[2, 5, 8]);
         t.backward(sum, dout);
         // x, the weight, and the gradient that the product and the attention share
-        assert_eq!(
+        ensure_eq!(
             t.program
                 .iter()
                 .filter(|dispatch| dispatch.kernel.name == "half")
                 .count(),
             3
         );
+        Ok(())
     }
 
     /// Output and gradients on the shared device with kernels recorded for `capabilities`.
-    fn everything(capabilities: Capabilities, width: usize) -> Vec<Vec<f32>> {
-        let device = device();
+    fn everything(
+        device: &Device,
+        capabilities: Capabilities,
+        width: usize,
+    ) -> Result<Vec<Vec<f32>>, Failure> {
         let mut t = Tape::new(capabilities);
         let qkv = t.variable(&[2, 21, 6 * width]);
         let out = record(
@@ -1040,7 +1027,7 @@ pub(super) mod tests {
         t.backward(out, cotangent);
         let results = [out, t.grad(qkv).unwrap()];
         results.iter().for_each(|&v| t.hold(v));
-        let plan = Plan::new(&device, t).unwrap();
+        let plan = Plan::new(device, t)?;
         for (seed, v) in [qkv, cotangent].into_iter().enumerate() {
             let count = plan.shape(v).iter().product();
             plan.write(
@@ -1051,28 +1038,25 @@ pub(super) mod tests {
                     .collect::<Vec<_>>(),
             );
         }
-        plan.run().unwrap();
-        results.iter().map(|&v| plan.read(v).unwrap()).collect()
+        plan.run()?;
+        results.iter().map(|&v| Ok(plan.read(v)?)).collect()
     }
 
-    #[cfg_attr(test, test)]
-    fn two_runs_are_equal_to_the_bit() {
-        let bits = || {
-            everything(device().capabilities(), 64)
-                .concat()
-                .into_iter()
-                .map(f32::to_bits)
-                .collect::<Vec<_>>()
+    fn two_runs_are_equal_to_the_bit(device: &Device) -> Outcome {
+        let bits = || -> Result<Vec<u32>, Failure> {
+            let results = everything(device, device.capabilities(), 64)?;
+            Ok(results.concat().into_iter().map(f32::to_bits).collect())
         };
-        assert_eq!(bits(), bits());
+        ensure_eq!(bits()?, bits()?);
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn both_sums_over_lanes_give_the_same() {
-        let here = device().capabilities();
+    fn both_sums_over_lanes_give_the_same(device: &Device) -> Outcome {
+        let here = device.capabilities();
         for width in [4, 16, 64, 128] {
             let with = |software, subgroup| {
                 everything(
+                    device,
                     Capabilities {
                         software,
                         subgroup,
@@ -1081,40 +1065,43 @@ pub(super) mod tests {
                     width,
                 )
             };
-            let want: Vec<Vec<f64>> = with(false, None)
+            let want: Vec<Vec<f64>> = with(false, None)?
                 .iter()
                 .map(|v| v.iter().map(|&x| x as f64).collect())
                 .collect();
-            for got in [with(true, None), with(here.software, here.subgroup)] {
-                got.iter()
-                    .zip(&want)
-                    .for_each(|(got, want)| close(&format!("{width}"), got, want, 0..got.len()));
+            for got in [with(true, None)?, with(here.software, here.subgroup)?] {
+                for (got, want) in got.iter().zip(&want) {
+                    close(&format!("{width}"), got, want, 0..got.len())?;
+                }
             }
         }
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn as_many_keys_as_the_adapter_takes() {
+    fn as_many_keys_as_the_adapter_takes(device: &Device) -> Outcome {
         let software = Capabilities {
             software: true,
-            ..device().capabilities()
+            ..device.capabilities()
         };
         let keys = max_keys(&software);
         let (few, many): (&[usize], &[usize]) = (&[1, 3, 256], &[1, keys, 512]);
         let spec = spec(2, false);
         forward(
+            device,
             &[[few, many]],
             |t, [q, kv]| record(t, q, kv, &spec),
             |[q, kv]| reference_separate(q, kv, &spec),
-        );
+        )?;
+        Ok(())
     }
 
     #[test]
     #[should_panic(expected = "attention: 6001 keys, this adapter takes 6000")]
     fn more_keys_than_the_adapter_takes_are_refused() {
+        let device = crate::ops::check::device();
         let mut t = Tape::new(Capabilities {
             software: true,
-            ..device().capabilities()
+            ..device.capabilities()
         });
         let (q, kv) = (t.input(&[1, 1, 8]), t.input(&[1, 6001, 16]));
         record(&mut t, q, kv, &spec(2, false));
@@ -1123,7 +1110,8 @@ pub(super) mod tests {
     #[test]
     #[should_panic(expected = "attention: a causal gradient needs as many keys as queries")]
     fn a_gradient_through_a_cache_is_refused() {
-        let mut t = Tape::new(device().capabilities());
+        let device = crate::ops::check::device();
+        let mut t = Tape::new(device.capabilities());
         let (q, kv) = (t.variable(&[1, 1, 8]), t.input(&[1, 4, 16]));
         record(&mut t, q, kv, &spec(2, true));
     }
@@ -1133,7 +1121,8 @@ pub(super) mod tests {
         expected = "attention: a gradient needs q with its own keys and values or alone"
     )]
     fn a_gradient_of_packed_queries_with_other_keys_is_refused() {
-        let mut t = Tape::new(device().capabilities());
+        let device = crate::ops::check::device();
+        let mut t = Tape::new(device.capabilities());
         let (q, kv) = (t.variable(&[1, 4, 24]), t.input(&[1, 4, 16]));
         record(&mut t, q, kv, &spec(2, true));
     }
@@ -1143,14 +1132,14 @@ pub(super) mod tests {
 mod properties {
     use proptest::prelude::*;
 
-    use super::tests::{checked, spec};
+    use super::checks::{checked, spec};
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
 
         #[test]
         fn attention_of_any_size_agrees(batch in 1..3usize, tokens in 1..50usize, heads in 1..5usize, width in 1..40usize, causal: bool) {
-            checked(batch, tokens, width, &spec(heads, causal));
+            checked(&crate::ops::check::device(), batch, tokens, width, &spec(heads, causal)).unwrap();
         }
     }
 }

@@ -42,20 +42,14 @@ impl Tape {
     }
 }
 
-pub(super) mod tests {
+pub(super) mod checks {
     use super::*;
-    use crate::device::Plan;
-    use crate::ops::check::{Check, device, random};
+    use crate::device::{Device, Plan};
+    use crate::ops::check::{Outcome, checks, ensure_eq, random};
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[(
-        "writes_its_rows_and_no_others",
-        writes_its_rows_and_no_others,
-    )];
+    checks![writes_its_rows_and_no_others];
 
-    #[cfg_attr(test, test)]
-    fn writes_its_rows_and_no_others() {
-        let device = device();
+    fn writes_its_rows_and_no_others(device: &Device) -> Outcome {
         for (b, t, capacity, c, stride, pasts) in [
             (1, 1, 1, 1, 1, [0, 0]),
             (3, 1, 33, 37, 37, [0, 32]),
@@ -73,7 +67,7 @@ pub(super) mod tests {
                 tape.input(&[1]),
             );
             tape.cache_rows(cache, rows, past);
-            let plan = Plan::new(&device, tape).unwrap();
+            let plan = Plan::new(device, tape)?;
             plan.write(cache, &want);
             for (run, at) in pasts.into_iter().enumerate() {
                 let new: Vec<f32> = random(b * t * stride, 2 + run as u64)
@@ -82,17 +76,18 @@ pub(super) mod tests {
                     .collect();
                 plan.write(rows, &new);
                 plan.write(past, &[at as u32]);
-                plan.run().unwrap();
+                plan.run()?;
                 for (row, new) in new.chunks(stride).enumerate() {
                     want[(row / t * capacity + at + row % t) * c..][..c]
                         .copy_from_slice(&new[stride - c..]);
                 }
-                assert_eq!(
-                    plan.read::<f32>(cache).unwrap(),
+                ensure_eq!(
+                    plan.read::<f32>(cache)?,
                     want,
                     "{b} {t} {capacity} {c} of {stride} {at}"
                 );
             }
         }
+        Ok(())
     }
 }

@@ -39,19 +39,14 @@ impl Tape {
     }
 }
 
-pub(super) mod tests {
-    use crate::device::Plan;
-    use crate::device::Tensor;
+pub(super) mod checks {
+    use crate::device::{Device, Plan, Tensor};
     use crate::graph::Tape;
-    use crate::ops::check::{Check, close, device, random};
+    use crate::ops::check::{Failure, Outcome, checks, close, ensure, ensure_eq, random};
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[
-        ("agrees_with_its_reference", agrees_with_its_reference),
-        (
-            "a_colour_of_a_bin_counts_in_that_bin_alone",
-            a_colour_of_a_bin_counts_in_that_bin_alone,
-        ),
+    checks![
+        agrees_with_its_reference,
+        a_colour_of_a_bin_counts_in_that_bin_alone
     ];
 
     /// Bin by bin what a pixel gives to its up to eight neighbours, in f64.
@@ -80,28 +75,31 @@ pub(super) mod tests {
         shares.iter().map(|share| 4.0 * share.sqrt()).collect()
     }
 
-    fn agrees(image: &[f64], shape: [usize; 3], levels: usize) -> Vec<f32> {
-        let device = device();
+    fn agrees(
+        device: &Device,
+        image: &[f64],
+        shape: [usize; 3],
+        levels: usize,
+    ) -> Result<Vec<f32>, Failure> {
         let mut tape = Tape::new(device.capabilities());
         let values: Vec<f32> = image.iter().map(|&x| x as f32).collect();
-        let tensor = Tensor::new(&device, &[shape[0], 3, shape[1], shape[2]], &values).unwrap();
+        let tensor = Tensor::new(device, &[shape[0], 3, shape[1], shape[2]], &values)?;
         let var = tape.bind(&tensor);
         let histogram = tape.color_histogram(var, levels);
         tape.hold(histogram);
-        let plan = Plan::new(&device, tape).unwrap();
-        plan.run().unwrap();
-        let got: Vec<f32> = plan.read(histogram).unwrap();
+        let plan = Plan::new(device, tape)?;
+        plan.run()?;
+        let got: Vec<f32> = plan.read(histogram)?;
         close(
             &format!("{shape:?} at {levels} levels"),
             &got,
             &reference(image, shape, levels),
             0..got.len(),
-        );
-        got
+        )?;
+        Ok(got)
     }
 
-    #[cfg_attr(test, test)]
-    fn agrees_with_its_reference() {
+    fn agrees_with_its_reference(device: &Device) -> Outcome {
         for (shape, levels) in [
             ([1, 1, 1], 4),
             ([2, 3, 5], 4),
@@ -114,25 +112,26 @@ pub(super) mod tests {
                 .iter()
                 .map(|x| 0.5 + 0.4 * x)
                 .collect();
-            let histogram = agrees(&image, shape, levels);
+            let histogram = agrees(device, &image, shape, levels)?;
             for bins in histogram.chunks(levels.pow(3)) {
                 let whole: f32 = bins.iter().map(|bin| (bin / 4.0).powi(2)).sum();
-                assert!((whole - 1.0).abs() < 1e-5, "the shares add up to {whole}");
+                ensure!((whole - 1.0).abs() < 1e-5, "the shares add up to {whole}");
             }
         }
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn a_colour_of_a_bin_counts_in_that_bin_alone() {
+    fn a_colour_of_a_bin_counts_in_that_bin_alone(device: &Device) -> Outcome {
         // red 1, green 2/3, blue 1/3 at 4 levels
         let image: Vec<f64> = [1.0, 2.0 / 3.0, 1.0 / 3.0]
             .iter()
             .flat_map(|&x| [x; 6])
             .collect();
-        let histogram = agrees(&image, [1, 2, 3], 4);
-        assert_eq!(
+        let histogram = agrees(device, &image, [1, 2, 3], 4)?;
+        ensure_eq!(
             histogram.iter().position(|&bin| bin > 3.99),
             Some((3 * 4 + 2) * 4 + 1)
         );
+        Ok(())
     }
 }

@@ -53,11 +53,11 @@ impl Tape {
     }
 }
 
-pub(super) mod tests {
-    use crate::ops::check::{Array, Check, check, forward};
+pub(super) mod checks {
+    use crate::device::Device;
+    use crate::ops::check::{Array, Outcome, checks, forward, gradients};
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[("agrees_with_its_reference", agrees_with_its_reference)];
+    checks![agrees_with_its_reference];
 
     fn reference([a, b]: [&Array; 2]) -> Vec<f64> {
         let (size_a, size_b) = (a.shape[1] * a.shape[2], b.shape[1] * b.shape[2]);
@@ -70,9 +70,9 @@ pub(super) mod tests {
             .collect()
     }
 
-    #[cfg_attr(test, test)]
-    fn agrees_with_its_reference() {
-        check(
+    fn agrees_with_its_reference(device: &Device) -> Outcome {
+        gradients(
+            device,
             &[
                 [&[1, 1, 1], &[1, 1, 1]],
                 [&[1, 1, 8], &[3, 4, 8]],
@@ -83,11 +83,13 @@ pub(super) mod tests {
             ],
             |t, [a, b]| t.concat_rows(a, b),
             reference,
-        );
+        )?;
         forward(
+            device,
             &[[&[1, 1, 2], &[35_000, 1, 2]], [&[1, 69_999, 4], &[1, 1, 4]]],
             |t, [a, b]| t.concat_rows(a, b),
             reference,
-        );
+        )?;
+        Ok(())
     }
 }

@@ -72,45 +72,39 @@ impl Tape {
     }
 }
 
-pub(super) mod tests {
+pub(super) mod checks {
     use super::*;
-    use crate::ops::check::{Array, Check, check, constant, forward};
+    use crate::device::Device;
+    use crate::ops::check::{Array, Outcome, checks, constant, forward, gradients};
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[
-        ("agrees_with_its_reference", agrees_with_its_reference),
-        (
-            "smoothing_wants_a_little_of_every_column",
-            smoothing_wants_a_little_of_every_column,
-        ),
-        (
-            "rows_have_losses_of_their_own",
-            rows_have_losses_of_their_own,
-        ),
-        (
-            "gradients_hold_past_one_dimension_of_workgroups",
-            gradients_hold_past_one_dimension_of_workgroups,
-        ),
-        ("large_logits_are_stable", large_logits_are_stable),
-        (
-            "targets_past_the_last_column_count_as_the_last",
-            targets_past_the_last_column_count_as_the_last,
-        ),
+    checks![
+        agrees_with_its_reference,
+        smoothing_wants_a_little_of_every_column,
+        rows_have_losses_of_their_own,
+        gradients_hold_past_one_dimension_of_workgroups,
+        large_logits_are_stable,
+        targets_past_the_last_column_count_as_the_last
     ];
 
     const SCALE: f32 = 0.125;
 
-    fn op(t: &mut Tape, logits: Var, factor: f32, targets: &[u32]) -> Var {
+    fn op(device: &Device, t: &mut Tape, logits: Var, factor: f32, targets: &[u32]) -> Var {
         let logits = if factor == 1.0 {
             logits
         } else {
             t.scale(logits, factor)
         };
-        smoothed(t, logits, targets, 0.0)
+        smoothed(device, t, logits, targets, 0.0)
     }
 
-    fn smoothed(t: &mut Tape, logits: Var, targets: &[u32], smoothing: f32) -> Var {
-        let (targets, scale) = (constant(t, targets), constant(t, &[SCALE]));
+    fn smoothed(
+        device: &Device,
+        t: &mut Tape,
+        logits: Var,
+        targets: &[u32],
+        smoothing: f32,
+    ) -> Var {
+        let (targets, scale) = (constant(device, t, targets), constant(device, t, &[SCALE]));
         t.cross_entropy(logits, targets, scale, smoothing)
     }
 
@@ -160,80 +154,89 @@ pub(super) mod tests {
             .collect()
     }
 
-    #[cfg_attr(test, test)]
-    fn agrees_with_its_reference() {
+    fn agrees_with_its_reference(device: &Device) -> Outcome {
         for cols in [1, 2, 4, 31, 32, 33, 36, 65, 512, 1000] {
             for rows in [1, 2, 65] {
                 let targets = targets(rows, cols);
-                check(
+                gradients(
+                    device,
                     &[[&[rows, cols]]],
-                    |t, [x]| op(t, x, 1.0, &targets),
+                    |t, [x]| op(device, t, x, 1.0, &targets),
                     |[x]| reference(x, 1.0, &targets),
-                );
+                )?;
             }
         }
         for cols in [3, 4] {
             let targets = targets(70_000, cols);
             forward(
+                device,
                 &[[&[70_000, cols]]],
-                |t, [x]| op(t, x, 1.0, &targets),
+                |t, [x]| op(device, t, x, 1.0, &targets),
                 |[x]| reference(x, 1.0, &targets),
-            );
+            )?;
         }
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn smoothing_wants_a_little_of_every_column() {
+    fn smoothing_wants_a_little_of_every_column(device: &Device) -> Outcome {
         for cols in [1, 2, 33, 64, 1000] {
             let targets = targets(9, cols);
-            check(
+            gradients(
+                device,
                 &[[&[9, cols]]],
-                |t, [x]| smoothed(t, x, &targets, 0.125),
+                |t, [x]| smoothed(device, t, x, &targets, 0.125),
                 |[x]| smoothed_reference(x, 1.0, &targets, 0.125),
-            );
+            )?;
         }
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn rows_have_losses_of_their_own() {
+    fn rows_have_losses_of_their_own(device: &Device) -> Outcome {
         for cols in [1, 5, 64] {
             let targets = targets(7, cols);
             let op = |t: &mut Tape, [x]: [Var; 1]| {
-                let (targets, scale) = (constant(t, &targets), constant(t, &[SCALE]));
+                let (targets, scale) =
+                    (constant(device, t, &targets), constant(device, t, &[SCALE]));
                 t.cross_entropies(x, targets, scale)
             };
-            forward(&[[&[7, cols]]], op, |[x]| rows(x, 1.0, &targets, 0.0));
+            forward(device, &[[&[7, cols]]], op, |[x]| {
+                rows(x, 1.0, &targets, 0.0)
+            })?;
         }
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn gradients_hold_past_one_dimension_of_workgroups() {
+    fn gradients_hold_past_one_dimension_of_workgroups(device: &Device) -> Outcome {
         let targets = targets(65_600, 4);
-        check(
+        gradients(
+            device,
             &[[&[65_600, 4]]],
-            |t, [x]| op(t, x, 1.0, &targets),
+            |t, [x]| op(device, t, x, 1.0, &targets),
             |[x]| reference(x, 1.0, &targets),
-        );
+        )?;
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn large_logits_are_stable() {
+    fn large_logits_are_stable(device: &Device) -> Outcome {
         // logits up to 16,384
         let targets = targets(9, 65);
         forward(
+            device,
             &[[&[9, 65]]],
-            |t, [x]| op(t, x, 8192.0, &targets),
+            |t, [x]| op(device, t, x, 8192.0, &targets),
             |[x]| reference(x, 8192.0, &targets),
-        );
+        )?;
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn targets_past_the_last_column_count_as_the_last() {
+    fn targets_past_the_last_column_count_as_the_last(device: &Device) -> Outcome {
         let targets = [7, 6, 0, 1_000_000];
-        check(
+        gradients(
+            device,
             &[[&[4, 7]]],
-            |t, [x]| op(t, x, 1.0, &targets),
+            |t, [x]| op(device, t, x, 1.0, &targets),
             |[x]| reference(x, 1.0, &targets),
-        );
+        )?;
+        Ok(())
     }
 }

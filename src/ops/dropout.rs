@@ -67,30 +67,17 @@ impl Tape {
     }
 }
 
-pub(super) mod tests {
+pub(super) mod checks {
     use super::*;
-    use crate::device::Plan;
-    use crate::ops::check::{Check, device};
+    use crate::device::{Device, Plan};
+    use crate::ops::check::{Failure, Outcome, checks, ensure, ensure_eq};
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[
-        (
-            "masks_are_those_of_the_generator_forward_and_backward",
-            masks_are_those_of_the_generator_forward_and_backward,
-        ),
-        (
-            "the_same_seed_gives_the_same_mask_and_others_differ",
-            the_same_seed_gives_the_same_mask_and_others_differ,
-        ),
-        ("the_share_of_zeros_is_p", the_share_of_zeros_is_p),
-        (
-            "without_probability_nothing_is_recorded",
-            without_probability_nothing_is_recorded,
-        ),
-        (
-            "neighbouring_counters_are_not_correlated",
-            neighbouring_counters_are_not_correlated,
-        ),
+    checks![
+        masks_are_those_of_the_generator_forward_and_backward,
+        the_same_seed_gives_the_same_mask_and_others_differ,
+        the_share_of_zeros_is_p,
+        without_probability_nothing_is_recorded,
+        neighbouring_counters_are_not_correlated
     ];
 
     /// The same function as shaders/shared/random.wgsl.
@@ -104,8 +91,7 @@ pub(super) mod tests {
     }
 
     /// Forward values of two sites and the gradient through the first, for an input and cotangent of ones.
-    fn masks(n: usize, p: f32, seed: u32) -> [Vec<f32>; 3] {
-        let device = device();
+    fn masks(device: &Device, n: usize, p: f32, seed: u32) -> Result<[Vec<f32>; 3], Failure> {
         let mut tape = Tape::new(device.capabilities());
         let (x, seed_var, ones) = (tape.variable(&[n]), tape.input(&[1]), tape.input(&[n]));
         let a = tape.dropout(x, p, seed_var);
@@ -113,18 +99,17 @@ pub(super) mod tests {
         tape.backward(a, ones);
         let dx = tape.grad(x).unwrap();
         [a, b, dx].iter().for_each(|&v| tape.hold(v));
-        let plan = Plan::new(&device, tape).unwrap();
+        let plan = Plan::new(device, tape)?;
         plan.write(x, &vec![1f32; n]);
         plan.write(ones, &vec![1f32; n]);
         plan.write(seed_var, &[seed]);
-        plan.run().unwrap();
-        [a, b, dx].map(|v| plan.read(v).unwrap())
+        plan.run()?;
+        Ok([plan.read(a)?, plan.read(b)?, plan.read(dx)?])
     }
 
-    #[cfg_attr(test, test)]
-    fn masks_are_those_of_the_generator_forward_and_backward() {
+    fn masks_are_those_of_the_generator_forward_and_backward(device: &Device) -> Outcome {
         for n in [1, 1023, 1024, 1025, 37, 300_000] {
-            let [a, b, dx] = masks(n, 0.3, 7);
+            let [a, b, dx] = masks(device, n, 0.3, 7)?;
             let want = |site: u32| -> Vec<f32> {
                 let kept = |i: u32| (random_bits(7, site, i) >> 8) as f32 / (1 << 24) as f32 >= 0.3;
                 (0..n as u32)
@@ -136,48 +121,51 @@ pub(super) mod tests {
                     .zip(want)
                     .all(|(got, want)| (got - want).abs() < 1e-6)
             };
-            assert!(same(&a, &want(1)) && same(&b, &want(2)), "{n}");
-            assert_eq!(a, dx, "{n}");
+            ensure!(same(&a, &want(1)) && same(&b, &want(2)), "{n}");
+            ensure_eq!(a, dx, "{n}");
         }
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn the_same_seed_gives_the_same_mask_and_others_differ() {
-        let [a, b, _] = masks(4096, 0.5, 1);
+    fn the_same_seed_gives_the_same_mask_and_others_differ(device: &Device) -> Outcome {
+        let [a, b, _] = masks(device, 4096, 0.5, 1)?;
         let differing = |a: &[f32], b: &[f32]| a.iter().zip(b).filter(|(a, b)| a != b).count();
-        assert_eq!(a, masks(4096, 0.5, 1)[0]);
+        ensure_eq!(a, masks(device, 4096, 0.5, 1)?[0]);
         // binomial with deviation 32
-        assert!((differing(&a, &b) as f64 - 2048.0).abs() < 160.0);
-        assert!((differing(&a, &masks(4096, 0.5, 2)[0]) as f64 - 2048.0).abs() < 160.0);
+        ensure!((differing(&a, &b) as f64 - 2048.0).abs() < 160.0);
+        ensure!((differing(&a, &masks(device, 4096, 0.5, 2)?[0]) as f64 - 2048.0).abs() < 160.0);
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn the_share_of_zeros_is_p() {
+    fn the_share_of_zeros_is_p(device: &Device) -> Outcome {
         for p in [0.1, 0.5, 0.9] {
             let n = 200_000;
-            let zeros = masks(n, p, 3)[0].iter().filter(|&&y| y == 0.0).count();
+            let zeros = masks(device, n, p, 3)?[0]
+                .iter()
+                .filter(|&&y| y == 0.0)
+                .count();
             let (mean, deviation) = (
                 n as f64 * p as f64,
                 (n as f64 * p as f64 * (1.0 - p as f64)).sqrt(),
             );
-            assert!(
+            ensure!(
                 (zeros as f64 - mean).abs() < 5.0 * deviation,
                 "{zeros} zeros for p = {p}"
             );
         }
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn without_probability_nothing_is_recorded() {
-        let mut tape = Tape::new(device().capabilities());
+    fn without_probability_nothing_is_recorded(device: &Device) -> Outcome {
+        let mut tape = Tape::new(device.capabilities());
         let (x, seed) = (tape.variable(&[8]), tape.input(&[1]));
-        assert_eq!(tape.dropout(x, 0.0, seed), x);
-        assert_eq!(tape.dispatches(), 0);
+        ensure_eq!(tape.dropout(x, 0.0, seed), x);
+        ensure_eq!(tape.dispatches(), 0);
+        Ok(())
     }
 
     /// Correlation of the draws of two neighbours along an axis of the counter, mean over many counters.
-    #[cfg_attr(test, test)]
-    fn neighbouring_counters_are_not_correlated() {
+    fn neighbouring_counters_are_not_correlated(_: &Device) -> Outcome {
         let draw = |seed, site, index| random_bits(seed, site, index) as f64 / 2f64.powi(32) - 0.5;
         let count = 200_000;
         for (axis, step) in [
@@ -192,10 +180,11 @@ pub(super) mod tests {
                 draw(seed, site, index) * draw(seed + step[0], site + step[1], index + step[2])
             });
             let correlation = products.sum::<f64>() / count as f64 * 12.0;
-            assert!(
+            ensure!(
                 correlation.abs() < 5.0 / (count as f64).sqrt(),
                 "{axis}: {correlation}"
             );
         }
+        Ok(())
     }
 }

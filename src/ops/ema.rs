@@ -31,45 +31,35 @@ impl Tape {
     }
 }
 
-pub(super) mod tests {
-    use crate::device::Plan;
-    use crate::device::Tensor;
+pub(super) mod checks {
+    use crate::device::{Device, Plan, Tensor};
     use crate::graph::Tape;
-    use crate::ops::check::{Check, close, constant, device, random};
+    use crate::ops::check::{Outcome, checks, close, constant, random};
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[
-        (
-            "agrees_with_its_reference_over_several_steps",
-            agrees_with_its_reference_over_several_steps,
-        ),
-        (
-            "a_skipped_step_changes_nothing",
-            a_skipped_step_changes_nothing,
-        ),
+    checks![
+        agrees_with_its_reference_over_several_steps,
+        a_skipped_step_changes_nothing
     ];
 
-    fn averaged(n: usize, take: u32, decays: &[f64]) {
-        let device = device();
+    fn averaged(device: &Device, n: usize, take: u32, decays: &[f64]) -> Outcome {
         let start = random(n, 1);
         let average = Tensor::new(
-            &device,
+            device,
             &[n],
             &start.iter().map(|&x| x as f32).collect::<Vec<_>>(),
-        )
-        .unwrap();
+        )?;
         let mut tape = Tape::new(device.capabilities());
         let (param, decay) = (tape.input(&[n]), tape.input(&[1]));
-        let verdict = constant(&mut tape, &[0, 0, 0, take, 0, 0, 0, 0]);
+        let verdict = constant(device, &mut tape, &[0, 0, 0, take, 0, 0, 0, 0]);
         let bound = tape.bind(&average);
         tape.ema(bound, param, verdict, decay);
-        let plan = Plan::new(&device, tape).unwrap();
+        let plan = Plan::new(device, tape)?;
         let mut want = start;
         for (step, &rate) in decays.iter().enumerate() {
             let now = random(n, 10 + step as u64);
             plan.write(param, &now.iter().map(|&x| x as f32).collect::<Vec<_>>());
             plan.write(decay, &[rate as f32]);
-            plan.run().unwrap();
+            plan.run()?;
             if take == 1 {
                 want.iter_mut()
                     .zip(now)
@@ -78,21 +68,22 @@ pub(super) mod tests {
         }
         close(
             &format!("{n} elements"),
-            &average.read::<f32>().unwrap(),
+            &average.read::<f32>()?,
             &want,
             0..n,
-        );
+        )?;
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn agrees_with_its_reference_over_several_steps() {
+    fn agrees_with_its_reference_over_several_steps(device: &Device) -> Outcome {
         for n in [4, 64, 1024, 300_000] {
-            averaged(n, 1, &[0.0, 0.5, 0.998]);
+            averaged(device, n, 1, &[0.0, 0.5, 0.998])?;
         }
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn a_skipped_step_changes_nothing() {
-        averaged(64, 0, &[0.5]);
+    fn a_skipped_step_changes_nothing(device: &Device) -> Outcome {
+        averaged(device, 64, 0, &[0.5])?;
+        Ok(())
     }
 }

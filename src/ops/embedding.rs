@@ -60,26 +60,20 @@ impl Tape {
     }
 }
 
-pub(super) mod tests {
+pub(super) mod checks {
     use super::*;
-    use crate::ops::check::{Array, Check, check, constant};
+    use crate::device::Device;
+    use crate::ops::check::{Array, Outcome, checks, constant, gradients};
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[
-        ("agrees_with_its_reference", agrees_with_its_reference),
-        (
-            "holds_for_many_ids_of_one_row",
-            holds_for_many_ids_of_one_row,
-        ),
-        (
-            "an_id_past_the_table_takes_its_last_row",
-            an_id_past_the_table_takes_its_last_row,
-        ),
+    checks![
+        agrees_with_its_reference,
+        holds_for_many_ids_of_one_row,
+        an_id_past_the_table_takes_its_last_row
     ];
 
-    fn lookup(rows: usize, cols: usize, ids: &[u32]) {
+    fn lookup(device: &Device, rows: usize, cols: usize, ids: &[u32]) -> Outcome {
         let op = |t: &mut Tape, [table]: [Var; 1]| {
-            let ids = constant(t, ids);
+            let ids = constant(device, t, ids);
             t.embedding(table, ids)
         };
         let reference = |[table]: [&Array; 1]| {
@@ -88,33 +82,39 @@ pub(super) mod tests {
                 .copied()
                 .collect()
         };
-        check(&[[&[rows, cols]]], op, reference);
+        gradients(device, &[[&[rows, cols]]], op, reference)?;
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn agrees_with_its_reference() {
+    fn agrees_with_its_reference(device: &Device) -> Outcome {
         let ids = |n: usize, rows: usize| {
             (0..n)
                 .map(|i| (i * i * 7 + i / 3) as u32 % rows as u32)
                 .collect::<Vec<_>>()
         };
         for n in [1, 2, 255, 256, 257, 511, 512, 513, 1500] {
-            lookup(1, 4, &ids(n, 1));
-            lookup(5, 8, &ids(n, 5));
-            lookup(65, 6, &ids(n, 60));
+            lookup(device, 1, 4, &ids(n, 1))?;
+            lookup(device, 5, 8, &ids(n, 5))?;
+            lookup(device, 65, 6, &ids(n, 60))?;
         }
-        lookup(600, 5, &ids(1300, 600));
+        lookup(device, 600, 5, &ids(1300, 600))?;
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn holds_for_many_ids_of_one_row() {
-        lookup(3, 1, &(0..70_000).map(|i| i % 2).collect::<Vec<_>>());
+    fn holds_for_many_ids_of_one_row(device: &Device) -> Outcome {
+        lookup(
+            device,
+            3,
+            1,
+            &(0..70_000).map(|i| i % 2).collect::<Vec<_>>(),
+        )?;
         // a large table has long chunks, and here one row has every place of them
-        lookup(10_000, 1, &vec![9_999; 20_001]);
+        lookup(device, 10_000, 1, &vec![9_999; 20_001])?;
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn an_id_past_the_table_takes_its_last_row() {
-        lookup(4, 4, &[0, 9, 3, u32::MAX, 1]);
+    fn an_id_past_the_table_takes_its_last_row(device: &Device) -> Outcome {
+        lookup(device, 4, 4, &[0, 9, 3, u32::MAX, 1])?;
+        Ok(())
     }
 }

@@ -21,20 +21,21 @@ impl Tape {
     }
 }
 
-pub(super) mod tests {
-    use crate::ops::check::{Check, forward};
+pub(super) mod checks {
+    use crate::device::Device;
+    use crate::ops::check::{Outcome, checks, forward};
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[("agrees_with_its_reference", agrees_with_its_reference)];
+    checks![agrees_with_its_reference];
 
-    #[cfg_attr(test, test)]
-    fn agrees_with_its_reference() {
+    fn agrees_with_its_reference(device: &Device) -> Outcome {
         for n in [1, 1023, 1024, 1025, 70_000 * 3] {
             forward(
+                device,
                 &[[&[n]]],
                 |t, [x]| t.fill(&[t.len(x)], 1.5),
                 |[x]| x.map(|_| 1.5),
-            );
+            )?;
         }
+        Ok(())
     }
 }

@@ -140,69 +140,57 @@ impl Tape {
     }
 }
 
-pub(super) mod tests {
+pub(super) mod checks {
     use super::*;
-    use crate::device::Plan;
-    use crate::device::Tensor;
-    use crate::ops::check::{Check, device};
+    use crate::device::{Device, Plan, Tensor};
+    use crate::ops::check::{Failure, Outcome, checks, ensure, ensure_eq};
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[
-        (
-            "a_step_without_finite_loss_or_gradients_is_named_and_with_freeze_the_last_one_taken",
-            a_step_without_finite_loss_or_gradients_is_named_and_with_freeze_the_last_one_taken,
-        ),
-        (
-            "a_loss_far_above_its_mean_is_a_spike_and_moves_the_mean_little",
-            a_loss_far_above_its_mean_is_a_spike_and_moves_the_mean_little,
-        ),
-        (
-            "gradients_are_clipped_and_adams_corrections_follow_the_steps_taken",
-            gradients_are_clipped_and_adams_corrections_follow_the_steps_taken,
-        ),
-        (
-            "corrections_stay_right_over_many_steps",
-            corrections_stay_right_over_many_steps,
-        ),
-        (
-            "the_scale_halves_when_gradients_overflow_and_doubles_after_a_while",
-            the_scale_halves_when_gradients_overflow_and_doubles_after_a_while,
-        ),
+    checks![
+        a_step_without_finite_loss_or_gradients_is_named_and_with_freeze_the_last_one_taken,
+        a_loss_far_above_its_mean_is_a_spike_and_moves_the_mean_little,
+        gradients_are_clipped_and_adams_corrections_follow_the_steps_taken,
+        corrections_stay_right_over_many_steps,
+        the_scale_halves_when_gradients_overflow_and_doubles_after_a_while
     ];
 
     /// The verdict's words and the state after each of the given norms of scaled gradients and losses.
     fn follow(
+        device: &Device,
         spec: GradScaler,
         steps: impl Iterator<Item = (f32, f32)>,
-    ) -> Vec<(Vec<u32>, Vec<f32>)> {
-        let device = device();
-        let state = Tensor::new(&device, &[64], &spec.start()).unwrap();
+    ) -> Result<Vec<(Vec<u32>, Vec<f32>)>, Failure> {
+        let state = Tensor::new(device, &[64], &spec.start())?;
         let mut tape = Tape::new(device.capabilities());
         let (norm_squared, loss, bound) = (tape.input(&[1]), tape.input(&[1]), tape.bind(&state));
         let verdict = tape.grad_scaler(norm_squared, loss, bound, spec);
         tape.hold(verdict);
-        let plan = Plan::new(&device, tape).unwrap();
+        let plan = Plan::new(device, tape)?;
         let run = |(norm, value): (f32, f32)| {
             plan.write(norm_squared, &[norm * norm]);
             plan.write(loss, &[value]);
-            plan.run().unwrap();
-            (plan.read(verdict).unwrap(), state.read().unwrap())
+            plan.run()?;
+            Ok((plan.read(verdict)?, state.read()?))
         };
         steps.map(run).collect()
     }
 
     /// The verdicts (factor, corrections, take, norm) and scales after each of the given norms of scaled gradients.
-    fn judge(spec: GradScaler, norms: &[f32]) -> Vec<([f32; 3], u32, f32, f32)> {
-        let steps = follow(spec, norms.iter().map(|&norm| (norm, 1.0)));
+    fn judge(
+        device: &Device,
+        spec: GradScaler,
+        norms: &[f32],
+    ) -> Result<Vec<([f32; 3], u32, f32, f32)>, Failure> {
+        let steps = follow(device, spec, norms.iter().map(|&norm| (norm, 1.0)))?;
         let verdict = |(words, state): (Vec<u32>, Vec<f32>)| {
             let float = |at: usize| f32::from_bits(words[at]);
             ([float(0), float(1), float(2)], words[3], float(4), state[0])
         };
-        steps.into_iter().map(verdict).collect()
+        Ok(steps.into_iter().map(verdict).collect())
     }
 
-    #[cfg_attr(test, test)]
-    fn a_step_without_finite_loss_or_gradients_is_named_and_with_freeze_the_last_one_taken() {
+    fn a_step_without_finite_loss_or_gradients_is_named_and_with_freeze_the_last_one_taken(
+        device: &Device,
+    ) -> Outcome {
         let steps = [
             (1.0, 1.0),
             (1.0, f32::NAN),
@@ -215,27 +203,28 @@ pub(super) mod tests {
             (true, [1, 0, 0, 0, 0], [0.0, 2.0, 2.0, 2.0, 2.0], 1.0),
         ] {
             let after = follow(
+                device,
                 GradScaler {
                     freeze,
                     ..GradScaler::default()
                 },
                 steps.into_iter(),
-            );
-            assert_eq!(
+            )?;
+            ensure_eq!(
                 after
                     .iter()
                     .map(|(verdict, _)| verdict[3])
                     .collect::<Vec<_>>(),
                 takes
             );
-            assert_eq!(
+            ensure_eq!(
                 after
                     .iter()
                     .map(|(_, state)| state[GradScaler::place("bad")])
                     .collect::<Vec<_>>(),
                 bads
             );
-            assert_eq!(after[4].1[GradScaler::place("taken")], taken);
+            ensure_eq!(after[4].1[GradScaler::place("taken")], taken);
         }
         // a scale that can still become smaller comes first
         let spec = GradScaler {
@@ -243,78 +232,95 @@ pub(super) mod tests {
             backoff: 0.5,
             ..GradScaler::default()
         };
-        let after = follow(spec, [(f32::NAN, 1.0); 4].into_iter());
-        assert_eq!(
+        let after = follow(device, spec, [(f32::NAN, 1.0); 4].into_iter())?;
+        ensure_eq!(
             after
                 .iter()
                 .map(|(_, state)| state[GradScaler::place("bad")])
                 .collect::<Vec<_>>(),
             [0.0, 0.0, 3.0, 3.0]
         );
-        assert_eq!(after[3].1[GradScaler::place("streak")], 2.0);
+        ensure_eq!(after[3].1[GradScaler::place("streak")], 2.0);
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn a_loss_far_above_its_mean_is_a_spike_and_moves_the_mean_little() {
+    fn a_loss_far_above_its_mean_is_a_spike_and_moves_the_mean_little(device: &Device) -> Outcome {
         let losses = (0..200).map(|i| {
             2.0 + 0.1 * ((i * 7 % 13) as f32 / 6.0 - 1.0)
                 + if i == 120 || i == 5 { 6.0 } else { 0.0 }
         });
-        let after = follow(GradScaler::default(), losses.map(|loss| (1.0, loss)));
+        let after = follow(
+            device,
+            GradScaler::default(),
+            losses.map(|loss| (1.0, loss)),
+        )?;
         let at = |step: usize, field: &str| after[step].1[GradScaler::place(field)];
-        assert_eq!(
+        ensure_eq!(
             (at(119, "spikes"), at(120, "spikes"), at(199, "spikes")),
             (0.0, 1.0, 1.0)
         );
-        assert_eq!(at(199, "spike_step"), 121.0);
-        assert!(
+        ensure_eq!(at(199, "spike_step"), 121.0);
+        ensure!(
             (at(199, "spike_loss") - 8.0).abs() < 0.2 && (at(199, "spike_mean") - 2.0).abs() < 0.3,
             "{:?}",
             after[199]
         );
-        assert!((at(121, "mean") - at(119, "mean")).abs() < 0.1);
+        ensure!((at(121, "mean") - at(119, "mean")).abs() < 0.1);
         // what is followed stays finite whatever the losses are
         let wild = (0..60).map(|i| (1.0, if i % 3 == 0 { f32::MAX } else { f32::MIN }));
-        let (_, state) = follow(GradScaler::default(), wild).pop().unwrap();
-        assert!(state.iter().all(|value| value.is_finite()), "{state:?}");
+        let (_, state) = follow(device, GradScaler::default(), wild)?.pop().unwrap();
+        ensure!(state.iter().all(|value| value.is_finite()), "{state:?}");
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn gradients_are_clipped_and_adams_corrections_follow_the_steps_taken() {
+    fn gradients_are_clipped_and_adams_corrections_follow_the_steps_taken(
+        device: &Device,
+    ) -> Outcome {
         let spec = GradScaler {
             clip: 2.0,
             ..GradScaler::default()
         };
-        let verdicts = judge(spec, &[1.0, 8.0, f32::NAN, 4.0, f32::INFINITY, 1e-3]);
+        let verdicts = judge(
+            device,
+            spec,
+            &[1.0, 8.0, f32::NAN, 4.0, f32::INFINITY, 1e-3],
+        )?;
         let takes: Vec<u32> = verdicts.iter().map(|verdict| verdict.1).collect();
-        assert_eq!(takes, [1, 1, 0, 1, 0, 1]);
-        let (mut steps, close) = (0, |got: f32, want: f64| {
-            assert!((got as f64 - want).abs() <= 1e-6 * want, "{got} for {want}")
-        });
+        ensure_eq!(takes, [1, 1, 0, 1, 0, 1]);
+        let mut steps = 0;
+        let close = |got: f32, want: f64| -> Outcome {
+            ensure!(
+                (got as f64 - want).abs() <= 1e-6 * want,
+                "got {got}, want {want}"
+            );
+            Ok(())
+        };
         for ((floats, take, norm, scale), factor) in
             verdicts.into_iter().zip([1.0, 0.25, 0.0, 0.5, 0.0, 1.0])
         {
             steps += take as i32;
-            close(floats[0], factor);
-            close(floats[1], 1.0 - 0.9f64.powi(steps));
-            close(floats[2], 1.0 - 0.999f64.powi(steps));
-            assert_eq!(scale, 1.0);
-            assert_eq!(norm.is_finite(), take == 1);
+            close(floats[0], factor)?;
+            close(floats[1], 1.0 - 0.9f64.powi(steps))?;
+            close(floats[2], 1.0 - 0.999f64.powi(steps))?;
+            ensure_eq!(scale, 1.0);
+            ensure_eq!(norm.is_finite(), take == 1);
         }
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn corrections_stay_right_over_many_steps() {
-        let verdicts = judge(GradScaler::default(), &[1.0; 3000]);
-        let last = verdicts.last().unwrap().0;
-        assert!(
+    fn corrections_stay_right_over_many_steps(device: &Device) -> Outcome {
+        let verdicts = judge(device, GradScaler::default(), &[1.0; 3000])?;
+        let last = verdicts[2999].0;
+        ensure!(
             (last[2] as f64 - (1.0 - 0.999f64.powi(3000))).abs() < 3e-6,
             "{last:?}"
         );
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn the_scale_halves_when_gradients_overflow_and_doubles_after_a_while() {
+    fn the_scale_halves_when_gradients_overflow_and_doubles_after_a_while(
+        device: &Device,
+    ) -> Outcome {
         let spec = GradScaler {
             scale: 8.0,
             growth: 2.0,
@@ -322,16 +328,21 @@ pub(super) mod tests {
             backoff: 0.5,
             ..GradScaler::default()
         };
-        let verdicts = judge(spec, &[16.0, 16.0, f32::INFINITY, 16.0, 16.0, 16.0, 16.0]);
+        let verdicts = judge(
+            device,
+            spec,
+            &[16.0, 16.0, f32::INFINITY, 16.0, 16.0, 16.0, 16.0],
+        )?;
         let scales: Vec<f32> = verdicts.iter().map(|verdict| verdict.3).collect();
-        assert_eq!(scales, [8.0, 8.0, 4.0, 4.0, 4.0, 8.0, 8.0]);
+        ensure_eq!(scales, [8.0, 8.0, 4.0, 4.0, 4.0, 8.0, 8.0]);
         // the factor undoes the scale that the gradients were made with
         let factors: Vec<f32> = verdicts.iter().map(|verdict| verdict.0[0]).collect();
-        assert_eq!(factors, [0.125, 0.125, 0.0, 0.25, 0.25, 0.25, 0.125]);
-        assert_eq!((verdicts[0].2, verdicts[3].2), (2.0, 4.0));
-        assert_eq!(
-            judge(spec, &[f32::NAN; 40]).last().unwrap().3,
+        ensure_eq!(factors, [0.125, 0.125, 0.0, 0.25, 0.25, 0.25, 0.125]);
+        ensure_eq!((verdicts[0].2, verdicts[3].2), (2.0, 4.0));
+        ensure_eq!(
+            judge(device, spec, &[f32::NAN; 40])?.last().unwrap().3,
             GradScaler::LEAST
         );
+        Ok(())
     }
 }

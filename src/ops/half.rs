@@ -23,16 +23,12 @@ impl Tape {
     }
 }
 
-pub(crate) mod tests {
-    use crate::device::Plan;
+pub(crate) mod checks {
+    use crate::device::{Device, Plan};
     use crate::graph::Tape;
-    use crate::ops::check::{Check, device};
+    use crate::ops::check::{Failure, Outcome, checks, ensure, ensure_eq};
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[
-        ("rounds_to_nearest_even", rounds_to_nearest_even),
-        ("not_a_number_stays_so", not_a_number_stays_so),
-    ];
+    checks![rounds_to_nearest_even, not_a_number_stays_so];
 
     /// `x` to the nearest half, ties to even.
     pub(crate) fn nearest(x: f64) -> f64 {
@@ -65,27 +61,25 @@ pub(crate) mod tests {
         if sign == 1 { -magnitude } else { magnitude }
     }
 
-    fn halves(x: &[f32]) -> Vec<f64> {
-        let device = device();
+    fn halves(device: &Device, x: &[f32]) -> Result<Vec<f64>, Failure> {
         let mut t = Tape::new(device.capabilities());
         let v = t.input(&[x.len()]);
         let y = t.half(v);
-        assert_eq!(t.half(v), y);
+        ensure_eq!(t.half(v), y);
         t.hold(y);
-        let plan = Plan::new(&device, t).unwrap();
+        let plan = Plan::new(device, t)?;
         plan.write(v, x);
-        plan.run().unwrap();
-        let words: Vec<u32> = plan.read(y).unwrap();
-        words
+        plan.run()?;
+        let words: Vec<u32> = plan.read(y)?;
+        Ok(words
             .into_iter()
             .flat_map(|word| [word as u16, (word >> 16) as u16])
             .map(value)
             .take(x.len())
-            .collect()
+            .collect())
     }
 
-    #[cfg_attr(test, test)]
-    fn rounds_to_nearest_even() {
+    fn rounds_to_nearest_even(device: &Device) -> Outcome {
         // every half from 2^-24 to 65504, the middle between it and the next, and a little to both sides of that
         let mut x = vec![
             0.0f32,
@@ -108,15 +102,19 @@ pub(crate) mod tests {
             ]);
         }
         let want: Vec<f64> = x.iter().map(|&x| nearest(x as f64)).collect();
-        for ((x, got), want) in x.iter().zip(halves(&x)).zip(want) {
-            assert!(got == want, "{x:e}: got {got:e}, want {want:e}");
+        for ((x, got), want) in x.iter().zip(halves(device, &x)?).zip(want) {
+            ensure!(got == want, "{x:e}: got {got:e}, want {want:e}");
         }
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn not_a_number_stays_so() {
-        let got = halves(&[1.0, f32::NAN, 2.0, f32::from_bits(0x7fff_ffff), -3.0]);
-        assert!(got[1].is_nan() && got[3].is_nan());
-        assert_eq!([got[0], got[2], got[4]], [1.0, 2.0, -3.0]);
+    fn not_a_number_stays_so(device: &Device) -> Outcome {
+        let got = halves(
+            device,
+            &[1.0, f32::NAN, 2.0, f32::from_bits(0x7fff_ffff), -3.0],
+        )?;
+        ensure!(got[1].is_nan() && got[3].is_nan());
+        ensure_eq!([got[0], got[2], got[4]], [1.0, 2.0, -3.0]);
+        Ok(())
     }
 }

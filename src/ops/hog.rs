@@ -49,18 +49,13 @@ impl Tape {
     }
 }
 
-pub(super) mod tests {
+pub(super) mod checks {
     use super::hog_values;
-    use crate::device::Plan;
-    use crate::device::Tensor;
+    use crate::device::{Device, Plan, Tensor};
     use crate::graph::Tape;
-    use crate::ops::check::{Check, close, device, random};
+    use crate::ops::check::{Outcome, checks, close, ensure_eq, random};
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[
-        ("agrees_with_its_reference", agrees_with_its_reference),
-        ("a_plain_picture_has_no_edges", a_plain_picture_has_no_edges),
-    ];
+    checks![agrees_with_its_reference, a_plain_picture_has_no_edges];
 
     /// The formula in f64, as plainly as it can be written.
     fn reference(
@@ -117,14 +112,13 @@ pub(super) mod tests {
         result
     }
 
-    fn agrees(image: &[f64], shape: [usize; 4], patch: usize) {
-        let device = device();
+    fn agrees(device: &Device, image: &[f64], shape: [usize; 4], patch: usize) -> Outcome {
         let mut tape = Tape::new(device.capabilities());
         let values: Vec<f32> = image.iter().map(|&x| x as f32).collect();
-        let tensor = Tensor::new(&device, &shape, &values).unwrap();
+        let tensor = Tensor::new(device, &shape, &values)?;
         let var = tape.bind(&tensor);
         let hog = tape.hog(var, patch);
-        assert_eq!(
+        ensure_eq!(
             *tape.shape(hog),
             [
                 shape[0],
@@ -133,19 +127,19 @@ pub(super) mod tests {
             ]
         );
         tape.hold(hog);
-        let plan = Plan::new(&device, tape).unwrap();
-        plan.run().unwrap();
-        let got: Vec<f32> = plan.read(hog).unwrap();
+        let plan = Plan::new(device, tape)?;
+        plan.run()?;
+        let got: Vec<f32> = plan.read(hog)?;
         close(
             &format!("{shape:?} in patches of {patch}"),
             &got,
             &reference(image, shape, patch),
             0..got.len(),
-        );
+        )?;
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn agrees_with_its_reference() {
+    fn agrees_with_its_reference(device: &Device) -> Outcome {
         for (shape, patch) in [
             ([1, 1, 2, 2], 2),
             ([2, 3, 16, 24], 8),
@@ -153,14 +147,15 @@ pub(super) mod tests {
             ([3, 2, 8, 8], 4),
             ([5, 3, 48, 48], 8),
         ] {
-            agrees(&random(shape.iter().product(), 5), shape, patch);
+            agrees(device, &random(shape.iter().product(), 5), shape, patch)?;
         }
         // more cells than one dimension of workgroups takes at an invocation each
-        agrees(&random(1100 * 64 * 64, 6), [1100, 1, 64, 64], 64);
+        agrees(device, &random(1100 * 64 * 64, 6), [1100, 1, 64, 64], 64)?;
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn a_plain_picture_has_no_edges() {
-        agrees(&[0.7; 192], [1, 3, 8, 8], 8);
+    fn a_plain_picture_has_no_edges(device: &Device) -> Outcome {
+        agrees(device, &[0.7; 192], [1, 3, 8, 8], 8)?;
+        Ok(())
     }
 }

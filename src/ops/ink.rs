@@ -40,30 +40,26 @@ impl Tape {
     }
 }
 
-pub(super) mod tests {
-    use crate::device::Plan;
-    use crate::device::Tensor;
+pub(super) mod checks {
+    use crate::device::{Device, Plan, Tensor};
     use crate::graph::Tape;
     use crate::image::normalise;
-    use crate::ops::check::{Check, close, device};
+    use crate::ops::check::{Outcome, checks, close};
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[("agrees_with_its_reference", agrees_with_its_reference)];
+    checks![agrees_with_its_reference];
 
-    #[cfg_attr(test, test)]
-    fn agrees_with_its_reference() {
-        let device = device();
+    fn agrees_with_its_reference(device: &Device) -> Outcome {
         for side in [1, 2, 3, 48] {
             let rgb: Vec<u8> = (0..side * side * 3)
                 .map(|i| if i < 3 { 255 } else { (i * 37 % 256) as u8 })
                 .collect();
             let mut tape = Tape::new(device.capabilities());
-            let tensor = Tensor::new(&device, &[1, 3, side, side], &normalise(&rgb)).unwrap();
+            let tensor = Tensor::new(device, &[1, 3, side, side], &normalise(&rgb))?;
             let image = tape.bind(&tensor);
             let ink = tape.ink(image);
             tape.hold(ink);
-            let plan = Plan::new(&device, tape).unwrap();
-            plan.run().unwrap();
+            let plan = Plan::new(device, tape)?;
+            plan.run()?;
             let want: Vec<f64> = (0..3)
                 .flat_map(|c| {
                     rgb.iter()
@@ -75,10 +71,11 @@ pub(super) mod tests {
                 .collect();
             close(
                 &format!("{side} x {side}"),
-                &plan.read::<f32>(ink).unwrap(),
+                &plan.read::<f32>(ink)?,
                 &want,
                 0..want.len(),
-            );
+            )?;
         }
+        Ok(())
     }
 }

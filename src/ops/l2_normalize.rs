@@ -41,14 +41,11 @@ impl Tape {
     }
 }
 
-pub(super) mod tests {
-    use crate::ops::check::{Array, Check, check, forward};
+pub(super) mod checks {
+    use crate::device::Device;
+    use crate::ops::check::{Array, Outcome, checks, forward, gradients};
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[
-        ("agrees_with_its_reference", agrees_with_its_reference),
-        ("nothing_has_no_direction", nothing_has_no_direction),
-    ];
+    checks![agrees_with_its_reference, nothing_has_no_direction];
 
     fn reference(x: &Array, length: f64) -> Vec<f64> {
         let row = |row: &[f64]| {
@@ -58,31 +55,34 @@ pub(super) mod tests {
         x.rows().flat_map(row).collect()
     }
 
-    #[cfg_attr(test, test)]
-    fn agrees_with_its_reference() {
+    fn agrees_with_its_reference(device: &Device) -> Outcome {
         for cols in [2, 3, 4, 31, 32, 33, 64, 192, 1000] {
-            check(
+            gradients(
+                device,
                 &[[&[1, cols]], [&[2, 3, cols]], [&[65, cols]]],
                 |t, [x]| t.l2_normalize(x, 20.0),
                 |[x]| reference(x, 20.0),
-            );
+            )?;
         }
         forward(
+            device,
             &[[&[70_000, 4]], [&[70_000, 3]]],
             |t, [x]| t.l2_normalize(x, 1.0),
             |[x]| reference(x, 1.0),
-        );
+        )?;
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn nothing_has_no_direction() {
+    fn nothing_has_no_direction(device: &Device) -> Outcome {
         forward(
+            device,
             &[[&[3, 8]]],
             |t, [x]| {
                 let nothing = t.scale(x, 0.0);
                 t.l2_normalize(nothing, 20.0)
             },
             |[x]| x.map(|_| 0.0),
-        );
+        )?;
+        Ok(())
     }
 }

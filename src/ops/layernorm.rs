@@ -117,17 +117,14 @@ impl Tape {
         y
     }
 }
-pub(super) mod tests {
-    use crate::ops::check::{Array, Check, check, forward};
+pub(super) mod checks {
+    use crate::device::Device;
+    use crate::ops::check::{Array, Outcome, checks, forward, gradients};
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[
-        ("agrees_with_its_reference", agrees_with_its_reference),
-        (
-            "gradients_hold_past_one_dimension_of_workgroups",
-            gradients_hold_past_one_dimension_of_workgroups,
-        ),
-        ("a_large_mean_does_not_cancel", a_large_mean_does_not_cancel),
+    checks![
+        agrees_with_its_reference,
+        gradients_hold_past_one_dimension_of_workgroups,
+        a_large_mean_does_not_cancel
     ];
 
     const EPS: f32 = 1e-5;
@@ -148,30 +145,33 @@ pub(super) mod tests {
         x.rows().flat_map(row).collect()
     }
 
-    #[cfg_attr(test, test)]
-    fn agrees_with_its_reference() {
+    fn agrees_with_its_reference(device: &Device) -> Outcome {
         for cols in [2, 4, 31, 32, 33, 36, 512, 1028] {
-            check(
+            gradients(
+                device,
                 &[[&[3, cols], &[cols], &[cols]]],
                 |t, [x, w, b]| t.layernorm(x, w, b, EPS),
                 reference,
-            );
+            )?;
         }
-        check(
+        gradients(
+            device,
             &[[&[2, 33, 8], &[8], &[8]], [&[65, 7], &[7], &[7]]],
             |t, [x, w, b]| t.layernorm(x, w, b, EPS),
             reference,
-        );
+        )?;
         forward(
+            device,
             &[[&[70_000, 4], &[4], &[4]], [&[1, 1], &[1], &[1]]],
             |t, [x, w, b]| t.layernorm(x, w, b, EPS),
             reference,
-        );
+        )?;
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn gradients_hold_past_one_dimension_of_workgroups() {
-        check(
+    fn gradients_hold_past_one_dimension_of_workgroups(device: &Device) -> Outcome {
+        gradients(
+            device,
             &[[&[65_537, 2], &[2], &[2]]],
             |t, [x, w, b]| t.layernorm(x, w, b, 1.0),
             |[x, w, b]| {
@@ -183,13 +183,14 @@ pub(super) mod tests {
                 };
                 x.rows().flat_map(row).collect()
             },
-        );
+        )?;
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn a_large_mean_does_not_cancel() {
+    fn a_large_mean_does_not_cancel(device: &Device) -> Outcome {
         let shift = |x: f64| (x as f32 + 1024.0) as f64;
         forward(
+            device,
             &[[&[5, 64], &[64], &[64]]],
             |t, [x, w, b]| {
                 let mean = t.fill(&[5, 64], 1024.0);
@@ -206,6 +207,7 @@ pub(super) mod tests {
                     b,
                 ])
             },
-        );
+        )?;
+        Ok(())
     }
 }

@@ -352,41 +352,26 @@ impl Tape {
     }
 }
 
-pub(super) mod tests {
+pub(super) mod checks {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::device::Device;
     use crate::graph::{Candidates, Choose};
-    use crate::ops::check::{Array, Check, check, device, forward};
-    use crate::ops::half::tests::nearest;
+    use crate::ops::check::{Array, Outcome, checks, ensure, ensure_eq, forward, gradients};
+    use crate::ops::half::checks::nearest;
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[
-        (
-            "agrees_with_its_reference_in_every_layout",
-            agrees_with_its_reference_in_every_layout,
-        ),
-        ("batches_in_every_layout", batches_in_every_layout),
-        ("one_matrix_serves_a_batch", one_matrix_serves_a_batch),
-        ("every_size_around_the_tiles", every_size_around_the_tiles),
-        ("large_products", large_products),
-        (
-            "past_the_limits_of_grids_and_loops",
-            past_the_limits_of_grids_and_loops,
-        ),
-        (
-            "half_precision_rounds_the_operands_alone",
-            half_precision_rounds_the_operands_alone,
-        ),
-        (
-            "an_operand_is_converted_to_halves_once",
-            an_operand_is_converted_to_halves_once,
-        ),
-        (
-            "linear_agrees_with_its_reference",
-            linear_agrees_with_its_reference,
-        ),
+    checks![
+        agrees_with_its_reference_in_every_layout,
+        batches_in_every_layout,
+        one_matrix_serves_a_batch,
+        every_size_around_the_tiles,
+        large_products,
+        past_the_limits_of_grids_and_loops,
+        half_precision_rounds_the_operands_alone,
+        an_operand_is_converted_to_halves_once,
+        linear_agrees_with_its_reference
     ];
 
     pub(super) fn side(v: Var, transposed: bool) -> Matrix {
@@ -443,12 +428,13 @@ pub(super) mod tests {
 
     /// Runs `test` once for each form that computes this product on the adapter at hand, with what makes a tape take it.
     pub(super) fn in_every_form(
+        device: &Device,
         [m, k, n]: [usize; 3],
         flips: [bool; 2],
         precision: Precision,
-        test: impl Fn(&dyn Fn(&mut Tape)),
-    ) {
-        let here = device().capabilities();
+        test: impl Fn(&dyn Fn(&mut Tape)) -> Outcome,
+    ) -> Outcome {
+        let here = device.capabilities();
         let product = Product {
             m,
             n,
@@ -459,11 +445,11 @@ pub(super) mod tests {
             whole: true,
         };
         let names = product.names(&here);
-        assert_eq!(
+        ensure_eq!(
             names.contains(&"cooperative"),
             here.cooperative.is_some() && precision == Precision::F16
         );
-        assert!(
+        ensure!(
             names.contains(&"tiled")
                 && names.contains(&"direct")
                 && names.contains(&"vector") == (m <= 4)
@@ -476,16 +462,16 @@ pub(super) mod tests {
             test(&|t: &mut Tape| {
                 t.choose_by(forced.clone());
                 t.set_precision(precision);
-            });
-            assert!(
+            })?;
+            ensure!(
                 forced.taken.load(Ordering::Relaxed) > 0,
                 "{name} was not recorded"
             );
         }
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn agrees_with_its_reference_in_every_layout() {
+    fn agrees_with_its_reference_in_every_layout(device: &Device) -> Outcome {
         for flips in FLIPS {
             for (m, k, n) in [
                 (1, 1, 1),
@@ -496,19 +482,19 @@ pub(super) mod tests {
                 (12, 100, 40),
             ] {
                 let (a, b) = (shape(m, k, flips[0]), shape(k, n, flips[1]));
-                in_every_form([m, k, n], flips, Precision::F32, |form| {
+                in_every_form(device, [m, k, n], flips, Precision::F32, |form| {
                     let op = |t: &mut Tape, [a, b]: [Var; 2]| {
                         form(t);
                         t.matmul(side(a, flips[0]), side(b, flips[1]))
                     };
-                    check(&[[&a, &b]], op, |[a, b]| product(a, b, flips));
-                });
+                    gradients(device, &[[&a, &b]], op, |[a, b]| product(a, b, flips))
+                })?;
             }
         }
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn batches_in_every_layout() {
+    fn batches_in_every_layout(device: &Device) -> Outcome {
         for flips in FLIPS {
             for (m, k, n) in [(5, 8, 12), (2, 8, 4)] {
                 let batched = |[rows, cols]: [usize; 2]| [2, 3, rows, cols];
@@ -516,63 +502,64 @@ pub(super) mod tests {
                     batched(shape(m, k, flips[0])),
                     batched(shape(k, n, flips[1])),
                 );
-                in_every_form([m, k, n], flips, Precision::F32, |form| {
+                in_every_form(device, [m, k, n], flips, Precision::F32, |form| {
                     let op = |t: &mut Tape, [a, b]: [Var; 2]| {
                         form(t);
                         t.matmul(side(a, flips[0]), side(b, flips[1]))
                     };
-                    check(&[[&a, &b]], op, |[a, b]| product(a, b, flips));
-                });
+                    gradients(device, &[[&a, &b]], op, |[a, b]| product(a, b, flips))
+                })?;
             }
         }
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn one_matrix_serves_a_batch() {
-        check(
+    fn one_matrix_serves_a_batch(device: &Device) -> Outcome {
+        gradients(
+            device,
             &[[&[3, 5, 8], &[8, 12]], [&[2, 2, 3, 5], &[5, 7]]],
             |t, [a, b]| t.matmul(a, b),
             |[a, b]| product(a, b, [false; 2]),
-        );
+        )?;
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn every_size_around_the_tiles() {
+    fn every_size_around_the_tiles(device: &Device) -> Outcome {
         for flips in FLIPS {
             for m in [1, 4, 17, 64, 100] {
                 for n in [1, 32, 33, 68] {
                     for k in [1, 31, 32, 36, 65] {
                         let (a, b) = (shape(m, k, flips[0]), shape(k, n, flips[1]));
-                        in_every_form([m, k, n], flips, Precision::F32, |form| {
+                        in_every_form(device, [m, k, n], flips, Precision::F32, |form| {
                             let op = |t: &mut Tape, [a, b]: [Var; 2]| {
                                 form(t);
                                 t.matmul(side(a, flips[0]), side(b, flips[1]))
                             };
-                            forward(&[[&a, &b]], op, |[a, b]| product(a, b, flips));
-                        });
+                            forward(device, &[[&a, &b]], op, |[a, b]| product(a, b, flips))
+                        })?;
                     }
                 }
             }
         }
+        Ok(())
     }
 
     /// Products large enough for the wide form of the shuffle kernel.
-    #[cfg_attr(test, test)]
-    fn large_products() {
+    fn large_products(device: &Device) -> Outcome {
         for flips in FLIPS {
             let (a, b) = (shape(300, 260, flips[0]), shape(260, 228, flips[1]));
-            in_every_form([300, 260, 228], flips, Precision::F32, |form| {
+            in_every_form(device, [300, 260, 228], flips, Precision::F32, |form| {
                 let op = |t: &mut Tape, [a, b]: [Var; 2]| {
                     form(t);
                     t.matmul(side(a, flips[0]), side(b, flips[1]))
                 };
-                forward(&[[&a, &b]], op, |[a, b]| product(a, b, flips));
-            });
+                forward(device, &[[&a, &b]], op, |[a, b]| product(a, b, flips))
+            })?;
         }
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn past_the_limits_of_grids_and_loops() {
+    fn past_the_limits_of_grids_and_loops(device: &Device) -> Outcome {
         for (m, k, n) in [
             (70_000, 4, 4),
             (70_000, 3, 5),
@@ -581,22 +568,22 @@ pub(super) mod tests {
             (5, 70_001, 3),
             (2_200_000, 4, 4),
         ] {
-            in_every_form([m, k, n], [false; 2], Precision::F32, |form| {
+            in_every_form(device, [m, k, n], [false; 2], Precision::F32, |form| {
                 let op = |t: &mut Tape, [a, b]: [Var; 2]| {
                     form(t);
                     t.matmul(a, b)
                 };
-                forward(&[[&[m, k], &[k, n]]], op, |[a, b]| {
+                forward(device, &[[&[m, k], &[k, n]]], op, |[a, b]| {
                     product(a, b, [false; 2])
-                });
-            });
+                })
+            })?;
         }
+        Ok(())
     }
 
     /// In half precision the operands are rounded and nothing else: against a reference of the same operands the tolerance
     /// is that of f32, forward and in the gradients, which are products of rounded operands as well.
-    #[cfg_attr(test, test)]
-    fn half_precision_rounds_the_operands_alone() {
+    fn half_precision_rounds_the_operands_alone(device: &Device) -> Outcome {
         let halved = |array: &Array| Array {
             shape: array.shape.clone(),
             data: array.map(nearest),
@@ -613,14 +600,14 @@ pub(super) mod tests {
                 (17, 31, 130),
             ] {
                 let (a, b) = (shape(m, k, flips[0]), shape(k, n, flips[1]));
-                in_every_form([m, k, n], flips, Precision::F16, |form| {
+                in_every_form(device, [m, k, n], flips, Precision::F16, |form| {
                     let op = |t: &mut Tape, [a, b]: [Var; 2]| {
                         form(t);
                         t.matmul(side(a, flips[0]), side(b, flips[1]))
                     };
-                    forward(&[[&a, &b]], op, |[a, b]| {
+                    forward(device, &[[&a, &b]], op, |[a, b]| {
                         product(&halved(a), &halved(b), flips)
-                    });
+                    })?;
                     let gradient = |t: &mut Tape, [a, b, dc]: [Var; 3], of: usize| {
                         form(t);
                         let c = t.matmul(side(a, flips[0]), side(b, flips[1]));
@@ -659,11 +646,12 @@ pub(super) mod tests {
                         )
                         .data
                     };
-                    forward(&[[&a, &b, &[m, n]]], |t, v| gradient(t, v, 0), da);
-                    forward(&[[&a, &b, &[m, n]]], |t, v| gradient(t, v, 1), db);
-                });
+                    forward(device, &[[&a, &b, &[m, n]]], |t, v| gradient(t, v, 0), da)?;
+                    forward(device, &[[&a, &b, &[m, n]]], |t, v| gradient(t, v, 1), db)
+                })?;
             }
         }
+        Ok(())
     }
 
     fn transpose(array: &Array) -> Array {
@@ -678,9 +666,8 @@ pub(super) mod tests {
         }
     }
 
-    #[cfg_attr(test, test)]
-    fn an_operand_is_converted_to_halves_once() {
-        let mut t = Tape::new(device().capabilities());
+    fn an_operand_is_converted_to_halves_once(device: &Device) -> Outcome {
+        let mut t = Tape::new(device.capabilities());
         t.set_precision(Precision::F16);
         let (x, w) = (t.variable(&[8, 8]), t.variable(&[8, 8]));
         let y = t.linear(x, w, None, Activation::None);
@@ -691,11 +678,11 @@ pub(super) mod tests {
             .iter()
             .filter(|dispatch| dispatch.kernel.name == "half")
             .count();
-        assert_eq!((halves, t.dispatches()), (3, 6));
+        ensure_eq!((halves, t.dispatches()), (3, 6));
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn linear_agrees_with_its_reference() {
+    fn linear_agrees_with_its_reference(device: &Device) -> Outcome {
         let apply = |activation: Activation, x: f64| match activation {
             Activation::None => x,
             Activation::Relu => x.max(0.0),
@@ -724,8 +711,9 @@ pub(super) mod tests {
             for (x, n) in cases {
                 let k = x[x.len() - 1];
                 let m = x.iter().product::<usize>() / k;
-                in_every_form([m, k, n], [false, true], Precision::F32, |form| {
-                    check(
+                in_every_form(device, [m, k, n], [false, true], Precision::F32, |form| {
+                    gradients(
+                        device,
                         &[[x, &[n, k], &[n]]],
                         |t, [x, w, b]| {
                             form(t);
@@ -738,10 +726,11 @@ pub(super) mod tests {
                                 .map(|(y, b)| function(y + b))
                                 .collect()
                         },
-                    );
-                });
+                    )
+                })?;
             }
-            check(
+            gradients(
+                device,
                 &[[&[2, 5, 8], &[12, 8]], [&[3, 7], &[5, 7]]],
                 |t, [x, w]| t.linear(x, w, None, activation),
                 |[x, w]| {
@@ -750,14 +739,16 @@ pub(super) mod tests {
                         .map(function)
                         .collect()
                 },
-            );
+            )?;
         }
+        Ok(())
     }
 
     #[test]
     #[should_panic(expected = "linear: x [2, 3] and weight [4, 5]")]
     fn a_mismatch_names_both_shapes() {
-        let mut t = Tape::new(device().capabilities());
+        let device = crate::ops::check::device();
+        let mut t = Tape::new(device.capabilities());
         let (x, w) = (t.input(&[2, 3]), t.input(&[4, 5]));
         t.linear(x, w, None, Activation::None);
     }
@@ -767,9 +758,9 @@ pub(super) mod tests {
 mod properties {
     use proptest::prelude::*;
 
-    use super::tests::{in_every_form, product, shape, side};
+    use super::checks::{in_every_form, product, shape, side};
     use super::*;
-    use crate::ops::check::check;
+    use crate::ops::check::{device, gradients};
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
@@ -778,13 +769,13 @@ mod properties {
         fn products_of_any_size_agree_in_every_form(sizes in prop::array::uniform3(1..90usize), flips in any::<[bool; 2]>()) {
             let [m, k, n] = sizes;
             let (a, b) = (shape(m, k, flips[0]), shape(k, n, flips[1]));
-            in_every_form(sizes, flips, Precision::F32, |form| {
+            in_every_form(&device(), sizes, flips, Precision::F32, |form| {
                 let op = |t: &mut Tape, [a, b]: [Var; 2]| {
                     form(t);
                     t.matmul(side(a, flips[0]), side(b, flips[1]))
                 };
-                check(&[[&a, &b]], op, |[a, b]| product(a, b, flips));
-            });
+                gradients(&device(), &[[&a, &b]], op, |[a, b]| product(a, b, flips))
+            }).unwrap();
         }
     }
 }

@@ -35,16 +35,16 @@ impl Tape {
     }
 }
 
-pub(super) mod tests {
-    use crate::ops::check::{Check, check};
+pub(super) mod checks {
+    use crate::device::Device;
+    use crate::ops::check::{Outcome, checks, gradients};
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[("agrees_with_its_reference", agrees_with_its_reference)];
+    checks![agrees_with_its_reference];
 
-    #[cfg_attr(test, test)]
-    fn agrees_with_its_reference() {
+    fn agrees_with_its_reference(device: &Device) -> Outcome {
         for (heads, from, to) in [(1, 1, 4), (3, 5, 8), (2, 8, 3), (4, 6, 6)] {
-            check(
+            gradients(
+                device,
                 &[[&[2, 7, heads * from]], [&[1025, heads * from]]],
                 |t, [x]| t.pad_heads(x, heads, to),
                 |[x]| {
@@ -53,7 +53,8 @@ pub(super) mod tests {
                         .flat_map(|head| (0..to).map(|d| *head.get(d).unwrap_or(&0.0)))
                         .collect()
                 },
-            );
+            )?;
         }
+        Ok(())
     }
 }

@@ -51,11 +51,11 @@ impl Tape {
     }
 }
 
-pub(super) mod tests {
-    use crate::ops::check::{Array, Check, check, forward};
+pub(super) mod checks {
+    use crate::device::Device;
+    use crate::ops::check::{Array, Outcome, checks, forward, gradients};
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[("agrees_with_its_reference", agrees_with_its_reference)];
+    checks![agrees_with_its_reference];
 
     fn reference(image: &Array, patch: usize) -> Vec<f64> {
         let &[batch, channels, height, width] = image.shape.as_slice() else {
@@ -83,8 +83,7 @@ pub(super) mod tests {
         y
     }
 
-    #[cfg_attr(test, test)]
-    fn agrees_with_its_reference() {
+    fn agrees_with_its_reference(device: &Device) -> Outcome {
         for (patch, height, width) in [
             (1, 1, 1),
             (1, 3, 5),
@@ -95,17 +94,20 @@ pub(super) mod tests {
             (5, 5, 10),
         ] {
             for (batch, channels) in [(1, 1), (3, 1), (2, 3)] {
-                check(
+                gradients(
+                    device,
                     &[[&[batch, channels, height, width]]],
                     |t, [image]| t.patchify(image, patch),
                     |[image]| reference(image, patch),
-                );
+                )?;
             }
         }
         forward(
+            device,
             &[[&[17_500, 1, 4, 4]]],
             |t, [image]| t.patchify(image, 2),
             |[image]| reference(image, 2),
-        );
+        )?;
+        Ok(())
     }
 }

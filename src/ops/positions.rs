@@ -54,14 +54,13 @@ impl Tape {
     }
 }
 
-pub(super) mod tests {
-    use crate::ops::check::{Array, Check, check, constant, forward};
+pub(super) mod checks {
+    use crate::device::Device;
+    use crate::ops::check::{Array, Outcome, checks, constant, forward, gradients};
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[("agrees_with_its_reference", agrees_with_its_reference)];
+    checks![agrees_with_its_reference];
 
-    #[cfg_attr(test, test)]
-    fn agrees_with_its_reference() {
+    fn agrees_with_its_reference(device: &Device) -> Outcome {
         for start in [0, 1, 5] {
             let reference = |[x, table]: [&Array; 2]| {
                 let (length, cols) = (x.shape[1], x.shape[2]);
@@ -72,7 +71,8 @@ pub(super) mod tests {
                     .map(|(i, x)| x + table.data[place(i)])
                     .collect()
             };
-            check(
+            gradients(
+                device,
                 &[
                     [&[1, 1, 1], &[6, 1]],
                     [&[3, 2, 4], &[9, 4]],
@@ -81,19 +81,21 @@ pub(super) mod tests {
                     [&[2, 511, 2], &[516, 2]],
                 ],
                 |t, [x, table]| {
-                    let start = constant(t, &[start]);
+                    let start = constant(device, t, &[start]);
                     t.positions(x, table, start)
                 },
                 reference,
-            );
+            )?;
             forward(
+                device,
                 &[[&[70_000, 1, 4], &[6, 4]], [&[1, 70_000, 1], &[70_005, 1]]],
                 |t, [x, table]| {
-                    let start = constant(t, &[start]);
+                    let start = constant(device, t, &[start]);
                     t.positions(x, table, start)
                 },
                 reference,
-            );
+            )?;
         }
+        Ok(())
     }
 }

@@ -32,41 +32,43 @@ impl Tape {
     }
 }
 
-pub(super) mod tests {
+pub(super) mod checks {
+    use crate::device::Device;
     use crate::graph::{Tape, Var};
-    use crate::ops::check::{Check, check, forward};
+    use crate::ops::check::{Outcome, checks, ensure, forward, gradients};
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[
-        (
-            "nothing_flows_back_through_what_is_detached",
-            nothing_flows_back_through_what_is_detached,
-        ),
-        ("agrees_with_its_reference", agrees_with_its_reference),
+    checks![
+        nothing_flows_back_through_what_is_detached,
+        agrees_with_its_reference
     ];
 
-    #[cfg_attr(test, test)]
-    fn nothing_flows_back_through_what_is_detached() {
+    fn nothing_flows_back_through_what_is_detached(device: &Device) -> Outcome {
         let op = |t: &mut Tape, [x]: [Var; 1]| {
             let still = t.detach(x, 2.0);
-            assert!(!t.needs_grad(still));
             t.add(x, still)
         };
-        forward(&[[&[5, 7]]], op, |[x]| x.map(|x| 3.0 * x));
+        forward(device, &[[&[5, 7]]], op, |[x]| x.map(|x| 3.0 * x))?;
+        let mut tape = Tape::new(device.capabilities());
+        let x = tape.variable(&[5, 7]);
+        let still = tape.detach(x, 2.0);
+        ensure!(!tape.needs_grad(still), "a detached value wants a gradient");
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn agrees_with_its_reference() {
+    fn agrees_with_its_reference(device: &Device) -> Outcome {
         let shapes: [[&[usize]; 1]; 5] = [[&[1]], [&[1023]], [&[1024]], [&[1025]], [&[3, 37]]];
-        check(
+        gradients(
+            device,
             &shapes,
             |t, [x]| t.scale(x, -0.25),
             |[x]| x.map(|x| -0.25 * x),
-        );
+        )?;
         forward(
+            device,
             &[[&[70_000, 5]]],
             |t, [x]| t.scale(x, 3.0),
             |[x]| x.map(|x| 3.0 * x),
-        );
+        )?;
+        Ok(())
     }
 }

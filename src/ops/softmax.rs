@@ -36,23 +36,15 @@ impl Tape {
     }
 }
 
-pub(super) mod tests {
+pub(super) mod checks {
     use super::*;
-    use crate::device::Capabilities;
-    use crate::device::Plan;
-    use crate::ops::check::{Array, Check, check, close, device, forward, random};
+    use crate::device::{Capabilities, Device, Plan};
+    use crate::ops::check::{Array, Outcome, checks, close, forward, gradients, random};
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[
-        ("agrees_with_its_reference", agrees_with_its_reference),
-        (
-            "gradients_hold_past_one_dimension_of_workgroups",
-            gradients_hold_past_one_dimension_of_workgroups,
-        ),
-        (
-            "every_workgroup_size_reduces_correctly",
-            every_workgroup_size_reduces_correctly,
-        ),
+    checks![
+        agrees_with_its_reference,
+        gradients_hold_past_one_dimension_of_workgroups,
+        every_workgroup_size_reduces_correctly
     ];
 
     fn reference(x: &Array, factor: f64) -> Vec<f64> {
@@ -66,42 +58,44 @@ pub(super) mod tests {
         x.rows().flat_map(row).collect()
     }
 
-    #[cfg_attr(test, test)]
-    fn agrees_with_its_reference() {
+    fn agrees_with_its_reference(device: &Device) -> Outcome {
         for cols in [1, 2, 4, 31, 32, 33, 36, 65, 512, 1000] {
-            check(
+            gradients(
+                device,
                 &[[&[1, cols]], [&[2, 3, cols]]],
                 |t, [x]| t.softmax(x),
                 |[x]| reference(x, 1.0),
-            );
+            )?;
         }
         forward(
+            device,
             &[[&[70_000, 4]], [&[70_000, 3]], [&[1, 300_000]]],
             |t, [x]| t.softmax(x),
             |[x]| reference(x, 1.0),
-        );
+        )?;
         // a large row where the terms are not all small
         forward(
+            device,
             &[[&[3, 65]]],
             |t, [x]| {
                 let x = t.scale(x, 8192.0);
                 t.softmax(x)
             },
             |[x]| reference(x, 8192.0),
-        );
+        )?;
+        Ok(())
     }
 
-    #[cfg_attr(test, test)]
-    fn gradients_hold_past_one_dimension_of_workgroups() {
-        check(
+    fn gradients_hold_past_one_dimension_of_workgroups(device: &Device) -> Outcome {
+        gradients(
+            device,
             &[[&[65_600, 1]]],
             |t, [x]| t.softmax(x),
             |[x]| reference(x, 1.0),
-        );
+        )?;
+        Ok(())
     }
-    #[cfg_attr(test, test)]
-    fn every_workgroup_size_reduces_correctly() {
-        let device = device();
+    fn every_workgroup_size_reduces_correctly(device: &Device) -> Outcome {
         for workgroup in (0..9).map(|exponent| 1 << exponent) {
             for cols in [1, 36, 1025, 2052] {
                 let mut tape = Tape::new(Capabilities {
@@ -115,29 +109,20 @@ pub(super) mod tests {
                 let dx = tape.grad(x).unwrap();
                 tape.hold(y);
                 tape.hold(dx);
-                let plan = Plan::new(&device, tape).unwrap();
+                let plan = Plan::new(device, tape)?;
                 let data = Array {
                     shape: vec![3, cols],
                     data: random(3 * cols, 1),
                 };
                 plan.write(x, &data.data.iter().map(|&x| x as f32).collect::<Vec<_>>());
                 plan.write(dy, &vec![1f32; 3 * cols]);
-                plan.run().unwrap();
+                plan.run()?;
                 let what = format!("{workgroup} invocations for {cols} columns");
-                close(
-                    &what,
-                    &plan.read(y).unwrap(),
-                    &reference(&data, 1.0),
-                    0..3 * cols,
-                );
+                close(&what, &plan.read(y)?, &reference(&data, 1.0), 0..3 * cols)?;
                 // the sum of a row is always 1
-                close(
-                    &what,
-                    &plan.read(dx).unwrap(),
-                    &vec![0.0; 3 * cols],
-                    0..3 * cols,
-                );
+                close(&what, &plan.read(dx)?, &vec![0.0; 3 * cols], 0..3 * cols)?;
             }
         }
+        Ok(())
     }
 }

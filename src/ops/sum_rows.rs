@@ -45,17 +45,17 @@ impl Tape {
     }
 }
 
-pub(super) mod tests {
-    use crate::ops::check::{Check, forward};
+pub(super) mod checks {
+    use crate::device::Device;
+    use crate::ops::check::{Outcome, checks, forward};
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[("agrees_with_its_reference", agrees_with_its_reference)];
+    checks![agrees_with_its_reference];
 
-    #[cfg_attr(test, test)]
-    fn agrees_with_its_reference() {
+    fn agrees_with_its_reference(device: &Device) -> Outcome {
         for cols in [1, 4, 37] {
             for rows in [1, 63, 64, 65, 4097] {
                 forward(
+                    device,
                     &[[&[rows, cols]]],
                     |t, [x]| t.sum_rows(x, cols),
                     |[x]| {
@@ -63,13 +63,15 @@ pub(super) mod tests {
                             .map(|c| x.rows().map(|row| row[c]).sum())
                             .collect()
                     },
-                );
+                )?;
             }
         }
         forward(
+            device,
             &[[&[70_000, 2]]],
             |t, [x]| t.sum_rows(x, 2),
             |[x]| (0..2).map(|c| x.rows().map(|row| row[c]).sum()).collect(),
-        );
+        )?;
+        Ok(())
     }
 }

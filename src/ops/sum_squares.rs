@@ -50,17 +50,13 @@ impl Tape {
     }
 }
 
-pub(super) mod tests {
-    use crate::ops::check::{Check, constant, forward};
+pub(super) mod checks {
+    use crate::device::Device;
+    use crate::ops::check::{Outcome, checks, constant, forward};
 
-    /// What `seemore doctor` does on the adapter at hand.
-    pub const CHECKS: &[Check] = &[(
-        "sum_squares_agrees_with_its_reference",
-        sum_squares_agrees_with_its_reference,
-    )];
+    checks![sum_squares_agrees_with_its_reference];
 
-    #[cfg_attr(test, test)]
-    fn sum_squares_agrees_with_its_reference() {
+    fn sum_squares_agrees_with_its_reference(device: &Device) -> Outcome {
         for blocks in [1, 3, 8, 9, 1100, 33_000] {
             let filled: Vec<u32> = (0..blocks as u32)
                 .map(|block| {
@@ -81,13 +77,15 @@ pub(super) mod tests {
                 x.chunks(64).zip(&filled).map(sum).sum::<f64>()
             };
             forward(
+                device,
                 &[[&[64 * blocks]]],
                 |t, [x]| {
-                    let filled = constant(t, &filled);
+                    let filled = constant(device, t, &filled);
                     t.sum_squares(x, filled)
                 },
                 |[x]| vec![want(&x.data)],
-            );
+            )?;
         }
+        Ok(())
     }
 }
