@@ -17,8 +17,8 @@ use std::sync::Arc;
 use clap::{Args, Parser, Subcommand};
 
 use crate::caption::CaptionError;
+use crate::device::Tuner;
 use crate::device::{Device, DeviceError};
-use crate::device::{Tuner, cache_folder};
 use crate::models::checkpoint::CheckpointError;
 use crate::ops;
 use crate::train::TrainError;
@@ -100,6 +100,14 @@ impl AdapterArgs {
             ))),
         }
     }
+}
+
+/// Returns the folder for measurements of kernels: `SEEMORE_CACHE`, else `seemore` in the user's cache folder.
+pub(crate) fn cache_folder() -> Option<std::path::PathBuf> {
+    let named = std::env::var_os("SEEMORE_CACHE").filter(|folder| !folder.is_empty());
+    named
+        .map(std::path::PathBuf::from)
+        .or_else(|| dirs::cache_dir().map(|folder| folder.join("seemore")))
 }
 
 /// The program `seemore`.

@@ -12,7 +12,6 @@ use crate::data::{Dataset, Sample};
 use crate::device::Plan;
 use crate::device::{Device, DeviceError};
 use crate::eval::metrics::{Calibration, Case, Scores, exact_match, word_f1, words};
-use crate::graph::Tape;
 use crate::models::seemore::Vlm;
 use crate::nn::Context;
 use crate::ops::IGNORE;
@@ -224,7 +223,7 @@ fn perplexity(
     progress: &ProgressBar,
 ) -> Result<f64, DeviceError> {
     let rows = batch.clamp(1, truths.len().max(1));
-    let mut tape = Tape::new(device.capabilities());
+    let mut tape = device.tape();
     let loss = Loss::record(
         &mut Context::inference(&mut tape),
         model,

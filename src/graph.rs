@@ -1,10 +1,25 @@
-//! Recording: kernels and their bindings, and the tape that dispatches and gradients are recorded on.
+//! What is computed: kernels, the tape that records dispatches and gradients, and the program made of it.
+//!
+//! Everything here is plain data: no device, no file, no thread.
 
+mod capabilities;
+mod choose;
+mod dispatch;
+mod error;
+mod gradient;
 pub mod kernel;
+mod program;
 mod tape;
+mod tensor;
+#[cfg(test)]
+mod tests;
 
+pub use capabilities::Capabilities;
+pub use choose::{Always, Candidates, Choose, Precision};
+pub use dispatch::{Dispatch, DispatchBuilder, MAX_GROUPS, Param};
+pub use error::RecordError;
+pub use gradient::Segment;
 pub use kernel::{Access, Binding, Entry, Field, Kernel};
-pub use tape::{
-    Always, Candidates, Choose, DispatchBuilder, MAX_GROUPS, Param, Precision, Segment, Tape, Var,
-};
-pub(crate) use tape::{Dispatch, Home};
+pub use program::{Memory, Place, Program, Value, padded_bytes};
+pub use tape::{Tape, Var};
+pub use tensor::{ALIGNMENT, TensorId, TensorRef};

@@ -7,6 +7,7 @@
 
 pub mod atomic_file;
 pub mod caption;
+#[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
 pub mod data;

@@ -78,7 +78,7 @@ impl<'a> Context<'a> {
         let frozen = self
             .frozen
             .iter()
-            .any(|frozen| frozen.first_in(tensor) == Some(0));
+            .any(|frozen| frozen.reference().offset_in(tensor.reference()) == Some(0));
         if self.training && !frozen {
             self.tape.parameter(tensor)
         } else {

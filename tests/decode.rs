@@ -3,7 +3,6 @@
 use seemore::caption::Generator;
 use seemore::device::Device;
 use seemore::device::Plan;
-use seemore::graph::Tape;
 use seemore::models::seemore::{Config, Fusion, Logits, Preset, VisualTokens, Vlm};
 use seemore::nn::Context;
 
@@ -20,7 +19,7 @@ fn noise(count: usize, seed: u32) -> Vec<f32> {
 /// Logits `[batch, positions, vocab]` of one forward pass over everything.
 fn full(device: &Device, model: &Vlm, images: &[f32], ids: &[u32], batch: usize) -> Vec<f32> {
     let side = model.config().image_size;
-    let mut tape = Tape::new(device.capabilities());
+    let mut tape = device.tape();
     let image = tape.input(&[batch, 3, side, side]);
     let text = tape.input(&[batch, ids.len() / batch]);
     let logits = model.forward(

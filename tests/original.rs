@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use safetensors::SafeTensors;
 use seemore::device::Device;
 use seemore::device::Plan;
-use seemore::graph::Tape;
 use seemore::models::checkpoint::{self, Values};
 use seemore::models::seemore::{
     AttentionScale, Config, Logits, Preset, Vlm, export_original, import_original, original_name,
@@ -152,7 +151,7 @@ fn an_imported_state_dict_has_the_originals_logits() {
     let [batch, length] = golden.tensor("in.idx").unwrap().shape()[..] else {
         panic!("ids have two axes")
     };
-    let mut tape = Tape::new(device.capabilities());
+    let mut tape = device.tape();
     let image = tape.input(&[batch, 3, config.image_size, config.image_size]);
     let text = tape.input(&[batch, length]);
     let logits = model.forward(

@@ -10,7 +10,6 @@ use safetensors::tensor::{Dtype, SafeTensors};
 use seemore::caption::{Generator, Sampling};
 use seemore::device::Device;
 use seemore::device::Plan;
-use seemore::graph::Tape;
 use seemore::models::seemore::{AttentionScale, Config, Logits, Projection, VisualTokens, Vlm};
 use seemore::nn::{Context, Residual};
 use seemore::ops::{GradScaler, IGNORE};
@@ -284,7 +283,7 @@ fn logits_loss_gradients_and_attention_are_pytorchs() {
             let (batch, length) = golden.sizes();
             let numbers = golden.batch(config);
 
-            let mut tape = Tape::new(device.capabilities());
+            let mut tape = device.tape();
             let t = &mut tape;
             let image = t.input(&[batch, 3, config.image_size, config.image_size]);
             let ids = t.input(&[batch, length]);
@@ -296,7 +295,7 @@ fn logits_loss_gradients_and_attention_are_pytorchs() {
             let maps = c.maps.take().unwrap();
             t.hold(logits);
             let text = t.slice_rows(logits, config.visual(), length);
-            t.reshape(text, &[batch * length, config.vocab_size]);
+            let text = t.view(text, &[batch * length, config.vocab_size]);
             let loss = t.cross_entropy(text, targets, scale, 0.0);
             t.hold(loss);
             let one = t.fill(&[1], 1.0);

@@ -4,7 +4,6 @@
 use seemore::caption::{Generator, Hypothesis, Sampling, Search, SearchOptions};
 use seemore::device::Device;
 use seemore::device::Plan;
-use seemore::graph::Tape;
 use seemore::models::seemore::{Config, Logits, Preset, VisualTokens, Vlm};
 use seemore::nn::Context;
 
@@ -228,7 +227,7 @@ fn everything(
     let pairs: Vec<[u32; 2]> = (0..vocab as u32)
         .flat_map(|a| (0..vocab as u32).map(move |b| [a, b]))
         .collect();
-    let mut tape = Tape::new(device.capabilities());
+    let mut tape = device.tape();
     let (image, ids) = (
         tape.input(&[pairs.len(), 3, side, side]),
         tape.input(&[pairs.len(), 3]),

@@ -650,7 +650,7 @@ fn frozen_parts_cost_no_backward_work_and_do_not_change() {
         let projector_only = dispatches(&[Part::Encoder, Part::Decoder]);
         // a frozen encoder has no backward pass at all, which is about two dispatches for each of its forward ones
         let forward = {
-            let mut tape = seemore::graph::Tape::new(device.capabilities());
+            let mut tape = device.tape();
             let image = tape.input(&[8, 3, config.image_size, config.image_size]);
             model.encode(&mut seemore::nn::Context::inference(&mut tape), image);
             tape.dispatches()

@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::device::Plan;
 use crate::device::{Device, DeviceError};
-use crate::graph::{Tape, Var};
+use crate::graph::Var;
 use crate::models::seemore::{Caches, Logits, Vlm};
 use crate::nn::Context;
 
@@ -145,7 +145,7 @@ impl Pass {
         extent: Extent,
     ) -> Result<Pass, DeviceError> {
         let side = model.config().image_size;
-        let mut tape = Tape::new(device.capabilities());
+        let mut tape = device.tape();
         let image = extent.picture.then(|| tape.input(&[batch, 3, side, side]));
         let ids = tape.input(&[batch, tokens]);
         let mut c = Context::inference(&mut tape);

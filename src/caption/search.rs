@@ -7,7 +7,7 @@ use crate::device::{Device, DeviceError};
 use crate::models::seemore::{Caches, Vlm};
 
 use crate::device::Plan;
-use crate::graph::{Tape, Var};
+use crate::graph::Var;
 
 /// Sizes of a [`Search`], and what it looks for.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -97,7 +97,7 @@ impl Spread {
         from: &Caches,
         count: usize,
     ) -> Result<Spread, DeviceError> {
-        let mut tape = Tape::new(device.capabilities());
+        let mut tape = device.tape();
         let (elements, start) = (tape.input(&[count]), tape.input(&[1]));
         caches.take(&mut tape, from, elements, start);
         let plan = Plan::new(device, tape)?;

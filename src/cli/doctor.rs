@@ -7,9 +7,9 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
-use super::{AdapterArgs, say};
+use super::{AdapterArgs, cache_folder, say};
+use crate::device::Tuner;
 use crate::device::{Device, DeviceError};
-use crate::device::{Tuner, cache_folder};
 use crate::models::checkpoint;
 use crate::ops;
 

@@ -627,11 +627,11 @@ fn largest_batch(
         });
         const MB: u64 = 1_000_000;
         let too_much = match &tried {
-            Ok(footprint) if footprint.largest > device.most_bytes() => Some(format!(
+            Ok(footprint) if footprint.largest > device.max_bytes() => Some(format!(
                 "{pictures} need {} MB in one piece, and {} has at most {}",
                 footprint.largest / MB,
                 device.name(),
-                device.most_bytes() / MB
+                device.max_bytes() / MB
             )),
             Ok(footprint) => footprint
                 .free

@@ -1,174 +1,165 @@
-//! Chooses between the forms of an op by measuring them on the adapter at hand, once: the answers are kept in a file.
+//! Chooses between kernel variants by measuring them on the device at hand, once.
 //!
-//! The file is `tuned.json` in the user's cache folder (`SEEMORE_CACHE` names another folder). What it holds is taken
-//! as it is for as long as the kernels stay as they are, so runs with the same file record the same kernels. A file that cannot
-//! be read or written costs a warning and the measurement, never the run.
+//! Answers are kept in `tuned.json` in a folder of the caller's choice. A stored answer is taken as it is for as long as the kernels
+//! stay as they are, so runs with the same file record the same kernels. A file that cannot be read or written costs a
+//! warning and the measurement, never the run.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cpu_time::ProcessTime;
 use serde::{Deserialize, Serialize};
 
-use crate::device::Plan;
-use crate::device::{Device, DeviceError};
-use crate::graph::{Candidates, Choose, Tape};
+use super::{Device, DeviceError, Plan};
+use crate::atomic_file;
+use crate::graph::{Candidates, Choose};
 
-/// The chosen form of each class of ops.
+/// Name of the variant chosen for each class of ops.
 type Answers = BTreeMap<String, String>;
 
 #[derive(Default, Serialize, Deserialize)]
 struct File {
-    /// Of the sources of all kernels that are chosen between: answers about others mean nothing.
+    /// Hash of the sources of all kernels that are chosen between: answers about others mean nothing.
     kernels: String,
-    /// By adapter and driver.
+    /// Answers by adapter and driver.
     adapters: BTreeMap<String, Answers>,
 }
 
-/// Measures on a device, and remembers.
+/// Chooses kernel variants by measuring them on a device, and remembers the answers.
 #[derive(Debug)]
 pub struct Tuner {
-    gpu: Device,
+    device: Device,
     adapter: String,
     kernels: String,
     path: Option<PathBuf>,
-    state: Mutex<State>,
+    measurements: Mutex<Measurements>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Measurements {
     answers: Answers,
-    measured: usize,
-    spent: Duration,
+    made: Measured,
     warned: bool,
 }
 
-/// How much faster than the fixed rule's form another must be to be chosen: less may be noise.
+/// The measurements that a [`Tuner`] made since it was created.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Measured {
+    /// Number of classes measured.
+    pub classes: usize,
+    /// Time that it took.
+    pub time: Duration,
+}
+
+/// Time of another variant, relative to the one of the fixed rule, below which it is chosen: smaller gains may be noise.
 const MARGIN: f64 = 0.9;
 
-/// Runs of each form, of which the fastest counts.
+/// Runs of each variant, of which the fastest counts.
 const ROUNDS: usize = 3;
 
 impl Tuner {
-    /// A tuner for `gpu` that keeps its answers in `folder`, or only while it lives. `sources`: those of the kernels.
-    pub fn new(gpu: &Device, folder: Option<PathBuf>, sources: &[&str]) -> Tuner {
-        let adapter = gpu.adapter();
-        let path = folder.map(|folder| folder.join("tuned.json"));
-        let kernels = format!("{:016x}", hash(sources));
-        let mut tuner = Tuner {
-            gpu: gpu.clone(),
-            adapter,
-            kernels,
-            path,
-            state: Mutex::default(),
+    /// Returns a tuner for `device` that keeps its answers in `folder`, or only in memory. `sources` are those of the kernels it chooses
+    /// between.
+    pub fn new(device: &Device, folder: Option<PathBuf>, sources: &[&str]) -> Tuner {
+        let tuner = Tuner {
+            device: device.clone(),
+            adapter: device.adapter(),
+            kernels: format!("{:016x}", hash(sources)),
+            path: folder.map(|folder| folder.join("tuned.json")),
+            measurements: Mutex::default(),
         };
-        let answers = tuner
-            .read()
-            .adapters
-            .remove(&tuner.adapter)
-            .unwrap_or_default();
-        tuner
-            .state
-            .get_mut()
-            .unwrap_or_else(|e| e.into_inner())
-            .answers = answers;
+        let mut stored = tuner.read();
+        let answers = stored.adapters.remove(&tuner.adapter);
+        tuner.measurements().answers = answers.unwrap_or_default();
         tuner
     }
 
-    /// The class of every choice that was made so far on this adapter, and the form chosen.
+    fn measurements(&self) -> MutexGuard<'_, Measurements> {
+        let measurements = self.measurements.lock();
+        measurements.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the variant chosen for each class that was decided on this adapter.
     pub fn answers(&self) -> BTreeMap<String, String> {
-        self.state
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .answers
-            .clone()
+        self.measurements().answers.clone()
     }
 
-    /// How many choices were measured since this tuner was made, and how long that took.
-    pub fn effort(&self) -> (usize, Duration) {
-        let state = self.state.lock().unwrap_or_else(|e| e.into_inner());
-        (state.measured, state.spent)
+    /// Returns what was measured since this tuner was created.
+    pub fn measured(&self) -> Measured {
+        self.measurements().made
     }
 
-    /// The file as it is now; empty where there is none of use.
+    /// Returns the file as it is now; empty if there is none of use.
     fn read(&self) -> File {
-        let fresh = || File {
+        let empty = || File {
             kernels: self.kernels.clone(),
             ..File::default()
         };
         let Some(path) = &self.path else {
-            return fresh();
+            return empty();
         };
         let Ok(text) = std::fs::read_to_string(path) else {
-            return fresh();
+            return empty();
         };
         match serde_json::from_str::<File>(&text) {
             Ok(file) if file.kernels == self.kernels => file,
-            Ok(_) => fresh(),
+            Ok(_) => empty(),
             Err(error) => {
-                eprintln!(
-                    "warning: {} is not what this program wrote ({error}); measuring again",
-                    path.display()
-                );
-                fresh()
+                let path = path.display();
+                tracing::warn!("cannot understand {path} ({error}); measuring again");
+                empty()
             }
         }
     }
 
-    /// Adds the answers to what is in the file, which another process may have changed.
-    fn write(&self, state: &mut State) {
+    /// Adds the answers to those in the file, which another process may have changed.
+    fn write(&self, measurements: &mut Measurements) {
         let Some(path) = &self.path else { return };
         let mut file = self.read();
-        file.adapters
-            .entry(self.adapter.clone())
-            .or_default()
-            .extend(state.answers.clone());
-        let aside = path.with_extension(format!("{}.tmp", std::process::id()));
+        let stored = file.adapters.entry(self.adapter.clone()).or_default();
+        stored.extend(measurements.answers.clone());
         let written = (|| {
             std::fs::create_dir_all(path.parent().unwrap_or(path))?;
-            std::fs::write(&aside, serde_json::to_string_pretty(&file)?)?;
-            std::fs::rename(&aside, path)
+            atomic_file::write(path, serde_json::to_string_pretty(&file)?.as_bytes())
         })();
         if let Err(error) = written
-            && !std::mem::replace(&mut state.warned, true)
+            && !std::mem::replace(&mut measurements.warned, true)
         {
-            eprintln!(
-                "warning: cannot remember measurements in {} ({error}); SEEMORE_CACHE names another folder",
-                path.display()
+            let path = path.display();
+            tracing::warn!(
+                "cannot store measurements in {path} ({error}); SEEMORE_CACHE names another folder"
             );
         }
     }
 
-    /// The fastest of the plausible candidates.
+    /// Returns the fastest of the plausible candidates.
     fn measure(&self, candidates: &Candidates) -> usize {
         let plans: Vec<(usize, Plan)> = (0..candidates.plausible)
             .filter_map(|index| {
                 let plan = || -> Result<Plan, DeviceError> {
-                    let mut tape = Tape::new(self.gpu.capabilities());
+                    let mut tape = self.device.tape();
                     (candidates.record)(&mut tape, index);
-                    let plan = Plan::on_this_thread(&self.gpu, tape)?;
+                    let plan = Plan::on_this_thread(&self.device, tape)?;
                     // the first run compiles
-                    plan.run().and_then(|()| self.gpu.wait())?;
+                    plan.run().and_then(|()| self.device.wait())?;
                     Ok(plan)
                 };
-                Some((index, self.gpu.attempt(plan).ok()?))
+                Some((index, self.device.attempt(plan).ok()?))
             })
             .collect();
+        let software = self.device.capabilities().software;
         let mut best = vec![f64::INFINITY; candidates.plausible];
         for _ in 0..ROUNDS {
             for (index, plan) in &plans {
                 // on a CPU the time that the work cost, however busy the machine is
                 let (start, cpu) = (Instant::now(), ProcessTime::now());
-                if self
-                    .gpu
-                    .attempt(|| plan.run().and_then(|()| self.gpu.wait()))
-                    .is_err()
-                {
+                let run = || plan.run().and_then(|()| self.device.wait());
+                if self.device.attempt(run).is_err() {
                     continue;
                 }
-                let time = if self.gpu.capabilities().software {
+                let time = if software {
                     cpu.elapsed()
                 } else {
                     start.elapsed()
@@ -176,14 +167,10 @@ impl Tuner {
                 best[*index] = best[*index].min(time.as_secs_f64());
             }
         }
-        let fastest = (0..best.len())
-            .min_by(|&a, &b| best[a].total_cmp(&best[b]))
-            .unwrap_or(0);
-        if best[fastest] < MARGIN * best[0] {
-            fastest
-        } else {
-            0
-        }
+        let fastest = (0..best.len()).min_by(|&a, &b| best[a].total_cmp(&best[b]));
+        fastest
+            .filter(|&fastest| best[fastest] < MARGIN * best[0])
+            .unwrap_or(0)
     }
 }
 
@@ -192,41 +179,29 @@ impl Choose for Tuner {
         if candidates.plausible < 2 {
             return 0;
         }
-        let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
-        let known = state
-            .answers
-            .get(candidates.class)
-            .and_then(|answer| candidates.names.iter().position(|name| name == answer));
-        if let Some(index) = known {
+        let mut measurements = self.measurements();
+        let position = |answer| candidates.names.iter().position(|name| name == answer);
+        let answer = measurements.answers.get(candidates.class);
+        if let Some(index) = answer.and_then(position) {
             return index;
         }
-        if state.measured == 0 {
-            eprintln!(
-                "note: measuring which form of a kernel is the fastest here, once for each kind of shape"
+        if measurements.made.classes == 0 {
+            tracing::info!(
+                "measuring which variant of a kernel is fastest here, once for each kind of shape"
             );
         }
         let start = Instant::now();
         let index = self.measure(candidates);
-        state.measured += 1;
-        state.spent += start.elapsed();
-        state.answers.insert(
-            candidates.class.to_owned(),
-            candidates.names[index].to_owned(),
-        );
-        self.write(&mut state);
+        measurements.made.classes += 1;
+        measurements.made.time += start.elapsed();
+        let (class, name) = (candidates.class, candidates.names[index]);
+        measurements.answers.insert(class.into(), name.into());
+        self.write(&mut measurements);
         index
     }
 }
 
-/// Where the answers are kept: `SEEMORE_CACHE`, else `seemore` in the cache folder of the user.
-pub fn cache_folder() -> Option<PathBuf> {
-    if let Some(folder) = std::env::var_os("SEEMORE_CACHE").filter(|folder| !folder.is_empty()) {
-        return Some(folder.into());
-    }
-    dirs::cache_dir().map(|folder| folder.join("seemore"))
-}
-
-/// FNV-1a: the same on every system and with every compiler, which the standard library's hash need not be.
+/// FNV-1a: stable across systems and compilers, unlike the standard library's hash.
 fn hash(sources: &[&str]) -> u64 {
     let bytes = sources.iter().flat_map(|source| source.bytes().chain([0]));
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
@@ -234,19 +209,16 @@ fn hash(sources: &[&str]) -> u64 {
     })
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "wgpu"))]
 mod tests {
     use std::cell::Cell;
     use std::path::Path;
 
     use super::*;
+    use crate::graph::Tape;
 
-    fn gpu() -> Device {
-        Device::open(None).unwrap_or_else(|error| panic!("{error}"))
-    }
-
-    /// A choice between a fill of a few numbers and one of many, the slow one first; counts what was recorded.
-    fn ask(tuner: &Tuner, class: &str) -> (usize, usize) {
+    /// Chooses between a fill of many numbers and one of few, the slow one first. Returns the choice and how often one was recorded.
+    fn choose(tuner: &Tuner, class: &str) -> (usize, usize) {
         let recorded = Cell::new(0);
         let record = |t: &mut Tape, index: usize| {
             recorded.set(recorded.get() + 1);
@@ -264,47 +236,48 @@ mod tests {
         (tuner.choose(&candidates), recorded.get())
     }
 
-    fn tuner(gpu: &Device, folder: &Path, sources: &[&str]) -> Tuner {
-        Tuner::new(gpu, Some(folder.to_owned()), sources)
+    fn tuner(device: &Device, folder: &Path, sources: &[&str]) -> Tuner {
+        Tuner::new(device, Some(folder.to_owned()), sources)
+    }
+
+    fn device_and_folder() -> (Device, tempfile::TempDir) {
+        (Device::best().unwrap(), tempfile::tempdir().unwrap())
     }
 
     #[test]
-    fn the_faster_form_is_found_once_and_remembered_until_the_kernels_change() {
-        let (gpu, dir) = (gpu(), tempfile::tempdir().unwrap());
+    fn the_fastest_variant_is_measured_once_and_stored_until_kernels_change() {
+        let (device, dir) = device_and_folder();
         let folder = dir.path().join("new");
-        let first = tuner(&gpu, &folder, &["kernel"]);
-        assert_eq!(ask(&first, "sort of fill"), (1, 2));
-        assert_eq!(ask(&first, "sort of fill"), (1, 0));
-        assert_eq!(first.effort().0, 1);
-        let again = tuner(&gpu, &folder, &["kernel"]);
-        assert_eq!(ask(&again, "sort of fill"), (1, 0));
-        assert_eq!(ask(&again, "another sort").1, 2);
-        assert_eq!(
-            ask(&tuner(&gpu, &folder, &["changed kernel"]), "sort of fill").1,
-            2
-        );
+        let first = tuner(&device, &folder, &["kernel"]);
+        assert_eq!(choose(&first, "sort of fill"), (1, 2));
+        assert_eq!(choose(&first, "sort of fill"), (1, 0));
+        assert_eq!(first.measured().classes, 1);
+        let again = tuner(&device, &folder, &["kernel"]);
+        assert_eq!(choose(&again, "sort of fill"), (1, 0));
+        assert_eq!(choose(&again, "another sort").1, 2);
+        let changed = tuner(&device, &folder, &["changed kernel"]);
+        assert_eq!(choose(&changed, "sort of fill").1, 2);
     }
 
     #[test]
-    fn a_file_that_is_broken_or_cannot_be_written_costs_only_the_measurement() {
-        let (gpu, dir) = (gpu(), tempfile::tempdir().unwrap());
+    fn an_unusable_file_costs_only_the_measurement() {
+        let (device, dir) = device_and_folder();
         std::fs::write(dir.path().join("tuned.json"), "{\"kernels\": 7").unwrap();
-        assert_eq!(ask(&tuner(&gpu, dir.path(), &[]), "fill"), (1, 2));
-        assert_eq!(ask(&tuner(&gpu, dir.path(), &[]), "fill"), (1, 0));
+        assert_eq!(choose(&tuner(&device, dir.path(), &[]), "fill"), (1, 2));
+        assert_eq!(choose(&tuner(&device, dir.path(), &[]), "fill"), (1, 0));
         // a folder below a file
         let nowhere = dir.path().join("tuned.json/folder");
-        assert_eq!(ask(&tuner(&gpu, &nowhere, &[]), "fill"), (1, 2));
+        assert_eq!(choose(&tuner(&device, &nowhere, &[]), "fill"), (1, 2));
     }
 
     #[test]
-    fn what_was_remembered_of_a_form_that_is_gone_is_measured_again() {
-        let (gpu, dir) = (gpu(), tempfile::tempdir().unwrap());
-        let first = tuner(&gpu, dir.path(), &[]);
-        ask(&first, "fill");
+    fn a_stored_variant_that_no_longer_exists_is_measured_again() {
+        let (device, dir) = device_and_folder();
+        choose(&tuner(&device, dir.path(), &[]), "fill");
         let path = dir.path().join("tuned.json");
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains("fast"), "{text}");
         std::fs::write(&path, text.replace("fast", "gone")).unwrap();
-        assert_eq!(ask(&tuner(&gpu, dir.path(), &[]), "fill"), (1, 2));
+        assert_eq!(choose(&tuner(&device, dir.path(), &[]), "fill"), (1, 2));
     }
 }

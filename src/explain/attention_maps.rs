@@ -6,7 +6,7 @@
 use crate::caption::Map;
 use crate::device::Plan;
 use crate::device::{Device, DeviceError};
-use crate::graph::{Tape, Var};
+use crate::graph::Var;
 use crate::models::seemore::{Logits, VisualTokens, Vlm};
 use crate::nn::Context;
 
@@ -27,7 +27,7 @@ impl AttentionPass {
     /// For texts of at most `length` positions.
     pub fn new(device: &Device, model: &Vlm, length: usize) -> Result<AttentionPass, DeviceError> {
         let config = model.config();
-        let mut tape = Tape::new(device.capabilities());
+        let mut tape = device.tape();
         let image = tape.input(&[1, 3, config.image_size, config.image_size]);
         let ids = tape.input(&[1, length]);
         let mut c = Context::inference(&mut tape);

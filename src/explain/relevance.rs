@@ -2,7 +2,7 @@
 
 use crate::device::Plan;
 use crate::device::{Device, DeviceError};
-use crate::graph::{Tape, Var};
+use crate::graph::Var;
 use crate::models::seemore::{Logits, Vlm};
 use crate::nn::Context;
 
@@ -22,7 +22,7 @@ impl Relevance {
     /// For texts of at most `length` positions.
     pub fn new(device: &Device, model: &Vlm, length: usize) -> Result<Relevance, DeviceError> {
         let config = model.config();
-        let mut tape = Tape::new(device.capabilities());
+        let mut tape = device.tape();
         let image = tape.input(&[1, 3, config.image_size, config.image_size]);
         let ids = tape.input(&[1, length]);
         let mut c = Context::inference(&mut tape);
@@ -135,7 +135,7 @@ mod tests {
             "{shares:?}"
         );
 
-        let mut tape = Tape::new(device.capabilities());
+        let mut tape = device.tape();
         let (picture, ids) = (tape.input(&[1, 3, 48, 48]), tape.input(&[1, text.len()]));
         let logits = model.forward(
             &mut Context::inference(&mut tape),

@@ -92,7 +92,7 @@ impl Kernel {
 
     /// The same without the driver's checks of array indices and loop bounds, for kernels whose loops over arrays must be
     /// unrolled to be fast. Such a kernel clamps every load, guards every store, and ends all its loops by itself.
-    pub const fn unchecked(mut self) -> Kernel {
+    pub(crate) const fn unchecked(mut self) -> Kernel {
         self.unchecked = true;
         self
     }

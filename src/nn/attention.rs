@@ -34,10 +34,9 @@ pub fn take_elements(tape: &mut Tape, to: &Tensor, from: &Tensor, elements: Var,
         panic!("take_elements: {:?}, want three axes", tape.shape(from))
     };
     let count = tape.len(elements);
-    tape.reshape(from, &[batch, rows * width]);
+    let from = tape.view(from, &[batch, rows * width]);
     let taken = tape.embedding(from, elements);
-    tape.reshape(from, &[batch, rows, width]);
-    tape.reshape(taken, &[count, rows, width]);
+    let taken = tape.view(taken, &[count, rows, width]);
     tape.cache_rows(to, taken, start);
 }
 
@@ -142,7 +141,7 @@ mod tests {
         alone: bool,
     ) -> Vec<(String, Vec<f32>)> {
         let (device, width) = (device(), attn.width);
-        let mut tape = Tape::new(device.capabilities());
+        let mut tape = device.tape();
         let x = tape.variable(&[2, ROWS, width]);
         let mut c = Context::training(&mut tape, 0.0);
         let y = if alone {

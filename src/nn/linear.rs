@@ -65,8 +65,8 @@ impl Linear {
         self.activated(c, x, Activation::None)
     }
 
-    /// The columns `outputs` of the output alone, without bias. Parts of one layer that do not overlap may be used on one tape,
-    /// but not beside the whole of it.
+    /// The columns `outputs` of the output alone, without bias. Parts of one layer that do not overlap may train on one tape, but not
+    /// beside the whole of it: see [`Tape::parameter`](crate::graph::Tape::parameter).
     pub fn part(&self, c: &mut Context, x: Var, outputs: Range<usize>) -> Var {
         let (rows, inputs) = (self.weight.shape()[0], self.weight.shape()[1]);
         let part = self
@@ -78,10 +78,9 @@ impl Linear {
             c.parameter(&part)
         } else {
             let whole = c.parameter(&self.weight);
-            c.tape.reshape(whole, &[1, rows, inputs]);
+            let whole = c.tape.view(whole, &[1, rows, inputs]);
             let copy = c.tape.slice_rows(whole, outputs.start, outputs.len());
-            c.tape.reshape(copy, &[outputs.len(), inputs]);
-            copy
+            c.tape.view(copy, &[outputs.len(), inputs])
         };
         c.tape.linear(x, weight, None, Activation::None)
     }
@@ -90,8 +89,7 @@ impl Linear {
     pub fn activated(&self, c: &mut Context, x: Var, activation: Activation) -> Var {
         let weight = c.parameter(&self.weight);
         let outputs = self.weight.shape()[0];
-        c.tape
-            .reshape(weight, &[outputs, self.weight.len() / outputs]);
+        let weight = c.tape.view(weight, &[outputs, self.weight.len() / outputs]);
         let bias = self.bias.as_ref().map(|bias| c.parameter(bias));
         c.tape.linear(x, weight, bias, activation)
     }

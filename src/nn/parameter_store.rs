@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use crate::device::{Device, DeviceError, Tensor};
+use crate::graph::TensorRef;
 
 /// Parameters begin at multiples of so many elements, 256 bytes: what lies there can be bound by itself on every adapter.
 pub const BLOCK: usize = 64;
@@ -45,7 +46,7 @@ pub struct ParameterStore {
 impl ParameterStore {
     /// A storage that only counts what is added to it.
     pub(super) fn counting(device: &Device) -> Result<ParameterStore, DeviceError> {
-        let most = device.most_elements() / BLOCK * BLOCK;
+        let most = device.max_elements() / BLOCK * BLOCK;
         let nothing = Some(Tensor::zeros(device, &[1])?);
         Ok(ParameterStore {
             named: vec![],
@@ -103,7 +104,7 @@ impl ParameterStore {
         }
         let whole = [&[names.len() * shape[0]], &shape[1..]].concat();
         if let Some(nothing) = &self.nothing {
-            return Ok(nothing.in_place_of(&whole));
+            return Ok(nothing.placeholder(&whole));
         }
         Ok(self.flats[flat].part(first, &whole))
     }
@@ -181,17 +182,17 @@ impl ParameterStore {
     }
 
     /// The part of `flats` that belongs to `parameter`, a part of these parameters.
-    pub fn counterpart(&self, parameter: &Tensor, flats: &[Tensor]) -> Option<Tensor> {
+    pub fn counterpart(&self, parameter: &TensorRef, flats: &[Tensor]) -> Option<Tensor> {
         let place = |(flat, other): (&Tensor, &Tensor)| {
-            Some(other.part(parameter.first_in(flat)?, parameter.shape()))
+            Some(other.part(parameter.offset_in(flat.reference())?, &parameter.shape))
         };
         self.flats.iter().zip(flats).find_map(place)
     }
 
     /// The names of the parameters that do not lie in any of `tensors`, parts of these parameters.
-    pub fn not_covered(&self, tensors: &[Tensor]) -> impl Iterator<Item = &str> {
-        let covers = move |tensor: &Tensor, named: &Named| {
-            let first = tensor.first_in(&self.flats[named.flat]);
+    pub fn not_covered(&self, tensors: &[TensorRef]) -> impl Iterator<Item = &str> {
+        let covers = move |tensor: &TensorRef, named: &Named| {
+            let first = tensor.offset_in(self.flats[named.flat].reference());
             first.is_some_and(|first| {
                 first <= named.range.start && named.range.end <= first + tensor.len()
             })
@@ -207,6 +208,10 @@ impl ParameterStore {
 mod tests {
     use super::*;
     use crate::ops::check::device;
+
+    fn offset(part: &Tensor, whole: &Tensor) -> Option<usize> {
+        part.reference().offset_in(whole.reference())
+    }
 
     /// Three parameters and a group of two, in flats of at most `most` elements.
     fn storage(most: usize) -> (ParameterStore, Tensor) {
@@ -281,26 +286,32 @@ mod tests {
             [192, 192]
         );
         let zeros = storage.zeros(&device()).unwrap();
-        let place = storage.counterpart(&group, &zeros).unwrap();
+        let place = storage.counterpart(group.reference(), &zeros).unwrap();
         assert_eq!(
-            (place.first_in(&zeros[1]), place.first_in(&zeros[0])),
+            (offset(&place, &zeros[1]), offset(&place, &zeros[0])),
             (Some(0), None)
         );
-        assert_eq!(storage.named_in(&zeros)[4].1.first_in(&zeros[1]), Some(128));
+        assert_eq!(offset(&storage.named_in(&zeros)[4].1, &zeros[1]), Some(128));
     }
 
     #[test]
     fn a_parameter_without_a_gradient_is_named() {
         let (storage, group) = storage(192);
-        let tensor = |index: usize| storage.named()[index].1.clone();
-        let missing = |tensors: &[Tensor]| {
+        let tensor = |index: usize| storage.named()[index].1.reference().clone();
+        let missing = |tensors: &[TensorRef]| {
             storage
                 .not_covered(tensors)
                 .map(str::to_owned)
                 .collect::<Vec<_>>()
         };
-        assert_eq!(missing(&[tensor(0), tensor(1), group.clone()]), ["c"]);
+        assert_eq!(
+            missing(&[tensor(0), tensor(1), group.reference().clone()]),
+            ["c"]
+        );
         assert_eq!(missing(&[tensor(0), tensor(1), tensor(2)]), ["k", "c"]);
-        assert_eq!(missing(&[tensor(0), tensor(1), group, tensor(4)]), [""; 0]);
+        assert_eq!(
+            missing(&[tensor(0), tensor(1), group.reference().clone(), tensor(4)]),
+            [""; 0]
+        );
     }
 }

@@ -33,7 +33,7 @@ impl Tape {
 }
 
 pub(super) mod checks {
-    use super::*;
+    
     use crate::device::{Device, Plan, Tensor};
     use crate::ops::check::{Outcome, checks, ensure_eq};
 
@@ -42,7 +42,7 @@ pub(super) mod checks {
     fn sums_until_the_next_first(device: &Device) -> Outcome {
         for n in [1, 1023, 1024, 1025, 70_001 * 4] {
             let acc = Tensor::new(device, &[n], &vec![f32::NAN; n])?;
-            let mut tape = Tape::new(device.capabilities());
+            let mut tape = device.tape();
             let (bound, grad, first) = (tape.bind(&acc), tape.input(&[n]), tape.input(&[1]));
             tape.accumulate(bound, grad, first);
             let plan = Plan::new(device, tape)?;

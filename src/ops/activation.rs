@@ -122,7 +122,7 @@ pub(super) mod checks {
         activation: Activation,
         x: &[f32],
     ) -> Result<(Vec<f32>, Vec<f32>), Failure> {
-        let mut tape = Tape::new(device.capabilities());
+        let mut tape = device.tape();
         let input = tape.variable(&[x.len()]);
         let y = tape.activation(input, activation);
         let ones = tape.input(&[x.len()]);

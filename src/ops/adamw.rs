@@ -131,11 +131,11 @@ pub(super) mod checks {
             Tensor::zeros(device, &[all])?,
             Tensor::zeros(device, &[all])?,
         ];
-        let mut tape = Tape::new(device.capabilities());
+        let mut tape = device.tape();
         let (rate, input, filled) = (
             tape.input(&[1]),
             tape.input(&[all]),
-            constant(device, &mut tape, &filled),
+            constant(&mut tape, &filled),
         );
         let norm_squared = tape.sum_squares(input, filled);
         let scaler = GradScaler {
@@ -144,8 +144,8 @@ pub(super) mod checks {
             beta2: hyper.beta2,
             ..GradScaler::default()
         };
-        let state = constant(device, &mut tape, &scaler.start());
-        let loss = constant(device, &mut tape, &[1.0f32]);
+        let state = constant(&mut tape, &scaler.start());
+        let loss = constant(&mut tape, &[1.0f32]);
         let verdict = tape.grad_scaler(norm_squared, loss, state, scaler);
         let [param, m, v] = tensors.each_ref().map(|tensor| tape.bind(tensor));
         tape.adamw(param, input, m, v, filled, verdict, rate, hyper);

@@ -37,7 +37,7 @@ impl Tape {
                     db = t.sum_rows(dc, period);
                     // the shape of b, so that it adds up with other gradients of b
                     let shape = t.shape(b).to_vec();
-                    t.reshape(db, &shape);
+                    db = t.view(db, &shape);
                 }
                 t.add_grad(b, db);
             }

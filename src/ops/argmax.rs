@@ -31,7 +31,7 @@ impl Tape {
 }
 
 pub(super) mod checks {
-    use super::*;
+    
     use crate::device::{Device, Plan};
     use crate::ops::check::{Failure, Outcome, checks, ensure_eq, random};
 
@@ -41,7 +41,7 @@ pub(super) mod checks {
     ];
 
     fn argmax(device: &Device, rows: usize, x: &[f32]) -> Result<Vec<u32>, Failure> {
-        let mut tape = Tape::new(device.capabilities());
+        let mut tape = device.tape();
         let input = tape.input(&[rows, x.len() / rows]);
         let y = tape.argmax(input);
         tape.hold(y);

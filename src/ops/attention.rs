@@ -1,6 +1,6 @@
 //! Multi-head attention that never stores its scores.
 
-use crate::device::Capabilities;
+use crate::graph::Capabilities;
 use crate::graph::Kernel;
 use crate::graph::{DispatchBuilder, Precision, Tape, Var};
 use crate::kernel;
@@ -408,7 +408,8 @@ impl Tape {
 
 pub(super) mod checks {
     use super::*;
-    use crate::device::{Capabilities, Device, Plan, Tensor};
+    use crate::device::{Device, Plan, Tensor};
+    use crate::graph::Capabilities;
     use crate::ops::Activation;
     use crate::ops::check::{
         Array, Failure, Outcome, checks, close, ensure, ensure_eq, forward, gradients, random,
@@ -662,7 +663,7 @@ pub(super) mod checks {
         precision: Precision,
     ) -> Result<([Vec<f32>; 2], [Array; 3]), Failure> {
         let c = width * spec.heads;
-        let mut t = Tape::new(device.capabilities());
+        let mut t = device.tape();
         t.set_precision(precision);
         let (q, kv) = (
             t.input(&[b, tq, q_parts * c]),
@@ -735,7 +736,7 @@ pub(super) mod checks {
                     .collect();
                 let run = |append: bool| -> Result<_, Failure> {
                     let cache = Tensor::new(device, &[b, capacity, 2 * c], &empty)?;
-                    let mut tape = Tape::new(device.capabilities());
+                    let mut tape = device.tape();
                     let (qkv, past, seed) = (
                         tape.input(&[b, t, 3 * c]),
                         tape.input(&[1]),
@@ -985,7 +986,7 @@ pub(super) mod checks {
     }
 
     fn operands_are_converted_to_halves_once(device: &Device) -> Outcome {
-        let mut t = Tape::new(device.capabilities());
+        let mut t = device.tape();
         t.set_precision(Precision::F16);
         let (x, weight, past) = (t.variable(&[2, 5, 24]), t.input(&[8, 24]), t.input(&[1]));
         let out = record(&mut t, x, x, &spec(2, true));
@@ -997,7 +998,7 @@ pub(super) mod checks {
         t.backward(sum, dout);
         // x, the weight, and the gradient that the product and the attention share
         ensure_eq!(
-            t.program
+            t.dispatches
                 .iter()
                 .filter(|dispatch| dispatch.kernel.name == "half")
                 .count(),
@@ -1111,7 +1112,7 @@ pub(super) mod checks {
     #[should_panic(expected = "attention: a causal gradient needs as many keys as queries")]
     fn a_gradient_through_a_cache_is_refused() {
         let device = crate::ops::check::device();
-        let mut t = Tape::new(device.capabilities());
+        let mut t = device.tape();
         let (q, kv) = (t.variable(&[1, 1, 8]), t.input(&[1, 4, 16]));
         record(&mut t, q, kv, &spec(2, true));
     }
@@ -1122,7 +1123,7 @@ pub(super) mod checks {
     )]
     fn a_gradient_of_packed_queries_with_other_keys_is_refused() {
         let device = crate::ops::check::device();
-        let mut t = Tape::new(device.capabilities());
+        let mut t = device.tape();
         let (q, kv) = (t.variable(&[1, 4, 24]), t.input(&[1, 4, 16]));
         record(&mut t, q, kv, &spec(2, true));
     }

@@ -43,7 +43,7 @@ impl Tape {
 }
 
 pub(super) mod checks {
-    use super::*;
+    
     use crate::device::{Device, Plan};
     use crate::ops::check::{Outcome, checks, ensure_eq, random};
 
@@ -60,7 +60,7 @@ pub(super) mod checks {
                 .iter()
                 .map(|&x| x as f32)
                 .collect();
-            let mut tape = Tape::new(device.capabilities());
+            let mut tape = device.tape();
             let (cache, rows, past) = (
                 tape.input(&[b, capacity, c]),
                 tape.input(&[b, t, stride]),

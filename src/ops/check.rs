@@ -8,7 +8,7 @@
 use std::fmt;
 use std::panic::Location;
 
-use crate::device::{Device, Plan, Tensor};
+use crate::device::{Device, Plan};
 use crate::graph::{Tape, Var};
 
 /// A named check of an op.
@@ -208,7 +208,7 @@ fn run<const N: usize>(
     gradients: bool,
 ) -> Outcome {
     for shapes in cases {
-        let mut tape = Tape::new(device.capabilities());
+        let mut tape = device.tape();
         let inputs = shapes.map(|shape| tape.variable(shape));
         let output = op(&mut tape, inputs);
         tape.hold(output);
@@ -337,9 +337,8 @@ pub fn close_to_scale(
 }
 
 /// Binds values that need no gradient: ids, targets, seeds.
-pub(crate) fn constant<T: bytemuck::Pod>(device: &Device, t: &mut Tape, data: &[T]) -> Var {
-    let tensor = Tensor::new(device, &[data.len()], data).unwrap_or_else(|error| panic!("{error}"));
-    t.bind(&tensor)
+pub(crate) fn constant<T: bytemuck::Pod>(t: &mut Tape, data: &[T]) -> Var {
+    t.constant(data)
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ impl Tape {
 
 pub(super) mod checks {
     use crate::device::{Device, Plan, Tensor};
-    use crate::graph::Tape;
+    
     use crate::ops::check::{Failure, Outcome, checks, close, ensure, ensure_eq, random};
 
     checks![
@@ -81,7 +81,7 @@ pub(super) mod checks {
         shape: [usize; 3],
         levels: usize,
     ) -> Result<Vec<f32>, Failure> {
-        let mut tape = Tape::new(device.capabilities());
+        let mut tape = device.tape();
         let values: Vec<f32> = image.iter().map(|&x| x as f32).collect();
         let tensor = Tensor::new(device, &[shape[0], 3, shape[1], shape[2]], &values)?;
         let var = tape.bind(&tensor);

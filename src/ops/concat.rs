@@ -40,7 +40,7 @@ impl Tape {
                 let mut da = t.slice_rows(dy, 0, rows_a);
                 if batch_a < batch {
                     da = t.sum_rows(da, rows_a * width);
-                    t.reshape(da, &[1, rows_a, width]);
+                    da = t.view(da, &[1, rows_a, width]);
                 }
                 t.add_grad(a, da);
             }

@@ -98,13 +98,13 @@ pub(super) mod checks {
     }
 
     fn smoothed(
-        device: &Device,
+        _device: &Device,
         t: &mut Tape,
         logits: Var,
         targets: &[u32],
         smoothing: f32,
     ) -> Var {
-        let (targets, scale) = (constant(device, t, targets), constant(device, t, &[SCALE]));
+        let (targets, scale) = (constant(t, targets), constant(t, &[SCALE]));
         t.cross_entropy(logits, targets, scale, smoothing)
     }
 
@@ -196,7 +196,7 @@ pub(super) mod checks {
             let targets = targets(7, cols);
             let op = |t: &mut Tape, [x]: [Var; 1]| {
                 let (targets, scale) =
-                    (constant(device, t, &targets), constant(device, t, &[SCALE]));
+                    (constant(t, &targets), constant(t, &[SCALE]));
                 t.cross_entropies(x, targets, scale)
             };
             forward(device, &[[&[7, cols]]], op, |[x]| {

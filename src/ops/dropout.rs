@@ -68,7 +68,7 @@ impl Tape {
 }
 
 pub(super) mod checks {
-    use super::*;
+    
     use crate::device::{Device, Plan};
     use crate::ops::check::{Failure, Outcome, checks, ensure, ensure_eq};
 
@@ -92,7 +92,7 @@ pub(super) mod checks {
 
     /// Forward values of two sites and the gradient through the first, for an input and cotangent of ones.
     fn masks(device: &Device, n: usize, p: f32, seed: u32) -> Result<[Vec<f32>; 3], Failure> {
-        let mut tape = Tape::new(device.capabilities());
+        let mut tape = device.tape();
         let (x, seed_var, ones) = (tape.variable(&[n]), tape.input(&[1]), tape.input(&[n]));
         let a = tape.dropout(x, p, seed_var);
         let b = tape.dropout(ones, p, seed_var);
@@ -157,7 +157,7 @@ pub(super) mod checks {
     }
 
     fn without_probability_nothing_is_recorded(device: &Device) -> Outcome {
-        let mut tape = Tape::new(device.capabilities());
+        let mut tape = device.tape();
         let (x, seed) = (tape.variable(&[8]), tape.input(&[1]));
         ensure_eq!(tape.dropout(x, 0.0, seed), x);
         ensure_eq!(tape.dispatches(), 0);

@@ -33,7 +33,7 @@ impl Tape {
 
 pub(super) mod checks {
     use crate::device::{Device, Plan, Tensor};
-    use crate::graph::Tape;
+    
     use crate::ops::check::{Outcome, checks, close, constant, random};
 
     checks![
@@ -48,9 +48,9 @@ pub(super) mod checks {
             &[n],
             &start.iter().map(|&x| x as f32).collect::<Vec<_>>(),
         )?;
-        let mut tape = Tape::new(device.capabilities());
+        let mut tape = device.tape();
         let (param, decay) = (tape.input(&[n]), tape.input(&[1]));
-        let verdict = constant(device, &mut tape, &[0, 0, 0, take, 0, 0, 0, 0]);
+        let verdict = constant(&mut tape, &[0, 0, 0, take, 0, 0, 0, 0]);
         let bound = tape.bind(&average);
         tape.ema(bound, param, verdict, decay);
         let plan = Plan::new(device, tape)?;

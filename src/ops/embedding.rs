@@ -53,7 +53,7 @@ impl Tape {
             } else {
                 t.sum_rows(partial, rows * width)
             };
-            t.reshape(dtable, &[rows, width]);
+            let dtable = t.view(dtable, &[rows, width]);
             t.add_grad(table, dtable);
         });
         y
@@ -73,7 +73,7 @@ pub(super) mod checks {
 
     fn lookup(device: &Device, rows: usize, cols: usize, ids: &[u32]) -> Outcome {
         let op = |t: &mut Tape, [table]: [Var; 1]| {
-            let ids = constant(device, t, ids);
+            let ids = constant(t, ids);
             t.embedding(table, ids)
         };
         let reference = |[table]: [&Array; 1]| {

@@ -160,7 +160,7 @@ pub(super) mod checks {
         steps: impl Iterator<Item = (f32, f32)>,
     ) -> Result<Vec<(Vec<u32>, Vec<f32>)>, Failure> {
         let state = Tensor::new(device, &[64], &spec.start())?;
-        let mut tape = Tape::new(device.capabilities());
+        let mut tape = device.tape();
         let (norm_squared, loss, bound) = (tape.input(&[1]), tape.input(&[1]), tape.bind(&state));
         let verdict = tape.grad_scaler(norm_squared, loss, bound, spec);
         tape.hold(verdict);

@@ -25,7 +25,7 @@ impl Tape {
 
 pub(crate) mod checks {
     use crate::device::{Device, Plan};
-    use crate::graph::Tape;
+    
     use crate::ops::check::{Failure, Outcome, checks, ensure, ensure_eq};
 
     checks![rounds_to_nearest_even, not_a_number_stays_so];
@@ -62,7 +62,7 @@ pub(crate) mod checks {
     }
 
     fn halves(device: &Device, x: &[f32]) -> Result<Vec<f64>, Failure> {
-        let mut t = Tape::new(device.capabilities());
+        let mut t = device.tape();
         let v = t.input(&[x.len()]);
         let y = t.half(v);
         ensure_eq!(t.half(v), y);

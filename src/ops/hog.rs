@@ -52,7 +52,7 @@ impl Tape {
 pub(super) mod checks {
     use super::hog_values;
     use crate::device::{Device, Plan, Tensor};
-    use crate::graph::Tape;
+    
     use crate::ops::check::{Outcome, checks, close, ensure_eq, random};
 
     checks![agrees_with_its_reference, a_plain_picture_has_no_edges];
@@ -113,7 +113,7 @@ pub(super) mod checks {
     }
 
     fn agrees(device: &Device, image: &[f64], shape: [usize; 4], patch: usize) -> Outcome {
-        let mut tape = Tape::new(device.capabilities());
+        let mut tape = device.tape();
         let values: Vec<f32> = image.iter().map(|&x| x as f32).collect();
         let tensor = Tensor::new(device, &shape, &values)?;
         let var = tape.bind(&tensor);

@@ -42,7 +42,7 @@ impl Tape {
 
 pub(super) mod checks {
     use crate::device::{Device, Plan, Tensor};
-    use crate::graph::Tape;
+    
     use crate::image::normalise;
     use crate::ops::check::{Outcome, checks, close};
 
@@ -53,7 +53,7 @@ pub(super) mod checks {
             let rgb: Vec<u8> = (0..side * side * 3)
                 .map(|i| if i < 3 { 255 } else { (i * 37 % 256) as u8 })
                 .collect();
-            let mut tape = Tape::new(device.capabilities());
+            let mut tape = device.tape();
             let tensor = Tensor::new(device, &[1, 3, side, side], &normalise(&rgb))?;
             let image = tape.bind(&tensor);
             let ink = tape.ink(image);

@@ -222,8 +222,7 @@ impl Tape {
             return c;
         }
         let sum = self.sum_rows(c, sizes.m * sizes.n);
-        self.reshape(sum, shape);
-        sum
+        self.view(sum, shape)
     }
 
     /// The gradients of `op(a) · op(b)`, which are products too.
@@ -667,14 +666,14 @@ pub(super) mod checks {
     }
 
     fn an_operand_is_converted_to_halves_once(device: &Device) -> Outcome {
-        let mut t = Tape::new(device.capabilities());
+        let mut t = device.tape();
         t.set_precision(Precision::F16);
         let (x, w) = (t.variable(&[8, 8]), t.variable(&[8, 8]));
         let y = t.linear(x, w, None, Activation::None);
         let dy = t.input(&[8, 8]);
         t.backward(y, dy);
         let halves = t
-            .program
+            .dispatches
             .iter()
             .filter(|dispatch| dispatch.kernel.name == "half")
             .count();
@@ -748,7 +747,7 @@ pub(super) mod checks {
     #[should_panic(expected = "linear: x [2, 3] and weight [4, 5]")]
     fn a_mismatch_names_both_shapes() {
         let device = crate::ops::check::device();
-        let mut t = Tape::new(device.capabilities());
+        let mut t = device.tape();
         let (x, w) = (t.input(&[2, 3]), t.input(&[4, 5]));
         t.linear(x, w, None, Activation::None);
     }

@@ -81,7 +81,7 @@ pub(super) mod checks {
                     [&[2, 511, 2], &[516, 2]],
                 ],
                 |t, [x, table]| {
-                    let start = constant(device, t, &[start]);
+                    let start = constant(t, &[start]);
                     t.positions(x, table, start)
                 },
                 reference,
@@ -90,7 +90,7 @@ pub(super) mod checks {
                 device,
                 &[[&[70_000, 1, 4], &[6, 4]], [&[1, 70_000, 1], &[70_005, 1]]],
                 |t, [x, table]| {
-                    let start = constant(device, t, &[start]);
+                    let start = constant(t, &[start]);
                     t.positions(x, table, start)
                 },
                 reference,

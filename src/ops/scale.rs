@@ -48,7 +48,7 @@ pub(super) mod checks {
             t.add(x, still)
         };
         forward(device, &[[&[5, 7]]], op, |[x]| x.map(|x| 3.0 * x))?;
-        let mut tape = Tape::new(device.capabilities());
+        let mut tape = device.tape();
         let x = tape.variable(&[5, 7]);
         let still = tape.detach(x, 2.0);
         ensure!(!tape.needs_grad(still), "a detached value wants a gradient");

@@ -38,7 +38,8 @@ impl Tape {
 
 pub(super) mod checks {
     use super::*;
-    use crate::device::{Capabilities, Device, Plan};
+    use crate::device::{Device, Plan};
+    use crate::graph::Capabilities;
     use crate::ops::check::{Array, Outcome, checks, close, forward, gradients, random};
 
     checks![

@@ -80,7 +80,7 @@ pub(super) mod checks {
                 device,
                 &[[&[64 * blocks]]],
                 |t, [x]| {
-                    let filled = constant(device, t, &filled);
+                    let filled = constant(t, &filled);
                     t.sum_squares(x, filled)
                 },
                 |[x]| vec![want(&x.data)],

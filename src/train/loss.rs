@@ -102,7 +102,7 @@ impl Loss {
             let ids = c.tape.input(&[batch, length]);
             let targets = Targets::input(c, batch * length, objective.captions);
             let logits = model.describe(c, features, ids, None, Logits::Text);
-            c.tape.reshape(logits, &[batch * length, config.vocab_size]);
+            let logits = c.tape.view(logits, &[batch * length, config.vocab_size]);
             parts.push(c.tape.cross_entropy(
                 logits,
                 targets.targets,

@@ -6,7 +6,6 @@ use super::concepts::is_variant;
 use crate::data::Dataset;
 use crate::device::Plan;
 use crate::device::{Device, DeviceError, Tensor};
-use crate::graph::Tape;
 use crate::models::seemore::Vlm;
 use crate::nn::Context;
 use crate::text::Tokenizer;
@@ -46,7 +45,7 @@ pub(super) fn start(
         .iter()
         .filter(|sample| !is_variant(sample))
         .collect();
-    let mut tape = Tape::new(device.capabilities());
+    let mut tape = device.tape();
     let side = model.config().image_size;
     let batch = BATCH.min(samples.len().max(1));
     let image = tape.input(&[batch, 3, side, side]);

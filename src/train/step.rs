@@ -3,7 +3,8 @@
 use super::loss::{Loss, Scale};
 use super::{Batch, Gradients, Objective};
 use crate::device::{Device, DeviceError, Tensor};
-use crate::device::{DispatchInfo, Finding, Memory, Plan};
+use crate::device::{DispatchInfo, Finding, Plan};
+use crate::graph::Memory;
 use crate::graph::{Precision, Tape, Var};
 use crate::models::seemore::Vlm;
 use crate::nn::Context;
@@ -157,7 +158,7 @@ impl TrainStep {
             precision,
             objective,
         } = *sizes;
-        let mut tape = Tape::new(device.capabilities());
+        let mut tape = device.tape();
         tape.set_precision(precision);
         let mut c = Context::training(&mut tape, model.config().dropout);
         c.checkpoint = checkpoint;
@@ -200,7 +201,7 @@ impl TrainStep {
             let sum = t.bind(sum);
             t.accumulate(sum, grad, first);
         }
-        let mut updates = Tape::new(device.capabilities());
+        let mut updates = device.tape();
         let sums: Vec<Var> = sums.iter().map(|sum| updates.bind(sum)).collect();
         let total_var = updates.bind(&total);
         let update = optimizer.record(&mut updates, &sums, total_var);

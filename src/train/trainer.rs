@@ -16,8 +16,8 @@ use super::{
 };
 use crate::data::{Augment, Batches, Dataset, Sample};
 use crate::device::Finding;
-use crate::device::{Device, DeviceError, Tensor};
-use crate::graph::Precision;
+use crate::device::{Device, DeviceError};
+use crate::graph::{Precision, TensorRef};
 use crate::models::checkpoint::{self, CheckpointError, Values};
 use crate::models::seemore::{Part, Vlm};
 use crate::ops::{GradScaler, IGNORE};
@@ -900,11 +900,11 @@ impl<'a> Trainer<'a> {
             tensors,
         } = finding;
         // a packed tensor is several parameters
-        let named = |tensor: &Tensor| {
+        let named = |tensor: &TensorRef| {
             self.model
                 .parameters()
                 .iter()
-                .filter(|(_, known)| known.first_in(tensor).is_some())
+                .filter(|(_, known)| known.reference().offset_in(tensor).is_some())
                 .collect::<Vec<_>>()
         };
         let names = tensors

@@ -8,7 +8,6 @@ use crate::caption::{Generator, Sampling};
 use crate::data::Dataset;
 use crate::device::Plan;
 use crate::device::{Device, DeviceError};
-use crate::graph::Tape;
 use crate::models::seemore::Vlm;
 use crate::nn::Context;
 use crate::ops::IGNORE;
@@ -53,7 +52,7 @@ impl Validation {
             .max()
             .unwrap_or(0);
         let length = longest.clamp(1, model.room());
-        let mut tape = Tape::new(device.capabilities());
+        let mut tape = device.tape();
         let loss = Loss::record(
             &mut Context::inference(&mut tape),
             model,

@@ -14,7 +14,7 @@ use crate::caption::Generator;
 use crate::data::{Augment, Batches, Dataset, Layout, Sample};
 use crate::device::Device;
 use crate::device::{Plan, Timing};
-use crate::graph::{Always, Precision, Tape, Var};
+use crate::graph::{Always, Precision, Var};
 use crate::models::seemore::{Config, Logits, Output, Vlm};
 use crate::nn::Context;
 use crate::ops::{Attention, GradScaler, IGNORE, MATMUL_VARIANTS, transposed};
@@ -218,7 +218,7 @@ pub fn matmul(
             .chain(MATMUL_VARIANTS.map(|name| device.choosing(Arc::new(Always(name)))))
         {
             let device = &device;
-            let mut tape = Tape::new(device.capabilities());
+            let mut tape = device.tape();
             tape.set_precision(precision);
             let a = tape.input(&if flip_a { [k, m] } else { [m, k] });
             let b = tape.input(&if flip_b { [n, k] } else { [k, n] });
@@ -290,7 +290,7 @@ pub fn attention(
     let [batch, length, width] = shape;
     let mut measurements = vec![];
     for backward in [false, true] {
-        let mut tape = Tape::new(device.capabilities());
+        let mut tape = device.tape();
         let qkv = tape.variable(&[batch, length, 3 * width]);
         let (past, seed) = (tape.input(&[1]), tape.input(&[1]));
         let out = tape.attention(qkv, qkv, past, seed, spec);
@@ -421,7 +421,7 @@ pub fn layernorm(
     width: usize,
     effort: Effort,
 ) -> Result<Vec<Measurement>, Failure> {
-    let mut tape = Tape::new(device.capabilities());
+    let mut tape = device.tape();
     let (x, weight, bias) = (
         tape.input(&[rows, width]),
         tape.input(&[width]),
@@ -651,7 +651,7 @@ pub fn decode(
     let next = vec![token(prompt); batch];
     let got = generator.next(&next)?.unwrap_or_default();
     let longer: Vec<u32> = (0..batch).flat_map(|_| (0..=prompt).map(token)).collect();
-    let mut tape = Tape::new(device.capabilities());
+    let mut tape = device.tape();
     let (image, ids) = (
         tape.input(&[batch, 3, config.image_size, config.image_size]),
         tape.input(&[batch, prompt + 1]),

@@ -39,8 +39,7 @@ impl ClassHead {
         let batch = c.tape.shape(features)[0];
         let weight = c.parameter(&self.weight);
         let logits = cosine(c, features, weight);
-        c.tape.reshape(logits, &[batch, self.weight.shape()[0]]);
-        logits
+        c.tape.view(logits, &[batch, self.weight.shape()[0]])
     }
 
     /// The mean of the concepts' words by their probabilities, `logits: [batch, classes] -> [batch, 1, width]`, where the decoder is
@@ -56,8 +55,7 @@ impl ClassHead {
         let probabilities = c.tape.softmax(logits);
         let words = c.parameter(words);
         let guess = c.tape.matmul(probabilities, words);
-        c.tape.reshape(guess, &[batch, 1, width]);
-        Some(guess)
+        Some(c.tape.view(guess, &[batch, 1, width]))
     }
 }
 

@@ -74,7 +74,7 @@ impl Decoder {
             colors: (config.color_levels > 0)
                 .then(|| {
                     let layer = Linear::new(p, "colors", config.color_levels.pow(3), width, true)?;
-                    Ok((
+                    Ok::<_, DeviceError>((
                         layer,
                         LayerNorm::new(p, "ln_colors", width, config.layernorm_eps)?,
                     ))
@@ -156,9 +156,8 @@ impl Decoder {
             .map(|((layer, ln), colors)| {
                 let colors = layer.forward(c, colors);
                 let colors = ln.forward(c, colors);
-                c.tape
-                    .reshape(colors, &[c.tape.shape(colors)[0], 1, self.width]);
-                colors
+                let batch = c.tape.shape(colors)[0];
+                c.tape.view(colors, &[batch, 1, self.width])
             });
         let told = [image, guess, colors]
             .into_iter()

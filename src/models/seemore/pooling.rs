@@ -31,7 +31,7 @@ impl Pooling {
     pub fn forward(&self, c: &mut Context, rows: Var) -> Var {
         let batch = c.tape.shape(rows)[0];
         let narrow = self.narrow.forward(c, rows);
-        c.tape.reshape(narrow, &[batch, 1, self.values]);
+        let narrow = c.tape.view(narrow, &[batch, 1, self.values]);
         let normed = self.ln.forward(c, narrow);
         self.mix.forward(c, normed)
     }

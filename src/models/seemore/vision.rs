@@ -131,7 +131,7 @@ impl Vision {
             x = c.tape.concat_rows(cls, x);
         }
         let pos = c.parameter(&self.pos);
-        c.tape.reshape(pos, &self.pos.shape()[1..]);
+        let pos = c.tape.view(pos, &self.pos.shape()[1..]);
         let x = c.tape.add(x, pos);
         let x = c.dropout(x);
         if c.watch {

@@ -1,6 +1,6 @@
 //! The forms that a product of matrices can take, and which of them is recorded.
 
-use crate::device::Capabilities;
+use crate::graph::Capabilities;
 use crate::graph::Kernel;
 use crate::graph::{Candidates, Precision, Tape};
 use crate::kernel;
@@ -203,7 +203,7 @@ impl Product {
     pub fn form(self, t: &Tape) -> Form {
         let capabilities = t.capabilities();
         let (variants, plausible) = self.variants(&capabilities);
-        let Some(chooser) = &capabilities.chooser else {
+        let Some(chooser) = t.chooser() else {
             return self.form_of(variants[0], &capabilities);
         };
         let names: Vec<&str> = variants.iter().map(|variant| variant.name()).collect();
@@ -396,7 +396,6 @@ mod tests {
             software,
             workgroup: 256,
             cooperative: None,
-            chooser: None,
         }
     }
 
