@@ -1,4 +1,6 @@
-//! Renders the pictures of the window in `docs/`, without a screen: `cargo run --release -p seemore-app --example screenshots`.
+//! Renders the screenshots in `docs/`, without a screen.
+//!
+//! Run it with `cargo run --release -p seemore-app --example screenshots`. An argument names another output folder.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -9,30 +11,31 @@ use egui_kittest::kittest::Queryable;
 use indicatif::ProgressBar;
 use seemore::data::{Dataset, Layout};
 use seemore::image::Preprocess;
-use seemore_app::{Start, Window};
+use seemore_app::{StartOptions, Window};
 
-/// Of the window, in points.
+/// Size of the window, in points.
 const SIZE: [f32; 2] = [1100.0, 760.0];
 
+/// Returns the folder of the repository.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Some of the drawings that the shipped models were chosen by, as files.
+/// Writes some validation pictures of the shipped models as files.
 fn drawings(folder: &Path) -> Vec<PathBuf> {
-    let frame = Preprocess {
+    let preprocess = Preprocess {
         side: 64,
         crop: false,
     };
     let data = root().join("data/emoji/fxemoji.csv");
     let loaded = Dataset::load(
         &data,
-        frame,
+        preprocess,
         &Layout::default(),
         true,
         &ProgressBar::hidden(),
     )
-    .expect("the drawings that come with seemore");
+    .expect("the shipped drawings");
     let wanted = [
         "sunflower",
         "octopus",
@@ -56,22 +59,23 @@ fn drawings(folder: &Path) -> Vec<PathBuf> {
             wanted.iter().position(|other| *other == name)?
         ));
         image::save_buffer(&path, &sample.rgb, 64, 64, image::ColorType::Rgb8)
-            .expect("a folder to write to");
+            .expect("a writable folder");
         Some(path)
     };
     wanted.iter().filter_map(|name| file(name)).collect()
 }
 
+/// A window without a screen.
 struct Shot {
     harness: Harness<'static, Window>,
 }
 
 impl Shot {
     fn new(model: &str, pictures: Vec<PathBuf>) -> Shot {
-        let start = Start {
+        let start = StartOptions {
             pictures,
             model: Some(root().join("data/checkpoints").join(model)),
-            adapter: None,
+            ..StartOptions::default()
         };
         let harness = Harness::builder()
             .with_size(SIZE)
@@ -81,7 +85,7 @@ impl Shot {
         Shot { harness }
     }
 
-    /// Steps until something with this label is there.
+    /// Steps until a label contains a text.
     fn until(&mut self, label: &str) {
         let begin = Instant::now();
         while self.harness.query_by_label_contains(label).is_none() {
@@ -123,19 +127,22 @@ impl Shot {
 
     fn save(&mut self, name: &str) {
         self.harness.run_steps(3);
-        let path = root().join("docs").join(name);
+        let folder = std::env::args_os().nth(1);
+        let path = folder
+            .map_or_else(|| root().join("docs"), PathBuf::from)
+            .join(name);
         self.harness
             .render()
-            .expect("a picture of the window")
+            .expect("a rendered window")
             .save(&path)
-            .expect("a folder to write to");
+            .expect("a writable folder");
         println!("{}", path.display());
     }
 }
 
 fn main() {
     let folder = std::env::temp_dir().join("drawings");
-    std::fs::create_dir_all(&folder).expect("a folder to write to");
+    std::fs::create_dir_all(&folder).expect("a writable folder");
     let run = std::env::temp_dir().join("drawings-run");
     let drawings = drawings(&folder);
 
@@ -149,33 +156,33 @@ fn main() {
     shot.save("app-caption.png");
 
     shot.page("Batch");
-    shot.fill("Pictures in", folder.to_str().expect("a path in UTF-8"));
+    shot.fill("Folder", folder.to_str().expect("a UTF-8 path"));
     shot.harness.key_press(egui::Key::Enter);
     shot.until("Save captions");
     shot.wait(1.0);
     shot.click("Caption all (10)");
-    shot.until("10 pictures in");
+    shot.until("Captioned 10 pictures");
     shot.fill("Find", "face");
     shot.fill("Replace with", "head");
     shot.save("app-batch.png");
 
     shot.page("Train");
-    shot.fill("Save into", run.to_str().expect("a path in UTF-8"));
+    shot.fill("Output", run.to_str().expect("a UTF-8 path"));
     shot.click("Start");
-    shot.until("done after");
+    shot.until("Finished after");
     shot.save("app-train.png");
 
     let mut shot = Shot::new("emoji-patches", drawings);
     shot.until("tokens in");
     shot.wait(3.0);
     shot.page("Attention");
-    shot.until("how much each patch speaks");
+    shot.until("Contribution of each patch");
     shot.click("Decoder layer 1, head mean");
     shot.save("app-attention.png");
     shot.page("Inspect");
     shot.wait(3.0);
     shot.save("app-inspect.png");
     for folder in [folder, run] {
-        std::fs::remove_dir_all(folder).expect("a folder made above");
+        std::fs::remove_dir_all(folder).expect("a folder created above");
     }
 }

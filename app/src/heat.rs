@@ -1,4 +1,4 @@
-//! The picture under its heat, as a texture, with the scale beside it.
+//! Heat maps over pictures, small maps to choose from, and the colour scale.
 
 use egui::{
     Color32, ColorImage, Context, Response, Sense, TextureHandle, TextureOptions, Ui, pos2, vec2,
@@ -7,59 +7,63 @@ use seemore::explain::ColorMap;
 use seemore::explain::heatmap;
 use seemore::image::Picture;
 
-/// A texture of what the model sees, remade when what it shows changes.
+use crate::page::HeatStyle;
+
+/// A picture under a heat map, cached as a texture.
 #[derive(Default)]
 pub struct HeatView {
     texture: Option<(u64, TextureHandle)>,
 }
 
 impl HeatView {
-    /// Draws a square picture `side` points wide. Heat has its colours and their opacity. `key` must differ whenever picture, heat, colours or opacity do.
+    /// Draws a square picture, `side` points wide, under `heat`: one value per patch, or none for the picture alone.
+    ///
+    /// The texture is remade when `key` changes, so it must differ for different pictures, heat maps and styles.
     pub fn show(
         &mut self,
         ui: &mut Ui,
         side: f32,
         picture: &Picture,
         heat: &[f32],
-        (colors, opacity): (ColorMap, f32),
+        style: HeatStyle,
         key: u64,
     ) -> Response {
         if self.texture.as_ref().is_none_or(|(known, _)| *known != key) {
-            let image = heatmap::overlay(picture, heat, colors, opacity);
+            let image = heatmap::overlay(picture, heat, style.colors, style.opacity);
             let image = ColorImage::from_rgb([picture.width, picture.height], image.as_raw());
             self.texture = Some((
                 key,
                 ui.ctx()
-                    .load_texture("what the model sees", image, TextureOptions::LINEAR),
+                    .load_texture("model input", image, TextureOptions::LINEAR),
             ));
         }
         let texture = &self.texture.as_ref().expect("made above").1;
         let image = egui::Image::new((texture.id(), vec2(side, side)))
             .sense(Sense::hover())
-            .alt_text("What the model sees");
+            .alt_text("Model input");
         ui.add(image)
     }
 }
 
-/// A small square map to choose; one that says nothing of the patches is a number or word alone.
+/// A selectable square with a small heat map, or with the last word of `name` if the heat map is empty.
 pub fn small(
     ui: &mut Ui,
     heat: &[f32],
     colors: ColorMap,
     side: f32,
-    chosen: bool,
+    selected: bool,
     name: &str,
 ) -> Response {
     let (rect, response) = ui.allocate_exact_size(vec2(side, side), Sense::click());
-    let visuals = ui.style().interact_selectable(&response, chosen);
+    let visuals = ui.style().interact_selectable(&response, selected);
     let grid = (heat.len() as f64).sqrt() as usize;
     let inner = rect.shrink(2.0);
-    let most = heat.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
+    let max = heat.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
     let mut mesh = egui::Mesh::default();
     for (patch, &value) in heat.iter().enumerate() {
         let step = inner.width() / grid as f32;
         let corner = inner.min + vec2((patch % grid) as f32, (patch / grid) as f32) * step;
-        let [r, g, b] = colors.color(value / most).map(|v| v as u8);
+        let [r, g, b] = colors.color(value / max).map(|v| v as u8);
         mesh.add_colored_rect(
             egui::Rect::from_min_size(corner, vec2(step, step)),
             Color32::from_rgb(r, g, b),
@@ -78,27 +82,27 @@ pub fn small(
     } else {
         ui.painter().add(mesh);
     }
-    let edge = if chosen {
+    let edge = if selected {
         egui::Stroke::new(2.0, ui.visuals().strong_text_color())
     } else {
         visuals.bg_stroke
     };
     ui.painter()
         .rect_stroke(rect, 2.0, edge, egui::StrokeKind::Inside);
-    response.widget_info(|| egui::WidgetInfo::selected(egui::Role::Button, true, chosen, name));
+    response.widget_info(|| egui::WidgetInfo::selected(egui::Role::Button, true, selected, name));
     response.on_hover_text(name)
 }
 
-/// The colours from the coldest to the hottest patch, with their shares of the whole.
+/// The colour scale between the lowest and the highest share of a patch.
 pub fn legend(ui: &mut Ui, heat: &[f32], colors: ColorMap, width: f32) {
     if heat.is_empty() {
         return;
     }
-    let (least, most) = heat.iter().fold((f32::MAX, 0f32), |(least, most), &v| {
-        (least.min(v), most.max(v))
-    });
+    let (min, max) = heat
+        .iter()
+        .fold((f32::MAX, 0f32), |(min, max), &v| (min.min(v), max.max(v)));
     ui.horizontal(|ui| {
-        ui.monospace(format!("{:.1} %", 100.0 * least));
+        ui.monospace(format!("{:.1} %", 100.0 * min));
         let (rect, _) = ui.allocate_exact_size(vec2(width, 12.0), Sense::hover());
         let steps = 64;
         for i in 0..steps {
@@ -113,11 +117,11 @@ pub fn legend(ui: &mut Ui, heat: &[f32], colors: ColorMap, width: f32) {
             ui.painter()
                 .rect_filled(strip, 0.0, Color32::from_rgb(r, g, b));
         }
-        ui.monospace(format!("{:.1} %", 100.0 * most));
+        ui.monospace(format!("{:.1} %", 100.0 * max));
     });
 }
 
-/// A texture of an RGB picture.
+/// Uploads a picture as a texture.
 pub fn texture(ctx: &Context, name: &str, picture: &Picture) -> TextureHandle {
     let image = ColorImage::from_rgb([picture.width, picture.height], &picture.rgb);
     ctx.load_texture(name, image, TextureOptions::LINEAR)

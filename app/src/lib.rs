@@ -1,17 +1,24 @@
-//! The window of seemore. A worker thread owns the device and the models; the window shows what it reports and never waits for it.
+//! The desktop app of seemore.
+//!
+//! A worker thread owns the device and the models. The window sends it [commands](worker::Command), shows the
+//! [events](worker::Event) that come back, and never waits for it. Each page is one file in [`pages`] and one entry of its
+//! registry; a page also defines the commands it sends and the events it handles.
 
 #![deny(unsafe_code)]
+#![warn(missing_docs)]
 
-mod asked;
-mod desk;
-mod duration;
+mod background;
+mod format;
 mod gallery;
+mod generation;
 mod heat;
-mod pages;
+pub mod hint;
+pub mod page;
+pub mod pages;
 mod pictures;
 mod toasts;
 mod window;
-pub mod work;
 pub mod worker;
 
-pub use window::{Start, Window};
+pub use generation::GenerationSettings;
+pub use window::{StartOptions, Window};

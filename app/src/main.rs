@@ -1,32 +1,31 @@
-//! Opens the window.
+//! Entry point of the desktop app.
 
 #![deny(unsafe_code)]
 
 use std::path::PathBuf;
 
 use clap::Parser;
-use seemore_app::{Start, Window};
+use seemore_app::{StartOptions, Window};
 
-/// Captions for pictures, as they are written, and where the model looks
+/// Caption pictures, see where the model looks, and train models
 #[derive(Parser)]
 #[command(name = "seemore-app", version)]
 struct Args {
     /// Pictures or folders to open
     pictures: Vec<PathBuf>,
-    /// Checkpoint folder [default: the model that comes with seemore]
+    /// Checkpoint folder [default: the last one used, else the model that comes with seemore]
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
-    /// Graphics adapter for the model, by its number in `seemore adapters` or a part of its name
+    /// Adapter to run on: its number in `seemore adapters`, or part of its name
     #[arg(long, value_name = "INDEX|NAME")]
     adapter: Option<String>,
+    /// Select kernel variants by a fixed rule instead of measuring them on this adapter
+    #[arg(long)]
+    no_autotune: bool,
 }
 
 fn main() -> eframe::Result {
-    let Args {
-        pictures,
-        model,
-        adapter,
-    } = Args::parse();
+    let args = Args::parse();
     let viewport = egui::ViewportBuilder::default()
         .with_inner_size([1100.0, 760.0])
         .with_min_inner_size([640.0, 480.0]);
@@ -34,10 +33,11 @@ fn main() -> eframe::Result {
         viewport,
         ..Default::default()
     };
-    let start = Start {
-        pictures,
-        model,
-        adapter,
+    let start = StartOptions {
+        pictures: args.pictures,
+        model: args.model,
+        adapter: args.adapter,
+        autotune: !args.no_autotune,
     };
     eframe::run_native(
         "seemore",

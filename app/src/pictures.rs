@@ -1,4 +1,4 @@
-//! Pictures on their way into the window: files are read and decoded aside.
+//! Reads and decodes pictures on background threads.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,57 +8,67 @@ use indicatif::ProgressBar;
 use seemore::data::{Dataset, Layout, Sample};
 use seemore::image::{Picture, Preprocess};
 
-/// Side of a thumbnail in pixels.
+/// Width and height of a thumbnail, in pixels.
 pub const THUMBNAIL: usize = 64;
 
-/// Side of the pictures of the data that come with seemore, in pixels.
+/// Width and height of the sample pictures, in pixels.
 const SAMPLE: usize = 64;
 
-/// A picture that was read, or why it could not be.
-pub struct Arrival {
+/// Extensions of the files that can be opened.
+pub const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "gif", "bmp"];
+
+/// An opened picture, sent to the pages as an event.
+pub struct OpenedPicture {
+    /// Path or description.
     pub name: String,
-    pub picture: Result<(Arc<Picture>, Picture), String>,
+    /// The picture at its own size.
+    pub picture: Arc<Picture>,
+    /// The picture at thumbnail size.
+    pub thumbnail: Picture,
 }
 
-/// Reads pictures on threads of its own.
+impl OpenedPicture {
+    fn new(name: String, picture: Picture) -> OpenedPicture {
+        let thumbnail = picture.resize(THUMBNAIL);
+        OpenedPicture {
+            name,
+            picture: Arc::new(picture),
+            thumbnail,
+        }
+    }
+}
+
+/// Opens pictures on background threads.
 pub struct Reader {
-    send: Sender<Arrival>,
-    arrivals: Receiver<Arrival>,
+    sender: Sender<Result<OpenedPicture, String>>,
+    receiver: Receiver<Result<OpenedPicture, String>>,
     wake: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl Reader {
-    /// `wake` is called after every arrival.
+    /// Returns a reader that calls `wake` after every picture.
     pub fn new(wake: Arc<dyn Fn() + Send + Sync>) -> Reader {
-        let (send, arrivals) = channel();
+        let (sender, receiver) = channel();
         Reader {
-            send,
-            arrivals,
+            sender,
+            receiver,
             wake,
         }
     }
 
-    /// Reads files in their order, of folders all pictures in the order of their names.
+    /// Reads files in the given order, and all pictures of folders sorted by name.
     pub fn open(&self, paths: Vec<PathBuf>) {
         if paths.is_empty() {
             return;
         }
-        let (send, wake) = (self.send.clone(), self.wake.clone());
+        let (sender, wake) = (self.sender.clone(), self.wake.clone());
         std::thread::spawn(move || {
-            for (path, file) in paths
-                .iter()
-                .flat_map(|path| files(path).into_iter().map(move |file| (path, file)))
-            {
-                let name = file.as_ref().unwrap_or(path).display().to_string();
-                let picture =
-                    file.and_then(|file| Picture::open(&file).map_err(|error| error.to_string()));
-                if send
-                    .send(Arrival {
-                        name,
-                        picture: picture.map(with_thumbnail),
-                    })
-                    .is_err()
-                {
+            for file in paths.iter().flat_map(|path| files(path)) {
+                let opened = file.and_then(|file| {
+                    let picture = Picture::open(&file).map_err(|error| error.to_string())?;
+                    Ok(OpenedPicture::new(file.display().to_string(), picture))
+                });
+                if sender.send(opened).is_err() {
                     return;
                 }
                 wake();
@@ -66,74 +76,63 @@ impl Reader {
         });
     }
 
-    /// Reads `count` pictures, spread evenly, out of a file of pictures with captions.
-    pub fn sample(&self, file: PathBuf, count: usize) {
-        let (send, wake) = (self.send.clone(), self.wake.clone());
+    /// Reads `count` evenly spaced pictures of a data set.
+    pub fn open_samples(&self, file: PathBuf, count: usize) {
+        let (sender, wake) = (self.sender.clone(), self.wake.clone());
         std::thread::spawn(move || {
-            let frame = Preprocess {
+            let preprocess = Preprocess {
                 side: SAMPLE,
                 crop: false,
             };
-            let arrivals = match Dataset::load(
+            let loaded = Dataset::load(
                 &file,
-                frame,
+                preprocess,
                 &Layout::default(),
                 false,
                 &ProgressBar::hidden(),
-            ) {
-                Err(error) => vec![Arrival {
-                    name: file.display().to_string(),
-                    picture: Err(error.to_string()),
-                }],
+            );
+            let opened = match loaded {
+                Err(error) => vec![Err(error.to_string())],
                 Ok(loaded) => {
                     let samples = loaded.dataset.samples;
                     let stride = (samples.len() / count).max(1);
-                    let arrival = |sample: Sample| {
+                    let open = |sample: Sample| {
                         let picture = Picture {
                             width: SAMPLE,
                             height: SAMPLE,
                             rgb: sample.rgb.to_vec(),
                         };
-                        Arrival {
-                            name: format!("{} (sample)", sample.caption),
-                            picture: Ok(with_thumbnail(picture)),
-                        }
+                        let name = format!("{} (sample)", sample.caption);
+                        Ok(OpenedPicture::new(name, picture))
                     };
                     samples
                         .into_iter()
                         .step_by(stride)
                         .take(count)
-                        .map(arrival)
+                        .map(open)
                         .collect()
                 }
             };
-            arrivals
+            opened
                 .into_iter()
-                .for_each(|arrival| drop(send.send(arrival)));
+                .for_each(|opened| drop(sender.send(opened)));
             wake();
         });
     }
 
-    /// Takes in a picture that is in memory already.
-    pub fn give(&self, name: &str, picture: Picture) {
-        let _ = self.send.send(Arrival {
-            name: name.to_owned(),
-            picture: Ok(with_thumbnail(picture)),
-        });
+    /// Adds a picture that is already in memory.
+    pub fn add(&self, name: &str, picture: Picture) {
+        let opened = OpenedPicture::new(name.to_owned(), picture);
+        let _ = self.sender.send(Ok(opened));
     }
 
-    /// The next picture, if one has arrived.
-    pub fn next(&self) -> Option<Arrival> {
-        self.arrivals.try_recv().ok()
+    /// Returns the next picture or error, or `None` if no further one has arrived.
+    pub fn poll(&self) -> Option<Result<OpenedPicture, String>> {
+        self.receiver.try_recv().ok()
     }
 }
 
-fn with_thumbnail(picture: Picture) -> (Arc<Picture>, Picture) {
-    let thumbnail = picture.resize(THUMBNAIL);
-    (Arc::new(picture), thumbnail)
-}
-
-/// The picture itself, or those in a folder; what a folder holds beside pictures is passed over by its extension.
+/// Returns the path itself, or the pictures in it if it is a folder, which are recognized by their extensions.
 pub fn files(path: &Path) -> Vec<Result<PathBuf, String>> {
     if !path.is_dir() {
         return vec![Ok(path.to_owned())];
@@ -158,7 +157,7 @@ pub fn files(path: &Path) -> Vec<Result<PathBuf, String>> {
             files.sort();
             if files.is_empty() {
                 return vec![Err(format!(
-                    "{} holds no pictures ({})",
+                    "{} contains no pictures ({})",
                     path.display(),
                     EXTENSIONS.join(", ")
                 ))];
@@ -167,6 +166,3 @@ pub fn files(path: &Path) -> Vec<Result<PathBuf, String>> {
         }
     }
 }
-
-/// Of the files that are opened.
-pub const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "gif", "bmp"];

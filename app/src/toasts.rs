@@ -1,23 +1,26 @@
-//! Messages in a corner, that stay until they are read or closed.
+//! Messages in a corner of the window.
 
 use egui::{Align2, Color32, Context, Frame, RichText, Stroke, vec2};
 
-/// Most messages on screen; older ones go first.
-const MOST: usize = 4;
+/// Maximum number of messages on screen; the oldest is dropped first.
+const MAX_MESSAGES: usize = 4;
 
+/// Messages that stay on screen until they are closed.
 #[derive(Default)]
 pub struct Toasts(Vec<String>);
 
 impl Toasts {
+    /// Shows a message, unless it repeats the newest one.
     pub fn add(&mut self, message: impl Into<String>) {
         let message = message.into();
         if self.0.last() != Some(&message) {
             self.0.push(message);
         }
-        let surplus = self.0.len().saturating_sub(MOST);
+        let surplus = self.0.len().saturating_sub(MAX_MESSAGES);
         self.0.drain(..surplus);
     }
 
+    /// Draws the messages above everything else.
     pub fn show(&mut self, ctx: &Context) {
         let mut closed = None;
         egui::Area::new(egui::Id::unique("messages"))

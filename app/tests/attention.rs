@@ -1,23 +1,18 @@
-//! The attention page, with a worker that the test plays and with the real one.
+//! The Attention page, with a scripted and with the real worker.
 
 mod common;
 
-use std::path::Path;
-use std::time::Duration;
-
-use common::{disc, face, has, loaded, real_with, scripted, snapshot, until};
-use egui_kittest::Harness;
+use common::{
+    command, disc, face, has, loaded, real_with, render, root, scripted, snapshot, until, wait_for,
+};
 use egui_kittest::kittest::Queryable;
-use seemore::caption::CaptionToken;
-use seemore::caption::{Choice, Map};
+use seemore::caption::{CaptionToken, Choice, Map};
 use seemore::explain::AttentionMaps;
 use seemore::image::Picture;
-use seemore_app::Window;
-use seemore_app::work::attention::Looked;
-use seemore_app::work::captioning::Progress;
-use seemore_app::worker::{Order, Report};
+use seemore_app::pages::attention::{Attention, AttentionEvent, AttentionJob};
+use seemore_app::pages::caption::{CaptionEvent, CaptionJob, CaptionProgress};
 
-/// A map whose head `h` looks at key `h` from everywhere.
+/// Returns a map in which every query of head `h` attends to key `h` only.
 fn map(layer: &str, heads: usize, rows: usize) -> Map {
     let value = |head, key| if head == key { 1.0 } else { 0.0 };
     let values = (0..heads)
@@ -30,35 +25,21 @@ fn map(layer: &str, heads: usize, rows: usize) -> Map {
     }
 }
 
-fn picture(harness: &mut Harness<Window>) -> Vec<u8> {
-    harness.run_steps(3);
-    harness.render().unwrap().into_raw()
-}
-
 #[test]
-fn layers_heads_and_patches_are_chosen_and_seen() {
+fn selected_layer_head_and_patch_change_the_heat_map() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut harness, orders, reports) = scripted(vec![disc(folder.path())]);
-    reports.send(loaded()).unwrap();
-    until(&mut harness, "the picture", |harness| {
-        has(harness, "Write again")
+    let (mut harness, commands, events) = scripted(vec![disc(folder.path())]);
+    events.send(loaded());
+    until(&mut harness, "picture", |harness| {
+        has(harness, "Regenerate")
     });
     harness.step();
-    let job = orders
-        .try_iter()
-        .find_map(|order| {
-            if let Order::Caption(job) = order {
-                Some(job)
-            } else {
-                None
-            }
-        })
-        .unwrap();
+    let job: CaptionJob = command(&commands).unwrap();
     harness.get_by_label("Attention").click();
     harness.run_steps(2);
-    assert!(has(&harness, "Choose a picture on the caption page"));
+    assert!(has(&harness, "Select a picture on the Caption page"));
     for (text, token) in [("red", 3), ("circle", 4)] {
-        let written = CaptionToken {
+        let token = CaptionToken {
             choice: Choice {
                 token,
                 probability: 0.5,
@@ -67,18 +48,14 @@ fn layers_heads_and_patches_are_chosen_and_seen() {
             others: vec![],
             heat: vec![],
         };
-        reports
-            .send(Report::Caption {
-                job: job.number,
-                progress: Progress::Token(written),
-            })
-            .unwrap();
+        events.page(CaptionEvent {
+            job: job.number,
+            progress: CaptionProgress::Token(token),
+        });
     }
     harness.run_steps(2);
-    let Ok(Order::Attention(look)) = orders.recv_timeout(Duration::from_secs(10)) else {
-        panic!("no order to look")
-    };
-    assert_eq!(look.tokens, [3, 4]);
+    let job: AttentionJob = wait_for(&commands);
+    assert_eq!(job.tokens, [3, 4]);
     let maps = AttentionMaps {
         encoder: vec![
             map("vit.blocks.0.attn", 2, 4),
@@ -89,83 +66,77 @@ fn layers_heads_and_patches_are_chosen_and_seen() {
         cls: false,
         visual: 4,
     };
-    let shown = Picture {
+    let input = Picture {
         width: 64,
         height: 64,
         rgb: vec![180; 3 * 64 * 64],
     };
     let relevance = vec![vec![0.1, 0.2, 0.3, 0.4], vec![0.7, 0.1, 0.1, 0.1]];
-    reports
-        .send(Report::Looked(Box::new(Looked {
-            number: look.number,
-            shown,
-            maps,
-            relevance,
-            prompt: 1,
-        })))
-        .unwrap();
-    let relevance = picture(&mut harness);
+    let event: AttentionEvent = Ok(Box::new(Attention {
+        number: job.number,
+        input,
+        maps,
+        relevance,
+        prompt: 1,
+    }));
+    events.page(event);
+    let relevance = render(&mut harness);
     assert!(
-        has(&harness, "how much each patch speaks for the chosen word") && has(&harness, "40.0 %")
+        has(&harness, "Contribution of each patch to the selected word") && has(&harness, "40.0 %")
     );
     snapshot(&mut harness, "attention");
     harness.get_by_label("Encoder layer 1, head 2").click();
-    let second = picture(&mut harness);
+    let second = render(&mut harness);
     assert!(
-        has(&harness, "what the mean patch looks at")
-            && has(&harness, "Entropy of each head, of at most 1.39 nats")
+        has(&harness, "Mean attention of all patches")
+            && has(&harness, "Entropy of each head in nats (maximum 1.39)")
     );
     harness.get_by_label("Encoder layer 1, head 1").click();
-    let first = picture(&mut harness);
+    let first = render(&mut harness);
     assert!(
         relevance != second && second != first,
-        "the heat does not follow the choice"
+        "the heat map does not follow the selection"
     );
     harness.get_by_label("inferno").click();
-    assert!(
-        picture(&mut harness) != first,
-        "the colours stay as they are"
-    );
+    assert!(render(&mut harness) != first, "the colours do not change");
     harness.get_by_label("viridis").click();
     harness.get_by_label("Hide sinks").click();
-    // the one patch that all look at gets four times the even share: no sink yet
-    assert!(picture(&mut harness) != first && has(&harness, "100.0 %"));
+    // the patch that all queries attend to has four times the mean share, which is no sink yet
+    assert!(render(&mut harness) != first && has(&harness, "100.0 %"));
     harness.get_by_label("Decoder layer 1, head max").click();
     harness.run_steps(3);
-    assert!(has(&harness, "circle looks at") || has(&harness, "red looks at (begin): 0.0 %"));
-    assert!(has(&harness, "(begin) looks at (begin)"));
-    // what is written in the picture's middle row is a patch
-    harness.get_by_label("What the model sees").click();
+    assert!(has(&harness, "circle to ") || has(&harness, "red to (begin): 0.0 %"));
+    assert!(has(&harness, "(begin) to (begin)"));
+    // a click in the middle of the picture selects a patch
+    harness.get_by_label("Model input").click();
     harness.run_steps(3);
     assert!(has(
         &harness,
-        "below each word: its share of the patch in row"
+        "Below each word: its share of the patch in row"
     ));
 }
 
 #[test]
-fn the_heat_of_the_real_model_differs_between_its_words() {
+fn heat_map_of_the_real_model_differs_between_words() {
     let folder = tempfile::tempdir().unwrap();
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/checkpoints/emoji-patches");
+    let model = root().join("data/checkpoints/emoji-patches");
     let mut harness = real_with(model, vec![face(folder.path())]);
-    until(&mut harness, "the caption", |harness| {
-        has(harness, "tokens in")
-    });
+    until(&mut harness, "caption", |harness| has(harness, "tokens in"));
     harness.get_by_label("Attention").click();
-    until(&mut harness, "the attention", |harness| {
-        has(harness, "how much each patch speaks")
+    until(&mut harness, "attention", |harness| {
+        has(harness, "Contribution of each patch")
     });
     harness.get_by_label("Decoder layer 1, head mean").click();
-    until(&mut harness, "the decoder's look", |harness| {
+    until(&mut harness, "attention of the decoder", |harness| {
         has(
             harness,
-            "where the decoder looked while it wrote the chosen word",
+            "Attention of the decoder while it wrote the selected word",
         )
     });
-    let first = picture(&mut harness);
+    let first = render(&mut harness);
     harness.key_press(egui::Key::ArrowRight);
     assert!(
-        picture(&mut harness) != first,
-        "the heat does not follow the word"
+        render(&mut harness) != first,
+        "the heat map does not follow the word"
     );
 }

@@ -1,27 +1,29 @@
-//! The batch page: a folder of pictures with a worker that the test plays, and with the real one.
+//! The Batch page, with a scripted and with the real worker.
 
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
-use common::{click, disc, drop_file, face, fill, has, loaded, real, scripted, snapshot, until};
+use common::{
+    Commands, click, command, disc, drop_file, face, fill, has, loaded, real, scripted, snapshot,
+    until,
+};
 use cpu_time::ThreadTime;
 use egui::accesskit::Role;
 use egui::{Key, Modifiers};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
 use seemore_app::Window;
-use seemore_app::work::batching::Job;
-use seemore_app::worker::{Failed, Order, Report};
+use seemore_app::pages::batch::{BatchEvent, BatchJob};
+use seemore_app::worker::EventSender;
 
 fn enter(harness: &mut Harness<Window>) {
     harness.key_press(Key::Enter);
     harness.run_steps(3);
 }
 
-/// What a caption's field holds, by its picture's name.
+/// Returns the text in the caption field of a picture.
 fn caption(harness: &Harness<Window>, name: &str) -> String {
     harness
         .get_by_role_and_label(Role::TextInput, name)
@@ -30,7 +32,7 @@ fn caption(harness: &Harness<Window>, name: &str) -> String {
         .unwrap_or_default()
 }
 
-/// A folder with so many pictures, `00.png` and so on.
+/// Returns a folder with `count` pictures, `00.png` and so on.
 fn folder(count: usize) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let first = disc(folder.path());
@@ -41,86 +43,75 @@ fn folder(count: usize) -> tempfile::TempDir {
     folder
 }
 
+/// Opens a folder on the Batch page.
 fn open(harness: &mut Harness<Window>, folder: &Path) {
     click(harness, "Batch");
-    fill(harness, "Pictures in", folder.to_str().unwrap());
+    fill(harness, "Folder", folder.to_str().unwrap());
     enter(harness);
-    until(harness, "the folder", |harness| {
-        has(harness, "Save captions")
-    });
+    until(harness, "folder", |harness| has(harness, "Save captions"));
     harness.run_steps(3);
 }
 
-fn with(folder: &Path) -> (Harness<'static, Window>, Receiver<Order>, Sender<Report>) {
-    let (mut harness, orders, reports) = scripted(vec![]);
-    reports.send(loaded()).unwrap();
+/// Opens a folder in a window whose worker is scripted.
+fn with(folder: &Path) -> (Harness<'static, Window>, Commands, EventSender) {
+    let (mut harness, commands, events) = scripted(vec![]);
+    events.send(loaded());
     open(&mut harness, folder);
-    (harness, orders, reports)
+    (harness, commands, events)
 }
 
-fn job(orders: &Receiver<Order>) -> Option<Job> {
-    orders.try_iter().find_map(|order| {
-        if let Order::Batch(job) = order {
-            Some(job)
-        } else {
-            None
-        }
-    })
-}
-
-/// Captions `caption NAME` for a job.
-fn answer(harness: &mut Harness<Window>, reports: &Sender<Report>, job: &Job) {
+/// Answers a job with the caption `caption NAME` for each picture.
+fn answer(harness: &mut Harness<Window>, events: &EventSender, job: &BatchJob) {
     let name = |path: &PathBuf| path.file_stem().unwrap().to_string_lossy().into_owned();
     let captions = job
         .pictures
         .iter()
         .map(|(number, path)| (*number, Ok(format!("caption {}", name(path)))))
         .collect();
-    reports
-        .send(Report::Batch {
-            run: job.run,
-            captions,
-        })
-        .unwrap();
+    events.page(BatchEvent {
+        run: job.run,
+        captions: Ok(captions),
+    });
     harness.run_steps(3);
 }
 
 #[test]
-fn a_folder_is_captioned_in_batches_and_taken_back_at_once() {
+fn run_captions_in_batches_and_is_undone_as_one_change() {
     let folder = folder(40);
     std::fs::write(folder.path().join("03.txt"), "from a text file\n").unwrap();
-    let (mut harness, orders, reports) = with(folder.path());
+    let (mut harness, commands, events) = with(folder.path());
     assert!(
-        has(&harness, "1 of 40 pictures have one")
+        has(&harness, "1 of 40 pictures captioned")
             && caption(&harness, "03.png") == "from a text file"
     );
     click(&mut harness, "Caption missing (39)");
     let mut sizes = vec![];
-    while let Some(job) = job(&orders) {
+    while let Some(job) = command::<BatchJob>(&commands) {
         sizes.push(job.pictures.len());
         assert!(
             job.pictures
                 .iter()
                 .all(|(_, path)| !path.ends_with("03.png"))
-                && job.at_once == 16
+                && job.batch_size == 16
         );
-        answer(&mut harness, &reports, &job);
+        answer(&mut harness, &events, &job);
     }
     assert_eq!(sizes, [16, 16, 7]);
-    assert!(has(&harness, "40 of 40 pictures have one") && has(&harness, "39 pictures in"));
+    assert!(
+        has(&harness, "40 of 40 pictures captioned") && has(&harness, "Captioned 39 pictures in")
+    );
     assert_eq!(
         (caption(&harness, "02.png"), caption(&harness, "03.png")),
         ("caption 02".into(), "from a text file".into())
     );
     click(&mut harness, "Undo");
-    assert!(has(&harness, "1 of 40 pictures have one") && caption(&harness, "02.png").is_empty());
+    assert!(has(&harness, "1 of 40 pictures captioned") && caption(&harness, "02.png").is_empty());
     click(&mut harness, "Redo");
     assert_eq!(caption(&harness, "02.png"), "caption 02");
-    // only what is selected
     harness.get_by_label("Select 01.png").click();
     harness.run_steps(3);
     click(&mut harness, "Caption selected (1)");
-    let pictures = job(&orders).unwrap().pictures;
+    let pictures = command::<BatchJob>(&commands).unwrap().pictures;
     assert!(
         matches!(&pictures[..], [(1, path)] if path.ends_with("01.png")),
         "{pictures:?}"
@@ -128,44 +119,42 @@ fn a_folder_is_captioned_in_batches_and_taken_back_at_once() {
 }
 
 #[test]
-fn a_run_is_cancelled_and_does_not_write_over_what_people_type() {
+fn cancelled_run_keeps_captions_that_were_edited_meanwhile() {
     let folder = folder(20);
-    let (mut harness, orders, reports) = with(folder.path());
+    let (mut harness, commands, events) = with(folder.path());
     click(&mut harness, "Caption all (20)");
-    let first = job(&orders).unwrap();
+    let first: BatchJob = command(&commands).unwrap();
     fill(&mut harness, "01.png", "mine");
-    answer(&mut harness, &reports, &first);
+    answer(&mut harness, &events, &first);
     assert_eq!(
         (caption(&harness, "00.png"), caption(&harness, "01.png")),
         ("caption 00".into(), "mine".into())
     );
     assert!(has(&harness, "left"));
     click(&mut harness, "Cancel");
-    assert!(has(&harness, "cancelled: 16 pictures"));
-    let second = job(&orders).unwrap();
-    answer(&mut harness, &reports, &second);
+    assert!(has(&harness, "Cancelled after 16 pictures"));
+    let second: BatchJob = command(&commands).unwrap();
+    answer(&mut harness, &events, &second);
     assert!(
-        has(&harness, "16 of 20 pictures have one"),
-        "a cancelled job gave captions"
+        has(&harness, "16 of 20 pictures captioned"),
+        "a cancelled job set captions"
     );
     click(&mut harness, "Caption missing (4)");
-    let third = job(&orders).unwrap();
-    reports
-        .send(Report::Failed {
-            order: Failed::Batch { run: third.run },
-            message: "no memory on the device".into(),
-        })
-        .unwrap();
+    let third: BatchJob = command(&commands).unwrap();
+    events.page(BatchEvent {
+        run: third.run,
+        captions: Err("no memory on the device".into()),
+    });
     harness.run_steps(3);
     assert!(has(&harness, "no memory on the device") && harness.query_by_label("Cancel").is_none());
 }
 
 #[test]
-fn captions_are_edited_in_place_and_kept() {
+fn edits_are_undone_filtered_replaced_and_kept() {
     let folder = folder(5);
-    let (mut harness, _orders, _reports) = with(folder.path());
+    let (mut harness, _commands, _events) = with(folder.path());
     fill(&mut harness, "00.png", "a red disc");
-    // to the next one
+    // moves to the next caption
     enter(&mut harness);
     harness.key_press(Key::End);
     harness
@@ -196,11 +185,11 @@ fn captions_are_edited_in_place_and_kept() {
     fill(&mut harness, "Find", "RED");
     fill(&mut harness, "Replace with", "blue");
     assert!(has(&harness, "a blue disc") && caption(&harness, "00.png") == "a red disc");
-    // the folder has another name every time
-    fill(&mut harness, "Pictures in", "drawings");
+    // the name of the folder changes from run to run
+    fill(&mut harness, "Folder", "drawings");
     harness.get_by_label("Select 03.png").click();
-    until(&mut harness, "the thumbnails", |harness| {
-        harness.query_all_by_label("thumbnail").count() == 5
+    until(&mut harness, "thumbnails", |harness| {
+        harness.query_all_by_label("Thumbnail").count() == 5
     });
     snapshot(&mut harness, "batch");
     click(&mut harness, "Replace in 2 captions");
@@ -208,7 +197,7 @@ fn captions_are_edited_in_place_and_kept() {
         (caption(&harness, "00.png"), caption(&harness, "01.png")),
         ("a blue disc".into(), "another blue disc".into())
     );
-    // the last is still being typed when the program ends, a second later
+    // an unfinished edit is saved after a second
     fill(&mut harness, "02.png", "half a cap");
     std::thread::sleep(Duration::from_millis(1100));
     harness.run_steps(70);
@@ -220,12 +209,12 @@ fn captions_are_edited_in_place_and_kept() {
     {
         assert!(
             begin.elapsed() < Duration::from_secs(10),
-            "what is typed is not saved"
+            "the edit was not saved"
         );
         std::thread::sleep(Duration::from_millis(20));
     }
     drop(harness);
-    let (harness, _orders, _reports) = with(folder.path());
+    let (harness, _commands, _events) = with(folder.path());
     assert_eq!(
         (caption(&harness, "01.png"), caption(&harness, "02.png")),
         ("another blue disc".into(), "half a cap".into())
@@ -233,30 +222,30 @@ fn captions_are_edited_in_place_and_kept() {
 }
 
 #[test]
-fn nothing_is_written_over_before_somebody_says_so() {
+fn overwriting_needs_a_confirmation() {
     let folder = folder(3);
     let text = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
-    let (mut harness, _orders, _reports) = with(folder.path());
+    let (mut harness, _commands, _events) = with(folder.path());
     fill(&mut harness, "00.png", "one");
     fill(&mut harness, "01.png", "two");
-    // written by somebody else meanwhile
+    // another program writes a caption
     std::fs::write(folder.path().join("01.txt"), "theirs").unwrap();
     click(&mut harness, "Save captions");
-    until(&mut harness, "the question", |harness| {
-        has(harness, "01.txt is there already")
+    until(&mut harness, "question", |harness| {
+        has(harness, "01.txt already exists")
     });
     click(&mut harness, "Cancel");
     assert_eq!(text("01.txt"), "theirs");
     assert!(!folder.path().join("00.txt").exists());
     click(&mut harness, "Save captions");
-    until(&mut harness, "the question", |harness| {
-        has(harness, "01.txt is there already")
+    until(&mut harness, "question", |harness| {
+        has(harness, "01.txt already exists")
     });
-    click(&mut harness, "Replace");
-    until(&mut harness, "the files", |harness| {
+    click(&mut harness, "Overwrite");
+    until(&mut harness, "files", |harness| {
         has(
             harness,
-            "2 captions are in text files; 1 pictures have none",
+            "Saved 2 captions as text files. 1 picture without a caption.",
         )
     });
     assert_eq!(
@@ -272,29 +261,29 @@ fn nothing_is_written_over_before_somebody_says_so() {
     let path = folder.path().join("captions.jsonl");
     std::fs::write(&path, "theirs").unwrap();
     click(&mut harness, "Save captions");
-    until(&mut harness, "the question", |harness| {
-        has(harness, "captions.jsonl is there already")
+    until(&mut harness, "question", |harness| {
+        has(harness, "captions.jsonl already exists")
     });
-    click(&mut harness, "Replace");
-    until(&mut harness, "the file", |harness| {
-        has(harness, "2 captions are in")
+    click(&mut harness, "Overwrite");
+    until(&mut harness, "file", |harness| {
+        has(harness, "Saved 2 captions to")
     });
     assert_eq!(
         text("captions.jsonl"),
         "{\"caption\":\"one\",\"image\":\"00.png\"}\n{\"caption\":\"two\",\"image\":\"01.png\"}\n"
     );
 
-    // the other way
+    // imports the file with one new, one conflicting and one unknown caption
     std::fs::write(
         &path,
         "{\"caption\":\"uno\",\"image\":\"00.png\"}\n{\"caption\":\"tre\",\"image\":\"02.png\"}\n{\"caption\":\"x\",\"image\":\"9.png\"}\n",
     )
     .unwrap();
     drop_file(&mut harness, &path);
-    until(&mut harness, "the question", |harness| {
-        has(harness, "other captions of 1 pictures that have one")
+    until(&mut harness, "question", |harness| {
+        has(harness, "different captions for 1 picture that")
     });
-    assert!(has(&harness, "belong to no picture of this folder"));
+    assert!(has(&harness, "captions.jsonl: 1 caption without a picture"));
     click(&mut harness, "Only new ones");
     assert_eq!(
         (caption(&harness, "00.png"), caption(&harness, "02.png")),
@@ -303,9 +292,9 @@ fn nothing_is_written_over_before_somebody_says_so() {
 }
 
 #[test]
-fn ten_thousand_pictures_stay_smooth() {
+fn scrolling_over_ten_thousand_pictures_is_smooth() {
     let folder = folder(10_000);
-    let (mut harness, orders, reports) = with(folder.path());
+    let (mut harness, commands, events) = with(folder.path());
     assert!(has(&harness, "10000 of 10000"));
     click(&mut harness, "Caption all (10000)");
     let list = harness
@@ -315,21 +304,19 @@ fn ten_thousand_pictures_stay_smooth() {
     harness.hover_at(list);
     let mut frames = vec![];
     for frame in 0..300 {
-        // the worker is as fast as it can be
-        if let Some(job) = job(&orders) {
+        // answers as fast as jobs come
+        if let Some(job) = command::<BatchJob>(&commands) {
             let captions = job
                 .pictures
                 .iter()
                 .map(|(number, _)| (*number, Ok(format!("caption {number}"))))
                 .collect();
-            reports
-                .send(Report::Batch {
-                    run: job.run,
-                    captions,
-                })
-                .unwrap();
+            events.page(BatchEvent {
+                run: job.run,
+                captions: Ok(captions),
+            });
         }
-        // a page down at a time, in the end at random places
+        // one page down per frame, then jumps
         let delta = if frame < 200 {
             -600.0
         } else {
@@ -350,7 +337,7 @@ fn ten_thousand_pictures_stay_smooth() {
         harness
             .query_by_role_and_label(Role::TextInput, "02.png")
             .is_none(),
-        "the list was not scrolled"
+        "the list did not scroll"
     );
     frames.sort();
     println!(
@@ -364,42 +351,39 @@ fn ten_thousand_pictures_stay_smooth() {
 }
 
 #[test]
-fn a_folder_is_captioned_by_the_real_model() {
+fn real_worker_captions_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     face(folder.path());
     disc(folder.path());
     std::fs::write(folder.path().join("broken.png"), "no picture").unwrap();
     let mut harness = real(vec![]);
-    until(&mut harness, "the model", |harness| {
-        has(harness, "llvmpipe")
-            || has(harness, "vulkan")
-            || has(harness, "metal")
-            || has(harness, "dx12")
+    until(&mut harness, "device", |harness| {
+        !has(harness, "Opening the adapter")
     });
     open(&mut harness, folder.path());
-    until(&mut harness, "the model", |harness| {
-        !has(harness, "No model is loaded.")
+    until(&mut harness, "model", |harness| {
+        !has(harness, "No model loaded")
     });
     click(&mut harness, "Caption missing (3)");
-    until(&mut harness, "the captions", |harness| {
-        has(harness, "1 of them cannot be read")
+    until(&mut harness, "captions", |harness| {
+        has(harness, "1 picture could not be read")
     });
     let (face, disc) = (caption(&harness, "face.png"), caption(&harness, "disc.png"));
     assert!(
         face.contains("grinning face") && disc.contains("red"),
         "{face} and {disc}"
     );
-    assert!(has(&harness, "broken.png: ") && has(&harness, "2 of 3 pictures have one"));
+    assert!(has(&harness, "broken.png: ") && has(&harness, "2 of 3 pictures captioned"));
 }
 
 #[test]
-fn a_folder_that_is_gone_is_named() {
-    let (mut harness, _orders, _reports) = scripted(vec![]);
+fn missing_folder_is_named() {
+    let (mut harness, _commands, _events) = scripted(vec![]);
     click(&mut harness, "Batch");
     assert!(has(&harness, "Drop a folder of pictures here"));
-    fill(&mut harness, "Pictures in", "/nowhere/at all");
+    fill(&mut harness, "Folder", "/nowhere/at all");
     enter(&mut harness);
-    until(&mut harness, "the message", |harness| {
+    until(&mut harness, "message", |harness| {
         has(harness, "/nowhere/at all")
     });
     assert!(has(&harness, "Drop a folder of pictures here"));

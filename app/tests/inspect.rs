@@ -1,39 +1,39 @@
-//! The inspect page, with a worker that the test plays and with the real one.
+//! The Inspect page, with a scripted and with the real worker.
 
 mod common;
 
 use std::time::Duration;
 
-use common::{has, loaded, real, scripted, snapshot, until};
+use common::{command, has, loaded, real, scripted, snapshot, until};
 use egui_kittest::kittest::Queryable;
 use seemore::device::{DispatchInfo, Memory};
-use seemore_app::work::inspection::{Inspection, Parameter, Program};
-use seemore_app::worker::{Order, Report};
+use seemore_app::pages::inspect::{InspectEvent, InspectJob, Inspection, Parameter, Program};
 
-fn call(kernel: &'static str, elements: usize, micros: u64) -> (DispatchInfo, Option<Duration>) {
+fn dispatch(
+    kernel: &'static str,
+    elements: usize,
+    micros: u64,
+) -> (DispatchInfo, Option<Duration>) {
     let shapes = vec![vec![elements]];
-    let call = DispatchInfo {
+    let dispatch = DispatchInfo {
         kernel,
         entry: "main",
         reads: shapes.clone(),
         writes: shapes,
         grid: [1, 1, 1],
     };
-    (call, Some(Duration::from_micros(micros)))
+    (dispatch, Some(Duration::from_micros(micros)))
 }
 
 #[test]
 fn dispatches_are_listed_and_sorted() {
-    let (mut harness, orders, reports) = scripted(vec![]);
-    reports.send(loaded()).unwrap();
+    let (mut harness, commands, events) = scripted(vec![]);
+    events.send(loaded());
     harness.run_steps(2);
     harness.get_by_label("Inspect").click();
     harness.run_steps(2);
-    assert!(
-        orders
-            .try_iter()
-            .any(|order| matches!(order, Order::Inspect(Program::First)))
-    );
+    let job: InspectJob = command(&commands).unwrap();
+    assert_eq!(job.program, Program::FirstToken);
     let parameters = vec![Parameter {
         name: "decoder.ln.weight".into(),
         shape: vec![7],
@@ -45,20 +45,17 @@ fn dispatches_are_listed_and_sorted() {
         held: 200,
         largest: 100,
     };
-    let calls = vec![call("zeta", 10, 5), call("alpha", 3000, 80)];
-    let inspection = Inspection {
-        program: Program::First,
-        calls,
+    let event: InspectEvent = Ok(Box::new(Inspection {
+        program: job.program,
+        dispatches: vec![dispatch("zeta", 10, 5), dispatch("alpha", 3000, 80)],
         memory,
         parameters,
-    };
-    reports
-        .send(Report::Inspected(Box::new(inspection)))
-        .unwrap();
+    }));
+    events.page(event);
     harness.run_steps(2);
     assert!(has(
         &harness,
-        "2 dispatches, 85 us in this run; 500 B of buffers (1100 B without sharing)"
+        "2 dispatches, 85 µs in one run; 500 B of buffers (1100 B without sharing)"
     ));
     let top =
         |harness: &egui_kittest::Harness<_>, label: &str| harness.get_by_label(label).rect().top();
@@ -73,18 +70,18 @@ fn dispatches_are_listed_and_sorted() {
 }
 
 #[test]
-fn the_shipped_model_is_listed_by_the_real_worker() {
+fn real_worker_lists_the_shipped_model() {
     let mut harness = real(vec![]);
-    until(&mut harness, "the model", |harness| {
-        !has(harness, "opening the graphics adapter")
+    until(&mut harness, "device", |harness| {
+        !has(harness, "Opening the adapter")
     });
     harness.get_by_label("Inspect").click();
-    until(&mut harness, "the program", |harness| {
+    until(&mut harness, "program", |harness| {
         has(harness, "dispatches,")
     });
     harness.get_by_label("Next token").click();
-    until(&mut harness, "the other program", |harness| {
-        !has(harness, "running it once")
+    until(&mut harness, "other program", |harness| {
+        !has(harness, "Profiling...")
     });
     harness.get_by_label("Parameters").click();
     for text in ["2193824 parameters in 54 tensors", "vit.patch.weight"] {

@@ -1,4 +1,4 @@
-//! The real program on a virtual screen.
+//! The real app on a virtual screen.
 #![cfg(target_os = "linux")]
 
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use x11rb::connection::Connection;
 use x11rb::protocol::xproto::{ConnectionExt, ImageFormat};
 
-/// A program that ends with the test.
+/// A process that is killed when the test ends.
 struct Running(Child);
 
 impl Drop for Running {
@@ -19,17 +19,15 @@ impl Drop for Running {
     }
 }
 
-/// A virtual screen with a number that nobody else has.
+/// Starts a virtual screen with an unused number.
 fn screen() -> (Running, String) {
     let mut command = Command::new("Xvfb");
-    // a server without clients would start anew, and refuse who comes meanwhile
+    // without -noreset the server restarts when its last client leaves, and refuses connections meanwhile
     command
         .args(["-noreset", "-displayfd", "1", "-screen", "0", "1200x800x24"])
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
-    let mut server = command
-        .spawn()
-        .expect("Xvfb is installed, as `make screen` does");
+    let mut server = command.spawn().expect("Xvfb, which `make screen` installs");
     let mut number = String::new();
     BufReader::new(server.stdout.take().unwrap())
         .read_line(&mut number)
@@ -37,7 +35,7 @@ fn screen() -> (Running, String) {
     (Running(server), format!(":{}", number.trim()))
 }
 
-/// All colours on the screen.
+/// Returns all colours on the screen.
 fn colours(display: &str) -> BTreeSet<[u8; 4]> {
     let (connection, number) = x11rb::connect(Some(display)).unwrap();
     let screen = &connection.setup().roots[number];
@@ -59,9 +57,9 @@ fn colours(display: &str) -> BTreeSet<[u8; 4]> {
 }
 
 #[test]
-fn the_window_opens_and_shows_something() {
+fn window_opens_and_draws_a_picture() {
     let (_server, display) = screen();
-    assert_eq!(colours(&display).len(), 1, "a new screen is of one colour");
+    assert_eq!(colours(&display).len(), 1, "a new screen has one colour");
     let home = tempfile::tempdir().unwrap();
     let picture = home.path().join("gradient.png");
     image::RgbImage::from_fn(64, 64, |x, y| image::Rgb([4 * x as u8, 4 * y as u8, 128]))
@@ -76,7 +74,7 @@ fn the_window_opens_and_shows_something() {
         .env_remove("XDG_DATA_HOME");
     let mut program = Running(program.spawn().unwrap());
     let start = Instant::now();
-    // letters, and a picture of which every pixel has a colour of its own
+    // text, and a picture in which every pixel has a different colour
     while colours(&display).len() < 1000 {
         assert!(program.0.try_wait().unwrap().is_none(), "the program ended");
         assert!(

@@ -1,24 +1,23 @@
-//! The window without a screen: with a worker that the test plays, and with the real one.
+//! The window and its Caption page, with a scripted and with the real worker.
 
 mod common;
 
 use std::path::PathBuf;
-use std::sync::mpsc::Receiver;
-use std::time::Duration;
 
-use common::{disc, drop_file, face, has, loaded, real, real_with, scripted, snapshot, until};
+use common::{
+    disc, drop_file, face, has, loaded, real, real_with, scripted, snapshot, until, wait_for,
+};
 use egui_kittest::kittest::Queryable;
-use seemore::caption::CaptionToken;
-use seemore::caption::Choice;
+use seemore::caption::{CaptionToken, Choice};
 use seemore::image::Picture;
-use seemore_app::work::captioning::{Job, Progress};
-use seemore_app::worker::{Failed, Loaded, Order, Report};
+use seemore_app::pages::caption::{CaptionEvent, CaptionJob, CaptionProgress};
+use seemore_app::worker::{Event, LoadModel, ModelInfo};
 
-fn token(job: u64, text: &str, probability: f32, hottest: usize) -> Report {
+fn token(job: u64, text: &str, probability: f32, hottest: usize) -> Event {
     let mut heat = vec![0.01; 36];
     heat[hottest] = 0.65;
     let others = vec![("something".to_owned(), 0.01)];
-    let written = CaptionToken {
+    let token = CaptionToken {
         choice: Choice {
             token: 5,
             probability,
@@ -27,80 +26,66 @@ fn token(job: u64, text: &str, probability: f32, hottest: usize) -> Report {
         others,
         heat,
     };
-    Report::Caption {
+    Event::page(CaptionEvent {
         job,
-        progress: Progress::Token(written),
-    }
+        progress: CaptionProgress::Token(token),
+    })
 }
 
-fn shown(job: u64) -> Report {
+fn input(job: u64) -> Event {
     let picture = Picture {
         width: 48,
         height: 48,
         rgb: vec![200; 48 * 48 * 3],
     };
-    Report::Caption {
+    Event::page(CaptionEvent {
         job,
-        progress: Progress::Shown(picture),
-    }
-}
-
-/// The next order to caption; what else was ordered before it is passed over.
-fn job(orders: &Receiver<Order>) -> Job {
-    loop {
-        match orders.recv_timeout(Duration::from_secs(10)) {
-            Ok(Order::Caption(job)) => return job,
-            Ok(_) => {}
-            Err(_) => panic!("no order to caption"),
-        }
-    }
+        progress: CaptionProgress::Input(picture),
+    })
 }
 
 #[test]
-fn an_empty_window_says_what_to_do() {
-    let (mut harness, orders, reports) = scripted(vec![]);
-    let given: Vec<Order> = orders.try_iter().collect();
-    assert!(given.iter().any(|order| matches!(order, Order::Load { slot: 0, folder } if folder == &PathBuf::from("models/emoji"))));
-    reports.send(Report::Adapter("a card".into())).unwrap();
-    reports.send(loaded()).unwrap();
+fn empty_window_says_what_to_do() {
+    let (mut harness, commands, events) = scripted(vec![]);
+    let LoadModel { slot, folder } = wait_for(&commands);
+    assert_eq!((slot, folder), (0, PathBuf::from("models/emoji")));
+    events.send(Event::Adapter("a card".into()));
+    events.send(loaded());
     harness.run_steps(3);
     for label in [
         "Drop a picture here",
         "Open pictures...",
         "Try the samples",
         "a card",
-        "compared with",
+        "Compare with",
     ] {
         assert!(has(&harness, label), "{label}");
     }
 }
 
 #[test]
-fn a_caption_appears_token_by_token() {
+fn caption_appears_token_by_token() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut harness, orders, reports) = scripted(vec![disc(folder.path())]);
-    reports.send(loaded()).unwrap();
-    until(&mut harness, "the picture", |harness| {
-        has(harness, "Write again")
+    let (mut harness, commands, events) = scripted(vec![disc(folder.path())]);
+    events.send(loaded());
+    until(&mut harness, "picture", |harness| {
+        has(harness, "Regenerate")
     });
     harness.step();
-    let job = job(&orders);
-    reports.send(shown(job.number)).unwrap();
-    reports.send(token(job.number, "red", 0.91, 7)).unwrap();
+    let job: CaptionJob = wait_for(&commands);
+    events.send(input(job.number));
+    events.send(token(job.number, "red", 0.91, 7));
     harness.run_steps(2);
-    // in the list and below the picture
-    assert!(has(&harness, "writing") && harness.query_all_by_label("red").count() == 2);
-    reports.send(token(job.number, " circle", 0.7, 30)).unwrap();
-    let progress = Progress::Ended {
-        seconds: 0.5,
-        stopped: false,
-    };
-    reports
-        .send(Report::Caption {
-            job: job.number,
-            progress,
-        })
-        .unwrap();
+    // once in the list and once below the picture
+    assert!(has(&harness, "Writing...") && harness.query_all_by_label("red").count() == 2);
+    events.send(token(job.number, " circle", 0.7, 30));
+    events.page(CaptionEvent {
+        job: job.number,
+        progress: CaptionProgress::Finished {
+            seconds: 0.5,
+            cancelled: false,
+        },
+    });
     harness.run_steps(2);
     assert!(has(&harness, "2 tokens in 0.50 s"));
 
@@ -114,87 +99,82 @@ fn a_caption_appears_token_by_token() {
     snapshot(&mut harness, "caption");
     assert!(
         plain != red && red != circle,
-        "the heat does not follow the chosen word"
+        "the heat map does not follow the selected word"
     );
 }
 
 #[test]
-fn what_goes_wrong_is_said_and_the_window_goes_on() {
+fn failures_are_shown_and_the_window_continues() {
     let folder = tempfile::tempdir().unwrap();
     let broken = folder.path().join("broken.png");
     std::fs::write(&broken, "no picture").unwrap();
-    let (mut harness, _orders, reports) = scripted(vec![
+    let (mut harness, _commands, events) = scripted(vec![
         broken,
         folder.path().join("gone.png"),
         disc(folder.path()),
     ]);
-    until(&mut harness, "the message", |harness| {
-        has(harness, "broken.png") && has(harness, "gone.png") && has(harness, "no model is loaded")
+    until(&mut harness, "messages", |harness| {
+        has(harness, "broken.png") && has(harness, "gone.png") && has(harness, "No model loaded")
     });
-    reports
-        .send(Report::Failed {
-            order: Failed::Load { slot: 0 },
-            message: "that folder is no checkpoint".into(),
-        })
-        .unwrap();
+    events.send(Event::ModelFailed {
+        slot: 0,
+        message: "that folder is no checkpoint".into(),
+    });
     harness.run_steps(2);
     assert!(has(&harness, "that folder is no checkpoint"));
-    reports
-        .send(Report::Died("the device was lost".into()))
-        .unwrap();
+    events.send(Event::Stopped("the device was lost".into()));
     harness.run_steps(2);
     assert!(
-        has(&harness, "The model has stopped")
+        has(&harness, "The worker has stopped")
             && has(&harness, "the device was lost")
-            && has(&harness, "Start it again")
+            && has(&harness, "Restart")
     );
 }
 
 #[test]
-fn from_a_dropped_file_to_captions_and_heat_with_the_real_worker() {
+fn real_worker_captions_dropped_pictures() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = real(vec![]);
     drop_file(&mut harness, &disc(folder.path()));
-    until(&mut harness, "the caption", |harness| {
+    until(&mut harness, "caption", |harness| has(harness, "tokens in"));
+    assert!(has(&harness, "red"), "the caption of a red disc");
+    drop_file(&mut harness, &face(folder.path()));
+    until(&mut harness, "caption", |harness| has(harness, "face"));
+    until(&mut harness, "end of the caption", |harness| {
         has(harness, "tokens in")
     });
-    assert!(has(&harness, "red"), "a red disc is not called red");
-    drop_file(&mut harness, &face(folder.path()));
-    until(&mut harness, "the caption", |harness| has(harness, "face"));
-    until(&mut harness, "its end", |harness| has(harness, "tokens in"));
-    // without a word under the mouse, and with each of two words chosen
+    // first without a selected word, then with each of two words
     let mut pictures = vec![harness.render().unwrap()];
     for word in ["grinning", "face"] {
         harness.get_by_label(word).click();
         harness.hover_at(egui::pos2(500.0, 700.0));
         harness.run_steps(4);
-        // the picture alone, not the frame around the chosen word
+        // compares the picture alone, without the frame around the word
         pictures.push(
             image::imageops::crop_imm(&harness.render().unwrap(), 250, 40, 550, 350).to_image(),
         );
     }
     assert!(
         pictures[1] != pictures[2],
-        "the heat does not differ between the words"
+        "the heat map does not differ between words"
     );
 }
 
-/// What must be refused is named, with what to do; the program goes on.
 #[test]
-fn pictures_that_cannot_be_opened_are_named() {
+fn unreadable_pictures_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     std::fs::write(path("text.png"), "no picture").unwrap();
     std::fs::write(path("empty.png"), "").unwrap();
     let whole = std::fs::read(disc(folder.path())).unwrap();
     std::fs::write(path("half.png"), &whole[..whole.len() / 2]).unwrap();
-    // the header of a picture of 20,000 x 20,000 pixels, which would take 1.2 GB
+    // a header that claims 20,000 x 20,000 pixels, which would take 1.2 GB
     let mut huge = whole.clone();
     huge[16..24].copy_from_slice(&[0, 0, 0x4e, 0x20, 0, 0, 0x4e, 0x20]);
     let sum = crc(&huge[12..29]);
     huge[29..33].copy_from_slice(&sum.to_be_bytes());
     std::fs::write(path("huge.png"), huge).unwrap();
-    let (mut harness, _orders, _reports) = scripted(vec![]);
+    let (mut harness, _commands, _events) = scripted(vec![]);
     for (name, what) in [
         ("text.png", "not a picture in a format known here"),
         ("empty.png", "not a picture in a format known here"),
@@ -212,12 +192,12 @@ fn pictures_that_cannot_be_opened_are_named() {
         harness.run_steps(6);
     }
     drop_file(&mut harness, &path("disc.png"));
-    until(&mut harness, "the picture", |harness| {
-        has(harness, "no model is loaded")
+    until(&mut harness, "picture", |harness| {
+        has(harness, "No model loaded")
     });
 }
 
-/// Of a PNG chunk: CRC-32 as in ISO 3309.
+/// Returns the checksum of a PNG chunk, CRC-32 as in ISO 3309.
 fn crc(bytes: &[u8]) -> u32 {
     let step = |crc: u32, _| {
         if crc & 1 == 1 {
@@ -232,7 +212,7 @@ fn crc(bytes: &[u8]) -> u32 {
 }
 
 #[test]
-fn a_folder_that_holds_no_model_is_named() {
+fn folder_without_a_model_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = real_with(folder.path().to_owned(), vec![disc(folder.path())]);
     let name = folder
@@ -242,50 +222,46 @@ fn a_folder_that_holds_no_model_is_named() {
         .to_str()
         .unwrap()
         .to_owned();
-    until(&mut harness, "the message", |harness| {
+    until(&mut harness, "message", |harness| {
         has(harness, &name) && has(harness, "config.json")
     });
-    assert!(has(&harness, "no model is loaded"));
+    assert!(has(&harness, "No model loaded"));
 }
 
 #[test]
-fn two_models_stand_side_by_side() {
+fn two_models_are_shown_side_by_side() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut harness, orders, reports) = scripted(vec![disc(folder.path())]);
-    reports.send(loaded()).unwrap();
-    let Report::Loaded { loaded: second, .. } = loaded() else {
+    let (mut harness, commands, events) = scripted(vec![disc(folder.path())]);
+    events.send(loaded());
+    let Event::ModelLoaded { model: second, .. } = loaded() else {
         unreachable!()
     };
-    let second = Loaded {
+    let second = ModelInfo {
         folder: "models/patches".into(),
         ..second
     };
-    reports
-        .send(Report::Loaded {
-            slot: 1,
-            loaded: second,
-        })
-        .unwrap();
-    until(&mut harness, "the picture", |harness| {
-        harness.query_all_by_label("Write again").count() == 2
+    events.send(Event::ModelLoaded {
+        slot: 1,
+        model: second,
+    });
+    until(&mut harness, "picture", |harness| {
+        harness.query_all_by_label("Regenerate").count() == 2
     });
     harness.step();
-    let jobs = [job(&orders), job(&orders)];
+    let jobs: [CaptionJob; 2] = [wait_for(&commands), wait_for(&commands)];
     for (job, text) in jobs.iter().zip(["disc", "ball"]) {
         assert!(matches!((job.slot, text), (0, "disc") | (1, "ball")));
-        reports.send(token(job.number, text, 0.5, 3)).unwrap();
+        events.send(token(job.number, text, 0.5, 3));
     }
-    // the list shows the first model's whole caption, so that the word stands alone
-    reports
-        .send(token(jobs[0].number, " shape", 0.5, 3))
-        .unwrap();
+    // a second token, so that the list does not show the word alone too
+    events.send(token(jobs[0].number, " shape", 0.5, 3));
     harness.run_steps(2);
     let place = |label| harness.get_by_label(label).rect();
     assert!(place("disc").right() < place("ball").left() && has(&harness, "patches"));
 }
 
 #[test]
-fn pictures_come_in_the_order_in_which_they_are_given() {
+fn pictures_keep_the_order_of_the_arguments() {
     let folder = tempfile::tempdir().unwrap();
     let first = disc(folder.path());
     let names = ["9.png", "7.png", "8.png", "1.png"];
@@ -293,8 +269,8 @@ fn pictures_come_in_the_order_in_which_they_are_given() {
         std::fs::copy(&first, folder.path().join(name)).unwrap();
         folder.path().join(name)
     });
-    let (mut harness, _orders, _reports) = scripted(paths.to_vec());
-    until(&mut harness, "the pictures", |harness| {
+    let (mut harness, _commands, _events) = scripted(paths.to_vec());
+    until(&mut harness, "pictures", |harness| {
         names.iter().all(|name| has(harness, name))
     });
     harness.run_steps(2);

@@ -1,5 +1,6 @@
-//! Every edit of a caption as a line in a hidden file of the pictures' folder, as soon as it is made. Whoever loses the program loses no edit; the
-//! file has the form of JSON lines that training reads, too.
+//! The journal of a folder: a hidden JSON lines file that every edit is appended to as soon as it is made.
+//!
+//! A crash therefore loses no edits. Training can read the file as a data set.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
@@ -10,18 +11,21 @@ use std::time::SystemTime;
 
 use seemore::atomic_file;
 
-/// A caption that was given.
+/// A caption as it was set at some time.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Line {
-    /// The file's name in the folder.
+pub struct Record {
+    /// Name of the file in the folder.
     pub image: String,
+    /// The caption.
     pub caption: String,
+    /// When it was set.
     pub time: SystemTime,
 }
 
-impl Line {
-    pub fn new(image: &str, caption: &str) -> Line {
-        Line {
+impl Record {
+    /// Returns a record of a caption that is set now.
+    pub fn new(image: &str, caption: &str) -> Record {
+        Record {
             image: image.to_owned(),
             caption: caption.to_owned(),
             time: SystemTime::now(),
@@ -29,21 +33,21 @@ impl Line {
     }
 }
 
-/// The journal of a folder.
+/// Returns the path of a folder's journal.
 pub fn file(folder: &Path) -> PathBuf {
     folder.join(".seemore-captions.jsonl")
 }
 
-/// Writes on a thread of its own: disks take their time.
+/// Appends records on a background thread, since writing to a disk can be slow.
 pub struct Journal {
-    lines: Sender<Vec<Line>>,
-    troubles: Receiver<String>,
+    records: Sender<Vec<Record>>,
+    errors: Receiver<String>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Journal {
-    /// What was written so far, and how many lines cannot be read; nothing where there is no journal.
-    pub fn read(folder: &Path) -> Result<(Vec<Line>, usize), String> {
+    /// Reads the records of a folder and counts the lines that cannot be read. A missing journal is empty.
+    pub fn read(folder: &Path) -> Result<(Vec<Record>, usize), String> {
         let path = file(folder);
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
@@ -55,81 +59,86 @@ impl Journal {
                 ));
             }
         };
-        let mut lost = 0;
+        let mut unreadable = 0;
         let lines = bytes
             .split(|&byte| byte == b'\n')
             .filter(|line| !line.trim_ascii().is_empty());
-        let lines = lines
-            .filter_map(|line| serde_json::from_slice(line).inspect_err(|_| lost += 1).ok())
+        let records = lines
+            .filter_map(|line| {
+                serde_json::from_slice(line)
+                    .inspect_err(|_| unreadable += 1)
+                    .ok()
+            })
             .collect();
-        Ok((lines, lost))
+        Ok((records, unreadable))
     }
 
-    /// Goes on with a folder's journal, or with one of the given lines in its place.
-    pub fn new(folder: &Path, anew: Option<Vec<Line>>) -> Journal {
-        let (lines, incoming) = channel::<Vec<Line>>();
-        let (outgoing, troubles) = channel();
+    /// Opens a folder's journal for appending; `compacted` replaces its contents first.
+    pub fn new(folder: &Path, compacted: Option<Vec<Record>>) -> Journal {
+        let (records, incoming) = channel::<Vec<Record>>();
+        let (outgoing, errors) = channel();
         let path = file(folder);
         let thread = std::thread::spawn(move || {
-            let mut told = false;
-            let mut tell = |error: std::io::Error| {
-                if !std::mem::replace(&mut told, true) {
+            let mut reported = false;
+            let mut report = |error: std::io::Error| {
+                if !std::mem::replace(&mut reported, true) {
                     let message = format!(
-                        "Edits are not saved as you go, since {} cannot be written ({error}): export them before you close.",
+                        "Edits are not saved automatically because {} cannot be written ({error}). Save the captions before you close the window.",
                         path.display()
                     );
-                    // a closed window needs no message
+                    // fails only after the window has closed
                     let _ = outgoing.send(message);
                 }
             };
-            if let Some(lines) = anew {
-                atomic_file::write(&path, &bytes(&lines)).unwrap_or_else(&mut tell);
+            if let Some(records) = compacted {
+                atomic_file::write(&path, &bytes(&records)).unwrap_or_else(&mut report);
             }
             let mut open = None;
-            while let Ok(mut lines) = incoming.recv() {
-                lines.extend(incoming.try_iter().flatten());
-                append(&mut open, &path, &lines).unwrap_or_else(&mut tell);
+            while let Ok(mut records) = incoming.recv() {
+                records.extend(incoming.try_iter().flatten());
+                append(&mut open, &path, &records).unwrap_or_else(&mut report);
             }
         });
         Journal {
-            lines,
-            troubles,
+            records,
+            errors,
             thread: Some(thread),
         }
     }
 
-    pub fn write(&self, lines: Vec<Line>) {
-        // the thread ends after this end of the channel
-        let _ = self.lines.send(lines);
+    /// Appends records.
+    pub fn write(&self, records: Vec<Record>) {
+        // the thread outlives this end of the channel
+        let _ = self.records.send(records);
     }
 
-    /// Why lines cannot be written, once.
-    pub fn trouble(&self) -> Option<String> {
-        self.troubles.try_recv().ok()
+    /// Returns, once, why records cannot be written.
+    pub fn error(&self) -> Option<String> {
+        self.errors.try_recv().ok()
     }
 }
 
 impl Drop for Journal {
-    /// Waits until all lines are on the disk.
+    /// Waits until all records are on the disk.
     fn drop(&mut self) {
-        self.lines = channel().0;
+        self.records = channel().0;
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
-fn bytes(lines: &[Line]) -> Vec<u8> {
-    let line = |line: &Line| serde_json::to_string(line).expect("a time after 1970") + "\n";
-    lines.iter().map(line).collect::<String>().into_bytes()
+fn bytes(records: &[Record]) -> Vec<u8> {
+    let line = |record: &Record| serde_json::to_string(record).expect("a time after 1970") + "\n";
+    records.iter().map(line).collect::<String>().into_bytes()
 }
 
-fn append(open: &mut Option<File>, path: &Path, lines: &[Line]) -> std::io::Result<()> {
+fn append(open: &mut Option<File>, path: &Path, records: &[Record]) -> std::io::Result<()> {
     if open.is_none() {
         let mut file = OpenOptions::new()
             .read(true)
             .append(true)
             .create(true)
             .open(path)?;
-        // behind a torn line comes a new one
+        // a crash may have left a torn line without its end
         let mut last = [b'\n'];
         if file.seek(SeekFrom::End(0))? > 0 {
             file.seek(SeekFrom::End(-1))?;
@@ -141,6 +150,6 @@ fn append(open: &mut Option<File>, path: &Path, lines: &[Line]) -> std::io::Resu
         *open = Some(file);
     }
     let file = open.as_mut().expect("opened above");
-    file.write_all(&bytes(lines))?;
+    file.write_all(&bytes(records))?;
     file.sync_data()
 }

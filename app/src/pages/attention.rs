@@ -1,63 +1,79 @@
-//! The attention page: every layer and head over the picture, and the decoder's looks at its own text.
+//! The Attention page: the attention of every layer and head over the picture, and of the decoder over its own text.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+mod job;
+mod layers;
+mod options;
+mod overlay;
+mod text;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use egui::{
-    CentralPanel, Color32, Key, Panel, Rect, RichText, ScrollArea, Sense, Slider, StrokeKind, Ui,
-    pos2, vec2,
-};
-use seemore::explain::ColorMap;
-use seemore::explain::heatmap;
-use seemore::explain::{Heads, Matrix, SINK, without_sinks};
+use egui::{CentralPanel, Key, Panel, ScrollArea, Ui};
+use seemore::explain::{Heads, Matrix, without_sinks};
 use seemore::image::Picture;
 
-use crate::asked::Asked;
-use crate::desk::{Desk, Selected};
-use crate::heat::{self, HeatView};
-use crate::work::attention::{Look, Looked};
-use crate::worker::Order;
+pub use job::{Attention, AttentionEvent, AttentionJob};
 
+use crate::background::Background;
+use crate::heat::HeatView;
+use crate::page::{Page, PageContext, Selection};
+use crate::worker::Event;
+
+/// The Attention page.
 pub struct AttentionPage {
-    looked: Option<Arc<Looked>>,
-    /// The caption that was asked about last, by its picture and tokens.
-    asked: Option<(*const Picture, String, Vec<u32>)>,
+    attention: Option<Arc<Attention>>,
+    /// The caption of the last job.
+    requested: Option<Requested>,
+    /// Number of the last job.
     number: u64,
     waiting: bool,
     source: Source,
     heads: Heads,
+    /// The selected token.
     token: usize,
     /// The patch that was clicked.
     patch: Option<usize>,
     hide_sinks: bool,
-    opacity: f32,
     view: HeatView,
-    saved: Asked<Result<PathBuf, String>>,
+    saved: Background<Result<PathBuf, String>>,
 }
 
-/// What the heat is made of.
+/// A caption whose attention was requested.
+#[derive(Clone, PartialEq)]
+struct Requested {
+    /// Address of the picture, for comparison only.
+    picture: *const Picture,
+    prefix: String,
+    tokens: Vec<u32>,
+}
+
+/// What the heat map shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Source {
-    /// Gradient times input, for the chosen token.
+    /// Gradient times input of the selected token.
     Relevance,
-    /// The encoder's layers multiplied up.
+    /// Attention rollout through the encoder.
     Rollout,
+    /// A layer of the encoder.
     Encoder(usize),
+    /// A layer of the decoder.
     Decoder(usize),
 }
 
-/// Points of a side of the picture.
-const SIDE: f32 = 400.0;
-
-/// Points of a side of a small map in the grid of layers and heads.
-const SMALL: f32 = 34.0;
+/// The heat map of the selected layer and head.
+struct View {
+    /// One value per patch; empty if the layer does not attend to patches.
+    heat: Vec<f32>,
+    /// Attention of the selected layer, if one is selected.
+    matrix: Option<Matrix>,
+}
 
 impl Default for AttentionPage {
     fn default() -> AttentionPage {
         AttentionPage {
-            looked: None,
-            asked: None,
+            attention: None,
+            requested: None,
             number: 0,
             waiting: false,
             source: Source::Relevance,
@@ -65,133 +81,135 @@ impl Default for AttentionPage {
             token: 0,
             patch: None,
             hide_sinks: false,
-            opacity: 0.6,
             view: HeatView::default(),
-            saved: Asked::default(),
+            saved: Background::default(),
         }
     }
 }
 
-/// What is seen of one choice of layer and head.
-struct View {
-    /// Over the patches; empty where the choice says nothing of them.
-    heat: Vec<f32>,
-    /// Of the layer that was chosen.
-    matrix: Option<Matrix>,
+impl Page for AttentionPage {
+    fn title(&self) -> &'static str {
+        "Attention"
+    }
+
+    fn handle(&mut self, event: &mut Event, context: &mut PageContext) {
+        if let Event::ModelLoaded { slot: 0, .. } | Event::Stopped(_) = event {
+            (self.attention, self.requested, self.waiting) = (None, None, false);
+        }
+        match event.take::<AttentionEvent>() {
+            Some(Ok(attention)) => self.take(*attention),
+            // the same caption is not requested again
+            Some(Err(message)) => {
+                (self.attention, self.waiting) = (None, false);
+                context.toasts.add(message);
+            }
+            None => {}
+        }
+    }
+
+    fn ui(&mut self, ui: &mut Ui, context: &mut PageContext) {
+        while let Some(saved) = self.saved.poll() {
+            let message =
+                saved.map_or_else(|error| error, |path| format!("Saved {}.", path.display()));
+            context.toasts.add(message);
+        }
+        self.request(context);
+        let (Some(attention), Some(selection)) =
+            (self.attention.clone(), context.selection.clone())
+        else {
+            return self.empty(ui, context);
+        };
+        self.keys(ui, selection.tokens.len());
+        Panel::right("layers").default_size(330.0).show(ui, |ui| {
+            ScrollArea::vertical().show(ui, |ui| {
+                self.layers(ui, &attention, context.heat.colors);
+                self.options(ui, &attention, &mut context.heat);
+            });
+        });
+        let view = self.view_of(&attention);
+        CentralPanel::default().show(ui, |ui| {
+            ScrollArea::vertical().show(ui, |ui| {
+                self.words(ui, &selection, &attention, &view);
+                self.overlay(ui, &attention, &view, context.heat);
+                self.text_matrix(ui, &selection, &attention, &view, context.heat.colors);
+            });
+        });
+    }
 }
 
 impl AttentionPage {
-    pub fn take(&mut self, looked: Looked) {
-        if looked.number != self.number {
+    /// Takes the result of the last job.
+    fn take(&mut self, attention: Attention) {
+        if attention.number != self.number {
             return;
         }
         self.waiting = false;
-        // a model of other layers may have come
-        let layers = (looked.maps.encoder.len(), looked.maps.decoder.len());
-        let there = match self.source {
-            Source::Relevance => !looked.relevance.is_empty(),
+        // the model may have other layers than the one before
+        let layers = (attention.maps.encoder.len(), attention.maps.decoder.len());
+        let available = match self.source {
+            Source::Relevance => !attention.relevance.is_empty(),
             Source::Rollout => layers.0 > 0,
             Source::Encoder(layer) => layer < layers.0,
             Source::Decoder(layer) => layer < layers.1,
         };
-        if !there {
-            self.source = if looked.relevance.is_empty() {
+        if !available {
+            self.source = if attention.relevance.is_empty() {
                 Source::Decoder(0)
             } else {
                 Source::Relevance
             };
         }
-        let maps = looked.maps.encoder.iter().chain(&looked.maps.decoder);
+        let maps = attention.maps.encoder.iter().chain(&attention.maps.decoder);
         let heads = maps.map(|map| map.shape[1]).min().unwrap_or(0);
         if matches!(self.heads, Heads::One(head) if head >= heads) {
             self.heads = Heads::Mean;
         }
-        self.looked = Some(Arc::new(looked));
+        self.attention = Some(Arc::new(attention));
     }
 
-    /// The order could not be followed; it is not given again for the same caption.
-    pub fn failed(&mut self) {
-        (self.looked, self.waiting) = (None, false);
-    }
-
-    /// There is another model.
-    pub fn forget(&mut self) {
-        (self.looked, self.asked, self.waiting) = (None, None, false);
-    }
-
-    /// Asks about the caption that is chosen on the caption page, once it is another one.
-    fn ask(&mut self, desk: &Desk, selected: &Selected) {
-        let tokens: Vec<u32> = selected
-            .tokens
-            .iter()
-            .map(|token| token.choice.token)
-            .collect();
-        let wanted = (
-            Arc::as_ptr(&selected.picture),
-            selected.prompt.clone(),
-            tokens,
-        );
-        if wanted.2.is_empty() || self.waiting || self.asked.as_ref() == Some(&wanted) {
+    /// Requests the attention of the selected caption, if it has changed since the last job.
+    fn request(&mut self, context: &PageContext) {
+        let (Some(selection), Some(_)) = (&context.selection, context.model(0)) else {
+            return;
+        };
+        let tokens = selection.tokens.iter().map(|token| token.choice.token);
+        let requested = Requested {
+            picture: Arc::as_ptr(&selection.picture),
+            prefix: selection.prefix.clone(),
+            tokens: tokens.collect(),
+        };
+        let last = self.requested.as_ref();
+        if requested.tokens.is_empty() || self.waiting || last == Some(&requested) {
             return;
         }
-        if self.asked.as_ref().is_none_or(|asked| asked.0 != wanted.0) {
+        if last.is_none_or(|last| last.picture != requested.picture) {
             (self.token, self.patch) = (0, None);
         }
         self.number += 1;
         self.waiting = true;
-        let (picture, prompt, tokens) = (
-            selected.picture.clone(),
-            selected.prompt.clone(),
-            wanted.2.clone(),
-        );
-        self.asked = Some(wanted);
-        desk.worker.order(Order::Attention(Look {
-            picture,
-            prompt,
-            tokens,
+        context.worker.send(AttentionJob {
             number: self.number,
-        }));
+            picture: selection.picture.clone(),
+            prefix: requested.prefix.clone(),
+            tokens: requested.tokens.clone(),
+        });
+        self.requested = Some(requested);
     }
 
-    pub fn ui(&mut self, ui: &mut Ui, desk: &mut Desk) {
-        while let Some(saved) = self.saved.answer() {
-            desk.toasts
-                .add(saved.map_or_else(|error| error, |path| format!("Saved {}.", path.display())));
-        }
-        if let (Some(selected), true) = (desk.selected, desk.models[0].is_some()) {
-            self.ask(desk, selected);
-        }
-        let (Some(looked), Some(selected)) = (self.looked.clone(), desk.selected) else {
-            CentralPanel::default().show(ui, |ui| {
-                ui.vertical_centered(|ui| {
-                    ui.add_space(ui.available_height() * 0.3);
-                    ui.label(match (desk.models[0], self.waiting) {
-                        (None, _) => "Load a model to see where it looks.",
-                        (_, true) => "The attention is on its way.",
-                        _ => "Choose a picture on the caption page to see where the model looks.",
-                    });
+    fn empty(&self, ui: &mut Ui, context: &PageContext) {
+        CentralPanel::default().show(ui, |ui| {
+            ui.vertical_centered(|ui| {
+                ui.add_space(ui.available_height() * 0.3);
+                ui.label(match (context.model(0), self.waiting) {
+                    (None, _) => "Choose a model to see its attention.",
+                    (_, true) => "Computing attention...",
+                    _ => "Select a picture on the Caption page to see the model's attention.",
                 });
             });
-            return;
-        };
-        self.keys(ui, selected.tokens.len());
-        Panel::right("layers").default_size(330.0).show(ui, |ui| {
-            ScrollArea::vertical().show(ui, |ui| {
-                self.sources(ui, &looked, *desk.colors);
-                self.options(ui, &looked, desk.colors);
-            });
-        });
-        let view = self.view_of(&looked);
-        CentralPanel::default().show(ui, |ui| {
-            ScrollArea::vertical().show(ui, |ui| {
-                self.words(ui, selected, &looked, &view);
-                self.picture(ui, &looked, &view, *desk.colors);
-                self.text_matrix(ui, selected, &looked, &view, *desk.colors);
-            });
         });
     }
 
-    /// Left and right choose a word.
+    /// Left and Right select a word.
     fn keys(&mut self, ui: &Ui, tokens: usize) {
         let pressed = |key| {
             !ui.ctx().egui_wants_keyboard_input()
@@ -206,40 +224,36 @@ impl AttentionPage {
         self.token = self.token.min(tokens.saturating_sub(1));
     }
 
-    /// What is seen of the present choice.
-    fn view_of(&self, looked: &Looked) -> View {
+    /// Returns the heat map of the selected layer and head.
+    fn view_of(&self, attention: &Attention) -> View {
+        let maps = &attention.maps;
         let matrix = match self.source {
             Source::Relevance => {
+                let heat = attention.relevance.get(self.token).cloned();
                 return View {
-                    heat: looked
-                        .relevance
-                        .get(self.token)
-                        .cloned()
-                        .unwrap_or_default(),
+                    heat: heat.unwrap_or_default(),
                     matrix: None,
                 };
             }
-            Source::Rollout => looked.maps.rollout(),
-            Source::Encoder(layer) => Some(Matrix::new(&looked.maps.encoder[layer], self.heads)),
-            Source::Decoder(layer) => Some(Matrix::new(&looked.maps.decoder[layer], self.heads)),
+            Source::Rollout => maps.rollout(),
+            Source::Encoder(layer) => Some(Matrix::new(&maps.encoder[layer], self.heads)),
+            Source::Decoder(layer) => Some(Matrix::new(&maps.decoder[layer], self.heads)),
         };
-        View {
-            heat: matrix
-                .as_ref()
-                .map(|matrix| self.heat_of(looked, self.source, matrix))
-                .unwrap_or_default(),
-            matrix,
-        }
+        let heat = matrix
+            .as_ref()
+            .map(|matrix| self.heat_of(attention, self.source, matrix))
+            .unwrap_or_default();
+        View { heat, matrix }
     }
 
-    /// The heat over the patches that a layer's attention makes; empty where it says nothing of them.
-    fn heat_of(&self, looked: &Looked, source: Source, matrix: &Matrix) -> Vec<f32> {
-        let maps = &looked.maps;
+    /// Returns the attention of a layer to each patch; empty if the layer does not attend to patches.
+    fn heat_of(&self, attention: &Attention, source: Source, matrix: &Matrix) -> Vec<f32> {
+        let maps = &attention.maps;
         let (heat, patches) = match source {
             // a single visual token stands for the whole picture
             Source::Decoder(_) if maps.visual <= 1 => return vec![],
             Source::Decoder(_) => (
-                maps.of_token(matrix, looked.prompt, self.token),
+                maps.of_token(matrix, attention.prompt, self.token),
                 0..maps.visual,
             ),
             _ => (
@@ -253,339 +267,12 @@ impl AttentionPage {
             heat
         }
     }
+}
 
-    /// The grid of all layers and heads to choose from.
-    fn sources(&mut self, ui: &mut Ui, looked: &Looked, colors: ColorMap) {
-        ui.add_space(4.0);
-        ui.heading("Layers and heads");
-        ui.horizontal_wrapped(|ui| {
-            if !looked.relevance.is_empty() {
-                ui.selectable_value(&mut self.source, Source::Relevance, "Relevance")
-                    .on_hover_text("How much each patch speaks for the chosen word: gradient times input");
-            }
-            if !looked.maps.encoder.is_empty() {
-                ui.selectable_value(&mut self.source, Source::Rollout, "Rollout")
-                    .on_hover_text("All encoder layers multiplied up, half of each the residual (Abnar & Zuidema 2020)");
-            }
-        });
-        let parts = [
-            ("Encoder", &looked.maps.encoder),
-            ("Decoder", &looked.maps.decoder),
-        ];
-        for (part, maps) in parts {
-            for (layer, map) in maps.iter().enumerate() {
-                let source = if part == "Encoder" {
-                    Source::Encoder(layer)
-                } else {
-                    Source::Decoder(layer)
-                };
-                ui.label(format!("{part} layer {}", layer + 1));
-                let named = [
-                    (Heads::Mean, "mean".to_owned()),
-                    (Heads::Max, "max".to_owned()),
-                ];
-                let heads = named.into_iter().chain(
-                    (0..map.shape[1]).map(|head| (Heads::One(head), (head + 1).to_string())),
-                );
-                ui.horizontal_wrapped(|ui| {
-                    ui.spacing_mut().item_spacing = vec2(4.0, 4.0);
-                    for (heads, name) in heads {
-                        let chosen = (self.source, self.heads) == (source, heads);
-                        let heat = self.heat_of(looked, source, &Matrix::new(map, heads));
-                        let said = format!("{part} layer {}, head {name}", layer + 1);
-                        if heat::small(ui, &heat, colors, SMALL, chosen, &said).clicked() {
-                            (self.source, self.heads) = (source, heads);
-                        }
-                    }
-                });
-            }
-        }
-        ui.separator();
-        self.per_head(ui, looked);
-    }
-
-    /// Entropy and distance of every head of the chosen layer.
-    fn per_head(&self, ui: &mut Ui, looked: &Looked) {
-        let (maps, distances) = match self.source {
-            Source::Encoder(layer) => (&looked.maps.encoder[layer], true),
-            Source::Decoder(layer) => (&looked.maps.decoder[layer], false),
-            _ => return,
-        };
-        ui.label(format!(
-            "Entropy of each head, of at most {:.2} nats",
-            (maps.shape[2] as f64).ln()
-        ));
-        egui::Grid::new("entropies")
-            .striped(true)
-            .spacing([18.0, 2.0])
-            .show(ui, |ui| {
-                ui.strong("Head");
-                ui.strong("Entropy");
-                if distances {
-                    ui.strong("Distance in patches");
-                }
-                ui.end_row();
-                for head in 0..maps.shape[1] {
-                    let matrix = Matrix::new(maps, Heads::One(head));
-                    ui.monospace((head + 1).to_string());
-                    ui.monospace(format!("{:.2}", matrix.entropy()));
-                    if distances {
-                        ui.monospace(format!("{:.2}", matrix.distance(looked.maps.first)));
-                    }
-                    ui.end_row();
-                }
-            });
-        ui.separator();
-    }
-
-    fn options(&mut self, ui: &mut Ui, looked: &Arc<Looked>, colors: &mut ColorMap) {
-        ui.checkbox(&mut self.hide_sinks, "Hide sinks").on_hover_text(format!(
-            "Leaves out what the mean query looks at more than {SINK} times as much as at the even share, whatever it looks for"
-        ));
-        ui.add(Slider::new(&mut self.opacity, 0.0..=1.0).text("strength"));
-        ui.horizontal(|ui| {
-            ui.label("Colours");
-            ColorMap::ALL
-                .into_iter()
-                .for_each(|map| drop(ui.selectable_value(colors, map, map.name())));
-        });
-        ui.horizontal(|ui| {
-            let ctx = ui.ctx().clone();
-            if ui
-                .button("Save picture...")
-                .on_hover_text("The picture under the heat that is chosen, as PNG")
-                .clicked()
-            {
-                let (looked, heat, colors, opacity) = (
-                    looked.clone(),
-                    self.view_of(looked).heat,
-                    *colors,
-                    self.opacity,
-                );
-                self.saved.ask(&ctx, move || {
-                    let path = rfd::FileDialog::new()
-                        .set_title("Save the picture")
-                        .set_file_name("attention.png")
-                        .save_file()?;
-                    let saved = heatmap::overlay(&looked.shown, &heat, colors, opacity).save(&path);
-                    Some(
-                        saved
-                            .map(|()| path.clone())
-                            .map_err(|error| format!("Cannot save {}: {error}.", path.display())),
-                    )
-                });
-            }
-            if ui
-                .button("Save numbers...")
-                .on_hover_text("All layers and heads, as safetensors")
-                .clicked()
-            {
-                let looked = looked.clone();
-                self.saved.ask(&ctx, move || {
-                    let path = rfd::FileDialog::new()
-                        .set_title("Save the numbers")
-                        .set_file_name("attention.safetensors")
-                        .save_file()?;
-                    Some(
-                        looked
-                            .save(&path)
-                            .map(|()| path)
-                            .map_err(|error| error.to_string()),
-                    )
-                });
-            }
-        });
-        ui.separator();
-        ui.label(RichText::new("Attention tells where a layer took its numbers from. It is not an explanation of the caption: other attention can give the same words.").weak());
-        if looked.maps.visual <= 1 {
-            ui.label(RichText::new("The decoder of this model sees the picture as one vector, so that its attention is among words alone. What tells of the patches are the encoder's rows, and the relevance.").weak());
-        }
-    }
-
-    /// The caption's words, to choose from; and how much each of them looked at the patch that was clicked.
-    fn words(&mut self, ui: &mut Ui, selected: &Selected, looked: &Looked, view: &View) {
-        ui.add_space(4.0);
-        let at_patch = self
-            .patch
-            .and_then(|patch| match (self.source, &view.matrix) {
-                (Source::Decoder(_), Some(matrix)) if looked.maps.visual > 1 => {
-                    Some(looked.maps.by_token(
-                        matrix,
-                        looked.prompt,
-                        looked.relevance.len().min(selected.tokens.len()),
-                        patch,
-                    ))
-                }
-                (Source::Relevance, _) => Some(
-                    looked
-                        .relevance
-                        .iter()
-                        .map(|relevance| relevance[patch])
-                        .collect(),
-                ),
-                _ => None,
-            });
-        ui.horizontal_wrapped(|ui| {
-            for (n, token) in selected.tokens.iter().enumerate() {
-                ui.vertical(|ui| {
-                    if ui
-                        .selectable_label(
-                            self.token == n,
-                            RichText::new(token.text.trim()).size(20.0),
-                        )
-                        .clicked()
-                    {
-                        self.token = n;
-                    }
-                    if let Some(share) = at_patch.as_ref().and_then(|shares| shares.get(n)) {
-                        ui.monospace(format!("{:.1} %", 100.0 * share));
-                    }
-                });
-            }
-            if self.waiting {
-                ui.spinner();
-            }
-        });
-        if let (Some(patch), Some(_)) = (self.patch, &at_patch) {
-            let grid = (view.heat.len() as f64).sqrt() as usize;
-            let (row, column) = (patch / grid.max(1) + 1, patch % grid.max(1) + 1);
-            ui.label(
-                RichText::new(format!(
-                    "below each word: its share of the patch in row {row}, column {column}"
-                ))
-                .weak(),
-            );
-        }
-    }
-
-    /// The picture under its heat; a click chooses a patch.
-    fn picture(&mut self, ui: &mut Ui, looked: &Looked, view: &View, colors: ColorMap) {
-        let side = SIDE.min(ui.available_width() - 8.0);
-        let mut key = DefaultHasher::new();
-        let choice = (
-            looked.number,
-            self.source,
-            self.heads,
-            self.token,
-            self.patch,
-            self.hide_sinks,
-            colors,
-            self.opacity.to_bits(),
-        );
-        choice.hash(&mut key);
-        let image = self
-            .view
-            .show(
-                ui,
-                side,
-                &looked.shown,
-                &view.heat,
-                (colors, self.opacity),
-                key.finish(),
-            )
-            .interact(Sense::click());
-        let grid = (view.heat.len() as f64).sqrt() as usize;
-        if grid == 0 {
-            ui.label(RichText::new("This choice says nothing of the picture's patches.").weak());
-            return;
-        }
-        let step = image.rect.width() / grid as f32;
-        let patch_at = |at: egui::Pos2| {
-            let place = |v: f32| ((v / step) as usize).min(grid - 1);
-            place(at.y - image.rect.top()) * grid + place(at.x - image.rect.left())
-        };
-        let square = |patch: usize| {
-            let corner = image.rect.min + vec2((patch % grid) as f32, (patch / grid) as f32) * step;
-            Rect::from_min_size(corner, vec2(step, step))
-        };
-        if let Some(patch) = image
-            .interact_pointer_pos()
-            .filter(|_| image.clicked())
-            .map(patch_at)
-        {
-            self.patch = (self.patch != Some(patch)).then_some(patch);
-        }
-        if let Some(patch) = self.patch.filter(|&patch| patch < view.heat.len()) {
-            ui.painter().rect_stroke(
-                square(patch),
-                0.0,
-                (2.0, Color32::WHITE),
-                StrokeKind::Inside,
-            );
-        }
-        if let Some(patch) = image.hover_pos().map(patch_at) {
-            let text = format!(
-                "row {}, column {}: {:.2} %",
-                patch / grid + 1,
-                patch % grid + 1,
-                100.0 * view.heat[patch]
-            );
-            image.on_hover_text(text);
-        }
-        heat::legend(ui, &view.heat, colors, side * 0.6);
-        let said = match (self.source, self.patch) {
-            (Source::Relevance, _) => "how much each patch speaks for the chosen word",
-            (Source::Decoder(_), _) => "where the decoder looked while it wrote the chosen word",
-            (_, Some(_)) => "what the framed patch looks at",
-            _ if looked.maps.cls => "what the CLS row looks at",
-            _ => "what the mean patch looks at; click a patch for its own look",
-        };
-        ui.label(RichText::new(said).weak());
-    }
-
-    /// Which words the decoder looked at while it wrote each word.
-    fn text_matrix(
-        &self,
-        ui: &mut Ui,
-        selected: &Selected,
-        looked: &Looked,
-        view: &View,
-        colors: ColorMap,
-    ) {
-        let (Source::Decoder(_), Some(matrix)) = (self.source, &view.matrix) else {
-            return;
-        };
-        ui.separator();
-        ui.label("From each position of the text to those before it");
-        let (visual, length) = (looked.maps.visual, matrix.rows - looked.maps.visual);
-        let name = |position: usize| match position.checked_sub(looked.prompt) {
-            Some(token) => selected
-                .tokens
-                .get(token)
-                .map_or("?", |token| token.text.trim()),
-            None if position == 0 => "(begin)",
-            None => "(prompt)",
-        };
-        let cell = 22.0;
-        egui::Grid::new("text")
-            .min_col_width(cell)
-            .spacing([1.0, 1.0])
-            .show(ui, |ui| {
-                for query in 0..length {
-                    ui.label(name(query));
-                    for key in 0..=query {
-                        let share = matrix.row(visual + query)[visual + key];
-                        let (rect, response) =
-                            ui.allocate_exact_size(vec2(cell, cell), Sense::hover());
-                        let [r, g, b] = colors.color(share).map(|v| v as u8);
-                        ui.painter().rect_filled(
-                            Rect::from_min_max(rect.min, pos2(rect.right(), rect.bottom())),
-                            2.0,
-                            Color32::from_rgb(r, g, b),
-                        );
-                        let said = format!(
-                            "{} looks at {}: {:.1} %",
-                            name(query),
-                            name(key),
-                            100.0 * share
-                        );
-                        response.widget_info(|| {
-                            egui::WidgetInfo::labeled(egui::Role::Label, true, &said)
-                        });
-                        response.on_hover_text(said);
-                    }
-                    ui.end_row();
-                }
-            });
-    }
+/// Returns the caption of a token without surrounding spaces, or `?` if there is none.
+fn word(selection: &Selection, token: usize) -> &str {
+    selection
+        .tokens
+        .get(token)
+        .map_or("?", |token| token.text.trim())
 }

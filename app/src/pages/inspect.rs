@@ -1,31 +1,37 @@
-//! The inspect page: the dispatches that a program of the model records, and the model's parameters.
+//! The Inspect page: the dispatches of a program and the parameters of the model.
+
+mod job;
 
 use std::time::Duration;
 
-use egui::{CentralPanel, Panel, RichText, ScrollArea, Ui};
+use egui::{CentralPanel, Label, Panel, RichText, ScrollArea, Ui};
 use egui_extras::{Column, TableBuilder};
 
-use crate::desk::Desk;
-use crate::work::inspection::{Inspection, Program};
-use crate::worker::Order;
+pub use job::{InspectEvent, InspectJob, Inspection, Parameter, Program};
 
+use crate::format::{bytes, micros};
+use crate::page::{Page, PageContext};
+use crate::worker::Event;
+
+/// The Inspect page.
 #[derive(Default)]
 pub struct InspectPage {
     inspection: Option<Inspection>,
     waiting: bool,
-    list: List,
-    /// The order of the dispatches' rows, remade when it changes.
+    table: Table,
+    /// Order of the rows in the table of dispatches.
     rows: Vec<usize>,
     sorted: Sort,
 }
 
 #[derive(Clone, Copy, PartialEq, Default)]
-enum List {
+enum Table {
     #[default]
     Dispatches,
     Parameters,
 }
 
+/// Column that the dispatches are sorted by.
 #[derive(Clone, Copy, PartialEq, Default)]
 enum Sort {
     #[default]
@@ -36,65 +42,65 @@ enum Sort {
 }
 
 const PROGRAMS: [(Program, &str); 2] = [
-    (Program::First, "Picture and first token"),
-    (Program::Next, "Next token"),
+    (Program::FirstToken, "Picture and first token"),
+    (Program::NextToken, "Next token"),
 ];
 
-impl InspectPage {
-    pub fn take(&mut self, inspection: Inspection) {
-        self.inspection = Some(inspection);
-        self.waiting = false;
-        self.sort();
+/// Columns of the table of dispatches, some of which it can be sorted by.
+const COLUMNS: [(&str, Option<Sort>); 7] = [
+    ("No.", Some(Sort::Recorded)),
+    ("Kernel", Some(Sort::Kernel)),
+    ("Inputs", None),
+    ("Outputs", None),
+    ("Workgroups", None),
+    ("Bytes", Some(Sort::Bytes)),
+    ("Time", Some(Sort::Time)),
+];
+
+impl Page for InspectPage {
+    fn title(&self) -> &'static str {
+        "Inspect"
     }
 
-    /// The order could not be followed, or there is another model.
-    pub fn forget(&mut self) {
-        (self.inspection, self.waiting) = (None, false);
-    }
-
-    /// Sorts the rows anew; equal ones stay as they were recorded.
-    fn sort(&mut self) {
-        let Some(Inspection { calls, .. }) = &self.inspection else {
-            return;
-        };
-        self.rows = (0..calls.len()).collect();
-        match self.sorted {
-            Sort::Recorded => {}
-            Sort::Kernel => self
-                .rows
-                .sort_by_key(|&i| (calls[i].0.kernel, calls[i].0.entry)),
-            Sort::Bytes => self
-                .rows
-                .sort_by_key(|&i| std::cmp::Reverse(calls[i].0.bytes())),
-            Sort::Time => self.rows.sort_by_key(|&i| std::cmp::Reverse(calls[i].1)),
+    fn handle(&mut self, event: &mut Event, context: &mut PageContext) {
+        if let Event::ModelLoaded { slot: 0, .. } | Event::Stopped(_) = event {
+            (self.inspection, self.waiting) = (None, false);
+        }
+        match event.take::<InspectEvent>() {
+            Some(Ok(inspection)) => {
+                (self.inspection, self.waiting) = (Some(*inspection), false);
+                self.sort();
+            }
+            Some(Err(message)) => {
+                (self.inspection, self.waiting) = (None, false);
+                context.toasts.add(message);
+            }
+            None => {}
         }
     }
 
-    pub fn ui(&mut self, ui: &mut Ui, desk: &mut Desk) {
-        let ready = desk.models[0].is_some();
+    fn ui(&mut self, ui: &mut Ui, context: &mut PageContext) {
+        let ready = context.model(0).is_some();
         if self.inspection.is_none() && !self.waiting && ready {
-            self.order(desk, Program::First);
+            self.run(context, Program::FirstToken);
         }
         Panel::top("programs").show(ui, |ui| {
             ui.horizontal_wrapped(|ui| {
                 ui.label("Program");
-                let shown = self
-                    .inspection
-                    .as_ref()
-                    .map(|inspection| inspection.program);
+                let shown = self.inspection.as_ref().map(|shown| shown.program);
                 for (program, name) in PROGRAMS {
                     let button = egui::Button::selectable(shown == Some(program), name);
                     if ui.add_enabled(ready && !self.waiting, button).clicked() {
-                        self.order(desk, program);
+                        self.run(context, program);
                     }
                 }
                 ui.separator();
-                ui.selectable_value(&mut self.list, List::Dispatches, "Dispatches");
-                ui.selectable_value(&mut self.list, List::Parameters, "Parameters");
-                // last, so that nothing moves under the mouse when it comes
+                ui.selectable_value(&mut self.table, Table::Dispatches, "Dispatches");
+                ui.selectable_value(&mut self.table, Table::Parameters, "Parameters");
+                // last, so that nothing moves when it appears
                 if self.waiting {
                     ui.spinner();
-                    ui.label("running it once");
+                    ui.label("Profiling...");
                 }
             });
             if let Some(inspection) = &self.inspection {
@@ -102,12 +108,12 @@ impl InspectPage {
             }
             ui.add_space(2.0);
         });
-        CentralPanel::default().show(ui, |ui| match (&self.inspection, self.list) {
+        CentralPanel::default().show(ui, |ui| match (&self.inspection, self.table) {
             (None, _) => {
                 let text = if ready {
-                    "The program is on its way."
+                    "Profiling the model..."
                 } else {
-                    "Load a model to see what it is made of."
+                    "Choose a model to inspect it."
                 };
                 ui.vertical_centered(|ui| {
                     ui.add_space(ui.available_height() * 0.3);
@@ -115,20 +121,43 @@ impl InspectPage {
                 });
             }
             // a narrow window scrolls to the times
-            (Some(_), List::Dispatches) => {
+            (Some(_), Table::Dispatches) => {
                 drop(ScrollArea::horizontal().show(ui, |ui| self.dispatches(ui)))
             }
-            (Some(inspection), List::Parameters) => parameters(ui, inspection),
+            (Some(inspection), Table::Parameters) => parameters(ui, inspection),
         });
     }
+}
 
-    fn order(&mut self, desk: &Desk, program: Program) {
+impl InspectPage {
+    fn run(&mut self, context: &PageContext, program: Program) {
         self.waiting = true;
-        desk.worker.order(Order::Inspect(program));
+        context.worker.send(InspectJob { program });
+    }
+
+    /// Sorts the rows; equal ones keep the order in which they were recorded.
+    fn sort(&mut self) {
+        let Some(Inspection { dispatches, .. }) = &self.inspection else {
+            return;
+        };
+        self.rows = (0..dispatches.len()).collect();
+        let dispatch = |&i: &usize| &dispatches[i].0;
+        match self.sorted {
+            Sort::Recorded => {}
+            Sort::Kernel => self
+                .rows
+                .sort_by_key(|i| (dispatch(i).kernel, dispatch(i).entry)),
+            Sort::Bytes => self
+                .rows
+                .sort_by_key(|i| std::cmp::Reverse(dispatch(i).bytes())),
+            Sort::Time => self
+                .rows
+                .sort_by_key(|&i| std::cmp::Reverse(dispatches[i].1)),
+        }
     }
 
     fn dispatches(&mut self, ui: &mut Ui) {
-        let Some(Inspection { calls, .. }) = &self.inspection else {
+        let Some(Inspection { dispatches, .. }) = &self.inspection else {
             return;
         };
         let mut sorted = self.sorted;
@@ -136,25 +165,14 @@ impl InspectPage {
             .striped(true)
             .column(Column::auto().at_least(46.0))
             .column(Column::initial(315.0))
-            .columns(Column::remainder().at_least(150.0), 2);
-        let table = table.columns(Column::auto().at_least(80.0), 3);
+            .columns(Column::remainder().at_least(150.0), 2)
+            .columns(Column::auto().at_least(80.0), 3);
         let table = table.header(22.0, |mut header| {
-            for (title, by) in [
-                ("No.", Some(Sort::Recorded)),
-                ("Kernel", Some(Sort::Kernel)),
-                ("Reads", None),
-                ("Writes", None),
-            ]
-            .into_iter()
-            .chain([
-                ("Workgroups", None),
-                ("Bytes", Some(Sort::Bytes)),
-                ("Time", Some(Sort::Time)),
-            ]) {
+            for (title, by) in COLUMNS {
                 header.col(|ui| match by {
                     Some(by) => drop(
                         ui.selectable_value(&mut sorted, by, title)
-                            .on_hover_text("Sort by this"),
+                            .on_hover_text("Sort by this column"),
                     ),
                     None => drop(ui.strong(title)),
                 });
@@ -163,24 +181,19 @@ impl InspectPage {
         table.body(|body| {
             body.rows(20.0, self.rows.len(), |mut row| {
                 let number = self.rows[row.index()];
-                let (call, time) = &calls[number];
+                let (dispatch, time) = &dispatches[number];
                 row.col(|ui| drop(ui.monospace((number + 1).to_string())));
-                let name = RichText::new(format!("{}.{}", call.kernel, call.entry)).monospace();
-                row.col(|ui| drop(ui.add(egui::Label::new(name).extend())));
-                for shapes in [&call.reads, &call.writes] {
-                    let text = shapes
-                        .iter()
-                        .map(|shape| dimensions(shape))
-                        .collect::<Vec<_>>()
-                        .join("  ");
-                    row.col(|ui| {
-                        drop(ui.add(egui::Label::new(RichText::new(text).monospace()).truncate()))
-                    });
+                let name = format!("{}.{}", dispatch.kernel, dispatch.entry);
+                row.col(|ui| drop(ui.add(Label::new(RichText::new(name).monospace()).extend())));
+                for shapes in [&dispatch.reads, &dispatch.writes] {
+                    let shapes: Vec<_> = shapes.iter().map(|shape| dimensions(shape)).collect();
+                    let text = RichText::new(shapes.join("  ")).monospace();
+                    row.col(|ui| drop(ui.add(Label::new(text).truncate())));
                 }
-                let [x, y, z] = call.grid;
+                let [x, y, z] = dispatch.grid;
                 row.col(|ui| drop(ui.monospace(format!("{x} x {y} x {z}"))));
-                row.col(|ui| drop(ui.monospace(bytes(call.bytes()))));
-                row.col(|ui| drop(ui.monospace(time.map_or("not told".into(), micros))));
+                row.col(|ui| drop(ui.monospace(bytes(dispatch.bytes()))));
+                row.col(|ui| drop(ui.monospace(time.map_or("n/a".into(), micros))));
             });
         });
         if sorted != self.sorted {
@@ -205,59 +218,40 @@ fn parameters(ui: &mut Ui, inspection: &Inspection) {
             let parameter = &inspection.parameters[row.index()];
             row.col(|ui| drop(ui.monospace(&parameter.name)));
             row.col(|ui| drop(ui.monospace(dimensions(&parameter.shape))));
-            row.col(|ui| drop(ui.monospace(parameter.shape.iter().product::<usize>().to_string())));
+            row.col(|ui| drop(ui.monospace(elements(parameter).to_string())));
             row.col(|ui| drop(ui.monospace(format!("{:.3}", parameter.norm))));
         });
     });
 }
 
+/// Returns a line with the totals of the program and the model.
 fn summary(inspection: &Inspection) -> String {
     let Inspection {
-        calls,
+        dispatches,
         memory,
         parameters,
         ..
     } = inspection;
-    let elements: usize = parameters
-        .iter()
-        .map(|parameter| parameter.shape.iter().product::<usize>())
-        .sum();
-    let time: Option<Duration> = calls.iter().map(|(_, time)| *time).sum();
-    let time = time.map_or("the adapter does not tell times".into(), |time| {
-        format!("{} in this run", micros(time))
+    let time: Option<Duration> = dispatches.iter().map(|(_, time)| *time).sum();
+    let time = time.map_or("GPU timing unavailable".into(), |time| {
+        format!("{} in one run", micros(time))
     });
     format!(
         "{} dispatches, {time}; {} of buffers ({} without sharing); {} parameters in {} tensors",
-        calls.len(),
+        dispatches.len(),
         bytes(memory.total()),
         bytes(memory.unshared + memory.held),
-        elements,
+        parameters.iter().map(elements).sum::<usize>(),
         parameters.len()
     )
 }
 
-/// As `64x36x192`; a single number for vectors.
+fn elements(parameter: &Parameter) -> usize {
+    parameter.shape.iter().product()
+}
+
+/// Formats a shape like `64x36x192`.
 fn dimensions(shape: &[usize]) -> String {
-    shape
-        .iter()
-        .map(usize::to_string)
-        .collect::<Vec<_>>()
-        .join("x")
-}
-
-fn bytes(count: u64) -> String {
-    match count {
-        0..10_000 => format!("{count} B"),
-        10_000..10_000_000 => format!("{:.1} kB", count as f64 / 1e3),
-        _ => format!("{:.1} MB", count as f64 / 1e6),
-    }
-}
-
-fn micros(time: Duration) -> String {
-    let micros = time.as_secs_f64() * 1e6;
-    if micros < 10_000.0 {
-        format!("{micros:.0} us")
-    } else {
-        format!("{:.1} ms", micros / 1e3)
-    }
+    let dimensions: Vec<_> = shape.iter().map(usize::to_string).collect();
+    dimensions.join("x")
 }

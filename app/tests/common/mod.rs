@@ -1,44 +1,65 @@
-//! What the tests of the window share.
-// each test file is a program of its own, and none uses all of it
+//! Helpers of the window's tests.
+// each test file is a crate of its own and uses only some of them
 #![allow(dead_code)]
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use egui::accesskit::Role;
 use egui::{Key, Modifiers};
-use egui_kittest::kittest::Queryable;
+use egui_kittest::kittest::{NodeT, Queryable};
 use egui_kittest::{Harness, SnapshotOptions};
 use indicatif::ProgressBar;
 use seemore::data::{Dataset, Layout};
 use seemore::image::Preprocess;
-use seemore_app::worker::{Loaded, Order, Report, Worker};
-use seemore_app::{Start, Window};
+use seemore_app::worker::{Command, Event, EventSender, ModelInfo, WorkerHandle};
+use seemore_app::{StartOptions, Window};
 
-/// Steps until `done`, or fails after a minute.
+/// Size of the window, in points.
+pub const SIZE: [f32; 2] = [1100.0, 760.0];
+
+/// Commands that a scripted worker receives.
+pub type Commands = Receiver<Box<dyn Command>>;
+
+/// Returns the folder of the repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Steps until `done`, at most a minute.
 pub fn until(harness: &mut Harness<Window>, what: &str, done: impl Fn(&Harness<Window>) -> bool) {
     let start = Instant::now();
     while !done(harness) {
         assert!(
             start.elapsed() < Duration::from_secs(60),
-            "{what} did not come in a minute"
+            "no {what} after a minute"
         );
         std::thread::sleep(Duration::from_millis(10));
         harness.step();
     }
 }
 
+/// Whether a label contains a text.
 pub fn has(harness: &Harness<Window>, label: &str) -> bool {
     harness.query_all_by_label_contains(label).next().is_some()
 }
 
+/// Clicks a button.
 pub fn click(harness: &mut Harness<Window>, label: &str) {
     harness.get_by_role_and_label(Role::Button, label).click();
     harness.run_steps(3);
 }
 
-/// Puts a text in the place of what a field holds.
+/// Whether a button is enabled.
+pub fn enabled(harness: &Harness<Window>, label: &str) -> bool {
+    !harness
+        .get_by_role_and_label(Role::Button, label)
+        .accesskit_node()
+        .is_disabled()
+}
+
+/// Replaces the text of a field.
 pub fn fill(harness: &mut Harness<Window>, label: &str, text: &str) {
     harness
         .get_by_role_and_label(Role::TextInput, label)
@@ -52,19 +73,21 @@ pub fn fill(harness: &mut Harness<Window>, label: &str, text: &str) {
     harness.run_steps(2);
 }
 
-/// Compares what is seen with the picture of this name in `tests/snapshots`, and writes that picture anew where the variable
-/// `UPDATE_SNAPSHOTS` is 1.
+/// Compares the window with a picture in `tests/snapshots`, or replaces that picture if `UPDATE_SNAPSHOTS=1` is set.
 pub fn snapshot(harness: &mut Harness<Window>, name: &str) {
     harness.run_steps(3);
-    // a few points at the edges of glyphs and curves differ from driver to driver
+    // drivers differ in a few pixels at the edges of glyphs and curves
     let options = SnapshotOptions::new().max_failed_pixels(300);
     harness.snapshot_options(name, &options);
 }
 
-/// Of the window, in points.
-const SIZE: [f32; 2] = [1100.0, 760.0];
+/// Renders the window.
+pub fn render(harness: &mut Harness<Window>) -> image::RgbaImage {
+    harness.run_steps(3);
+    harness.render().unwrap()
+}
 
-/// A red disc on white, as a file.
+/// Writes a picture of a red disc on white.
 pub fn disc(folder: &Path) -> PathBuf {
     let path = folder.join("disc.png");
     let inside = |x: u32, y: u32| (x as f32 - 32.0).hypot(y as f32 - 32.0) < 24.0;
@@ -79,74 +102,83 @@ pub fn disc(folder: &Path) -> PathBuf {
     path
 }
 
-/// The first of the drawings that the shipped models are chosen by, a grinning face, as a file.
+/// Writes the first validation picture of the shipped models, a grinning face.
 pub fn face(folder: &Path) -> PathBuf {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/emoji/fxemoji.csv");
-    let frame = Preprocess {
+    let preprocess = Preprocess {
         side: 64,
         crop: false,
     };
     let loaded = Dataset::load(
-        &data,
-        frame,
+        &root().join("data/emoji/fxemoji.csv"),
+        preprocess,
         &Layout::default(),
         true,
         &ProgressBar::hidden(),
     )
     .unwrap();
     let path = folder.join("face.png");
-    image::save_buffer(
-        &path,
-        &loaded.dataset.samples[0].rgb,
-        64,
-        64,
-        image::ColorType::Rgb8,
-    )
-    .unwrap();
+    let rgb = &loaded.dataset.samples[0].rgb;
+    image::save_buffer(&path, rgb, 64, 64, image::ColorType::Rgb8).unwrap();
     path
 }
 
-pub fn scripted(
-    pictures: Vec<PathBuf>,
-) -> (Harness<'static, Window>, Receiver<Order>, Sender<Report>) {
-    let (worker, orders, reports) = Worker::scripted();
-    let start = Start {
+/// Opens a window whose worker is scripted by the test.
+pub fn scripted(pictures: Vec<PathBuf>) -> (Harness<'static, Window>, Commands, EventSender) {
+    let (worker, commands, events) = WorkerHandle::scripted();
+    let start = StartOptions {
         pictures,
         model: Some("models/emoji".into()),
-        adapter: None,
+        ..StartOptions::default()
     };
     let harness = Harness::builder()
         .with_size(SIZE)
         .wgpu()
         .build_eframe(|c| Window::with(c, worker, start));
-    (harness, orders, reports)
+    (harness, commands, events)
 }
 
-pub fn loaded() -> Report {
-    let loaded = Loaded {
+/// Returns the next command of a type that has arrived, and drops those before it.
+pub fn command<T: Command>(commands: &Commands) -> Option<T> {
+    commands
+        .try_iter()
+        .find_map(|command| command.downcast::<T>().ok())
+        .map(|command| *command)
+}
+
+/// Waits for the next command of a type, and drops those before it.
+pub fn wait_for<T: Command>(commands: &Commands) -> T {
+    loop {
+        let command = commands
+            .recv_timeout(Duration::from_secs(10))
+            .expect("the command");
+        if let Ok(command) = command.downcast::<T>() {
+            return *command;
+        }
+    }
+}
+
+/// Returns the event that a model was loaded.
+pub fn loaded() -> Event {
+    let model = ModelInfo {
         folder: "models/emoji".into(),
         parameters: 2_100_000,
-        side: 48,
-        grid: 6,
-        tokens: 1477,
+        image_size: 48,
+        vocab_size: 1477,
     };
-    Report::Loaded { slot: 0, loaded }
+    Event::ModelLoaded { slot: 0, model }
 }
 
-/// The window with the real worker and the model that comes with seemore.
+/// Opens a window with the real worker and the shipped model.
 pub fn real(pictures: Vec<PathBuf>) -> Harness<'static, Window> {
-    real_with(
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/checkpoints/emoji"),
-        pictures,
-    )
+    real_with(root().join("data/checkpoints/emoji"), pictures)
 }
 
-/// The window with the real worker and the model in a folder.
+/// Opens a window with the real worker and the model in a folder.
 pub fn real_with(model: PathBuf, pictures: Vec<PathBuf>) -> Harness<'static, Window> {
-    let start = Start {
+    let start = StartOptions {
         pictures,
         model: Some(model),
-        adapter: None,
+        ..StartOptions::default()
     };
     Harness::builder()
         .with_size(SIZE)
@@ -168,6 +200,7 @@ impl egui::DroppedFile for Dropped {
     }
 }
 
+/// Drops a file on the window.
 pub fn drop_file(harness: &mut Harness<Window>, path: &Path) {
     harness
         .input_mut()

@@ -1,70 +1,61 @@
-//! Captions that come from files, and go into files; nothing is written over, in files or in the list, before somebody says so.
+//! Import and export of captions. Nothing is overwritten without a confirmation.
 
-use std::path::{Path, PathBuf};
+mod export;
+
+use std::path::PathBuf;
 
 use egui::{Button, CollapsingHeader, ComboBox, Context, Id, Modal, RichText, TextEdit, Ui};
 use seemore::data::{Captioned, Format, Layout};
 
-use crate::asked::Asked;
+use super::{CAPTION_FILES, file_name};
+use crate::background::Background;
+use crate::format::count;
 use crate::gallery::{Gallery, Import};
 use crate::toasts::Toasts;
+use export::{Export, Exported};
 
-/// The forms to save in, with the endings of their files.
-const FORMS: [(Format, &str, &str); 5] = [
+/// Formats to save in, with the extensions of their files.
+const FORMATS: [(Format, &str, &str); 5] = [
     (Format::Folder, "Text files beside the pictures", ""),
-    (Format::Flickr, "CSV with the pictures' names", "csv"),
-    (Format::Csv, "CSV with the pictures inside", "csv"),
+    (Format::Flickr, "CSV with file names", "csv"),
+    (Format::Csv, "CSV with embedded pictures", "csv"),
     (Format::Jsonl, "JSON lines", "jsonl"),
     (Format::Coco, "COCO JSON", "json"),
 ];
 
+const OVERWRITE: &str = "Overwrite";
+const NEW_ONLY: &str = "Only new ones";
+const CANCEL: &str = "Cancel";
+
+/// The import and export fields.
 #[derive(Default)]
 pub struct Files {
-    form: usize,
-    /// Where to save, as it is typed.
+    /// Index of the format to save in.
+    format: usize,
+    /// Text of the path field.
     path: String,
-    chosen: Asked<PathBuf>,
-    saved: Asked<Result<Saved, String>>,
+    chosen: Background<PathBuf>,
+    exported: Background<Result<Exported, String>>,
     saving: bool,
-    import: Asked<PathBuf>,
-    read: Asked<Result<Read, String>>,
+    import: Background<PathBuf>,
+    read: Background<Result<Read, String>>,
     question: Option<Question>,
-    /// What came of the last file.
-    told: Option<String>,
+    /// Result of the last import or export.
+    message: Option<String>,
 }
 
-/// What became of a file to be written.
-enum Saved {
-    Done(String),
-    /// So many files are there already, with something else in them; one is named.
-    There {
-        order: Save,
-        count: usize,
-        first: PathBuf,
-    },
-}
-
-/// Captions that are to be written.
-struct Save {
-    path: PathBuf,
-    format: Format,
-    captioned: Vec<Captioned>,
-    /// How many pictures have no caption.
-    without: usize,
-}
-
-/// What a file holds.
+/// Contents of a file with captions.
 struct Read {
     path: PathBuf,
     captioned: Vec<Captioned>,
-    /// How many of its rows cannot be used, and what is wrong with the first.
-    problems: Option<(usize, String)>,
+    /// Number of unusable rows, and where the first one is.
+    unusable: Option<(usize, String)>,
 }
 
-/// Before something is written over.
+/// A question that is asked before something is overwritten.
 enum Question {
-    Save {
-        order: Save,
+    Export {
+        export: Export,
         count: usize,
         first: PathBuf,
     },
@@ -81,80 +72,83 @@ impl Files {
             images: Some(gallery.folder().to_owned()),
             ..Layout::default()
         };
-        self.read.ask(ctx, move || {
+        self.read.run(ctx, move || {
             let read = Captioned::read(&path, &layout).map_err(|error| error.to_string());
             Some(read.map(|(captioned, problems)| {
-                let problems = problems
+                let unusable = problems
                     .first()
                     .map(|first| (problems.len(), first.place.clone()));
                 Read {
                     path,
                     captioned,
-                    problems,
+                    unusable,
                 }
             }))
         });
     }
 
-    /// Takes in what the files' threads have to say.
-    pub fn receive(&mut self, gallery: &mut Gallery, toasts: &mut Toasts) {
-        while let Some(path) = self.chosen.answer() {
+    /// Takes the results of background threads.
+    pub fn poll(&mut self, gallery: &mut Gallery, toasts: &mut Toasts) {
+        while let Some(path) = self.chosen.poll() {
             self.path = path.display().to_string();
         }
-        while let Some(read) = self.read.answer() {
+        while let Some(read) = self.read.poll() {
             match read {
                 Ok(read) => self.take(read, gallery, toasts),
                 Err(message) => toasts.add(message),
             }
         }
-        while let Some(saved) = self.saved.answer() {
+        while let Some(exported) = self.exported.poll() {
             self.saving = false;
-            match saved {
-                Ok(Saved::Done(told)) => self.told = Some(told),
-                Ok(Saved::There {
-                    order,
+            match exported {
+                Ok(Exported::Done(message)) => self.message = Some(message),
+                Ok(Exported::Exists {
+                    export,
                     count,
                     first,
                 }) => {
-                    self.question = Some(Question::Save {
-                        order,
+                    self.question = Some(Question::Export {
+                        export,
                         count,
                         first,
                     })
                 }
-                Err(message) => toasts.add(format!("The captions are not saved: {message}")),
+                Err(message) => toasts.add(format!("Captions were not saved: {message}")),
             }
         }
     }
 
+    /// Imports captions, or asks first if that would replace others.
     fn take(&mut self, read: Read, gallery: &mut Gallery, toasts: &mut Toasts) {
-        let file = name(&read.path);
+        let file = file_name(&read.path);
         let import = gallery.import(read.captioned);
-        let mut strangers = import.unknown;
-        if let Some((count, first)) = read.problems {
-            strangers += count;
+        if import.unknown > 0 {
             toasts.add(format!(
-                "{strangers} captions of {file} belong to no picture of this folder, or cannot be used; the first is {first}."
-            ));
-        } else if strangers > 0 {
-            toasts.add(format!(
-                "{strangers} captions of {file} belong to no picture of this folder."
+                "{file}: {} without a picture in this folder.",
+                count(import.unknown, "caption")
             ));
         }
-        if import.other.is_empty() {
-            self.told = Some(told(import.new.len(), &file));
+        if let Some((unusable, first)) = read.unusable {
+            toasts.add(format!(
+                "{file}: {} cannot be used, the first at {first}.",
+                count(unusable, "row")
+            ));
+        }
+        if import.conflicting.is_empty() {
+            self.message = Some(imported(import.new.len(), &file));
             gallery.set(import.new, None);
         } else {
             self.question = Some(Question::Import { import, file });
         }
     }
 
+    /// Draws the fields and the question, if there is one.
     pub fn ui(&mut self, ui: &mut Ui, gallery: &mut Gallery) {
         ui.separator();
         CollapsingHeader::new(RichText::new("Files").heading())
             .default_open(true)
             .show(ui, |ui| self.fields(ui, gallery));
-        while let Some(path) = self.import.answer() {
+        while let Some(path) = self.import.poll() {
             self.import(ui.ctx(), gallery, path);
         }
         self.ask(ui, gallery);
@@ -163,48 +157,48 @@ impl Files {
     fn fields(&mut self, ui: &mut Ui, gallery: &Gallery) {
         if ui
             .button("Import captions...")
-            .on_hover_text("From CSV, JSON lines, COCO JSON or captions.txt; or drop the file here")
+            .on_hover_text(
+                "Read CSV, JSON lines, COCO JSON or captions.txt. Files can be dropped here too.",
+            )
             .clicked()
         {
             let folder = gallery.folder().to_owned();
-            self.import.ask(ui.ctx(), move || {
-                let dialog = rfd::FileDialog::new()
-                    .set_title("Choose a file with captions")
-                    .set_directory(folder);
-                dialog
-                    .add_filter("Captions", &["csv", "jsonl", "ndjson", "json", "txt"])
+            self.import.run(ui.ctx(), move || {
+                rfd::FileDialog::new()
+                    .set_title("Import captions")
+                    .set_directory(folder)
+                    .add_filter("Captions", &CAPTION_FILES)
                     .pick_file()
             });
         }
         ui.add_space(4.0);
         let label = ui.label("Save as");
-        let list = ComboBox::from_id_salt("form")
-            .selected_text(FORMS[self.form].1)
+        let list = ComboBox::from_id_salt("format")
+            .selected_text(FORMATS[self.format].1)
             .width(ui.available_width() - 8.0)
             .show_ui(ui, |ui| {
-                for (number, (_, name, _)) in FORMS.iter().enumerate() {
-                    ui.selectable_value(&mut self.form, number, *name);
+                for (number, (_, name, _)) in FORMATS.iter().enumerate() {
+                    ui.selectable_value(&mut self.format, number, *name);
                 }
             });
         list.response.labelled_by(label.id);
-        let (format, _, ending) = FORMS[self.form];
+        let (format, _, extension) = FORMATS[self.format];
         let folder = gallery.folder();
-        let usual = folder.join("captions").with_extension(ending);
+        let default = folder.join("captions").with_extension(extension);
         if format != Format::Folder {
             ui.horizontal(|ui| {
-                let label = ui.label("into");
+                let label = ui.label("File");
                 let field = TextEdit::singleline(&mut self.path)
                     .desired_width(160.0)
-                    .hint_text(usual.display().to_string());
+                    .hint_text(default.display().to_string());
                 ui.add(field).labelled_by(label.id);
-                if ui.button("File...").clicked() {
+                if ui.button("Choose...").clicked() {
                     let folder = folder.to_owned();
-                    self.chosen.ask(ui.ctx(), move || {
-                        let dialog = rfd::FileDialog::new()
-                            .set_title("Save the captions")
-                            .set_directory(folder);
-                        dialog
-                            .set_file_name(format!("captions.{ending}"))
+                    self.chosen.run(ui.ctx(), move || {
+                        rfd::FileDialog::new()
+                            .set_title("Save captions")
+                            .set_directory(folder)
+                            .set_file_name(format!("captions.{extension}"))
                             .save_file()
                     });
                 }
@@ -213,166 +207,108 @@ impl Files {
         ui.horizontal(|ui| {
             if ui
                 .add_enabled(!self.saving, Button::new("Save captions"))
-                .on_hover_text("Of pictures that have one")
+                .on_hover_text("Save the captions of all pictures that have one")
                 .clicked()
             {
                 let path = if self.path.trim().is_empty() || format == Format::Folder {
-                    usual
+                    default
                 } else {
                     PathBuf::from(self.path.trim())
                 };
                 let captioned = gallery.captioned();
                 let without = gallery.entries().len() - captioned.len();
-                self.save(
-                    ui.ctx(),
-                    Save {
-                        path,
-                        format,
-                        captioned,
-                        without,
-                    },
-                    false,
-                );
+                let export = Export {
+                    path,
+                    format,
+                    captioned,
+                    without,
+                };
+                self.export(ui.ctx(), export, false);
             }
             if self.saving {
                 ui.spinner();
             }
         });
-        if let Some(told) = &self.told {
-            ui.label(RichText::new(told).weak());
+        if let Some(message) = &self.message {
+            ui.label(RichText::new(message).weak());
         }
     }
 
-    fn save(&mut self, ctx: &Context, order: Save, replace: bool) {
-        (self.saving, self.told) = (true, None);
-        self.saved.ask(ctx, move || Some(save(order, replace)));
+    fn export(&mut self, ctx: &Context, export: Export, overwrite: bool) {
+        (self.saving, self.message) = (true, None);
+        self.exported
+            .run(ctx, move || Some(export.write(overwrite)));
     }
 
-    /// Asks what must be answered before something is written over.
+    /// Asks the question and acts on the answer.
     fn ask(&mut self, ui: &mut Ui, gallery: &mut Gallery) {
         let Some(question) = &self.question else {
             return;
         };
-        let (title, text, answers): (&str, String, &[&str]) = match question {
-            Question::Save {
-                count: 1, first, ..
-            } => (
-                "Replace it?",
-                format!("{} is there already.", first.display()),
-                &["Replace", "Cancel"],
-            ),
-            Question::Save { count, first, .. } => (
-                "Replace them?",
-                format!(
-                    "{count} text files are there already with something else in them, {} for one.",
-                    first.display()
-                ),
-                &["Replace", "Only new ones", "Cancel"],
-            ),
-            Question::Import { import, file } => (
-                "Replace captions?",
-                format!(
-                    "{file} has captions of {} pictures without one, and other captions of {} pictures that have one.",
-                    import.new.len(),
-                    import.other.len()
-                ),
-                &["Replace", "Only new ones", "Cancel"],
-            ),
-        };
         let mut answer = None;
-        let modal =
-            Modal::new(Id::unique("before something is written over")).show(ui.ctx(), |ui| {
-                ui.set_max_width(380.0);
-                ui.heading(title);
-                ui.label(text);
-                ui.add_space(8.0);
-                ui.horizontal(|ui| {
-                    for name in answers {
-                        if ui.button(*name).clicked() {
-                            answer = Some(*name);
-                        }
+        let modal = Modal::new(Id::unique("overwrite question")).show(ui.ctx(), |ui| {
+            ui.set_max_width(380.0);
+            ui.heading("Overwrite?");
+            ui.label(question.text());
+            ui.add_space(8.0);
+            ui.horizontal(|ui| {
+                for name in question.answers() {
+                    if ui.button(*name).clicked() {
+                        answer = Some(*name);
                     }
-                });
+                }
             });
+        });
         if modal.should_close() {
-            answer = Some("Cancel");
+            answer = Some(CANCEL);
         }
         let Some(answer) = answer else { return };
         match (self.question.take(), answer) {
-            (Some(Question::Save { order, .. }), "Replace") => self.save(ui.ctx(), order, true),
-            (Some(Question::Save { mut order, .. }), "Only new ones") => {
-                order
-                    .captioned
-                    .retain(|captioned| !Captioned::sidecar(&captioned.picture).exists());
-                self.save(ui.ctx(), order, true);
+            (Some(Question::Export { export, .. }), OVERWRITE) => {
+                self.export(ui.ctx(), export, true)
             }
-            (Some(Question::Import { mut import, file }), "Replace" | "Only new ones") => {
-                if answer == "Replace" {
-                    import.new.append(&mut import.other);
+            (Some(Question::Export { export, .. }), NEW_ONLY) => {
+                self.export(ui.ctx(), export.only_new(), true)
+            }
+            (Some(Question::Import { mut import, file }), OVERWRITE | NEW_ONLY) => {
+                if answer == OVERWRITE {
+                    import.new.append(&mut import.conflicting);
                 }
-                self.told = Some(told(import.new.len(), &file));
+                self.message = Some(imported(import.new.len(), &file));
                 gallery.set(import.new, None);
             }
-            _ => self.told = Some("Nothing was changed.".into()),
+            _ => self.message = Some("Nothing was changed.".into()),
         }
     }
 }
 
-fn name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or(path.as_os_str())
-        .to_string_lossy()
-        .into_owned()
-}
-
-fn told(count: usize, file: &str) -> String {
-    format!("{count} captions came from {file}.")
-}
-
-/// Writes captions, unless files are there and `replace` is not said.
-fn save(order: Save, replace: bool) -> Result<Saved, String> {
-    let Save {
-        path,
-        format,
-        captioned,
-        without,
-    } = &order;
-    let there: Vec<PathBuf> = match format {
-        _ if replace => vec![],
-        Format::Folder => captioned.iter().filter_map(differs).collect(),
-        _ => Some(path)
-            .filter(|path| path.exists())
-            .cloned()
-            .into_iter()
-            .collect(),
-    };
-    if let Some(first) = there.first().cloned() {
-        return Ok(Saved::There {
-            order,
-            count: there.len(),
-            first,
-        });
+impl Question {
+    fn text(&self) -> String {
+        match self {
+            Question::Export {
+                count: 1, first, ..
+            } => format!("{} already exists.", first.display()),
+            Question::Export { count, first, .. } => format!(
+                "{count} text files with other contents already exist, such as {}.",
+                first.display()
+            ),
+            Question::Import { import, file } => format!(
+                "{file} has different captions for {} that already have one, and captions for \
+                 {} without one.",
+                count(import.conflicting.len(), "picture"),
+                count(import.new.len(), "picture")
+            ),
+        }
     }
-    Captioned::write(path, *format, captioned).map_err(|error| error.to_string())?;
-    let place = if *format == Format::Folder {
-        "text files".into()
-    } else {
-        path.display().to_string()
-    };
-    let rest = if *without == 0 {
-        String::new()
-    } else {
-        format!("; {without} pictures have none")
-    };
-    Ok(Saved::Done(format!(
-        "{} captions are in {place}{rest}.",
-        captioned.len()
-    )))
+
+    fn answers(&self) -> &'static [&'static str] {
+        match self {
+            Question::Export { count: 1, .. } => &[OVERWRITE, CANCEL],
+            _ => &[OVERWRITE, NEW_ONLY, CANCEL],
+        }
+    }
 }
 
-/// The text file beside a picture, if it is there and holds something else.
-fn differs(captioned: &Captioned) -> Option<PathBuf> {
-    let path = Captioned::sidecar(&captioned.picture);
-    let same = || std::fs::read_to_string(&path).is_ok_and(|text| text.trim() == captioned.caption);
-    (path.exists() && !same()).then_some(path)
+fn imported(captions: usize, file: &str) -> String {
+    format!("Imported {} from {file}.", count(captions, "caption"))
 }

@@ -1,47 +1,51 @@
-//! Captions for many pictures of a gallery, some at once, until all have one or somebody cancels.
+//! A run over many pictures, sent to the worker in batches.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::duration::duration;
+use super::job::{BatchCaption, BatchJob};
+use crate::format::{count, duration};
 use crate::gallery::Gallery;
-use crate::work::batching::{Captioned, Job};
-use crate::work::captioning::Settings;
-use crate::worker::{Order, Worker};
+use crate::generation::GenerationSettings;
+use crate::worker::WorkerHandle;
 
-/// Pictures on the device at once.
-const AT_ONCE: usize = 16;
+/// Number of pictures in a job.
+const BATCH_SIZE: usize = 16;
 
+/// A run that captions pictures until all are done or the user cancels.
 pub struct Run {
+    /// Number of the run.
     pub number: u64,
-    left: VecDeque<usize>,
-    /// The captions of the entries that the worker has, as they were.
+    remaining: VecDeque<usize>,
+    /// Captions of the entries in the present job, as they were when it was sent.
     before: HashMap<usize, String>,
     total: usize,
     done: usize,
-    troubles: usize,
-    begun: Instant,
-    settings: Settings,
+    failed: usize,
+    started: Instant,
+    settings: GenerationSettings,
 }
 
 impl Run {
-    pub fn new(number: u64, entries: Vec<usize>, settings: Settings) -> Run {
+    /// Returns a run over entries of a gallery.
+    pub fn new(number: u64, entries: Vec<usize>, settings: GenerationSettings) -> Run {
         let total = entries.len();
         Run {
             number,
-            left: entries.into(),
+            remaining: entries.into(),
             before: HashMap::new(),
             total,
             done: 0,
-            troubles: 0,
-            begun: Instant::now(),
+            failed: 0,
+            started: Instant::now(),
             settings,
         }
     }
 
-    /// Orders the next captions; none where all are there.
-    pub fn order(&mut self, gallery: &Gallery, worker: &Worker) -> bool {
-        let next: Vec<usize> = self.left.drain(..AT_ONCE.min(self.left.len())).collect();
+    /// Sends the next job. Returns whether there was one.
+    pub fn send_next(&mut self, gallery: &Gallery, worker: &WorkerHandle) -> bool {
+        let size = BATCH_SIZE.min(self.remaining.len());
+        let next: Vec<usize> = self.remaining.drain(..size).collect();
         if next.is_empty() {
             return false;
         }
@@ -54,72 +58,75 @@ impl Run {
             .iter()
             .map(|&entry| (entry, entries[entry].path.clone()))
             .collect();
-        worker.order(Order::Batch(Job {
+        worker.send(BatchJob {
             run: self.number,
             pictures,
-            at_once: AT_ONCE,
+            batch_size: BATCH_SIZE,
             settings: self.settings.clone(),
-        }));
+        });
         true
     }
 
-    /// Takes captions in, but not where people wrote one of their own meanwhile, or are about to.
-    pub fn take(&mut self, gallery: &mut Gallery, captions: Vec<Captioned>, typing: Option<usize>) {
+    /// Sets the captions of a job, except those that the user has changed or is editing (`editing`).
+    pub fn take(
+        &mut self,
+        gallery: &mut Gallery,
+        captions: Vec<BatchCaption>,
+        editing: Option<usize>,
+    ) {
         self.done += captions.len();
         let mut written = vec![];
         for (entry, caption) in captions {
             match caption {
                 Ok(caption) => {
-                    gallery.trouble(entry, None);
-                    if Some(entry) != typing
-                        && self.before.get(&entry) == Some(&gallery.entries()[entry].caption)
-                    {
+                    gallery.set_error(entry, None);
+                    let unchanged =
+                        self.before.get(&entry) == Some(&gallery.entries()[entry].caption);
+                    if unchanged && Some(entry) != editing {
                         written.push((entry, caption));
                     }
                 }
                 Err(message) => {
-                    gallery.trouble(entry, Some(message));
-                    self.troubles += 1;
+                    gallery.set_error(entry, Some(message));
+                    self.failed += 1;
                 }
             }
         }
         gallery.set(written, Some(self.number));
     }
 
-    /// The share that is done, and how long the rest will take.
+    /// Returns the share that is done, and text with the remaining time.
     pub fn progress(&self) -> (f32, String) {
         let share = self.done as f32 / self.total.max(1) as f32;
         let text = format!("{} of {}", self.done, self.total);
         if self.done == 0 {
             return (share, text);
         }
-        let left =
-            self.begun.elapsed().as_secs_f64() / self.done as f64 * (self.total - self.done) as f64;
-        (
-            share,
-            format!("{text}, {} left", duration(Duration::from_secs_f64(left))),
-        )
+        let per_picture = self.started.elapsed().as_secs_f64() / self.done as f64;
+        let remaining = Duration::from_secs_f64(per_picture * (self.total - self.done) as f64);
+        (share, format!("{text}, {} left", duration(remaining)))
     }
 
-    pub fn ended(&self) -> String {
-        self.told("")
-    }
-
-    pub fn cancelled(&self) -> String {
-        self.told("cancelled: ")
-    }
-
-    fn told(&self, how: &str) -> String {
-        let seconds = self.begun.elapsed().as_secs_f64();
-        let speed = self.done as f64 / seconds.max(1e-3);
-        let done = format!(
-            "{how}{} pictures in {}, {speed:.0} a second",
-            self.done,
-            duration(self.begun.elapsed())
+    /// Returns text about a run that has ended.
+    pub fn summary(&self, cancelled: bool) -> String {
+        let elapsed = self.started.elapsed();
+        let speed = self.done as f64 / elapsed.as_secs_f64().max(1e-3);
+        let summary = format!(
+            "{} {} in {} ({speed:.0} per second)",
+            if cancelled {
+                "Cancelled after"
+            } else {
+                "Captioned"
+            },
+            count(self.done, "picture"),
+            duration(elapsed)
         );
-        match self.troubles {
-            0 => done,
-            troubles => format!("{done}; {troubles} of them cannot be read, see their rows"),
+        match self.failed {
+            0 => summary,
+            failed => format!(
+                "{summary}. {} could not be read; see their rows.",
+                count(failed, "picture")
+            ),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Thumbnails of the pictures that are in sight, decoded aside; those not seen for longest are forgotten.
+//! Thumbnails of the visible pictures, decoded on background threads and kept in a least-recently-used cache.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -11,45 +11,48 @@ use seemore::image::Picture;
 use crate::heat;
 use crate::pictures::THUMBNAIL;
 
-/// Textures that are kept.
-const MOST: usize = 400;
+/// Maximum number of cached textures.
+const CAPACITY: usize = 400;
 
-/// Threads that decode.
+/// Number of decoding threads.
 const THREADS: usize = 2;
 
-/// Textures made in one frame, so that it stays short.
-const A_FRAME: usize = 8;
+/// Maximum number of textures created per frame, which keeps frames short.
+const PER_FRAME: usize = 8;
 
-/// A thumbnail, or why there is none.
+/// A thumbnail, or why the picture could not be read.
 pub type Thumbnail = Result<TextureHandle, String>;
 
+/// Thumbnails by the number of the entry.
 pub struct Thumbnails {
     queue: Arc<Queue>,
     arrivals: Receiver<(u64, usize, Result<Picture, String>)>,
-    /// With the frame that showed it last.
-    known: HashMap<usize, (u64, Thumbnail)>,
-    /// In sight, and not there yet.
-    wanted: Vec<(usize, PathBuf)>,
+    /// Thumbnails with the last frame that showed each.
+    cache: HashMap<usize, (u64, Thumbnail)>,
+    /// Visible pictures that are not in the cache.
+    missing: Vec<(usize, PathBuf)>,
     frame: u64,
-    /// Thumbnails of a folder before are of no use.
+    /// Number of the folder, to discard thumbnails of the one before.
     folder: u64,
 }
 
 #[derive(Default)]
 struct Queue {
-    work: Mutex<Work>,
+    requests: Mutex<Requests>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Work {
-    wanted: Vec<(usize, PathBuf)>,
-    begun: HashSet<usize>,
+struct Requests {
+    /// Pictures to decode, the most urgent last.
+    pending: Vec<(usize, PathBuf)>,
+    started: HashSet<usize>,
     folder: u64,
     closed: bool,
 }
 
 impl Thumbnails {
+    /// Starts the decoding threads.
     pub fn new(ctx: &Context) -> Thumbnails {
         let queue = Arc::new(Queue::default());
         let (send, arrivals) = channel();
@@ -60,62 +63,71 @@ impl Thumbnails {
         Thumbnails {
             queue,
             arrivals,
-            known: HashMap::new(),
-            wanted: vec![],
+            cache: HashMap::new(),
+            missing: vec![],
             frame: 0,
             folder: 0,
         }
     }
 
-    /// Forgets everything: there is another folder.
-    pub fn forget(&mut self) {
+    /// Empties the cache for another folder.
+    pub fn clear(&mut self) {
         self.folder += 1;
-        self.known.clear();
-        let mut work = self.queue.work.lock().expect("no thread panics with it");
-        *work = Work {
+        self.cache.clear();
+        let mut requests = self
+            .queue
+            .requests
+            .lock()
+            .expect("no thread panics while it holds the lock");
+        *requests = Requests {
             folder: self.folder,
-            ..Work::default()
+            ..Requests::default()
         };
     }
 
-    /// A picture's thumbnail, if it is there; else it is wanted.
+    /// Returns the thumbnail of a picture, or `None` and requests it if it is not in the cache.
     pub fn get(&mut self, picture: usize, path: &Path) -> Option<&Thumbnail> {
-        match self.known.get_mut(&picture) {
-            Some((seen, _)) => *seen = self.frame,
-            None => self.wanted.push((picture, path.to_owned())),
+        match self.cache.get_mut(&picture) {
+            Some((used, _)) => *used = self.frame,
+            None => self.missing.push((picture, path.to_owned())),
         }
-        self.known.get(&picture).map(|(_, thumbnail)| thumbnail)
+        self.cache.get(&picture).map(|(_, thumbnail)| thumbnail)
     }
 
-    /// Takes in what was decoded since the last frame, and asks for what this one wanted.
+    /// Adds the thumbnails decoded since the last frame, and requests those that this one misses.
     pub fn update(&mut self, ctx: &Context) {
         self.frame += 1;
-        let arrivals: Vec<_> = self.arrivals.try_iter().take(A_FRAME).collect();
-        if arrivals.len() == A_FRAME {
+        let arrivals: Vec<_> = self.arrivals.try_iter().take(PER_FRAME).collect();
+        if arrivals.len() == PER_FRAME {
             ctx.request_repaint();
         }
         for (folder, picture, thumbnail) in arrivals {
             if folder == self.folder {
                 let thumbnail = thumbnail.map(|small| heat::texture(ctx, "thumbnail", &small));
-                self.known.insert(picture, (self.frame, thumbnail));
+                self.cache.insert(picture, (self.frame, thumbnail));
             }
         }
-        if self.known.len() > MOST {
-            let mut seen: Vec<u64> = self.known.values().map(|(seen, _)| *seen).collect();
-            // half of them at once, so that this is not done every frame
-            let middle = seen.len() / 2;
-            let (_, &mut oldest, _) = seen.select_nth_unstable(middle);
+        if self.cache.len() > CAPACITY {
+            let mut used: Vec<u64> = self.cache.values().map(|(used, _)| *used).collect();
+            // evicts half of them at once, so that this does not happen every frame
+            let middle = used.len() / 2;
+            let (_, &mut median, _) = used.select_nth_unstable(middle);
             let now = self.frame;
-            self.known
-                .retain(|_, (seen, _)| *seen > oldest || *seen + 1 >= now);
+            self.cache
+                .retain(|_, (used, _)| *used > median || *used + 1 >= now);
         }
-        let mut work = self.queue.work.lock().expect("no thread panics with it");
-        // the first in sight is taken first, from the end
-        self.wanted.reverse();
-        work.begun
-            .retain(|picture| !self.known.contains_key(picture));
-        work.wanted = std::mem::take(&mut self.wanted);
-        if !work.wanted.is_empty() {
+        let mut requests = self
+            .queue
+            .requests
+            .lock()
+            .expect("no thread panics while it holds the lock");
+        // threads take the last one first, which is the topmost
+        self.missing.reverse();
+        requests
+            .started
+            .retain(|picture| !self.cache.contains_key(picture));
+        requests.pending = std::mem::take(&mut self.missing);
+        if !requests.pending.is_empty() {
             self.queue.changed.notify_all();
         }
     }
@@ -124,30 +136,39 @@ impl Thumbnails {
 impl Drop for Thumbnails {
     fn drop(&mut self) {
         self.queue
-            .work
+            .requests
             .lock()
-            .expect("no thread panics with it")
+            .expect("no thread panics while it holds the lock")
             .closed = true;
         self.queue.changed.notify_all();
     }
 }
 
+/// Decodes requested pictures until the queue is closed.
 fn decode(queue: &Queue, send: &Sender<(u64, usize, Result<Picture, String>)>, ctx: &Context) {
     loop {
-        let mut work = queue.work.lock().expect("no thread panics with it");
+        let mut requests = queue
+            .requests
+            .lock()
+            .expect("no thread panics while it holds the lock");
         let (picture, path) = loop {
-            if work.closed {
+            if requests.closed {
                 return;
             }
-            match work.wanted.pop() {
-                Some((picture, _)) if work.begun.contains(&picture) => {}
+            match requests.pending.pop() {
+                Some((picture, _)) if requests.started.contains(&picture) => {}
                 Some(next) => break next,
-                None => work = queue.changed.wait(work).expect("no thread panics with it"),
+                None => {
+                    requests = queue
+                        .changed
+                        .wait(requests)
+                        .expect("no thread panics while it holds the lock");
+                }
             }
         };
-        work.begun.insert(picture);
-        let folder = work.folder;
-        drop(work);
+        requests.started.insert(picture);
+        let folder = requests.folder;
+        drop(requests);
         let thumbnail = Picture::open(&path)
             .map(|picture| picture.resize(THUMBNAIL))
             .map_err(|error| error.to_string());

@@ -1,15 +1,16 @@
-//! A number over the steps of a training, kept at a size that a frame can draw.
+//! A value over the steps of a training, with a bounded number of points so that it draws fast.
 
-/// Most points that are kept. When there are more, every two become their mean.
-const MOST: usize = 1000;
+/// Maximum number of points. At this number, every two are merged into their mean.
+const CAPACITY: usize = 1000;
 
+/// A value over the steps of a training.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Curve {
     points: Vec<[f64; 2]>,
-    /// Values in a point.
+    /// Number of values per point.
     merged: u64,
-    /// The sum of step and value, and the count, of those that do not fill a point yet.
-    rest: ([f64; 2], u64),
+    /// Sums of step and value, and the count, of the values that do not fill a point yet.
+    partial: ([f64; 2], u64),
     last: Option<[f64; 2]>,
 }
 
@@ -18,29 +19,29 @@ impl Default for Curve {
         Curve {
             points: vec![],
             merged: 1,
-            rest: ([0.0; 2], 0),
+            partial: ([0.0; 2], 0),
             last: None,
         }
     }
 }
 
 impl Curve {
-    /// Takes in a value; one that is no number is passed over.
+    /// Adds a value. Non-finite values are ignored.
     pub fn push(&mut self, step: u64, value: f64) {
         if !value.is_finite() {
             return;
         }
         let point = [step as f64, value];
         self.last = Some(point);
-        let (sum, count) = &mut self.rest;
+        let (sum, count) = &mut self.partial;
         *sum = [sum[0] + point[0], sum[1] + point[1]];
         *count += 1;
         if *count < self.merged {
             return;
         }
         self.points.push(sum.map(|sum| sum / *count as f64));
-        self.rest = ([0.0; 2], 0);
-        if self.points.len() >= MOST {
+        self.partial = ([0.0; 2], 0);
+        if self.points.len() >= CAPACITY {
             self.points = self
                 .points
                 .chunks(2)
@@ -52,15 +53,15 @@ impl Curve {
         }
     }
 
-    /// The value that came last.
+    /// Returns the last value.
     pub fn last(&self) -> Option<f64> {
         self.last.map(|[_, value]| value)
     }
 
-    /// Step and value, or the value's logarithm to the base of 10; what has none is left out.
+    /// Returns steps and values, or steps and decimal logarithms of the positive values.
     pub fn points(&self, log: bool) -> Vec<[f64; 2]> {
-        // the newest value is always there, though it fills no point yet
-        let last = self.last.filter(|_| self.rest.1 > 0);
+        // the last value is always shown, even if it does not fill a point yet
+        let last = self.last.filter(|_| self.partial.1 > 0);
         let points = self.points.iter().copied().chain(last);
         if log {
             points
@@ -78,12 +79,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_curve_keeps_its_course_in_few_points() {
+    fn long_curves_are_merged_without_changing_shape() {
         let mut curve = Curve::default();
         (0..100_000).for_each(|step| curve.push(step, 3.0 - step as f64 * 2e-5));
         let points = curve.points(false);
         assert!(
-            (MOST / 2..=MOST).contains(&points.len()),
+            (CAPACITY / 2..=CAPACITY).contains(&points.len()),
             "{}",
             points.len()
         );
@@ -91,7 +92,7 @@ mod tests {
             points
                 .iter()
                 .all(|[x, y]| (3.0 - x * 2e-5 - y).abs() < 1e-9),
-            "means do not lie on the line"
+            "merged points are off the line"
         );
         assert!(points.windows(2).all(|pair| pair[0][0] < pair[1][0]));
         assert_eq!(
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_curve_is_kept_as_it_is() {
+    fn short_curves_keep_every_finite_value() {
         let mut curve = Curve::default();
         for (step, value) in [(1, 10.0), (2, f64::NAN), (3, 0.0), (4, 100.0)] {
             curve.push(step, value);

@@ -1,4 +1,4 @@
-//! The fields of a form on the screen.
+//! Fields for the options of a training.
 
 use std::path::PathBuf;
 
@@ -13,30 +13,29 @@ use seemore::models::seemore::Preset;
 use seemore::text::TokenKind;
 
 use super::form::{self, Form, Kind, Until};
-use crate::asked::Asked;
+use crate::background::Background;
 
-/// A field that a dialog fills.
+/// A field that a file dialog fills.
 pub enum Field {
+    /// Training pictures.
     Data,
+    /// Validation pictures.
     ValData,
+    /// Folder of another training.
     Folder,
 }
 
-/// Draws the fields; dialogs that are opened answer to `dialog`.
-pub fn show(ui: &mut Ui, form: &mut Form, dialog: &Asked<(Field, Vec<PathBuf>)>) {
+/// Draws the fields. File dialogs send their results to `dialog`.
+pub fn show(ui: &mut Ui, form: &mut Form, dialog: &Background<(Field, Vec<PathBuf>)>) {
     ui.horizontal(|ui| {
         for (kind, name, hover) in [
-            (
-                Kind::New,
-                "New model",
-                "A model from the start, on pictures of your choice",
-            ),
+            (Kind::New, "New model", "Train a new model"),
             (
                 Kind::Like,
-                "Like another",
-                "From the start, with the model, options and data of a training before",
+                "Copy settings",
+                "Train a new model with the options and data of another training",
             ),
-            (Kind::Resume, "Go on", "Where another training has ended"),
+            (Kind::Resume, "Resume", "Continue another training"),
         ] {
             ui.selectable_value(&mut form.kind, kind, name)
                 .on_hover_text(hover);
@@ -56,9 +55,7 @@ pub fn show(ui: &mut Ui, form: &mut Form, dialog: &Asked<(Field, Vec<PathBuf>)>)
             .suffix(" steps")
             .range(0..=1_000_000),
     )
-    .on_hover_text(
-        "Steps between two looks at the pictures to validate on; 0 for one at the end only",
-    );
+    .on_hover_text("Steps between validations; 0 validates only at the end");
     number(
         ui,
         "Save every",
@@ -66,21 +63,21 @@ pub fn show(ui: &mut Ui, form: &mut Form, dialog: &Asked<(Field, Vec<PathBuf>)>)
             .suffix(" steps")
             .range(0..=1_000_000),
     )
-    .on_hover_text("Steps between two saves; 0 for one at the end only");
+    .on_hover_text("Steps between saves; 0 saves only at the end");
     if form.kind != Kind::Resume {
-        text(ui, "Save into", &mut form.out, "runs/..")
-            .on_hover_text("A folder; otherwise the first free one in runs. A checkpoint that is there is never written over");
+        text(ui, "Output", &mut form.out, "runs/..")
+            .on_hover_text("Folder to save to; if empty, a new one in runs. An existing checkpoint is never overwritten");
     }
     text(ui, "More flags", &mut form.more, "--seed 7")
-        .on_hover_text("Those of `train --help`, with spaces between them");
+        .on_hover_text("Further flags of the train command, separated by spaces");
 }
 
-fn folder(ui: &mut Ui, form: &mut Form, dialog: &Asked<(Field, Vec<PathBuf>)>) {
+fn folder(ui: &mut Ui, form: &mut Form, dialog: &Background<(Field, Vec<PathBuf>)>) {
     text(ui, "Folder", &mut form.folder, "runs/..")
-        .on_hover_text("One that a training saved: it holds a folder states");
-    if ui.button("Choose a folder...").clicked() {
+        .on_hover_text("Output folder of the other training");
+    if ui.button("Choose folder...").clicked() {
         let title = "Choose the folder of a training";
-        dialog.ask(ui.ctx(), move || {
+        dialog.run(ui.ctx(), move || {
             Some((
                 Field::Folder,
                 vec![rfd::FileDialog::new().set_title(title).pick_folder()?],
@@ -89,8 +86,10 @@ fn folder(ui: &mut Ui, form: &mut Form, dialog: &Asked<(Field, Vec<PathBuf>)>) {
     }
     if form.kind == Kind::Like
         && ui
-            .button("The shipped model")
-            .on_hover_text("Its recipe takes an hour and a half on two CPU cores")
+            .button("Shipped model")
+            .on_hover_text(
+                "Settings of the model that comes with seemore; takes 90 minutes on two CPU cores",
+            )
             .clicked()
     {
         form.folder = checkpoint::shipped()
@@ -98,17 +97,15 @@ fn folder(ui: &mut Ui, form: &mut Form, dialog: &Asked<(Field, Vec<PathBuf>)>) {
             .to_string_lossy()
             .into_owned();
     }
-    ui.label(
-        RichText::new("Model, tokenizer, options and data are those of that training.").weak(),
-    );
+    ui.label(RichText::new("Uses the model, tokenizer, options and data of that training.").weak());
 }
 
-fn new(ui: &mut Ui, form: &mut Form, dialog: &Asked<(Field, Vec<PathBuf>)>) {
-    ui.strong("Pictures to train on");
+fn new(ui: &mut Ui, form: &mut Form, dialog: &Background<(Field, Vec<PathBuf>)>) {
+    ui.strong("Training pictures");
     ui.horizontal_wrapped(|ui| {
         if ui
             .button("Drawings")
-            .on_hover_text("48 drawings that come with seemore, and 12 others to validate on")
+            .on_hover_text("48 training and 12 validation drawings that come with seemore")
             .clicked()
         {
             (form.data, form.val_data) = form::shipped();
@@ -116,41 +113,42 @@ fn new(ui: &mut Ui, form: &mut Form, dialog: &Asked<(Field, Vec<PathBuf>)>) {
         }
         if ui
             .button("Emoji")
-            .on_hover_text("The emoji of five artists, and those of a sixth to validate on")
+            .on_hover_text("Emoji by five artists for training, by a sixth for validation")
             .clicked()
         {
             (form.data, form.val_data) = form::emoji();
             form.allow_overlap = true;
         }
     });
-    paths(ui, &mut form.data, "train on", || Field::Data, dialog);
-    ui.strong("Pictures to validate on");
+    paths(ui, &mut form.data, "training", || Field::Data, dialog);
+    ui.strong("Validation pictures");
     if form.val_data.is_empty() {
         ui.label(
-            RichText::new("A tenth of the pictures above, which are then not trained on.").weak(),
+            RichText::new("A tenth of the training pictures, which is left out of training.")
+                .weak(),
         );
     }
     paths(
         ui,
         &mut form.val_data,
-        "validate on",
+        "validation",
         || Field::ValData,
         dialog,
     );
-    ui.checkbox(&mut form.allow_overlap, "Leave out what is in both")
+    ui.checkbox(&mut form.allow_overlap, "Skip duplicates across sets")
         .on_hover_text(
-            "Otherwise nothing is trained where pictures to train on are also there to validate on",
+            "Leave training pictures out that are also validation pictures. Otherwise duplicates are an error",
         );
     ui.separator();
     if let Some(preset) = choice::<Preset>(ui, "Preset", &form.preset) {
         form.choose(preset);
     }
-    if let Some(tokenizer) = choice::<TokenKind>(ui, "Tokens", &form.tokenizer) {
+    if let Some(tokenizer) = choice::<TokenKind>(ui, "Tokenizer", &form.tokenizer) {
         form.tokenizer = tokenizer;
     }
     number(
         ui,
-        "Pictures in a step",
+        "Batch size",
         DragValue::new(&mut form.batch_size).range(1..=4096),
     );
     let rate = DragValue::new(&mut form.learning_rate)
@@ -158,9 +156,8 @@ fn new(ui: &mut Ui, form: &mut Form, dialog: &Asked<(Field, Vec<PathBuf>)>) {
         .range(1e-6..=1.0)
         .min_decimals(1)
         .max_decimals(6);
-    number(ui, "Learning rate", rate)
-        .on_hover_text("The highest; it rises to it, and then sinks to nothing");
-    if let Some(augment) = choice::<Strength>(ui, "Change pictures", &form.augment) {
+    number(ui, "Learning rate", rate).on_hover_text("Peak learning rate, reached after warm-up");
+    if let Some(augment) = choice::<Strength>(ui, "Augmentation", &form.augment) {
         form.augment = augment;
     }
     number(
@@ -170,50 +167,50 @@ fn new(ui: &mut Ui, form: &mut Form, dialog: &Asked<(Field, Vec<PathBuf>)>) {
             .speed(0.01)
             .range(0.0..=100.0),
     )
-    .on_hover_text("Weight of a second loss, naming what the picture shows; 0 for none");
+    .on_hover_text("Weight of an auxiliary classification loss; 0 disables it");
 }
 
 fn until(ui: &mut Ui, form: &mut Form) {
     ui.strong("Train for");
     ui.horizontal(|ui| {
         for (until, name) in [
-            (Until::Steps, "steps"),
-            (Until::Epochs, "epochs"),
-            (Until::Minutes, "minutes"),
-            (Until::Default, "default"),
+            (Until::Steps, "Steps"),
+            (Until::Epochs, "Epochs"),
+            (Until::Minutes, "Minutes"),
+            (Until::Default, "Default"),
         ] {
             ui.selectable_value(&mut form.until, until, name);
         }
     });
     match (form.until, form.kind) {
         (Until::Default, Kind::New) if form.preset == "tiny" => drop(ui.weak("200 steps")),
-        (Until::Default, Kind::New) => drop(ui.weak("160 steps, or 210 s where that is less")),
-        (Until::Default, _) => drop(ui.weak("as long as that training was to")),
+        (Until::Default, Kind::New) => drop(ui.weak("160 steps, at most 210 s")),
+        (Until::Default, _) => drop(ui.weak("Like that training")),
         (Until::Steps, _) => drop(number(
             ui,
-            "Steps",
+            "Number of steps",
             DragValue::new(&mut form.steps).range(1..=100_000_000),
         )),
         (Until::Epochs, _) => drop(number(
             ui,
-            "Epochs",
+            "Number of epochs",
             DragValue::new(&mut form.epochs).range(0.1..=100_000.0),
         )),
         (Until::Minutes, _) => drop(number(
             ui,
-            "Minutes",
+            "Time limit",
             DragValue::new(&mut form.minutes).range(0.1..=100_000.0),
         )),
     }
 }
 
-/// Files that can be taken out, and more of them put in.
+/// Draws a list of files with buttons to remove and add some.
 fn paths(
     ui: &mut Ui,
     paths: &mut Vec<PathBuf>,
     what: &'static str,
     field: fn() -> Field,
-    dialog: &Asked<(Field, Vec<PathBuf>)>,
+    dialog: &Background<(Field, Vec<PathBuf>)>,
 ) {
     let mut out = None;
     for (i, path) in paths.iter().enumerate() {
@@ -223,15 +220,14 @@ fn paths(
                 .file_name()
                 .unwrap_or(path.as_os_str())
                 .to_string_lossy();
-            let button = ui.small_button("x").on_hover_text("Take it out");
-            button.widget_info(|| {
-                WidgetInfo::labeled(Role::Button, true, format!("Take out {name}"))
-            });
+            let button = ui.small_button("x").on_hover_text("Remove");
+            button
+                .widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Remove {name}")));
             if button.clicked() {
                 out = Some(i);
             }
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
-                // the end of a path tells more than its beginning
+                // the end of a path is the part that differs
                 let folder = path
                     .parent()
                     .and_then(|folder| folder.file_name())
@@ -252,30 +248,28 @@ fn paths(
     }
     ui.horizontal(|ui| {
         let button = |text: &str| Button::new(text).small();
-        let title = format!("Pictures with captions to {what}");
+        let title = format!("Captioned pictures for {what}");
         let files = ui
             .add(button("Add files..."))
-            .on_hover_text("CSV, JSON lines, COCO or Flickr8k captions");
-        files.widget_info(|| {
-            WidgetInfo::labeled(Role::Button, true, format!("Add files to {what}"))
-        });
+            .on_hover_text("Add CSV, JSON lines, COCO JSON or Flickr8k files");
+        files.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Add {what} files")));
         if files.clicked() {
             let dialog_title = title.clone();
-            dialog.ask(ui.ctx(), move || {
+            dialog.run(ui.ctx(), move || {
                 let files = rfd::FileDialog::new()
                     .set_title(dialog_title)
-                    .add_filter("Pictures with captions", &["csv", "jsonl", "json", "txt"]);
+                    .add_filter("Captioned pictures", &["csv", "jsonl", "json", "txt"]);
                 Some((field(), files.pick_files()?))
             });
         }
         let folder = ui
-            .add(button("Add a folder..."))
-            .on_hover_text("Pictures with a .txt file beside each");
+            .add(button("Add folder..."))
+            .on_hover_text("Add a folder of pictures with a .txt file beside each");
         folder.widget_info(|| {
-            WidgetInfo::labeled(Role::Button, true, format!("Add a folder to {what}"))
+            WidgetInfo::labeled(Role::Button, true, format!("Add a {what} folder"))
         });
         if folder.clicked() {
-            dialog.ask(ui.ctx(), move || {
+            dialog.run(ui.ctx(), move || {
                 Some((
                     field(),
                     vec![rfd::FileDialog::new().set_title(title).pick_folder()?],
@@ -285,7 +279,7 @@ fn paths(
     });
 }
 
-/// A choice between the values of an option; returns another than the present one.
+/// Draws a list of the values of an option. Returns the chosen value if it differs from `present`.
 fn choice<T: ValueEnum>(ui: &mut Ui, label: &str, present: &str) -> Option<String> {
     let mut chosen = None;
     row(ui, label, |ui, label| {
@@ -315,7 +309,6 @@ fn number(ui: &mut Ui, label: &str, value: DragValue) -> Response {
 
 fn text(ui: &mut Ui, label: &str, text: &mut String, hint: &str) -> Response {
     row(ui, label, |ui, _| {
-        // as it stands on the command line
         ui.add(
             TextEdit::singleline(text)
                 .hint_text(hint)
@@ -325,7 +318,7 @@ fn text(ui: &mut Ui, label: &str, text: &mut String, hint: &str) -> Response {
     })
 }
 
-/// A label at the left and its field in a column of its own.
+/// Draws a label and its field, aligned with those of the other rows.
 fn row(ui: &mut Ui, label: &str, field: impl FnOnce(&mut Ui, &str) -> Response) -> Response {
     const LABEL: f32 = 116.0;
     let row = ui.horizontal(|ui| {

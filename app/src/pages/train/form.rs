@@ -1,22 +1,22 @@
-//! What is asked of a training, and the words of the command line that ask for it.
+//! Options of a training, and the arguments that they stand for.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use seemore::models::checkpoint;
 
-/// The fields as they are filled in.
+/// Options of a training.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 pub struct Form {
     pub kind: Kind,
-    /// Of the training that goes on, or that this one is to be like.
+    /// Folder of the training to resume or to copy the settings of.
     pub folder: String,
     pub data: Vec<PathBuf>,
-    /// A tenth of the pictures where there is none.
+    /// Validation pictures; if empty, a tenth of the training pictures.
     pub val_data: Vec<PathBuf>,
     pub allow_overlap: bool,
-    /// By their names on the command line, as are `tokenizer` and `augment`.
+    /// Names of values on the command line.
     pub preset: String,
     pub tokenizer: String,
     pub augment: String,
@@ -28,26 +28,26 @@ pub struct Form {
     pub learning_rate: f64,
     pub class_loss: f32,
     pub eval_every: u64,
-    /// 0 saves at the end only.
+    /// Steps between saves; 0 saves only at the end.
     pub save_every: u64,
-    /// Empty for the first free folder in `runs/`.
+    /// Output folder; if empty, the first free one in `runs/`.
     pub out: String,
-    /// Further flags, with spaces between them.
+    /// Further flags, separated by spaces.
     pub more: String,
 }
 
-/// Where a training begins.
+/// How a training starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub enum Kind {
     #[default]
     New,
-    /// With the options and data of another, from the start.
+    /// A new model with the options and data of another training.
     Like,
-    /// Where another ended.
+    /// Continues another training.
     Resume,
 }
 
-/// When a training ends.
+/// What ends a training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub enum Until {
     #[default]
@@ -84,12 +84,12 @@ impl Default for Form {
     }
 }
 
-/// The folder of the data that come with seemore.
+/// Returns the folder of the data that come with seemore.
 fn data_folder() -> Option<PathBuf> {
     Some(checkpoint::shipped()?.ancestors().nth(2)?.to_owned())
 }
 
-/// The shipped drawings to train on and to validate on; nothing where they are not here.
+/// Returns the shipped training and validation drawings, or nothing if they are not installed.
 pub fn shipped() -> (Vec<PathBuf>, Vec<PathBuf>) {
     let file = |name: &str| {
         data_folder()
@@ -101,7 +101,7 @@ pub fn shipped() -> (Vec<PathBuf>, Vec<PathBuf>) {
     (file("inputs.csv"), file("inputs_val.csv"))
 }
 
-/// The shipped emoji: those of five artists to train on, those of a sixth to validate on.
+/// Returns the shipped training and validation emoji.
 pub fn emoji() -> (Vec<PathBuf>, Vec<PathBuf>) {
     let files = |names: &[&str]| {
         let folder = data_folder().unwrap_or_default().join("emoji");
@@ -117,7 +117,7 @@ pub fn emoji() -> (Vec<PathBuf>, Vec<PathBuf>) {
 }
 
 impl Form {
-    /// Takes another preset, with what it cannot do without.
+    /// Sets the preset and the options that it requires.
     pub fn choose(&mut self, preset: String) {
         let (tokenizer, class_loss) = if preset == "emoji" {
             ("words", 1.0)
@@ -127,21 +127,21 @@ impl Form {
         (self.tokenizer, self.class_loss, self.preset) = (tokenizer.into(), class_loss, preset);
     }
 
-    /// What stands in the way of a start.
+    /// Returns what is missing to start, as advice.
     pub fn missing(&self) -> Option<&'static str> {
         match self.kind {
-            Kind::New if self.data.is_empty() => Some("Choose pictures to train on."),
+            Kind::New if self.data.is_empty() => Some("Add training pictures."),
             Kind::Like if self.folder.trim().is_empty() => {
-                Some("Choose the folder of the training that this one is to be like.")
+                Some("Choose the folder of the training to copy the settings of.")
             }
             Kind::Resume if self.folder.trim().is_empty() => {
-                Some("Choose the folder of the training that goes on.")
+                Some("Choose the folder of the training to resume.")
             }
             _ => None,
         }
     }
 
-    /// What follows `train` on the command line.
+    /// Returns the arguments of the `train` command.
     pub fn words(&self) -> Vec<OsString> {
         let mut words: Vec<OsString> = vec![];
         let mut flag = |name: &str, values: &[OsString]| {
@@ -189,7 +189,7 @@ impl Form {
     }
 }
 
-/// A command line that a shell takes, for reading and copying.
+/// Returns the command as text that a shell understands.
 pub fn command_line(words: &[OsString]) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%\\".contains(c);
     let quoted = |word: &OsString| match word.to_string_lossy() {
@@ -202,7 +202,7 @@ pub fn command_line(words: &[OsString]) -> String {
         .join(" ")
 }
 
-/// The words that go on with the training in a folder.
+/// Returns the arguments that resume the training in a folder.
 pub fn resume(folder: &Path) -> Vec<OsString> {
     vec!["--resume".into(), folder.into()]
 }
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_is_a_command_line_that_the_trainer_takes() {
+    fn every_form_yields_valid_arguments() {
         let mut forms = vec![
             form(),
             Form {
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_that_lacks_something_says_what() {
+    fn missing_options_are_named() {
         assert!(
             Form {
                 data: vec![],
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_is_one_for_a_shell() {
+    fn command_line_is_quoted_for_a_shell() {
         let line = command_line(&form().words());
         assert!(
             line.starts_with(

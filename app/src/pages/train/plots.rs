@@ -1,4 +1,4 @@
-//! The curves of a training.
+//! Plots of the loss and the learning rate.
 
 use std::ops::RangeInclusive;
 
@@ -7,46 +7,48 @@ use egui_plot::{
     Corner, GridInput, GridMark, HoverPosition, Legend, Line, MarkerShape, Plot, PlotPoints, Points,
 };
 
-use super::course::Course;
+use super::history::History;
+use crate::format::short;
 
-/// Of the pictures to train on and of those that are validated on.
+/// Colours of the training and the validation loss.
 const LOSSES: [Color32; 2] = [
     Color32::from_rgb(66, 140, 214),
     Color32::from_rgb(226, 118, 40),
 ];
+/// Colour of the learning rate.
 const RATE: Color32 = Color32::from_rgb(60, 160, 105);
+/// Height of a plot, in points.
 const HEIGHT: f32 = 165.0;
 
-/// Both plots beside each other; `log` is whether the losses are drawn by their logarithms.
-pub fn show(ui: &mut Ui, course: &Course, log: &mut bool) {
-    // below each other where they would be narrow
+/// Draws both plots side by side, or below each other in a narrow window. `log` selects a logarithmic loss axis.
+pub fn show(ui: &mut Ui, history: &History, log: &mut bool) {
     let columns = if ui.available_width() < 480.0 { 1 } else { 2 };
     ui.columns(columns, |columns| {
         let left = &mut columns[0];
         left.horizontal(|ui| {
             ui.set_min_height(ui.spacing().interact_size.y);
             ui.strong("Loss");
-            ui.checkbox(log, "logarithmic")
-                .on_hover_text("Draw small losses as large as they matter");
+            ui.checkbox(log, "Logarithmic")
+                .on_hover_text("Use a logarithmic axis, which spreads small losses");
         });
-        losses(left, course, *log);
+        losses(left, history, *log);
         let right = columns.last_mut().expect("there is at least one");
         right.horizontal(|ui| {
             ui.set_min_height(ui.spacing().interact_size.y);
             ui.strong("Learning rate");
         });
-        let said = format!(
-            "Curve of the learning rate{}",
-            course
+        let label = format!(
+            "Learning rate curve{}",
+            history
                 .learning_rate
                 .last()
-                .map_or(String::new(), |rate| format!(", now {}", short(rate)))
+                .map_or(String::new(), |rate| format!(", last {}", short(rate)))
         );
-        plot(right, "learning rate", &said, false, None, |plot| {
+        plot(right, "learning rate", &label, false, None, |plot| {
             plot.line(
                 Line::new(
                     "learning rate",
-                    PlotPoints::new(course.learning_rate.points(false)),
+                    PlotPoints::new(history.learning_rate.points(false)),
                 )
                 .color(RATE)
                 .width(2.0),
@@ -55,35 +57,35 @@ pub fn show(ui: &mut Ui, course: &Course, log: &mut bool) {
     });
 }
 
-fn losses(ui: &mut Ui, course: &Course, log: bool) {
-    let said = |name: &str, value: Option<f64>| {
+fn losses(ui: &mut Ui, history: &History, log: bool) {
+    let last = |name: &str, value: Option<f64>| {
         value.map_or(String::new(), |value| format!(", {name} {value:.4}"))
     };
-    let said = format!(
-        "Curves of the loss{}{}",
-        said("training", course.loss.last()),
-        said("validation", course.validation.last())
+    let label = format!(
+        "Loss curves{}{}",
+        last("training", history.loss.last()),
+        last("validation", history.validation_loss.last())
     );
-    // losses fall, so that this corner is free
+    // losses fall, so this corner is empty
     plot(
         ui,
         "loss",
-        &said,
+        &label,
         log,
         Some(Legend::default().position(Corner::RightTop)),
         |plot| {
             plot.line(
-                Line::new("training", PlotPoints::new(course.loss.points(log)))
+                Line::new("training", PlotPoints::new(history.loss.points(log)))
                     .color(LOSSES[0])
                     .width(1.5),
             );
-            let validation = course.validation.points(log);
+            let validation = history.validation_loss.points(log);
             plot.line(
                 Line::new("validation", PlotPoints::new(validation.clone()))
                     .color(LOSSES[1])
                     .width(2.0),
             );
-            // one validation is no line yet
+            // a single validation is not a line yet
             plot.points(
                 Points::new("validation", PlotPoints::new(validation))
                     .color(LOSSES[1])
@@ -94,10 +96,11 @@ fn losses(ui: &mut Ui, course: &Course, log: bool) {
     );
 }
 
+/// Draws a plot of values over steps. `label` describes it for screen readers; with `log`, values are decimal logarithms.
 fn plot(
     ui: &mut Ui,
     name: &str,
-    said: &str,
+    label: &str,
     log: bool,
     legend: Option<Legend>,
     draw: impl FnOnce(&mut egui_plot::PlotUi),
@@ -135,38 +138,21 @@ fn plot(
         plot
     };
     let response = plot.show(ui, draw).response;
-    response.widget_info(|| WidgetInfo::labeled(Role::Image, true, said));
+    response.widget_info(|| WidgetInfo::labeled(Role::Image, true, label));
 }
 
-/// The logarithms of 1, 2 and 5, and of these times each power of 10.
+/// Returns the marks of a logarithmic axis: 1, 2 and 5 times each power of 10.
 fn decades(input: GridInput) -> Vec<GridMark> {
-    let (least, most) = input.bounds;
+    let (min, max) = input.bounds;
     let marks = |decade: i32| {
         [(1.0, 1.0), (2.0, 0.3), (5.0, 0.3)].map(|(value, step_size)| GridMark {
             value: decade as f64 + f64::log10(value),
             step_size,
         })
     };
-    let all = (least.floor() as i32..=most.ceil() as i32).flat_map(marks);
-    all.filter(|mark| (least..=most).contains(&mark.value))
+    let all = (min.floor() as i32..=max.ceil() as i32).flat_map(marks);
+    all.filter(|mark| (min..=max).contains(&mark.value))
         .collect()
-}
-
-/// Three digits, with an exponent where zeros would hide them.
-pub fn short(value: f64) -> String {
-    match value.abs() {
-        0.0 => "0".into(),
-        size if !(1e-3..1e5).contains(&size) => format!("{value:.1e}"),
-        size => {
-            let decimals = (2 - size.log10().floor() as i32).max(0) as usize;
-            let text = format!("{value:.decimals$}");
-            if text.contains('.') {
-                text.trim_end_matches('0').trim_end_matches('.').to_owned()
-            } else {
-                text
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -174,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_axis_of_logarithms_is_marked_within_its_decades() {
+    fn logarithmic_axis_is_marked_at_1_2_and_5() {
         let marks = decades(GridInput {
             bounds: (-0.5, 1.1),
             base_step_size: 0.1,
@@ -184,16 +170,5 @@ mod tests {
             .map(|mark| short(10f64.powf(mark.value)))
             .collect();
         assert_eq!(values, ["0.5", "1", "2", "5", "10"]);
-    }
-
-    #[test]
-    fn numbers_at_the_axes_are_short() {
-        let texts = [0.0, 0.5, 3.4567, 1e-4, 0.001, 12.0, 1234.5, 0.0314159].map(short);
-        assert_eq!(
-            texts,
-            [
-                "0", "0.5", "3.46", "1.0e-4", "0.001", "12", "1234", "0.0314"
-            ]
-        );
     }
 }

@@ -1,25 +1,32 @@
-//! What the model wrote of the same pictures at each validation: a row a picture, a column a validation.
+//! Captions of the samples at each validation: a row per picture, a column per validation.
 
 use egui::{
     Color32, Label, Pos2, Rect, RichText, ScrollArea, Separator, Stroke, TextureHandle, Ui,
     UiBuilder, pos2, vec2,
 };
 
-use super::course::Evaluation;
-use crate::work::training::Shown;
+use super::history::Validation;
+use super::job::Sample;
 
-/// Points of a row, of a column, and of the row above them.
+/// Height of a row, in points.
 const ROW: f32 = 40.0;
+/// Width of a column, in points.
 const COLUMN: f32 = 146.0;
+/// Height of the header, in points.
 const HEADER: f32 = 38.0;
-/// Points for the mark before a right caption.
+/// Space for the check mark of a correct caption, in points.
 const MARK: f32 = 14.0;
-/// Points of a picture's side.
+/// Width and height of a picture, in points.
 const SIDE: f32 = 36.0;
 
-/// Draws the columns that are seen; the newest one is, until somebody scrolls.
-pub fn show(ui: &mut Ui, shown: &[Shown], textures: &[TextureHandle], evaluations: &[Evaluation]) {
-    let height = HEADER + ROW * shown.len() as f32;
+/// Draws the visible columns. The newest one is visible until the user scrolls.
+pub fn show(
+    ui: &mut Ui,
+    samples: &[Sample],
+    textures: &[TextureHandle],
+    validations: &[Validation],
+) {
+    let height = HEADER + ROW * samples.len() as f32;
     ui.horizontal_top(|ui| {
         ui.spacing_mut().item_spacing.x = 0.0;
         let (_, truth) = ui.allocate_space(vec2(SIDE + COLUMN, height));
@@ -28,48 +35,48 @@ pub fn show(ui: &mut Ui, shown: &[Shown], textures: &[TextureHandle], evaluation
             Rect::from_min_size(truth.min, vec2(truth.width(), HEADER)),
             |ui| drop(ui.strong("True caption")),
         );
-        for (row, (shown, texture)) in shown.iter().zip(textures).enumerate() {
+        for (row, (sample, texture)) in samples.iter().zip(textures).enumerate() {
             let rect = place(truth, 0.0, row);
             let picture = egui::Image::new((texture.id(), vec2(SIDE, SIDE)))
-                .alt_text(format!("Picture: {}", shown.caption));
+                .alt_text(format!("Picture: {}", sample.caption));
             cell(ui, Rect::from_min_size(rect.min, vec2(SIDE, ROW)), |ui| {
-                drop(ui.add(picture).on_hover_text(&shown.id))
+                drop(ui.add(picture).on_hover_text(&sample.id))
             });
             let text =
                 Rect::from_min_size(rect.min + vec2(SIDE + 6.0, 0.0), vec2(COLUMN - 12.0, ROW));
             cell(ui, text, |ui| {
-                drop(ui.add(Label::new(&shown.caption).truncate()))
+                drop(ui.add(Label::new(&sample.caption).truncate()))
             });
         }
         ui.add_sized(vec2(9.0, height), Separator::default().vertical());
         let area = ScrollArea::horizontal()
-            .id_salt("evaluations")
+            .id_salt("validations")
             .stick_to_right(true)
             .auto_shrink([false, true]);
         area.show_viewport(ui, |ui, viewport| {
-            ui.set_min_size(vec2(COLUMN * evaluations.len() as f32, height));
+            ui.set_min_size(vec2(COLUMN * validations.len() as f32, height));
             let all = Rect::from_min_size(ui.min_rect().min, vec2(0.0, height));
             let first = (viewport.min.x / COLUMN).max(0.0) as usize;
-            let seen = evaluations
+            let visible = validations
                 .iter()
                 .enumerate()
                 .skip(first)
                 .take((viewport.width() / COLUMN) as usize + 2);
-            for (number, evaluation) in seen {
-                column(ui, all, number, evaluation, shown);
+            for (number, validation) in visible {
+                column(ui, all, number, validation, samples);
             }
         });
     });
 }
 
-fn column(ui: &mut Ui, all: Rect, number: usize, evaluation: &Evaluation, shown: &[Shown]) {
+fn column(ui: &mut Ui, all: Rect, number: usize, validation: &Validation, samples: &[Sample]) {
     let left = COLUMN * number as f32;
-    let Evaluation {
+    let Validation {
         step,
         loss,
         exact_match,
-        written,
-    } = evaluation;
+        captions,
+    } = validation;
     let header = Rect::from_min_size(
         all.min + vec2(left + MARK, 0.0),
         vec2(COLUMN - MARK - 6.0, HEADER),
@@ -77,21 +84,21 @@ fn column(ui: &mut Ui, all: Rect, number: usize, evaluation: &Evaluation, shown:
     cell(ui, header, |ui| {
         ui.vertical(|ui| {
             ui.spacing_mut().item_spacing.y = 0.0;
-            ui.strong(format!("step {step}"));
-            let found = format!("{:.0} % right, loss {loss:.3}", 100.0 * exact_match);
-            ui.add(Label::new(RichText::new(found).small()).truncate())
-                .on_hover_text("Of all pictures that are validated on");
+            ui.strong(format!("Step {step}"));
+            let result = format!("{:.0} % correct, loss {loss:.3}", 100.0 * exact_match);
+            ui.add(Label::new(RichText::new(result).small()).truncate())
+                .on_hover_text("Exact matches and mean loss over all validation pictures");
         });
     });
-    for (row, (written, shown)) in written.iter().zip(shown).enumerate() {
+    for (row, (caption, sample)) in captions.iter().zip(samples).enumerate() {
         let rect = place(all, left, row);
-        let text = if written.trim().is_empty() {
-            RichText::new("(nothing)").weak()
+        let text = if caption.trim().is_empty() {
+            RichText::new("(empty)").weak()
         } else {
-            RichText::new(written)
+            RichText::new(caption)
         };
-        let correct = *written == shown.caption;
-        let green = right(ui.visuals().dark_mode);
+        let correct = *caption == sample.caption;
+        let green = green(ui.visuals().dark_mode);
         if correct {
             check(ui, pos2(rect.left() + 5.0, rect.center().y), green);
         }
@@ -99,19 +106,19 @@ fn column(ui: &mut Ui, all: Rect, number: usize, evaluation: &Evaluation, shown:
         cell(
             ui,
             Rect::from_min_size(rect.min + vec2(MARK, 0.0), vec2(COLUMN - MARK - 6.0, ROW)),
-            |ui| drop(ui.add(Label::new(text).wrap()).on_hover_text(written)),
+            |ui| drop(ui.add(Label::new(text).wrap()).on_hover_text(caption)),
         );
     }
 }
 
-/// A mark, so that nobody needs to tell green from grey.
+/// Draws a check mark, so that correct captions are not told by colour alone.
 fn check(ui: &Ui, at: Pos2, color: Color32) {
     let points = [vec2(-4.0, 0.0), vec2(-1.0, 3.5), vec2(4.0, -4.0)].map(|offset| at + offset);
     ui.painter().line(points.to_vec(), Stroke::new(1.5, color));
 }
 
-/// The green of a caption that is the true one.
-fn right(dark: bool) -> Color32 {
+/// Returns the colour of a correct caption.
+fn green(dark: bool) -> Color32 {
     if dark {
         Color32::from_rgb(110, 205, 130)
     } else {
@@ -119,6 +126,7 @@ fn right(dark: bool) -> Color32 {
     }
 }
 
+/// Returns the place of a cell.
 fn place(all: Rect, left: f32, row: usize) -> Rect {
     Rect::from_min_size(
         pos2(all.left() + left, all.top() + HEADER + ROW * row as f32),
@@ -126,10 +134,10 @@ fn place(all: Rect, left: f32, row: usize) -> Rect {
     )
 }
 
-/// Contents at the left of a rectangle, halfway down it; what is larger is cut off.
+/// Draws contents into a rectangle, aligned left and centred vertically, and clips them.
 fn cell(ui: &mut Ui, rect: Rect, contents: impl FnOnce(&mut Ui)) {
     let layout = egui::Layout::left_to_right(egui::Align::Center);
-    // a child that moves nothing: the rectangle has its place already
+    // a child ui, since the rectangle is already allocated
     let mut child = ui.new_child(UiBuilder::new().max_rect(rect).layout(layout));
     child.set_clip_rect(rect.intersect(ui.clip_rect()));
     contents(&mut child);

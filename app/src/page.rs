@@ -1,0 +1,131 @@
+//! What a page is, and what it shares with the window and the other pages.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use eframe::Storage;
+use egui::{Context, Ui};
+use seemore::caption::CaptionToken;
+use seemore::explain::ColorMap;
+use seemore::image::Picture;
+use serde::{Deserialize, Serialize};
+
+use crate::generation::GenerationSettings;
+use crate::toasts::Toasts;
+use crate::worker::{Event, ModelInfo, Slot, WorkerHandle};
+
+/// A page of the window.
+///
+/// A new page is a file in `pages/` that implements this trait, and an entry in the registry in `pages.rs`.
+pub trait Page {
+    /// Returns the name on the page's tab.
+    fn title(&self) -> &'static str;
+
+    /// Draws the page into the space below the toolbar.
+    fn ui(&mut self, ui: &mut Ui, context: &mut PageContext);
+
+    /// Handles an event, also while another page is shown.
+    fn handle(&mut self, _event: &mut Event, _context: &mut PageContext) {}
+
+    /// Opens files that were dropped on the page. Returns whether it did; if not, the window opens them as pictures.
+    fn drop_files(&mut self, _files: &[PathBuf], _context: &mut PageContext) -> bool {
+        false
+    }
+
+    /// Returns text for the status bar, shown on every page.
+    fn status(&self) -> Option<String> {
+        None
+    }
+
+    /// Restores what [`save`](Page::save) stored.
+    fn restore(&mut self, _storage: &dyn Storage) {}
+
+    /// Stores what the page keeps between starts, under a key of its own.
+    fn save(&self, _storage: &mut dyn Storage) {}
+
+    /// Prepares for the end of the program. Returns whether the worker has work that it must finish first.
+    fn close(&mut self) -> bool {
+        false
+    }
+}
+
+/// What pages share with each other and the window.
+pub struct PageContext {
+    /// The egui context, for textures and repaints.
+    pub egui: Context,
+    /// The worker thread.
+    pub worker: WorkerHandle,
+    /// The chosen model, and the one it is compared with.
+    pub models: [ModelSlot; 2],
+    /// The picture that is selected on the caption page.
+    pub selection: Option<Selection>,
+    /// How captions are generated.
+    pub generation: GenerationSettings,
+    /// How heat maps are drawn.
+    pub heat: HeatStyle,
+    /// Messages to the user.
+    pub(crate) toasts: Toasts,
+    /// Actions for the window to take after the page was drawn.
+    pub requests: Vec<Request>,
+    /// Whether the page that is called is the one on screen.
+    pub visible: bool,
+}
+
+impl PageContext {
+    /// Returns the loaded model in a slot.
+    pub fn model(&self, slot: Slot) -> Option<&ModelInfo> {
+        self.models[slot].info.as_ref()
+    }
+}
+
+/// A model that was asked for, and the one that is loaded.
+#[derive(Debug, Clone, Default)]
+pub struct ModelSlot {
+    /// Folder of the model that was asked for.
+    pub folder: Option<PathBuf>,
+    /// The loaded model.
+    pub info: Option<ModelInfo>,
+    /// Whether the model that was asked for is being loaded.
+    pub loading: bool,
+}
+
+/// A picture and the caption that the chosen model has written so far.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    /// The picture as it was opened.
+    pub picture: Arc<Picture>,
+    /// Text that the caption starts with.
+    pub prefix: String,
+    /// Tokens after the prefix.
+    pub tokens: Vec<CaptionToken>,
+}
+
+/// How heat maps are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HeatStyle {
+    /// Colour map.
+    pub colors: ColorMap,
+    /// Opacity over the picture, 0 to 1.
+    pub opacity: f32,
+}
+
+impl Default for HeatStyle {
+    fn default() -> HeatStyle {
+        HeatStyle {
+            colors: ColorMap::default(),
+            opacity: 0.6,
+        }
+    }
+}
+
+/// An action that a page asks the window to take.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Request {
+    /// Let the user choose pictures to open.
+    OpenPictures,
+    /// Open the sample pictures.
+    OpenSamples,
+    /// Load the model in a folder and show the caption page.
+    UseModel(PathBuf),
+}

@@ -1,0 +1,89 @@
+//! Captions several pictures at once.
+
+use std::path::PathBuf;
+
+use rayon::prelude::*;
+use seemore::image::Picture;
+
+use crate::generation::GenerationSettings;
+use crate::hint;
+use crate::worker::{Command, Worker};
+
+/// Command that captions some pictures of a run. Its result is a [`BatchEvent`].
+#[derive(Debug, Clone)]
+pub struct BatchJob {
+    /// Number of the run that the job belongs to.
+    pub run: u64,
+    /// Files to caption, each with a number that its caption comes back with.
+    pub pictures: Vec<(usize, PathBuf)>,
+    /// Number of pictures on the device at once; no job has more.
+    pub batch_size: usize,
+    /// Prefix, length and beams; the most likely caption depends on nothing else.
+    pub settings: GenerationSettings,
+}
+
+/// Result of a [`BatchJob`].
+#[derive(Debug, Clone)]
+pub struct BatchEvent {
+    /// Number of the run.
+    pub run: u64,
+    /// The captions, or why none could be written and what to do.
+    pub captions: Result<Vec<BatchCaption>, String>,
+}
+
+/// The number of a picture with its caption, or with the reason why it has none.
+pub type BatchCaption = (usize, Result<String, String>);
+
+impl Command for BatchJob {
+    fn run(self: Box<Self>, worker: &mut Worker) {
+        let captions = self.caption(worker).map_err(|error| hint::explain(&error));
+        worker.events().page(BatchEvent {
+            run: self.run,
+            captions,
+        });
+    }
+}
+
+impl BatchJob {
+    /// Captions all pictures that can be read.
+    fn caption(&self, worker: &mut Worker) -> anyhow::Result<Vec<BatchCaption>> {
+        let captioner = worker.model(0)?;
+        let preprocess = captioner.config().frame();
+        // each picture is reduced to the model's input right after decoding, to save memory
+        let read = |(number, path): &(usize, PathBuf)| {
+            let picture = Picture::open(path).map(|picture| picture.framed(preprocess));
+            (*number, picture)
+        };
+        let (numbers, pictures): (Vec<usize>, Vec<_>) = self.pictures.par_iter().map(read).unzip();
+        let mut readable = vec![];
+        let errors: Vec<Option<String>> = pictures
+            .into_iter()
+            .map(|picture| {
+                picture
+                    .map(|picture| readable.push(picture))
+                    .err()
+                    .map(|error| error.to_string())
+            })
+            .collect();
+        let GenerationSettings {
+            prefix,
+            max_len,
+            beams,
+            ..
+        } = &self.settings;
+        let mut captions = captioner
+            .captions(&readable, self.batch_size, prefix, *max_len, *beams)?
+            .into_iter();
+        let result = |error: Option<String>| match error {
+            Some(error) => Err(error),
+            None => {
+                let caption = captions.next().expect("one for every readable picture");
+                Ok(format!("{prefix}{}", caption.text).trim().to_owned())
+            }
+        };
+        Ok(numbers
+            .into_iter()
+            .zip(errors.into_iter().map(result))
+            .collect())
+    }
+}

@@ -1,0 +1,127 @@
+//! Find and replace, with a preview.
+
+use egui::{
+    Align, Button, CollapsingHeader, Label, Layout, RichText, ScrollArea, TextEdit, TextStyle, Ui,
+    vec2,
+};
+
+use super::BatchPage;
+use crate::format::count;
+use crate::gallery::{Gallery, Replacement};
+
+/// The fields and the preview.
+#[derive(Default)]
+pub struct Replace {
+    replacement: Replacement,
+    preview: Option<Preview>,
+}
+
+/// What a replacement would change.
+struct Preview {
+    replacement: Replacement,
+    /// Version of the gallery.
+    version: u64,
+    entries: Vec<usize>,
+    changes: Result<Vec<(usize, String)>, String>,
+}
+
+impl Replace {
+    /// Updates the preview if the replacement, the gallery or the entries have changed.
+    fn update(&mut self, gallery: &Gallery, entries: &[usize]) {
+        let version = gallery.version();
+        let current = self.preview.as_ref().is_some_and(|preview| {
+            preview.replacement == self.replacement
+                && preview.version == version
+                && preview.entries == entries
+        });
+        if !current {
+            self.preview = Some(Preview {
+                replacement: self.replacement.clone(),
+                version,
+                entries: entries.to_vec(),
+                changes: gallery.replaced(entries, &self.replacement),
+            });
+        }
+    }
+
+    fn fields(&mut self, ui: &mut Ui) {
+        let Replacement {
+            text,
+            with,
+            match_case,
+            regex,
+        } = &mut self.replacement;
+        for (name, text) in [("Find", text), ("Replace with", with)] {
+            ui.horizontal(|ui| {
+                let label = ui.label(name);
+                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                    ui.add(TextEdit::singleline(text).desired_width(170.0))
+                        .labelled_by(label.id)
+                });
+            });
+        }
+        ui.horizontal(|ui| {
+            ui.checkbox(match_case, "Match case");
+            ui.checkbox(regex, "Regular expression")
+                .on_hover_text("In the replacement, $1 stands for the first group");
+        });
+    }
+}
+
+impl BatchPage {
+    /// Draws the fields and the preview of the entries shown.
+    pub(super) fn replacing(&mut self, ui: &mut Ui) {
+        ui.separator();
+        CollapsingHeader::new(RichText::new("Find and replace").heading())
+            .default_open(true)
+            .show(ui, |ui| {
+                self.replace.fields(ui);
+                self.preview(ui);
+            });
+    }
+
+    fn preview(&mut self, ui: &mut Ui) {
+        let Some(gallery) = &self.gallery else { return };
+        self.replace.update(gallery, &self.shown);
+        let Some(Preview { changes, .. }) = &self.replace.preview else {
+            return;
+        };
+        let changes = match changes {
+            Err(message) => {
+                ui.colored_label(ui.visuals().error_fg_color, message);
+                return;
+            }
+            Ok(changes) => changes,
+        };
+        if self.replace.replacement.text.is_empty() {
+            let text = "Replaces in the captions shown. Changes are previewed here.";
+            ui.label(RichText::new(text).weak());
+            return;
+        }
+        let button = Button::new(format!("Replace in {}", count(changes.len(), "caption")));
+        let replace = ui
+            .add_enabled(!changes.is_empty() && self.run.is_none(), button)
+            .clicked();
+        let height = ui.text_style_height(&TextStyle::Body) * 2.0;
+        ScrollArea::vertical()
+            .id_salt("changes")
+            .max_height(200.0)
+            .show_rows(ui, height, changes.len(), |ui, rows| {
+                for (entry, after) in &changes[rows] {
+                    ui.allocate_ui(vec2(ui.available_width(), height), |ui| {
+                        ui.spacing_mut().item_spacing.y = 0.0;
+                        let before = &gallery.entries()[*entry].caption;
+                        let before = RichText::new(before).strikethrough().weak();
+                        ui.add(Label::new(before).truncate());
+                        ui.add(Label::new(after).truncate());
+                    });
+                }
+            });
+        if replace {
+            let changes = changes.clone();
+            self.finish_edit();
+            let gallery = self.gallery.as_mut().expect("its captions were previewed");
+            gallery.set(changes, None);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Captions one picture, token by token.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use seemore::caption::{CaptionToken, Sampling, Whole};
+use seemore::image::Picture;
+
+use crate::generation::GenerationSettings;
+use crate::hint;
+use crate::worker::{Command, Slot, Worker};
+
+/// Width and height of the picture that heat maps are drawn over, in pixels.
+pub const INPUT_SIZE: usize = 320;
+
+/// Command that captions a picture. Its results are [`CaptionEvent`]s.
+#[derive(Debug, Clone)]
+pub struct CaptionJob {
+    /// Number of the job; later jobs have higher numbers.
+    pub number: u64,
+    /// Model that writes the caption.
+    pub slot: Slot,
+    /// The picture at its own size.
+    pub picture: Arc<Picture>,
+    /// How the caption is generated.
+    pub settings: GenerationSettings,
+    /// Jobs up to this number are cancelled.
+    pub cancelled: Arc<AtomicU64>,
+}
+
+/// Progress of a caption job.
+#[derive(Debug)]
+pub struct CaptionEvent {
+    /// Number of the job.
+    pub job: u64,
+    /// What has happened.
+    pub progress: CaptionProgress,
+}
+
+/// What has happened in a caption job.
+#[derive(Debug)]
+pub enum CaptionProgress {
+    /// The part of the picture that the model sees, [`INPUT_SIZE`] pixels wide and high.
+    Input(Picture),
+    /// The next token.
+    Token(CaptionToken),
+    /// Captions found by beam search, the most likely first.
+    Beams(Vec<Whole>),
+    /// The job has ended.
+    Finished {
+        /// Seconds since it began.
+        seconds: f64,
+        /// Whether it was cancelled.
+        cancelled: bool,
+    },
+    /// The job has failed. The text says why and what to do.
+    Failed(String),
+}
+
+impl CaptionJob {
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed) >= self.number
+    }
+
+    fn caption(&self, worker: &mut Worker) -> anyhow::Result<()> {
+        let events = worker.events().clone();
+        let send = |progress| {
+            events.page(CaptionEvent {
+                job: self.number,
+                progress,
+            })
+        };
+        let start = Instant::now();
+        let captioner = worker.model(self.slot)?;
+        let GenerationSettings {
+            temperature,
+            top_k,
+            top_p,
+            seed,
+            max_len,
+            ref prefix,
+            beams,
+        } = self.settings;
+        let picture = &self.picture;
+        if !self.is_cancelled() {
+            let input = captioner.shown(picture).resize(INPUT_SIZE);
+            send(CaptionProgress::Input(input));
+            let sampling = Sampling {
+                temperature,
+                top_k,
+                top_p,
+                seed,
+            };
+            let heat = captioner.looks();
+            captioner.caption(picture, prefix, max_len, sampling, heat, &mut |token| {
+                send(CaptionProgress::Token(token.clone()));
+                !self.is_cancelled()
+            })?;
+        }
+        if beams > 1 && !self.is_cancelled() {
+            let beams = captioner.likeliest(picture, prefix, max_len, beams, 0.0)?;
+            send(CaptionProgress::Beams(beams));
+        }
+        send(CaptionProgress::Finished {
+            seconds: start.elapsed().as_secs_f64(),
+            cancelled: self.is_cancelled(),
+        });
+        Ok(())
+    }
+}
+
+impl Command for CaptionJob {
+    fn run(self: Box<Self>, worker: &mut Worker) {
+        if let Err(error) = self.caption(worker) {
+            worker.events().page(CaptionEvent {
+                job: self.number,
+                progress: CaptionProgress::Failed(hint::explain(&error)),
+            });
+        }
+    }
+}

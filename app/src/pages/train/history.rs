@@ -1,0 +1,259 @@
+//! The history of one training, as its events report it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+
+use super::curve::Curve;
+use super::job::{Step, TrainEvent, TrainInfo};
+
+/// Everything the page shows about a training.
+#[derive(Debug, Default)]
+pub struct History {
+    /// Where the training is.
+    pub stage: Stage,
+    /// Output folder, once it is chosen.
+    pub output: Option<PathBuf>,
+    /// Notes about the run, the newest last.
+    pub notes: Vec<String>,
+    /// Counts the pictures that are being read.
+    pub reading: Option<ProgressBar>,
+    /// Facts about the training, once they are known.
+    pub info: Option<TrainInfo>,
+    /// The last step.
+    pub last: Option<Step>,
+    /// Training loss.
+    pub loss: Curve,
+    /// Validation loss.
+    pub validation_loss: Curve,
+    /// Learning rate.
+    pub learning_rate: Curve,
+    /// Results of every validation.
+    pub validations: Vec<Validation>,
+    /// Number of pictures that the present validation has done, and of all of them.
+    pub validating: Option<[usize; 2]>,
+    /// Step of the last save.
+    pub saved: Option<u64>,
+}
+
+/// Stage of a training.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Stage {
+    /// Requested, or reading its data.
+    #[default]
+    Preparing,
+    /// Running steps and validations.
+    Training,
+    /// Paused by the user.
+    Paused,
+    /// Saving, as the user asked it to stop.
+    Stopping,
+    /// Ended and saved.
+    Ended {
+        /// Number of steps.
+        steps: u64,
+        /// Time of this run.
+        elapsed: Duration,
+        /// Whether it was stopped early.
+        interrupted: bool,
+    },
+    /// Failed, for this reason.
+    Failed(String),
+}
+
+impl Stage {
+    /// Whether the training is in progress.
+    pub fn is_running(&self) -> bool {
+        !matches!(self, Stage::Ended { .. } | Stage::Failed(_))
+    }
+}
+
+/// Result of a validation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Validation {
+    /// Step after which it ran.
+    pub step: u64,
+    /// Mean loss.
+    pub loss: f32,
+    /// Share of captions that equal the true ones.
+    pub exact_match: f64,
+    /// Generated caption of each sample.
+    pub captions: Vec<String>,
+}
+
+impl History {
+    /// Returns the history of a training that resumes this one, with its curves and validations.
+    pub fn resumed(self) -> History {
+        let History {
+            loss,
+            validation_loss,
+            learning_rate,
+            validations,
+            ..
+        } = self;
+        History {
+            loss,
+            validation_loss,
+            learning_rate,
+            validations,
+            ..History::default()
+        }
+    }
+
+    /// Adds an event.
+    pub fn add(&mut self, event: TrainEvent) {
+        match event {
+            TrainEvent::Preparing(output) => self.output = Some(output),
+            TrainEvent::Note(text) => self.notes.push(text),
+            TrainEvent::Reading(bar) => self.reading = Some(bar),
+            TrainEvent::Ready(info) => {
+                self.reading = None;
+                self.info = Some(*info);
+                // a command to pause or stop may have come before
+                if self.stage == Stage::Preparing {
+                    self.stage = Stage::Training;
+                }
+            }
+            TrainEvent::Validating { done, total } => self.validating = Some([done, total]),
+            TrainEvent::Step(step) => {
+                self.loss.push(step.step, step.loss as f64);
+                self.learning_rate.push(step.step, step.learning_rate);
+                self.last = Some(step);
+            }
+            TrainEvent::Validated {
+                step,
+                loss,
+                exact_match,
+                captions,
+            } => {
+                self.validating = None;
+                self.validation_loss.push(step, loss as f64);
+                self.validations.push(Validation {
+                    step,
+                    loss,
+                    exact_match,
+                    captions,
+                });
+            }
+            TrainEvent::Saved { step } => self.saved = Some(step),
+            TrainEvent::Paused { .. } => self.stage = Stage::Paused,
+            TrainEvent::Continued => self.stage = Stage::Training,
+            TrainEvent::Stopping => self.stage = Stage::Stopping,
+            TrainEvent::Ended {
+                steps,
+                elapsed,
+                interrupted,
+            } => {
+                self.stage = Stage::Ended {
+                    steps,
+                    elapsed,
+                    interrupted,
+                }
+            }
+            TrainEvent::Failed(message) => self.stage = Stage::Failed(message),
+            TrainEvent::Busy => {}
+        }
+    }
+
+    /// Returns the share of the training that is done, estimated from its times.
+    pub fn share(&self) -> Option<f32> {
+        let Step { elapsed, left, .. } = self.last?;
+        let (elapsed, left) = (elapsed.as_secs_f32(), left.as_secs_f32());
+        Some(elapsed / (elapsed + left).max(1e-9))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use seemore::train::Footprint;
+
+    use super::*;
+
+    fn step(step: u64, loss: f32, seconds: u64) -> TrainEvent {
+        let time = Duration::from_secs;
+        TrainEvent::Step(Step {
+            step,
+            steps: Some(40),
+            loss,
+            learning_rate: 1e-3,
+            tokens_per_s: 100.0,
+            elapsed: time(seconds),
+            left: time(10 - seconds),
+            free: None,
+        })
+    }
+
+    fn ready() -> TrainEvent {
+        let footprint = Footprint {
+            parameters: 4,
+            optimizer: 12,
+            step: 8,
+            largest: 8,
+            free: None,
+        };
+        TrainEvent::Ready(Box::new(TrainInfo {
+            parameters: 1,
+            vocab_size: 30,
+            pictures: [48, 12],
+            step: 0,
+            footprint,
+            samples: vec![],
+        }))
+    }
+
+    fn validated(captions: Vec<String>) -> TrainEvent {
+        TrainEvent::Validated {
+            step: 10,
+            loss: 1.5,
+            exact_match: 0.0,
+            captions,
+        }
+    }
+
+    fn interrupted(steps: u64) -> TrainEvent {
+        TrainEvent::Ended {
+            steps,
+            elapsed: Duration::from_secs(3),
+            interrupted: true,
+        }
+    }
+
+    #[test]
+    fn events_move_a_training_through_its_stages() {
+        let mut history = History::default();
+        assert!(history.stage.is_running() && history.share().is_none());
+        history.add(TrainEvent::Reading(ProgressBar::hidden()));
+        history.add(ready());
+        assert!(history.stage == Stage::Training && history.reading.is_none());
+        history.add(step(10, 2.0, 2));
+        assert_eq!(history.share(), Some(0.2));
+        history.add(TrainEvent::Validating {
+            done: 16,
+            total: 48,
+        });
+        assert_eq!(history.validating, Some([16, 48]));
+        history.add(validated(vec![]));
+        assert_eq!(history.validating, None);
+        history.add(TrainEvent::Paused { step: 10 });
+        assert!(history.stage == Stage::Paused && history.stage.is_running());
+        history.add(TrainEvent::Continued);
+        history.add(TrainEvent::Stopping);
+        assert_eq!(history.stage, Stage::Stopping);
+        history.add(interrupted(11));
+        assert!(!history.stage.is_running());
+    }
+
+    #[test]
+    fn resuming_keeps_curves_and_validations() {
+        let mut history = History::default();
+        history.add(step(10, 2.0, 2));
+        history.add(validated(vec!["a cat".into()]));
+        history.add(interrupted(10));
+        let mut history = history.resumed();
+        assert!(history.stage == Stage::Preparing && history.last.is_none());
+        history.add(step(20, 1.0, 4));
+        assert_eq!(history.loss.points(false), [[10.0, 2.0], [20.0, 1.0]]);
+        assert_eq!(history.validations.len(), 1);
+    }
+}

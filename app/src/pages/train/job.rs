@@ -1,0 +1,361 @@
+//! Trains a model. Between its steps and the batches of a validation, other commands run, so that captions can be written
+//! meanwhile.
+
+use std::ffi::OsString;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::TryRecvError;
+use std::time::Duration;
+
+use clap::Parser;
+use indicatif::ProgressBar;
+use seemore::cli::train::{Listener, Ready, Run, TrainArgs};
+use seemore::image::Picture;
+use seemore::train::{self, Footprint, Spike, Summary};
+
+use crate::hint;
+use crate::worker::{Command, Worker};
+
+/// Command about training. Its results are [`TrainEvent`]s.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TrainCommand {
+    /// Start a training with these arguments of the program `train`.
+    Start(Vec<OsString>),
+    /// Pause after the current step.
+    Pause,
+    /// Continue a paused training.
+    Continue,
+    /// Save and end after the current step.
+    Stop,
+}
+
+/// Progress of a training.
+#[derive(Debug)]
+pub enum TrainEvent {
+    /// The options are valid and the output folder is chosen.
+    Preparing(PathBuf),
+    /// Something to know about the run.
+    Note(String),
+    /// Pictures are being read, counted by this bar.
+    Reading(ProgressBar),
+    /// The first step is about to run.
+    Ready(Box<TrainInfo>),
+    /// A step was done.
+    Step(Step),
+    /// A validation is running.
+    Validating {
+        /// Number of pictures that are done.
+        done: usize,
+        /// Number of validation pictures.
+        total: usize,
+    },
+    /// A validation was done.
+    Validated {
+        /// Step after which it ran.
+        step: u64,
+        /// Mean loss.
+        loss: f32,
+        /// Share of captions that equal the true ones.
+        exact_match: f64,
+        /// Generated caption of each sample.
+        captions: Vec<String>,
+    },
+    /// The state after a step was saved.
+    Saved {
+        /// The step.
+        step: u64,
+    },
+    /// The training is paused.
+    Paused {
+        /// The last step.
+        step: u64,
+    },
+    /// The training continues after a pause.
+    Continued,
+    /// The training is about to save and end.
+    Stopping,
+    /// The training has ended.
+    Ended {
+        /// Number of steps, including those before a resume.
+        steps: u64,
+        /// Time of this run.
+        elapsed: Duration,
+        /// Whether it was stopped early.
+        interrupted: bool,
+    },
+    /// The training has failed or could not start. The text says why and what to do.
+    Failed(String),
+    /// A training was not started because another one is running.
+    Busy,
+}
+
+/// Facts about a training, known before its first step.
+#[derive(Debug)]
+pub struct TrainInfo {
+    /// Number of parameters.
+    pub parameters: usize,
+    /// Number of tokens in the vocabulary.
+    pub vocab_size: usize,
+    /// Number of training and validation pictures.
+    pub pictures: [usize; 2],
+    /// Steps that were done before a resume.
+    pub step: u64,
+    /// Memory on the device.
+    pub footprint: Footprint,
+    /// Validation pictures whose captions are shown, the same at every validation.
+    pub samples: Vec<Sample>,
+}
+
+/// A validation picture whose captions are shown.
+#[derive(Debug)]
+pub struct Sample {
+    /// Where it comes from, such as a row of a file.
+    pub id: String,
+    /// The true caption.
+    pub caption: String,
+    /// The picture at the model's input size.
+    pub picture: Picture,
+}
+
+/// Figures of a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step {
+    /// Number of the step, from 1.
+    pub step: u64,
+    /// Number of steps in the training, unless it ends by time.
+    pub steps: Option<u64>,
+    /// Loss of the step.
+    pub loss: f32,
+    /// Learning rate of the step.
+    pub learning_rate: f64,
+    /// Speed in tokens per second.
+    pub tokens_per_s: f64,
+    /// Time since the run began.
+    pub elapsed: Duration,
+    /// Estimated time until its end.
+    pub left: Duration,
+    /// Free memory on the device in bytes, if it is known.
+    pub free: Option<u64>,
+}
+
+/// Flags of the program `train`.
+#[derive(Parser)]
+#[command(name = "train", no_binary_name = true, disable_help_flag = true)]
+struct Flags {
+    #[command(flatten)]
+    args: TrainArgs,
+}
+
+/// Maximum number of samples.
+const SAMPLES: usize = 8;
+
+impl Command for TrainCommand {
+    /// Runs a whole training. While none is running, there is nothing to pause, continue or stop.
+    fn run(self: Box<Self>, worker: &mut Worker) {
+        let TrainCommand::Start(words) = *self else {
+            return;
+        };
+        let event = match train(worker, words) {
+            Ok(Summary {
+                steps,
+                elapsed,
+                interrupted,
+                ..
+            }) => TrainEvent::Ended {
+                steps,
+                elapsed,
+                interrupted,
+            },
+            Err(error) => TrainEvent::Failed(hint::explain(&error)),
+        };
+        worker.events().page(event);
+    }
+}
+
+fn train(worker: &mut Worker, words: Vec<OsString>) -> anyhow::Result<Summary> {
+    let args = Flags::try_parse_from(words)?.args;
+    let run = Run::new(&args)?;
+    let mut observer = WorkerObserver {
+        worker,
+        samples: vec![],
+        paused: false,
+    };
+    observer.send(TrainEvent::Preparing(run.out().to_owned()));
+    let device = observer.worker.device();
+    run.tracked(&device, &mut observer)
+}
+
+/// Sends the events of a training to the window and runs other commands between its steps.
+struct WorkerObserver<'a> {
+    worker: &'a mut Worker,
+    /// Indices of the samples among the validation pictures.
+    samples: Vec<usize>,
+    paused: bool,
+}
+
+impl WorkerObserver<'_> {
+    fn send(&self, event: TrainEvent) {
+        self.worker.events().page(event);
+    }
+
+    fn add_note(&self, text: String) {
+        self.send(TrainEvent::Note(text));
+    }
+
+    /// Runs the commands that have arrived; while paused, also those to come.
+    fn run_commands(&mut self, step: u64) -> ControlFlow<()> {
+        loop {
+            let command = match self.worker.receive(self.paused) {
+                Ok(command) => command,
+                Err(TryRecvError::Empty) => return ControlFlow::Continue(()),
+                // the window has closed
+                Err(TryRecvError::Disconnected) => return ControlFlow::Break(()),
+            };
+            match command.downcast::<TrainCommand>().map(|command| *command) {
+                Ok(TrainCommand::Pause) => {
+                    self.paused = true;
+                    self.send(TrainEvent::Paused { step });
+                }
+                Ok(TrainCommand::Continue) => {
+                    self.paused = false;
+                    self.send(TrainEvent::Continued);
+                }
+                Ok(TrainCommand::Stop) => {
+                    self.send(TrainEvent::Stopping);
+                    return ControlFlow::Break(());
+                }
+                Ok(TrainCommand::Start(_)) => self.send(TrainEvent::Busy),
+                // a lost device is reported where the worker ends
+                Err(command) => self
+                    .worker
+                    .run(command)
+                    .map_or(ControlFlow::Break(()), ControlFlow::Continue)?,
+            }
+        }
+    }
+}
+
+impl Listener for WorkerObserver<'_> {
+    fn note(&mut self, text: &str) {
+        self.add_note(text.to_owned());
+    }
+
+    fn reading(&mut self, _path: &Path) -> ProgressBar {
+        let bar = ProgressBar::hidden();
+        self.send(TrainEvent::Reading(bar.clone()));
+        bar
+    }
+
+    fn ready(&mut self, ready: &Ready) -> anyhow::Result<()> {
+        let Ready {
+            parameters,
+            tokens,
+            step,
+            footprint,
+            ..
+        } = *ready;
+        let validation = ready
+            .validation
+            .map_or(&[][..], |validation| &validation.samples);
+        self.samples = spread(validation.len(), SAMPLES);
+        let side = ready.train.side;
+        let sample = |&i: &usize| {
+            let sample = &validation[i];
+            Sample {
+                id: sample.id.clone(),
+                caption: sample.caption.clone(),
+                picture: Picture {
+                    width: side,
+                    height: side,
+                    rgb: sample.rgb.clone(),
+                },
+            }
+        };
+        self.send(TrainEvent::Ready(Box::new(TrainInfo {
+            parameters,
+            vocab_size: tokens,
+            pictures: [ready.train.samples.len(), validation.len()],
+            step,
+            footprint,
+            samples: self.samples.iter().map(sample).collect(),
+        })));
+        Ok(())
+    }
+
+    fn on(&mut self, event: train::Event) -> ControlFlow<()> {
+        match event {
+            train::Event::Submitted { step } => return self.run_commands(step),
+            train::Event::Started { .. } => {}
+            train::Event::Step {
+                step,
+                steps,
+                loss,
+                learning_rate,
+                tokens_per_s,
+                elapsed,
+                left,
+                ..
+            } => {
+                let free = self.worker.device().free_memory();
+                self.send(TrainEvent::Step(Step {
+                    step,
+                    steps,
+                    loss,
+                    learning_rate,
+                    tokens_per_s,
+                    elapsed,
+                    left,
+                    free,
+                }));
+            }
+            train::Event::Validating { step, done, of } => {
+                self.send(TrainEvent::Validating { done, total: of });
+                return self.run_commands(step);
+            }
+            train::Event::Validated { step, verdict } => {
+                let caption = |&i: &usize| verdict.captions[i].2.clone();
+                self.send(TrainEvent::Validated {
+                    step,
+                    loss: verdict.loss,
+                    exact_match: verdict.exact_match,
+                    captions: self.samples.iter().map(caption).collect(),
+                });
+            }
+            train::Event::Saved { step, .. } => self.send(TrainEvent::Saved { step }),
+            train::Event::SaveFailed { step, error } => self.add_note(format!(
+                "Step {step} was not saved: {error}. Training continues; the last save is intact."
+            )),
+            train::Event::Spike { spike, count } => {
+                let Spike { step, loss, mean } = spike;
+                self.add_note(format!(
+                    "Loss spike {count} at step {step}: {loss:.4}, while the mean is {mean:.4}."
+                ));
+            }
+            train::Event::Skipped { step, what } => {
+                self.add_note(format!("Step {step} was skipped: {what}."));
+            }
+            train::Event::RolledBack { to, rate, what, .. } => self.add_note(format!(
+                "{what}. Rolled back to step {to}; the learning rate is now multiplied by {rate}."
+            )),
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Returns at most `max` of `count` indices, evenly spaced.
+fn spread(count: usize, max: usize) -> Vec<usize> {
+    let taken = count.min(max);
+    (0..taken).map(|i| i * count / taken).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spread;
+
+    #[test]
+    fn samples_are_evenly_spaced() {
+        assert_eq!(spread(12, 4), [0, 3, 6, 9]);
+        assert_eq!(spread(3, 8), [0, 1, 2]);
+        assert!(spread(0, 8).is_empty());
+    }
+}

@@ -1,0 +1,371 @@
+//! Training with the real worker, alone and in the window.
+
+mod common;
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::{SIZE, click, fill, has, root};
+use cpu_time::ThreadTime;
+use egui::accesskit::Role;
+use egui_kittest::Harness;
+use egui_kittest::kittest::Queryable;
+use seemore::image::Picture;
+use seemore_app::pages::caption::{CaptionEvent, CaptionJob, CaptionProgress};
+use seemore_app::pages::train::{Step, TrainCommand, TrainEvent, TrainInfo};
+use seemore_app::worker::{Event, LoadModel, WorkerHandle, WorkerOptions};
+use seemore_app::{GenerationSettings, StartOptions, Window};
+
+/// Maximum time to wait for an event.
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The real worker and a folder for its run.
+struct Fixture {
+    worker: WorkerHandle,
+    folder: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new() -> Fixture {
+        Fixture {
+            worker: WorkerHandle::start(WorkerOptions::default(), || {}),
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.folder.path().join("run")
+    }
+
+    /// Returns arguments that train a small model on the shipped drawings.
+    fn words(&self, more: &[&str]) -> Vec<OsString> {
+        let data = |name: &str| root().join("data").join(name).into_os_string();
+        let mut words: Vec<OsString> = vec![
+            "--data".into(),
+            data("inputs.csv"),
+            "--val-data".into(),
+            data("inputs_val.csv"),
+        ];
+        words.extend(
+            [
+                "--preset",
+                "tiny",
+                "--batch-size",
+                "4",
+                "--log-every",
+                "1",
+                "--no-autotune",
+            ]
+            .map(OsString::from),
+        );
+        words.extend(["--out".into(), self.dir().into_os_string()]);
+        words.extend(more.iter().map(OsString::from));
+        words
+    }
+
+    fn train(&self, command: TrainCommand) {
+        self.worker.send(command);
+    }
+
+    /// Waits until `found` accepts an event, and drops those before it.
+    fn until<T>(&self, what: &str, found: impl Fn(Event) -> Option<T>) -> T {
+        let start = Instant::now();
+        loop {
+            match self.worker.poll() {
+                Some(Event::Stopped(message)) => panic!("the worker has stopped: {message}"),
+                Some(event) => {
+                    if let Some(found) = found(event) {
+                        return found;
+                    }
+                }
+                None => std::thread::sleep(Duration::from_millis(2)),
+            }
+            assert!(start.elapsed() < TIMEOUT, "no {what}");
+        }
+    }
+
+    /// Waits until `found` accepts an event of the training.
+    fn progress<T>(&self, what: &str, found: impl Fn(TrainEvent) -> Option<T>) -> T {
+        self.until(what, |mut event| {
+            let event = event.take::<TrainEvent>()?;
+            let failure = match &event {
+                TrainEvent::Failed(message) => message.clone(),
+                _ => String::new(),
+            };
+            let found = found(event);
+            assert!(
+                found.is_some() || failure.is_empty(),
+                "no {what}: {failure}"
+            );
+            found
+        })
+    }
+
+    /// Waits until the first step is about to run.
+    fn ready(&self) -> Box<TrainInfo> {
+        self.progress("start", |event| match event {
+            TrainEvent::Ready(info) => Some(info),
+            _ => None,
+        })
+    }
+
+    /// Waits for the end; returns the number of steps and whether the training was stopped early.
+    fn ended(&self) -> (u64, bool) {
+        self.progress("end", |event| match event {
+            TrainEvent::Ended {
+                steps, interrupted, ..
+            } => Some((steps, interrupted)),
+            _ => None,
+        })
+    }
+
+    /// Waits for a step after `after`.
+    fn step(&self, after: u64) -> u64 {
+        self.progress("step", |event| match event {
+            TrainEvent::Step(Step { step, .. }) => Some(step).filter(|&step| step > after),
+            _ => None,
+        })
+    }
+
+    /// Runs a training that must fail; returns its message.
+    fn failure(&self, words: Vec<OsString>) -> String {
+        self.train(TrainCommand::Start(words));
+        self.progress("failure", |event| match event {
+            TrainEvent::Failed(message) => Some(message),
+            TrainEvent::Ended { .. } => panic!("this training should fail"),
+            _ => None,
+        })
+    }
+
+    /// Captions a red disc.
+    fn caption(&self, number: u64) -> String {
+        let rgb = (0..64 * 64)
+            .flat_map(|i| {
+                if (i % 64 - 32i32).pow(2) + (i / 64 - 32i32).pow(2) < 600 {
+                    [221, 46, 68]
+                } else {
+                    [255; 3]
+                }
+            })
+            .collect();
+        let picture = Arc::new(Picture {
+            width: 64,
+            height: 64,
+            rgb,
+        });
+        self.worker.send(CaptionJob {
+            number,
+            slot: 0,
+            picture,
+            settings: GenerationSettings::default(),
+            cancelled: Arc::default(),
+        });
+        let text = RefCell::new(String::new());
+        self.until("caption", |mut event| {
+            match event.take::<CaptionEvent>()?.progress {
+                CaptionProgress::Token(token) => text.borrow_mut().push_str(&token.text),
+                CaptionProgress::Finished { .. } => return Some(()),
+                _ => {}
+            }
+            None
+        });
+        text.into_inner()
+    }
+}
+
+#[test]
+fn training_pauses_captions_stops_and_resumes() {
+    let fixture = Fixture::new();
+    fixture.worker.send(LoadModel {
+        slot: 0,
+        folder: root().join("data/checkpoints/emoji"),
+    });
+    fixture.train(TrainCommand::Start(fixture.words(&[
+        "--steps",
+        "60",
+        "--eval-every",
+        "10",
+    ])));
+    let info = fixture.ready();
+    assert_eq!(
+        (info.pictures, info.step, info.samples.len()),
+        ([48, 12], 0, 8)
+    );
+    assert!(info.samples.iter().all(|sample| sample.picture.rgb.len()
+        == 3 * sample.picture.width.pow(2)
+        && !sample.caption.is_empty()));
+    fixture.step(2);
+
+    fixture.train(TrainCommand::Pause);
+    let paused = fixture.progress("pause", |event| match event {
+        TrainEvent::Paused { step } => Some(step),
+        _ => None,
+    });
+    let before = fixture.caption(1);
+    assert!(!before.is_empty(), "no caption during the pause");
+    fixture.train(TrainCommand::Start(fixture.words(&[])));
+    fixture.progress("refusal", |event| {
+        matches!(event, TrainEvent::Busy).then_some(())
+    });
+    std::thread::sleep(Duration::from_millis(500));
+    let passed = std::iter::from_fn(|| fixture.worker.poll())
+        .filter_map(|mut event| event.take())
+        .any(|event| matches!(event, TrainEvent::Step(_)));
+    assert!(!passed, "a step ran during the pause");
+
+    fixture.train(TrainCommand::Continue);
+    // the step before the pause is reported now
+    assert_eq!(fixture.step(0), paused);
+    let captions = fixture.progress("validation", |event| match event {
+        TrainEvent::Validated { captions, .. } => Some(captions),
+        _ => None,
+    });
+    assert_eq!(captions.len(), 8);
+    assert_eq!(
+        fixture.caption(2),
+        before,
+        "training changed the loaded model"
+    );
+    fixture.train(TrainCommand::Stop);
+    let (steps, interrupted) = fixture.ended();
+    assert!(
+        interrupted
+            && steps > paused
+            && steps < 60
+            && fixture.dir().join("training.json").is_file(),
+        "stopped after {steps} steps"
+    );
+
+    fixture.train(TrainCommand::Start(vec![
+        "--resume".into(),
+        fixture.dir().into_os_string(),
+    ]));
+    assert_eq!(fixture.ready().step, steps);
+    assert_eq!(fixture.step(0), steps + 1);
+    assert_eq!(fixture.ended(), (60, false));
+    fixture.worker.send(LoadModel {
+        slot: 0,
+        folder: fixture.dir(),
+    });
+    let loaded = fixture.until("trained model", |event| match event {
+        Event::ModelLoaded { model, .. } => Some(model),
+        _ => None,
+    });
+    assert_eq!(loaded.folder, fixture.dir());
+}
+
+#[test]
+fn failed_trainings_name_the_reason_and_the_worker_continues() {
+    let fixture = Fixture::new();
+    let message = fixture.failure(vec![
+        "--data".into(),
+        "nothing.csv".into(),
+        "--out".into(),
+        fixture.dir().into_os_string(),
+    ]);
+    assert!(message.contains("nothing.csv"), "{message}");
+    let message = fixture.failure(fixture.words(&["--sheep", "3"]));
+    assert!(message.contains("--sheep"), "{message}");
+    let twice = root().join("data/inputs.csv");
+    let message = fixture.failure(fixture.words(&["--val-data", twice.to_str().unwrap()]));
+    assert!(message.contains("--allow-overlap"), "{message}");
+    let message = fixture.failure(fixture.words(&[
+        "--lr", "1e30", "--clip", "0", "--warmup", "0", "--steps", "30",
+    ]));
+    assert!(
+        message.contains("diverged") && message.contains("--lr"),
+        "{message}"
+    );
+    let message = fixture.failure(vec!["--resume".into(), fixture.folder.path().into()]);
+    assert!(message.contains("cannot resume"), "{message}");
+
+    // the last good state of the diverged training was saved and is not overwritten
+    let message = fixture.failure(fixture.words(&["--steps", "3"]));
+    assert!(message.contains("already holds a checkpoint"), "{message}");
+    fixture.train(TrainCommand::Start(fixture.words(&[
+        "--steps",
+        "3",
+        "--overwrite",
+    ])));
+    assert_eq!(fixture.ended(), (3, false));
+}
+
+#[test]
+fn closing_the_window_saves_the_training() {
+    let mut fixture = Fixture::new();
+    fixture.train(TrainCommand::Start(fixture.words(&["--steps", "100000"])));
+    fixture.step(1);
+    fixture.worker.finish();
+    assert!(
+        fixture.dir().join("training.json").is_file()
+            && fixture.dir().join("model.safetensors").is_file()
+    );
+}
+
+#[test]
+fn frames_stay_short_while_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = StartOptions {
+        model: Some(root().join("data/checkpoints/emoji")),
+        ..StartOptions::default()
+    };
+    let mut harness = Harness::builder()
+        .with_size(SIZE)
+        .wgpu()
+        .build_eframe(|c| Window::new(c, start));
+    harness.get_by_role_and_label(Role::Button, "Train").click();
+    harness.run_steps(2);
+    for (label, text) in [
+        ("Output", folder.path().join("run").to_str().unwrap()),
+        ("More flags", "--steps 4000 --log-every 1 --no-autotune"),
+    ] {
+        fill(&mut harness, label, text);
+    }
+    harness
+        .get_by_role_and_label(Role::ComboBox, "Preset")
+        .click();
+    harness.run_steps(2);
+    click(&mut harness, "tiny");
+    click(&mut harness, "Start");
+    let mut frames: Vec<(Duration, Duration)> = vec![];
+    let begin = Instant::now();
+    while begin.elapsed() < TIMEOUT && frames.len() < 600 {
+        let (wall, cpu) = (Instant::now(), ThreadTime::now());
+        harness.step();
+        let frame = (wall.elapsed(), cpu.elapsed());
+        if has(&harness, "tokens/s") {
+            frames.push(frame);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(
+        frames.len() >= 600,
+        "only {} frames of training",
+        frames.len()
+    );
+    let mut quantiles = |of: fn(&(Duration, Duration)) -> Duration| {
+        frames.sort_by_key(of);
+        [frames.len() / 2, frames.len() * 95 / 100, frames.len() - 1]
+            .map(|i| of(&frames[i]).as_secs_f64() * 1e3)
+    };
+    let (wall, cpu) = (quantiles(|frame| frame.0), quantiles(|frame| frame.1));
+    println!(
+        "frames while training, in ms at p50, p95 and maximum: {wall:.2?}; CPU time {cpu:.2?}"
+    );
+    // CPU time excludes other programs on the machine
+    assert!(
+        wall[0] < 8.0 && cpu[1] < 8.0,
+        "frames take {wall:.2?} ms; CPU time {cpu:.2?}"
+    );
+    click(&mut harness, "Stop");
+    let begin = Instant::now();
+    while !has(&harness, "Stopped after") {
+        assert!(begin.elapsed() < TIMEOUT, "the training does not stop");
+        std::thread::sleep(Duration::from_millis(10));
+        harness.step();
+    }
+    assert!(folder.path().join("run/training.json").is_file());
+}
