@@ -6,29 +6,21 @@
 mod command;
 mod event;
 mod model;
+mod open;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 
 use seemore::caption::Captioner;
-use seemore::device::{Device, DeviceError, Tuner, cache_folder};
-use seemore::ops;
+use seemore::device::{Device, DeviceError};
 
 pub use command::Command;
 pub use event::{Event, EventSender};
 pub use model::{ListCheckpoints, LoadModel, ModelInfo, Slot, UnloadModel, model_name};
+pub use open::WorkerOptions;
 
 use crate::hint;
-
-/// How the worker opens its device.
-#[derive(Debug, Clone, Default)]
-pub struct WorkerOptions {
-    /// Adapter to run on: its index, or part of its name. `None` takes the best one.
-    pub adapter: Option<String>,
-    /// Whether kernel variants are chosen by measuring them on the adapter, as the command line does.
-    pub autotune: bool,
-}
 
 /// State of the worker thread, passed to every command.
 pub struct Worker {
@@ -45,15 +37,8 @@ impl Worker {
         commands: Receiver<Box<dyn Command>>,
         events: EventSender,
     ) -> Result<(), DeviceError> {
-        let device = Device::open(options.adapter.as_deref())?;
+        let device = options.open()?;
         events.send(Event::Adapter(device.describe()));
-        // variants are measured when a program is first recorded, which is on this thread
-        let device = if options.autotune {
-            let tuner = Tuner::new(&device, cache_folder(), &ops::tuned_sources());
-            device.choosing(std::sync::Arc::new(tuner))
-        } else {
-            device
-        };
         let mut worker = Worker {
             device,
             models: [None, None],

@@ -201,7 +201,10 @@ fn a_second_executor_runs_the_schedule_of_a_whole_model() {
     plan.run().unwrap();
     let ran = counts.lock().unwrap().ran.clone();
     assert_eq!(ran.values().sum::<usize>(), 2 * plan.dispatches());
-    assert!(ran.contains_key("add_layernorm") && ran.len() > 5, "{ran:?}");
+    assert!(
+        ran.contains_key("add_layernorm") && ran.len() > 5,
+        "{ran:?}"
+    );
     // the number of the dispatch that made it
     assert!(last.iter().all(|&value| value == last[0]) && last[0] > 0.0);
     let found = plan.first_not_finite(&|_| false).unwrap();
