@@ -1,7 +1,8 @@
-//! Decodes every picture in the folders and files that are given, as training and captioning would, and prints a line for each:
-//! `PATH: ok 32x32`, or `PATH: refused: REASON`. Files that are no pictures by their name are passed over.
+//! Decodes all pictures in the given files and folders, and prints a line for each: `PATH: ok 32x32`
+//! or `PATH: refused: REASON`. Files without the extension of a picture are skipped.
 //!
-//! Fails when decoding panics, and when a valid picture of PngSuite is refused, which are those whose names do not start with an x.
+//! Fails if decoding panics, or if a valid picture of PngSuite is refused. The names of its invalid
+//! pictures start with an x.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -10,7 +11,7 @@ use std::process::ExitCode;
 
 use seemore::image::{Picture, PictureError};
 
-/// The endings of all kinds of pictures, decoded here or not.
+/// Extensions of picture files, supported or not.
 const ENDINGS: &str = "apng avif blp bmp bufr bw cur dcx dds dib emf eps fit fits fli ftc ftu gbr gif grib h5 hdf icns ico im iim j2c j2k jfif \
     jp2 jpc jpe jpeg jpf jpg jpx mic mpo mpeg mpg msp palm pbm pcd pcx pfm pgm png pnm ppm ps psd pxr qoi ras rgb rgba sgi spider tga tif tiff \
     webp wmf xbm xpm xvthumb";
@@ -21,14 +22,14 @@ fn main() -> ExitCode {
         .skip(1)
         .for_each(|path| pictures(Path::new(&path), &mut files));
     if files.is_empty() {
-        eprintln!("give folders or files of pictures");
+        eprintln!("usage: decode_pictures FILE|DIR..");
         return ExitCode::from(2);
     }
     files.sort();
     let mut failures = vec![];
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for path in &files {
-        // said first, so that what ends the process is known
+        // printed first, so that a crash can be attributed
         print!("{}: ", path.display());
         let _ = std::io::stdout().flush();
         let valid = path
@@ -103,7 +104,7 @@ fn inner(error: &PictureError) -> &PictureError {
     }
 }
 
-/// The reason without the path, on one line.
+/// Returns the reason without the path, on one line.
 fn reason(error: &PictureError) -> String {
     inner(error).to_string().replace('\n', " ")
 }
@@ -112,9 +113,9 @@ fn kind(error: &PictureError) -> &'static str {
     match inner(error) {
         PictureError::Read { .. } | PictureError::InFile { .. } => "cannot be read",
         PictureError::Empty => "empty",
-        PictureError::Unknown => "in no format known here",
+        PictureError::Unknown => "in no supported format",
         PictureError::Unsupported { .. } => {
-            "of a kind of PNG, JPEG, WebP, GIF or BMP not known here"
+            "an unsupported variant of PNG, JPEG, WebP, GIF or BMP"
         }
         PictureError::Damaged(_) => "damaged",
         PictureError::CutOff => "cut off",

@@ -1,36 +1,38 @@
-//! Files that are either whole or not there.
+//! Atomic file writes: a file is either complete or absent.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Ends the name of a file that is being written.
+/// Suffix of a file that is being written.
 const PART: &str = ".part";
 
-/// Writes a file aside, flushes it to the disk and renames it into place, so that a file by that name is always whole, also after
-/// the program was killed or the power failed.
+/// Writes a file atomically: writes a temporary file beside it, flushes that to disk and renames it
+/// into place. A file of this name is therefore always complete, even after a crash or a power
+/// failure.
 ///
 /// # Errors
-/// What the system says of it; a file that was there before is then still there, and nothing else.
+/// An error of the system. A previous file is then unchanged, and the temporary file is removed.
 pub fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(PART);
-    let aside = PathBuf::from(aside);
-    let written = write_aside(&aside, bytes).and_then(|()| std::fs::rename(&aside, path));
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(PART);
+    let temporary = PathBuf::from(temporary);
+    let written =
+        write_synced(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
     if written.is_err() {
-        // on a full disk its bytes are wanted
-        let _ = std::fs::remove_file(&aside);
+        // frees its space on a full disk
+        let _ = std::fs::remove_file(&temporary);
         return written;
     }
     flush_name(path)
 }
 
-fn write_aside(aside: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = std::fs::File::create(aside)?;
+fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = std::fs::File::create(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
 
-/// Flushes the name of a new file to the disk: it is in the folder's data.
+/// Flushes the name of a new file, which is part of the folder's data, to disk.
 #[cfg(unix)]
 fn flush_name(path: &Path) -> std::io::Result<()> {
     let dir = path
@@ -40,13 +42,13 @@ fn flush_name(path: &Path) -> std::io::Result<()> {
     std::fs::File::open(dir)?.sync_all()
 }
 
-/// Elsewhere folders cannot be opened, and the file systems keep the order of renames.
+/// Does nothing: other systems cannot open folders, and their file systems keep the order of renames.
 #[cfg(not(unix))]
 fn flush_name(_path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Removes what writes that never ended left in a folder.
+/// Removes the temporary files that interrupted writes left in a folder.
 pub fn remove_parts(dir: &Path) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         if entry
@@ -54,7 +56,7 @@ pub fn remove_parts(dir: &Path) {
             .as_encoded_bytes()
             .ends_with(PART.as_bytes())
         {
-            // one that stays is in nobody's way
+            // a file that cannot be removed does no harm
             let _ = std::fs::remove_file(entry.path());
         }
     }

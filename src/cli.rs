@@ -5,8 +5,10 @@ mod caption;
 mod data;
 mod doctor;
 mod eval;
+mod hint;
 mod import;
 mod pack;
+mod progress;
 mod track;
 pub mod train;
 
@@ -153,6 +155,9 @@ fn finish(result: anyhow::Result<()>) -> ExitCode {
         return ExitCode::SUCCESS;
     };
     eprintln!("error: {error:#}");
+    if let Some(advice) = hint::advice(&error) {
+        eprintln!("hint: {advice}");
+    }
     ExitCode::from(exit_code(&error))
 }
 

@@ -1,20 +1,30 @@
-//! Pictures, captions, and the order in which training sees them.
+//! Captioned pictures: file formats, data sets, statistics, and the order in which training sees
+//! the samples.
+//!
+//! [`Dataset::load`] reads any [`Format`]. A format is one file in `formats/` and one line in the
+//! table of `formats.rs`.
 
-mod augment;
 mod batches;
 mod captioned;
 mod dataset;
+mod duplicates;
+mod error;
 mod formats;
-mod likeness;
-mod lines;
+mod load;
+mod record;
+mod sample;
 mod source;
 mod stats;
+#[cfg(test)]
+mod testing;
 
-pub use augment::{Augment, Strength};
 pub use batches::Batches;
 pub use captioned::Captioned;
-pub use dataset::{DataError, Dataset, Loaded, Problem, Sample};
+pub use dataset::Dataset;
+pub use duplicates::{Likeness, Twin};
+pub use error::{DataError, Problem};
 pub use formats::{Format, Layout};
-pub use likeness::{Likeness, Twin};
+pub use load::Loaded;
+pub use sample::Sample;
 pub use source::Source;
-pub use stats::{Across, Duplicates, FileStats, Pair, Sheet, Spread, Stats};
+pub use stats::{Across, Duplicates, FileStats, Pair, Spread, Stats};

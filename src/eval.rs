@@ -5,8 +5,6 @@ mod report;
 
 use std::time::{Duration, Instant};
 
-use indicatif::ProgressBar;
-
 use crate::caption::{Search, SearchOptions};
 use crate::data::{Dataset, Sample};
 use crate::device::Plan;
@@ -15,6 +13,7 @@ use crate::eval::metrics::{Calibration, Case, Scores, exact_match, word_f1, word
 use crate::models::seemore::Vlm;
 use crate::nn::Context;
 use crate::ops::IGNORE;
+use crate::progress::Progress;
 use crate::text::Tokenizer;
 use crate::train::{Batch, Loss, Objective, Scale, Text};
 
@@ -80,7 +79,7 @@ impl Evaluation {
         tokenizer: &Tokenizer,
         dataset: &Dataset,
         options: EvalOptions,
-        progress: &ProgressBar,
+        progress: &dyn Progress,
     ) -> Result<Evaluation, DeviceError> {
         let samples = &dataset.samples;
         let truths: Vec<(&Sample, Text)> = samples
@@ -88,7 +87,7 @@ impl Evaluation {
             .flat_map(|sample| references(sample).map(move |truth| (sample, truth)))
             .map(|(sample, truth)| (sample, Text::new(tokenizer, truth)))
             .collect();
-        progress.set_length((samples.len() + truths.len()) as u64);
+        progress.set_total((samples.len() + truths.len()) as u64);
         let longest = truths
             .iter()
             .map(|(_, text)| text.len())
@@ -152,7 +151,7 @@ fn write(
     samples: &[Sample],
     most: usize,
     options: EvalOptions,
-    progress: &ProgressBar,
+    progress: &dyn Progress,
 ) -> Result<(Vec<(String, f64)>, f64), DeviceError> {
     let EvalOptions {
         beam, length_power, ..
@@ -197,7 +196,7 @@ fn write(
                 .collect();
             captions.push((tokenizer.decode(&tokens), best.log_probability().exp()));
         }
-        progress.inc(samples.len() as u64);
+        progress.advance(samples.len() as u64);
     }
     let timed = if times.len() > 1 {
         &times[1..]
@@ -220,7 +219,7 @@ fn perplexity(
     truths: &[(&Sample, Text)],
     longest: usize,
     batch: usize,
-    progress: &ProgressBar,
+    progress: &dyn Progress,
 ) -> Result<f64, DeviceError> {
     let rows = batch.clamp(1, truths.len().max(1));
     let mut tape = device.tape();
@@ -247,7 +246,7 @@ fn perplexity(
         tokens += batch.count();
         loss.write(&plan, &batch, Scale::SUM);
         sum += plan.run_and_read::<f32>(loss.value)?[0] as f64;
-        progress.inc(truths.len() as u64);
+        progress.advance(truths.len() as u64);
     }
     Ok((sum / tokens.max(1) as f64).exp())
 }

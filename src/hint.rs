@@ -3,6 +3,8 @@
 //! An error of the library says what happened and where. What to do about it differs between the command line, which has flags,
 //! and the window, which has labels: errors return a [`Hint`], and each front end words it.
 
+use std::path::PathBuf;
+
 /// A way past an error, for a front end to put into its own words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -28,6 +30,13 @@ pub enum Hint {
     OutputExists,
     /// Allow rows that cannot be used to be left out.
     NotStrict,
+    /// Track the training on an MLflow server.
+    TrackRun,
+    /// Send the remaining tracking data of a run.
+    SendTracking {
+        /// Folder of the run.
+        run: PathBuf,
+    },
     /// Give the text that the caption starts with.
     GivePrompt,
     /// Start a new training from this model instead of resuming.

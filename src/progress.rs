@@ -1,13 +1,13 @@
-//! Progress of long work, reported without knowing who shows it.
+//! Progress of long operations, reported without knowing who shows it.
 
-/// Receives the progress of one piece of work, possibly from several threads at once.
+/// Receives the progress of one operation, possibly from several threads at once.
 ///
 /// All methods do nothing by default, so [`Silent`] is an implementation without a body.
 pub trait Progress: Sync {
-    /// Sets the number of items, once it is known.
+    /// Sets the total number of items. May be called again when more items are found.
     fn set_total(&self, _items: u64) {}
 
-    /// Counts items that were finished since the last call.
+    /// Reports the number of items finished since the last call.
     fn advance(&self, _items: u64) {}
 }
 

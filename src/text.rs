@@ -1,4 +1,4 @@
-//! Text as tokens, and back.
+//! Tokenizers: text as token ids, and back.
 
 mod tokenizer;
 

@@ -1197,7 +1197,7 @@ fn data_are_counted_and_shown() {
             "distinct_captions": 3, "vocabulary": 5, "distinct_characters": 15,
             "most_frequent": [["A Red, round thing!", 1], ["red", 1], ["rouge", 1]], "distinct_concepts": 1, "without_concept": 1,
             "repeats": {"exact": 1, "near": 0, "same_caption": 0, "examples": [pair(["lines.jsonl line 2", "lines.jsonl line 1"], ["rouge", "red"])]},
-            "left_out": 1, "problems": ["lines.jsonl line 3: its picture lost.png is not in squares, the folder that --images names"],
+            "left_out": 1, "problems": ["lines.jsonl line 3: its picture lost.png is not in squares"],
         }],
         "across": [{
             "file": "lines.jsonl", "other": "squares", "exact": 2, "near": 0, "same_caption": 1,

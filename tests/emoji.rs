@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use indicatif::ProgressBar;
 use seemore::caption::Captioner;
 use seemore::caption::Sampling;
 use seemore::data::{Dataset, Layout};
@@ -43,7 +42,7 @@ fn exact_match(file: &str, stride: usize) -> f64 {
         model.config().frame(),
         &Layout::default(),
         true,
-        &ProgressBar::hidden(),
+        &seemore::progress::Silent,
     )
     .unwrap();
     let samples = loaded.dataset.samples.into_iter().step_by(stride).collect();
@@ -63,7 +62,7 @@ fn exact_match(file: &str, stride: usize) -> f64 {
         &tokenizer.unwrap(),
         &dataset,
         options,
-        &ProgressBar::hidden(),
+        &seemore::progress::Silent,
     )
     .unwrap()
     .exact_match
@@ -194,7 +193,7 @@ fn a_batch_of_pictures_is_captioned_as_each_alone() {
         frame,
         &Layout::default(),
         true,
-        &ProgressBar::hidden(),
+        &seemore::progress::Silent,
     )
     .unwrap();
     let samples = loaded.dataset.samples.into_iter().step_by(100);

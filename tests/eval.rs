@@ -6,7 +6,6 @@ use std::process::{Command, Output};
 use std::sync::LazyLock;
 
 use image::{Rgb, RgbImage};
-use indicatif::ProgressBar;
 use seemore::data::{Dataset, Layout};
 use seemore::device::Device;
 use seemore::eval::{EvalOptions, Evaluation};
@@ -191,7 +190,7 @@ fn the_loss_is_that_of_validation_and_more_references_count() {
     let (model, tokenizer) = checkpoint::load(&device, &dir.join("model")).unwrap();
     let tokenizer = tokenizer.unwrap();
     let read = |name: &str| {
-        let bar = ProgressBar::hidden();
+        let bar = seemore::progress::Silent;
         Dataset::load(
             &dir.join(name),
             model.config().image_size,
@@ -215,7 +214,7 @@ fn the_loss_is_that_of_validation_and_more_references_count() {
             &tokenizer,
             data,
             options,
-            &ProgressBar::hidden(),
+            &seemore::progress::Silent,
         )
         .unwrap()
     };

@@ -1,4 +1,5 @@
-//! What the fuzzers of `fuzz/` were given and found, through the same doors, without libFuzzer: it must be an error or a value, never a panic.
+//! Runs the corpus of the fuzz targets in `fuzz/` through the same functions, without libFuzzer. Every
+//! input must give a value or an error, never a panic.
 
 use std::path::{Path, PathBuf};
 
@@ -8,8 +9,8 @@ use seemore::models::checkpoint;
 use seemore::models::seemore::{Config, import_original};
 use seemore::text::Tokenizer;
 
-/// The files of a target, and how many.
-fn each(target: &str, mut see: impl FnMut(Vec<u8>)) {
+/// Calls a function with each corpus file of a target.
+fn each(target: &str, mut run: impl FnMut(Vec<u8>)) {
     let folder = PathBuf::from("fuzz/corpus").join(target);
     let files: Vec<PathBuf> = std::fs::read_dir(&folder)
         .unwrap()
@@ -23,11 +24,11 @@ fn each(target: &str, mut see: impl FnMut(Vec<u8>)) {
     );
     files
         .iter()
-        .for_each(|file| see(std::fs::read(file).unwrap()));
+        .for_each(|file| run(std::fs::read(file).unwrap()));
 }
 
 #[test]
-fn captions_of_every_form() {
+fn caption_files() {
     for (target, name, before) in [
         ("csv", "nowhere/captions.csv", "b64string_images,caption\n"),
         ("jsonl", "nowhere/captions.jsonl", ""),
@@ -107,9 +108,9 @@ fn checkpoints() {
     assert!(whole >= 1);
 }
 
-/// A kilobyte that claims a gigabyte, tensors that lie over each other, lengths of headers beyond the file.
+/// Tensors larger than the file, overlapping tensors, and headers longer than the file.
 #[test]
-fn claims_that_a_file_cannot_hold_are_refused() {
+fn refuses_sizes_beyond_the_file() {
     let file = |header: &str, data: usize| {
         [
             &(header.len() as u64).to_le_bytes()[..],

@@ -1,4 +1,4 @@
-//! The metrics give what pycocoevalcap gave; `tests/golden/captions.py` recorded it.
+//! Compares the metrics with values of pycocoevalcap, recorded by `tests/golden/captions.py`.
 
 use std::sync::LazyLock;
 
@@ -17,7 +17,7 @@ fn split(text: &Value) -> Vec<String> {
         .collect()
 }
 
-/// The recorded corpora by name.
+/// Returns the recorded corpora with their names.
 fn corpora() -> impl Iterator<Item = (&'static str, &'static Value, Vec<Case>)> {
     GOLDEN["corpora"].as_array().unwrap().iter().map(|corpus| {
         let case = |case: &Value| Case {
@@ -49,7 +49,7 @@ fn equal(what: &str, got: f64, want: &Value) {
 }
 
 #[test]
-fn corpora_score_as_pycocoevalcap_scores_them() {
+fn matches_pycocoevalcap() {
     let mut count = 0;
     for (name, corpus, cases) in corpora() {
         for (n, bleu) in bleu(&cases).into_iter().enumerate() {
@@ -88,10 +88,10 @@ fn corpora_score_as_pycocoevalcap_scores_them() {
 }
 
 #[test]
-fn words_are_those_of_the_treebank_tokenizer() {
+fn words_match_the_treebank_tokenizer() {
     for line in GOLDEN["tokens"].as_array().unwrap() {
         let text = line[0].as_str().unwrap();
-        // it leaves this apostrophe as it is, though not that of "woman’s"
+        // PTBTokenizer keeps this apostrophe here, but not in "woman’s"
         let want: Vec<String> = split(&line[1])
             .iter()
             .map(|word| word.replace('’', "'"))
@@ -101,7 +101,7 @@ fn words_are_those_of_the_treebank_tokenizer() {
 }
 
 #[test]
-fn a_data_set_of_nothing_scores_zero() {
+fn an_empty_data_set_scores_zero() {
     assert_eq!(Scores::new(&[]).cider_d, 0.0);
     assert!(bleu(&[]).iter().all(|bleu| bleu.is_finite()));
 }

@@ -1,5 +1,5 @@
-//! What must hold for any input: tokenizers give texts back, batches show every row once an epoch. Of plans, matrix products and attention the
-//! properties are beside their tests in `src/`.
+//! Property tests of tokenizers and batches. Those of plans, matrix products and attention are in
+//! `src/`, beside the other tests.
 
 use proptest::prelude::*;
 use seemore::data::Batches;
@@ -11,7 +11,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn texts_of_known_characters_come_back(texts in prop::collection::vec("[a-c ,.:é👍-]{0,12}", 1..6), pick in any::<prop::sample::Index>()) {
+    fn decoding_reverses_encoding_of_known_characters(texts in prop::collection::vec("[a-c ,.:é👍-]{0,12}", 1..6), pick in any::<prop::sample::Index>()) {
         let text = pick.get(&texts);
         for kind in KINDS {
             let tokenizer = Tokenizer::train(kind, texts.iter().map(String::as_str), None);
@@ -21,14 +21,14 @@ proptest! {
             prop_assert!(tokenizer.unknown_parts(text).is_empty());
             let mut stream = TextStream::new(&tokenizer, &[]);
             prop_assert_eq!(&ids.iter().map(|&id| stream.push(id)).collect::<String>(), text);
-            // the same from its file
+            // also after a round trip through its file
             let again = Tokenizer::from_json(&tokenizer.to_json()).unwrap();
             prop_assert_eq!(again.encode(text), ids);
         }
     }
 
     #[test]
-    fn any_text_is_encoded_and_what_is_unknown_is_told(text in any::<String>(), ids in prop::collection::vec(any::<u32>(), 0..20)) {
+    fn encodes_any_text_and_reports_unknown_parts(text in any::<String>(), ids in prop::collection::vec(any::<u32>(), 0..20)) {
         for kind in KINDS {
             let tokenizer = Tokenizer::train(kind, ["red square", "blue heart: dark"].into_iter(), None);
             let encoded = tokenizer.encode(&text);
@@ -38,15 +38,15 @@ proptest! {
             if !unknown {
                 prop_assert_eq!(&tokenizer.decode(&encoded), &text, "{:?}", kind);
             }
-            // whatever a model writes can be shown
+            // any ids can be decoded
             let _ = tokenizer.decode(&ids);
         }
     }
 
     #[test]
-    fn every_row_comes_once_an_epoch(rows in 1..200usize, batch in 1..40usize, seed: u64, epoch in 0..50u64) {
+    fn every_row_occurs_once_per_epoch(rows in 1..200usize, batch in 1..40usize, seed: u64, epoch in 0..50u64) {
         let batches = Batches::new(rows, batch, seed);
-        // batches may span two epochs: the places of one epoch, wherever they fall
+        // batches may span two epochs
         let places = epoch * rows as u64..(epoch + 1) * rows as u64;
         let at = |place: u64| batches.indices(place / batch as u64)[(place % batch as u64) as usize];
         let mut seen: Vec<usize> = places.clone().map(at).collect();

@@ -49,7 +49,7 @@ fn tracking_changes_no_number_and_a_dead_server_costs_nothing_but_a_note() {
     assert!(start.elapsed() < Duration::from_secs(60));
     let text = stderr(&output);
     assert!(
-        text.contains("not all was sent to http://127.0.0.1:9")
+        text.contains("not all data were sent to http://127.0.0.1:9")
             && text.contains("seemore track tracked"),
         "{text}"
     );
@@ -193,7 +193,7 @@ fn rows_grow_when_a_run_goes_on_and_are_never_overwritten_silently() {
     fails(
         &seemore(dir.path(), &again),
         1,
-        &["rows.csv is there already", "--overwrite"],
+        &["rows.csv already exists", "--overwrite"],
     );
     assert_eq!(rows(), whole);
     let every = [

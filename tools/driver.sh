@@ -1,9 +1,9 @@
 #!/bin/sh
-# Installs Mesa's software Vulkan driver on a Linux system that has no Vulkan driver that could work.
+# Installs Mesa's software Vulkan driver on a Linux system without a working Vulkan driver.
 set -eu
 
 [ "$(uname -s)" = Linux ] || exit 0
-# Mesa's packages bring drivers for every GPU, and those work only where there is one
+# Mesa's packages contain drivers for every GPU, which work only if there is one
 gpu=no
 for node in /dev/dri/renderD* /dev/nvidia*; do
     if [ -e "$node" ]; then gpu=yes; fi
@@ -23,7 +23,7 @@ fi
 as_root=""
 if [ "$(id -u)" -ne 0 ]; then
     command -v sudo >/dev/null || {
-        echo "No working Vulkan driver is installed, and there is no sudo to install one with." >&2
+        echo "No working Vulkan driver is installed, and sudo is not available to install one." >&2
         echo "As root, install mesa-vulkan-drivers (Debian, Ubuntu, Fedora) or vulkan-swrast (Arch), then try again." >&2
         exit 2
     }

@@ -1,11 +1,12 @@
 #!/bin/sh
-# Decodes the pictures that Pillow and PngSuite test with, of all formats, whole and broken: opt-in, as it needs the network.
+# Decodes the test pictures of Pillow and PngSuite. Opt-in, since it needs the network.
 #
-# Needs: python3 with pip, tar, timeout, cargo. Downloads some 47 MB from PyPI (the sources of pypng, which hold PngSuite, and of
-# Pillow) into a folder that is removed at the end, and installs nothing. Runs what
-# pip needs to tell Pillow's version, and pypng's module that holds PngSuite.
-# Prints a line a picture and counts by reason. Fails on a panic, on a valid picture of PngSuite that is refused, when decoding takes
-# more than 3 GB of addresses, or all pictures together more than ten minutes. docs/hostile-pictures.md records a run.
+# Needs python3 with pip, tar, timeout and cargo. Downloads about 47 MB from PyPI (the source packages of pypng, which contains
+# PngSuite, and of Pillow) into a temporary folder, and installs nothing. Runs the build tools that pip needs to find Pillow's
+# version, and the pypng module that contains PngSuite.
+#
+# Prints a line for each picture and the number of files for each outcome. Fails if decoding panics, refuses a valid picture of
+# PngSuite, takes more than 3 GB of address space, or takes more than ten minutes in all. docs/hostile-pictures.md records a run.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -17,7 +18,7 @@ trap 'rm -rf "$temporary"' EXIT
 trap 'exit 1' INT TERM
 
 fetch() {
-    # pip asks a source for its version with the source's own build tools; those come as wheels, or they would be built, too
+    # pip finds the version of a source package with the package's own build tools, which it takes as wheels
     TMPDIR="$temporary" timeout 300 python3 -m pip download --quiet --disable-pip-version-check --no-binary "$1" --no-deps \
         --dest "$temporary/sources" "$1${2:+==$2}" >&2
 }
@@ -29,7 +30,7 @@ for source in "$temporary"/sources/*.tar.gz; do
     echo "# $(basename "$source")"
     tar -xzf "$source" -C "$temporary/pictures"
 done
-# PngSuite lies in pypng as a module that holds the files' bytes
+# pypng contains PngSuite as a module of byte strings
 mkdir "$temporary/pictures/pngsuite"
 PYTHONPATH="$(dirname "$(find "$temporary/pictures" -name pngsuite.py)")" python3 - "$temporary/pictures/pngsuite" <<'WRITE'
 import pathlib, sys

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Tests --track against a real MLflow server and TensorBoard's own reader: `make test-mlflow`.
+# Tests tracking with a real MLflow server and TensorBoard's reader: `make test-mlflow`.
 #
-# Needs python3 with venv, and PyPI for the first run: the environment (about 1 GB) is kept in SEEMORE_MLFLOW_ENV, by default
-# seemore-mlflow in the user's cache folder. The server runs on loopback only, with all that it keeps in a temporary folder.
+# Needs python3 with venv, and PyPI in the first run. The environment (about 1 GB) is kept in SEEMORE_MLFLOW_ENV, by default
+# seemore-mlflow-VERSION in the user's cache folder. The server listens on loopback only and writes to a temporary folder.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -29,7 +29,7 @@ port=$("$environment/bin/python" -c 'import socket; s = socket.socket(); s.bind(
 uri=http://127.0.0.1:$port
 
 start() {
-    # a process group of its own: the server starts others
+    # a separate process group, since the server starts further processes
     setsid "$environment/bin/mlflow" server --host 127.0.0.1 --port "$port" --workers 1 \
         --backend-store-uri "sqlite:///$work/mlflow.db" --artifacts-destination "$work/artifacts" --serve-artifacts >"$work/server.log" 2>&1 &
     server=$!
@@ -52,13 +52,13 @@ train() {
     "$seemore" "${tiny[@]}" "$@" 2>&1
 }
 
-echo "a run with a server that is there"
+echo "a run with a running server"
 start
 train --steps 20 --eval-every 10 --out there --track "mlflow=$uri" --track tensorboard=board --track csv=there.csv \
     --track-experiment tests --track-run "there and whole" >there.log
-if grep -E "not all was sent|warning" there.log; then exit 1; fi
+if grep -E "not all data were sent|warning" there.log; then exit 1; fi
 
-echo "a run that is killed and goes on: steps after its last save come again"
+echo "a run that is killed and resumed: steps after its last save are repeated"
 track=(--track "mlflow=$uri" --track tensorboard=killed_board --track csv=killed.csv)
 "$seemore" "${tiny[@]}" --steps 400 --save-every 64 --out killed "${track[@]}" --track-experiment tests >killed.log 2>&1 &
 training=$!
@@ -69,9 +69,9 @@ done
 kill -KILL "$training"
 wait "$training" 2>/dev/null || true
 "$seemore" train --resume killed "${track[@]}" >killed2.log 2>&1
-if grep -E "not all was sent|warning" killed2.log; then cat killed2.log; exit 1; fi
+if grep -E "not all data were sent|warning" killed2.log; then cat killed2.log; exit 1; fi
 
-echo "a run whose server is killed in the middle, and one that never had one"
+echo "a run whose server is killed, and a run without a server"
 train --steps 1000 --out died --track "mlflow=$uri" --track-experiment tests >died.log &
 training=$!
 until grep -qs "^step 200/" died.log; do
@@ -80,17 +80,17 @@ until grep -qs "^step 200/" died.log; do
 done
 stop
 wait "$training"
-grep -q "Send it with: seemore track died" died.log
+grep -q "send them later with: seemore track died" died.log
 train --steps 20 --out dead --track "mlflow=$uri" --track-experiment tests >dead.log
-grep -q "Send it with: seemore track dead" dead.log
-# a resumed run goes on in the same run of the server
+grep -q "send them later with: seemore track dead" dead.log
+# a resumed run continues the same run of the server
 "$seemore" train --resume dead --steps 30 --track "mlflow=$uri" >resumed.log 2>&1
 
-echo "the server comes back"
+echo "the server is back"
 start
 "$seemore" track died
 "$seemore" track dead
-# nothing is left to send, and nothing is sent twice
+# nothing is left to send
 "$seemore" track died
 
 MLFLOW_TRACKING_URI=$uri PYTHONWARNINGS=ignore "$environment/bin/python" - <<'PYTHON'
@@ -123,7 +123,7 @@ losses = {int(row[0]): float(row[2]) for row in rows[1:] if row[2]}
 for point in client.get_metric_history(runs["there and whole"].info.run_id, "loss"):
     assert abs(losses[point.step] - point.value) < 1e-12, point
 
-# the steps that came again stand once in each
+# repeated steps are recorded once
 rows = [line.split(",") for line in open("killed.csv").read().splitlines()[1:]]
 assert [int(row[0]) for row in rows if row[2]] == list(range(1, 401)), len(rows)
 
@@ -136,5 +136,5 @@ assert [event.step for event in killed.Scalars("loss")] == list(range(1, 401)), 
 assert all(abs(event.value - float(row[2])) < 1e-6 for event, row in zip(killed.Scalars("loss"), rows)), "other losses"
 text = board.Tensors("parameters/text_summary") if "parameters/text_summary" in board.Tags()["tensors"] else board.Tensors("parameters")
 assert b"batch_size" in text[0].tensor_proto.string_val[0]
-print("mlflow and tensorboard have what was trained: parameters, every metric of every step once, files byte for byte")
+print("mlflow and tensorboard have all parameters, every metric of every step once, and identical files")
 PYTHON

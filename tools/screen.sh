@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs a virtual screen on a Linux system that has none, and what a window asks of X, for the test that opens the real window.
+# Installs a virtual X screen and the X libraries of the window, on a Linux system that lacks them, for the test that opens the window.
 set -eu
 
 [ "$(uname -s)" = Linux ] || exit 0
@@ -8,7 +8,7 @@ command -v Xvfb >/dev/null && exit 0
 as_root=""
 if [ "$(id -u)" -ne 0 ]; then
     command -v sudo >/dev/null || {
-        echo "Xvfb is not installed, and there is no sudo to install it with. As root, install xvfb, then try again." >&2
+        echo "Xvfb is not installed, and sudo is not available to install it. As root, install xvfb, then try again." >&2
         exit 2
     }
     as_root=sudo

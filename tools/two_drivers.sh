@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs the shader tests on two software drivers: Mesa's lavapipe (subgroups of 8 on most CPUs, 16-bit floats) and SwiftShader (subgroups of
-# 4, no 16-bit floats, 10 storage buffers in a kernel). For Debian and its like: SwiftShader is taken out of the package
-# chromium-common, which is not installed but unpacked into SEEMORE_SWIFTSHADER (default: seemore-swiftshader in the user's cache folder).
+# Runs the shader tests on two software drivers: Mesa's lavapipe (subgroups of 8 on most CPUs, 16-bit floats) and SwiftShader
+# (subgroups of 4, no 16-bit floats, 10 storage buffers per kernel). For Debian and its derivatives: SwiftShader comes from the package
+# chromium-common, which is unpacked into SEEMORE_SWIFTSHADER (default: seemore-swiftshader in the user's cache folder), not installed.
 #
 #   tools/two_drivers.sh            both
 #   tools/two_drivers.sh swiftshader
@@ -13,7 +13,7 @@ folder=${SEEMORE_SWIFTSHADER:-${XDG_CACHE_HOME:-$HOME/.cache}/seemore-swiftshade
 swiftshader() {
     if [ ! -e "$folder/libvk_swiftshader.so" ]; then
         work=$(mktemp -d)
-        # apt's own user may not write elsewhere
+        # for apt's own user
         chmod 755 "$work"
         (cd "$work" && apt-get download -q chromium-common >/dev/null && dpkg-deb -x chromium-common_*.deb unpacked)
         mkdir -p "$folder"
@@ -35,6 +35,6 @@ for driver in $drivers; do
     echo "== $driver ($file)"
     export VK_DRIVER_FILES=$file VK_ICD_FILENAMES=$file
     cargo run --quiet -- doctor --no-self-test | sed -n '/Chosen adapter/,/free memory/p'
-    cargo test --quiet --lib -- ops:: nn:: plan:: tape:: gpu:: train:: kernel::
+    cargo test --quiet --lib -- graph:: device:: ops:: nn:: train::
     cargo test --quiet --test parity --test decode --test training --test search
 done

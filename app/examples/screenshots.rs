@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use egui::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
-use indicatif::ProgressBar;
 use seemore::data::{Dataset, Layout};
 use seemore::image::Preprocess;
 use seemore_app::{StartOptions, Window};
@@ -33,7 +32,7 @@ fn drawings(folder: &Path) -> Vec<PathBuf> {
         preprocess,
         &Layout::default(),
         true,
-        &ProgressBar::hidden(),
+        &seemore::progress::Silent,
     )
     .expect("the shipped drawings");
     let wanted = [

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use indicatif::ProgressBar;
 use seemore::data::{Dataset, Layout, Sample};
 use seemore::image::{Picture, Preprocess};
 
@@ -89,7 +88,7 @@ impl Reader {
                 preprocess,
                 &Layout::default(),
                 false,
-                &ProgressBar::hidden(),
+                &seemore::progress::Silent,
             );
             let opened = match loaded {
                 Err(error) => vec![Err(error.to_string())],

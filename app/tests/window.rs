@@ -176,8 +176,8 @@ fn unreadable_pictures_are_named() {
     std::fs::write(path("huge.png"), huge).unwrap();
     let (mut harness, _commands, _events) = scripted(vec![]);
     for (name, what) in [
-        ("text.png", "not a picture in a format known here"),
-        ("empty.png", "not a picture in a format known here"),
+        ("text.png", "not a picture in a supported format"),
+        ("empty.png", "not a picture in a supported format"),
         ("half.png", "damaged"),
         ("huge.png", "20000 x 20000 pixels"),
         ("gone/folder", "cannot read"),

@@ -1,4 +1,4 @@
-//! config.json: whatever passes its checks must have sizes that can be computed with.
+//! Checks of `config.json`: sizes that pass must not overflow.
 #![no_main]
 
 use seemore::models::seemore::Config;

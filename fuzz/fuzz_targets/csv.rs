@@ -1,4 +1,4 @@
-//! CSV with base64 pictures: captions and the names of their pictures.
+//! Parser of CSV with base64 pictures and captions.
 #![no_main]
 
 use std::path::Path;
@@ -7,6 +7,6 @@ use seemore::data::{Captioned, Layout};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let bytes = [b"b64string_images,caption\n", bytes].concat();
-    // what cannot be used is an error or a problem with a place, never a panic
+    // unusable input gives an error or a list of problems, never a panic
     let _ = Captioned::parse(Path::new("nowhere/captions.csv"), bytes, &Layout::default());
 });

@@ -1,4 +1,4 @@
-//! Flickr8k's captions.txt: captions and the names of their pictures.
+//! Parser of `captions.txt` of Flickr8k.
 #![no_main]
 
 use std::path::Path;
@@ -7,6 +7,6 @@ use seemore::data::{Captioned, Layout};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let bytes = [b"image,caption\n", bytes].concat();
-    // what cannot be used is an error or a problem with a place, never a panic
+    // unusable input gives an error or a list of problems, never a panic
     let _ = Captioned::parse(Path::new("nowhere/captions.txt"), bytes, &Layout::default());
 });

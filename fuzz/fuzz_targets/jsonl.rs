@@ -1,4 +1,4 @@
-//! JSON lines: captions and the names of their pictures.
+//! Parser of JSON Lines with captions.
 #![no_main]
 
 use std::path::Path;
@@ -6,6 +6,6 @@ use std::path::Path;
 use seemore::data::{Captioned, Layout};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    // what cannot be used is an error or a problem with a place, never a panic
+    // unusable input gives an error or a list of problems, never a panic
     let _ = Captioned::parse(Path::new("nowhere/captions.jsonl"), bytes.to_vec(), &Layout::default());
 });

@@ -1,4 +1,4 @@
-//! tokenizer.json in both formats, and what it does with text.
+//! Parser of `tokenizer.json` in both formats, and tokenization with the result.
 #![no_main]
 
 use seemore::text::Tokenizer;

@@ -1,4 +1,4 @@
-//! `seemore data`: what is in files of pictures with captions.
+//! `seemore data`: statistics of captioned pictures.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use super::say;
 use crate::data::{Across, Duplicates, FileStats, Layout, Likeness, Spread, Stats};
 
+/// Arguments of `seemore data`.
 #[derive(Args)]
 pub struct DataArgs {
     #[command(subcommand)]
@@ -18,19 +19,19 @@ pub struct DataArgs {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Count pictures, captions, words and duplicates, within files and between them
+    /// Count pictures, captions, words and duplicates in files and between them
     Stats(StatsArgs),
 }
 
 #[derive(Args)]
 struct StatsArgs {
-    /// CSV, JSONL, COCO captions JSON, captions.txt of Flickr8k, or a folder of pictures with .txt captions beside them
+    /// Files or folders to read: CSV, JSON Lines, COCO captions, captions.txt of Flickr8k, or pictures with .txt captions
     #[arg(required = true, value_name = "FILE|DIR")]
     files: Vec<PathBuf>,
-    /// Write a sheet of pictures with their captions, spread evenly over the files
+    /// Draw a contact sheet of pictures with their captions, spread evenly over the files
     #[arg(long, value_name = "FILE.png")]
     sheet: Option<PathBuf>,
-    /// Most pictures on the sheet
+    /// Maximum number of pictures on the contact sheet
     #[arg(
         long,
         default_value_t = 144,
@@ -38,31 +39,32 @@ struct StatsArgs {
         requires = "sheet"
     )]
     sheet_size: usize,
-    /// Replace the file of --sheet
+    /// Replace an existing contact sheet
     #[arg(long)]
     overwrite: bool,
-    /// Print one JSON object
+    /// Print the statistics as one JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     layout: LayoutArgs,
 }
 
-/// What files do not tell of their form.
+/// Facts about caption files that the files themselves do not tell.
 #[derive(Args)]
 pub(super) struct LayoutArgs {
-    /// Name of the CSV column with the pictures
+    /// CSV column with base64 pictures
     #[arg(long, value_name = "NAME", default_value = "b64string_images")]
     pub image_column: String,
-    /// Name of the CSV column with the captions
+    /// CSV column with captions
     #[arg(long, default_value = "caption", value_name = "NAME")]
     pub caption_column: String,
-    /// Folder of the pictures that JSONL, COCO and Flickr8k files name [default: beside the file]
+    /// Folder of the pictures that JSON Lines, COCO and Flickr8k files name [default: the file's own folder]
     #[arg(long, value_name = "DIR")]
     pub images: Option<PathBuf>,
 }
 
 impl LayoutArgs {
+    /// Returns how the files are read.
     pub fn layout(&self) -> Layout {
         let LayoutArgs {
             image_column,
@@ -77,7 +79,7 @@ impl LayoutArgs {
     }
 }
 
-/// A bar while pictures are decoded, on a terminal.
+/// Returns a progress bar for decoding pictures; hidden if asked for, or without a terminal.
 pub(super) fn reading(what: &Path, hidden: bool) -> ProgressBar {
     let bar = if hidden || !std::io::stderr().is_terminal() {
         ProgressBar::hidden()
@@ -92,6 +94,7 @@ pub(super) fn reading(what: &Path, hidden: bool) -> ProgressBar {
     bar
 }
 
+/// Runs `seemore data`.
 pub fn run(args: &DataArgs) -> anyhow::Result<()> {
     let Command::Stats(args) = &args.command;
     if let Some(sheet) = &args.sheet {
@@ -103,7 +106,7 @@ pub fn run(args: &DataArgs) -> anyhow::Result<()> {
             bail!("--sheet {shown} must end in .png");
         }
         if sheet.exists() && !args.overwrite {
-            bail!("{shown} is already there: give another name to --sheet, or add --overwrite");
+            bail!("{shown} already exists: give another name to --sheet, or add --overwrite");
         }
     }
     let bar = reading(&args.files[0], args.json);
@@ -116,7 +119,6 @@ pub fn run(args: &DataArgs) -> anyhow::Result<()> {
     bar.finish_and_clear();
     if let Some(path) = &args.sheet {
         sheet
-            .draw()
             .save(path)
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
@@ -127,7 +129,7 @@ pub fn run(args: &DataArgs) -> anyhow::Result<()> {
     stats.files.iter().for_each(file);
     stats.across.iter().for_each(across);
     if stats.across.is_empty() && stats.files.len() > 1 {
-        say("no picture of one file is in another");
+        say("no picture of one file is in another file");
     }
     Ok(())
 }
@@ -158,7 +160,7 @@ fn file(stats: &FileStats) {
     let several = if stats.captions == stats.pictures {
         String::new()
     } else {
-        format!(", {} a picture", spread(stats.captions_a_picture))
+        format!(", {} per picture", spread(stats.captions_a_picture))
     };
     line(
         "captions",
@@ -194,7 +196,7 @@ fn file(stats: &FileStats) {
     line(
         "concepts",
         format!(
-            "{} distinct, {} pictures without",
+            "{} distinct, {} pictures without one",
             stats.distinct_concepts, stats.without_concept
         ),
     );

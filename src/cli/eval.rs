@@ -10,10 +10,11 @@ use serde_json::json;
 
 use super::caption::default_model;
 use super::data::{LayoutArgs, reading};
+use super::hint;
 use super::{AdapterArgs, say};
-use crate::data::{Dataset, Loaded, Sheet};
+use crate::data::{Dataset, Loaded};
 use crate::eval::{EvalOptions, Evaluation, Report, references};
-use crate::image::{Picture, Preprocess};
+use crate::image::{ContactSheet, Picture, Preprocess};
 use crate::models::checkpoint;
 use crate::train::Text;
 
@@ -170,7 +171,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
         eprintln!("report: {}", file.display());
     }
     if let Some(file) = &args.sheet {
-        let mut sheet = Sheet::default();
+        let mut sheet = ContactSheet::default();
         let all = dataset.samples.len();
         let shown = args.sheet_size.min(all);
         for place in 0..shown {
@@ -190,7 +191,6 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
             sheet.add(&picture, &text);
         }
         sheet
-            .draw()
             .save(file)
             .with_context(|| format!("cannot write {}", file.display()))?;
         eprintln!("sheet: {}", file.display());
@@ -258,6 +258,9 @@ fn load(args: &EvalArgs, frame: Preprocess) -> anyhow::Result<Dataset> {
             dataset.samples.len(),
             problems.len()
         );
+    }
+    if let Some(advice) = hint::advice_on(&problems) {
+        eprintln!("hint: {advice}");
     }
     Ok(dataset)
 }

@@ -11,14 +11,16 @@ use indicatif::ProgressBar;
 
 use super::AdapterArgs;
 use super::data::LayoutArgs;
-use crate::data::{Augment, Dataset, Layout, Likeness, Loaded, Problem, Source, Strength};
+use super::hint;
+use crate::data::{Dataset, Layout, Likeness, Loaded, Problem, Source};
+use crate::image::{Augment, Strength};
 use crate::device::Device;
 use crate::graph::Precision;
 use crate::image::Preprocess;
 use crate::models::checkpoint;
 use crate::models::seemore::{Config, Part, Preset, Vlm};
 use crate::text::{TokenKind, Tokenizer};
-use crate::track::{self, Names, Target, Tracked};
+use crate::track::{self, End, Names, Target, Tracked};
 use crate::train::{
     Budget, Concepts, Event, Footprint, Objective, OnNan, Options, Progress, State, Summary, Text,
     Trainer,
@@ -462,10 +464,17 @@ impl<'a> Run<'a> {
             &self.out,
             args.resume.is_some(),
             args.overwrite,
-        );
+        )?;
         let mut tracked = Tracked::new(listener, trackers, args.track_every);
         let result = self.train(device, &mut tracked);
-        tracked.end(&result, &self.out);
+        let end = match &result {
+            Ok(summary) if summary.interrupted => End::Stopped,
+            Ok(_) => End::Finished,
+            Err(_) => End::Failed,
+        };
+        for notice in tracked.end(end, &self.out) {
+            listener.note(&hint::notice(&notice));
+        }
         result
     }
 
@@ -1027,6 +1036,9 @@ fn report_problems(
         "{used} samples used, {} left out (--strict makes that an error)",
         problems.len()
     ));
+    if let Some(advice) = hint::advice_on(problems) {
+        listener.note(&format!("hint: {advice}"));
+    }
     Ok(())
 }
 

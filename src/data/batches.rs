@@ -5,36 +5,41 @@ use std::sync::Mutex;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// An endless sequence of batches in which every sample comes once an epoch, in an order of its own each time; of variants only
-/// a share does, others each time. A batch may span two epochs. It is a pure function of what it is made from, so that a run can go
-/// on at any step.
+/// Endless sequence of shuffled batches.
 ///
-/// Keep one for a run: it remembers the order of the last epoch that it was asked for, which takes time to make.
+/// Every sample occurs once per epoch, in a new random order each time. Samples marked as variants
+/// take turns: each epoch has a share of them. A batch may span two epochs. The sequence is a pure
+/// function of the constructor's arguments, so a run can resume at any step.
+///
+/// Keep one value for a whole run: it caches the order of the last epoch used.
 #[derive(Debug)]
 pub struct Batches {
-    /// The samples that come in every epoch.
+    /// Samples of every epoch.
     always: Vec<usize>,
-    /// Those that take turns.
+    /// Samples that take turns.
     variants: Vec<usize>,
-    /// Variants in an epoch.
+    /// Number of variants in an epoch.
     turns: usize,
     batch: usize,
     seed: u64,
-    /// The last epoch's number and order.
+    /// Number and order of the last epoch used.
     last: Mutex<Option<(u64, Vec<usize>)>>,
 }
 
 impl Batches {
+    /// Creates the batches of `samples` samples without variants.
+    ///
     /// # Panics
-    /// Without samples.
+    /// Panics if `samples` is 0.
     pub fn new(samples: usize, batch: usize, seed: u64) -> Batches {
         Self::with_variants(&vec![false; samples], 1.0, batch, seed)
     }
 
-    /// Of the samples that `variant` says are variants of others, each epoch has a `share`, rounded.
+    /// Creates batches in which each epoch has only a `share`, rounded, of the samples whose flag in
+    /// `variant` is set.
     ///
     /// # Panics
-    /// Without samples in an epoch.
+    /// Panics if an epoch has no samples.
     pub fn with_variants(variant: &[bool], share: f64, batch: usize, seed: u64) -> Batches {
         let (variants, always): (Vec<usize>, Vec<usize>) =
             (0..variant.len()).partition(|&sample| variant[sample]);
@@ -50,18 +55,18 @@ impl Batches {
         }
     }
 
-    /// Samples in an epoch.
+    /// Returns the number of samples in an epoch.
     pub fn epoch(&self) -> usize {
         self.always.len() + self.turns
     }
 
-    /// The samples of epoch `number` in their order.
+    /// Returns the samples of epoch `number` in order.
     fn order(&self, number: u64) -> Vec<usize> {
         let order = permutation(self.epoch(), self.seed, number);
         if self.variants.is_empty() {
             return order;
         }
-        // a stream of its own, far from those of the epochs' orders
+        // a separate random stream, far from those of the epochs' orders
         let turns = permutation(self.variants.len(), self.seed, number ^ (1 << 63));
         let sample = |place: usize| match place.checked_sub(self.always.len()) {
             None => self.always[place],
@@ -70,7 +75,7 @@ impl Batches {
         order.into_iter().map(sample).collect()
     }
 
-    /// The samples of batch number `step`, counted from 0.
+    /// Returns the indices of the samples in batch `step`, counted from 0.
     pub fn indices(&self, step: u64) -> Vec<usize> {
         let first = step * self.batch as u64;
         let mut last = self.last.lock().unwrap_or_else(|e| e.into_inner());
@@ -89,13 +94,13 @@ impl Batches {
     }
 }
 
-/// A permutation of `0..count` for a seed and an epoch (Fisher-Yates).
+/// Returns a random permutation of `0..count` for a seed and an epoch (Fisher-Yates shuffle).
 pub(super) fn permutation(count: usize, seed: u64, epoch: u64) -> Vec<usize> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(epoch);
     let mut order: Vec<usize> = (0..count).collect();
     for last in (1..count).rev() {
-        // a 64-bit draw makes the bias of the remainder immeasurable
+        // with 64 bits the bias of the remainder is negligible
         order.swap(last, (rng.next_u64() % (last as u64 + 1)) as usize);
     }
     order
@@ -106,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_sample_comes_once_an_epoch() {
+    fn every_sample_occurs_once_per_epoch() {
         for (samples, batch) in [(10, 3), (3, 8), (1, 4), (16, 16), (48, 16)] {
             let batches = Batches::new(samples, batch, 5);
             let places: Vec<usize> = (0..60).flat_map(|step| batches.indices(step)).collect();
@@ -143,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_before_changes_nothing() {
+    fn earlier_calls_do_not_change_results() {
         let batches = Batches::new(10, 4, 5);
         for step in [0, 1, 2, 9, 2, 3, 0, 100, 1] {
             assert_eq!(
@@ -155,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_is_ordered_once() {
+    fn shuffles_each_epoch_once() {
         let batches = Batches::new(10, 2, 5);
         let order = |step| {
             batches.indices(step);
@@ -172,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn epochs_and_seeds_have_orders_of_their_own() {
+    fn epochs_and_seeds_have_different_orders() {
         let order = |seed, epoch| permutation(50, seed, epoch);
         assert_eq!(order(1, 2), order(1, 2));
         assert_ne!(order(1, 2), order(1, 3));

@@ -1,205 +1,153 @@
-//! The forms in which pictures with captions come, told apart by the file's ending and content.
+//! File formats of captioned pictures, detected by name and content.
+//!
+//! To add a format, write `formats/NAME.rs` with a [`Definition`], declare the module here and add
+//! its line to the table.
 
 mod coco;
 mod csv;
 mod flickr;
 mod folder;
 mod jsonl;
+mod picture_files;
+mod row_numbers;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use base64::Engine;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Serialize;
 
-use super::dataset::{DataError, Problem, Sample};
-use crate::image::Preprocess;
-use crate::image::{self, Picture};
+use self::picture_files::parent;
+use super::captioned::Captioned;
+use super::error::{DataError, Problem};
+use super::record::{Encoded, Record};
+use crate::atomic_file;
 
-/// What the files themselves do not tell.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layout {
-    /// The CSV column with pictures as base64.
-    pub image_column: String,
-    /// The CSV column with captions.
-    pub caption_column: String,
-    /// Where the pictures are that a file names, if not beside it.
-    pub images: Option<PathBuf>,
+pub use picture_files::Layout;
+
+macro_rules! formats {
+    ($($(#[$doc:meta])* $variant:ident => $module:ident,)*) => {
+        /// Format of a file or folder with captions.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+        #[serde(rename_all = "lowercase")]
+        pub enum Format {
+            $($(#[$doc])* $variant,)*
+        }
+
+        /// All formats, in the order of detection.
+        const TABLE: &[(Format, Definition)] = &[$((Format::$variant, $module::DEFINITION),)*];
+    };
 }
 
-impl Default for Layout {
-    /// The columns of the original seemore's `inputs.csv`.
-    fn default() -> Layout {
-        Layout {
-            image_column: "b64string_images".into(),
-            caption_column: "caption".into(),
-            images: None,
+formats! {
+    /// JSON Lines: an object with `image` and `caption` or `captions` on each line.
+    Jsonl => jsonl,
+    /// COCO captions: `images` and `annotations` in one JSON object.
+    Coco => coco,
+    /// `captions.txt` of Flickr8k: file names and captions, several rows a picture.
+    Flickr => flickr,
+    /// Folder of pictures, each with its caption in a `.txt` file beside it.
+    Folder => folder,
+    /// CSV with base64 pictures, captions and optional concepts; any other file.
+    Csv => csv,
+}
+
+/// Implementation of a format.
+struct Definition {
+    /// Noun phrase for messages, with an article where it needs one.
+    description: &'static str,
+    /// Recognizes the format; earlier formats in the table take precedence.
+    detect: fn(&Input) -> bool,
+    /// Reads captions and locates their pictures, without decoding them.
+    read: fn(&Input, &Layout) -> Result<Rows, DataError>,
+    /// Writes captions so that `read` returns them again.
+    write: fn(&Path, &[Captioned]) -> Result<(), DataError>,
+}
+
+/// What lies at a path.
+struct Input<'a> {
+    path: &'a Path,
+    /// File name extension in lower case, or an empty string.
+    extension: String,
+    /// Content of a file without a byte order mark; `None` for a folder.
+    body: Option<&'a [u8]>,
+}
+
+impl<'a> Input<'a> {
+    fn new(path: &'a Path, body: Option<&'a [u8]>) -> Input<'a> {
+        let extension = path
+            .extension()
+            .map(|extension| extension.to_string_lossy().to_lowercase())
+            .unwrap_or_default();
+        Input {
+            path,
+            extension,
+            body,
         }
     }
-}
 
-/// The form of a file with captions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// Base64 pictures and captions in two columns, and perhaps concepts in a third.
-    Csv,
-    /// A JSON object a line.
-    Jsonl,
-    /// The captions of the COCO data set: `images` and `annotations` in one JSON object.
-    Coco,
-    /// `captions.txt` of Flickr8k: names of picture files and captions, several rows a picture.
-    Flickr,
-    /// Pictures with a `.txt` caption beside each.
-    Folder,
-}
-
-/// Captions and the undecoded picture, before the costly part.
-pub(super) struct Raw {
-    /// As [`Sample::id`].
-    pub id: String,
-    /// What to name when the picture is wrong.
-    pub place: String,
-    pub image: Encoded,
-    pub caption: String,
-    pub others: Vec<String>,
-    pub concept: Option<String>,
-}
-
-/// A picture's bytes before they are decoded.
-pub(super) enum Encoded {
-    Base64(String),
-    File(PathBuf),
-}
-
-/// What a file holds, and what of it cannot be used.
-pub(super) type Rows = (Vec<Raw>, Vec<Problem>);
-
-impl Raw {
-    /// The picture at its own size.
-    pub fn picture(&self) -> Result<Picture, Problem> {
-        let problem = |what: String| Problem {
-            place: self.place.clone(),
-            what,
-        };
-        // the place of a picture without more is its path
-        let it = match &self.image {
-            Encoded::File(path) if *path != Path::new(&self.place) => path.display().to_string(),
-            _ => "it".into(),
-        };
-        let bytes = match &self.image {
-            Encoded::Base64(text) => {
-                base64(text).map_err(|error| problem(format!("it is not base64: {error}")))?
-            }
-            Encoded::File(path) => image::read(path)
-                .map_err(|error| problem(format!("{it} cannot be read: {error}")))?,
-        };
-        Picture::decode(&bytes).map_err(|error| {
-            problem(if it == "it" {
-                error.to_string()
-            } else {
-                format!("{it}: {error}")
-            })
-        })
+    /// Content of a file; empty for a folder.
+    fn text(&self) -> &'a [u8] {
+        self.body.unwrap_or_default()
     }
 
-    pub fn sample(self, frame: Preprocess) -> Result<Sample, Problem> {
-        let rgb = self.picture()?.framed(frame).rgb;
-        Ok(Sample {
-            id: self.id,
-            rgb,
-            caption: self.caption,
-            others: self.others,
-            concept: self.concept,
-            varies: false,
-        })
+    /// Whether this is a file of JSON, by its extension or its first character.
+    fn is_json(&self) -> bool {
+        self.body.is_some()
+            && (self.extension == "json" || self.text().trim_ascii_start().starts_with(b"{"))
+    }
+
+    fn name(&self) -> String {
+        self.path.display().to_string()
     }
 }
 
-/// Reads captions and finds their pictures, without decoding them.
+/// Usable rows of a file, and problems with the others.
+pub(super) type Rows = (Vec<Record>, Vec<Problem>);
+
+/// Reads captions and locates their pictures, without decoding them.
 pub(super) fn read(path: &Path, layout: &Layout) -> Result<(Format, Rows), DataError> {
     if path.is_dir() {
-        let captions = path.join("captions.txt");
-        return match text(&captions) {
-            // as Flickr8k is unpacked
-            Ok(bytes) if flickr::has_header(&bytes) => {
-                Ok((Format::Flickr, flickr::read(&captions, &bytes, layout)?))
-            }
-            _ => Ok((Format::Folder, folder::read(path)?)),
-        };
+        dispatch(&Input::new(path, None), layout)
+    } else {
+        parse(path, read_file(path)?, layout)
     }
-    let bytes = std::fs::read(path).map_err(|error| DataError::Read {
+}
+
+/// Like [`read`] for the bytes of a file; `path` provides the extension, the name in messages and
+/// the folder of the pictures.
+fn parse(path: &Path, bytes: Vec<u8>, layout: &Layout) -> Result<(Format, Rows), DataError> {
+    let bytes = without_mark(path, bytes)?;
+    dispatch(&Input::new(path, Some(&bytes)), layout)
+}
+
+fn dispatch(input: &Input, layout: &Layout) -> Result<(Format, Rows), DataError> {
+    let (format, definition) = TABLE
+        .iter()
+        .find(|(_, definition)| (definition.detect)(input))
+        .expect("CSV takes every file, and Folder every folder");
+    Ok((*format, (definition.read)(input, layout)?))
+}
+
+/// Names all formats for a message.
+pub(super) fn supported() -> String {
+    let names: Vec<&str> = TABLE.iter().map(|(_, format)| format.description).collect();
+    match names.split_last() {
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, DataError> {
+    std::fs::read(path).map_err(|error| DataError::Read {
         path: path.display().to_string(),
         reason: error.to_string(),
-    })?;
-    parse(path, bytes, layout)
+    })
 }
 
-/// The same of the bytes of a file; the path tells its ending, what to name in messages and where pictures lie.
-pub(super) fn parse(
-    path: &Path,
-    bytes: Vec<u8>,
-    layout: &Layout,
-) -> Result<(Format, Rows), DataError> {
-    let bytes = as_text(path, bytes)?;
-    let format = match path
-        .extension()
-        .map(|ending| ending.to_string_lossy().to_lowercase())
-        .as_deref()
-    {
-        Some("jsonl" | "ndjson") => Format::Jsonl,
-        Some("json") => json(&bytes),
-        _ if bytes.trim_ascii_start().starts_with(b"{") => json(&bytes),
-        ending
-            if flickr::has_header(&bytes)
-                && (ending == Some("txt") || flickr::names_pictures(&bytes)) =>
-        {
-            Format::Flickr
-        }
-        _ => Format::Csv,
-    };
-    let rows = match format {
-        Format::Jsonl => jsonl::read(path, &bytes, layout)?,
-        Format::Coco => coco::read(path, &bytes, layout)?,
-        Format::Flickr => flickr::read(path, &bytes, layout)?,
-        _ => csv::read(path, &bytes, layout)?,
-    };
-    Ok((format, rows))
-}
-
-/// Lines of JSON are told from one object by the first of them.
-fn json(bytes: &[u8]) -> Format {
-    #[derive(serde::Deserialize)]
-    #[allow(dead_code, reason = "only whether it is there counts")]
-    struct Line {
-        image: serde::de::IgnoredAny,
-    }
-    let first = bytes
-        .trim_ascii_start()
-        .split(|&byte| byte == b'\n')
-        .next()
-        .unwrap_or_default();
-    // a list would do for the fields, too
-    if first.starts_with(b"{") && serde_json::from_slice::<Line>(first).is_ok() {
-        Format::Jsonl
-    } else {
-        Format::Coco
-    }
-}
-
-/// The bytes of a text file without a byte order mark.
-fn text(path: &Path) -> Result<Vec<u8>, DataError> {
-    let name = || path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|error| DataError::Read {
-        path: name(),
-        reason: error.to_string(),
-    })?;
-    as_text(path, bytes)
-}
-
-fn as_text(path: &Path, mut bytes: Vec<u8>) -> Result<Vec<u8>, DataError> {
-    let name = || path.display().to_string();
+/// Removes a UTF-8 byte order mark.
+///
+/// # Errors
+/// Content that looks like UTF-16.
+fn without_mark(path: &Path, mut bytes: Vec<u8>) -> Result<Vec<u8>, DataError> {
     if bytes.starts_with("\u{feff}".as_bytes()) {
         bytes.drain(..3);
     }
@@ -208,140 +156,105 @@ fn as_text(path: &Path, mut bytes: Vec<u8>) -> Result<Vec<u8>, DataError> {
         || bytes[..bytes.len().min(64)].contains(&0)
     {
         return Err(DataError::Format {
-            path: name(),
+            path: path.display().to_string(),
             what: "is not UTF-8 text, but perhaps UTF-16: save it as UTF-8".into(),
         });
     }
     Ok(bytes)
 }
 
-/// Endings of files that are taken for pictures.
-const ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "gif", "bmp"];
-
-/// Whether a file's name ends as a picture's.
-fn is_picture(path: &Path) -> bool {
-    let ending = path
-        .extension()
-        .map(|ending| ending.to_string_lossy().to_lowercase());
-    ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
+/// Returns the names under which a file at `path` refers to pictures: relative to its folder for
+/// pictures inside it, else the whole path; with slashes on every system.
+fn picture_names(path: &Path, rows: &[Captioned]) -> Result<Vec<String>, DataError> {
+    let folder = parent(path);
+    rows.iter()
+        .map(|Captioned { picture, .. }| {
+            let name = picture.strip_prefix(&folder).unwrap_or(picture).to_str();
+            name.map(|name| name.replace(std::path::MAIN_SEPARATOR, "/"))
+                .ok_or_else(|| DataError::NotUtf8 {
+                    path: picture.display().to_string(),
+                })
+        })
+        .collect()
 }
 
-/// The picture that a file names: in the folder of the layout, else in one of `beside`. Or what is wrong, and what to do.
-fn find(name: &str, layout: &Layout, beside: &[PathBuf]) -> Result<PathBuf, String> {
-    let places: Vec<PathBuf> = match &layout.images {
-        // also for names with folders that are not there: `val2017/1.jpg` in `val2017`
-        Some(images) => [Some(name.as_ref()), Path::new(name).file_name()]
-            .into_iter()
-            .flatten()
-            .map(|name| images.join(name))
-            .collect(),
-        None => beside.iter().map(|folder| folder.join(name)).collect(),
-    };
-    if let Some(found) = places.iter().find(|place| place.is_file()) {
-        return Ok(found.clone());
-    }
-    Err(match (&layout.images, places.first()) {
-        (Some(images), _) => format!(
-            "its picture {name} is not in {}, the folder that --images names",
-            images.display()
-        ),
-        (None, Some(first)) => format!(
-            "its picture {} is not there: give the folder of the pictures with --images",
-            first.display()
-        ),
-        (None, None) => format!("its picture {name} is not there"),
+/// Writes a whole file.
+fn save(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
+    atomic_file::write(path, bytes).map_err(|reason| DataError::Write {
+        path: path.display().to_string(),
+        reason,
     })
 }
 
-/// The folder that a file lies in.
-fn parent(path: &Path) -> PathBuf {
-    path.parent().map_or_else(PathBuf::new, Path::to_owned)
+impl Captioned {
+    /// Reads which captions a file or folder gives to which picture files, without opening the
+    /// pictures. Of several captions the first counts. Rows that cannot be used are listed, and so
+    /// are pictures embedded in the file itself.
+    ///
+    /// # Errors
+    /// An unreadable file, or content that does not follow the format.
+    pub fn read(path: &Path, layout: &Layout) -> Result<(Vec<Captioned>, Vec<Problem>), DataError> {
+        Ok(picture_files_of(read(path, layout)?.1))
+    }
+
+    /// Like [`read`](Self::read) for the bytes of a file; `path` provides the extension, the name
+    /// in messages and the folder of the pictures.
+    ///
+    /// # Errors
+    /// Content that does not follow the format.
+    pub fn parse(
+        path: &Path,
+        bytes: Vec<u8>,
+        layout: &Layout,
+    ) -> Result<(Vec<Captioned>, Vec<Problem>), DataError> {
+        Ok(picture_files_of(parse(path, bytes, layout)?.1))
+    }
+
+    /// Writes captions so that [`Dataset::load`](super::Dataset::load) reads them again, replacing
+    /// an existing file.
+    ///
+    /// Pictures inside the file's folder are named relative to it, others by their whole path.
+    /// [`Format::Csv`] embeds the pictures; [`Format::Folder`] writes a
+    /// [`sidecar`](Captioned::sidecar) for each picture and no file `path`.
+    ///
+    /// # Errors
+    /// A picture that cannot be read, a name that is not UTF-8, or a file that cannot be written.
+    pub fn write(path: &Path, format: Format, rows: &[Captioned]) -> Result<(), DataError> {
+        let (_, definition) = TABLE
+            .iter()
+            .find(|(known, _)| *known == format)
+            .expect("the table has every format");
+        (definition.write)(path, rows)
+    }
 }
 
-/// Base64 as it is found in files: with a data URL's head (browsers), with line breaks (PEM), as `b'..'` (Python's str of
-/// bytes), in the alphabet of URLs, with padding or without.
-fn base64(text: &str) -> Result<Vec<u8>, base64::DecodeError> {
-    const LENIENT: GeneralPurpose = GeneralPurpose::new(
-        &alphabet::STANDARD,
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-    );
-    let quoted = |quote: char| {
-        text.strip_prefix('b')?
-            .strip_prefix(quote)?
-            .strip_suffix(quote)
-    };
-    let text = match quoted('\'').or_else(|| quoted('"')) {
-        Some(inner) => inner.replace("\\n", ""),
-        None => text.to_owned(),
-    };
-    let text = text
-        .split_once("base64,")
-        .map_or(text.as_str(), |(_, rest)| rest);
-    let standard = |character| match character {
-        '-' => '+',
-        '_' => '/',
-        other => other,
-    };
-    LENIENT.decode(
-        text.chars()
-            .filter(|character| !character.is_whitespace())
-            .map(standard)
-            .collect::<String>(),
-    )
+/// Keeps the rows whose picture is a file.
+fn picture_files_of((records, mut problems): Rows) -> (Vec<Captioned>, Vec<Problem>) {
+    let mut captioned = vec![];
+    for record in records {
+        match record.image {
+            Encoded::File(picture) => captioned.push(Captioned {
+                picture,
+                caption: record.caption,
+            }),
+            Encoded::Base64(_) => problems.push(Problem::new(
+                record.place,
+                "the picture is embedded in this file, so the caption belongs to no picture file",
+            )),
+        }
+    }
+    (captioned, problems)
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use std::io::Cursor;
-
-    use ::image::{ImageFormat, Rgb, RgbImage};
-    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-    use indicatif::ProgressBar;
-
-    use super::super::dataset::{Dataset, Loaded};
+mod tests {
+    use super::super::dataset::Dataset;
+    use super::super::testing::{png, written};
     use super::*;
-
-    /// A picture of one colour.
-    pub fn png(shade: u8) -> Vec<u8> {
-        let mut bytes = Cursor::new(vec![]);
-        RgbImage::from_pixel(6, 4, Rgb([shade, 0, 0]))
-            .write_to(&mut bytes, ImageFormat::Png)
-            .unwrap();
-        bytes.into_inner()
-    }
-
-    pub fn load(path: &Path, strict: bool) -> Result<Loaded, DataError> {
-        Dataset::load(path, 4, &Layout::default(), strict, &ProgressBar::hidden())
-    }
-
-    /// A folder with a file.
-    pub fn written(name: &str, text: impl AsRef<[u8]>) -> (tempfile::TempDir, PathBuf) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        (dir, path)
-    }
+    use crate::progress::Silent;
 
     #[test]
-    fn base64_is_taken_as_it_is_found() {
-        let bytes: Vec<u8> = (0..=255).chain([0; 2]).collect();
-        let standard = STANDARD.encode(&bytes);
-        let encodebytes = format!("b'{}\\n{}\\n'", &standard[..76], &standard[76..]);
-        let ways = [
-            format!("b'{standard}'"),
-            format!("b\"{standard}\""),
-            encodebytes,
-            URL_SAFE_NO_PAD.encode(&bytes),
-            standard,
-        ];
-        for text in ways {
-            assert_eq!(base64(&text).as_ref(), Ok(&bytes), "{text}");
-        }
-        assert!(base64("@@@").is_err());
-    }
-
-    #[test]
-    fn formats_are_told_by_ending_and_content() {
+    fn detects_formats_by_extension_and_content() {
         let coco = "{\n\"images\": [],\n\"annotations\": []}";
         let line = "{\"caption\": \"a\", \"image\": \"a.png\"}\n";
         let cases = [
@@ -369,12 +282,114 @@ pub(super) mod tests {
                 "{name} {text}"
             );
         }
-        // base64 under the same header
+        // base64 under the header of Flickr8k
         let (_dir, path) = written("a.csv", "image,caption\nAAAA,red\n");
         let layout = Layout {
             image_column: "image".into(),
             ..Layout::default()
         };
         assert_eq!(read(&path, &layout).unwrap().0, Format::Csv);
+    }
+
+    const CAPTIONS: [&str; 3] = ["a red one", "a \"darker\" one, with a comma", "zwölf Rote"];
+
+    /// A folder with three pictures, one of them in a subfolder.
+    fn pictures() -> (tempfile::TempDir, Vec<Captioned>) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("in")).unwrap();
+        let row = |(name, caption): (&str, &str)| {
+            let picture = dir.path().join(name);
+            std::fs::write(&picture, png(name.len() as u8)).unwrap();
+            Captioned {
+                picture,
+                caption: caption.into(),
+            }
+        };
+        let rows = ["a.png", "be.PNG", "in/see.png"]
+            .into_iter()
+            .zip(CAPTIONS)
+            .map(row)
+            .collect();
+        (dir, rows)
+    }
+
+    #[test]
+    fn files_round_trip() {
+        let (dir, rows) = pictures();
+        for (name, format) in [
+            ("all.jsonl", Format::Jsonl),
+            ("all.json", Format::Coco),
+            ("all.csv", Format::Flickr),
+            ("inside.csv", Format::Csv),
+        ] {
+            let path = dir.path().join(name);
+            Captioned::write(&path, format, &rows).unwrap();
+            let (read, problems) = Captioned::read(&path, &Layout::default()).unwrap();
+            if format == Format::Csv {
+                assert!(
+                    read.is_empty()
+                        && problems.len() == 3
+                        && problems[2].to_string().contains("row 4"),
+                    "{problems:?}"
+                );
+            } else {
+                assert_eq!((read, problems), (rows.clone(), vec![]), "{name}");
+            }
+            let loaded = Dataset::load(&path, 4, &Layout::default(), true, &Silent).unwrap();
+            let captions: Vec<&str> = loaded
+                .dataset
+                .samples
+                .iter()
+                .map(|sample| sample.caption.as_str())
+                .collect();
+            assert_eq!(captions, CAPTIONS, "{name}");
+        }
+        let text = std::fs::read_to_string(dir.path().join("all.json")).unwrap();
+        assert!(
+            text.contains("\"width\": 6") && text.contains("\"height\": 4"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn names_pictures_in_other_folders_by_their_whole_path() {
+        let (_dir, rows) = pictures();
+        let other = tempfile::tempdir().unwrap();
+        let path = other.path().join("all.jsonl");
+        Captioned::write(&path, Format::Jsonl, &rows).unwrap();
+        assert_eq!(Captioned::read(&path, &Layout::default()).unwrap().0, rows);
+    }
+
+    #[test]
+    fn writes_sidecars_beside_the_pictures() {
+        let (dir, rows) = pictures();
+        Captioned::write(dir.path(), Format::Folder, &rows).unwrap();
+        assert_eq!(
+            std::fs::read_to_string(dir.path().join("in/see.txt")).unwrap(),
+            "zwölf Rote\n"
+        );
+        assert_eq!(
+            Captioned::read(dir.path(), &Layout::default()).unwrap().0,
+            rows[..2]
+        );
+    }
+
+    #[test]
+    fn failed_writes_name_the_file_and_keep_the_old_one() {
+        let (dir, mut rows) = pictures();
+        let path = dir.path().join("all.csv");
+        std::fs::write(&path, "before").unwrap();
+        rows[1].picture = dir.path().join("gone.png");
+        let error = Captioned::write(&path, Format::Csv, &rows)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("gone.png") && std::fs::read_to_string(&path).unwrap() == "before",
+            "{error}"
+        );
+        let error = Captioned::write(&dir.path().join("no/where.csv"), Format::Flickr, &rows)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("where.csv"), "{error}");
     }
 }

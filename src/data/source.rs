@@ -1,4 +1,4 @@
-//! Where a run's pictures and captions come from.
+//! Description of a run's training and validation data.
 
 use std::path::PathBuf;
 
@@ -6,26 +6,31 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::formats::Layout;
 
-/// Where training and validation data are read from.
+/// Files of training and validation data, and how to read them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Source {
+    /// Files and folders of training data.
     #[serde(deserialize_with = "one_or_more")]
     pub data: Vec<PathBuf>,
+    /// Files and folders of validation data; empty to split validation data off `data`.
     #[serde(deserialize_with = "one_or_more")]
     pub val_data: Vec<PathBuf>,
-    /// Share of `data` that is validated on, without `val_data`.
+    /// Share of `data` used for validation if `val_data` is empty.
     pub val_split: f64,
+    /// CSV column with base64 pictures.
     pub image_column: String,
+    /// CSV column with captions.
     pub caption_column: String,
-    /// Folder of the pictures that files name.
+    /// Folder of the pictures that files name; `None` for each file's own folder.
     #[serde(default)]
     pub images: Option<PathBuf>,
-    /// Whether pictures of `data` may be among those of `val_data`.
+    /// Whether pictures of `val_data` may also be in `data`.
     #[serde(default)]
     pub allow_overlap: bool,
 }
 
 impl Source {
+    /// Returns how the files are read.
     pub fn layout(&self) -> Layout {
         Layout {
             image_column: self.image_column.clone(),
@@ -35,7 +40,7 @@ impl Source {
     }
 }
 
-/// Earlier checkpoints name one file, or none.
+/// Reads a list of paths, or the single path or `null` of earlier checkpoints.
 fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PathBuf>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -54,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_one_file_of_earlier_checkpoints_is_read() {
+    fn reads_the_single_path_of_earlier_checkpoints() {
         let earlier = |val: &str| {
             format!(
                 r#"{{"data": "a.csv", "val_data": {val}, "val_split": 0.1, "image_column": "i", "caption_column": "c"}}"#

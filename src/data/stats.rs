@@ -1,92 +1,114 @@
-//! What is in files of pictures with captions: counts, ranges, duplicates, and a sheet of the pictures.
+//! Statistics of captioned pictures: counts, ranges and duplicates.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use image::{RgbImage, imageops};
-use indicatif::{ParallelProgressIterator, ProgressBar};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::dataset::{DataError, Problem};
-use super::formats::{self, Encoded, Format, Layout, Raw};
-use super::likeness::{Likeness, Print, Twin, repeats, twins};
-use crate::image::Picture;
-use crate::image::lettering;
+use super::duplicates::{Fingerprint, Likeness, Twin, repeats, twins};
+use super::error::{DataError, Problem};
+use super::formats::{self, Format, Layout};
+use super::record::{Encoded, Record};
+use crate::image::ContactSheet;
+use crate::progress::Progress;
 
-/// What is in some files, and between them.
+/// Statistics of several files and of the duplicates between them.
 #[derive(Debug, Serialize)]
 pub struct Stats {
+    /// Statistics of each file.
     pub files: Vec<FileStats>,
-    /// For every two files that have pictures in common.
+    /// Duplicates of each pair of files that have pictures in common.
     pub across: Vec<Across>,
 }
 
-/// What is in a file or folder.
+/// Statistics of a file or folder.
 #[derive(Debug, Serialize)]
 pub struct FileStats {
+    /// Path of the file or folder.
     pub file: PathBuf,
+    /// Detected format.
     pub format: Format,
-    /// Of the file and of the pictures that it names.
+    /// Size of the file and of the pictures that it names, in bytes.
     pub bytes: u64,
-    /// Pictures with captions that can be used.
+    /// Number of usable pictures with captions.
     pub pictures: usize,
+    /// Widths of the pictures, in pixels.
     pub width: Spread,
+    /// Heights of the pictures, in pixels.
     pub height: Spread,
+    /// Number of captions.
     pub captions: usize,
+    /// Number of captions per picture.
     pub captions_a_picture: Spread,
+    /// Number of words per caption.
     pub words: Spread,
+    /// Number of characters per caption.
     pub characters: Spread,
+    /// Number of distinct captions.
     pub distinct_captions: usize,
-    /// Distinct words, in small letters and without punctuation around them.
+    /// Number of distinct words, in lower case and without surrounding punctuation.
     pub vocabulary: usize,
+    /// Number of distinct characters.
     pub distinct_characters: usize,
-    /// With how often each comes.
+    /// Most frequent captions with their counts.
     pub most_frequent: Vec<(String, usize)>,
+    /// Number of distinct concepts.
     pub distinct_concepts: usize,
+    /// Number of pictures without a concept.
     pub without_concept: usize,
-    /// Pictures that came before in the file.
+    /// Pictures that also occur earlier in the file.
     pub repeats: Duplicates,
+    /// Number of rows that cannot be used.
     pub left_out: usize,
-    /// The first of those, and why.
+    /// Descriptions of the first of these rows.
     pub problems: Vec<String>,
 }
 
-/// Pictures of one file that are also in another.
+/// Pictures of one file that are also in another file.
 #[derive(Debug, Serialize)]
 pub struct Across {
-    /// The file whose pictures are counted.
+    /// File whose pictures are counted.
     pub file: PathBuf,
+    /// File in which they are found.
     pub other: PathBuf,
+    /// Number of pictures in both.
     #[serde(flatten)]
     pub duplicates: Duplicates,
 }
 
-/// How many pictures are there more than once.
+/// Number of pictures that occur more than once.
 #[derive(Debug, Default, Serialize)]
 pub struct Duplicates {
-    /// To the pixel.
+    /// Number of exact duplicates.
     pub exact: usize,
-    /// To the eye only.
+    /// Number of near duplicates that are not exact.
     pub near: usize,
-    /// Of both, how many have a caption in common.
+    /// Number of exact and near duplicates with a caption in common.
     pub same_caption: usize,
+    /// First duplicates found.
     pub examples: Vec<Pair>,
 }
 
-/// Two places with the same picture.
+/// A duplicate.
 #[derive(Debug, Serialize)]
 pub struct Pair {
+    /// Origins of both pictures; see [`Sample::id`](super::Sample::id).
     pub ids: [String; 2],
+    /// First captions of both pictures.
     pub captions: [String; 2],
+    /// Degree of similarity.
     pub likeness: Likeness,
 }
 
-/// The least, the middle and the most of some numbers; zeros of none.
+/// Range and median of a set of numbers; all zero for an empty set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Spread {
+    /// Smallest number.
     pub min: usize,
+    /// Median; the lower of two middle numbers.
     pub median: usize,
+    /// Largest number.
     pub max: usize,
 }
 
@@ -103,82 +125,83 @@ impl Spread {
     }
 }
 
-/// Examples listed of each kind.
+/// Number of examples in each list.
 const LISTED: usize = 10;
 
-/// A picture that was looked at and let go.
-struct ImageContext {
-    raw: Raw,
+/// A picture that was decoded and dropped.
+struct Inspected {
+    record: Record,
     width: usize,
     height: usize,
-    print: Print,
+    fingerprint: Fingerprint,
 }
 
-impl ImageContext {
+impl Inspected {
     fn captions(&self) -> impl Iterator<Item = &String> {
-        std::iter::once(&self.raw.caption).chain(&self.raw.others)
+        std::iter::once(&self.record.caption).chain(&self.record.others)
     }
 }
 
 impl Stats {
-    /// Reads the files, decodes every picture once, and lays at most so many, spread evenly, on a sheet. `progress` counts the
-    /// pictures.
+    /// Reads the files and decodes every picture once. Also returns a contact sheet of at most
+    /// `tiles` pictures, spread evenly over the files. `progress` counts the pictures.
+    ///
+    /// # Errors
+    /// An unreadable file, or content that does not follow its format.
     pub fn read(
         paths: &[PathBuf],
         layout: &Layout,
-        pictures: usize,
-        progress: &ProgressBar,
-    ) -> Result<(Stats, Sheet), DataError> {
+        tiles: usize,
+        progress: &dyn Progress,
+    ) -> Result<(Stats, ContactSheet), DataError> {
         let mut read = vec![];
         for path in paths {
-            let (format, (raws, problems)) = formats::read(path, layout)?;
-            progress.inc_length(raws.len() as u64);
-            read.push((path, format, raws, problems));
+            let (format, (records, problems)) = formats::read(path, layout)?;
+            read.push((path, format, records, problems));
         }
-        let mut sheet = Sheet::default();
-        let mut files: Vec<(FileStats, Vec<ImageContext>)> = vec![];
-        for (number, (path, format, raws, mut problems)) in read.into_iter().enumerate() {
-            let bytes = bytes(path, &raws);
+        let total: usize = read.iter().map(|(_, _, records, _)| records.len()).sum();
+        progress.set_total(total as u64);
+        let mut sheet = ContactSheet::default();
+        let mut files: Vec<(FileStats, Vec<Inspected>)> = vec![];
+        for (number, (path, format, records, mut problems)) in read.into_iter().enumerate() {
+            let bytes = bytes(path, &records);
             // an equal part of the sheet for every file
-            let share = (number + 1) * pictures / paths.len() - number * pictures / paths.len();
-            let shown: BTreeSet<usize> = (0..share.min(raws.len()))
-                .map(|i| i * raws.len() / share.min(raws.len()))
-                .collect();
-            let look = |(index, raw): (usize, Raw)| {
-                let picture = raw.picture()?;
-                let tile = shown.contains(&index).then(|| {
-                    (
-                        picture.resize(Sheet::TILE as usize).rgb,
-                        raw.caption.clone(),
-                    )
-                });
-                let (width, height, print) = (picture.width, picture.height, Print::new(&picture));
-                // its base64 has done its duty
+            let share = (number + 1) * tiles / paths.len() - number * tiles / paths.len();
+            let share = share.min(records.len());
+            let shown: BTreeSet<usize> =
+                (0..share).map(|i| i * records.len() / share).collect();
+            let inspect = |(index, record): (usize, Record)| {
+                let picture = record.picture();
+                progress.advance(1);
+                let picture = picture?;
+                let tile = shown
+                    .contains(&index)
+                    .then(|| ContactSheet::tile(&picture, &record.caption));
                 Ok((
-                    ImageContext {
-                        raw: Raw {
+                    Inspected {
+                        width: picture.width,
+                        height: picture.height,
+                        fingerprint: Fingerprint::new(&picture),
+                        // frees the base64 text
+                        record: Record {
                             image: Encoded::Base64(String::new()),
-                            ..raw
+                            ..record
                         },
-                        width,
-                        height,
-                        print,
                     },
                     tile,
                 ))
             };
-            let looked: Vec<Result<_, Problem>> = raws
+            let inspected: Vec<Result<_, Problem>> = records
                 .into_par_iter()
                 .enumerate()
-                .progress_with(progress.clone())
-                .map(look)
+                .map(inspect)
                 .collect();
             let mut seen = vec![];
-            for result in looked {
+            for result in inspected {
                 match result {
                     Ok((one, tile)) => {
                         seen.push(one);
-                        sheet.tiles.extend(tile);
+                        sheet.extend(tile);
                     }
                     Err(problem) => problems.push(problem),
                 }
@@ -189,7 +212,7 @@ impl Stats {
         for (number, (file, seen)) in files.iter().enumerate() {
             for (other, before) in &files[..number] {
                 let duplicates =
-                    Duplicates::new(seen, before, &twins(&prints(seen), &prints(before)));
+                    Duplicates::new(seen, before, &twins(&fingerprints(seen), &fingerprints(before)));
                 if duplicates.exact + duplicates.near > 0 {
                     across.push(Across {
                         file: file.file.clone(),
@@ -209,23 +232,24 @@ impl Stats {
     }
 }
 
-fn prints(seen: &[ImageContext]) -> Vec<Print> {
-    seen.iter().map(|one| one.print.clone()).collect()
+fn fingerprints(seen: &[Inspected]) -> Vec<Fingerprint> {
+    seen.iter().map(|one| one.fingerprint.clone()).collect()
 }
 
-/// On disk: a file that captions came from, and the picture files; of a folder the latter only.
-fn bytes(path: &Path, raws: &[Raw]) -> u64 {
+/// Returns the size on disk of a caption file and its picture files, in bytes; for a folder, of the
+/// picture files alone.
+fn bytes(path: &Path, records: &[Record]) -> u64 {
     let size = |path: &Path| {
         std::fs::metadata(path).map_or(0, |found| if found.is_file() { found.len() } else { 0 })
     };
-    let pictures = raws.iter().map(|raw| match &raw.image {
+    let pictures = records.iter().map(|record| match &record.image {
         Encoded::File(file) => size(file),
         Encoded::Base64(_) => 0,
     });
     size(path) + pictures.sum::<u64>()
 }
 
-/// Words as they are counted: `A red, round apple.` has four.
+/// Splits a caption at white space into words in lower case, without surrounding punctuation.
 fn words(caption: &str) -> impl Iterator<Item = String> {
     let bare = |word: &str| {
         word.trim_matches(|letter: char| !letter.is_alphanumeric())
@@ -242,10 +266,10 @@ impl FileStats {
         path: &Path,
         format: Format,
         bytes: u64,
-        seen: &[ImageContext],
+        seen: &[Inspected],
         problems: &[Problem],
     ) -> FileStats {
-        let captions = || seen.iter().flat_map(ImageContext::captions);
+        let captions = || seen.iter().flat_map(Inspected::captions);
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         captions().for_each(|caption| *counts.entry(caption).or_default() += 1);
         let mut most_frequent: Vec<(String, usize)> = counts
@@ -277,11 +301,11 @@ impl FileStats {
             most_frequent,
             distinct_concepts: seen
                 .iter()
-                .filter_map(|one| one.raw.concept.as_ref())
+                .filter_map(|one| one.record.concept.as_ref())
                 .collect::<BTreeSet<_>>()
                 .len(),
-            without_concept: seen.iter().filter(|one| one.raw.concept.is_none()).count(),
-            repeats: Duplicates::new(seen, seen, &repeats(&prints(seen))),
+            without_concept: seen.iter().filter(|one| one.record.concept.is_none()).count(),
+            repeats: Duplicates::new(seen, seen, &repeats(&fingerprints(seen))),
             left_out: problems.len(),
             problems: problems
                 .iter()
@@ -293,7 +317,7 @@ impl FileStats {
 }
 
 impl Duplicates {
-    fn new(seen: &[ImageContext], others: &[ImageContext], twins: &[Twin]) -> Duplicates {
+    fn new(seen: &[Inspected], others: &[Inspected], twins: &[Twin]) -> Duplicates {
         let mut duplicates = Duplicates::default();
         for &Twin {
             left,
@@ -311,68 +335,14 @@ impl Duplicates {
                 .any(|caption| other.captions().any(|known| caption == known))
                 as usize;
             if duplicates.examples.len() < LISTED {
-                let [ids, captions] = [|raw: &Raw| raw.id.clone(), |raw: &Raw| raw.caption.clone()]
-                    .map(|of| [of(&one.raw), of(&other.raw)]);
+                let pair = [&one.record, &other.record];
                 duplicates.examples.push(Pair {
-                    ids,
-                    captions,
+                    ids: pair.map(|record| record.id.clone()),
+                    captions: pair.map(|record| record.caption.clone()),
                     likeness,
                 });
             }
         }
         duplicates
-    }
-}
-
-/// Pictures with their captions under them.
-#[derive(Default)]
-pub struct Sheet {
-    /// Pixels `[112, 112, 3]`, and the caption.
-    tiles: Vec<(Vec<u8>, String)>,
-}
-
-impl Sheet {
-    const TILE: u32 = 112;
-    const MARGIN: u32 = 8;
-    /// Of 14 letters each.
-    const LINES: u32 = 4;
-    const PER_ROW: u32 = 12;
-
-    /// Adds a picture, stretched to a tile, with a text of up to four lines.
-    pub fn add(&mut self, picture: &Picture, text: &str) {
-        self.tiles
-            .push((picture.resize(Self::TILE as usize).rgb, text.to_owned()));
-    }
-
-    pub fn draw(&self) -> RgbImage {
-        let (margin, tile, line) = (Self::MARGIN, Self::TILE, lettering::SIZE + 2);
-        let (across, down) = (tile + margin, tile + 4 + Self::LINES * line + margin);
-        let count = self.tiles.len() as u32;
-        let (columns, rows) = (
-            count.clamp(1, Self::PER_ROW),
-            count.div_ceil(Self::PER_ROW).max(1),
-        );
-        let mut canvas = RgbImage::from_pixel(
-            margin + columns * across,
-            margin + rows * down,
-            image::Rgb([255; 3]),
-        );
-        for (place, (rgb, caption)) in (0..).zip(&self.tiles) {
-            let (left, top) = (
-                margin + place % columns * across,
-                margin + place / columns * down,
-            );
-            let picture =
-                RgbImage::from_raw(tile, tile, rgb.clone()).expect("tiles have their size");
-            imageops::replace(&mut canvas, &picture, left as i64, top as i64);
-            for (number, text) in (0..).zip(lettering::wrap(
-                caption,
-                (tile / lettering::SIZE) as usize,
-                Self::LINES as usize,
-            )) {
-                lettering::write(&mut canvas, &text, left, top + tile + 4 + number * line, 1);
-            }
-        }
-        canvas
     }
 }

@@ -1,4 +1,4 @@
-//! How good written captions are, measured against the true ones as the COCO caption evaluation does it.
+//! Caption metrics, as in the COCO caption evaluation.
 
 mod bleu;
 mod calibration;
@@ -18,15 +18,16 @@ pub use rouge::rouge_l;
 pub use word_f1::word_f1;
 pub use words::words;
 
-/// A written caption and the true ones of the same picture, as [`words`].
+/// A generated caption and the reference captions of the same picture, split into [`words`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Case {
+    /// Generated caption.
     pub candidate: Vec<String>,
-    /// One or more.
+    /// Reference captions, at least one.
     pub references: Vec<Vec<String>>,
 }
 
-/// How often each run of `1..=N` words occurs, by its length less one.
+/// Counts the n-grams of `n` words at index `n - 1`, for `n` from 1 to `N`.
 fn ngrams<const N: usize>(words: &[String]) -> [BTreeMap<&[String], usize>; N] {
     let counts = |n: usize| {
         let mut counts = BTreeMap::new();
@@ -38,24 +39,28 @@ fn ngrams<const N: usize>(words: &[String]) -> [BTreeMap<&[String], usize>; N] {
     std::array::from_fn(|i| counts(i + 1))
 }
 
-/// The mean; 0 of nothing.
+/// Returns the mean, or 0 for no values.
 fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     let count = values.len().max(1) as f64;
-    // the sum of nothing would be -0
+    // the sum of no values would be -0
     values.fold(0.0, |sum, value| sum + value) / count
 }
 
-/// The metrics of a whole data set, under the names that `seemore eval --json` gives them.
+/// Metrics of a whole data set.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scores {
+    /// Mean [`word_f1`].
     pub word_f1: f64,
     /// BLEU-1 to BLEU-4.
     pub bleu: [f64; 4],
+    /// Mean [`rouge_l`].
     pub rouge_l: f64,
+    /// Mean [`cider_d`].
     pub cider_d: f64,
 }
 
 impl Scores {
+    /// Computes all metrics.
     pub fn new(cases: &[Case]) -> Scores {
         Scores {
             word_f1: mean(cases.iter().map(word_f1)),

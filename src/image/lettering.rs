@@ -1,13 +1,14 @@
-//! Small text in pictures, in a font of 8 x 8 pixels.
+//! Small text in pictures, in a bitmap font of 8 x 8 pixels.
 
 use font8x8::{BASIC_FONTS, LATIN_FONTS, UnicodeFonts};
 use image::{Rgb, RgbImage};
 
-/// Side of a letter.
+/// Side of a character at scale 1, in pixels.
 pub const SIZE: u32 = 8;
 
-/// Writes a line, every pixel of the letters `scale` pixels wide and high; what does not fit is cut off. Letters beyond Latin-1 become question
-/// marks, but for the quotes and dashes of typographers.
+/// Writes a line of text with its upper left corner at `left`, `top`, magnified by `scale`. Text
+/// beyond the canvas is cut off. Typographic quotes and dashes become their ASCII forms; other
+/// characters beyond Latin-1 become question marks.
 pub fn write(canvas: &mut RgbImage, text: &str, left: u32, top: u32, scale: u32) {
     for (index, character) in text.chars().enumerate() {
         let character = match character {
@@ -36,8 +37,8 @@ pub fn write(canvas: &mut RgbImage, text: &str, left: u32, top: u32, scale: u32)
     }
 }
 
-/// Breaks a text into lines of at most `width` letters, between words where that can be; what does not fit into so many
-/// lines ends in dots.
+/// Breaks a text into at most `lines` lines of at most `width` characters, between words where
+/// possible. A text that does not fit ends in two dots.
 pub fn wrap(text: &str, width: usize, lines: usize) -> Vec<String> {
     let mut broken = vec![String::new()];
     for word in text.split_whitespace() {
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn letters_are_drawn_where_they_belong() {
+    fn draws_characters_in_their_cells() {
         let ink = |text: &str, scale| {
             let mut canvas = RgbImage::from_pixel(40, 20, Rgb([255; 3]));
             write(&mut canvas, text, 1, 2, scale);
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_break_between_words() {
+    fn breaks_lines_between_words() {
         assert_eq!(
             wrap("a red, round apple", 7, 3),
             ["a red,", "round", "apple"]

@@ -1,7 +1,7 @@
 //! Pictures as ink on white paper, where paper is nothing.
 
 use crate::graph::{Tape, Var};
-use crate::image::{DEVIATION, MEAN};
+use crate::image::{MEAN, STD};
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
 static INK: VectorWidth = vector_width!("ink");
@@ -16,10 +16,10 @@ impl Tape {
         };
         assert!(!self.needs_grad(image), "ink: it has no gradient");
         let (kernel, pixels) = INK.of(height * width);
-        let [red, green, blue] = DEVIATION;
+        let [red, green, blue] = STD;
         let white: Vec<f32> = MEAN
             .iter()
-            .zip(DEVIATION)
+            .zip(STD)
             .map(|(mean, deviation)| (1.0 - mean) / deviation)
             .collect();
         let n = self.len(image) / (height * width) * pixels;

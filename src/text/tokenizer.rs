@@ -1,4 +1,4 @@
-//! Text as token ids: characters, words or pieces of words.
+//! Tokenizers of characters, words or subwords.
 
 mod characters;
 mod pieces;
@@ -8,45 +8,62 @@ use std::path::Path;
 pub use characters::Characters;
 pub use pieces::Pieces;
 
-/// Why a tokenizer cannot be read or written. The message names the file and contains the reason, which is therefore not a
-/// source.
+use crate::atomic_file;
+
+/// Reason why a tokenizer cannot be read or written. Messages name the file and include the cause,
+/// which is therefore not reported as a source.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
+    /// The file cannot be read.
     #[error("cannot read {path}: {reason}")]
     Read {
+        /// Path of the file.
         path: String,
+        /// Cause reported by the system.
         reason: std::io::Error,
     },
+    /// The file cannot be written.
     #[error("cannot write {path}: {reason}")]
     Write {
+        /// Path of the file.
         path: String,
+        /// Cause reported by the system.
         reason: std::io::Error,
     },
+    /// The content is not a tokenizer.
     #[error("{path} is not a tokenizer: {reason}")]
-    Invalid { path: String, reason: String },
+    Invalid {
+        /// Path of the file.
+        path: String,
+        /// Description of the defect.
+        reason: String,
+    },
 }
 
-/// What a token stands for.
+/// Unit of text that a token stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum TokenKind {
-    /// A character.
+    /// Single characters.
     Characters,
-    /// A word with the space before it, or a mark of punctuation.
+    /// Words, each with the space before it, and punctuation marks.
     Words,
-    /// Bytes, and frequent runs of them within words (byte-pair encoding).
+    /// Bytes and frequent byte sequences within words (byte-pair encoding).
     Bpe,
 }
 
-/// A vocabulary with a padding token, and, except in vocabularies of the original seemore, tokens for the begin and end of a text and for
-/// what training never saw.
+/// Converts between text and token ids.
+///
+/// Every vocabulary has a padding token. Except for vocabularies of the original seemore, it also has
+/// tokens for the begin and the end of a text and for unknown text.
 #[derive(Debug, Clone)]
 pub enum Tokenizer {
+    /// One token per character.
     Characters(Characters),
-    /// Words, or pieces of them.
+    /// Words or subwords.
     Pieces(Box<Pieces>),
 }
 
-/// The same expression of whichever it is.
+/// Evaluates an expression on whichever tokenizer it is.
 macro_rules! either {
     ($tokenizer:expr, $it:ident => $value:expr) => {
         match $tokenizer {
@@ -57,11 +74,14 @@ macro_rules! either {
 }
 
 impl Tokenizer {
-    /// Size of a BPE vocabulary when no other is asked for: the bytes and some 800 runs, which hold the frequent words of short captions.
+    /// Default size of a BPE vocabulary: the bytes and about 800 sequences, enough for the frequent
+    /// words of short captions.
     pub const BPE_SIZE: usize = 1024;
 
-    /// The vocabulary of the given texts: pad 0, begin 1, end 2, unknown 3, then the tokens, at most `vocab_size` together. The order of
-    /// the texts does not matter. Characters are all kept.
+    /// Trains a tokenizer on texts, whose order does not matter.
+    ///
+    /// The ids are: padding 0, begin 1, end 2, unknown 3, then the tokens. `vocab_size` limits the
+    /// size of the vocabulary, including these four; characters are never limited.
     pub fn train<'a>(
         kind: TokenKind,
         texts: impl Iterator<Item = &'a str> + Send,
@@ -76,33 +96,38 @@ impl Tokenizer {
         }
     }
 
-    /// The original's vocabulary: the distinct characters, sorted, then padding; no other special tokens.
+    /// Creates a vocabulary of the original seemore: the distinct characters, sorted, then padding. It
+    /// has no other special tokens.
     pub fn plain(characters: impl Iterator<Item = char>) -> Tokenizer {
         Tokenizer::Characters(Characters::plain(characters))
     }
 
-    /// Number of ids.
+    /// Returns the number of ids.
     pub fn vocab_size(&self) -> usize {
         either!(self, it => it.vocab_size())
     }
 
+    /// Returns the id of padding.
     pub fn pad(&self) -> u32 {
         either!(self, it => it.pad())
     }
 
+    /// Returns the id of the begin of a text, if there is one.
     pub fn begin(&self) -> Option<u32> {
         either!(self, it => it.begin())
     }
 
+    /// Returns the id of the end of a text, if there is one.
     pub fn end(&self) -> Option<u32> {
         either!(self, it => it.end())
     }
 
+    /// Returns the id of unknown text, if there is one.
     pub fn unknown(&self) -> Option<u32> {
         either!(self, it => it.unknown())
     }
 
-    /// The distinct characters or words of a text that are not in the vocabulary, in their order.
+    /// Returns the distinct characters or words of a text that are not in the vocabulary, in order.
     pub fn unknown_parts(&self, text: &str) -> Vec<String> {
         match self {
             Tokenizer::Characters(it) => it
@@ -114,19 +139,21 @@ impl Tokenizer {
         }
     }
 
-    /// The ids of a text's tokens. What is outside the vocabulary becomes the unknown token, or, of characters, padding where there is
-    /// none.
+    /// Converts a text to ids. Text outside the vocabulary becomes the unknown token, or padding if
+    /// there is none.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         either!(self, it => it.encode(text))
     }
 
-    /// The text of ids, which is the encoded one if all of it is in the vocabulary. The unknown token and ids outside the vocabulary
-    /// become U+FFFD; other special tokens are left out.
+    /// Converts ids to text; the inverse of [`encode`](Self::encode) for text within the vocabulary.
+    /// The unknown token and ids outside the vocabulary become U+FFFD. Other special tokens are
+    /// omitted.
     pub fn decode(&self, ids: &[u32]) -> String {
         either!(self, it => it.decode(ids))
     }
 
-    /// How a text has to end for a caption to go on from it: where spaces belong to the words that follow them, without one.
+    /// Returns the part of a text to use as a prompt: without trailing white space where spaces belong
+    /// to the words after them.
     pub fn as_prompt<'a>(&self, text: &'a str) -> &'a str {
         match self {
             Tokenizer::Characters(_) => text,
@@ -134,21 +161,30 @@ impl Tokenizer {
         }
     }
 
-    /// Writes `tokenizer.json`.
+    /// Writes `tokenizer.json` atomically.
+    ///
+    /// # Errors
+    /// A file that cannot be written; the message names it.
     pub fn save(&self, path: &Path) -> Result<(), TokenizerError> {
-        std::fs::write(path, self.to_json()).map_err(|reason| TokenizerError::Write {
-            path: path.display().to_string(),
-            reason,
+        atomic_file::write(path, self.to_json().as_bytes()).map_err(|reason| {
+            TokenizerError::Write {
+                path: path.display().to_string(),
+                reason,
+            }
         })
     }
 
-    /// What `tokenizer.json` holds: a format of our own for characters, that of Hugging Face's `tokenizers` for the others.
+    /// Returns the content of `tokenizer.json`: a format of this library for characters, the format
+    /// of Hugging Face's `tokenizers` for the others.
     pub fn to_json(&self) -> String {
         either!(self, it => it.to_json())
     }
 
-    /// Reads `tokenizer.json` in either format. A file of Hugging Face's must have a token `<pad>`, and `<s>`, `</s>` and `<unk>` if it has
-    /// begin, end and unknown.
+    /// Reads `tokenizer.json` in either format. A file of Hugging Face's `tokenizers` must have a token
+    /// `<pad>`; tokens named `<s>`, `</s>` and `<unk>` are taken for begin, end and unknown.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is not a tokenizer; the message names it.
     pub fn load(path: &Path) -> Result<Tokenizer, TokenizerError> {
         let name = || path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|reason| TokenizerError::Read {
@@ -161,7 +197,10 @@ impl Tokenizer {
         })
     }
 
-    /// The same of the text of such a file; what is wrong with it is said without a name.
+    /// Parses the content of `tokenizer.json`; see [`load`](Self::load).
+    ///
+    /// # Errors
+    /// A description of the defect, without a file name.
     pub fn from_json(text: &str) -> Result<Tokenizer, String> {
         let value: serde_json::Value =
             serde_json::from_str(text).map_err(|error| error.to_string())?;
@@ -170,34 +209,35 @@ impl Tokenizer {
         } else if value.get("model").is_some() {
             Ok(Tokenizer::Pieces(Pieces::from_json(text)?.into()))
         } else {
-            Err("it has neither a `type`, as a character tokenizer, nor a `model`, as a tokenizer of Hugging Face's".into())
+            Err("it has neither the field `type` of a character tokenizer nor the field `model` of Hugging Face's tokenizers".into())
         }
     }
 }
 
-/// Text that is written token by token.
+/// Decodes a text token by token.
 pub struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
     ids: Vec<u32>,
-    /// Bytes of the ids' text that were given out.
-    given: usize,
+    /// Number of bytes of the ids' text that were returned.
+    returned: usize,
 }
 
 impl<'a> TextStream<'a> {
-    /// Goes on after a prompt, whose text is not given out.
+    /// Creates a stream that continues a prompt, whose own text is not returned.
     pub fn new(tokenizer: &'a Tokenizer, prompt: &[u32]) -> TextStream<'a> {
         TextStream {
             tokenizer,
             ids: prompt.to_vec(),
-            given: tokenizer.decode(prompt).len(),
+            returned: tokenizer.decode(prompt).len(),
         }
     }
 
-    /// The text that a token adds. A token that ends within a character adds nothing: the one that completes the character does.
+    /// Appends a token and returns the text that it adds. A token that ends within a character adds
+    /// nothing; the token that completes the character adds it.
     pub fn push(&mut self, id: u32) -> String {
         self.ids.push(id);
         let text = self.tokenizer.decode(&self.ids);
-        // an unknown token, and nothing else that is whole, is written as this character
+        // of complete text, only unknown tokens decode to the replacement character
         let known =
             Some(id) != self.tokenizer.unknown() && (id as usize) < self.tokenizer.vocab_size();
         let open = matches!(self.tokenizer, Tokenizer::Pieces(_))
@@ -206,9 +246,9 @@ impl<'a> TextStream<'a> {
         let new = if open {
             ""
         } else {
-            text.get(self.given..).unwrap_or_default()
+            text.get(self.returned..).unwrap_or_default()
         };
-        self.given += new.len();
+        self.returned += new.len();
         new.to_owned()
     }
 }
@@ -217,7 +257,7 @@ impl<'a> TextStream<'a> {
 mod tests {
     use super::*;
 
-    /// Captions that are hard to give back exactly.
+    /// Captions that are hard to reproduce exactly.
     const HARD: [&str; 24] = [
         "waving hand: medium-light skin tone",
         "man’s shoe",
@@ -263,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_comes_back() {
+    fn decoding_reverses_encoding() {
         let mut captions = shipped();
         assert!(captions.len() > 12);
         captions.extend(HARD.map(str::to_owned));
@@ -278,7 +318,7 @@ mod tests {
                     "{kind:?} {caption:?} {ids:?}"
                 );
                 assert_eq!(tokenizer.unknown_parts(caption), [""; 0], "{kind:?}");
-                // and piece by piece, with special tokens around it
+                // also token by token, with special tokens around
                 let mut stream = TextStream::new(&tokenizer, &[1]);
                 let pieces: Vec<String> = ids
                     .iter()
@@ -292,14 +332,14 @@ mod tests {
     }
 
     #[test]
-    fn words_are_the_same_wherever_they_stand_and_punctuation_is_apart() {
+    fn word_tokens_do_not_depend_on_position_and_exclude_punctuation() {
         let tokenizer = Tokenizer::train(
             TokenKind::Words,
             ["hand: red", "red hand", "a (red) hand"].into_iter(),
             None,
         );
         let [hand, red] = ["hand", "red"].map(|word| tokenizer.encode(word)[0]);
-        // the most frequent first, then by the alphabet
+        // the most frequent first, then in alphabetical order
         assert_eq!((hand, tokenizer.encode("red hand")), (4, vec![red, hand]));
         assert_eq!(tokenizer.encode("hand: red").len(), 3);
         assert_eq!(tokenizer.encode("a (red) hand").len(), 5);
@@ -325,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_written_as_its_tokens_come() {
+    fn streams_text_token_by_token() {
         let captions = ["red heart: dark", "naïve"];
         let written = |kind, prompt: &str, rest: &str| {
             let tokenizer = Tokenizer::train(kind, captions.into_iter(), None);
@@ -358,7 +398,7 @@ mod tests {
             written(TokenKind::Characters, "", "rqd"),
             ["r", "\u{fffd}", "d"]
         );
-        // four bytes, none of them seen in training: nothing until the last
+        // four bytes that training has not seen: no text until the last
         assert_eq!(
             written(TokenKind::Bpe, "red heart: dark", "🐧!"),
             ["", "", "", "🐧", "!"]
@@ -377,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_texts_does_not_matter() {
+    fn training_ignores_the_order_of_texts() {
         let mut captions = shipped();
         captions.extend(HARD.map(str::to_owned));
         for kind in KINDS {
@@ -398,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vocabulary_has_at_most_the_size_that_was_asked_for() {
+    fn respects_the_vocabulary_size() {
         let captions = shipped();
         let train = |kind, size| Tokenizer::train(kind, captions.iter().map(String::as_str), size);
         let words = train(TokenKind::Words, Some(8));
@@ -409,12 +449,12 @@ mod tests {
             (bpe.vocab_size(), bpe.decode(&bpe.encode("no word of it ☂"))),
             (270, "no word of it ☂".into())
         );
-        // whole words, when there is room
+        // whole words, given enough room
         assert_eq!(train(TokenKind::Bpe, None).encode("crescent moon").len(), 2);
     }
 
     #[test]
-    fn files_round_trip_and_bad_ones_are_named() {
+    fn files_round_trip_and_errors_name_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tokenizer.json");
         let trained = KINDS.map(|kind| Tokenizer::train(kind, HARD.into_iter(), None));
@@ -444,7 +484,7 @@ mod tests {
             r#"{"type":"characters","characters":["a"],"pad":9,"begin":null,"end":null,"unknown":null}"#,
             &words.replace("<pad>", "<padding>"),
             &words.replace(r#""stop": 0"#, r#""stop": 1"#),
-            // a model that needs its unknown token finds out too late
+            // a missing unknown token would fail only when it is needed
             &words.replace(r#""unk_token": "<unk>""#, r#""unk_token": "<none>""#),
             &words[..words.len() / 2],
         ];

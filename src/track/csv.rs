@@ -1,14 +1,12 @@
-//! A row a report: `step,seconds,loss,..`.
+//! A CSV file with a row for each report: `step,seconds,loss,..`.
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
-
-use super::{Begin, End, METRICS, Metrics, Track};
+use super::{Begin, End, METRICS, Metrics, Notice, Track, TrackError};
 use crate::atomic_file;
 
-/// A CSV file that grows by a row at every report.
+/// Tracks a run in a CSV file.
 pub struct Csv {
     path: PathBuf,
     resumed: bool,
@@ -17,7 +15,8 @@ pub struct Csv {
 }
 
 impl Csv {
-    /// Where the run goes on, a file that is there grows; else it must not be there, unless it may be overwritten.
+    /// Creates a tracker. A resumed run continues an existing file; a new run replaces it only if
+    /// `overwrite` is set.
     pub fn new(path: &Path, resumed: bool, overwrite: bool) -> Csv {
         Csv {
             path: path.to_owned(),
@@ -27,65 +26,64 @@ impl Csv {
         }
     }
 
-    fn name(&self) -> String {
-        format!("cannot write {}", self.path.display())
+    fn write_error(&self) -> impl FnOnce(csv::Error) -> TrackError {
+        let wrap = TrackError::write(&self.path);
+        |error| wrap(std::io::Error::from(error))
     }
 
-    /// Takes off the rows after a step, which will come again, as those between the last save and a crash.
-    fn cut(&self, step: u64) -> anyhow::Result<()> {
-        let read = || format!("cannot go on with {}", self.path.display());
-        let text = std::fs::read_to_string(&self.path).with_context(read)?;
+    /// Removes the rows after a step, which a resumed run repeats.
+    fn truncate(&self, step: u64) -> Result<(), TrackError> {
+        let text = std::fs::read_to_string(&self.path).map_err(TrackError::read(&self.path))?;
         let mut kept = String::new();
         for (number, line) in text.lines().enumerate() {
             let first = line.split(',').next().unwrap_or_default();
             if number == 0 && !line.starts_with("step,seconds,") {
-                bail!(
-                    "{}: it is not one that --track wrote; choose another file",
-                    read()
-                );
+                return Err(TrackError::Foreign {
+                    path: self.path.clone(),
+                });
             }
             if number == 0 || first.parse::<u64>().is_ok_and(|row| row <= step) {
                 kept.push_str(line);
                 kept.push('\n');
             }
         }
-        atomic_file::write(&self.path, kept.as_bytes()).with_context(|| self.name())
+        atomic_file::write(&self.path, kept.as_bytes()).map_err(TrackError::write(&self.path))
     }
 }
 
 impl Track for Csv {
-    fn begin(&mut self, begin: &Begin) -> anyhow::Result<()> {
-        let there = self.path.exists();
-        if there && self.resumed {
-            self.cut(begin.step)?;
-        } else if there && !self.overwrite {
-            bail!(
-                "{} is there already: choose another file for --track csv, or add --overwrite",
-                self.path.display()
-            );
+    fn begin(&mut self, begin: &Begin) -> Result<(), TrackError> {
+        let exists = self.path.exists();
+        if exists && self.resumed {
+            self.truncate(begin.step)?;
+        } else if exists && !self.overwrite {
+            return Err(TrackError::Exists {
+                path: self.path.clone(),
+            });
         }
-        let goes_on = there && self.resumed;
+        let append = exists && self.resumed;
         let file = OpenOptions::new()
             .create(true)
-            .append(goes_on)
+            .append(append)
             .write(true)
-            .truncate(!goes_on)
-            .open(&self.path);
+            .truncate(!append)
+            .open(&self.path)
+            .map_err(TrackError::write(&self.path))?;
         let mut writer = csv::WriterBuilder::new()
             .has_headers(false)
-            .from_writer(file.with_context(|| self.name())?);
-        if !goes_on {
+            .from_writer(file);
+        if !append {
             writer
                 .write_record(["step", "seconds"].iter().chain(&METRICS))
-                .with_context(|| self.name())?;
-            writer.flush().with_context(|| self.name())?;
+                .map_err(self.write_error())?;
+            writer.flush().map_err(TrackError::write(&self.path))?;
         }
         self.writer = Some(writer);
         Ok(())
     }
 
-    fn metrics(&mut self, step: u64, seconds: f64, metrics: Metrics) -> anyhow::Result<()> {
-        let name = self.name();
+    fn metrics(&mut self, step: u64, seconds: f64, metrics: Metrics) -> Result<(), TrackError> {
+        let (write_error, flush_error) = (self.write_error(), TrackError::write(&self.path));
         let Some(writer) = &mut self.writer else {
             return Ok(());
         };
@@ -98,12 +96,12 @@ impl Track for Csv {
         let row = [step.to_string(), format!("{seconds:.3}")]
             .into_iter()
             .chain(METRICS.iter().map(value));
-        writer.write_record(row).with_context(|| name.clone())?;
-        // a reader sees whole rows, and a crash loses none
-        writer.flush().context(name)
+        writer.write_record(row).map_err(write_error)?;
+        // readers see whole rows, and a crash loses none
+        writer.flush().map_err(flush_error)
     }
 
-    fn end(&mut self, _end: End, _folder: &Path) -> anyhow::Result<Option<String>> {
+    fn end(&mut self, _end: End, _folder: &Path) -> Result<Option<Notice>, TrackError> {
         Ok(None)
     }
 }

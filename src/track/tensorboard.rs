@@ -1,23 +1,22 @@
-//! TensorBoard's event files: TFRecord frames around protocol-buffer messages, of which a few fields are all that is needed.
+//! TensorBoard's event files: TFRecord frames around protocol-buffer messages.
 //!
-//! The messages are tensorflow's `event.proto`, `summary.proto` and `tensor.proto`; the numbers below are their fields'.
+//! The messages are those of TensorFlow's `event.proto`, `summary.proto` and `tensor.proto`, with only
+//! the fields needed here. Numbers in the comments below are field numbers.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Context;
+use super::{Begin, End, Metrics, Notice, Track, TrackError};
 
-use super::{Begin, End, Metrics, Track};
-
-/// An event file in a folder, a new one for each run.
+/// Tracks a run in an event file; each run writes a new file into its folder.
 pub struct TensorBoard {
     dir: PathBuf,
     file: Option<(PathBuf, File)>,
 }
 
-/// Appends a field of bytes: its number and wire type 2, the length, the bytes.
+/// Appends a field of bytes: field number and wire type 2, length, bytes.
 fn bytes(message: &mut Vec<u8>, field: u32, bytes: &[u8]) {
     varint(message, (field << 3 | 2) as u64);
     varint(message, bytes.len() as u64);
@@ -30,7 +29,7 @@ fn integer(message: &mut Vec<u8>, field: u32, value: u64) {
     varint(message, value);
 }
 
-/// Seven bits a byte, the lowest first.
+/// Appends a number in 7 bits per byte, lowest bits first.
 fn varint(message: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         message.push(value as u8 | 0x80);
@@ -39,7 +38,7 @@ fn varint(message: &mut Vec<u8>, mut value: u64) {
     message.push(value as u8);
 }
 
-/// An `Event`: wall time (1) and step (2), then `content`.
+/// Encodes an `Event`: wall time (1), step (2) and `content`.
 fn event(step: u64, content: &[u8]) -> Vec<u8> {
     let seconds = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -51,7 +50,7 @@ fn event(step: u64, content: &[u8]) -> Vec<u8> {
     message
 }
 
-/// A `Summary` (5 of an event) with a scalar: tag (1) and simple value (2, 32 bits).
+/// Encodes a `Summary` (5 of an event) with a scalar: tag (1) and simple value (2, 32 bits).
 fn scalar(tag: &str, value: f32) -> Vec<u8> {
     let mut one = vec![];
     bytes(&mut one, 1, tag.as_bytes());
@@ -60,7 +59,8 @@ fn scalar(tag: &str, value: f32) -> Vec<u8> {
     summary(&one)
 }
 
-/// A `Summary` with a text: a tensor (8) of one string (type 7), for the plugin `text` (metadata 9).
+/// Encodes a `Summary` with a text: a tensor (8) of one string (type 7) for the plugin `text`
+/// (metadata 9).
 fn text(tag: &str, text: &str) -> Vec<u8> {
     let (mut plugin, mut metadata, mut dimension, mut shape, mut tensor, mut one) =
         (vec![], vec![], vec![], vec![], vec![], vec![]);
@@ -77,7 +77,8 @@ fn text(tag: &str, text: &str) -> Vec<u8> {
     summary(&one)
 }
 
-/// A `SessionLog` (7 of an event) of a start (status 1): TensorBoard drops what it has from this event's step on.
+/// Encodes a `SessionLog` (7 of an event) of a start (status 1): TensorBoard drops the data from this
+/// event's step on.
 fn session_start() -> Vec<u8> {
     let (mut log, mut content) = (vec![], vec![]);
     integer(&mut log, 1, 1);
@@ -92,9 +93,9 @@ fn summary(value: &[u8]) -> Vec<u8> {
     content
 }
 
-/// A TFRecord: the length, its masked checksum, the bytes, theirs.
+/// Encodes a TFRecord: length, masked CRC of the length, bytes, masked CRC of the bytes.
 fn record(message: &[u8]) -> Vec<u8> {
-    // TFRecord turns the CRC and adds a number, so that the sum of data that hold sums is not too regular
+    // TFRecord masks CRCs by rotation and addition, so that records may contain CRCs
     let masked = |bytes: &[u8]| {
         crc32c::crc32c(bytes)
             .rotate_right(15)
@@ -106,7 +107,7 @@ fn record(message: &[u8]) -> Vec<u8> {
 }
 
 impl TensorBoard {
-    /// The folder is made when training begins.
+    /// Creates a tracker. The folder is created when training begins.
     pub fn new(dir: &Path) -> TensorBoard {
         TensorBoard {
             dir: dir.to_owned(),
@@ -114,20 +115,18 @@ impl TensorBoard {
         }
     }
 
-    fn write(&mut self, messages: impl Iterator<Item = Vec<u8>>) -> anyhow::Result<()> {
+    fn write(&mut self, messages: impl Iterator<Item = Vec<u8>>) -> Result<(), TrackError> {
         let Some((path, file)) = &mut self.file else {
             return Ok(());
         };
         let bytes: Vec<u8> = messages.flat_map(|message| record(&message)).collect();
-        file.write_all(&bytes)
-            .with_context(|| format!("cannot write {}", path.display()))
+        file.write_all(&bytes).map_err(TrackError::write(path))
     }
 }
 
 impl Track for TensorBoard {
-    fn begin(&mut self, begin: &Begin) -> anyhow::Result<()> {
-        std::fs::create_dir_all(&self.dir)
-            .with_context(|| format!("cannot make {}", self.dir.display()))?;
+    fn begin(&mut self, begin: &Begin) -> Result<(), TrackError> {
+        std::fs::create_dir_all(&self.dir).map_err(TrackError::write(&self.dir))?;
         let seconds = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |time| time.as_secs());
@@ -139,7 +138,7 @@ impl Track for TensorBoard {
             .create_new(true)
             .write(true)
             .open(&path)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+            .map_err(TrackError::write(&path))?;
         self.file = Some((path, file));
         // a table in Markdown
         let rows = begin
@@ -152,7 +151,7 @@ impl Track for TensorBoard {
         );
         let mut version = vec![];
         bytes(&mut version, 3, b"brain.Event:2");
-        // what an earlier part of the run told of the steps after this one is void: they come again
+        // steps after this one that an earlier part of the run has recorded are repeated
         let start = (begin.step > 0).then(|| event(begin.step + 1, &session_start()));
         self.write(
             [event(0, &version)]
@@ -162,7 +161,7 @@ impl Track for TensorBoard {
         )
     }
 
-    fn metrics(&mut self, step: u64, _seconds: f64, metrics: Metrics) -> anyhow::Result<()> {
+    fn metrics(&mut self, step: u64, _seconds: f64, metrics: Metrics) -> Result<(), TrackError> {
         self.write(
             metrics
                 .iter()
@@ -170,7 +169,7 @@ impl Track for TensorBoard {
         )
     }
 
-    fn end(&mut self, _end: End, _folder: &Path) -> anyhow::Result<Option<String>> {
+    fn end(&mut self, _end: End, _folder: &Path) -> Result<Option<Notice>, TrackError> {
         Ok(None)
     }
 }
@@ -180,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_framed_as_tensorflows() {
+    fn frames_records_as_tensorflow_does() {
         // the frame of an empty record, as tensorflow.io writes it
         assert_eq!(
             record(b""),
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_varints() {
+    fn encodes_integers_as_varints() {
         let mut message = vec![];
         integer(&mut message, 2, 300);
         assert_eq!(message, [0x10, 0xac, 0x02]);

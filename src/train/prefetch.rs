@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 
 use super::{Batch, Text};
-use crate::data::{Augment, Batches, Dataset};
+use crate::data::{Batches, Dataset};
+use crate::image::Augment;
 
 /// What every batch is made of. The batches of a step depend on the seed and the step's number only, so that they are the same
 /// whoever makes them, and when.

@@ -14,7 +14,8 @@ use super::{
     Batch, Concepts, Feed, Objective, Prefetcher, Progress, Recording, State, StepSizes, Text,
     TrainStep, Validation, ValidationResult,
 };
-use crate::data::{Augment, Batches, Dataset, Sample};
+use crate::data::{Batches, Dataset, Sample};
+use crate::image::Augment;
 use crate::device::Finding;
 use crate::device::{Device, DeviceError};
 use crate::graph::{Precision, TensorRef};

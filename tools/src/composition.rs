@@ -1,23 +1,24 @@
-//! What training never sees, so that a caption has to be put together: a skin tone of each emoji, and some roles.
+//! Captions held out for the composition test: one skin tone of each emoji, and some roles.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::labels::Emoji;
 use crate::role::role;
 
-/// One role in so many is held out for one gender.
-const ROLES_IN: usize = 5;
+/// One of this many roles is held out for one gender.
+const ROLES_PER_HELD_OUT: usize = 5;
 
-/// What is new about a caption that was held out.
+/// Novelty of a held-out caption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// A skin tone that this emoji was never seen with.
+    /// A skin tone that training never shows for this emoji.
     Tone,
-    /// A role that was never seen with this gender.
+    /// A role that training never shows for this gender.
     Role,
 }
 
 impl Kind {
+    /// Returns the name in the column `kind`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tone => "tone",
@@ -26,8 +27,9 @@ impl Kind {
     }
 }
 
-/// The captions to hold out: one tone of each emoji that has tones, and for one role in five that both men and women
-/// have, all captions of one gender. Hashes choose, so the choice hangs on nothing but the emoji themselves.
+/// Returns the captions to hold out: one tone of each emoji with tones, and all captions of one gender
+/// for one in five of the roles that both men and women have. Hashes of the emoji make the choice, so
+/// it depends on nothing else.
 pub fn held_out(emoji: &[Emoji]) -> BTreeMap<&str, Kind> {
     let mut roles: BTreeMap<String, BTreeMap<bool, &str>> = BTreeMap::new();
     for e in emoji.iter().filter(|e| e.person && e.tone.is_none()) {
@@ -40,7 +42,7 @@ pub fn held_out(emoji: &[Emoji]) -> BTreeMap<&str, Kind> {
         .filter(|(_, genders)| genders.len() == 2)
         .collect();
     roles.sort_by_key(|(role, _)| hash(role));
-    roles.truncate(roles.len() / ROLES_IN);
+    roles.truncate(roles.len() / ROLES_PER_HELD_OUT);
     let held_roles: BTreeSet<_> = roles
         .iter()
         .map(|(role, genders)| genders[&(hash(role) >> 32 & 1 == 0)])
@@ -58,12 +60,12 @@ pub fn held_out(emoji: &[Emoji]) -> BTreeMap<&str, Kind> {
     held.collect()
 }
 
-/// FNV-1a, whose values never change: what is held out is part of the data set.
+/// Returns a variant of FNV-1a. Its values must never change, since they define the data set.
 pub fn hash(text: &str) -> u64 {
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
     });
-    // the low bits of FNV mix badly, and the choices look at few bits
+    // the low bits of FNV mix badly, and the choices use few bits
     hash ^ hash >> 29 ^ hash >> 47
 }
 
@@ -85,7 +87,7 @@ mod tests {
         }
     }
 
-    /// Ten roles of both genders, one of women alone and two bare words, each with five tones.
+    /// Ten roles of both genders, one of women only and two single words, each with five tones.
     fn people() -> Vec<Emoji> {
         let roles = [
             "cook", "pilot", "judge", "singer", "farmer", "artist", "teacher", "student",
@@ -112,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fifth_of_the_roles_is_held_out_for_one_gender_with_all_tones() {
+    fn holds_out_a_fifth_of_the_roles_for_one_gender() {
         let people = people();
         let held = held_out(&people);
         let roles: Vec<_> = people
@@ -138,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn everyone_else_loses_one_tone_and_not_always_the_same() {
+    fn holds_out_one_varying_tone_of_all_others() {
         let people = people();
         let held = held_out(&people);
         let mut tones = BTreeSet::new();
@@ -158,14 +160,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_out_does_not_hang_on_the_order() {
+    fn choice_does_not_depend_on_the_order() {
         let people = people();
         let reversed: Vec<_> = people.iter().rev().cloned().collect();
         assert_eq!(held_out(&people), held_out(&reversed));
     }
 
     #[test]
-    fn roles_leave_the_gender_open() {
+    fn roles_omit_the_gender() {
         assert_eq!(
             role("woman: red hair"),
             Some(("_: red hair".to_string(), true))
@@ -185,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_is_the_one_the_data_was_made_with() {
+    fn hash_matches_the_shipped_data() {
         assert_eq!(
             [hash(""), hash("1f44b")],
             [0xcbf2_9ce2_dbb7_53e4, 0x21a7_e8d4_62c5_3240]

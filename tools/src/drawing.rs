@@ -1,4 +1,4 @@
-//! One drawing: an SVG, rendered to a square picture and encoded.
+//! Rendering and encoding of drawings.
 
 use anyhow::{Context, Result, ensure};
 use image::ImageEncoder;
@@ -6,13 +6,13 @@ use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use resvg::tiny_skia::{Color, Pixmap, Transform};
 use resvg::usvg::{Options, Tree};
 
-/// Side of the rendering the drawing's own extent is read from, in pixels.
+/// Side of the rendering that measures a drawing's extent, in pixels.
 const PROBE: u32 = 512;
-/// Alpha (of 255) above which a pixel belongs to the drawing.
+/// Alpha, of 255, above which a pixel belongs to the drawing.
 const VISIBLE: u8 = 8;
 
-/// Renders `svg` on white, the drawing's visible extent centred in a square of `side` pixels with 1/24 of it free on
-/// each side, and returns RGB rows, top to bottom. Artists leave different borders; fitting takes that difference away.
+/// Renders an SVG on white and returns pixels `[side, side, 3]`. The visible extent of the drawing is
+/// centred, with a margin of 1/24 of the side, since artists leave different borders.
 pub fn render(svg: &str, side: u32) -> Result<Vec<u8>> {
     let tree = Tree::from_str(svg, &Options::default()).context("not a valid SVG")?;
     let size = tree.size();
@@ -48,7 +48,7 @@ pub fn render(svg: &str, side: u32) -> Result<Vec<u8>> {
     let mut picture = Pixmap::new(side, side).context("no memory for the picture")?;
     picture.fill(Color::WHITE);
     resvg::render(&tree, transform, &mut picture.as_mut());
-    // opaque everywhere, so premultiplied values are the colours themselves
+    // opaque pixels, so premultiplied values are the colours
     Ok(picture
         .pixels()
         .iter()
@@ -56,7 +56,7 @@ pub fn render(svg: &str, side: u32) -> Result<Vec<u8>> {
         .collect())
 }
 
-/// Encodes square RGB rows as PNG, without loss.
+/// Encodes pixels `[side, side, 3]` as PNG.
 pub fn encode_png(rgb: &[u8], side: u32) -> Result<Vec<u8>> {
     let mut png = Vec::new();
     PngEncoder::new_with_quality(&mut png, CompressionType::Best, FilterType::Adaptive)
@@ -64,7 +64,7 @@ pub fn encode_png(rgb: &[u8], side: u32) -> Result<Vec<u8>> {
     Ok(png)
 }
 
-/// Rounds colours to 64 steps a channel, from 0 to 255. The eye does not see it, and it takes a sixth off a WebP file.
+/// Rounds colours to 64 levels per channel, which is invisible and makes WebP files a sixth smaller.
 pub fn round_colours(rgb: &mut [u8]) {
     for value in rgb {
         let step = (u32::from(*value) * 63 + 127) / 255;
@@ -72,12 +72,12 @@ pub fn round_colours(rgb: &mut [u8]) {
     }
 }
 
-/// Encodes square RGB rows as WebP, without loss.
+/// Encodes pixels `[side, side, 3]` as lossless WebP.
 pub fn encode_webp(rgb: &[u8], side: u32) -> Result<Vec<u8>> {
     let mut config = webp::WebPConfig::new()
         .ok()
         .context("libwebp refuses its own defaults")?;
-    // the most effort: the files are a third smaller than at the least
+    // highest effort: the files are a third smaller than with the lowest
     (config.lossless, config.quality, config.method) = (1, 100.0, 6);
     let webp = webp::Encoder::from_rgb(rgb, side, side).encode_advanced(&config);
     Ok(webp
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_drawing_is_fitted_and_centred_on_white() {
+    fn fits_and_centres_small_drawings() {
         let rgb = render(
             &svg(r#"<rect x="1" y="1" width="2" height="1" fill="red"/>"#),
             48,
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn png_gives_back_the_pixels() {
+    fn png_round_trips() {
         let rgb: Vec<u8> = (0..4 * 4 * 3).map(|i| i as u8 * 5).collect();
         let png = encode_png(&rgb, 4).unwrap();
         assert_eq!(
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn webp_gives_back_the_pixels() {
+    fn webp_round_trips() {
         let rgb: Vec<u8> = (0..4 * 4 * 3).map(|i| i as u8 * 5).collect();
         let webp = encode_webp(&rgb, 4).unwrap();
         assert_eq!(
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn rounded_colours_are_64_near_ones_and_round_to_themselves() {
+    fn rounds_to_64_levels_idempotently() {
         let all: Vec<u8> = (0..=255).collect();
         let mut rounded = all.clone();
         round_colours(&mut rounded);
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_drawn_is_refused() {
+    fn refuses_invalid_and_empty_drawings() {
         assert!(
             render("<svg", 8)
                 .unwrap_err()

@@ -1,4 +1,4 @@
-//! The captioned emoji art: which package goes to which file, and the files.
+//! The captioned emoji art: assignment of packages to files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,7 +16,8 @@ use crate::icons::{Drawing, IconSet};
 use crate::labels::{self, Emoji};
 use crate::names;
 
-/// A file to train on, and the packages it is made of. Fluent's colour drawings are its flat ones, shaded: never apart.
+/// Training files with their packages. Fluent's colour drawings are its flat drawings with shading, so
+/// they stay together.
 const TRAINING: [(&str, &[&str]); 5] = [
     ("noto", &["noto"]),
     ("noto-v1", &["noto-v1"]),
@@ -24,20 +25,21 @@ const TRAINING: [(&str, &[&str]); 5] = [
     ("fluent", &["fluent-emoji-flat", "fluent-emoji"]),
     ("emojione", &["emojione"]),
 ];
-/// The packages whose drawings of what was held out are the test of composition.
+/// Packages whose drawings of held-out captions make up the composition test.
 const COMPOSITION: [&str; 3] = ["noto", "twemoji", "fluent-emoji-flat"];
-/// Drawn for training without skin tones: its tones are those of the flat drawings again, and gradients take many bytes.
+/// Package without skin tones in training: they repeat those of the flat drawings, and gradients take
+/// many bytes.
 const UNTONED: &str = "fluent-emoji";
-/// Names its icons as another package does, but leaves out their code points.
+/// Package that uses the icon names of another package, but lacks its code points.
 const BORROWS: (&str, &str) = ("fluent-emoji", "fluent-emoji-flat");
 
-/// One picture and what is said of it.
+/// A picture with its labels.
 struct Row<'a> {
     picture: String,
     emoji: &'a Emoji,
 }
 
-/// Writes every file to `out`, from the npm packages in `packages`.
+/// Writes all files to `out`, from the npm packages in `packages`.
 pub fn write(packages: &Path, out: &Path, side: u32) -> Result<()> {
     let emoji = labels::read(packages)?;
     let untoned: Vec<_> = emoji.iter().filter(|e| e.tone.is_none()).cloned().collect();
@@ -58,7 +60,7 @@ pub fn write(packages: &Path, out: &Path, side: u32) -> Result<()> {
         }
         training.push((file, kept));
     }
-    // what two captions share as one picture cannot be told apart, so it tests nothing
+    // a picture that is also in a training file tests nothing
     let seen: BTreeSet<_> = training
         .iter()
         .flat_map(|(_, rows)| rows.iter().map(|row| row.picture.as_str()))
@@ -76,7 +78,7 @@ pub fn write(packages: &Path, out: &Path, side: u32) -> Result<()> {
     for caption in held.keys() {
         ensure!(
             !captions.contains(caption),
-            "\"{caption}\" was held out, but is a caption to train on"
+            "the held-out caption \"{caption}\" is in a training file"
         );
     }
 
@@ -96,7 +98,7 @@ pub fn write(packages: &Path, out: &Path, side: u32) -> Result<()> {
     )
 }
 
-/// Every emoji that one artist drew, in the order of `emoji`.
+/// Returns the emoji that one artist drew, in the order of `emoji`.
 fn rows<'a>(packages: &Path, artist: &str, emoji: &'a [Emoji], side: u32) -> Result<Vec<Row<'a>>> {
     let folder = packages.join("@iconify-json");
     let mut set = IconSet::open(&folder.join(artist))?;
@@ -123,8 +125,8 @@ fn rows<'a>(packages: &Path, artist: &str, emoji: &'a [Emoji], side: u32) -> Res
         .collect()
 }
 
-/// Each emoji with its drawing in `set`: by code points, else by a name read off the drawing, by caption, by shortcode.
-/// A drawing serves one emoji only, and the surer way of finding it goes first.
+/// Pairs emoji with drawings in `set`: by code points, else by a name listed in `known`, by caption or
+/// by shortcode, in order of reliability. A drawing serves one emoji only.
 fn align<'a, 'b>(
     set: &'b IconSet,
     known: names::Names,
@@ -167,7 +169,7 @@ fn align<'a, 'b>(
         .collect())
 }
 
-/// Writes rows as CSV, with the kind of each caption where `held` tells it.
+/// Writes rows as CSV, with the kind of each caption if `held` is given.
 fn save(path: &Path, rows: &[Row], held: Option<&BTreeMap<&str, Kind>>) -> Result<()> {
     let mut csv = csv::Writer::from_writer(Vec::new());
     let header = ["b64string_images", "caption", "concept"];
@@ -181,9 +183,9 @@ fn save(path: &Path, rows: &[Row], held: Option<&BTreeMap<&str, Kind>>) -> Resul
                 .chain(kind),
         )?;
     }
-    let folder = path.parent().context("a file has a folder")?;
+    let folder = path.parent().context("the output file has no folder")?;
     fs::create_dir_all(folder)
-        .with_context(|| format!("cannot make folder {}", folder.display()))?;
+        .with_context(|| format!("cannot create folder {}", folder.display()))?;
     let csv = csv.into_inner()?;
     fs::write(path, &csv).with_context(|| format!("cannot write {}", path.display()))?;
     let captions: BTreeSet<_> = rows.iter().map(|row| &row.emoji.caption).collect();
@@ -207,7 +209,8 @@ mod tests {
 
     const ROLES: [&str; 5] = ["cook", "pilot", "judge", "singer", "farmer"];
 
-    /// A folder of tiny packages: ten people of five roles with five tones each, and a plum, drawn by everyone.
+    /// A folder of tiny packages: ten people of five roles with five tones each, and a plum, drawn by
+    /// every artist.
     fn packages() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let mut labels =
@@ -242,7 +245,7 @@ mod tests {
         for (a, artist) in artists.enumerate() {
             let package = folder.path().join("@iconify-json").join(artist);
             fs::create_dir_all(&package).unwrap();
-            // every drawing differs: in height by artist, in colour by emoji
+            // drawings differ in height by artist and in colour by emoji
             let icons: Map<_, _> = (emoji.iter().enumerate())
                 .map(|(i, e)| {
                     let body = format!(
@@ -280,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_held_out_is_trained_on_and_two_runs_give_the_same_bytes() {
+    fn keeps_held_out_captions_from_training_and_is_reproducible() {
         let packages = packages();
         let out = packages.path().join("out/deep");
         write(packages.path(), &out, 16).unwrap();
@@ -304,15 +307,16 @@ mod tests {
             .collect();
         let composition = read(&tests[0]);
         assert!(composition.iter().all(|row| !trained.contains(&row[1])));
-        // of 61 captions: nine people lose one tone of five, the tenth is a role held out with all six captions
+        // of 61 captions, nine people lose one tone of five, and the tenth is a held-out role with six
+        // captions
         assert_eq!(trained.len(), 61 - 9 - 6);
         let kinds = |kind: &str| composition.iter().filter(|row| &row[3] == kind).count();
-        // the colour drawings are no part of the test
+        // the colour drawings are not part of the test
         assert_eq!((kinds("tone"), kinds("role")), (3 * 9, 3 * 6));
-        // flat with tones, colour without: nine people and the plum
+        // flat drawings with tones, colour drawings without: nine people and the plum
         assert_eq!(read(&training[3]).len(), 46 + 10);
         assert_eq!(read(&tests[1]).len(), 61);
-        // without skin tones a concept is the caption, but for roles
+        // without skin tones the concept is the caption, except for roles
         assert!(
             read(&tests[2])
                 .iter()
@@ -326,9 +330,9 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_shared_with_training_is_no_test() {
+    fn drops_test_pictures_that_are_in_training() {
         let packages = packages();
-        // one drawing for everything: whatever is held out looks like something that is not
+        // one drawing for everything, so held-out pictures equal training pictures
         let noto = packages.path().join("@iconify-json/noto/icons.json");
         let mut icons: Value = serde_json::from_str(&fs::read_to_string(&noto).unwrap()).unwrap();
         for icon in icons["icons"].as_object_mut().unwrap().values_mut() {
@@ -341,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn the_surer_way_to_a_drawing_goes_first_and_each_serves_one_emoji() {
+    fn prefers_reliable_matches_and_uses_drawings_once() {
         let packages = packages();
         let package = packages.path().join("set");
         fs::create_dir_all(&package).unwrap();
@@ -364,7 +368,8 @@ mod tests {
                 .map(|(e, drawing)| (e.caption.as_str(), set.text(drawing)))
                 .collect()
         };
-        // by code the man who cooks has the plum, so the plum has nothing and the drawing named for him is unused
+        // the code point gives the plum to the man cook, so the plum has no drawing and the drawing
+        // named for him is unused
         let found = aligned(&[]);
         assert_eq!(found.len(), 1);
         assert!(

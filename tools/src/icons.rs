@@ -1,4 +1,4 @@
-//! Icon packages in Iconify's JSON format, and the names they give an emoji.
+//! Icon packages in Iconify's JSON format, and their names of emoji.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,19 +7,19 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// The `npm install` line that fetches every package this tool reads.
+/// The `npm install` command for all packages that this tool reads.
 pub const INSTALL: &str = "npm install @iconify-json/noto@1.2.9 @iconify-json/noto-v1@1.2.5 @iconify-json/twemoji@1.2.5 \
      @iconify-json/fluent-emoji-flat@1.2.6 @iconify-json/fluent-emoji@1.2.7 @iconify-json/emojione@1.2.3 \
      @iconify-json/fxemoji@1.2.2 @iconify-json/openmoji@1.2.29 emojibase-data@17.0.0";
 
-/// Reads and parses a JSON file; errors name the file and say how to get it.
+/// Reads and parses a JSON file. Errors name the file and the command that fetches it.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read_to_string(path).with_context(|| {
         format!("cannot read {}; fetch the packages with\n  {INSTALL}\nand give their folder as --packages", path.display())
     })?;
     serde_json::from_str(&text).with_context(|| {
         format!(
-            "{} is not what this tool expects; fetch the packages again with\n  {INSTALL}",
+            "{} does not have the expected format; fetch the packages again with\n  {INSTALL}",
             path.display()
         )
     })
@@ -34,7 +34,7 @@ struct Icon {
     top: Option<f32>,
 }
 
-/// Another name for an icon. Whatever else it holds (a rotation, another size) makes it a different drawing.
+/// Another name for an icon. Other fields, such as a rotation, make it a different drawing.
 #[derive(Deserialize)]
 struct Alias {
     parent: String,
@@ -53,18 +53,18 @@ struct IconsFile {
     height: Option<f32>,
 }
 
-/// One artist's icons: `icons.json` and, where it says anything, `chars.json`.
+/// Icons of one artist: `icons.json` and an optional `chars.json`.
 pub struct IconSet {
     path: PathBuf,
     file: IconsFile,
-    /// Icon name by code points in `plain` form.
+    /// Icon names by code points in `plain` form.
     codes: BTreeMap<String, String>,
-    /// Icon name or alias by the letters and digits of it.
+    /// Icon names and aliases by their letters and digits.
     letters: BTreeMap<String, String>,
 }
 
 impl IconSet {
-    /// Reads the package in `folder`. A missing `chars.json` is no error: names are then found by label.
+    /// Reads the package in `folder`. Without `chars.json`, icons are found by label.
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join("icons.json");
         let file: IconsFile = read_json(&path)?;
@@ -78,7 +78,7 @@ impl IconSet {
             .into_iter()
             .map(|(code, name)| (plain(&code), name))
             .collect();
-        // an icon's own name goes before an alias of the same letters
+        // names of icons take precedence over aliases with the same letters
         let names = file.aliases.keys().chain(file.icons.keys());
         let letters = names.map(|name| (letters(name), name.clone())).collect();
         Ok(Self {
@@ -89,12 +89,12 @@ impl IconSet {
         })
     }
 
-    /// Finds icons by the code points of `other`, a package with the same names and a fuller `chars.json`.
+    /// Uses the code points of `other`, a package with the same icon names.
     pub fn borrow_codes(&mut self, other: &Self) {
         self.codes.clone_from(&other.codes);
     }
 
-    /// The whole SVG of an emoji, found by its code points, else by its label as a slug, else by one of `other_names`.
+    /// Returns the SVG of an emoji, found by its code points, else its label, else one of `other_names`.
     pub fn svg(&self, hexcode: &str, label: &str, other_names: &[&str]) -> Result<String> {
         let hexcode = hexcode.to_lowercase();
         let names = (self.codes.get(&plain(&hexcode)).cloned().into_iter())
@@ -107,14 +107,14 @@ impl IconSet {
             }
         }
         bail!(
-            "{} has no icon for \"{label}\" ({hexcode}); looked for {}. Another version of the package may name it \
-             otherwise: install the one data/README.md lists, or add the name to CONCEPTS in tools/src/inputs.rs",
+            "{} has no icon for \"{label}\" ({hexcode}); looked for {}. Other versions of the package may use other \
+             names: install the version in data/README.md, or add the name to CONCEPTS in tools/src/inputs.rs",
             self.path.display(),
             names.join(", ")
         )
     }
 
-    /// The whole SVG of a drawing that this set found.
+    /// Returns the SVG of a drawing of this set.
     pub fn text(&self, drawing: Drawing) -> String {
         let icon = &self.file.icons[drawing.name];
         let width = icon.width.or(self.file.width).unwrap_or(16.0);
@@ -134,24 +134,25 @@ impl IconSet {
         )
     }
 
-    /// The drawing that the package itself gives for code points in `plain` form.
+    /// Returns the drawing of code points in `plain` form, as given by the package.
     pub fn by_code(&self, code: &str) -> Result<Option<Drawing<'_>>> {
         self.codes
             .get(code)
             .map_or(Ok(None), |name| self.by_name(name))
     }
 
-    /// The drawing whose name has the letters and digits of `name`: `mens-room` is `men-s-room`.
+    /// Returns the drawing whose name has the letters and digits of `name`: `mens-room` matches
+    /// `men-s-room`.
     pub fn by_letters(&self, name: &str) -> Result<Option<Drawing<'_>>> {
         self.letters
             .get(&letters(name))
             .map_or(Ok(None), |name| self.by_name(name))
     }
 
-    /// The drawing an icon's name or alias stands for.
+    /// Returns the drawing of an icon's name or alias.
     pub fn by_name(&self, name: &str) -> Result<Option<Drawing<'_>>> {
         let (mut name, mut mirrored) = (name, false);
-        // aliases may point to aliases; a chain as long as the table is a circle
+        // aliases may refer to aliases; a chain longer than the table is a cycle
         for _ in 0..=self.file.aliases.len() {
             if let Some((name, _)) = self.file.icons.get_key_value(name) {
                 return Ok(Some(Drawing { name, mirrored }));
@@ -161,18 +162,18 @@ impl IconSet {
             };
             if let Some(change) = alias.changes.keys().next() {
                 bail!(
-                    "{}: alias {name} changes its drawing ({change}), which this tool does not do",
+                    "{}: alias {name} changes its drawing ({change}), which this tool does not support",
                     self.path.display()
                 );
             }
             mirrored ^= alias.mirrored;
             name = &alias.parent;
         }
-        bail!("{}: alias {name} leads back to itself", self.path.display())
+        bail!("{}: alias {name} refers to itself", self.path.display())
     }
 }
 
-/// One drawing of a set: an icon, as it is or with left and right exchanged.
+/// A drawing of a set: an icon, possibly mirrored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Drawing<'a> {
     name: &'a str,
@@ -183,7 +184,8 @@ fn letters(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).collect()
 }
 
-/// Code points without the selector of the coloured form, lower case: `2764-FE0F` and `2764` are both `2764`.
+/// Returns code points in lower case without the emoji variation selector: `2764-FE0F` and `2764` give
+/// `2764`.
 pub fn plain(hexcode: &str) -> String {
     hexcode
         .to_lowercase()
@@ -193,7 +195,7 @@ pub fn plain(hexcode: &str) -> String {
         .join("-")
 }
 
-/// A label in the form icon names have: lower case, words joined by `-`.
+/// Returns a label in the form of icon names: lower case, words joined by `-`.
 pub fn slug(label: &str) -> String {
     label
         .split(|c: char| !c.is_ascii_alphanumeric())
@@ -223,7 +225,7 @@ mod tests {
                     "mirror": {"parent": "plum", "hFlip": true}, "turned": {"parent": "plum", "rotate": 1}, "loop": {"parent": "loop"}}}"#;
 
     #[test]
-    fn found_by_code_point_then_label_then_other_names() {
+    fn finds_icons_by_code_point_then_label_then_other_names() {
         let (_folder, set) = set(ICONS, Some(r#"{"1f001-fe0f": "wide"}"#));
         let set = set.unwrap();
         let svg = set.svg("1F001", "Blue fruit", &[]).unwrap();
@@ -241,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_find_an_icon_and_a_mirrored_alias_mirrors_it() {
+    fn finds_icons_by_letters_and_mirrors_aliases() {
         let (_folder, set) = set(ICONS, Some(r#"{"1f001-fe0f": "wide"}"#));
         let mut set = set.unwrap();
         assert!(
@@ -268,7 +270,7 @@ mod tests {
         for (label, other, expected) in [
             ("pear", "birne", "no icon for \"pear\""),
             ("turned", "", "rotate"),
-            ("loop", "", "leads back"),
+            ("loop", "", "refers to itself"),
         ] {
             let message = set.svg("1F002", label, &[other]).unwrap_err().to_string();
             assert!(
@@ -279,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_or_broken_package_says_what_to_install() {
+    fn errors_on_packages_give_the_install_command() {
         let folder = tempfile::tempdir().unwrap();
         let message = IconSet::open(folder.path()).err().unwrap().to_string();
         assert!(
@@ -295,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn slugs() {
+    fn slugs_join_words_by_hyphens() {
         assert_eq!(slug("Christmas tree"), "christmas-tree");
         assert_eq!(slug("jack-o’-lantern"), "jack-o-lantern");
     }

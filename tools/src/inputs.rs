@@ -1,4 +1,4 @@
-//! `inputs.csv` and `inputs_val.csv`: the concepts, the artists, and the files.
+//! `inputs.csv` and `inputs_val.csv`: concepts and artists.
 
 use std::fs;
 use std::path::Path;
@@ -11,10 +11,10 @@ use serde::Deserialize;
 use crate::drawing;
 use crate::icons::{INSTALL, IconSet, read_json};
 
-/// An everyday thing that all five artists draw alike and that looks unlike the others here.
+/// An everyday thing that all five artists draw similarly, and unlike the other concepts.
 struct Concept {
     hexcode: &'static str,
-    /// Names for it in packages that give neither code points nor labels.
+    /// Icon names in packages with neither code points nor labels.
     other_names: &'static [&'static str],
 }
 
@@ -69,12 +69,12 @@ const CONCEPTS: [Concept; 12] = [
     },
 ];
 
-/// Drawn for training.
+/// Packages of the training file.
 const TRAINING: [&str; 4] = ["noto", "twemoji", "fluent-emoji-flat", "emojione"];
-/// Drawn by an artist that training never sees.
+/// Packages of the validation file, by an artist that training never shows.
 const VALIDATION: [&str; 1] = ["fxemoji"];
 
-/// One entry of emojibase's English data.
+/// An entry of emojibase's English data.
 #[derive(Deserialize)]
 struct Emoji {
     hexcode: String,
@@ -91,7 +91,7 @@ pub fn write(packages: &Path, out: &Path, side: u32) -> Result<()> {
             let found = emoji.iter().find(|e| e.hexcode == concept.hexcode);
             found.map(|e| e.label.as_str()).with_context(|| {
                 format!(
-                    "{} has no label for {}; fetch the version this tool knows with\n  {INSTALL}",
+                    "{} has no label for {}; fetch the expected version with\n  {INSTALL}",
                     labels_path.display(),
                     concept.hexcode
                 )
@@ -99,7 +99,7 @@ pub fn write(packages: &Path, out: &Path, side: u32) -> Result<()> {
         })
         .collect::<Result<Vec<_>>>()?;
 
-    fs::create_dir_all(out).with_context(|| format!("cannot make folder {}", out.display()))?;
+    fs::create_dir_all(out).with_context(|| format!("cannot create folder {}", out.display()))?;
     for (name, artists) in [
         ("inputs.csv", &TRAINING[..]),
         ("inputs_val.csv", &VALIDATION[..]),
@@ -116,7 +116,7 @@ pub fn write(packages: &Path, out: &Path, side: u32) -> Result<()> {
     Ok(())
 }
 
-/// The CSV text of every concept as drawn by every one of `artists`.
+/// Returns the CSV text of all concepts as drawn by all `artists`.
 fn rows(packages: &Path, artists: &[&str], labels: &[&str], side: u32) -> Result<Vec<u8>> {
     let mut csv = csv::Writer::from_writer(Vec::new());
     csv.write_record(["b64string_images", "caption"])?;
@@ -137,7 +137,7 @@ fn rows(packages: &Path, artists: &[&str], labels: &[&str], side: u32) -> Result
 mod tests {
     use super::*;
 
-    /// A folder of tiny packages; every icon of them is found by code point.
+    /// A folder of tiny packages, whose icons are found by code point.
     fn packages() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let codes = CONCEPTS.map(|c| c.hexcode);
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_every_concept_of_every_artist_the_same_way_each_time() {
+    fn writes_all_concepts_reproducibly() {
         let packages = packages();
         let out = packages.path().join("out/deep");
         write(packages.path(), &out, 16).unwrap();
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_package_is_named() {
+    fn errors_name_the_missing_package() {
         let packages = packages();
         fs::remove_dir_all(packages.path().join("@iconify-json/fxemoji")).unwrap();
         let error = write(packages.path(), &packages.path().join("out"), 16).unwrap_err();

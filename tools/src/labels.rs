@@ -1,4 +1,4 @@
-//! Every emoji that gets a caption: code points, caption, concept and names, from emojibase's English data.
+//! Labels of emoji from emojibase's English data: code points, captions, concepts and names.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,14 +9,14 @@ use serde::Deserialize;
 use crate::icons::{plain, read_json, slug};
 use crate::role::share_concepts;
 
-/// Groups of emojibase: skin tones and hair by themselves, and flags. Neither says what a drawing shows.
+/// Groups of emojibase without captions: components (skin tones and hair), and flags.
 const COMPONENT: u8 = 2;
 const FLAGS: u8 = 9;
-/// Group and subgroup of people's bodies and of families.
+/// Group of people, and its subgroup of families.
 const PEOPLE: u8 = 1;
 const FAMILY: u8 = 30;
 
-/// Files of other names for emoji, by which packages without code points name their icons.
+/// Files of alternative names, used by packages without code points.
 const SHORTCODES: [&str; 5] = [
     "cldr",
     "emojibase",
@@ -25,23 +25,24 @@ const SHORTCODES: [&str; 5] = [
     "iamcal",
 ];
 
-/// The skin tones as icon names write them, in Unicode's order.
+/// Skin tones as written in icon names, in Unicode order.
 const TONES: [&str; 5] = ["light", "medium-light", "medium", "medium-dark", "dark"];
 
 /// One emoji, or one skin tone of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Emoji {
-    /// Code points in `plain` form, and those of the emoji without skin tone.
+    /// Code points in `plain` form.
     pub code: String,
+    /// Code points of the emoji without skin tone.
     pub base: String,
     pub caption: String,
-    /// The caption of the emoji without skin tone, and without gender where it is of a role that men and women have.
+    /// Caption without skin tone, and without gender for roles that both men and women have.
     pub concept: String,
     /// 0 to 4, light to dark.
     pub tone: Option<usize>,
-    /// A single person or a group of the same gender, but no family: what a role is told from.
+    /// Whether it shows people other than families, and may have a role.
     pub person: bool,
-    /// Names a package may have for it, the surest first: the caption, then shortcodes.
+    /// Possible icon names, in order of reliability: the caption, then shortcodes.
     pub names: [Vec<String>; 2],
 }
 
@@ -67,7 +68,7 @@ struct Skin {
 #[serde(untagged)]
 enum Tone {
     One(usize),
-    Two(#[expect(dead_code, reason = "only its shape tells it from one tone")] [usize; 2]),
+    Two(#[expect(dead_code, reason = "only the shape distinguishes it from one tone")] [usize; 2]),
 }
 
 #[derive(Deserialize)]
@@ -77,7 +78,8 @@ enum Shortcodes {
     Many(Vec<String>),
 }
 
-/// Every emoji but flags and components, each followed by its skin tones; two people of two tones are left out.
+/// Reads all emoji except flags and components, each followed by its skin tones. Pairs of people with
+/// two different tones are left out.
 pub fn read(packages: &Path) -> Result<Vec<Emoji>> {
     let folder = packages.join("emojibase-data/en");
     let entries: Vec<Entry> = read_json(&folder.join("data.json"))?;
@@ -88,7 +90,7 @@ pub fn read(packages: &Path) -> Result<Vec<Emoji>> {
 
     let mut emoji = Vec::new();
     for entry in entries {
-        // regional indicators, the letters that flags are spelt with, have no group at all
+        // regional indicators, the letters of flags, have no group
         if matches!(entry.group, None | Some(COMPONENT | FLAGS)) {
             continue;
         }
@@ -145,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flags_components_and_pairs_of_tones_are_left_out() {
+    fn leaves_out_flags_components_and_pairs_of_tones() {
         let folder = tempfile::tempdir().unwrap();
         let english = folder.path().join("emojibase-data/en");
         std::fs::create_dir_all(english.join("shortcodes")).unwrap();

@@ -1,4 +1,4 @@
-//! Builds the data sets that ship with seemore out of public drawings.
+//! Builds the shipped data sets from public drawings.
 
 #![deny(unsafe_code)]
 
@@ -25,24 +25,24 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Write inputs.csv and inputs_val.csv: 12 everyday concepts, drawn by five artists.
+    /// Write inputs.csv and inputs_val.csv: 12 everyday concepts drawn by five artists.
     Inputs {
-        /// Folder that `npm install` filled.
+        /// Folder of the npm packages.
         #[arg(long, default_value = "node_modules")]
         packages: PathBuf,
-        /// Folder to write to; made where there is none.
+        /// Output folder, created if necessary.
         #[arg(long, default_value = "data")]
         out: PathBuf,
         /// Side of the square pictures, in pixels.
         #[arg(long, default_value_t = 96, value_parser = clap::value_parser!(u32).range(8..=2048))]
         side: u32,
     },
-    /// Write the captioned emoji art: five files to train on, one to choose by, two to test on.
+    /// Write the captioned emoji art: five training files, one development file and two test files.
     Emoji {
-        /// Folder that `npm install` filled.
+        /// Folder of the npm packages.
         #[arg(long, default_value = "node_modules")]
         packages: PathBuf,
-        /// Folder to write to; made where there is none.
+        /// Output folder, created if necessary.
         #[arg(long, default_value = "data/emoji")]
         out: PathBuf,
         /// Side of the square pictures, in pixels.

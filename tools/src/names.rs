@@ -1,12 +1,12 @@
-//! What icons are called by packages that give no code points, where captions and shortcodes do not tell, or mislead.
+//! Icon names in packages without code points, where captions and shortcodes do not match or mislead.
 //!
-//! Every line was read off the drawing. Drawings that show something else than the emoji they stand for are left out:
-//! FxEmojis draws its cats as foxes and its red question mark in black.
+//! Every line was checked by looking at the drawing. Drawings that do not show their emoji are left
+//! out: FxEmojis draws its cats as foxes and its red question mark in black.
 
-/// Code points in `plain` form, and names of icons.
+/// Code points in `plain` form with icon names.
 pub type Names = &'static [(&'static str, &'static [&'static str])];
 
-/// The names to go by first in the package `artist`.
+/// Returns the listed names of the package `artist`.
 pub fn of(artist: &str) -> Names {
     match artist {
         "fxemoji" => FXEMOJI,
@@ -15,7 +15,7 @@ pub fn of(artist: &str) -> Names {
     }
 }
 
-/// Names from before emoji had agreed ones.
+/// Names from before Unicode named emoji.
 const EARLY: Names = &[
     ("1f18e", &["ab-button"]),
     ("1f170", &["a-button"]),

@@ -1,11 +1,11 @@
-//! What people do or are, whatever their gender: "man farmer", "woman farmer" and "farmer" are one concept.
+//! Roles of people regardless of gender: "man farmer", "woman farmer" and "farmer" are one concept.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::labels::Emoji;
 
-/// A caption with its one word for a gender left open, and whether that word was for women. None for `man` and `woman`
-/// themselves, and for captions without such a word or with more of them.
+/// Replaces the word for a gender in a caption by a placeholder, and returns whether it was for women.
+/// Returns `None` for `man` and `woman` alone, and for captions with no such word or several.
 pub fn role(caption: &str) -> Option<(String, bool)> {
     let mut woman = None;
     let mut count = 0;
@@ -24,8 +24,8 @@ pub fn role(caption: &str) -> Option<(String, bool)> {
     (count == 1 && role.chars().any(char::is_alphabetic)).then_some((role, woman?))
 }
 
-/// Gives the emoji of a role that both men and women have one concept: the caption of the person without gender ("farmer", "person
-/// walking"), or where no emoji has it, what that caption would be ("person dancing").
+/// Gives all emoji of a role that both men and women have one concept: the caption without a gender
+/// ("farmer", "person walking"), even if no emoji has that caption ("person dancing").
 pub fn share_concepts(emoji: &mut [Emoji]) {
     let captions: BTreeSet<String> = emoji
         .iter()
@@ -41,7 +41,7 @@ pub fn share_concepts(emoji: &mut [Emoji]) {
         genders.entry(role).or_default().insert(woman);
     }
     for e in emoji.iter_mut().filter(|e| e.person) {
-        // the concept is the caption without skin tone until here
+        // so far, the concept is the caption without skin tone
         let Some((role, _)) = role(&e.concept)
             .filter(|(role, _)| genders.get(role).is_some_and(|genders| genders.len() == 2))
         else {
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_role_is_one_concept_for_all_genders() {
+    fn genders_of_a_role_share_one_concept() {
         let mut all = [
             "man farmer",
             "woman farmer",

@@ -10,7 +10,6 @@ use egui::accesskit::Role;
 use egui::{Key, Modifiers};
 use egui_kittest::kittest::{NodeT, Queryable};
 use egui_kittest::{Harness, SnapshotOptions};
-use indicatif::ProgressBar;
 use seemore::data::{Dataset, Layout};
 use seemore::image::Preprocess;
 use seemore_app::worker::{Command, Event, EventSender, ModelInfo, WorkerHandle};
@@ -113,7 +112,7 @@ pub fn face(folder: &Path) -> PathBuf {
         preprocess,
         &Layout::default(),
         true,
-        &ProgressBar::hidden(),
+        &seemore::progress::Silent,
     )
     .unwrap();
     let path = folder.join("face.png");

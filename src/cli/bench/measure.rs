@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use cpu_time::ProcessTime;
 use image::{ImageFormat, Rgb, RgbImage};
-use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 
 use crate::caption::Generator;
-use crate::data::{Augment, Batches, Dataset, Layout, Sample};
+use crate::data::{Batches, Dataset, Layout, Sample};
+use crate::image::Augment;
 use crate::device::Device;
 use crate::device::{Plan, Timing};
 use crate::graph::{Always, Precision, Var};
@@ -739,7 +739,7 @@ pub fn load(
                 config.image_size,
                 &Layout::default(),
                 true,
-                &ProgressBar::hidden(),
+                &crate::progress::Silent,
             )
         };
         anyhow::ensure!(read()?.dataset.samples.len() == rows, "rows were lost");

@@ -1,4 +1,5 @@
-//! The captions of the COCO data set: `{"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}`.
+//! COCO captions (Chen et al. 2015, arXiv:1504.00325):
+//! `{"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,8 +7,20 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::super::dataset::{DataError, Problem};
-use super::{Encoded, Layout, Raw, Rows, find, parent};
+use serde_json::json;
+
+use super::super::captioned::Captioned;
+use super::super::error::{DataError, Problem};
+use super::super::record::{Encoded, Record};
+use super::picture_files::{find, parent};
+use super::{Definition, Input, Layout, Rows, picture_names, save};
+
+pub const DEFINITION: Definition = Definition {
+    description: "COCO captions",
+    detect: |input| input.is_json(),
+    read,
+    write,
+};
 
 #[derive(Deserialize)]
 struct Captions {
@@ -27,7 +40,7 @@ struct Annotation {
     caption: Option<String>,
 }
 
-/// A number in COCO itself; tools that write its form also take names.
+/// Identifier of an image: a number in COCO itself, text in files of some other tools.
 #[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(untagged)]
 enum Id {
@@ -44,16 +57,16 @@ impl fmt::Display for Id {
     }
 }
 
-/// One sample an image that has captions, in the order of `images`. Their files lie beside the JSON file, or in its folders
-/// as `file_name` says, or where the layout says.
-pub fn read(path: &Path, body: &[u8], layout: &Layout) -> Result<Rows, DataError> {
-    let name = path.display().to_string();
+/// Returns a record for each image that has captions, in the order of `images`. `file_name` is
+/// relative to the folder of the layout, or of the JSON file.
+fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
+    let (name, body) = (input.name(), input.text());
     let format_error = |what: String| DataError::Format {
         path: name.clone(),
         what,
     };
     if body.trim_ascii_start().starts_with(b"[") {
-        let what = "is a JSON list, not an object with `images` and `annotations` (COCO captions): write its objects into a .jsonl file, one a line";
+        let what = "is a JSON list, not an object with `images` and `annotations` (COCO captions): write its objects into a .jsonl file, one per line";
         return Err(format_error(what.into()));
     }
     let Captions {
@@ -61,7 +74,7 @@ pub fn read(path: &Path, body: &[u8], layout: &Layout) -> Result<Rows, DataError
         annotations,
     } = serde_json::from_slice(body).map_err(|error| {
         format_error(format!(
-            "is not JSON with `images` and `annotations` as COCO's captions have them: {error}"
+            "is not an object with `images` and `annotations` (COCO captions): {error}"
         ))
     })?;
     if !annotations.is_empty()
@@ -70,7 +83,7 @@ pub fn read(path: &Path, body: &[u8], layout: &Layout) -> Result<Rows, DataError
             .all(|annotation| annotation.caption.is_none())
     {
         return Err(format_error(
-            "has annotations without captions: of COCO's files, take captions_*.json".into(),
+            "has annotations without captions: use one of COCO's captions_*.json files".into(),
         ));
     }
     let mut problems = vec![];
@@ -78,15 +91,15 @@ pub fn read(path: &Path, body: &[u8], layout: &Layout) -> Result<Rows, DataError
         images.iter().map(|image| (&image.id, vec![])).collect();
     for (index, Annotation { image_id, caption }) in annotations.into_iter().enumerate() {
         let mut problem = |what: String| {
-            problems.push(Problem {
-                place: format!("{name} annotation {}", index + 1),
+            problems.push(Problem::new(
+                format!("{name} annotation {}", index + 1),
                 what,
-            })
+            ))
         };
         let caption = caption.as_deref().unwrap_or_default().trim();
         match captions.get_mut(&image_id) {
             None => problem(format!(
-                "it is of image {image_id}, which is not among the `images`"
+                "it refers to image {image_id}, which is not among the `images`"
             )),
             Some(_) if caption.is_empty() => {
                 problem(format!("the caption of image {image_id} is empty"))
@@ -94,31 +107,28 @@ pub fn read(path: &Path, body: &[u8], layout: &Layout) -> Result<Rows, DataError
             Some(captions) => captions.push(caption.to_owned()),
         }
     }
-    let beside = [parent(path)];
-    let mut raws = vec![];
+    let beside = [parent(input.path)];
+    let mut records = vec![];
     for Image { id, file_name } in &images {
         let place = format!("{name} image {id}");
         let mut captions = match captions.remove(id) {
             Some(captions) => captions.into_iter(),
             None => {
-                problems.push(Problem {
-                    place,
-                    what: "an image before it has the same id".into(),
-                });
+                problems.push(Problem::new(place, "an earlier image has the same id"));
                 continue;
             }
         };
         let Some(caption) = captions.next() else {
-            problems.push(Problem {
+            problems.push(Problem::new(
                 place,
-                what: "it has no caption among the `annotations`".into(),
-            });
+                "it has no caption among the `annotations`",
+            ));
             continue;
         };
-        match find(file_name, layout, &beside) {
+        match find(&place, file_name, layout, &beside) {
             Ok(file) => {
                 let others = captions.collect();
-                raws.push(Raw {
+                records.push(Record {
                     id: place.clone(),
                     place,
                     image: Encoded::File(file),
@@ -127,17 +137,38 @@ pub fn read(path: &Path, body: &[u8], layout: &Layout) -> Result<Rows, DataError
                     concept: None,
                 });
             }
-            Err(what) => problems.push(Problem { place, what }),
+            Err(problem) => problems.push(problem),
         }
     }
-    Ok((raws, problems))
+    Ok((records, problems))
+}
+
+fn write(path: &Path, rows: &[Captioned]) -> Result<(), DataError> {
+    let names = picture_names(path, rows)?;
+    let image = |(index, (name, row)): (usize, (&String, &Captioned))| {
+        let mut image = json!({"id": index + 1, "file_name": name});
+        if let Ok((width, height)) = image::image_dimensions(&row.picture) {
+            (image["width"], image["height"]) = (width.into(), height.into());
+        }
+        image
+    };
+    let annotation = |(index, row): (usize, &Captioned)| {
+        json!({"id": index + 1, "image_id": index + 1, "caption": row.caption})
+    };
+    let images: Vec<_> = names.iter().zip(rows).enumerate().map(image).collect();
+    let annotations: Vec<_> = rows.iter().enumerate().map(annotation).collect();
+    let body = json!({"images": images, "annotations": annotations});
+    let bytes = serde_json::to_vec_pretty(&body).expect("names and captions are plain data");
+    save(path, &bytes)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::dataset::{Dataset, Loaded};
-    use super::super::tests::{load, png, written};
+    use super::super::super::testing::{lines, load, png, written};
+    use super::super::super::{Dataset, Loaded};
     use super::*;
+    use crate::hint::{Hint, Hinted};
+    use crate::progress::Silent;
 
     const CAPTIONS: &str = r#"{"info": {"year": 2017}, "licenses": [],
         "images": [{"id": 9, "file_name": "val/b.png", "height": 4}, {"id": 3, "file_name": "a.png"}, {"id": 5, "file_name": "lost.png"},
@@ -147,7 +178,7 @@ mod tests {
             {"image_id": 9, "id": 5, "caption": " "}, {"image_id": 5, "id": 6, "caption": "lost"}]}"#;
 
     #[test]
-    fn captions_come_to_their_images() {
+    fn joins_captions_with_images() {
         let (dir, path) = written("captions.json", CAPTIONS);
         std::fs::create_dir(dir.path().join("val")).unwrap();
         std::fs::write(dir.path().join("a.png"), png(1)).unwrap();
@@ -164,30 +195,26 @@ mod tests {
             "{}",
             dataset.samples[0].id
         );
-        let text = problems
-            .iter()
-            .map(Problem::to_string)
-            .collect::<Vec<_>>()
-            .join("\n");
+        let text = lines(&problems);
         for wanted in [
-            "annotation 4: it is of image 77, which is not among the `images`",
+            "annotation 4: it refers to image 77, which is not among the `images`",
             "annotation 5: the caption of image 9 is empty",
             "image 5: its picture",
             "image x: it has no caption among the `annotations`",
-            "image 3: an image before it has the same id",
+            "image 3: an earlier image has the same id",
         ] {
             assert!(text.contains(wanted), "no `{wanted}` in\n{text}");
         }
         assert_eq!(problems.len(), 5, "{text}");
         assert!(load(&path, true).is_err());
 
-        // the images' folder by itself, without that which the names have
+        // a folder of pictures, without the folders of the names
         let layout = Layout {
             images: Some(dir.path().join("val")),
             ..Layout::default()
         };
         let Loaded { dataset, .. } =
-            Dataset::load(&path, 4, &layout, false, &indicatif::ProgressBar::hidden()).unwrap();
+            Dataset::load(&path, 4, &layout, false, &Silent).unwrap();
         assert_eq!(
             dataset
                 .samples
@@ -199,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn other_json_says_what_is_wanted() {
+    fn rejects_other_json() {
         let cases = [
             ("{\n\"images\": [],\n}", "line 3"),
             ("[{\"image\": \"a.png\"}]", "a .jsonl file"),
@@ -210,16 +237,19 @@ mod tests {
             ),
             (
                 r#"{"images": [{"id": 1, "file_name": "lost.png"}], "annotations": [{"image_id": 1, "caption": "a"}]}"#,
-                "lost.png is not there: give the folder",
+                "lost.png does not exist",
             ),
         ];
         for (text, wanted) in cases {
             let (_dir, path) = written("captions.json", text);
-            let error = load(&path, false).unwrap_err().to_string();
+            let error = load(&path, false).unwrap_err();
+            let message = error.to_string();
             assert!(
-                error.contains("captions.json") && error.contains(wanted),
-                "{error}"
+                message.contains("captions.json") && message.contains(wanted),
+                "{message}"
             );
+            let lost = text.contains("lost.png");
+            assert_eq!(error.hint(), lost.then_some(Hint::ImagesFolder));
         }
     }
 }

@@ -1,13 +1,26 @@
-//! CSV with base64 pictures: the columns of [`Layout`] and, where there is one, a column `concept`.
+//! CSV with base64 pictures: the columns of [`Layout`] and an optional column `concept`.
 
 use std::path::Path;
 
-use super::super::dataset::{DataError, Problem};
-use super::{Encoded, Layout, Raw, Rows};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
-/// Every row is a sample, also where the picture is that of another row.
-pub fn read(path: &Path, body: &[u8], layout: &Layout) -> Result<Rows, DataError> {
-    let name = path.display().to_string();
+use super::super::captioned::Captioned;
+use super::super::error::{DataError, Problem};
+use super::super::record::{Encoded, Record};
+use super::row_numbers::RowNumbers;
+use super::{Definition, Input, Layout, Rows, read_file, save};
+
+pub const DEFINITION: Definition = Definition {
+    description: "CSV with base64 pictures and captions",
+    detect: |input| input.body.is_some(),
+    read,
+    write,
+};
+
+/// Returns a record for each row, including rows that repeat a picture.
+fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
+    let (name, body) = (input.name(), input.text());
     let read_error = |error: csv::Error| DataError::Read {
         path: name.clone(),
         reason: error.to_string(),
@@ -24,8 +37,8 @@ pub fn read(path: &Path, body: &[u8], layout: &Layout) -> Result<Rows, DataError
     }
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(body);
     let headers = reader.byte_headers().map_err(read_error)?.clone();
-    let mut places = Places::new(body);
-    places.next(&headers);
+    let mut numbers = RowNumbers::new(body);
+    numbers.next(&headers);
     let headers: Vec<String> = headers
         .iter()
         .map(|header| String::from_utf8_lossy(header).trim().to_owned())
@@ -37,7 +50,7 @@ pub fn read(path: &Path, body: &[u8], layout: &Layout) -> Result<Rows, DataError
         for (separator, shown) in [(';', ";"), ('\t', "tab")] {
             if headers.iter().any(|header| header.contains(separator)) {
                 return Err(format_error(format!(
-                    "has columns that seem to be separated by `{shown}`: save it with commas"
+                    "seems to separate its columns by `{shown}`: save it with commas"
                 )));
             }
         }
@@ -57,56 +70,50 @@ pub fn read(path: &Path, body: &[u8], layout: &Layout) -> Result<Rows, DataError
     );
     let concept = headers.iter().position(|header| header == "concept");
 
-    let (mut raws, mut problems) = (vec![], vec![]);
+    let (mut records, mut problems) = (vec![], vec![]);
     for record in reader.byte_records() {
         let record = record.map_err(read_error)?;
-        let id = match places.next(&record) {
+        let id = match numbers.next(&record) {
             (row, line) if row == line => format!("{name} row {row}"),
             (row, line) => format!("{name} row {row} (line {line})"),
         };
         let place = |column: &str| format!("{id}, column {column}");
         if record.len() > headers.len() {
             let what = format!(
-                "it has {} of {} columns: put a caption with commas in quotes",
+                "it has {} fields for {} columns: put a caption with commas in quotes",
                 record.len(),
                 headers.len()
             );
-            problems.push(Problem { place: id, what });
+            problems.push(Problem::new(id, what));
             continue;
         }
         let mut field =
             |index: usize, column: &str| match record.get(index).map(std::str::from_utf8) {
                 Some(Ok(text)) if !text.trim().is_empty() => Some(text.trim().to_owned()),
                 Some(Ok(_)) => {
-                    problems.push(Problem {
-                        place: place(column),
-                        what: "it is empty".into(),
-                    });
+                    problems.push(Problem::new(place(column), "it is empty"));
                     None
                 }
                 Some(Err(_)) => {
-                    problems.push(Problem {
-                        place: place(column),
-                        what: "it is not UTF-8 text: save the file as UTF-8".into(),
-                    });
+                    problems.push(Problem::new(
+                        place(column),
+                        "it is not UTF-8 text: save the file as UTF-8",
+                    ));
                     None
                 }
                 None => {
                     let what = format!(
-                        "it is missing: the row has {} of {} columns",
+                        "it is missing: the row has {} fields for {} columns",
                         record.len(),
                         headers.len()
                     );
-                    problems.push(Problem {
-                        place: place(column),
-                        what,
-                    });
+                    problems.push(Problem::new(place(column), what));
                     None
                 }
             };
         let text = field(caption, &layout.caption_column);
         let data = field(image, &layout.image_column);
-        // a row may do without a concept
+        // the concept of a row may be empty
         let given = concept.filter(|&index| {
             record
                 .get(index)
@@ -115,7 +122,7 @@ pub fn read(path: &Path, body: &[u8], layout: &Layout) -> Result<Rows, DataError
         let concept = given.map(|index| field(index, "concept"));
         if let (Some(caption), Some(data), false) = (text, data, concept == Some(None)) {
             let (place, concept) = (place(&layout.image_column), concept.flatten());
-            raws.push(Raw {
+            records.push(Record {
                 id,
                 place,
                 image: Encoded::Base64(data),
@@ -125,72 +132,47 @@ pub fn read(path: &Path, body: &[u8], layout: &Layout) -> Result<Rows, DataError
             });
         }
     }
-    Ok((raws, problems))
+    Ok((records, problems))
 }
 
-/// Counts rows and lines of a CSV file. The reader skips blank lines, which spreadsheets and editors count.
-pub struct Places<'a> {
-    bytes: &'a [u8],
-    /// All before it has been counted.
-    at: usize,
-    row: usize,
-    line: usize,
+fn write(path: &Path, rows: &[Captioned]) -> Result<(), DataError> {
+    let embed = |Captioned { picture, caption }: &Captioned| {
+        Ok([STANDARD.encode(read_file(picture)?), caption.clone()])
+    };
+    let Layout {
+        image_column,
+        caption_column,
+        ..
+    } = Layout::default();
+    save(
+        path,
+        &table([image_column, caption_column], rows.iter().map(embed))?,
+    )
 }
 
-impl Places<'_> {
-    pub fn new(bytes: &[u8]) -> Places<'_> {
-        Places {
-            bytes,
-            at: 0,
-            row: 0,
-            line: 1,
-        }
+/// Encodes a table of two columns.
+pub fn table(
+    header: [String; 2],
+    rows: impl Iterator<Item = Result<[String; 2], DataError>>,
+) -> Result<Vec<u8>, DataError> {
+    const IN_MEMORY: &str = "writing to memory cannot fail";
+    let mut csv = csv::Writer::from_writer(vec![]);
+    csv.write_record(header).expect(IN_MEMORY);
+    for row in rows {
+        csv.write_record(row?).expect(IN_MEMORY);
     }
-
-    /// Line breaks from where the last count ended.
-    fn breaks(&mut self, to: usize) -> usize {
-        let ends_line = |i: &usize| match self.bytes[*i] {
-            b'\n' => true,
-            b'\r' => self.bytes.get(i + 1) != Some(&b'\n'),
-            _ => false,
-        };
-        let count = (self.at..to).filter(ends_line).count();
-        self.at = to;
-        count
-    }
-
-    /// The row and the line, both from 1, where the next record starts.
-    pub fn next(&mut self, record: &csv::ByteRecord) -> (usize, usize) {
-        // the reader's position is where the record before ended, or between the two bytes of that line's end
-        let mut end = record
-            .position()
-            .map_or(0, |position| position.byte() as usize);
-        if end > 0 && self.bytes[end - 1] == b'\r' && self.bytes.get(end) == Some(&b'\n') {
-            end += 1;
-        }
-        let blank = self.bytes[end..]
-            .iter()
-            .take_while(|byte| matches!(byte, b'\r' | b'\n'))
-            .count();
-        self.line += self.breaks(end);
-        let blank = self.breaks(end + blank);
-        self.line += blank;
-        self.row += blank + 1;
-        (self.row, self.line)
-    }
+    Ok(csv.into_inner().expect(IN_MEMORY))
 }
 
 #[cfg(test)]
 mod tests {
-    use base64::Engine;
-    use base64::engine::general_purpose::STANDARD;
-
-    use super::super::super::dataset::Loaded;
-    use super::super::tests::{load, png, written};
+    use super::super::super::Loaded;
+    use super::super::super::testing::{lines, load, png, written};
     use super::*;
+    use crate::hint::{Hint, Hinted};
 
     #[test]
-    fn a_csv_in_the_originals_format_is_read_in_order() {
+    fn reads_the_format_of_the_original_in_order() {
         let b64 = |shade| STANDARD.encode(png(shade));
         let wrapped = format!("data:image/png;base64,{}", b64(30));
         let text = format!(
@@ -216,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_rows_are_named_by_row_and_column_and_the_rest_is_used() {
+    fn reports_bad_rows_by_row_and_column_and_uses_the_rest() {
         let good = STANDARD.encode(png(9));
         let mut text = format!(
             "caption,b64string_images\nfine,{good}\nbroken,@@@\nno picture,{}\n",
@@ -229,8 +211,7 @@ mod tests {
         let (_dir, path) = written("inputs.csv", &text);
         let Loaded { dataset, problems } = load(&path, false).unwrap();
         assert_eq!(dataset.samples.len(), 1);
-        let list: Vec<String> = problems.iter().map(Problem::to_string).collect();
-        let all = list.join("\n");
+        let all = lines(&problems);
         for wanted in [
             "row 3, column b64string_images: it is not base64",
             "row 4, column b64string_images: it is not a picture",
@@ -242,12 +223,12 @@ mod tests {
         ] {
             assert!(all.contains(wanted), "no `{wanted}` in\n{all}");
         }
-        assert_eq!(list.len(), 7);
+        assert_eq!(problems.len(), 7);
         assert!(matches!(load(&path, true), Err(DataError::Strict(_))));
     }
 
     #[test]
-    fn a_caption_with_a_bare_comma_is_not_cut() {
+    fn rejects_unquoted_commas_in_captions() {
         let good = STANDARD.encode(png(9));
         let (_dir, path) = written(
             "inputs.csv",
@@ -258,13 +239,13 @@ mod tests {
         assert_eq!((dataset.samples.len(), problems.len()), (1, 1));
         let text = problems[0].to_string();
         assert!(
-            text.ends_with("row 2: it has 3 of 2 columns: put a caption with commas in quotes"),
+            text.ends_with("row 2: it has 3 fields for 2 columns: put a caption with commas in quotes"),
             "{text}"
         );
     }
 
     #[test]
-    fn rows_are_a_spreadsheets_and_lines_an_editors() {
+    fn counts_rows_as_spreadsheets_and_lines_as_editors() {
         let good = STANDARD.encode(png(9));
         for end in ["\n", "\r\n", "\r"] {
             let rows = [
@@ -300,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn unreadable_headers_say_what_to_save_instead() {
+    fn rejects_unreadable_headers() {
         let utf16: Vec<u8> = "\u{feff}b64string_images,caption\n"
             .encode_utf16()
             .flat_map(u16::to_le_bytes)
@@ -310,11 +291,11 @@ mod tests {
             (b"\n\n", "is empty"),
             (
                 b"b64string_images;caption\nx;y\n",
-                "separated by `;`: save it with commas",
+                "columns by `;`: save it with commas",
             ),
             (
                 b"b64string_images\tcaption\nx\ty\n",
-                "separated by `tab`: save it with commas",
+                "columns by `tab`: save it with commas",
             ),
             (&utf16, "save it as UTF-8"),
             (&utf16[2..], "save it as UTF-8"),
@@ -330,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_files_and_columns_say_what_to_do() {
+    fn reports_missing_files_and_columns() {
         assert!(
             load(Path::new("absent.csv"), false)
                 .unwrap_err()
@@ -338,17 +319,15 @@ mod tests {
                 .contains("absent.csv")
         );
         let (_dir, path) = written("inputs.csv", b"image,text\nx,y\n");
-        let error = load(&path, false).unwrap_err().to_string();
-        assert!(
-            error.contains("`image`, `text`") && error.contains("--image-column"),
-            "{error}"
-        );
+        let error = load(&path, false).unwrap_err();
+        assert!(error.to_string().contains("`image`, `text`"), "{error}");
+        assert_eq!(error.hint(), Some(Hint::NameColumns));
         let (_dir, path) = written("inputs.csv", b"b64string_images,caption\n");
         assert!(matches!(load(&path, false), Err(DataError::Empty { .. })));
     }
 
     #[test]
-    fn concepts_are_read_where_there_are_any() {
+    fn reads_optional_concepts() {
         let good = STANDARD.encode(png(9));
         let text = format!(
             "b64string_images,caption,concept\n{good},a red apple,apple\n{good},a pear, \n{good},short\n{good},an apple,a,pple\n"
@@ -374,7 +353,7 @@ mod tests {
         assert!(
             problems[0]
                 .to_string()
-                .ends_with("row 5: it has 4 of 3 columns: put a caption with commas in quotes"),
+                .ends_with("row 5: it has 4 fields for 3 columns: put a caption with commas in quotes"),
             "{problems:?}"
         );
         assert!(

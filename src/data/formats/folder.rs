@@ -1,19 +1,30 @@
 //! A folder of pictures, each with its caption in a `.txt` file of the same stem.
+//!
+//! Subfolders are ignored. Extensions count in either case.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::super::dataset::{DataError, Problem};
-use super::{Encoded, Raw, Rows, is_picture};
+use super::super::captioned::Captioned;
+use super::super::error::{DataError, Problem};
+use super::super::record::{Encoded, Record};
+use super::picture_files::is_picture;
+use super::{Definition, Input, Layout, Rows, save};
 
-/// Without its subfolders; endings in any case.
-pub fn read(path: &Path) -> Result<Rows, DataError> {
+pub const DEFINITION: Definition = Definition {
+    description: "a folder of pictures with .txt captions beside them",
+    detect: |input| input.body.is_none(),
+    read,
+    write,
+};
+
+fn read(input: &Input, _layout: &Layout) -> Result<Rows, DataError> {
     let read_error = |error: std::io::Error| DataError::Read {
-        path: path.display().to_string(),
+        path: input.name(),
         reason: error.to_string(),
     };
-    let mut files: Vec<PathBuf> = std::fs::read_dir(path)
+    let mut files: Vec<PathBuf> = std::fs::read_dir(input.path)
         .and_then(|entries| {
             entries
                 .map(|entry| entry.map(|entry| entry.path()))
@@ -21,7 +32,7 @@ pub fn read(path: &Path) -> Result<Rows, DataError> {
         })
         .map_err(read_error)?;
     files.sort();
-    let (mut raws, mut problems) = (vec![], vec![]);
+    let (mut records, mut problems) = (vec![], vec![]);
     let is_text = |path: &&PathBuf| {
         path.extension()
             .is_some_and(|ending| ending.eq_ignore_ascii_case("txt"))
@@ -37,10 +48,10 @@ pub fn read(path: &Path) -> Result<Rows, DataError> {
         .filter_map(|file| Some(file.file_stem()?.to_owned()))
         .collect();
     for (_, text) in texts.iter().filter(|(stem, _)| !stems.contains(*stem)) {
-        problems.push(Problem {
-            place: text.display().to_string(),
-            what: "there is no picture beside it".into(),
-        });
+        problems.push(Problem::new(
+            text.display().to_string(),
+            "there is no picture beside it",
+        ));
     }
     for picture in files.into_iter().filter(|file| is_picture(file)) {
         let known = picture.file_stem().and_then(|stem| texts.get(stem));
@@ -51,7 +62,7 @@ pub fn read(path: &Path) -> Result<Rows, DataError> {
             Ok(caption) if !caption.trim().is_empty() => {
                 let caption = caption.trim_start_matches('\u{feff}').trim().to_owned();
                 let id = picture.display().to_string();
-                raws.push(Raw {
+                records.push(Record {
                     place: id.clone(),
                     id,
                     image: Encoded::File(picture),
@@ -75,22 +86,27 @@ pub fn read(path: &Path) -> Result<Rows, DataError> {
             }
             Err(error) => (sidecar, format!("the caption cannot be read: {error}")),
         };
-        problems.push(Problem {
-            place: place.display().to_string(),
-            what,
-        });
+        problems.push(Problem::new(place.display().to_string(), what));
     }
-    Ok((raws, problems))
+    Ok((records, problems))
+}
+
+fn write(_path: &Path, rows: &[Captioned]) -> Result<(), DataError> {
+    rows.iter().try_for_each(|Captioned { picture, caption }| {
+        save(
+            &Captioned::sidecar(picture),
+            format!("{caption}\n").as_bytes(),
+        )
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::dataset::Loaded;
-    use super::super::tests::{load, png};
-    use super::*;
+    use super::super::super::Loaded;
+    use super::super::super::testing::{lines, load, png};
 
     #[test]
-    fn a_folder_takes_captions_from_beside_the_pictures() {
+    fn reads_captions_from_beside_the_pictures() {
         let dir = tempfile::tempdir().unwrap();
         let file = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
         file("b.png", &png(2));
@@ -109,11 +125,7 @@ mod tests {
             .map(|sample| sample.caption.as_str())
             .collect();
         assert_eq!(captions, ["first", "second"]);
-        let text = problems
-            .iter()
-            .map(Problem::to_string)
-            .collect::<Vec<_>>()
-            .join("\n");
+        let text = lines(&problems);
         assert!(
             problems.len() == 3 && text.contains("c.txt") && text.contains("d.jpg"),
             "{text}"

@@ -1,15 +1,48 @@
-//! JSON lines: `{"image": .., "caption": ..}` or `{"image": .., "captions": [..]}`, and perhaps a `concept`.
+//! JSON Lines: `{"image": .., "caption": ..}` or `{"image": .., "captions": [..]}` on each line, with
+//! an optional `concept`. `image` is a path, base64 or a data URL.
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::json;
 
-use super::super::dataset::{DataError, Problem};
-use super::{Encoded, Layout, Raw, Rows, find, is_picture, parent};
+use super::super::captioned::Captioned;
+use super::super::error::{DataError, Problem};
+use super::super::record::{Encoded, Record};
+use super::picture_files::{find, is_picture, parent};
+use super::{Definition, Input, Layout, Rows, picture_names, save};
+
+pub const DEFINITION: Definition = Definition {
+    description: "JSON Lines",
+    detect,
+    read,
+    write,
+};
+
+/// Recognizes the extension, or JSON whose first line is an object with `image`: the object of COCO
+/// captions has no such field.
+fn detect(input: &Input) -> bool {
+    #[derive(Deserialize)]
+    #[allow(dead_code, reason = "only the presence of the field counts")]
+    struct HasImage {
+        image: serde::de::IgnoredAny,
+    }
+    let first = input
+        .text()
+        .trim_ascii_start()
+        .split(|&byte| byte == b'\n')
+        .next()
+        .unwrap_or_default();
+    let by_extension = matches!(&input.extension[..], "jsonl" | "ndjson");
+    // serde also reads the fields of a struct from a list
+    let by_content =
+        || first.starts_with(b"{") && serde_json::from_slice::<HasImage>(first).is_ok();
+    input.body.is_some() && (by_extension || input.is_json() && by_content())
+}
 
 #[derive(Deserialize)]
 struct Line {
-    /// A path from the file's folder, base64, or a data URL.
+    /// Path relative to the file's folder, base64, or a data URL.
     image: String,
     caption: Option<String>,
     #[serde(default)]
@@ -17,29 +50,40 @@ struct Line {
     concept: Option<String>,
 }
 
-pub fn read(path: &Path, body: &[u8], layout: &Layout) -> Result<Rows, DataError> {
-    let beside = [parent(path)];
-    let (mut raws, mut problems) = (vec![], vec![]);
-    for (number, line) in body
+fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
+    let beside = [parent(input.path)];
+    let (mut records, mut problems) = (vec![], vec![]);
+    for (number, line) in input
+        .text()
         .split(|&byte| byte == b'\n')
         .enumerate()
         .filter(|(_, line)| !line.trim_ascii().is_empty())
     {
-        let id = format!("{} line {}", path.display(), number + 1);
-        match raw(line, &id, layout, &beside) {
-            Ok(raw) => raws.push(raw),
-            Err(what) => problems.push(Problem { place: id, what }),
+        let id = format!("{} line {}", input.name(), number + 1);
+        match record(line, &id, layout, &beside) {
+            Ok(record) => records.push(record),
+            Err(problem) => problems.push(problem),
         }
     }
-    Ok((raws, problems))
+    Ok((records, problems))
 }
 
-/// What a line holds, or what is wrong with it.
-fn raw(line: &[u8], id: &str, layout: &Layout, beside: &[PathBuf]) -> Result<Raw, String> {
+fn write(path: &Path, rows: &[Captioned]) -> Result<(), DataError> {
+    let names = picture_names(path, rows)?;
+    let line = |(name, row): (String, &Captioned)| {
+        format!("{}\n", json!({"image": name, "caption": row.caption}))
+    };
+    let text: String = names.into_iter().zip(rows).map(line).collect();
+    save(path, text.as_bytes())
+}
+
+/// Parses a line.
+fn record(line: &[u8], id: &str, layout: &Layout, beside: &[PathBuf]) -> Result<Record, Problem> {
+    let problem = |what: &str| Problem::new(id, what);
     const WANTED: &str = "a line must be an object with `image` and `caption` or `captions`";
-    // the fields would be read from a list, too
+    // serde also reads the fields of a struct from a list
     if !line.trim_ascii_start().starts_with(b"{") {
-        return Err(WANTED.into());
+        return Err(problem(WANTED));
     }
     let Line {
         image,
@@ -47,12 +91,10 @@ fn raw(line: &[u8], id: &str, layout: &Layout, beside: &[PathBuf]) -> Result<Raw
         captions,
         concept,
     } = serde_json::from_slice(line).map_err(|error| {
-        // the line that it counts is the only one that it has seen
+        // serde counts lines within this one
         let (text, column) = (error.to_string(), error.column());
-        format!(
-            "{} (column {column}); {WANTED}",
-            text.split(" at line ").next().unwrap_or(&text)
-        )
+        let reason = text.split(" at line ").next().unwrap_or(&text);
+        problem(&format!("{reason} (column {column}); {WANTED}"))
     })?;
     let given = caption.is_some() || !captions.is_empty();
     let mut captions = caption
@@ -60,22 +102,25 @@ fn raw(line: &[u8], id: &str, layout: &Layout, beside: &[PathBuf]) -> Result<Raw
         .chain(captions)
         .map(|caption| caption.trim().to_owned())
         .filter(|caption| !caption.is_empty());
-    let caption = captions.next().ok_or(if given {
-        "the caption is empty"
-    } else {
-        "it has no caption: give `caption` or `captions`"
+    let caption = captions.next().ok_or_else(|| {
+        problem(if given {
+            "the caption is empty"
+        } else {
+            "it has no caption: add `caption` or `captions`"
+        })
     })?;
     let image = image.trim();
     if image.is_empty() {
-        return Err("`image` is empty".into());
+        return Err(problem("`image` is empty"));
     }
     let image = if image.starts_with("data:") {
         Encoded::Base64(image.to_owned())
     } else if is_picture(Path::new(image)) {
-        Encoded::File(find(image, layout, beside)?)
+        Encoded::File(find(id, image, layout, beside)?)
     } else {
-        // base64 has no ending, and a file may have none; no system has names as long as pictures
-        match find(&image[..image.floor_char_boundary(1024)], layout, beside) {
+        // base64, or a file without an extension; no system has names as long as pictures
+        let name = &image[..image.floor_char_boundary(1024)];
+        match find(id, name, layout, beside) {
             Ok(file) if image.len() <= 1024 => Encoded::File(file),
             _ => Encoded::Base64(image.to_owned()),
         }
@@ -83,7 +128,7 @@ fn raw(line: &[u8], id: &str, layout: &Layout, beside: &[PathBuf]) -> Result<Raw
     let concept = concept
         .map(|concept| concept.trim().to_owned())
         .filter(|concept| !concept.is_empty());
-    Ok(Raw {
+    Ok(Record {
         id: id.to_owned(),
         place: format!("{id}, `image`"),
         image,
@@ -98,17 +143,17 @@ mod tests {
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
 
-    use super::super::super::dataset::Loaded;
-    use super::super::tests::{load, png, written};
-    use super::*;
+    use super::super::super::Loaded;
+    use super::super::super::testing::{lines, load, png, written};
+    use crate::hint::Hint;
 
     #[test]
-    fn pictures_are_paths_or_base64_and_captions_one_or_several() {
+    fn reads_paths_base64_and_several_captions() {
         let (bare, url) = (
             STANDARD.encode(png(2)),
             format!("data:image/png;base64,{}", STANDARD.encode(png(3))),
         );
-        let lines = [
+        let rows = [
             r#"{"image": "in/a.png", "caption": " one ", "concept": "number"}"#.to_owned(),
             String::new(),
             format!(r#"{{"captions": ["two", "", "2"], "image": "{bare}", "more": 1}}"#),
@@ -117,7 +162,7 @@ mod tests {
             ),
             r#"{"image": "ending", "caption": "four"}"#.to_owned(),
         ];
-        let (dir, path) = written("lines.jsonl", lines.join("\r\n"));
+        let (dir, path) = written("lines.jsonl", rows.join("\r\n"));
         std::fs::create_dir(dir.path().join("in")).unwrap();
         std::fs::write(dir.path().join("in/a.png"), png(1)).unwrap();
         std::fs::write(dir.path().join("ending"), png(4)).unwrap();
@@ -158,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_lines_are_named() {
+    fn reports_bad_lines_by_number() {
         let good = format!(
             r#"{{"image": "{}", "caption": "fine"}}"#,
             STANDARD.encode(png(1))
@@ -172,11 +217,11 @@ mod tests {
             (r#"{"caption": "b"}"#, "line 4: missing field `image`"),
             (
                 r#"{"image": "a.png"}"#,
-                "line 5: it has no caption: give `caption` or `captions`",
+                "line 5: it has no caption: add `caption` or `captions`",
             ),
             (
                 r#"{"image": "a.png", "captions": []}"#,
-                "line 6: it has no caption: give `caption` or `captions`",
+                "line 6: it has no caption: add `caption` or `captions`",
             ),
             (
                 r#"{"image": "a.png", "captions": [" "]}"#,
@@ -200,23 +245,18 @@ mod tests {
             ),
             (r#"{"image": 3, "caption": "b"}"#, "line 12: invalid type"),
         ];
-        let lines: Vec<&str> = std::iter::once(&good[..])
+        let rows: Vec<&str> = std::iter::once(&good[..])
             .chain(bad.iter().map(|(line, _)| *line))
             .collect();
-        let (_dir, path) = written("lines.jsonl", lines.join("\n"));
+        let (_dir, path) = written("lines.jsonl", rows.join("\n"));
         let Loaded { dataset, problems } = load(&path, false).unwrap();
         assert_eq!((dataset.samples.len(), problems.len()), (1, bad.len()));
-        let text = problems
-            .iter()
-            .map(Problem::to_string)
-            .collect::<Vec<_>>()
-            .join("\n");
+        let text = lines(&problems);
         for (_, wanted) in bad {
             assert!(text.contains(wanted), "no `{wanted}` in\n{text}");
         }
-        assert!(
-            text.contains("a.png is not there: give the folder of the pictures with --images"),
-            "{text}"
-        );
+        assert!(text.contains("a.png does not exist"), "{text}");
+        let hints: Vec<_> = problems.iter().filter_map(|it| it.hint.clone()).collect();
+        assert_eq!(hints, [Hint::ImagesFolder]);
     }
 }

@@ -2,13 +2,15 @@
 
 use super::{Case, ngrams};
 
-/// Keep a division by no n-grams and the root of no match apart from zero; those of pycocoevalcap.
+/// Constants of pycocoevalcap that avoid a division by zero and the root of zero.
 const SMALL: f64 = 1e-9;
 const TINY: f64 = 1e-15;
 
-/// BLEU-1 to BLEU-4 of all cases together: the geometric mean of the shares of n-grams that occur in a reference, each as often
-/// as in the reference that has it most often, times a penalty for captions shorter than, in sum, their references. Of several
-/// references the one nearest in length counts, of two equally near the shorter.
+/// Computes BLEU-1 to BLEU-4 of all cases together.
+///
+/// BLEU-n is the geometric mean of the clipped 1-gram to n-gram precisions, times a penalty if the
+/// candidates are shorter in total than their references. The reference closest in length counts, or
+/// the shorter of two equally close ones.
 pub fn bleu(cases: &[Case]) -> [f64; 4] {
     let (mut written, mut length, mut right, mut all) = (0, 0, [0; 4], [0; 4]);
     for Case {

@@ -1,29 +1,32 @@
-//! Whether probabilities mean what they say.
+//! Calibration: whether predicted probabilities match the accuracy.
 
-/// Captions whose probability lies in one range.
+/// Captions with a probability in one range.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bin {
-    /// Where it begins and ends; the end belongs to the next bin, except 1.
+    /// Start and end of the range; the end is exclusive, except for 1.
     pub range: (f64, f64),
+    /// Number of captions.
     pub count: usize,
-    /// Mean probability; 0 of an empty bin.
+    /// Mean probability; 0 for an empty bin.
     pub probability: f64,
-    /// Share that is right; 0 of an empty bin.
+    /// Share of correct captions; 0 for an empty bin.
     pub accuracy: f64,
 }
 
-/// The probability that a model gives its captions beside how often they are right (Guo et al. 2017).
+/// Probabilities of captions compared with their accuracy (Guo et al. 2017).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Calibration {
-    /// Expected calibration error: the mean distance between probability and accuracy, bins weighted by their counts.
+    /// Expected calibration error: the mean distance between probability and accuracy of the bins,
+    /// weighted by their counts.
     pub error: f64,
+    /// Ten bins of equal width.
     pub bins: Vec<Bin>,
 }
 
 impl Calibration {
     const BINS: usize = 10;
 
-    /// Of captions by their probability and whether they are right.
+    /// Computes the calibration of captions, each given by its probability and correctness.
     pub fn new(captions: &[(f64, bool)]) -> Calibration {
         let of =
             |probability: f64| ((probability * Self::BINS as f64) as usize).min(Self::BINS - 1);
@@ -59,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_error_is_the_mean_distance_weighted_by_counts() {
+    fn error_is_the_weighted_mean_distance() {
         let captions = [
             (0.95, true),
             (0.97, false),
@@ -81,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_means_what_it_says_has_no_error() {
+    fn calibrated_probabilities_have_no_error() {
         let captions: Vec<(f64, bool)> = (0..100).map(|i| (0.75, i % 4 != 0)).collect();
         assert!(Calibration::new(&captions).error < 1e-12);
         assert_eq!(Calibration::new(&[]).error, 0.0);

@@ -4,22 +4,24 @@ use std::collections::BTreeMap;
 
 use super::{Case, mean, ngrams};
 
-/// Deviation of the penalty for a wrong length.
+/// Standard deviation of the Gaussian length penalty.
 const SIGMA: f64 = 6.0;
 
-/// Weighted n-grams of one caption.
+/// TF-IDF weights of the n-grams of a caption.
 struct Vector<'a> {
     weights: [BTreeMap<&'a [String], f64>; 4],
     norms: [f64; 4],
-    /// Number of pairs of words, which the reference implementation takes for the length.
+    /// Number of bigrams, which the reference implementation uses as the length.
     length: f64,
 }
 
-/// The score of every case: the cosine between the n-grams of candidate and reference, weighted by how rare they are among all
-/// references of `cases`, mean over references and n, times 10. What only some pictures have counts; a data set of one picture has
-/// nothing of that kind and scores 0.
+/// Computes the CIDEr-D score of every case: 10 times the mean cosine, over references and n from 1 to
+/// 4, between the TF-IDF weighted n-grams of candidate and reference.
+///
+/// Document frequencies are those of all references of `cases`. N-grams of every picture have no
+/// weight, so a data set of one picture scores 0.
 pub fn cider_d(cases: &[Case]) -> Vec<f64> {
-    // the number of pictures with an n-gram in any of their references
+    // number of pictures with the n-gram in any of their references
     let mut pictures: BTreeMap<&[String], usize> = BTreeMap::new();
     for case in cases {
         let mut runs: Vec<_> = case
@@ -68,7 +70,8 @@ impl Vector<'_> {
         }
     }
 
-    /// The cosine for each n, what the candidate repeats clipped to the reference, mean over n.
+    /// Returns the mean over n of the cosine, with repetitions in the candidate clipped to the
+    /// reference.
     fn similarity(&self, reference: &Vector) -> f64 {
         let off = self.length - reference.length;
         let cosine = |n: usize| {

@@ -1,10 +1,10 @@
-//! Whether a caption is right to the letter.
+//! Exact match.
 
-/// Whether `written` is one of the true captions, spaces around them aside.
-pub fn exact_match<'a>(written: &str, truths: impl IntoIterator<Item = &'a str>) -> bool {
-    truths
+/// Whether a caption equals one of the references, ignoring surrounding white space.
+pub fn exact_match<'a>(caption: &str, references: impl IntoIterator<Item = &'a str>) -> bool {
+    references
         .into_iter()
-        .any(|truth| truth.trim() == written.trim())
+        .any(|reference| reference.trim() == caption.trim())
 }
 
 #[cfg(test)]
@@ -12,7 +12,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_reference_counts_and_every_letter_does() {
+    fn compares_every_character_with_any_reference() {
         assert!(exact_match(" red heart\n", ["blue heart", "red heart "]));
         assert!(!exact_match(
             "red heart",

@@ -2,13 +2,13 @@
 
 use super::Case;
 
-/// How much more recall counts than precision; that of the COCO evaluation.
+/// Weight of recall relative to precision, as in the COCO evaluation.
 const BETA: f64 = 1.2;
 
-/// The F-measure of the longest common subsequence with the references: of its shares of the candidate and of the reference each
-/// the largest over all references.
+/// Computes ROUGE-L: the F-measure of the longest common subsequence of candidate and references.
+/// Precision and recall are each the largest over all references.
 pub fn rouge_l(case: &Case) -> f64 {
-    // an empty caption counts as one empty word, which only another is equal to
+    // an empty caption counts as one empty word, which equals only another empty word
     let empty = [String::new()];
     let words = |words: &'_ [String]| {
         if words.is_empty() {
@@ -32,9 +32,9 @@ pub fn rouge_l(case: &Case) -> f64 {
     }
 }
 
-/// The length of the longest common subsequence.
+/// Returns the length of the longest common subsequence.
 fn common(a: &[String], b: &[String]) -> usize {
-    // of the words of `a` so far and the first `j` of `b`
+    // lengths for the words of `a` so far and the first `j` words of `b`
     let mut lengths = vec![0; b.len() + 1];
     for word in a {
         let mut before = 0;

@@ -1,11 +1,11 @@
-//! Word F1: which words are right, in whatever order.
+//! Word F1: agreement of words in any order.
 
 use std::collections::BTreeMap;
 
 use super::Case;
 
-/// The harmonic mean of how many written words are true and how many true words were written, every word as often as it occurs;
-/// of the references the one that makes most of it. Two empty captions agree.
+/// Computes the harmonic mean of word precision and word recall, counting repetitions. The reference
+/// with the highest score counts. Two empty captions score 1.
 pub fn word_f1(case: &Case) -> f64 {
     case.references
         .iter()
@@ -34,7 +34,7 @@ mod tests {
     use crate::eval::metrics::words;
 
     #[test]
-    fn words_count_as_often_as_they_occur_and_the_best_reference_decides() {
+    fn counts_repetitions_and_uses_the_best_reference() {
         let f1 = |candidate: &str, references: &[&str]| {
             word_f1(&Case {
                 candidate: words(candidate),
@@ -42,7 +42,7 @@ mod tests {
             })
         };
         assert_eq!(f1("heart red", &["red heart"]), 1.0);
-        // 1 of 2 written, 1 of 3 true
+        // 1 of 2 candidate words, 1 of 3 reference words
         assert_eq!(f1("red red", &["a red heart"]), 2.0 / 5.0);
         assert_eq!(
             f1("red heart", &["moon", "red", "a red heart on red"]),

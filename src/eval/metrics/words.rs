@@ -1,12 +1,17 @@
-//! A caption as the words that metrics compare.
+//! Tokenization of captions for metrics.
 
-/// What the Penn Treebank tokenizer makes words of their own.
+/// Characters that are always separate words in the Penn Treebank tokenization.
 const ALONE: &str = "()[]{}%$#*";
 
-/// The words of a caption, nearly as the COCO evaluation makes them with Stanford's PTBTokenizer: in lower case, split at white
-/// space, quotes and the marks `. , : ; ? ! … – — --` dropped (not inside `3:30`, `1,000`, `p.m.`), brackets, `%`, `$`, `#` and `*`
-/// as words of their own (`-lrb-` for a bracket), `'s`, `'re`, `'ve`, `'ll`, `'d`, `'m` and `n't` split off. Its lists of
-/// abbreviations and of contractions such as `gonna` are left out.
+/// Splits a caption into words, nearly as Stanford's PTBTokenizer in the COCO evaluation.
+///
+/// - Words are in lower case and split at white space.
+/// - Quotes and the marks `. , : ; ? ! … – — --` are dropped, except inside `3:30`, `1,000` and
+///   `p.m.`.
+/// - Brackets (`-lrb-` and so on), `%`, `$`, `#` and `*` are separate words.
+/// - `'s`, `'re`, `'ve`, `'ll`, `'d`, `'m` and `n't` are split off.
+///
+/// PTBTokenizer's lists of abbreviations and of contractions such as `gonna` are not included.
 pub fn words(text: &str) -> Vec<String> {
     let mut words = vec![];
     for chunk in text.to_lowercase().split_whitespace() {
@@ -39,11 +44,11 @@ pub fn words(text: &str) -> Vec<String> {
     words
 }
 
-/// Ends a word: takes off quotes and points, splits off what is short for another word.
+/// Ends a word: strips quotes and full stops, and splits off contractions.
 fn close(word: &mut String, words: &mut Vec<String>) {
     let taken = std::mem::take(word).replace('’', "'");
     let mut rest = taken.trim_matches(|character| matches!(character, '\'' | '‘'));
-    // the point of `p.m.` belongs to it, that of a sentence's last word does not
+    // the full stop belongs to `p.m.`, but not to the last word of a sentence
     if let Some(without) = rest.strip_suffix('.')
         && !without.contains('.')
     {
@@ -62,6 +67,7 @@ fn close(word: &mut String, words: &mut Vec<String>) {
     );
 }
 
+/// Returns the Penn Treebank name of a bracket, or the character itself.
 fn bracket(character: char) -> String {
     match character {
         '(' => "-lrb-".into(),

@@ -1,10 +1,11 @@
-//! One token a character.
+//! A tokenizer with one token per character.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-/// What `tokenizer.json` holds. Characters have the ids 0, 1, .. in their order, unless a special token takes the id.
+/// Content of `tokenizer.json`. Characters have the ids 0, 1, .. in order, skipping the ids of special
+/// tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -17,25 +18,25 @@ struct File {
     unknown: Option<u32>,
 }
 
-/// What tells the file of this tokenizer from others.
+/// Tag of this format.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
     Characters,
 }
 
-/// A vocabulary of characters with a padding token, and, except in vocabularies of the original seemore, tokens for the
-/// begin and end of a text and for characters that training never saw.
+/// Vocabulary of characters; see [`Tokenizer`](super::Tokenizer) for the special tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Characters {
     file: File,
-    /// The character of each id; none for special tokens.
+    /// Character of each id; `None` for special tokens.
     characters: Vec<Option<char>>,
     ids: BTreeMap<char, u32>,
 }
 
 impl Characters {
-    /// The vocabulary of the given texts: pad 0, begin 1, end 2, unknown 3, then their distinct characters, sorted.
+    /// Creates the vocabulary of texts: padding 0, begin 1, end 2, unknown 3, then the distinct
+    /// characters, sorted.
     pub fn train<'a>(texts: impl Iterator<Item = &'a str>) -> Characters {
         let characters = texts
             .flat_map(str::chars)
@@ -52,7 +53,8 @@ impl Characters {
         })
     }
 
-    /// The original's vocabulary: the distinct characters, sorted, then padding; no other special tokens.
+    /// Creates a vocabulary of the original seemore: the distinct characters, sorted, then padding. It
+    /// has no other special tokens.
     pub fn plain(characters: impl Iterator<Item = char>) -> Characters {
         let characters: Vec<char> = characters.collect::<BTreeSet<char>>().into_iter().collect();
         let pad = characters.len() as u32;
@@ -95,28 +97,32 @@ impl Characters {
         }
     }
 
-    /// Number of ids.
+    /// Returns the number of ids.
     pub fn vocab_size(&self) -> usize {
         self.characters.len()
     }
 
+    /// Returns the id of padding.
     pub fn pad(&self) -> u32 {
         self.file.pad
     }
 
+    /// Returns the id of the begin of a text, if there is one.
     pub fn begin(&self) -> Option<u32> {
         self.file.begin
     }
 
+    /// Returns the id of the end of a text, if there is one.
     pub fn end(&self) -> Option<u32> {
         self.file.end
     }
 
+    /// Returns the id of unknown characters, if there is one.
     pub fn unknown(&self) -> Option<u32> {
         self.file.unknown
     }
 
-    /// The distinct characters of a text that are not in the vocabulary, in their order.
+    /// Returns the distinct characters of a text that are not in the vocabulary, in order.
     pub fn unknown_characters(&self, text: &str) -> Vec<char> {
         let mut seen = BTreeSet::new();
         text.chars()
@@ -124,8 +130,8 @@ impl Characters {
             .collect()
     }
 
-    /// The ids of a text's characters. Characters outside the vocabulary become the unknown token, or padding where there is
-    /// none.
+    /// Converts a text to ids. Characters outside the vocabulary become the unknown token, or padding
+    /// if there is none.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         let other = self.file.unknown.unwrap_or(self.file.pad);
         text.chars()
@@ -133,7 +139,8 @@ impl Characters {
             .collect()
     }
 
-    /// The text of ids. The unknown token and ids outside the vocabulary become U+FFFD; other special tokens are left out.
+    /// Converts ids to text. The unknown token and ids outside the vocabulary become U+FFFD. Other
+    /// special tokens are omitted.
     pub fn decode(&self, ids: &[u32]) -> String {
         let silent = [Some(self.file.pad), self.file.begin, self.file.end];
         ids.iter()
@@ -148,15 +155,15 @@ impl Characters {
             .collect()
     }
 
-    /// What `tokenizer.json` holds.
+    /// Returns the content of `tokenizer.json`.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(&self.file).expect("characters and ids are plain data")
     }
 
-    /// From what `tokenizer.json` holds.
+    /// Parses the content of `tokenizer.json`.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A description of the defect.
     pub fn from_json(text: &str) -> Result<Characters, String> {
         let file: File = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let distinct = file.characters.iter().collect::<BTreeSet<_>>().len();
@@ -182,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_encoded_comes_back() {
+    fn encodes_and_decodes() {
         let tokenizer = Characters::train(["red heart", "été"].into_iter());
         assert_eq!(tokenizer.decode(&tokenizer.encode("the art")), "the art");
         assert_eq!(tokenizer.decode(&tokenizer.encode("tier")), "t\u{fffd}er");
@@ -196,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_originals_vocabulary_is_its_characters_and_padding() {
+    fn plain_vocabulary_has_characters_and_padding_only() {
         let tokenizer = Characters::plain("hello".chars());
         assert_eq!(
             (tokenizer.vocab_size(), tokenizer.pad(), tokenizer.begin()),

@@ -1,4 +1,4 @@
-//! One token a word or a piece of one, in the form of Hugging Face's `tokenizers`.
+//! Tokenizers of words or subwords, in the format of Hugging Face's `tokenizers`.
 
 use std::collections::BTreeSet;
 
@@ -16,15 +16,18 @@ use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, Decoder, SplitDelimiterBehavior, Tokenizer};
 
-/// The names of padding, begin, end and unknown in files, which get the ids 0 to 3 in training.
+/// Names of padding, begin, end and unknown; training gives them the ids 0 to 3.
 const SPECIAL: [&str; 4] = ["<pad>", "<s>", "</s>", "<unk>"];
 
-/// Words with the space before them, so that texts are their tokens put together; a mark of punctuation is a word of its own
-/// (but not a hyphen or apostrophe inside a word), and so is a space that no word follows.
+/// Pattern of a word with the space before it, so that joined tokens give the text. Punctuation marks
+/// are separate words, except for hyphens and apostrophes inside a word, and so are spaces that no
+/// word follows.
 const WORDS: &str = r" ?[\p{L}\p{M}\p{N}]+(?:[-’'][\p{L}\p{M}\p{N}]+)*| ?[^\s\p{L}\p{M}\p{N}]|\s";
 
-/// A vocabulary of words or pieces of words. A space stands before every text while it is cut, so that its first word is the same token
-/// as in the middle of another.
+/// Vocabulary of words or subwords.
+///
+/// A space is put in front of every text before it is split, so that its first word is the same token
+/// as in the middle of a text.
 #[derive(Debug, Clone)]
 pub struct Pieces {
     inner: Tokenizer,
@@ -36,8 +39,8 @@ pub struct Pieces {
 }
 
 impl Pieces {
-    /// Tokens are the words and marks of punctuation of the given texts, the most frequent first, and of equally frequent ones the first in
-    /// the alphabet; at most `vocab_size` with the special tokens.
+    /// Trains a vocabulary of words and punctuation marks, sorted by frequency and then alphabetically.
+    /// `vocab_size` limits its size, including the special tokens.
     pub fn train_words<'a>(
         texts: impl Iterator<Item = &'a str> + Send,
         vocab_size: Option<usize>,
@@ -62,8 +65,9 @@ impl Pieces {
         )
     }
 
-    /// Tokens are the 256 bytes and what the most frequent neighbours within words were merged to, until there are `vocab_size` tokens
-    /// with the special ones, or no neighbours (byte-level BPE, Radford et al. 2019).
+    /// Trains a byte-level BPE vocabulary (Radford et al. 2019): the 256 bytes, and merges of the most
+    /// frequent neighbours within words until there are `vocab_size` tokens, including the special
+    /// tokens, or no neighbours.
     pub fn train_bpe<'a>(texts: impl Iterator<Item = &'a str> + Send, vocab_size: usize) -> Pieces {
         let model = BPE::builder()
             .unk_token(SPECIAL[3].into())
@@ -75,7 +79,7 @@ impl Pieces {
             .special_tokens(special_tokens())
             .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
             .build();
-        // bytes only: the cutting is done by then
+        // only maps bytes: the text is already split
         let bytes = ByteLevel::new(false, false, false);
         let cut = PreTokenizers::new(vec![words().into(), bytes.into()]);
         let decoder = Decoders::new(vec![DecoderWrapper::ByteLevel(bytes), first_space()]);
@@ -98,7 +102,7 @@ impl Pieces {
         let mut inner = Tokenizer::new(model);
         inner
             .with_normalizer(Some(Prepend::new(" ".into())))
-            .expect("there are no added tokens to normalise yet");
+            .expect("there are no added tokens yet");
         inner
             .with_pre_tokenizer(Some(cut))
             .with_decoder(Some(decoder));
@@ -109,7 +113,7 @@ impl Pieces {
     }
 
     fn new(mut inner: Tokenizer) -> Result<Pieces, String> {
-        // a caption that holds "<s>" means these three characters
+        // "<s>" in a caption stands for these three characters
         inner.set_encode_special_tokens(true);
         let vocab_size = inner.get_vocab_size(true);
         if let Some((token, id)) = inner
@@ -122,18 +126,18 @@ impl Pieces {
             ));
         }
         let [pad, begin, end, unknown] = SPECIAL.map(|name| inner.token_to_id(name));
-        let pad = pad.ok_or_else(|| format!("it has no token {} for padding", SPECIAL[0]))?;
-        // the library counts below nothing where a token is shorter than what it takes off its end
+        let pad = pad.ok_or_else(|| format!("it has no padding token {}", SPECIAL[0]))?;
+        // the library underflows if a token is shorter than the number of characters to strip
         if inner
             .get_decoder()
             .is_some_and(|decoder| strips_ends(&serde_json::to_value(decoder).unwrap_or_default()))
         {
-            return Err("its decoder takes characters off the ends of tokens (Strip with a `stop` above 0), which is not known here".into());
+            return Err("its decoder strips characters from the ends of tokens (`Strip` with a `stop` above 0), which is not supported".into());
         }
-        // a model may name an unknown token that is not in its vocabulary, and say so only when it needs it
+        // a model may name an unknown token that its vocabulary lacks, which fails only on first use
         for text in ["a", "\u{10fffd}", " 1, "] {
             inner.encode(text, false).map_err(|error| {
-                format!("it cannot cut a text such as {text:?} into tokens: {error}")
+                format!("it cannot split a text such as {text:?} into tokens: {error}")
             })?;
         }
         Ok(Pieces {
@@ -146,42 +150,47 @@ impl Pieces {
         })
     }
 
-    /// From what `tokenizer.json` holds.
+    /// Parses the content of `tokenizer.json`.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A description of the defect.
     pub fn from_json(text: &str) -> Result<Pieces, String> {
         Self::new(text.parse().map_err(|error| format!("{error}"))?)
     }
 
-    /// What `tokenizer.json` holds.
+    /// Returns the content of `tokenizer.json`.
     pub fn to_json(&self) -> String {
         self.inner
             .to_string(true)
             .expect("tokens and ids are plain data")
     }
 
+    /// Returns the number of ids.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
     }
 
+    /// Returns the id of padding.
     pub fn pad(&self) -> u32 {
         self.pad
     }
 
+    /// Returns the id of the begin of a text, if there is one.
     pub fn begin(&self) -> Option<u32> {
         self.begin
     }
 
+    /// Returns the id of the end of a text, if there is one.
     pub fn end(&self) -> Option<u32> {
         self.end
     }
 
+    /// Returns the id of unknown words, if there is one.
     pub fn unknown(&self) -> Option<u32> {
         self.unknown
     }
 
-    /// The distinct words of a text that are not in the vocabulary, in their order.
+    /// Returns the distinct words of a text that are not in the vocabulary, in order.
     pub fn unknown_words(&self, text: &str) -> Vec<String> {
         let Ok(cut) = self.inner.encode(text, false) else {
             return vec![text.to_owned()];
@@ -197,8 +206,11 @@ impl Pieces {
             .collect()
     }
 
+    /// Converts a text to ids. Words outside the vocabulary become the unknown token, or padding if
+    /// there is none.
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        // a file may hold rules that fail for some texts only, as regular expressions that give up: these are unknown as a whole
+        // rules of a file may fail on some texts, such as regular expressions that give up: such texts
+        // are unknown as a whole
         let unknown = self.unknown.unwrap_or(self.pad);
         let Ok(cut) = self.inner.encode_fast(text, false) else {
             return vec![unknown];
@@ -215,7 +227,7 @@ impl Pieces {
             .collect()
     }
 
-    /// The texts of ids as they stand in the vocabulary. Special tokens are left out.
+    /// Returns the vocabulary entries of ids, without special tokens.
     fn tokens(&self, ids: &[u32]) -> Vec<String> {
         let silent = [Some(self.pad), self.begin, self.end];
         let known = |id: u32| {
@@ -229,6 +241,8 @@ impl Pieces {
             .collect()
     }
 
+    /// Converts ids to text. The unknown token and ids outside the vocabulary become U+FFFD. Other
+    /// special tokens are omitted.
     pub fn decode(&self, ids: &[u32]) -> String {
         let tokens = self.tokens(ids);
         match self.inner.get_decoder() {
@@ -240,7 +254,7 @@ impl Pieces {
     }
 }
 
-/// Whether a decoder, or one of those that it is made of, takes anything off the ends of tokens.
+/// Whether a decoder, or a decoder nested in it, strips characters from the ends of tokens.
 fn strips_ends(decoder: &serde_json::Value) -> bool {
     let strips =
         decoder["type"] == "Strip" && decoder["stop"].as_u64().is_some_and(|stop| stop > 0);
@@ -259,7 +273,7 @@ fn words() -> Split {
     Split::new(pattern, SplitDelimiterBehavior::Isolated, false).expect("the pattern is constant")
 }
 
-/// Takes the space off that stood before the text.
+/// Removes the space that was put in front of the text.
 fn first_space() -> DecoderWrapper {
     DecoderWrapper::Strip(Strip::new(' ', 1, 0))
 }

@@ -7,7 +7,7 @@ use egui::{
     Align, Button, ComboBox, DragValue, Label, Layout, Response, RichText, Role, TextEdit,
     TextStyle, Ui, WidgetInfo, vec2,
 };
-use seemore::data::Strength;
+use seemore::image::Strength;
 use seemore::models::checkpoint;
 use seemore::models::seemore::Preset;
 use seemore::text::TokenKind;

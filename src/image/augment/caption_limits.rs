@@ -1,6 +1,6 @@
-//! What a caption says about the changes that its picture bears.
+//! Limits that a caption puts on changes to its picture.
 
-/// Words of captions that name a colour or a tone, in lower case: with other colours the caption would be wrong.
+/// Words that name a colour or a tone: with other colours the caption would be wrong.
 const COLOURS: &[&str] = &[
     "amber",
     "beige",
@@ -43,10 +43,10 @@ const COLOURS: &[&str] = &[
     "yellow",
 ];
 
-/// Words of captions, in lower case, whose drawing is another one in the mirror: sides and turns, the moon's phases, the hands of clocks,
-/// and all that is drawn as writing. A caption with a digit or a word in capitals is treated likewise.
+/// Words whose drawing has another meaning in the mirror: directions, phases of the moon, the hands
+/// of clocks, and writing. Captions with a digit or a word in capitals are treated likewise.
 const SIDED: &[&str] = &[
-    // sides and turns
+    // directions
     "anticlockwise",
     "arrow",
     "arrows",
@@ -170,14 +170,14 @@ pub fn names_colour(caption: &str) -> bool {
     words(caption).any(|word| is_one_of(word, COLOURS))
 }
 
-/// Whether a caption names a skin tone, whose neighbours are close to each other.
+/// Whether a caption names a skin tone. Neighbouring tones are close to each other.
 pub fn names_tone(caption: &str) -> bool {
     caption.to_lowercase().contains("skin tone")
 }
 
-/// Whether a caption fits the picture's mirror image as well.
+/// Whether a caption also fits the mirror image of its picture.
 pub fn may_flip(caption: &str) -> bool {
-    // "A" begins many a sentence
+    // "A" starts many sentences
     let capitals = |word: &str| word != "A" && word.chars().all(char::is_uppercase);
     let written = |word: &str| word.chars().any(char::is_numeric) || capitals(word);
     !words(caption).any(|word| is_one_of(word, SIDED) || written(word))
@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn captions_with_a_colour_or_tone_are_known() {
+    fn recognizes_captions_with_a_colour_or_tone() {
         for caption in [
             "red heart",
             "person: blond hair",
@@ -198,14 +198,14 @@ mod tests {
         ] {
             assert!(names_colour(caption), "{caption}");
         }
-        // parts of words count for nothing
+        // parts of words do not count
         for caption in ["incredible", "blackberry", "sunflower", "greenhouse", ""] {
             assert!(!names_colour(caption), "{caption}");
         }
     }
 
     #[test]
-    fn captions_that_a_mirror_makes_wrong_are_known() {
+    fn recognizes_captions_that_forbid_flipping() {
         let sided = [
             "backhand index pointing right",
             "left-facing fist",

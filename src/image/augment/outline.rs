@@ -1,23 +1,24 @@
-//! Dark lines where a drawing's colours meet, as an artist who inks would draw it.
+//! Dark outlines along the edges of a drawing, as by an artist who inks.
 
-/// How the lines of one picture look.
+/// Style of the outlines in one picture.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Outline {
-    /// The least step of a channel's value over three pixels that is an edge.
+    /// Smallest difference of a channel's value within 3 x 3 pixels that counts as an edge.
     pub edge: f32,
-    /// How much of the lines' own colour shows, from 0 to 1.
+    /// Opacity of the lines, from 0 to 1.
     pub opacity: f32,
-    /// The colour of the lines.
+    /// Colour of the lines.
     pub ink: [f32; 3],
-    /// Whether both sides of an edge are inked: lines of two to three pixels, not of one to two.
+    /// Whether both sides of an edge are inked, for lines of two to three pixels instead of one to
+    /// two.
     pub wide: bool,
 }
 
-/// The lines come in over this many values of a channel.
+/// Range of differences above `edge` over which the opacity rises to its full value.
 const SOFT: f32 = 26.0;
 
 impl Outline {
-    /// Draws the lines into a picture `[side, side, 3]`.
+    /// Draws the outlines into a picture `[side, side, 3]`.
     pub fn draw(&self, rgb: &mut [u8], side: usize) {
         let old = rgb.to_vec();
         let old = old.as_chunks::<3>().0;
@@ -54,7 +55,7 @@ impl Outline {
 mod tests {
     use super::*;
 
-    /// The columns of `[8, 8, 3]` with a darker left half that are inked.
+    /// Returns the inked columns of an 8 x 8 picture with the given grey values in its halves.
     fn inked(outline: Outline, left: u8, right: u8) -> Vec<usize> {
         let mut rgb: Vec<u8> = (0..64)
             .flat_map(|i| if i % 8 < 4 { [left; 3] } else { [right; 3] })
@@ -69,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_stand_where_colours_meet_and_nowhere_else() {
+    fn inks_edges_and_nothing_else() {
         let thin = Outline {
             edge: 60.0,
             opacity: 1.0,
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_have_their_colour_as_far_as_they_are_opaque() {
+    fn blends_ink_by_its_opacity() {
         let mut rgb = [[100; 3], [240; 3], [100; 3], [240; 3]].concat();
         Outline {
             edge: 10.0,

@@ -1,4 +1,6 @@
-//! When two pictures are the same: to the pixel, or to the eye.
+//! Exact and near duplicates among pictures.
+//!
+//! Near duplicates are found by comparing thumbnails of 16 x 16 pixels.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -8,52 +10,58 @@ use serde::Serialize;
 
 use crate::image::Picture;
 
-/// How alike two pictures are that count as one.
+/// Degree of similarity of two pictures that count as duplicates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Likeness {
     /// All pixels are equal.
     Exact,
-    /// Equal but for what scaling, compression and slight retouching change.
+    /// Equal up to the changes of scaling, compression and slight retouching.
     Near,
 }
 
-/// A picture of one list that is also in another.
+/// A picture of one list that is also in another list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Twin {
-    /// Its number in the one list.
+    /// Index in the first list.
     pub left: usize,
-    /// In the other: that of its first equal, else of the most alike.
+    /// Index in the other list: of the first exact duplicate, else of the most similar picture.
     pub right: usize,
+    /// Degree of similarity.
     pub likeness: Likeness,
 }
 
-/// Side of the thumbnails that are compared.
+/// Side of the thumbnails, in pixels.
 const SIDE: usize = 16;
 const VALUES: usize = SIDE * SIDE * 3;
 
-/// Most that one value of two thumbnails of near pictures differs by, of 255: the arms of two clocks differ by more.
-const MOST: u8 = 24;
+/// Largest difference of a single thumbnail value between near duplicates, of 255. The hands of two
+/// clocks differ by more.
+const MAX_DIFFERENCE: u8 = 24;
 
-/// Most that all values do: the squares of their differences, as a share of both thumbnails' squared contrast. Scaling a
-/// drawing of 64 pixels to half or one and a half of its size and saving it as JPEG of quality 75 stays below (99 of 100);
-/// drawings of one thing by two artists are above, but for plain circles and squares.
+/// Largest sum of squared differences between near duplicates, as a share of the summed contrast of
+/// both thumbnails.
+///
+/// Scaling a drawing of 64 pixels to half or one and a half of its size and saving it as JPEG of
+/// quality 75 stays below (99 of 100). Drawings of one thing by two artists lie above, except for
+/// plain circles and squares.
 const SHARE: f64 = 0.005;
 
-/// What pictures are compared by.
+/// Features by which pictures are compared.
 #[derive(Debug, Clone)]
-pub(super) struct Print {
-    /// Of size and pixels.
+pub(super) struct Fingerprint {
+    /// Hash of size and pixels.
     hash: u64,
-    /// `[16, 16, 3]`, from the middle row on: there pictures differ most.
+    /// Thumbnail `[16, 16, 3]`, rotated to start at the middle row, where pictures differ most.
     thumbnail: Vec<u8>,
+    /// Sum of the thumbnail's values.
     sum: i64,
     /// Sum of the squared differences from each channel's mean.
     contrast: f64,
 }
 
-impl Print {
-    pub fn new(picture: &Picture) -> Print {
+impl Fingerprint {
+    pub fn new(picture: &Picture) -> Fingerprint {
         let mut hasher = DefaultHasher::new();
         (picture.width, picture.height, &picture.rgb).hash(&mut hasher);
         let mut thumbnail = picture.resize(SIDE).rgb;
@@ -68,7 +76,7 @@ impl Print {
             values.map(|value| (value - mean).powi(2)).sum::<f64>()
         };
         let contrast = (0..3).map(contrast).sum();
-        Print {
+        Fingerprint {
             hash: hasher.finish(),
             sum: thumbnail.iter().map(|&value| value as i64).sum(),
             contrast,
@@ -76,11 +84,12 @@ impl Print {
         }
     }
 
-    /// The share of the contrast by which the two differ, if that is little enough.
-    fn distance(&self, other: &Print) -> Option<f64> {
-        // rounding makes plain pictures differ by 1
+    /// Returns the squared difference as a share of the contrast, if it is small enough for near
+    /// duplicates.
+    fn distance(&self, other: &Fingerprint) -> Option<f64> {
+        // rounding makes equal plain pictures differ by 1
         let contrast = self.contrast + other.contrast + VALUES as f64 / SHARE;
-        let most = (SHARE * contrast) as u32;
+        let max_squares = (SHARE * contrast) as u32;
         let mut squares = 0;
         for (row, others) in self
             .thumbnail
@@ -93,7 +102,7 @@ impl Print {
                 largest = largest.max(off);
                 squares += off as u32 * off as u32;
             }
-            if largest > MOST || squares > most {
+            if largest > MAX_DIFFERENCE || squares > max_squares {
                 return None;
             }
         }
@@ -101,26 +110,27 @@ impl Print {
     }
 }
 
-/// For every picture that is also in `others`: which it is there.
-pub(super) fn twins(prints: &[Print], others: &[Print]) -> Vec<Twin> {
+/// Finds the pictures that are also in `others`.
+pub(super) fn twins(prints: &[Fingerprint], others: &[Fingerprint]) -> Vec<Twin> {
     search(prints, others, |_, _| true)
 }
 
-/// For every picture that came before in the same list: where it did.
-pub(super) fn repeats(prints: &[Print]) -> Vec<Twin> {
+/// Finds the pictures that also occur earlier in the same list.
+pub(super) fn repeats(prints: &[Fingerprint]) -> Vec<Twin> {
     search(prints, prints, |left, right| right < left)
 }
 
 fn search(
-    prints: &[Print],
-    others: &[Print],
+    prints: &[Fingerprint],
+    others: &[Fingerprint],
     counts: impl Fn(usize, usize) -> bool + Sync,
 ) -> Vec<Twin> {
     let mut first: BTreeMap<u64, usize> = BTreeMap::new();
     for (index, other) in others.iter().enumerate() {
         first.entry(other.hash).or_insert(index);
     }
-    // near pictures have near sums: by Cauchy and Schwarz, a difference of n values is at most sqrt(n) of its length
+    // near duplicates have similar sums: by the Cauchy-Schwarz inequality, the sum of n differences is
+    // at most sqrt(n) times their norm
     let mut by_sum: Vec<usize> = (0..others.len()).collect();
     by_sum.sort_by_key(|&index| others[index].sum);
     let contrast = others
@@ -166,7 +176,7 @@ mod tests {
 
     use super::*;
 
-    /// Of a drawing on white: a disc with a smaller one in it, wherever that is.
+    /// Draws a disc on white, with a smaller disc at `x`, `y` (from 0 to 1) in it.
     fn drawing(side: u32, x: f64, y: f64, colour: [u8; 3]) -> RgbImage {
         let inside = |px: u32, py: u32, x: f64, y: f64, radius: f64| {
             (px as f64 / side as f64 - x).hypot(py as f64 / side as f64 - y) < radius
@@ -178,8 +188,8 @@ mod tests {
         })
     }
 
-    fn print(image: &RgbImage) -> Print {
-        Print::new(&Picture {
+    fn print(image: &RgbImage) -> Fingerprint {
+        Fingerprint::new(&Picture {
             width: image.width() as usize,
             height: image.height() as usize,
             rgb: image.as_raw().clone(),
@@ -197,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_are_found_and_other_drawings_are_not() {
+    fn finds_copies_but_not_other_drawings() {
         let yellow = [250, 200, 60];
         let original = drawing(64, 0.5, 0.3, yellow);
         let copies = [
@@ -206,7 +216,7 @@ mod tests {
             drawing(96, 0.5, 0.3, yellow),
             jpeg(&resize(&original, 40, 40, FilterType::Triangle)),
         ];
-        // the small disc a little further to the right, another skin, and nothing at all
+        // a shifted small disc, another colour, and a blank picture
         let others = [
             drawing(64, 0.58, 0.3, yellow),
             drawing(64, 0.5, 0.3, [220, 160, 60]),
@@ -231,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_pictures_of_two_shades_are_two() {
+    fn tells_plain_pictures_of_two_shades_apart() {
         let plain = |shade: u8| print(&RgbImage::from_pixel(20, 20, Rgb([shade, 20, 20])));
         assert_eq!(twins(&[plain(200)], &[plain(203)]), []);
         assert_eq!(
@@ -245,8 +255,8 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_picture_is_told_with_its_first() {
-        let prints: Vec<Print> = [0.3, 0.6, 0.3, 0.3]
+    fn pairs_repeats_with_the_first_occurrence() {
+        let prints: Vec<Fingerprint> = [0.3, 0.6, 0.3, 0.3]
             .map(|y| print(&drawing(64, 0.5, y, [90, 120, 220])))
             .to_vec();
         let twin = |left| Twin {
@@ -258,8 +268,8 @@ mod tests {
     }
 
     #[test]
-    fn looking_by_sums_misses_nothing() {
-        // gratings of slowly growing phase, so that many pairs are about as far apart as is allowed
+    fn searching_by_sums_misses_no_duplicate() {
+        // gratings of slowly growing phase, so that many pairs lie close to the limit
         let grating = |i: usize| {
             RgbImage::from_fn(24, 24, |x, y| {
                 Rgb(
@@ -268,9 +278,9 @@ mod tests {
                 )
             })
         };
-        let prints: Vec<Print> = (0..60).map(|i| print(&grating(i))).collect();
+        let prints: Vec<Fingerprint> = (0..60).map(|i| print(&grating(i))).collect();
         let (left, right) = prints.split_at(30);
-        let nearest = |print: &Print| {
+        let nearest = |print: &Fingerprint| {
             right
                 .iter()
                 .enumerate()

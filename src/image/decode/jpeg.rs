@@ -1,21 +1,23 @@
-//! What the decoder of JPEG does not tell: it fills what a file lacks with grey, and calls what it does not know damaged.
+//! Checks that the JPEG decoder omits: it fills missing data with grey, and reports unsupported
+//! variants as damaged.
 
-/// Whether a JPEG is of a kind that can be decoded, and there to its end.
+/// Completeness of a JPEG file, and whether its variant is supported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
+    /// The file ends with its end marker.
     Whole,
-    /// Without the marker at its end, before which anything may be missing.
+    /// The end marker is missing, and perhaps data before it.
     CutOff,
-    /// Of a kind that is rare and not decoded here.
+    /// The file uses a rare variant, described by the text.
     Unsupported(&'static str),
 }
 
-/// Walks over the segments of a JPEG, from its first to its end marker.
+/// Walks over the segments of a JPEG file up to its end marker.
 pub fn state(bytes: &[u8]) -> State {
     segments(bytes).unwrap_or(State::CutOff)
 }
 
-/// `None` where the bytes end first.
+/// Like [`state`]; `None` if the bytes end first.
 fn segments(bytes: &[u8]) -> Option<State> {
     const END: u8 = 0xD9;
     const SCAN: u8 = 0xDA;
@@ -30,14 +32,14 @@ fn segments(bytes: &[u8]) -> Option<State> {
         at += 2;
         match marker {
             END => return Some(State::Whole),
-            // those without a length: start, restarts, and one that means nothing
+            // markers without a length: start, restarts and TEM
             0x01 | 0xD0..=0xD8 => continue,
             0xC0..=0xC2 if *bytes.get(at + 2)? != 8 => {
-                return Some(State::Unsupported("it does not have 8 bits a sample"));
+                return Some(State::Unsupported("more or fewer than 8 bits per sample"));
             }
-            0xC3 | 0xCB => return Some(State::Unsupported("it is lossless")),
-            0xC5..=0xC7 | 0xCD..=0xCF => return Some(State::Unsupported("it is hierarchical")),
-            0xC9 | 0xCA => return Some(State::Unsupported("it has arithmetic coding")),
+            0xC3 | 0xCB => return Some(State::Unsupported("lossless")),
+            0xC5..=0xC7 | 0xCD..=0xCF => return Some(State::Unsupported("hierarchical")),
+            0xC9 | 0xCA => return Some(State::Unsupported("arithmetic coding")),
             _ => {}
         }
         let length = u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]);
@@ -56,8 +58,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_is_found_behind_what_looks_like_it() {
-        // a thumbnail with an end of its own in a segment, and a scan with a byte of 0xFF
+    fn finds_the_end_marker_behind_lookalikes() {
+        // a thumbnail with its own end marker in a segment, and a scan with a byte of 0xFF
         let whole = b"\xff\xd8\xff\xe1\0\x06\xff\xd8\xff\xd9\xff\xda\0\x02\x11\xff\0\xff\xd0\x22\xff\xff\xd9trailing";
         assert_eq!(state(whole), State::Whole);
         let end = whole.len() - b"\xd9trailing".len();

@@ -1,0 +1,69 @@
+//! Hints of the library in the words of the command line.
+
+use std::error::Error;
+
+use crate::data::{DataError, Problem};
+use crate::hint::{Hint, Hinted};
+use crate::track::{Notice, TrackError};
+
+/// Returns the advice for the first error of a chain that has a hint.
+pub fn advice(error: &anyhow::Error) -> Option<String> {
+    error.chain().find_map(hint).map(|hint| words(&hint))
+}
+
+/// Returns the advice for the first of several problems that has a hint.
+pub fn advice_on(problems: &[Problem]) -> Option<String> {
+    problems
+        .iter()
+        .find_map(|problem| problem.hint.as_ref())
+        .map(words)
+}
+
+/// Words a notice of tracking, with its hint.
+pub fn notice(notice: &Notice) -> String {
+    let kind = match notice {
+        Notice::Pending { .. } => "note",
+        Notice::Failed(_) => "warning",
+    };
+    match notice.hint() {
+        Some(hint) => format!("{kind}: {notice}; {}", words(&hint)),
+        None => format!("{kind}: {notice}"),
+    }
+}
+
+/// Returns the hint of an error, whichever type of the library it has.
+fn hint(cause: &(dyn Error + 'static)) -> Option<Hint> {
+    let types = [of::<DataError>, of::<TrackError>];
+    types.iter().find_map(|of| of(cause))
+}
+
+fn of<E: Hinted + 'static>(cause: &(dyn Error + 'static)) -> Option<Hint> {
+    cause.downcast_ref::<E>()?.hint()
+}
+
+/// Words a hint with the flags of the command line.
+pub fn words(hint: &Hint) -> String {
+    match hint {
+        Hint::SmallerBatch => "use a smaller --batch-size or a smaller --preset".into(),
+        Hint::LessMemory { parts } => format!(
+            "use --accumulate {parts}, --checkpoint-activations or a smaller --batch-size"
+        ),
+        Hint::OtherDevice => "choose another adapter with --adapter".into(),
+        Hint::Resume => "go on from the last save with --resume".into(),
+        Hint::Stabilize => {
+            "use a lower --lr, a longer --warmup or a smaller --clip, or choose what --on-nan does".into()
+        }
+        Hint::NameColumns => "name the columns with --image-column and --caption-column".into(),
+        Hint::ImagesFolder => "give the folder of the pictures with --images".into(),
+        Hint::OutputExists => "choose another output, or add --overwrite".into(),
+        Hint::NotStrict => "leave out --strict to skip rows that cannot be used".into(),
+        Hint::TrackRun => "train with --track mlflow=URI".into(),
+        Hint::SendTracking { run } => {
+            format!("send them later with: seemore track {}", run.display())
+        }
+        Hint::GivePrompt => "give the beginning of the caption with --prompt".into(),
+        Hint::StartFrom => "start a new training from this model with --load".into(),
+        Hint::GiveBudget => "give --steps, --epochs or --max-time".into(),
+        Hint::RaiseTimeout => "raise the time limit with the variable SEEMORE_TIMEOUT".into(),
+    }
+}
