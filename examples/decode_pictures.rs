@@ -1,5 +1,5 @@
-//! Decodes all pictures in the given files and folders, and prints a line for each: `PATH: ok 32x32`
-//! or `PATH: refused: REASON`. Files without the extension of a picture are skipped.
+//! Decodes all pictures in the given files and folders, and prints a line for each: `PATH: ok
+//! 32x32` or `PATH: refused: REASON`. Files without the extension of a picture are skipped.
 //!
 //! Fails if decoding panics, or if a valid picture of PngSuite is refused. The names of its invalid
 //! pictures start with an x.
@@ -114,9 +114,7 @@ fn kind(error: &PictureError) -> &'static str {
         PictureError::Read { .. } | PictureError::InFile { .. } => "cannot be read",
         PictureError::Empty => "empty",
         PictureError::Unknown => "in no supported format",
-        PictureError::Unsupported { .. } => {
-            "an unsupported variant of PNG, JPEG, WebP, GIF or BMP"
-        }
+        PictureError::Unsupported { .. } => "an unsupported variant of PNG, JPEG, WebP, GIF or BMP",
         PictureError::Damaged(_) => "damaged",
         PictureError::CutOff => "cut off",
         PictureError::NoPixels { .. } => "without pixels",

@@ -16,8 +16,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(PART);
     let temporary = PathBuf::from(temporary);
-    let written =
-        write_synced(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
+    let written = write_synced(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
     if written.is_err() {
         // frees its space on a full disk
         let _ = std::fs::remove_file(&temporary);
@@ -42,7 +41,8 @@ fn flush_name(path: &Path) -> std::io::Result<()> {
     std::fs::File::open(dir)?.sync_all()
 }
 
-/// Does nothing: other systems cannot open folders, and their file systems keep the order of renames.
+/// Does nothing: other systems cannot open folders, and their file systems keep the order of
+/// renames.
 #[cfg(not(unix))]
 fn flush_name(_path: &Path) -> std::io::Result<()> {
     Ok(())

@@ -1,5 +1,5 @@
-//! Runs the corpus of the fuzz targets in `fuzz/` through the same functions, without libFuzzer. Every
-//! input must give a value or an error, never a panic.
+//! Runs the corpus of the fuzz targets in `fuzz/` through the same functions, without libFuzzer.
+//! Every input must give a value or an error, never a panic.
 
 use std::path::{Path, PathBuf};
 

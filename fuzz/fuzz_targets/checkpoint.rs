@@ -1,4 +1,5 @@
-//! Parser of safetensors files: checkpoints, training states and state dicts of the original seemore.
+//! Parser of safetensors files: checkpoints, training states and state dicts of the original
+//! seemore.
 #![no_main]
 
 use std::path::Path;

@@ -25,7 +25,8 @@ enum Command {
 
 #[derive(Args)]
 struct StatsArgs {
-    /// Files or folders to read: CSV, JSON Lines, COCO captions, captions.txt of Flickr8k, or pictures with .txt captions
+    /// Files or folders to read: CSV, JSON Lines, COCO captions, captions.txt of Flickr8k, or
+    /// pictures with .txt captions
     #[arg(required = true, value_name = "FILE|DIR")]
     files: Vec<PathBuf>,
     /// Draw a contact sheet of pictures with their captions, spread evenly over the files
@@ -58,7 +59,8 @@ pub(super) struct LayoutArgs {
     /// CSV column with captions
     #[arg(long, default_value = "caption", value_name = "NAME")]
     pub caption_column: String,
-    /// Folder of the pictures that JSON Lines, COCO and Flickr8k files name [default: the file's own folder]
+    /// Folder of the pictures that JSON Lines, COCO and Flickr8k files name [default: the file's
+    /// own folder]
     #[arg(long, value_name = "DIR")]
     pub images: Option<PathBuf>,
 }

@@ -45,13 +45,14 @@ fn of<E: Hinted + 'static>(cause: &(dyn Error + 'static)) -> Option<Hint> {
 pub fn words(hint: &Hint) -> String {
     match hint {
         Hint::SmallerBatch => "use a smaller --batch-size or a smaller --preset".into(),
-        Hint::LessMemory { parts } => format!(
-            "use --accumulate {parts}, --checkpoint-activations or a smaller --batch-size"
-        ),
+        Hint::LessMemory { parts } => {
+            format!("use --accumulate {parts}, --checkpoint-activations or a smaller --batch-size")
+        }
         Hint::OtherDevice => "choose another adapter with --adapter".into(),
         Hint::Resume => "go on from the last save with --resume".into(),
         Hint::Stabilize => {
-            "use a lower --lr, a longer --warmup or a smaller --clip, or choose what --on-nan does".into()
+            "use a lower --lr, a longer --warmup or a smaller --clip, or choose what --on-nan does"
+                .into()
         }
         Hint::NameColumns => "name the columns with --image-column and --caption-column".into(),
         Hint::ImagesFolder => "give the folder of the pictures with --images".into(),

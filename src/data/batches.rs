@@ -35,8 +35,8 @@ impl Batches {
         Self::with_variants(&vec![false; samples], 1.0, batch, seed)
     }
 
-    /// Creates batches in which each epoch has only a `share`, rounded, of the samples whose flag in
-    /// `variant` is set.
+    /// Creates batches in which each epoch has only a `share`, rounded, of the samples whose flag
+    /// in `variant` is set.
     ///
     /// # Panics
     /// Panics if an epoch has no samples.

@@ -48,8 +48,8 @@ impl Dataset {
         hash
     }
 
-    /// Sets [`Sample::varies`] of all samples whose concept has variants in this data set. A variant
-    /// is a sample whose caption differs from its concept.
+    /// Sets [`Sample::varies`] of all samples whose concept has variants in this data set. A
+    /// variant is a sample whose caption differs from its concept.
     pub fn mark_variants(&mut self) {
         let varied = |sample: &Sample| {
             sample
@@ -66,8 +66,8 @@ impl Dataset {
         }
     }
 
-    /// Splits off a `share` of the distinct pictures for validation and returns the training and the
-    /// validation set.
+    /// Splits off a `share` of the distinct pictures for validation and returns the training and
+    /// the validation set.
     ///
     /// Equal pictures stay together, so none is in both sets. With a share above 0 and at least two
     /// distinct pictures, each set gets at least one.
@@ -107,8 +107,8 @@ impl Dataset {
         )
     }
 
-    /// Finds the samples whose picture is also in `other`, exactly or nearly, whatever their captions.
-    /// [`Twin::left`] indexes this data set, [`Twin::right`] indexes `other`.
+    /// Finds the samples whose picture is also in `other`, exactly or nearly, whatever their
+    /// captions. [`Twin::left`] indexes this data set, [`Twin::right`] indexes `other`.
     pub fn overlap(&self, other: &Dataset) -> Vec<Twin> {
         let fingerprints = |dataset: &Dataset| -> Vec<Fingerprint> {
             let (width, height) = (dataset.side, dataset.side);

@@ -129,8 +129,8 @@ fn search(
     for (index, other) in others.iter().enumerate() {
         first.entry(other.hash).or_insert(index);
     }
-    // near duplicates have similar sums: by the Cauchy-Schwarz inequality, the sum of n differences is
-    // at most sqrt(n) times their norm
+    // near duplicates have similar sums: by the Cauchy-Schwarz inequality, the sum of n differences
+    // is at most sqrt(n) times their norm
     let mut by_sum: Vec<usize> = (0..others.len()).collect();
     by_sum.sort_by_key(|&index| others[index].sum);
     let contrast = others

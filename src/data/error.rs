@@ -97,9 +97,7 @@ impl Hinted for DataError {
     fn hint(&self) -> Option<Hint> {
         match self {
             DataError::NoColumn { .. } => Some(Hint::NameColumns),
-            DataError::Strict(problem) => {
-                Some(problem.hint.clone().unwrap_or(Hint::NotStrict))
-            }
+            DataError::Strict(problem) => Some(problem.hint.clone().unwrap_or(Hint::NotStrict)),
             DataError::Empty { first, .. } => first.as_ref()?.hint.clone(),
             DataError::Read { .. }
             | DataError::Write { .. }

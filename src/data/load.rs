@@ -122,8 +122,7 @@ fn load(
         progress.advance(1);
         sample
     };
-    let decoded: Vec<Result<Sample, Problem>> =
-        records.into_par_iter().map(decode).collect();
+    let decoded: Vec<Result<Sample, Problem>> = records.into_par_iter().map(decode).collect();
     let mut samples = vec![];
     for result in decoded {
         match result {
@@ -184,8 +183,7 @@ mod tests {
         ] {
             std::fs::write(dir.path().join(name), bytes).unwrap();
         }
-        let lines =
-            "{\"image\": \"c.png\", \"captions\": [\"second\", \"2nd\"], \"concept\": \"two\"}\n{}\n";
+        let lines = "{\"image\": \"c.png\", \"captions\": [\"second\", \"2nd\"], \"concept\": \"two\"}\n{}\n";
         std::fs::write(dir.path().join("lines.jsonl"), lines).unwrap();
         let progress = Counter::default();
         let load = |names: &[&str], strict| {

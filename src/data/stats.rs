@@ -168,8 +168,7 @@ impl Stats {
             // an equal part of the sheet for every file
             let share = (number + 1) * tiles / paths.len() - number * tiles / paths.len();
             let share = share.min(records.len());
-            let shown: BTreeSet<usize> =
-                (0..share).map(|i| i * records.len() / share).collect();
+            let shown: BTreeSet<usize> = (0..share).map(|i| i * records.len() / share).collect();
             let inspect = |(index, record): (usize, Record)| {
                 let picture = record.picture();
                 progress.advance(1);
@@ -191,11 +190,8 @@ impl Stats {
                     tile,
                 ))
             };
-            let inspected: Vec<Result<_, Problem>> = records
-                .into_par_iter()
-                .enumerate()
-                .map(inspect)
-                .collect();
+            let inspected: Vec<Result<_, Problem>> =
+                records.into_par_iter().enumerate().map(inspect).collect();
             let mut seen = vec![];
             for result in inspected {
                 match result {
@@ -211,8 +207,11 @@ impl Stats {
         let mut across = vec![];
         for (number, (file, seen)) in files.iter().enumerate() {
             for (other, before) in &files[..number] {
-                let duplicates =
-                    Duplicates::new(seen, before, &twins(&fingerprints(seen), &fingerprints(before)));
+                let duplicates = Duplicates::new(
+                    seen,
+                    before,
+                    &twins(&fingerprints(seen), &fingerprints(before)),
+                );
                 if duplicates.exact + duplicates.near > 0 {
                     across.push(Across {
                         file: file.file.clone(),
@@ -304,7 +303,10 @@ impl FileStats {
                 .filter_map(|one| one.record.concept.as_ref())
                 .collect::<BTreeSet<_>>()
                 .len(),
-            without_concept: seen.iter().filter(|one| one.record.concept.is_none()).count(),
+            without_concept: seen
+                .iter()
+                .filter(|one| one.record.concept.is_none())
+                .count(),
             repeats: Duplicates::new(seen, seen, &repeats(&fingerprints(seen))),
             left_out: problems.len(),
             problems: problems

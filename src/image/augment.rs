@@ -1,4 +1,5 @@
-//! Random changes to training pictures, so that training never sees a picture twice in the same way.
+//! Random changes to training pictures, so that training never sees a picture twice in the same
+//! way.
 
 mod caption_limits;
 mod color;
@@ -26,15 +27,16 @@ pub struct Subject<'a> {
 
 /// Ranges of the random changes to training pictures.
 ///
-/// Every amount is drawn uniformly from its range, and changes keep the meaning of a drawing. Fields
-/// that a JSON file omits make no change.
+/// Every amount is drawn uniformly from its range, and changes keep the meaning of a drawing.
+/// Fields that a JSON file omits make no change.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Augment {
     /// Whether the caption limits the changes: no mirror images of writing and directions, and only
     /// slight changes of colour where the caption names a colour.
     pub by_caption: bool,
-    /// Margin for cropping to the drawing first, as a share of its longer side; `None` does not crop.
+    /// Margin for cropping to the drawing first, as a share of its longer side; `None` does not
+    /// crop.
     pub crop: Option<f32>,
     /// Range of the size factor.
     pub scale: (f32, f32),
@@ -81,7 +83,8 @@ pub enum Strength {
     None,
     /// Slight changes of size, position, rotation and tint.
     Light,
-    /// Larger changes, flips, greyscale, outlines, gamma and noise, within the limits of the caption.
+    /// Larger changes, flips, greyscale, outlines, gamma and noise, within the limits of the
+    /// caption.
     Strong,
 }
 
@@ -143,7 +146,8 @@ impl Augment {
         }
     }
 
-    /// Returns strong changes for long runs, which should not learn one artist's colours and layout.
+    /// Returns strong changes for long runs, which should not learn one artist's colours and
+    /// layout.
     pub const fn strong() -> Augment {
         Augment {
             by_caption: true,
@@ -222,8 +226,8 @@ impl Augment {
         Ok(())
     }
 
-    /// Returns the index of the sample to blend into the picture of (`seed`, `step`, `draw`), out of
-    /// `samples` samples; `None` for no blending.
+    /// Returns the index of the sample to blend into the picture of (`seed`, `step`, `draw`), out
+    /// of `samples` samples; `None` for no blending.
     pub fn partner(&self, samples: usize, seed: u64, step: u64, draw: u64) -> Option<usize> {
         let mut draws = Draws::new(seed ^ PARTNER, step, draw);
         (self.mix > 0.0 && draws.happens(self.mix)).then(|| draws.below(samples))

@@ -7,8 +7,8 @@ impl Picture {
     /// Crops to the square around the drawing, with a margin on every side that is a share of the
     /// drawing's longer side. Pixels beyond the picture are white.
     ///
-    /// The drawing is the part that differs from the plain background. A blank picture counts as all
-    /// drawing.
+    /// The drawing is the part that differs from the plain background. A blank picture counts as
+    /// all drawing.
     pub fn cropped(&self, margin: f32) -> Picture {
         let (centre, size) = Bounds::of(&self.rgb, self.width, self.height).square(margin);
         let side = (size.round() as usize).max(1);
@@ -53,8 +53,8 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    /// Finds the pixels that differ from the background: the colour of the four corners, or white if
-    /// the corners differ. If there are none, returns the whole picture.
+    /// Finds the pixels that differ from the background: the colour of the four corners, or white
+    /// if the corners differ. If there are none, returns the whole picture.
     pub fn of(rgb: &[u8], width: usize, height: usize) -> Bounds {
         // above the compression artefacts of lossy formats
         const THRESHOLD: u8 = 20;
@@ -93,8 +93,8 @@ impl Bounds {
         }
     }
 
-    /// Returns the centre, in pixel coordinates, and the side of the square around the drawing, with
-    /// a share of its longer side as margin on every side.
+    /// Returns the centre, in pixel coordinates, and the side of the square around the drawing,
+    /// with a share of its longer side as margin on every side.
     pub fn square(&self, margin: f32) -> ((f32, f32), f32) {
         let middle = |first: usize, end: usize| (first + end - 1) as f32 / 2.0;
         let longer = (self.right - self.left).max(self.bottom - self.top) as f32;

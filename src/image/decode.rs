@@ -14,8 +14,8 @@ use super::picture::Picture;
 /// Maximum number of pixels of a picture: 64 million.
 pub const MAX_PIXELS: u64 = 64_000_000;
 
-/// Maximum number of pixels along one side, the limit of JPEG. Resizing allocates a strip as long as
-/// the longer side, and no picture may demand a strip of gigabytes.
+/// Maximum number of pixels along one side, the limit of JPEG. Resizing allocates a strip as long
+/// as the longer side, and no picture may demand a strip of gigabytes.
 pub const MAX_SIDE: u32 = 65_535;
 
 /// Maximum size of a picture file, in bytes: 64 million incompressible pixels of 16-bit RGBA, and
@@ -49,7 +49,9 @@ pub enum PictureError {
     #[error("it is not a picture in a supported format; use PNG, JPEG, WebP, GIF or BMP")]
     Unknown,
     /// The format is supported, but not this variant of it.
-    #[error("it is an unsupported variant of {format}: {reason}; save it again, for example as PNG")]
+    #[error(
+        "it is an unsupported variant of {format}: {reason}; save it again, for example as PNG"
+    )]
     Unsupported {
         /// Name of the format.
         format: &'static str,
@@ -141,8 +143,8 @@ impl Picture {
         })
     }
 
-    /// Decodes PNG, JPEG, WebP, GIF or BMP, detected by content. Animations yield their first frame.
-    /// The EXIF orientation is applied, and transparent pixels are blended with white.
+    /// Decodes PNG, JPEG, WebP, GIF or BMP, detected by content. Animations yield their first
+    /// frame. The EXIF orientation is applied, and transparent pixels are blended with white.
     ///
     /// Takes at most 12 bytes a pixel and 64 MiB of memory besides `bytes`.
     ///

@@ -4,7 +4,8 @@ use super::picture::Picture;
 
 /// Mean of ImageNet's pixels by channel, as in torchvision's models; see [`normalise`].
 pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-/// Standard deviation of ImageNet's pixels by channel, as in torchvision's models; see [`normalise`].
+/// Standard deviation of ImageNet's pixels by channel, as in torchvision's models; see
+/// [`normalise`].
 pub const STD: [f32; 3] = [0.229, 0.224, 0.225];
 
 /// Converts pixels `[side, side, 3]` in 0..=255 to a model input `[3, side, side]`: scaled to 0..1,

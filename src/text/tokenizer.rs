@@ -53,8 +53,8 @@ pub enum TokenKind {
 
 /// Converts between text and token ids.
 ///
-/// Every vocabulary has a padding token. Except for vocabularies of the original seemore, it also has
-/// tokens for the begin and the end of a text and for unknown text.
+/// Every vocabulary has a padding token. Except for vocabularies of the original seemore, it also
+/// has tokens for the begin and the end of a text and for unknown text.
 #[derive(Debug, Clone)]
 pub enum Tokenizer {
     /// One token per character.
@@ -96,8 +96,8 @@ impl Tokenizer {
         }
     }
 
-    /// Creates a vocabulary of the original seemore: the distinct characters, sorted, then padding. It
-    /// has no other special tokens.
+    /// Creates a vocabulary of the original seemore: the distinct characters, sorted, then padding.
+    /// It has no other special tokens.
     pub fn plain(characters: impl Iterator<Item = char>) -> Tokenizer {
         Tokenizer::Characters(Characters::plain(characters))
     }
@@ -145,15 +145,15 @@ impl Tokenizer {
         either!(self, it => it.encode(text))
     }
 
-    /// Converts ids to text; the inverse of [`encode`](Self::encode) for text within the vocabulary.
-    /// The unknown token and ids outside the vocabulary become U+FFFD. Other special tokens are
-    /// omitted.
+    /// Converts ids to text; the inverse of [`encode`](Self::encode) for text within the
+    /// vocabulary. The unknown token and ids outside the vocabulary become U+FFFD. Other special
+    /// tokens are omitted.
     pub fn decode(&self, ids: &[u32]) -> String {
         either!(self, it => it.decode(ids))
     }
 
-    /// Returns the part of a text to use as a prompt: without trailing white space where spaces belong
-    /// to the words after them.
+    /// Returns the part of a text to use as a prompt: without trailing white space where spaces
+    /// belong to the words after them.
     pub fn as_prompt<'a>(&self, text: &'a str) -> &'a str {
         match self {
             Tokenizer::Characters(_) => text,
@@ -180,8 +180,8 @@ impl Tokenizer {
         either!(self, it => it.to_json())
     }
 
-    /// Reads `tokenizer.json` in either format. A file of Hugging Face's `tokenizers` must have a token
-    /// `<pad>`; tokens named `<s>`, `</s>` and `<unk>` are taken for begin, end and unknown.
+    /// Reads `tokenizer.json` in either format. A file of Hugging Face's `tokenizers` must have a
+    /// token `<pad>`; tokens named `<s>`, `</s>` and `<unk>` are taken for begin, end and unknown.
     ///
     /// # Errors
     /// A file that cannot be read or is not a tokenizer; the message names it.

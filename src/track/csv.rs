@@ -26,9 +26,9 @@ impl Csv {
         }
     }
 
-    fn write_error(&self) -> impl FnOnce(csv::Error) -> TrackError {
+    fn write_error(&self) -> impl FnOnce(csv::Error) -> TrackError + use<> {
         let wrap = TrackError::write(&self.path);
-        |error| wrap(std::io::Error::from(error))
+        move |error| wrap(std::io::Error::from(error))
     }
 
     /// Removes the rows after a step, which a resumed run repeats.

@@ -84,13 +84,13 @@ pub enum TrackError {
 
 impl TrackError {
     /// Returns a function that wraps an error of reading a file.
-    pub(super) fn read(path: &Path) -> impl FnOnce(io::Error) -> TrackError {
+    pub(super) fn read(path: &Path) -> impl FnOnce(io::Error) -> TrackError + use<> {
         let path = path.to_owned();
         move |reason| TrackError::Read { path, reason }
     }
 
     /// Returns a function that wraps an error of writing a file.
-    pub(super) fn write(path: &Path) -> impl FnOnce(io::Error) -> TrackError {
+    pub(super) fn write(path: &Path) -> impl FnOnce(io::Error) -> TrackError + use<> {
         let path = path.to_owned();
         move |reason| TrackError::Write { path, reason }
     }

@@ -1,10 +1,11 @@
 //! Tracking on an MLflow server through its REST API 2.0
 //! (<https://mlflow.org/docs/latest/rest-api.html>).
 //!
-//! All data are first appended to a spool, `tracking/mlflow.jsonl` in the folder of the run, and sent
-//! from there by a thread, so a slow or dead server does not delay training. `tracking/mlflow.json`
-//! holds the position up to which the spool was sent. Data that are sent twice, because the program
-//! ended in between, do no harm: the server keeps one metric for each step, time and value.
+//! All data are first appended to a spool, `tracking/mlflow.jsonl` in the folder of the run, and
+//! sent from there by a thread, so a slow or dead server does not delay training.
+//! `tracking/mlflow.json` holds the position up to which the spool was sent. Data that are sent
+//! twice, because the program ended in between, do no harm: the server keeps one metric for each
+//! step, time and value.
 
 mod client;
 mod sender;
@@ -208,8 +209,8 @@ impl Track for Mlflow {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), Number::from(*value)))
             .collect();
-        // a step repeated after a crash is the same if its first value, the loss, is the same; it is
-        // then sent once
+        // a step repeated after a crash is the same if its first value, the loss, is the same; it
+        // is then sent once
         if let Some((name, value)) = values.first()
             && self.known.get(&(step, name.clone())) == Some(value)
         {
@@ -271,7 +272,10 @@ impl Track for Mlflow {
         }
         let status = self.status.lock().unwrap_or_else(|e| e.into_inner());
         if !status.done {
-            let reason = status.down.as_deref().unwrap_or("it did not answer in time");
+            let reason = status
+                .down
+                .as_deref()
+                .unwrap_or("it did not answer in time");
             return Ok(Some(Notice::Pending {
                 address: self.uri.clone(),
                 reason: reason.to_owned(),

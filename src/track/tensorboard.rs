@@ -1,7 +1,7 @@
 //! TensorBoard's event files: TFRecord frames around protocol-buffer messages.
 //!
-//! The messages are those of TensorFlow's `event.proto`, `summary.proto` and `tensor.proto`, with only
-//! the fields needed here. Numbers in the comments below are field numbers.
+//! The messages are those of TensorFlow's `event.proto`, `summary.proto` and `tensor.proto`, with
+//! only the fields needed here. Numbers in the comments below are field numbers.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -77,8 +77,8 @@ fn text(tag: &str, text: &str) -> Vec<u8> {
     summary(&one)
 }
 
-/// Encodes a `SessionLog` (7 of an event) of a start (status 1): TensorBoard drops the data from this
-/// event's step on.
+/// Encodes a `SessionLog` (7 of an event) of a start (status 1): TensorBoard drops the data from
+/// this event's step on.
 fn session_start() -> Vec<u8> {
     let (mut log, mut content) = (vec![], vec![]);
     integer(&mut log, 1, 1);

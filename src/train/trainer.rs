@@ -15,10 +15,10 @@ use super::{
     TrainStep, Validation, ValidationResult,
 };
 use crate::data::{Batches, Dataset, Sample};
-use crate::image::Augment;
 use crate::device::Finding;
 use crate::device::{Device, DeviceError};
 use crate::graph::{Precision, TensorRef};
+use crate::image::Augment;
 use crate::models::checkpoint::{self, CheckpointError, Values};
 use crate::models::seemore::{Part, Vlm};
 use crate::ops::{GradScaler, IGNORE};

@@ -43,10 +43,7 @@ fn too_many_pixels_are_refused_before_decoding() {
                 "make it smaller",
             ],
         );
-        assert!(
-            peak < 4 << 20,
-            "{width} x {height}: {peak} bytes"
-        );
+        assert!(peak < 4 << 20, "{width} x {height}: {peak} bytes");
         if width <= MAX_SIDE && height <= MAX_SIDE {
             let [wide, high] = [width as u16, height as u16];
             let mut gif = b"GIF89a".to_vec();
@@ -68,10 +65,7 @@ fn too_many_pixels_are_refused_before_decoding() {
                     &answer.unwrap_err(),
                     &[&format!("{width} x {height}"), "make it smaller"],
                 );
-                assert!(
-                    peak < 4 << 20,
-                    "{width} x {height}: {peak} bytes"
-                );
+                assert!(peak < 4 << 20, "{width} x {height}: {peak} bytes");
             }
         }
     }

@@ -9,8 +9,8 @@ use crate::png_writer::{self as png, Png, animated_png};
 use crate::webp_writer::{LOSSY_WEBP, LOSSY_WEBP_ALPHA, animated_webp, lossy_webp};
 use crate::{decoded, has_advice};
 
-/// Truncates a file at up to 400 positions and at each of the last 40 bytes. Checks that the result is
-/// the same picture or an error, and returns how many of each.
+/// Truncates a file at up to 400 positions and at each of the last 40 bytes. Checks that the result
+/// is the same picture or an error, and returns how many of each.
 #[track_caller]
 fn cut(what: &str, bytes: &[u8]) -> (usize, usize) {
     let whole = decoded(bytes);

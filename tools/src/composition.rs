@@ -27,9 +27,9 @@ impl Kind {
     }
 }
 
-/// Returns the captions to hold out: one tone of each emoji with tones, and all captions of one gender
-/// for one in five of the roles that both men and women have. Hashes of the emoji make the choice, so
-/// it depends on nothing else.
+/// Returns the captions to hold out: one tone of each emoji with tones, and all captions of one
+/// gender for one in five of the roles that both men and women have. Hashes of the emoji make the
+/// choice, so it depends on nothing else.
 pub fn held_out(emoji: &[Emoji]) -> BTreeMap<&str, Kind> {
     let mut roles: BTreeMap<String, BTreeMap<bool, &str>> = BTreeMap::new();
     for e in emoji.iter().filter(|e| e.person && e.tone.is_none()) {

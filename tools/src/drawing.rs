@@ -11,8 +11,8 @@ const PROBE: u32 = 512;
 /// Alpha, of 255, above which a pixel belongs to the drawing.
 const VISIBLE: u8 = 8;
 
-/// Renders an SVG on white and returns pixels `[side, side, 3]`. The visible extent of the drawing is
-/// centred, with a margin of 1/24 of the side, since artists leave different borders.
+/// Renders an SVG on white and returns pixels `[side, side, 3]`. The visible extent of the drawing
+/// is centred, with a margin of 1/24 of the side, since artists leave different borders.
 pub fn render(svg: &str, side: u32) -> Result<Vec<u8>> {
     let tree = Tree::from_str(svg, &Options::default()).context("not a valid SVG")?;
     let size = tree.size();
@@ -64,7 +64,8 @@ pub fn encode_png(rgb: &[u8], side: u32) -> Result<Vec<u8>> {
     Ok(png)
 }
 
-/// Rounds colours to 64 levels per channel, which is invisible and makes WebP files a sixth smaller.
+/// Rounds colours to 64 levels per channel, which is invisible and makes WebP files a sixth
+/// smaller.
 pub fn round_colours(rgb: &mut [u8]) {
     for value in rgb {
         let step = (u32::from(*value) * 63 + 127) / 255;

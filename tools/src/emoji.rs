@@ -16,8 +16,8 @@ use crate::icons::{Drawing, IconSet};
 use crate::labels::{self, Emoji};
 use crate::names;
 
-/// Training files with their packages. Fluent's colour drawings are its flat drawings with shading, so
-/// they stay together.
+/// Training files with their packages. Fluent's colour drawings are its flat drawings with shading,
+/// so they stay together.
 const TRAINING: [(&str, &[&str]); 5] = [
     ("noto", &["noto"]),
     ("noto-v1", &["noto-v1"]),
@@ -27,8 +27,8 @@ const TRAINING: [(&str, &[&str]); 5] = [
 ];
 /// Packages whose drawings of held-out captions make up the composition test.
 const COMPOSITION: [&str; 3] = ["noto", "twemoji", "fluent-emoji-flat"];
-/// Package without skin tones in training: they repeat those of the flat drawings, and gradients take
-/// many bytes.
+/// Package without skin tones in training: they repeat those of the flat drawings, and gradients
+/// take many bytes.
 const UNTONED: &str = "fluent-emoji";
 /// Package that uses the icon names of another package, but lacks its code points.
 const BORROWS: (&str, &str) = ("fluent-emoji", "fluent-emoji-flat");
@@ -125,8 +125,8 @@ fn rows<'a>(packages: &Path, artist: &str, emoji: &'a [Emoji], side: u32) -> Res
         .collect()
 }
 
-/// Pairs emoji with drawings in `set`: by code points, else by a name listed in `known`, by caption or
-/// by shortcode, in order of reliability. A drawing serves one emoji only.
+/// Pairs emoji with drawings in `set`: by code points, else by a name listed in `known`, by caption
+/// or by shortcode, in order of reliability. A drawing serves one emoji only.
 fn align<'a, 'b>(
     set: &'b IconSet,
     known: names::Names,
@@ -209,8 +209,8 @@ mod tests {
 
     const ROLES: [&str; 5] = ["cook", "pilot", "judge", "singer", "farmer"];
 
-    /// A folder of tiny packages: ten people of five roles with five tones each, and a plum, drawn by
-    /// every artist.
+    /// A folder of tiny packages: ten people of five roles with five tones each, and a plum, drawn
+    /// by every artist.
     fn packages() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let mut labels =
@@ -307,8 +307,8 @@ mod tests {
             .collect();
         let composition = read(&tests[0]);
         assert!(composition.iter().all(|row| !trained.contains(&row[1])));
-        // of 61 captions, nine people lose one tone of five, and the tenth is a held-out role with six
-        // captions
+        // of 61 captions, nine people lose one tone of five, and the tenth is a held-out role with
+        // six captions
         assert_eq!(trained.len(), 61 - 9 - 6);
         let kinds = |kind: &str| composition.iter().filter(|row| &row[3] == kind).count();
         // the colour drawings are not part of the test

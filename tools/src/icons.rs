@@ -94,7 +94,8 @@ impl IconSet {
         self.codes.clone_from(&other.codes);
     }
 
-    /// Returns the SVG of an emoji, found by its code points, else its label, else one of `other_names`.
+    /// Returns the SVG of an emoji, found by its code points, else its label, else one of
+    /// `other_names`.
     pub fn svg(&self, hexcode: &str, label: &str, other_names: &[&str]) -> Result<String> {
         let hexcode = hexcode.to_lowercase();
         let names = (self.codes.get(&plain(&hexcode)).cloned().into_iter())
@@ -184,8 +185,8 @@ fn letters(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).collect()
 }
 
-/// Returns code points in lower case without the emoji variation selector: `2764-FE0F` and `2764` give
-/// `2764`.
+/// Returns code points in lower case without the emoji variation selector: `2764-FE0F` and `2764`
+/// give `2764`.
 pub fn plain(hexcode: &str) -> String {
     hexcode
         .to_lowercase()

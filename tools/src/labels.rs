@@ -78,8 +78,8 @@ enum Shortcodes {
     Many(Vec<String>),
 }
 
-/// Reads all emoji except flags and components, each followed by its skin tones. Pairs of people with
-/// two different tones are left out.
+/// Reads all emoji except flags and components, each followed by its skin tones. Pairs of people
+/// with two different tones are left out.
 pub fn read(packages: &Path) -> Result<Vec<Emoji>> {
     let folder = packages.join("emojibase-data/en");
     let entries: Vec<Entry> = read_json(&folder.join("data.json"))?;

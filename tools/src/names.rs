@@ -1,4 +1,5 @@
-//! Icon names in packages without code points, where captions and shortcodes do not match or mislead.
+//! Icon names in packages without code points, where captions and shortcodes do not match or
+//! mislead.
 //!
 //! Every line was checked by looking at the drawing. Drawings that do not show their emoji are left
 //! out: FxEmojis draws its cats as foxes and its red question mark in black.

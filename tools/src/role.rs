@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::labels::Emoji;
 
-/// Replaces the word for a gender in a caption by a placeholder, and returns whether it was for women.
-/// Returns `None` for `man` and `woman` alone, and for captions with no such word or several.
+/// Replaces the word for a gender in a caption by a placeholder, and returns whether it was for
+/// women. Returns `None` for `man` and `woman` alone, and for captions with no such word or
+/// several.
 pub fn role(caption: &str) -> Option<(String, bool)> {
     let mut woman = None;
     let mut count = 0;

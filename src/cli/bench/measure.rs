@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::caption::Generator;
 use crate::data::{Batches, Dataset, Layout, Sample};
-use crate::image::Augment;
 use crate::device::Device;
 use crate::device::{Plan, Timing};
 use crate::graph::{Always, Precision, Var};
+use crate::image::Augment;
 use crate::models::seemore::{Config, Logits, Output, Vlm};
 use crate::nn::Context;
 use crate::ops::{Attention, GradScaler, IGNORE, MATMUL_VARIANTS, transposed};

@@ -152,9 +152,7 @@ fn write(path: &Path, rows: &[Captioned]) -> Result<(), DataError> {
         }
         image
     };
-    let annotation = |(index, row): (usize, &Captioned)| {
-        json!({"id": index + 1, "image_id": index + 1, "caption": row.caption})
-    };
+    let annotation = |(index, row): (usize, &Captioned)| json!({"id": index + 1, "image_id": index + 1, "caption": row.caption});
     let images: Vec<_> = names.iter().zip(rows).enumerate().map(image).collect();
     let annotations: Vec<_> = rows.iter().enumerate().map(annotation).collect();
     let body = json!({"images": images, "annotations": annotations});
@@ -213,8 +211,7 @@ mod tests {
             images: Some(dir.path().join("val")),
             ..Layout::default()
         };
-        let Loaded { dataset, .. } =
-            Dataset::load(&path, 4, &layout, false, &Silent).unwrap();
+        let Loaded { dataset, .. } = Dataset::load(&path, 4, &layout, false, &Silent).unwrap();
         assert_eq!(
             dataset
                 .samples

@@ -239,7 +239,9 @@ mod tests {
         assert_eq!((dataset.samples.len(), problems.len()), (1, 1));
         let text = problems[0].to_string();
         assert!(
-            text.ends_with("row 2: it has 3 fields for 2 columns: put a caption with commas in quotes"),
+            text.ends_with(
+                "row 2: it has 3 fields for 2 columns: put a caption with commas in quotes"
+            ),
             "{text}"
         );
     }
@@ -351,9 +353,9 @@ mod tests {
             ]
         );
         assert!(
-            problems[0]
-                .to_string()
-                .ends_with("row 5: it has 4 fields for 3 columns: put a caption with commas in quotes"),
+            problems[0].to_string().ends_with(
+                "row 5: it has 4 fields for 3 columns: put a caption with commas in quotes"
+            ),
             "{problems:?}"
         );
         assert!(

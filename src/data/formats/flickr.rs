@@ -1,5 +1,5 @@
-//! `captions.txt` of Flickr8k (Hodosh et al. 2013): a header `image,caption`, then a file name and a
-//! caption on each row, several rows a picture.
+//! `captions.txt` of Flickr8k (Hodosh et al. 2013): a header `image,caption`, then a file name and
+//! a caption on each row, several rows a picture.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -207,8 +207,7 @@ mod tests {
             ..Layout::default()
         };
         for path in [path, dir.path().to_owned()] {
-            let read =
-                |layout| Dataset::load(&path, 4, &layout, false, &Silent);
+            let read = |layout| Dataset::load(&path, 4, &layout, false, &Silent);
             assert_eq!(
                 read(layout(elsewhere.path().to_owned()))
                     .unwrap()
@@ -218,10 +217,7 @@ mod tests {
                 1
             );
             let error = read(layout("nowhere".into())).unwrap_err().to_string();
-            assert!(
-                error.contains("a.png is not in nowhere"),
-                "{error}"
-            );
+            assert!(error.contains("a.png is not in nowhere"), "{error}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! JSON Lines: `{"image": .., "caption": ..}` or `{"image": .., "captions": [..]}` on each line, with
-//! an optional `concept`. `image` is a path, base64 or a data URL.
+//! JSON Lines: `{"image": .., "caption": ..}` or `{"image": .., "captions": [..]}` on each line,
+//! with an optional `concept`. `image` is a path, base64 or a data URL.
 
 use std::path::{Path, PathBuf};
 

@@ -9,8 +9,8 @@ const TINY: f64 = 1e-15;
 /// Computes BLEU-1 to BLEU-4 of all cases together.
 ///
 /// BLEU-n is the geometric mean of the clipped 1-gram to n-gram precisions, times a penalty if the
-/// candidates are shorter in total than their references. The reference closest in length counts, or
-/// the shorter of two equally close ones.
+/// candidates are shorter in total than their references. The reference closest in length counts,
+/// or the shorter of two equally close ones.
 pub fn bleu(cases: &[Case]) -> [f64; 4] {
     let (mut written, mut length, mut right, mut all) = (0, 0, [0; 4], [0; 4]);
     for Case {

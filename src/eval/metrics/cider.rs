@@ -15,8 +15,8 @@ struct Vector<'a> {
     length: f64,
 }
 
-/// Computes the CIDEr-D score of every case: 10 times the mean cosine, over references and n from 1 to
-/// 4, between the TF-IDF weighted n-grams of candidate and reference.
+/// Computes the CIDEr-D score of every case: 10 times the mean cosine, over references and n from 1
+/// to 4, between the TF-IDF weighted n-grams of candidate and reference.
 ///
 /// Document frequencies are those of all references of `cases`. N-grams of every picture have no
 /// weight, so a data set of one picture scores 0.

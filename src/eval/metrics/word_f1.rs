@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::Case;
 
-/// Computes the harmonic mean of word precision and word recall, counting repetitions. The reference
-/// with the highest score counts. Two empty captions score 1.
+/// Computes the harmonic mean of word precision and word recall, counting repetitions. The
+/// reference with the highest score counts. Two empty captions score 1.
 pub fn word_f1(case: &Case) -> f64 {
     case.references
         .iter()

@@ -7,8 +7,9 @@ pub struct ColorMatrix {
 }
 
 impl ColorMatrix {
-    /// Rotates the hue by `hue` radians about the grey axis (Rodrigues' formula), scales the distance
-    /// from grey by `saturation`, scales the distance from white by `contrast`, and adds `brightness`.
+    /// Rotates the hue by `hue` radians about the grey axis (Rodrigues' formula), scales the
+    /// distance from grey by `saturation`, scales the distance from white by `contrast`, and adds
+    /// `brightness`.
     pub fn new(hue: f32, saturation: f32, contrast: f32, brightness: f32) -> ColorMatrix {
         let (sin, cos) = hue.sin_cos();
         let (third, root) = ((1.0 - cos) / 3.0, sin / 3f32.sqrt());

@@ -53,7 +53,8 @@ fn no_change_gives_the_normalised_picture() {
 #[test]
 fn changes_are_reproducible_and_differ_between_draws() {
     let sample = sample(16);
-    let draw = |seed, step, draw| Augment::light().apply(sample.subject(), ALONE, 16, seed, step, draw);
+    let draw =
+        |seed, step, draw| Augment::light().apply(sample.subject(), ALONE, 16, seed, step, draw);
     assert_eq!(draw(1, 2, 3), draw(1, 2, 3));
     assert_ne!(draw(1, 2, 3), draw(1, 2, 4));
     assert_ne!(draw(1, 2, 3), draw(1, 3, 3));
@@ -89,8 +90,7 @@ fn reads_settings_of_earlier_versions() {
     for strength in [Strength::None, Strength::Light, Strength::Strong].map(Augment::from) {
         strength.check().unwrap();
         assert_eq!(
-            serde_json::from_str::<Augment>(&serde_json::to_string(&strength).unwrap())
-                .unwrap(),
+            serde_json::from_str::<Augment>(&serde_json::to_string(&strength).unwrap()).unwrap(),
             strength
         );
     }
@@ -304,8 +304,7 @@ fn blends_the_second_picture_by_its_share() {
         let level = |rgb: u8| normalise(&[rgb; 3 * 64])[0];
         assert!((level(25)..=level(77)).contains(&mixed[0]), "{}", mixed[0]);
     }
-    let partners: Vec<Option<usize>> =
-        (0..1000).map(|draw| mix.partner(7, 1, 2, draw)).collect();
+    let partners: Vec<Option<usize>> = (0..1000).map(|draw| mix.partner(7, 1, 2, draw)).collect();
     let some: Vec<usize> = partners.iter().copied().flatten().collect();
     assert!(
         (250..350).contains(&some.len())

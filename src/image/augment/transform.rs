@@ -94,10 +94,13 @@ pub fn change(augment: &Augment, rgb: &[u8], side: usize, mut draws: Draws) -> V
         }
     }
     if draws.happens(augment.erase) {
-        let [width, height] =
-            [(); 2].map(|()| draws.uniform(augment.erase_side.0, augment.erase_side.1) * side as f32);
+        let [width, height] = [(); 2]
+            .map(|()| draws.uniform(augment.erase_side.0, augment.erase_side.1) * side as f32);
         let (width, height) = (width as usize, height as usize);
-        let (left, top) = (draws.below(side - width + 1), draws.below(side - height + 1));
+        let (left, top) = (
+            draws.below(side - width + 1),
+            draws.below(side - height + 1),
+        );
         let fill = if draws.happens(0.5) {
             [255; 3]
         } else {

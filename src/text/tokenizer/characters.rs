@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-/// Content of `tokenizer.json`. Characters have the ids 0, 1, .. in order, skipping the ids of special
-/// tokens.
+/// Content of `tokenizer.json`. Characters have the ids 0, 1, .. in order, skipping the ids of
+/// special tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -53,8 +53,8 @@ impl Characters {
         })
     }
 
-    /// Creates a vocabulary of the original seemore: the distinct characters, sorted, then padding. It
-    /// has no other special tokens.
+    /// Creates a vocabulary of the original seemore: the distinct characters, sorted, then padding.
+    /// It has no other special tokens.
     pub fn plain(characters: impl Iterator<Item = char>) -> Characters {
         let characters: Vec<char> = characters.collect::<BTreeSet<char>>().into_iter().collect();
         let pad = characters.len() as u32;
@@ -130,8 +130,8 @@ impl Characters {
             .collect()
     }
 
-    /// Converts a text to ids. Characters outside the vocabulary become the unknown token, or padding
-    /// if there is none.
+    /// Converts a text to ids. Characters outside the vocabulary become the unknown token, or
+    /// padding if there is none.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         let other = self.file.unknown.unwrap_or(self.file.pad);
         text.chars()

@@ -19,15 +19,15 @@ use tokenizers::{AddedToken, Decoder, SplitDelimiterBehavior, Tokenizer};
 /// Names of padding, begin, end and unknown; training gives them the ids 0 to 3.
 const SPECIAL: [&str; 4] = ["<pad>", "<s>", "</s>", "<unk>"];
 
-/// Pattern of a word with the space before it, so that joined tokens give the text. Punctuation marks
-/// are separate words, except for hyphens and apostrophes inside a word, and so are spaces that no
-/// word follows.
+/// Pattern of a word with the space before it, so that joined tokens give the text. Punctuation
+/// marks are separate words, except for hyphens and apostrophes inside a word, and so are spaces
+/// that no word follows.
 const WORDS: &str = r" ?[\p{L}\p{M}\p{N}]+(?:[-’'][\p{L}\p{M}\p{N}]+)*| ?[^\s\p{L}\p{M}\p{N}]|\s";
 
 /// Vocabulary of words or subwords.
 ///
-/// A space is put in front of every text before it is split, so that its first word is the same token
-/// as in the middle of a text.
+/// A space is put in front of every text before it is split, so that its first word is the same
+/// token as in the middle of a text.
 #[derive(Debug, Clone)]
 pub struct Pieces {
     inner: Tokenizer,
@@ -39,8 +39,8 @@ pub struct Pieces {
 }
 
 impl Pieces {
-    /// Trains a vocabulary of words and punctuation marks, sorted by frequency and then alphabetically.
-    /// `vocab_size` limits its size, including the special tokens.
+    /// Trains a vocabulary of words and punctuation marks, sorted by frequency and then
+    /// alphabetically. `vocab_size` limits its size, including the special tokens.
     pub fn train_words<'a>(
         texts: impl Iterator<Item = &'a str> + Send,
         vocab_size: Option<usize>,
@@ -65,9 +65,9 @@ impl Pieces {
         )
     }
 
-    /// Trains a byte-level BPE vocabulary (Radford et al. 2019): the 256 bytes, and merges of the most
-    /// frequent neighbours within words until there are `vocab_size` tokens, including the special
-    /// tokens, or no neighbours.
+    /// Trains a byte-level BPE vocabulary (Radford et al. 2019): the 256 bytes, and merges of the
+    /// most frequent neighbours within words until there are `vocab_size` tokens, including the
+    /// special tokens, or no neighbours.
     pub fn train_bpe<'a>(texts: impl Iterator<Item = &'a str> + Send, vocab_size: usize) -> Pieces {
         let model = BPE::builder()
             .unk_token(SPECIAL[3].into())
@@ -134,7 +134,8 @@ impl Pieces {
         {
             return Err("its decoder strips characters from the ends of tokens (`Strip` with a `stop` above 0), which is not supported".into());
         }
-        // a model may name an unknown token that its vocabulary lacks, which fails only on first use
+        // a model may name an unknown token that its vocabulary lacks, which fails only on first
+        // use
         for text in ["a", "\u{10fffd}", " 1, "] {
             inner.encode(text, false).map_err(|error| {
                 format!("it cannot split a text such as {text:?} into tokens: {error}")
@@ -209,8 +210,8 @@ impl Pieces {
     /// Converts a text to ids. Words outside the vocabulary become the unknown token, or padding if
     /// there is none.
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        // rules of a file may fail on some texts, such as regular expressions that give up: such texts
-        // are unknown as a whole
+        // rules of a file may fail on some texts, such as regular expressions that give up: such
+        // texts are unknown as a whole
         let unknown = self.unknown.unwrap_or(self.pad);
         let Ok(cut) = self.inner.encode_fast(text, false) else {
             return vec![unknown];

@@ -76,8 +76,8 @@ impl Client {
     /// Uploads a file as an artifact.
     pub fn put(&self, uri: &str, artifact: &str, path: &Path) -> Reply<()> {
         let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
-        let (length, file) = opened
-            .map_err(|error| Failure::Refused(format!("{}: {error}", path.display())))?;
+        let (length, file) =
+            opened.map_err(|error| Failure::Refused(format!("{}: {error}", path.display())))?;
         let file = Counted {
             file,
             activity: self.activity.clone(),

@@ -203,9 +203,7 @@ impl Sender {
             }
             Entry::Resume { .. } => self.update(json!({"status": "RUNNING"})),
             Entry::Artifact { path, name } => self.artifact(path, name),
-            Entry::End { status, time } => {
-                self.update(json!({"status": status, "end_time": time}))
-            }
+            Entry::End { status, time } => self.update(json!({"status": status, "end_time": time})),
         }
     }
 
