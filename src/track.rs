@@ -5,16 +5,20 @@
 
 mod csv;
 mod error;
+#[cfg(feature = "mlflow")]
 mod mlflow;
 mod tensorboard;
+#[cfg(feature = "cli")]
 mod tracked;
 
 use std::path::{Path, PathBuf};
 
 pub use csv::Csv;
 pub use error::{Notice, TrackError};
+#[cfg(feature = "mlflow")]
 pub use mlflow::{Mlflow, send_rest};
 pub use tensorboard::TensorBoard;
+#[cfg(feature = "cli")]
 pub use tracked::Tracked;
 
 /// Destination of tracking data.
@@ -127,11 +131,16 @@ pub fn trackers(
     resumed: bool,
     overwrite: bool,
 ) -> Result<Vec<Box<dyn Track>>, TrackError> {
+    #[cfg(not(feature = "mlflow"))]
+    let _ = (names, out);
     let tracker = |target: &Target| -> Result<Box<dyn Track>, TrackError> {
         Ok(match target {
             Target::Csv(path) => Box::new(Csv::new(path, resumed, overwrite)),
             Target::TensorBoard(dir) => Box::new(TensorBoard::new(dir)),
+            #[cfg(feature = "mlflow")]
             Target::Mlflow(uri) => Box::new(Mlflow::new(uri, names, out, resumed)),
+            #[cfg(not(feature = "mlflow"))]
+            Target::Mlflow(_) => return Err(TrackError::NoMlflow),
         })
     };
     targets.iter().map(tracker).collect()
