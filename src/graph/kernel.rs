@@ -1,5 +1,6 @@
-//! A WGSL file, declared once. Its bindings, access modes, parameters and override constants are read from the
-//! source by naga, never repeated in Rust.
+//! Kernels: WGSL files, and what naga reads from them.
+//!
+//! Bindings, access modes, parameters and override constants come from the source and are never repeated in Rust.
 
 use std::sync::OnceLock;
 
