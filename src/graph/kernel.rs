@@ -6,13 +6,13 @@ use std::sync::OnceLock;
 
 use naga::{AddressSpace, Module, ScalarKind, StorageAccess, TypeInner};
 
-/// A compute shader file with its entry points. Declare one with [`kernel!`](crate::kernel!) as a `static`.
+/// A WGSL file with its entry points. Declare one as a `static` with [`kernel!`](crate::kernel!).
 pub struct Kernel {
-    /// The file's stem in `shaders/`.
+    /// Stem of the file in `shaders/`.
     pub name: &'static str,
-    /// The file, followed by the shared files it uses (WGSL does not care about order, so line numbers hold).
+    /// Text of the file, followed by the shared files it uses. WGSL does not depend on order, so line numbers hold.
     pub source: &'static str,
-    /// See [`unchecked`](Self::unchecked).
+    /// Whether it runs without bounds checks: see `unchecked`.
     pub(crate) unchecked: bool,
     reflection: OnceLock<Vec<Entry>>,
 }
@@ -35,53 +35,62 @@ macro_rules! kernel {
     };
 }
 
-/// How an entry point uses a binding.
+/// Use of a binding by an entry point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// The uniform block named `params`: sizes and constants, fixed when a plan is made.
+    /// The uniform block named `params`: sizes and constants, fixed while recording.
     Params,
-    /// Any other uniform block: a variable of the tape, written by the host before a run.
+    /// Any other uniform block: a value that the host writes before a run.
     Uniform,
     /// `var<storage, read>`.
     Read,
-    /// `var<storage, read_write>`: an output, or persistent state changed in place.
+    /// `var<storage, read_write>`: an output, or a tensor changed in place.
     Write,
 }
 
-/// One `@binding` that an entry point really uses.
+/// A `@binding` that an entry point uses.
 #[derive(Debug, Clone)]
 pub struct Binding {
+    /// Name of the variable.
     pub name: String,
+    /// Number of the binding.
     pub index: u32,
+    /// How it is used.
     pub access: Access,
-    /// Bytes of the block for uniforms; 0 for storage arrays.
+    /// Bytes of a uniform block; 0 for storage arrays.
     pub size: u32,
-    /// Bytes of the floats that a storage array is of; 0 for anything else.
+    /// Bytes of each float of a storage array of floats; 0 for anything else.
     pub float: u32,
 }
 
-/// A field of the `params` block.
+/// A field of the `params` block, of 4 bytes.
 #[derive(Debug, Clone)]
 pub struct Field {
+    /// Name of the field.
     pub name: String,
-    /// Byte offset.
+    /// Offset in bytes.
     pub offset: u32,
+    /// Whether it is an `f32`; otherwise it is a `u32` or `i32`.
     pub float: bool,
 }
 
-/// What naga reads about one entry point.
+/// An entry point as naga reads it.
 #[derive(Debug, Clone)]
 pub struct Entry {
+    /// Name of the function.
     pub name: String,
+    /// Bindings that it uses, by number.
     pub bindings: Vec<Binding>,
+    /// Fields of its `params` block.
     pub params: Vec<Field>,
-    /// Bytes of the `params` block, 0 without one.
+    /// Bytes of the `params` block; 0 without one.
     pub params_size: u32,
     /// Names of all override constants of the file.
     pub overrides: Vec<String>,
 }
 
 impl Kernel {
+    /// Returns a kernel of the given file stem and text. Prefer [`kernel!`](crate::kernel!).
     pub const fn new(name: &'static str, source: &'static str) -> Kernel {
         Kernel {
             name,
@@ -91,17 +100,17 @@ impl Kernel {
         }
     }
 
-    /// The same without the driver's checks of array indices and loop bounds, for kernels whose loops over arrays must be
-    /// unrolled to be fast. Such a kernel clamps every load, guards every store, and ends all its loops by itself.
+    /// Runs this kernel without checks of array indices and loop bounds, because its loops over arrays must be unrolled to be fast. It
+    /// must clamp every load, guard every store, and end all its loops by itself.
     pub(crate) const fn unchecked(mut self) -> Kernel {
         self.unchecked = true;
         self
     }
 
-    /// The entry point called `name`.
+    /// Returns the entry point of that name.
     ///
     /// # Panics
-    /// When the file is not valid WGSL or has no such entry point: both are mistakes in the program, not in its input.
+    /// If the file is not valid WGSL or has no such entry point: mistakes in the program, not in its input.
     #[track_caller]
     pub fn entry(&self, name: &str) -> &Entry {
         let entries = self.reflection.get_or_init(|| {
@@ -185,7 +194,7 @@ fn reflect(source: &str) -> Result<Vec<Entry>, String> {
     Ok(entries.collect())
 }
 
-/// Bytes of the floats that an array, or its vectors, are of; 0 for anything else.
+/// Returns the bytes of each float of an array of floats or of vectors of floats; 0 for anything else.
 fn float(module: &Module, array: naga::Handle<naga::Type>) -> u32 {
     let TypeInner::Array { base, .. } = module.types[array].inner else {
         return 0;
@@ -200,7 +209,7 @@ fn float(module: &Module, array: naga::Handle<naga::Type>) -> u32 {
     }
 }
 
-/// The 4-byte scalar fields of a uniform block, and its size in bytes.
+/// Returns the 4-byte scalar fields of a uniform block, and its size in bytes.
 fn fields(module: &Module, block: naga::Handle<naga::Type>) -> (Vec<Field>, u32) {
     match &module.types[block].inner {
         TypeInner::Struct { members, span } => {
@@ -230,7 +239,7 @@ mod tests {
         @compute @workgroup_size(WG) fn noise() { y[0] = f32(seed.x); }";
 
     #[test]
-    fn an_entry_point_lists_only_what_it_uses() {
+    fn an_entry_point_lists_only_the_bindings_it_uses() {
         static KERNEL: Kernel = Kernel::new("sample", SOURCE);
         let forward = KERNEL.entry("forward");
         let names: Vec<_> = forward
