@@ -1,4 +1,4 @@
-//! `seemore doctor`: whether everything that this program needs is there and works, and what to do where it does not.
+//! `seemore doctor`: checks the installation, adapters, folders and kernels, and says how to fix what fails.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -15,24 +15,24 @@ use crate::ops;
 
 #[derive(Args)]
 pub struct DoctorArgs {
-    /// Leave out the test of every kernel against its reference (half a minute on two CPU cores)
+    /// Skip checking every op against its reference (takes half a minute on two CPU cores)
     #[arg(long)]
     no_self_test: bool,
-    /// Report as one JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     adapter: AdapterArgs,
 }
 
-/// The least that should be free on a disk: a few states of the default model.
+/// Free disk space to warn below, in bytes: a few saved states of the default model.
 const LEAST_FREE: u64 = 1 << 30;
 
-/// What was found, as lines or as JSON.
+/// Findings, printed as lines while they are made or as JSON at the end.
 struct Report {
     json: bool,
     found: Map<String, Value>,
-    /// What does not work, each with what to do.
+    /// What does not work, each with a remedy.
     problems: Vec<String>,
 }
 
@@ -110,43 +110,44 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
     match problems.len() {
         0 => {
             if !args.json {
-                say("\nAll is well.");
+                say("\nNo problems found.");
             }
             Ok(())
         }
-        1 => anyhow::bail!("one thing is not as it should be: {}", problems[0]),
-        count => anyhow::bail!("{count} things are not as they should be, see the lines with ✗"),
+        1 => anyhow::bail!("1 problem found: {}", problems[0]),
+        count => anyhow::bail!("{count} problems found: see the lines marked ✗"),
     }
 }
 
 fn model(report: &mut Report) {
     match checkpoint::shipped() {
-        Some(dir) => report.note("model", "model without --model", dir.display().to_string()),
+        Some(dir) => report.note("model", "default model", dir.display().to_string()),
         None => report.note(
             "model",
-            "model without --model",
-            "none here: run it in the repository, or give --model",
+            "default model",
+            "none found: run seemore in its repository, or pass --model",
         ),
     }
 }
 
-/// The folders that are written to.
+/// Checks the folders that are written to.
 fn disks(report: &mut Report) {
     report.section("Folders");
     let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
-    let mut folders = vec![("here", "here, for runs/", here)];
+    let mut folders = vec![("here", "current folder", here)];
     match cache_folder() {
-        Some(folder) => folders.push(("cache", "measurements of kernels", folder)),
-        None => report.problem(
-            "this user has no cache folder: name one with the environment's SEEMORE_CACHE".into(),
-        ),
+        Some(folder) => folders.push(("cache", "kernel measurements", folder)),
+        None => report
+            .problem("there is no cache folder for this user: set SEEMORE_CACHE to one".into()),
     }
     for (key, name, folder) in folders {
         let free = match writable(&folder) {
             Ok(free) => free,
             Err(error) => {
-                report
-                    .problem(format!("{name}: cannot write to {}: {error}; choose another folder, or change its rights", folder.display()));
+                report.problem(format!(
+                    "{name}: cannot write to {}: {error}; choose another folder or change its permissions",
+                    folder.display()
+                ));
                 continue;
             }
         };
@@ -158,14 +159,14 @@ fn disks(report: &mut Report) {
         report.note(key, name, text);
         if free < LEAST_FREE {
             report.problem(format!(
-                "{} has less than 1 GB free: a training's saves may not fit",
+                "{} has less than 1 GB free: the saved states of a training run may not fit",
                 folder.display()
             ));
         }
     }
 }
 
-/// The bytes that are free where a folder is, which is written to for a moment.
+/// Writes a file into a folder and removes it. Returns the free space there, in bytes.
 fn writable(folder: &Path) -> std::io::Result<u64> {
     std::fs::create_dir_all(folder)?;
     let probe = folder.join(format!(".seemore-doctor-{}", std::process::id()));
@@ -178,7 +179,7 @@ fn device(device: &Device, args: &DoctorArgs, report: &mut Report) -> Result<(),
     report.section("Chosen adapter");
     report.note("adapter", "adapter", device.adapter());
     if device.capabilities().software {
-        let advice = "this is a software driver; where a graphics card is there, install its Vulkan driver: it is far faster";
+        let advice = "this is a software driver: the CPU does all the work. If there is a graphics card, install its Vulkan driver";
         report.note("note", "note", advice);
     }
     for (name, value) in device.facts() {
@@ -186,15 +187,15 @@ fn device(device: &Device, args: &DoctorArgs, report: &mut Report) -> Result<(),
     }
     let free = device
         .free_memory()
-        .map_or("the adapter does not tell".into(), |free| {
+        .map_or("not reported by the adapter".into(), |free| {
             format!("{:.1} GB", free as f64 / 1e9)
         });
     report.note("free memory", "free memory", free);
 
-    report.section("Forms of kernels that were measured here and chosen");
+    report.section("Kernel variants chosen by measurement on this adapter");
     let answers = Tuner::new(device, cache_folder(), &ops::tuned_sources()).answers();
     if answers.is_empty() && !args.json {
-        say("  none yet: they are measured when first needed");
+        say("  none yet: they are measured on first use");
     }
     if !args.json {
         answers
@@ -209,9 +210,9 @@ fn device(device: &Device, args: &DoctorArgs, report: &mut Report) -> Result<(),
     device.check()
 }
 
-/// Every kernel against its reference in f64.
+/// Checks every op against its f64 reference.
 fn self_test(device: &Device, report: &mut Report) {
-    report.section("Every op against its reference");
+    report.section("Ops against their references");
     let bar = if report.json {
         ProgressBar::hidden()
     } else {
@@ -231,8 +232,8 @@ fn self_test(device: &Device, report: &mut Report) {
     bar.finish_and_clear();
     report.note(
         "ops",
-        "ops that agree",
-        format!("{agree} of {}, in {tests} tests", ops::CHECKS.len()),
+        "ops in agreement",
+        format!("{agree} of {}, {tests} checks passed", ops::CHECKS.len()),
     );
     report.note(
         "self_test_seconds",
@@ -240,6 +241,6 @@ fn self_test(device: &Device, report: &mut Report) {
         (10.0 * start.elapsed().as_secs_f64()).round() / 10.0,
     );
     for text in broken {
-        report.problem(format!("{text}. This driver computes it wrongly: update it, choose another --adapter, and report this"));
+        report.problem(format!("{text}. This driver computes wrong results: update it, choose another --adapter, and report this"));
     }
 }
