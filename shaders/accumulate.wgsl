@@ -1,6 +1,7 @@
-// accumulate: acc[i] = grad[i] + (acc[i], or 0 where first is not 0), in place: gradients over several micro-batches
+// accumulate: acc[i] = grad[i] + (first == 0 ? acc[i] : 0), in place: gradients summed over
+// micro-batches
 //
-//   forward   acc[n], grad[n], first -> acc[n]
+//   forward   acc[n], grad[n], first[1] -> acc[n]
 //
 // Four elements an invocation, grid-stride.
 
@@ -16,7 +17,7 @@ override WG: u32 = 256;
 @compute @workgroup_size(WG)
 fn forward(@builtin(global_invocation_id) gid: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = gid.x; i < (params.n + 3) / 4; i += groups.x * WG) {
-        // a choice, not a product, so that NaN of an abandoned step does not stay
+        // a selection, not a product, so that NaN of an abandoned step does not survive
         acc[i] = grad[i] + select(acc[i], vec4f(), first.x != 0);
     }
 }

@@ -1,4 +1,5 @@
-// activation: y[i] = f(x[i]), f chosen by ACTIVATION: 1 relu, 2 gelu (erf), 3 gelu (tanh), see shared/activation.wgsl
+// activation: y[i] = f(x[i]);  dx[i] = dy[i] * f'(x[i])
+// f is chosen by ACTIVATION: 1 relu, 2 gelu (erf), 3 gelu (tanh); see shared/activation.wgsl.
 //
 //   forward    x[n] -> y[n]
 //   backward   dy[n], x[n] -> dx[n]

@@ -1,21 +1,21 @@
-// adamw: one step of AdamW on a parameter p with gradient g, in place; without weight decay it is Adam
+// adamw: one step of AdamW on parameters p with gradients g, in place; without weight decay it is
+// Adam
 //   g = verdict.factor * g
 //   p = p * (1 - lr * weight_decay), where `filled` says that p decays
 //   m = beta1 * m + (1 - beta1) * g,  v = beta2 * v + (1 - beta2) * g * g
-//   p = p - lr / correction1 * m / (sqrt(v) / sqrt(correction2) + eps),  correction = 1 - beta^t after t steps
-// nothing at all where verdict.take is 0
+//   p = p - lr / correction1 * m / (sqrt(v) / sqrt(correction2) + eps)
+//   correction = 1 - beta^t after t steps
+// Nothing changes if verdict.take is 0.
 //
 //   step   p[n], g[n], m[n], v[n], filled[n / 64], verdict[8], rate[1] -> p, m, v
 //
-// Of every block of 64 elements only the first so many as `filled` modulo 256 says are parameters that train, what follows is
-// padding; the block decays where `filled` has 256 added: one dispatch updates many parameters that lie one behind another. Four
+// One dispatch updates many parameters, each padded to blocks of 64 elements: the first filled %
+// 256 elements of a block are trained, the rest is padding; the block decays if filled >= 256. Four
 // elements an invocation, grid-stride.
 
 // rest = 1 - beta
 struct Params { n: u32, beta1: f32, beta2: f32, rest1: f32, rest2: f32, eps: f32, weight_decay: f32 }
-// see grad_scaler.wgsl
-struct Verdict { factor: f32, correction1: f32, correction2: f32, take: u32, norm: f32 }
-// what the host sets for every step
+// written by the host before every step
 struct Rate { lr: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -29,7 +29,7 @@ struct Rate { lr: f32 }
 
 override WG: u32 = 256;
 
-// which of the four elements are not padding
+// Which of the four elements are not padding.
 fn inside(i: u32) -> vec4<bool> {
     return vec4u(4 * (i % 16)) + vec4u(0, 1, 2, 3) < vec4u(filled[i / 16] % 256);
 }

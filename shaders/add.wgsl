@@ -1,8 +1,9 @@
-// add: c[i] = a[i] + b[i mod period]. With period = n a plain sum; shorter, b is repeated over the leading axes of a.
+// add: c[i] = a[i] + b[i mod period]. A period shorter than n repeats b over the leading axes of a.
 //
-//   forward   a[n], b[period] -> c[n]
+//   forward   a[n], b[period] -> c[n]; period = n or a multiple of 4
+//   repeat    a[n], b_scalar[period] -> c[n]; any period
 //
-// Four elements an invocation, grid-stride. `repeat` is for periods that four does not divide.
+// Four elements an invocation, grid-stride.
 
 struct Params { n: u32, period: u32 }
 

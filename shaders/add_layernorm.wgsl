@@ -1,14 +1,16 @@
-// add_layernorm: h = x + branch * mask, y = (h - mean) * rstd * weight + bias over the last axis: a residual connection, the
-// dropout before it and the LayerNorm behind it. The mask is that of dropout.wgsl, 1 where p is 0; the rest is layernorm.wgsl's.
-// With z = (h - mean) * rstd and g = dy * weight:
+// add_layernorm: h = x + branch * mask, y = (h - mean) * rstd * weight + bias over the last axis:
+// dropout, residual connection and LayerNorm. The mask is that of dropout.wgsl, 1 if p is 0; the
+// rest is as in layernorm.wgsl. With z = (h - mean) * rstd and g = dy * weight:
 //   dx = dh + rstd * (g - mean(g) - z * mean(g * z)),  dbranch = dx * mask
 //
-//   forward         x[rows, cols], branch[rows, cols], seed, weight[cols], bias[cols] -> h[rows, cols], y[rows, cols],
-//                   stats[rows] of (mean, rstd)
-//   backward        dy[rows, cols], dh[rows, cols], h, weight, stats -> dx[rows, cols], which is dbranch too where p is 0
-//   backward_drop   the same, seed -> dx[rows, cols], dbranch[rows, cols]
+//   forward         x[rows, cols], branch[rows, cols], seed, weight[cols], bias[cols]
+//                   -> h[rows, cols], y[rows, cols], stats[rows] of (mean, rstd)
+//   backward        dy[rows, cols], dh[rows, cols], h, weight, stats
+//                   -> dx[rows, cols], which is dbranch too if p is 0
+//   backward_drop   dy, dh, h, weight, stats, seed -> dx[rows, cols], dbranch[rows, cols]
 //
-// A workgroup per row, its invocations stride over the columns. cols counts `lanes` (shared/wide.wgsl, shared/narrow.wgsl).
+// A workgroup per row, its invocations stride over the columns. cols counts `lanes`
+// (shared/wide.wgsl, shared/narrow.wgsl).
 
 struct Params { rows: u32, cols: u32, eps: f32, site: u32, p: f32 }
 
@@ -47,7 +49,7 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     let end = select(0, (row + 1) * params.cols, row < params.rows);
     let count = f32(params.cols * LANES);
 
-    // the loops behind the first read of `h` what the same invocation has written there
+    // the loops after the first read elements of `h` that the same invocation wrote
     var all = lanes();
     if params.p > 0.0 {
         for (var i = first; i < end; i += WG) {
@@ -78,7 +80,7 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     }
 }
 
-// the columns of an invocation, and means over its row: x of g, y of g * z
+// Columns of an invocation, and means over its row: x of g, y of g * z.
 struct Row { first: u32, end: u32, start: u32, stat: vec2f, means: vec2f }
 
 fn row_of(group: vec3u, groups: vec3u, lane: u32) -> Row {

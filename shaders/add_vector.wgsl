@@ -1,4 +1,4 @@
-// add_vector: y[b, i] = x[b, i] + v[b], one vector for all rows of an element of the batch
+// add_vector: y[b, i] = x[b, i] + v[b], one vector for all rows of a batch element
 //   dv[b] = sum over i of dy[b, i]
 //
 //   forward    x[batch, length, cols], v[batch, cols] -> y[batch, length, cols]

@@ -1,4 +1,4 @@
-// argmax: y[r] = the column of the largest x[r, c], the lowest of equals
+// argmax: y[r] = column of the largest x[r, c], the lowest column of equal ones
 //
 //   forward   x[rows, cols] -> y[rows]
 //
@@ -18,7 +18,7 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     // a row past the last has no columns
     let columns = select(0, params.cols, row < params.rows);
 
-    // column 0, so that a row of minus infinity has an answer too
+    // column 0 is the answer for a row of minus infinity
     var best = pick(x[min(row, params.rows - 1) * params.cols], 0);
     var column = 0u;
     for (var i = lane; i < columns; i += WG) {

@@ -1,12 +1,13 @@
-// color_histogram: which colours a picture has, wherever they are (Swain & Ballard 1991)
-//   share   of bin (i, j, k), each from 0 to levels - 1: the mean over all pixels of hat(i, red) hat(j, green) hat(k, blue),
-//           hat(n, x) = max(0, 1 - |n - (levels - 1) x|), x clamped to 0 .. 1: a colour between bins counts in all of its
-//           neighbours by its nearness, and the shares add up to 1
-//   result  y = 4 sqrt(share): the root keeps large plain areas from hiding small ones (Hellinger's distance)
+// color_histogram: histogram of an image's colours (Swain & Ballard 1991)
+//   share[i, j, k] = mean over pixels of hat(i, red) * hat(j, green) * hat(k, blue)
+//                    for i, j, k in 0 .. levels - 1
+//   hat(n, x)      = max(0, 1 - |n - (levels - 1) x|), x clamped to 0 .. 1
+//   y              = 4 sqrt(share)
+// Shares sum to 1. The root keeps large plain areas from hiding small ones (Hellinger distance).
 //
 //   forward   image[batch, 3, pixels] -> y[batch, levels, levels, levels]
 //
-// An invocation per four bins of neighbouring blues, grid-stride. It has no gradient: pictures are not trained.
+// An invocation per four bins with consecutive blues, grid-stride. It has no gradient.
 
 struct Params { quads: u32, levels: u32, pixels: u32 }
 

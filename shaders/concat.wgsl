@@ -1,6 +1,7 @@
 // concat: y[b] = rows of a[b], then rows of c[b]; a of batch 1 is repeated over the batch
 //
-//   forward   a[batch or 1, rows_a, cols], c[batch, rows_c, cols] -> y[batch, rows_a + rows_c, cols]
+//   forward   a[batch or 1, rows_a, cols], c[batch, rows_c, cols]
+//             -> y[batch, rows_a + rows_c, cols]
 //
 // An invocation per element, grid-stride. cols counts `lanes`.
 

@@ -1,13 +1,16 @@
-// cross_entropy: losses[r] = scale * (log(sum over c of exp(x[r, c])) - sum over c of q[r, c] * x[r, c]) for the target
-// distribution q[r, c] = (1 - smoothing) * (c = targets[r]) + smoothing / cols; 0 where the target is IGNORE
-//   dx[r, c] = scale * dloss * (softmax(x[r])[c] - q[r, c]), 0 where the target is IGNORE
-// The row's largest logit is taken off before exp and kept apart from the logarithm, which would lose digits next to it.
-// Targets past the last column count as the last.
+// cross_entropy: losses[r] = scale * (log(sum over c of exp(x[r, c])) - sum over c of q[r, c] *
+// x[r, c]) for the target distribution q[r, c] = (1 - smoothing) * (c == targets[r]) + smoothing /
+// cols; 0 if the target is IGNORE
+//   dx[r, c] = scale * dloss * (softmax(x[r])[c] - q[r, c]), 0 if the target is IGNORE
+// A row's largest logit is subtracted before exp, and kept apart from the logarithm, which would
+// lose digits next to it. Targets past the last column count as the last.
 //
-//   forward    x[rows, cols], targets[rows], scale -> losses[rows], stats[rows] of (largest logit, sum of exponentials)
+//   forward    x[rows, cols], targets[rows], scale
+//              -> losses[rows], stats[rows] of (largest logit, sum of exponentials)
 //   backward   x[rows, cols], targets[rows], scale, stats, dloss[1] -> dx[rows, cols]
 //
-// forward: a workgroup per row. backward: an invocation per element, grid-stride. cols counts `lanes`.
+// forward: a workgroup per row. backward: an invocation per element, grid-stride. cols counts
+// `lanes`.
 
 struct Params { rows: u32, cols: u32, smoothing: f32 }
 

@@ -1,13 +1,12 @@
-// ema: an exponential moving average of parameters, in place; nothing where verdict.take is 0
+// ema: exponential moving average of parameters, in place
 //   average = average + (1 - decay) * (p - average)
+// Nothing changes if verdict.take is 0.
 //
 //   step   average[n], p[n], verdict[8], decay[1] -> average
 //
-// Four elements an invocation, grid-stride. Padding averages padding.
+// Four elements an invocation, grid-stride. Padding of parameters is averaged like parameters.
 
 struct Params { n: u32 }
-// see grad_scaler.wgsl
-struct Verdict { factor: f32, correction1: f32, correction2: f32, take: u32, norm: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> average: array<vec4f>;  // [n]

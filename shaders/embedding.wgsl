@@ -1,13 +1,14 @@
-// embedding: y[i] = table[ids[i]]; ids past the last row of the table take the last row
+// embedding: y[i] = table[ids[i]]; ids past the last row of the table select the last row
 //   dtable[r] = sum of dy[i] over the i with ids[i] = r, in ascending order
 //
 //   forward    table[rows, cols], ids[n] -> y[n, cols]
-//   link       ids[n] -> links[chunks, rows + chunk]: within a chunk of ids, the first place of each row and the next place
-//              of the same row after each place; NONE where there is none
+//   link       ids[n] -> links[chunks, rows + chunk]: within a chunk of ids, the first position of
+//              each row, then for each position the next one of the same row; NONE if there is none
 //   backward   dy[n, cols], links -> dtable[chunks, rows, cols]: follows the links of each row
 //
-// forward and backward: an invocation per element; link: an invocation per link, which scans ids until it finds the row.
-// So no invocation walks all ids for every row, and no atomics are needed. Grid-stride. cols counts `lanes`.
+// forward and backward: an invocation per element. link: an invocation per link, which scans ids
+// until it finds the row. No invocation scans all ids for every row, and no atomics are needed.
+// Grid-stride. cols counts `lanes`.
 
 struct Params { n: u32, rows: u32, cols: u32, chunk: u32, chunks: u32 }
 
@@ -60,7 +61,7 @@ fn link(@builtin(global_invocation_id) gid: vec3u, @builtin(num_workgroups) grou
 fn backward(@builtin(global_invocation_id) gid: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = gid.x; i < params.chunks * params.rows * params.cols; i += groups.x * WG) {
         let chunk = i / (params.rows * params.cols);
-        // links of the places of this chunk follow those of the rows
+        // links of this chunk's positions follow those of the rows
         let base = chunk * (params.rows + params.chunk);
         let places = base + params.rows - chunk * params.chunk;
         var sum = lanes();

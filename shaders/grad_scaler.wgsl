@@ -1,19 +1,22 @@
-// grad_scaler: what to do with the gradients of a step, from the norm of all of them together
+// grad_scaler: decides whether to take a step and how to scale its gradients, from the norm of all
+// of them together
 //
 //   update   norm_squared[1], loss[1], state[64] -> state, verdict[8]
 //
-// The gradients are those of the loss times state.scale, so that small ones do not vanish in 16 bits (Micikevicius et al.
-// 2018). Where their norm is finite, the step is taken:
-//   factor      = min(1, clip / (norm + 1e-6)) / scale, with norm = sqrt(norm_squared) / scale; no clipping where clip is 0
+// Gradients are those of the loss times state.scale, so that small ones do not vanish in 16 bits
+// (Micikevicius et al. 2018). If their norm and the loss are finite, the step is taken:
+//   factor      = min(1, clip / (norm + 1e-6)) / scale, with norm = sqrt(norm_squared) / scale;
+//                 no clipping if clip is 0
 //   correction  = beta * correction + (1 - beta): Adam's 1 - beta^t after t steps taken
 //   scale       = growth * scale after every `interval` steps taken in a row
-// Where it or the loss is not finite, the step is to be skipped, and
+// Otherwise the step is skipped, and
 //   scale       = backoff * scale
-// Where the scale cannot become smaller, the step is noted as bad; with `freeze` no step is taken from there on, so that parameters
-// and moments stay what they were before it until the host looks.
+// If the scale cannot shrink, the step is recorded as bad; with `freeze` no step is taken after it,
+// so that parameters and moments keep their values until the host looks.
 //
-// The loss is followed by its exponentially weighted mean and variance (West 1979); one that lies above the mean by six deviations
-// and a twentieth of the mean, after the first 30, is counted as a spike, and moves both by no more than that.
+// The state tracks an exponentially weighted mean and variance of the loss (West 1979). A loss that
+// exceeds the mean by six deviations and a twentieth of the mean, after the first 30, counts as a
+// spike and moves both by no more than that bound.
 //
 // One invocation.
 
@@ -32,23 +35,15 @@ struct State {
     skipped: f32,
     correction1: f32,
     correction2: f32,
-    bad: f32,     // the number of the first bad step that the host has not seen yet, 0 without one
-    streak: f32,  // bad steps in a row, the last ones
+    bad: f32,     // number of the first bad step that the host has not seen, 0 if none
+    streak: f32,  // bad steps in a row up to now
     mean: f32,    // of the loss
     variance: f32,
-    seen: f32,    // losses that these two are of
+    seen: f32,    // number of losses in mean and variance
     spikes: f32,
     spike_step: f32,
     spike_loss: f32,
     spike_mean: f32,
-}
-
-struct Verdict {
-    factor: f32,  // what gradients are multiplied by
-    correction1: f32,
-    correction2: f32,
-    take: u32,    // 0: skip this step
-    norm: f32,    // of the gradients of the loss, before clipping
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

@@ -2,8 +2,10 @@
 //
 //   forward  (x -> y)    y[i] = (half(x[2 i]), half(x[2 i + 1]))
 //
-// To nearest, ties to even, subnormal halves included; what is too large becomes infinite. The built-in conversion may
-// round as the driver likes, so it is given only what it need not round; nor is it given infinity, of which SwiftShader makes NaN. One invocation takes four numbers, and strides.
+// To nearest, ties to even, subnormal halves included; what is too large becomes infinite. The
+// built-in conversion may round as the driver likes, so it is given only what it need not round;
+// nor is it given infinity, of which SwiftShader makes NaN. One invocation takes four numbers, and
+// strides.
 
 struct Params {
     n: u32, // fours, the last one padded

@@ -1,14 +1,19 @@
-// hog: histograms of oriented gradients (Dalal & Triggs 2005), laid out patch by patch for the patch embedding
-//   per pixel   (gx, gy) = central differences of the channel whose gradient is longest, the border repeated outwards
-//   per cell    bin k of 8 gets |g| * max(0, 1 - distance of k from 8 / pi * atan2(gy, gx), around a circle of 8), averaged over
-//               4x4 pixels; opposite directions share a bin. Cells lie 2 pixels apart, and over the border by one pixel
-//   result      y = 2 * min(1, cell / (sqrt(e) + 0.02)), e the mean over 3x3 cells of the sum of their squared bins
+// hog: histograms of oriented gradients (Dalal & Triggs 2005), laid out patch by patch for the
+// patch embedding
+//   per pixel   (gx, gy) = central differences of the channel with the longest gradient, with the
+//               border repeated outwards
+//   per cell    bin k of 8 gets |g| * max(0, 1 - d), d the distance of k from 8 / pi * atan2(gy, gx)
+//               around a circle of 8, averaged over 4x4 pixels: opposite directions share a bin.
+//               Cells are 2 pixels apart and extend over the border by one pixel
+//   result      y = 2 * min(1, cell / (sqrt(e) + 0.02)), e the mean over 3x3 cells of the sum of
+//               their squared bins
 // Pixels and cells outside the picture count as 0. The constant belongs to colours from 0 to 1.
 //
 //   orient   image[batch, channels, height, width] -> cells[batch, height / 2, width / 2, 8]
-//   blocks   cells[batch, height / 2, width / 2, 8] -> y[batch, patches, (patch / 2) * (patch / 2) * 8]
+//   blocks   cells[batch, height / 2, width / 2, 8]
+//            -> y[batch, patches, (patch / 2) * (patch / 2) * 8]
 //
-// An invocation per cell, grid-stride. It has no gradient: pictures are not trained.
+// An invocation per cell, grid-stride. It has no gradient.
 
 struct Params { batch: u32, channels: u32, height: u32, width: u32, patch_cells: u32 }
 

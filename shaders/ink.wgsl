@@ -1,9 +1,10 @@
-// ink: how much a normalised picture's pixels differ from white paper, per channel: from 0 for white to 1 for none of the colour
+// ink: how far the pixels of a normalised image are from white, per channel: 0 for white to 1 for
+// black
 //   y[b, c, i] = deviation[c] * (white[c] - x[b, c, i])
 //
 //   forward   x[batch, 3, pixels] -> y[batch, 3, pixels]
 //
-// An invocation per element, grid-stride. It has no gradient: pictures are not trained. pixels counts `lanes`.
+// An invocation per element, grid-stride. It has no gradient. pixels counts `lanes`.
 
 struct Params { n: u32, pixels: u32, white_red: f32, white_green: f32, white_blue: f32, red: f32, green: f32, blue: f32 }
 

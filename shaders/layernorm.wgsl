@@ -1,14 +1,18 @@
-// layernorm: y = (x - mean) * rstd * weight + bias over the last axis; rstd = 1 / sqrt(variance + eps), the variance biased
-// and summed around the mean in a second pass, since E[x^2] - E[x]^2 cancels.
-// With z = (x - mean) * rstd and g = dy * weight:
-//   dx = rstd * (g - mean(g) - z * mean(g * z)),  dweight = sum over rows of dy * z,  dbias = sum over rows of dy
+// layernorm: y = (x - mean) * rstd * weight + bias over the last axis; rstd = 1 / sqrt(variance +
+// eps), the variance biased and summed around the mean in a second pass, since E[x^2] - E[x]^2
+// cancels. With z = (x - mean) * rstd and g = dy * weight:
+//   dx = rstd * (g - mean(g) - z * mean(g * z))
+//   dweight = sum over rows of dy * z,  dbias = sum over rows of dy
 //
-//   forward            x[rows, cols], weight[cols], bias[cols] -> y[rows, cols], stats[rows] of (mean, rstd)
+//   forward            x[rows, cols], weight[cols], bias[cols]
+//                      -> y[rows, cols], stats[rows] of (mean, rstd)
 //   backward           dy[rows, cols], x, weight, stats -> dx[rows, cols]
-//   backward_weights   dy[rows, cols], x, stats -> dweight[chunks, cols], dbias[chunks, cols]: sums over rows of a chunk
+//   backward_weights   dy[rows, cols], x, stats -> dweight[chunks, cols], dbias[chunks, cols],
+//                      sums over the rows of a chunk
 //
-// forward, backward: a workgroup per row, its invocations stride over the columns. backward_weights: an invocation per
-// column and chunk, grid-stride. cols counts `lanes` (shared/wide.wgsl, shared/narrow.wgsl).
+// forward, backward: a workgroup per row, its invocations stride over the columns.
+// backward_weights: an invocation per column and chunk, grid-stride. cols counts `lanes`
+// (shared/wide.wgsl, shared/narrow.wgsl).
 
 struct Params { rows: u32, cols: u32, eps: f32, chunk: u32, chunks: u32 }
 

@@ -1,36 +1,16 @@
-// C[z] = op(A[z]) · op(B[z]), then + bias, then an activation, of halves, with sums in f32: the form for adapters with
-// units that multiply small matrices (tensor cores).
+// matmul_cooperative: the product (shared/product.wgsl) of halves, with sums in f32, for adapters
+// with units that multiply small matrices (tensor cores).
 //
-//   product                  (a, b -> c)               c = op(a) · op(b)
-//   product_bias             (a, b, bias -> c)         c = op(a) · op(b) + bias
-//   product_bias_activation  (a, b, bias -> pre, c)    pre = op(a) · op(b) + bias,  c = activation(pre)
-//
-//   a     [batch, m, k], or [batch, k, m] with TRANSPOSE_A
-//   b     [batch, k, n], or [batch, n, k] with TRANSPOSE_B
-//   bias  [n]
-//   c     [batch, splits, m, n]      pre the same
-//
-// A workgroup is four subgroups of SG invocations and computes a tile of TILE by TILE, TILE = 4 SIDE; each subgroup a
-// quarter of it, as two by two matrices of SIDE by SIDE (shared/cooperative_*.wgsl). DEPTH columns of op(A) and
-// DEPTH rows of op(B) at a time lie in workgroup memory, laid out as they are in a and b, with zeros past k; the
-// matrices are loaded from there by row or by column. Sums leave through workgroup memory too, so that any size will do.
-// The grid is batch * splits * ceil(m / TILE) * ceil(n / TILE) workgroups, column tiles fastest, folded over x and y as the
-// host likes. A split s adds up only k in [s k_chunk, (s + 1) k_chunk); k_chunk is a multiple of 4. With FOURS, a and b are
-// read four elements at a time, for which their last dimension must be divisible by 4.
+// A workgroup is four subgroups of SG invocations and computes a tile of TILE by TILE, TILE = 4
+// SIDE; each subgroup a quarter of it, as two by two matrices of SIDE by SIDE
+// (shared/cooperative_*.wgsl). DEPTH columns of op(A) and DEPTH rows of op(B) at a time lie in
+// workgroup memory, laid out as they are in a and b, with zeros past k; the matrices are loaded
+// from there by row or by column. Sums leave through workgroup memory too, so that any size will
+// do. With FOURS, a and b are read four elements at a time, for which their last dimension must be
+// divisible by 4.
 
 enable f16;
 enable wgpu_cooperative_matrix;
-
-struct Params {
-    m: u32,
-    n: u32,
-    k: u32,
-    batch: u32,
-    a_stride: u32, // elements from one item of the batch to the next; 0: one for all
-    b_stride: u32,
-    splits: u32,
-    k_chunk: u32,
-}
 
 override SG: u32 = 32;             // invocations in a subgroup
 override WG: u32 = 4 * SG;
@@ -42,34 +22,25 @@ override ACTIVATION: u32 = 0;      // see shared/activation.wgsl
 const TILE = 4 * SIDE;
 const DEPTH = 32u;
 
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4<f16>>;    // [batch, m, k] or [batch, k, m]
 @group(0) @binding(2) var<storage, read> b: array<vec4<f16>>;    // [batch, k, n] or [batch, n, k]
 @group(0) @binding(3) var<storage, read> bias: array<f32>;       // [n]
-@group(0) @binding(4) var<storage, read_write> pre: array<f32>;  // [batch, splits, m, n]
+@group(0) @binding(4) var<storage, read_write> pre: array<f32>;  // [batch, m, n]
 @group(0) @binding(5) var<storage, read_write> c: array<f32>;    // [batch, splits, m, n]
+
+struct Invocation {
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) local: u32,
+    @builtin(subgroup_id) subgroup: u32,
+}
 
 var<workgroup> a_tile: array<f16, TILE * DEPTH>;  // [row][k], or [k][row] with TRANSPOSE_A
 var<workgroup> b_tile: array<f16, TILE * DEPTH>;  // [k][column], or [column][k] with TRANSPOSE_B
 var<workgroup> out: array<f32, TILE * TILE>;      // [row][column]
 
-struct Tile {
-    z: u32,       // batch * splits + split
-    row: u32,
-    column: u32,
-    live: bool,   // false in the workgroups that folding the grid has added
-}
-
-fn tile_of(workgroup: u32) -> Tile {
-    let across = (params.n + TILE - 1) / TILE;
-    let down = (params.m + TILE - 1) / TILE;
-    let z = workgroup / across / down;
-    return Tile(z, workgroup / across % down * TILE, workgroup % across * TILE, z < params.batch * params.splits);
-}
-
-const NEXT = vec4u(0, 1, 2, 3);
-
-// Of a row of `width` elements that begins at `start`, those of column..column + 3; past the last, others of the row.
+// Columns column..column + 3 of a row of `width` elements that begins at `start`; past the last,
+// others of the row.
 fn a_row(start: u32, column: u32, width: u32) -> vec4<f16> {
     if (FOURS) { return a[(start + min(column, width - 4)) / 4]; }
     let at = start + min(column + NEXT, vec4u(width - 1));
@@ -131,18 +102,15 @@ fn right_of(k: u32, column: u32) -> Right {
 
 // Leaves the tile in `out`. Reached by the whole workgroup.
 fn accumulate(tile: Tile, local: u32, subgroup: u32) {
-    let item = min(tile.z / params.splits, params.batch - 1);
-    let k_begin = tile.z % params.splits * params.k_chunk;
-    // The workgroups that folding the grid has added have nothing to add up.
-    let k_end = select(0, min(k_begin + params.k_chunk, params.k), tile.live);
+    let span = span_of(tile);
     let row = subgroup / 2 * 2 * SIDE;
     let column = subgroup % 2 * 2 * SIDE;
     var top_left = Sums();
     var top_right = Sums();
     var bottom_left = Sums();
     var bottom_right = Sums();
-    for (var k = k_begin; k < k_end; k += DEPTH) {
-        fill_tiles(tile, item * params.a_stride, item * params.b_stride, k, k_end, local);
+    for (var k = span.k_begin; k < span.k_end; k += DEPTH) {
+        fill_tiles(tile, span.a, span.b, k, span.k_end, local);
         workgroupBarrier();
         for (var d = 0u; d < DEPTH; d += SIDE) {
             let top = left_of(row, d);
@@ -163,45 +131,21 @@ fn accumulate(tile: Tile, local: u32, subgroup: u32) {
     workgroupBarrier();
 }
 
-// Where element i of the tile belongs; false outside c.
-fn inside(tile: Tile, i: u32) -> bool {
-    return tile.live && tile.row + i / TILE < params.m && tile.column + i % TILE < params.n;
-}
+// One column at a time, so that neighbouring invocations access neighbouring elements.
+fn load_bias(column: u32) -> vec4f { return vec4f(bias[column]); }
 
-fn place(tile: Tile, i: u32) -> u32 {
-    return (tile.z * params.m + tile.row + i / TILE) * params.n + tile.column + i % TILE;
-}
+fn store(z: u32, row: u32, column: u32, value: vec4f) { c[(z * params.m + row) * params.n + column] = value.x; }
 
-@compute @workgroup_size(WG)
-fn product(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u,
-           @builtin(local_invocation_index) local: u32, @builtin(subgroup_id) subgroup: u32) {
-    let tile = tile_of(id.x + id.y * groups.x);
-    accumulate(tile, local, subgroup);
-    for (var i = local; i < TILE * TILE; i += WG) {
-        if (inside(tile, i)) { c[place(tile, i)] = out[i]; }
-    }
-}
+fn store_pre(z: u32, row: u32, column: u32, value: vec4f) { pre[(z * params.m + row) * params.n + column] = value.x; }
 
-@compute @workgroup_size(WG)
-fn product_bias(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u,
-                @builtin(local_invocation_index) local: u32, @builtin(subgroup_id) subgroup: u32) {
-    let tile = tile_of(id.x + id.y * groups.x);
-    accumulate(tile, local, subgroup);
-    for (var i = local; i < TILE * TILE; i += WG) {
-        if (inside(tile, i)) { c[place(tile, i)] = out[i] + bias[tile.column + i % TILE]; }
-    }
-}
-
-@compute @workgroup_size(WG)
-fn product_bias_activation(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u,
-                           @builtin(local_invocation_index) local: u32, @builtin(subgroup_id) subgroup: u32) {
-    let tile = tile_of(id.x + id.y * groups.x);
-    accumulate(tile, local, subgroup);
-    for (var i = local; i < TILE * TILE; i += WG) {
-        if (inside(tile, i)) {
-            let value = out[i] + bias[tile.column + i % TILE];
-            pre[place(tile, i)] = value;
-            c[place(tile, i)] = activate(ACTIVATION, vec4f(value)).x;
+fn compute(at: Invocation) {
+    let tile = tile_of(at.group.x + at.group.y * at.groups.x, TILE, TILE);
+    accumulate(tile, at.local, at.subgroup);
+    for (var i = at.local; i < TILE * TILE; i += WG) {
+        let row = tile.row + i / TILE;
+        let column = tile.column + i % TILE;
+        if (tile.live && row < params.m && column < params.n) {
+            finish(tile.z, row, column, vec4f(out[i]), shift_of(column));
         }
     }
 }

@@ -1,8 +1,9 @@
-// pad_heads: y[r, h, d] = x[r, h, d] where d < from_width, else 0
+// pad_heads: y[r, h, d] = x[r, h, d] if d < from_width, else 0
 //
-//   forward   x[rows, heads, from_width] -> y[rows, heads, to_width]; with the widths exchanged it gives dx from dy
+//   forward   x[rows, heads, from_width] -> y[rows, heads, to_width]; with the widths exchanged it
+//             gives dx from dy
 //
-// One element an invocation, grid-stride.
+// An invocation per element, grid-stride.
 
 struct Params { n: u32, from_width: u32, to_width: u32 }
 

@@ -1,8 +1,10 @@
-// patchify: an image cut into square patches, each one row of elements in the order (channel, row, column); patches row-major
+// patchify: splits an image into square patches, each a row of elements in the order (channel, row,
+// column); patches are row-major
 //   y[b, (r, s), (c, i, j)] = image[b, c, r * patch + i, s * patch + j]
 //
 //   forward    image[batch, channels, height, width] -> y[batch, patches, channels * patch * patch]
-//   backward   dy[batch, patches, channels * patch * patch] -> dimage[batch, channels, height, width]
+//   backward   dy[batch, patches, channels * patch * patch]
+//              -> dimage[batch, channels, height, width]
 //
 // An invocation per element of the result, grid-stride. Columns (width, patch_cols) count `lanes`.
 

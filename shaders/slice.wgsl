@@ -27,7 +27,7 @@ fn forward(@builtin(global_invocation_id) gid: vec3u, @builtin(num_workgroups) g
 fn backward(@builtin(global_invocation_id) gid: vec3u, @builtin(num_workgroups) groups: vec3u) {
     let size = params.rows * params.cols;
     for (var i = gid.x; i < params.batch * size; i += groups.x * WG) {
-        // before the slice this wraps around to a large number
+        // before the slice this wraps to a large number
         let place = i % size - params.start * params.cols;
         var value = lanes();
         if place < params.length * params.cols {

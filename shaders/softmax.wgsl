@@ -1,4 +1,5 @@
-// softmax: y = exp(x - max(x)) / sum of exp(x - max(x)) over the last axis;  dx = y * (dy - sum of dy * y)
+// softmax: y = exp(x - max(x)) / sum of exp(x - max(x)) over the last axis;  dx = y * (dy - sum of
+// dy * y)
 //
 //   forward    x[rows, cols] -> y[rows, cols]
 //   backward   dy[rows, cols], saved y[rows, cols] -> dx[rows, cols]

@@ -2,8 +2,8 @@
 //
 //   forward   x[rows, cols] -> y[chunks, cols]
 //
-// One invocation per column and chunk, grid-stride. Summing many rows takes two dispatches: into chunks, then the chunks.
-// cols counts `lanes` (shared/wide.wgsl, shared/narrow.wgsl).
+// An invocation per column and chunk, grid-stride. Many rows take several dispatches: rows into
+// chunks, then chunks. cols counts `lanes` (shared/wide.wgsl, shared/narrow.wgsl).
 
 struct Params { rows: u32, cols: u32, chunk: u32, chunks: u32 }
 

@@ -1,7 +1,7 @@
 // sum_squares: the sum of x[i] * x[i] over all i, in two stages
 //
-//   squares   x[n], filled[n / 64] -> partials[workgroups]: sums of x * x, each over a part of x; of every block of 64
-//             elements only the first so many as `filled` modulo 256 says count, what follows is padding
+//   squares   x[n], filled[n / 64] -> partials[workgroups]: sums of x * x, each over a part of x;
+//             in each block of 64 the first filled % 256 elements count, the rest is padding
 //   sum       sums[n] -> result[1], one workgroup
 //
 // The invocations stride over the elements, four at a time in the first stage, then a reduction.
@@ -17,7 +17,7 @@ struct Params { n: u32 }
 
 override WG: u32 = 256;
 
-// which of the four elements are not padding
+// Which of the four elements are not padding.
 fn inside(i: u32) -> vec4<bool> {
     return vec4u(4 * (i % 16)) + vec4u(0, 1, 2, 3) < vec4u(filled[i / 16] % 256);
 }

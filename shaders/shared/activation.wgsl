@@ -1,9 +1,11 @@
-// The activations and their derivatives. `kind` is `Activation` of src/ops/activation.rs, always an override constant
-// where these are called, so that the compiler keeps one branch: 0 none, 1 relu, 2 gelu (erf), 3 gelu (tanh).
+// Activations and their derivatives. `kind` is 0 none, 1 relu, 2 gelu (erf), 3 gelu (tanh), as
+// `Activation` of src/ops/activation.rs. Callers pass a constant, so that the compiler keeps one
+// branch.
 
-// 1 - Phi(a) for a in [0, 14], Phi the normal distribution; gaussian = exp(-a*a/2). A polynomial in t - 1/2 with
-// t = 1 / (1 + z/2), z = a / sqrt(2), for exp(z^2) erfc(z) / t, interpolated at Chebyshev nodes in
-// f64: relative error 5e-8, 4e-7 with f32 rounding, also far out, where 1 + erf would cancel.
+// 1 - Phi(a) for a in [0, 14], Phi the normal distribution; gaussian = exp(-a*a/2). A polynomial in
+// t - 1/2 with t = 1 / (1 + z/2), z = a / sqrt(2), for exp(z^2) erfc(z) / t, interpolated at
+// Chebyshev nodes in f64: relative error 5e-8, 4e-7 with f32 rounding, even far out, where 1 + erf
+// would cancel.
 fn upper_tail(a: vec4f, gaussian: vec4f) -> vec4f {
     let t = 1.0 / (1.0 + a * 0.35355339);
     let u = t - 0.5;
@@ -31,13 +33,14 @@ fn normal_distribution(x: vec4f, gaussian: vec4f) -> vec4f {
     return select(tail, 1.0 - tail, x >= vec4f(0.0));
 }
 
-// (1 + tanh(u)) / 2 = 1 / (1 + exp(-2u)) with u = sqrt(2/pi) (x + 0.044715 x^3). Clamping x keeps exp finite.
+// (1 + tanh(u)) / 2 = 1 / (1 + exp(-2u)) with u = sqrt(2/pi) (x + 0.044715 x^3). Clamping x keeps
+// exp finite.
 fn tanh_gate(x: vec4f) -> vec4f {
     let a = clamp(x, vec4f(-10.0), vec4f(10.0));
     return 1.0 / (1.0 + exp(-1.5957691 * a * (1.0 + 0.044715 * a * a)));
 }
 
-// y = activation(x). Comparisons are such that NaN stays NaN.
+// y = activation(x). NaN stays NaN.
 fn activate(kind: u32, x: vec4f) -> vec4f {
     switch kind {
         case 1u: { return select(x, vec4f(0.0), x < vec4f(0.0)); }
@@ -47,7 +50,7 @@ fn activate(kind: u32, x: vec4f) -> vec4f {
     }
 }
 
-// dy/dx; relu's at 0 is 0.
+// dy/dx; that of relu at 0 is 0.
 fn activation_derivative(kind: u32, x: vec4f) -> vec4f {
     switch kind {
         case 1u: { return vec4f(x > vec4f(0.0)); }

@@ -1,34 +1,18 @@
-// Four by four blocks of the matrices of a product, for the forms of it in which every invocation reads its own operands
-// and writes its own results. With FOURS everything goes as vec4, for which the last dimension of a, b and c must be
-// divisible by 4:
+// Products in 4 by 4 blocks, for variants in which every invocation reads its own operands and
+// writes its own results. With FOURS everything is read and written as vec4, for which the last
+// dimension of a, b and c must be divisible by 4:
 //   A · B    needs k and n,      A · Bᵀ   needs k and n,
 //   Aᵀ · B   needs m and n,      Aᵀ · Bᵀ  needs m, n and k.
 // Without it any size will do. Loads are clamped into their matrix, stores guarded.
 
-struct Params {
-    m: u32,
-    n: u32,
-    k: u32,
-    batch: u32,
-    a_stride: u32, // elements from one item of the batch to the next; 0: one for all
-    b_stride: u32,
-    splits: u32,
-    k_chunk: u32,
-}
-
 override FOURS: bool = true;
-override TRANSPOSE_A: bool = false;
-override TRANSPOSE_B: bool = false;
-override ACTIVATION: u32 = 0;      // see activation.wgsl
 
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(3) var<storage, read> bias: array<vec4f>;       // [n]
-@group(0) @binding(4) var<storage, read_write> pre: array<vec4f>;  // [batch, splits, m, n]
+@group(0) @binding(4) var<storage, read_write> pre: array<vec4f>;  // [batch, m, n]
 @group(0) @binding(5) var<storage, read_write> c: array<vec4f>;    // [batch, splits, m, n]
 
-const NEXT = vec4u(0, 1, 2, 3);
-
-// Of a row of `width` elements that begins at `start`, those of column..column + 3; past the last, others of the row.
+// Columns column..column + 3 of a row of `width` elements that begins at `start`; past the last,
+// others of the row.
 fn a_row(start: u32, column: u32, width: u32) -> vec4f {
     if (FOURS) { return a_four((start + min(column, width - 4)) / 4); }
     let at = start + min(column + NEXT, vec4u(width - 1));
@@ -63,8 +47,8 @@ fn a_along_k(start: u32, k: u32, k_end: u32) -> vec4f {
     return select(vec4f(), v, k + NEXT < vec4u(k_end));
 }
 
-// Rows k..k + 3 of op(B) at column..column + 3, one row in each column of the result: times four values of a row of
-// op(A) it is what these add to four columns of c.
+// Rows k..k + 3 of op(B) at column..column + 3, one row in each column of the result: times four
+// values of a row of op(A) it is what these add to four columns of c.
 fn load_b(start: u32, k: u32, column: u32) -> mat4x4f {
     if (TRANSPOSE_B) {
         let at = start + min(column + NEXT, vec4u(params.n - 1)) * params.k;
@@ -80,7 +64,7 @@ fn load_bias(column: u32) -> vec4f {
     return vec4f(bias[j.x / 4][j.x % 4], bias[j.y / 4][j.y % 4], bias[j.z / 4][j.z % 4], bias[j.w / 4][j.w % 4]);
 }
 
-// Four columns of row `row` of c[z]; those past n stay unwritten.
+// Four columns of a row of c[z]; those past n stay unwritten.
 fn store(z: u32, row: u32, column: u32, value: vec4f) {
     let at = (z * params.m + row) * params.n + column;
     if (FOURS) {

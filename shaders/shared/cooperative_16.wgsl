@@ -1,4 +1,4 @@
-// Cooperative matrices of 16 by 16, for adapters that multiply these.
+// Cooperative matrices of 16 by 16.
 
 const SIDE = 16u;
 alias Left = coop_mat16x16<f16, A>;

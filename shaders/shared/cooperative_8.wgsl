@@ -1,4 +1,4 @@
-// Cooperative matrices of 8 by 8, for adapters that multiply these.
+// Cooperative matrices of 8 by 8.
 
 const SIDE = 8u;
 alias Left = coop_mat8x8<f16, A>;

@@ -1,4 +1,5 @@
-// The sum over the LANES invocations of a tile through workgroup memory, for adapters without subgroups of a fixed size.
+// The sum over the LANES invocations of a tile through workgroup memory, for adapters without
+// subgroups of a fixed size.
 
 // The builtins that the kernels take: here `local` is the place in the workgroup.
 struct Invocation {

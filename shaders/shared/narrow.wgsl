@@ -1,4 +1,4 @@
-// Rows seen one element at a time: the other form of wide.wgsl.
+// Rows read one element at a time, for rows of any length. wide.wgsl reads four.
 
 alias lanes = f32;
 const LANES = 1u;

@@ -1,5 +1,5 @@
-// The two sides of a matrix product as halves, two in each u32: the other form of operands_f32.wgsl. Unpacking needs
-// no 16-bit types, so every adapter can read them.
+// Operands of a matrix product as halves, two in each u32, like operands_f32.wgsl for f32.
+// Unpacking needs no 16-bit types, so it runs on every adapter.
 
 @group(0) @binding(1) var<storage, read> a: array<vec2u>;  // [batch, m, k], or [batch, k, m] with TRANSPOSE_A
 @group(0) @binding(2) var<storage, read> b: array<vec2u>;  // [batch, k, n], or [batch, n, k] with TRANSPOSE_B

@@ -1,4 +1,4 @@
-// The two sides of a matrix product as f32. operands_f16.wgsl is the form for halves; the host picks one.
+// Operands of a matrix product as f32. operands_f16.wgsl is for halves; the host picks one.
 
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;  // [batch, m, k], or [batch, k, m] with TRANSPOSE_A
 @group(0) @binding(2) var<storage, read> b: array<vec4f>;  // [batch, k, n], or [batch, n, k] with TRANSPOSE_B

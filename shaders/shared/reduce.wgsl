@@ -1,5 +1,6 @@
-// Reductions over a workgroup of WG invocations, WG a power of two (1 included) that the kernel declares. All invocations
-// must call them, outside any branch that differs between them; all get the result. The order is fixed.
+// Reductions over a workgroup of WG invocations, a power of two (1 included) declared by the
+// kernel. All invocations must call them, in uniform control flow; all get the result. The order is
+// fixed.
 
 var<workgroup> partial: array<f32, WG>;
 

@@ -1,4 +1,5 @@
-//! `seemore bench`: measures kernels, training, decoding and loading. Every result is checked before it is timed.
+//! `seemore bench`: measures kernels, training, decoding and loading. Every result is checked
+//! before it is timed.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,5 @@
-//! `seemore doctor`: checks the installation, adapters, folders and kernels, and says how to fix what fails.
+//! `seemore doctor`: checks the installation, adapters, folders and kernels, and says how to fix
+//! what fails.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

@@ -97,7 +97,7 @@ impl Relevance {
 mod tests {
     use super::*;
     use crate::models::seemore::{Config, Preset};
-    use crate::ops::check::{device, random};
+    use crate::ops::check::{device, random, random_f32};
 
     /// Taking a patch's row away changes the logit by its product with the gradient, to the first order. The rows cannot be reached from
     /// outside, so the test changes what adds to them: the position embedding.
@@ -127,7 +127,7 @@ mod tests {
             );
         }
         let (text, token) = (vec![1, 4, 7], 5);
-        let image: Vec<f32> = random(3 * 48 * 48, 9).iter().map(|&x| x as f32).collect();
+        let image: Vec<f32> = random_f32(3 * 48 * 48, 9);
         let relevance = Relevance::new(&device, &model, 6).unwrap();
         let shares = relevance.run(&image, &text, token).unwrap();
         assert!(

@@ -17,22 +17,55 @@ pub struct Kernel {
     reflection: OnceLock<Vec<Entry>>,
 }
 
-/// Declares a [`Kernel`] from `shaders/NAME.wgsl`, with the named files of `shaders/shared/` appended.
+/// Declares a [`Kernel`] from `shaders/NAME.wgsl` of the calling crate, with shared sources appended.
+///
+/// A shared source is any `&'static str` constant: one of [`ops::shared`](crate::ops::shared), or the crate's own.
 ///
 /// ```ignore
-/// static SOFTMAX: Kernel = kernel!("softmax", "reduce");
+/// static SOFTMAX: Kernel = kernel!("softmax", shared::REDUCE, shared::WIDE);
 /// ```
 #[macro_export]
 macro_rules! kernel {
-    ($name:literal $(, $shared:literal)* $(,)?) => {
-        $crate::graph::Kernel::new(
-            $name,
-            concat!(
-                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $name, ".wgsl")),
-                $("\n", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/shared/", $shared, ".wgsl")),)*
-            ),
-        )
-    };
+    ($name:literal $(, $shared:expr)* $(,)?) => {{
+        const PARTS: &[&str] = &[
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $name, ".wgsl")),
+            $($shared,)*
+        ];
+        const JOINED: [u8; $crate::graph::kernel::joined_len(PARTS)] =
+            $crate::graph::kernel::join(PARTS);
+        const SOURCE: &str = match ::core::str::from_utf8(&JOINED) {
+            Ok(source) => source,
+            Err(_) => panic!("joined strings are UTF-8"),
+        };
+        $crate::graph::Kernel::new($name, SOURCE)
+    }};
+}
+
+/// Bytes of the parts with a line break after each.
+#[doc(hidden)]
+pub const fn joined_len(parts: &[&str]) -> usize {
+    let (mut len, mut part) = (0, 0);
+    while part < parts.len() {
+        len += parts[part].len() + 1;
+        part += 1;
+    }
+    len
+}
+
+/// The parts with a line break after each, as UTF-8.
+#[doc(hidden)]
+pub const fn join<const N: usize>(parts: &[&str]) -> [u8; N] {
+    let mut joined = [b'\n'; N];
+    let (mut at, mut part) = (0, 0);
+    while part < parts.len() {
+        let bytes = parts[part].as_bytes();
+        let (_, rest) = joined.split_at_mut(at);
+        let (target, _) = rest.split_at_mut(bytes.len());
+        target.copy_from_slice(bytes);
+        at += bytes.len() + 1;
+        part += 1;
+    }
+    joined
 }
 
 /// Use of a binding by an entry point.

@@ -128,7 +128,7 @@ mod tests {
     use super::*;
     use crate::device::Plan;
     use crate::nn::ParameterStore;
-    use crate::ops::check::{close, device, random};
+    use crate::ops::check::{close, device, random_f32};
     use crate::train::Gradients;
 
     const ROWS: usize = 5;
@@ -160,13 +160,7 @@ mod tests {
         let plan = Plan::new(&device, tape).unwrap();
         for (seed, v) in [x, dy].into_iter().enumerate() {
             let count = plan.shape(v).iter().product();
-            plan.write(
-                v,
-                &random(count, 1 + seed as u64)
-                    .iter()
-                    .map(|&x| x as f32)
-                    .collect::<Vec<_>>(),
-            );
+            plan.write(v, &random_f32(count, 1 + seed as u64));
         }
         plan.run().unwrap();
         let read = [("output", y), ("input", dx)]

@@ -1,4 +1,4 @@
-//! Gradients summed over several runs of a plan.
+//! Gradient accumulation over several runs of a plan.
 
 use crate::graph::Kernel;
 use crate::graph::{Tape, Var};
@@ -7,8 +7,10 @@ use crate::kernel;
 static ACCUMULATE: Kernel = kernel!("accumulate");
 
 impl Tape {
-    /// Adds `grad` to the persistent `acc` in place; where `first: [1]`, a `u32` that the host writes, is not 0, `acc` starts
-    /// from 0. Later dispatches of the tape that take `acc` see the sum.
+    /// Records `acc += grad` in place, for a persistent `acc` of as many elements as `grad`.
+    ///
+    /// If `first: [1]`, a `u32` that the host writes, is not 0, `acc = grad` instead. Later
+    /// dispatches that take `acc` read the sum.
     #[track_caller]
     pub fn accumulate(&mut self, acc: Var, grad: Var, first: Var) {
         let n = self.len(acc);
@@ -33,13 +35,13 @@ impl Tape {
 }
 
 pub(super) mod checks {
-    
+
     use crate::device::{Device, Plan, Tensor};
     use crate::ops::check::{Outcome, checks, ensure_eq};
 
-    checks![sums_until_the_next_first];
+    checks![restarts_at_each_first_run];
 
-    fn sums_until_the_next_first(device: &Device) -> Outcome {
+    fn restarts_at_each_first_run(device: &Device) -> Outcome {
         for n in [1, 1023, 1024, 1025, 70_001 * 4] {
             let acc = Tensor::new(device, &[n], &vec![f32::NAN; n])?;
             let mut tape = device.tape();

@@ -1,25 +1,31 @@
-//! Activations: ReLU and GELU, the latter exact or in its tanh form.
+//! Activation functions: ReLU, and GELU in its exact and tanh forms.
 
 use crate::graph::Kernel;
 use crate::graph::{Tape, Var};
 use crate::kernel;
+use crate::ops::shared;
 
-static ACTIVATION: Kernel = kernel!("activation", "activation");
+static ACTIVATION: Kernel = kernel!("activation", shared::ACTIVATION);
 
-/// An elementwise non-linearity. The discriminant is the kernels' override constant `ACTIVATION`.
+/// An elementwise activation function. Its number is the override constant `ACTIVATION` of the
+/// kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Activation {
+    /// Identity.
     #[default]
     None = 0,
+    /// `max(x, 0)`.
     Relu = 1,
-    /// `x * Phi(x)` with the normal distribution `Phi`, PyTorch's default.
+    /// `x * Phi(x)` with the normal distribution function `Phi` (Hendrycks & Gimpel 2016);
+    /// PyTorch's default GELU.
     Gelu = 2,
-    /// PyTorch's `approximate="tanh"`, what GPT-2 and SigLIP use.
+    /// GELU's tanh approximation, as in GPT-2 and SigLIP; PyTorch's `approximate="tanh"`.
     GeluTanh = 3,
 }
 
 impl Tape {
-    /// `y = activation(x)`, elementwise.
+    /// Records `y = activation(x)`, elementwise, for `x` of any shape. Returns `x` itself for
+    /// [`Activation::None`].
     #[track_caller]
     pub fn activation(&mut self, x: Var, activation: Activation) -> Var {
         if activation == Activation::None {
@@ -39,7 +45,7 @@ impl Tape {
         y
     }
 
-    /// `dx = dy * activation'(x)`
+    /// Records `dx = dy * activation'(x)`.
     pub(crate) fn activation_backward(&mut self, x: Var, dy: Var, activation: Activation) -> Var {
         let (n, dx) = (self.len(x), self.like(x));
         self.call(&ACTIVATION, "backward")
@@ -52,19 +58,20 @@ impl Tape {
         dx
     }
 
-    /// `max(x, 0)`
+    /// Records `y = max(x, 0)`.
     #[track_caller]
     pub fn relu(&mut self, x: Var) -> Var {
         self.activation(x, Activation::Relu)
     }
 
-    /// `x * Phi(x)` with the normal distribution `Phi`: GELU in its exact form.
+    /// Records `y = x * Phi(x)` with the normal distribution function `Phi`: exact GELU.
     #[track_caller]
     pub fn gelu(&mut self, x: Var) -> Var {
         self.activation(x, Activation::Gelu)
     }
 
-    /// `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`
+    /// Records `y = x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`: GELU's tanh
+    /// approximation.
     #[track_caller]
     pub fn gelu_tanh(&mut self, x: Var) -> Var {
         self.activation(x, Activation::GeluTanh)
@@ -81,14 +88,16 @@ pub(super) mod checks {
     checks![
         agrees_with_its_reference,
         gelu_is_accurate_in_its_tails,
-        large_values_neither_overflow_nor_hide_nan
+        large_values_do_not_overflow_and_nan_stays_nan
     ];
 
-    fn gelu(x: f64) -> f64 {
+    /// Exact GELU in f64.
+    pub(crate) fn gelu(x: f64) -> f64 {
         x * 0.5 * libm::erfc(-x / 2f64.sqrt())
     }
 
-    fn gelu_tanh(x: f64) -> f64 {
+    /// GELU's tanh approximation in f64.
+    pub(crate) fn gelu_tanh(x: f64) -> f64 {
         0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044715 * x * x * x)).tanh())
     }
 
@@ -112,11 +121,10 @@ pub(super) mod checks {
             &[[&[70_000, 3]]],
             |t, [x]| t.gelu(x),
             |[x]| x.map(gelu),
-        )?;
-        Ok(())
+        )
     }
 
-    /// y and dy/dx at the given places.
+    /// Returns y and dy/dx at each `x`.
     fn curve(
         device: &Device,
         activation: Activation,
@@ -146,7 +154,7 @@ pub(super) mod checks {
                 0.5 * libm::erfc(-x / 2f64.sqrt()),
                 (-0.5 * x * x).exp() / (2.0 * PI).sqrt(),
             );
-            // the exponent's rounding grows with x^2; below 1e-30 there is nothing left to be relative to
+            // rounding of the exponent grows with x^2; below 1e-30 results are subnormal
             let allowed = 4e-7 * (1.0 + x * x) * (x * phi).abs() + 1e-30;
             ensure!(
                 (*y as f64 - x * phi).abs() <= allowed,
@@ -162,7 +170,7 @@ pub(super) mod checks {
         Ok(())
     }
 
-    fn large_values_neither_overflow_nor_hide_nan(device: &Device) -> Outcome {
+    fn large_values_do_not_overflow_and_nan_stays_nan(device: &Device) -> Outcome {
         let x = [-1e30f32, -1e4, -15.0, 15.0, 1e4, 1e30, f32::NAN, 0.0];
         for activation in [Activation::Relu, Activation::Gelu, Activation::GeluTanh] {
             let (y, slope) = curve(device, activation, &x)?;

@@ -1,23 +1,29 @@
-//! The optimizer's step.
+//! The AdamW optimizer step.
 
 use crate::graph::Kernel;
 use crate::graph::{Tape, Var};
 use crate::kernel;
+use crate::ops::shared;
 
-static ADAMW: Kernel = kernel!("adamw");
+static ADAMW: Kernel = kernel!("adamw", shared::VERDICT);
 
-/// The constants of AdamW. In f64 because `1 - beta2` of a beta2 rounded to f32 is 5e-5 off.
+/// Hyperparameters of AdamW (Loshchilov & Hutter 2019).
+///
+/// They are f64 because `1 - beta2` has a relative error of 5e-5 if `beta2` is rounded to f32.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamW {
+    /// Decay of the first moment.
     pub beta1: f64,
+    /// Decay of the second moment.
     pub beta2: f64,
+    /// Added to the root of the second moment.
     pub eps: f64,
-    /// Decoupled from the gradient; 0 gives Adam.
+    /// Weight decay per step and unit of learning rate, decoupled from the gradient; 0 gives Adam.
     pub weight_decay: f64,
 }
 
 impl Default for AdamW {
-    /// PyTorch's defaults.
+    /// Returns PyTorch's defaults.
     fn default() -> AdamW {
         AdamW {
             beta1: 0.9,
@@ -29,9 +35,13 @@ impl Default for AdamW {
 }
 
 impl Tape {
-    /// One step of AdamW on `param` with its moments `m` and `v`, all three persistent and changed in place: one parameter or
-    /// many that lie one behind another. `filled: [n / 64]` says how many of each 64 elements train, plus 256 where they decay, `verdict` is
-    /// that of [`grad_scaler`](Self::grad_scaler), `rate: [1]` the learning rate, written by the host before every step.
+    /// Records one AdamW step on `param: [n]` and its moments `m` and `v`, all persistent and
+    /// changed in place.
+    ///
+    /// `param` may hold many parameters, each padded to a multiple of 64 elements: `filled: [n /
+    /// 64]` is the number of elements of each block that are trained, plus 256 if the block decays.
+    /// `verdict` comes from [`grad_scaler`](Self::grad_scaler). `rate: [1]` is the learning rate,
+    /// written by the host before every step.
     #[track_caller]
     #[expect(
         clippy::too_many_arguments,
@@ -65,7 +75,9 @@ impl Tape {
         );
         assert!(
             self.len(rate) == 1 && self.len(verdict) == 8,
-            "adamw: rate or verdict of a wrong shape"
+            "adamw: rate {:?}, want [1], or verdict {:?}, want [8]",
+            self.shape(rate),
+            self.shape(verdict)
         );
         let call = self
             .call(&ADAMW, "step")
@@ -91,14 +103,15 @@ pub(super) mod checks {
     use super::*;
     use crate::device::{Device, Plan, Tensor};
     use crate::ops::GradScaler;
-    use crate::ops::check::{Outcome, checks, constant, ensure, random};
+    use crate::ops::check::{Outcome, checks, ensure, random};
 
     checks![
         agrees_with_its_reference_over_several_steps,
         clips_by_the_norm_of_all_gradients
     ];
 
-    /// `steps` steps on parameters of the given lengths, one behind another, on the device and in f64.
+    /// Trains concatenated parameters of the given lengths for `steps` steps, on the device and in
+    /// f64.
     fn train(device: &Device, lengths: &[usize], hyper: AdamW, clip: f64, steps: u64) -> Outcome {
         let firsts: Vec<usize> = lengths
             .iter()
@@ -115,7 +128,7 @@ pub(super) mod checks {
         filled[lengths[0].div_ceil(64)..]
             .iter_mut()
             .for_each(|entry| *entry += 256);
-        // what lies in the padding of gradients means nothing
+        // gradients may hold anything in their padding
         let laid_out = |parts: &[Vec<f64>], padding: f32| {
             let mut flat = vec![padding; all];
             for (first, part) in firsts.iter().zip(parts) {
@@ -132,11 +145,7 @@ pub(super) mod checks {
             Tensor::zeros(device, &[all])?,
         ];
         let mut tape = device.tape();
-        let (rate, input, filled) = (
-            tape.input(&[1]),
-            tape.input(&[all]),
-            constant(&mut tape, &filled),
-        );
+        let (rate, input, filled) = (tape.input(&[1]), tape.input(&[all]), tape.constant(&filled));
         let norm_squared = tape.sum_squares(input, filled);
         let scaler = GradScaler {
             clip,
@@ -144,8 +153,8 @@ pub(super) mod checks {
             beta2: hyper.beta2,
             ..GradScaler::default()
         };
-        let state = constant(&mut tape, &scaler.start());
-        let loss = constant(&mut tape, &[1.0f32]);
+        let state = tape.constant(&scaler.start());
+        let loss = tape.constant(&[1.0f32]);
         let verdict = tape.grad_scaler(norm_squared, loss, state, scaler);
         let [param, m, v] = tensors.each_ref().map(|tensor| tape.bind(tensor));
         tape.adamw(param, input, m, v, filled, verdict, rate, hyper);
@@ -193,7 +202,6 @@ pub(super) mod checks {
             let flat: Vec<f32> = tensors[index].read()?;
             for (first, want) in firsts.iter().zip(&want) {
                 let want = &want[index];
-                // the moments are small, so relative to the largest of them, not to 1
                 let largest = want.iter().fold(0f64, |most, x| most.max(x.abs()));
                 for (got, want) in flat[*first..].iter().zip(want) {
                     let error = (*got as f64 - want).abs();
@@ -211,7 +219,7 @@ pub(super) mod checks {
             });
             ensure!(
                 padding.map(|at| flat[at]).all(|x| x == 0.0),
-                "{name}: the padding has changed"
+                "{name}: the padding changed"
             );
         }
         Ok(())
@@ -230,12 +238,11 @@ pub(super) mod checks {
             },
             0.0,
             3,
-        )?;
-        Ok(())
+        )
     }
 
     fn clips_by_the_norm_of_all_gradients(device: &Device) -> Outcome {
-        // norms are about 310 and 7: the first is clipped, the second is not
+        // norms are about 310, clipped, and 7, not clipped
         train(
             device,
             &[1023, 70_001],
@@ -266,7 +273,6 @@ pub(super) mod checks {
             },
             0.5,
             4,
-        )?;
-        Ok(())
+        )
     }
 }

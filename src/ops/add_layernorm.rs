@@ -1,16 +1,19 @@
-//! A residual connection with the LayerNorm behind it.
+//! A residual connection fused with the LayerNorm that follows it.
 
 use crate::graph::{Tape, Var};
 use crate::ops::Dropout;
 use crate::ops::layernorm::Norm;
+use crate::ops::shared;
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static ADD_LAYERNORM: VectorWidth = vector_width!("add_layernorm", "random", "reduce");
+static ADD_LAYERNORM: VectorWidth = vector_width!("add_layernorm", shared::RANDOM, shared::REDUCE);
 
 impl Tape {
-    /// `h = x + dropout(branch)` and `y = layernorm(h)`, as [`add`](Self::add), [`dropout`](Self::dropout) and
-    /// [`layernorm`](Self::layernorm) one after the other give them, bit for bit where the device does not fuse products with
-    /// sums. `x`, `branch`, `h` and `y: [.., c]`; `weight` and `bias: [c]`. Returns `(h, y)`.
+    /// Records `h = x + dropout(branch)` and `y = layernorm(h)` in one dispatch. Returns `(h, y)`.
+    ///
+    /// `x`, `branch`, `h` and `y` are `[.., c]`, `weight` and `bias` are `[c]`. The results are
+    /// those of [`dropout`](Self::dropout), [`add`](Self::add) and [`layernorm`](Self::layernorm),
+    /// bit for bit unless the device fuses products with sums.
     #[track_caller]
     pub fn add_layernorm(
         &mut self,
@@ -85,7 +88,7 @@ impl Tape {
                 call.params(&params).constant("WG", workgroup).rows(rows);
                 (dx, if drop { dropped } else { dx })
             } else {
-                // a stream that ends here, or a norm that nobody takes
+                // only one of h and y is used
                 let dx = match dy {
                     Some(dy) => norm.backward(t, dy),
                     None => dh.expect("a pullback runs when a gradient has arrived"),
@@ -113,19 +116,19 @@ pub(super) mod checks {
     use super::*;
     use crate::device::{Device, Plan};
     use crate::ops::check::{
-        Array, Failure, Outcome, checks, constant, ensure, ensure_eq, forward, gradients, random,
+        Array, Failure, Outcome, checks, ensure, ensure_eq, forward, gradients, random_f32,
     };
 
     checks![
         agrees_with_its_reference,
-        the_norm_may_be_all_that_is_wanted,
-        the_sum_may_be_all_that_is_wanted,
-        is_bit_for_bit_dropout_then_add_then_layernorm
+        gradients_hold_if_only_the_norm_is_used,
+        gradients_hold_if_only_the_sum_is_used,
+        equals_dropout_add_and_layernorm_bit_for_bit
     ];
 
     const EPS: f32 = 1e-5;
 
-    /// h and y.
+    /// Returns h and y.
     fn reference([x, branch, weight, bias]: [&Array; 4]) -> [Vec<f64>; 2] {
         let h: Vec<f64> = x
             .data
@@ -147,13 +150,13 @@ pub(super) mod checks {
         [h, y]
     }
 
-    fn op(_device: &Device, t: &mut Tape, [x, branch, weight, bias]: [Var; 4]) -> (Var, Var) {
-        let seed = constant(t, &[1u32]);
+    fn op(t: &mut Tape, [x, branch, weight, bias]: [Var; 4]) -> (Var, Var) {
+        let seed = t.constant(&[1u32]);
         t.add_layernorm([x, branch], Dropout { p: 0.0, seed }, [weight, bias], EPS)
     }
 
-    fn both(device: &Device, t: &mut Tape, inputs: [Var; 4]) -> Var {
-        let (h, y) = op(device, t, inputs);
+    fn both(t: &mut Tape, inputs: [Var; 4]) -> Var {
+        let (h, y) = op(t, inputs);
         let y = t.scale(y, 0.5);
         t.add(h, y)
     }
@@ -168,7 +171,7 @@ pub(super) mod checks {
             gradients(
                 device,
                 &[[&[3, cols], &[3, cols], &[cols], &[cols]]],
-                |t, inputs| both(device, t, inputs),
+                both,
                 both_reference,
             )?;
         }
@@ -178,35 +181,30 @@ pub(super) mod checks {
                 [&[2, 33, 8], &[2, 33, 8], &[8], &[8]],
                 [&[65, 7], &[65, 7], &[7], &[7]],
             ],
-            |t, inputs| both(device, t, inputs),
+            both,
             both_reference,
         )?;
         forward(
             device,
             &[[&[70_000, 4], &[70_000, 4], &[4], &[4]]],
-            |t, inputs| both(device, t, inputs),
+            both,
             both_reference,
-        )?;
-        Ok(())
+        )
     }
 
-    fn the_norm_may_be_all_that_is_wanted(device: &Device) -> Outcome {
+    fn gradients_hold_if_only_the_norm_is_used(device: &Device) -> Outcome {
         gradients(
             device,
             &[[&[5, 36], &[5, 36], &[36], &[36]]],
-            |t, inputs| op(device, t, inputs).1,
+            |t, inputs| op(t, inputs).1,
             |inputs| reference(inputs)[1].clone(),
-        )?;
-        Ok(())
+        )
     }
 
-    fn the_sum_may_be_all_that_is_wanted(device: &Device) -> Outcome {
+    fn gradients_hold_if_only_the_sum_is_used(device: &Device) -> Outcome {
         let sum = |t: &mut Tape, [x, branch]: [Var; 2]| {
-            let (weight, bias) = (
-                constant(t, &[1f32; 36]),
-                constant(t, &[0f32; 36]),
-            );
-            op(device, t, [x, branch, weight, bias]).0
+            let (weight, bias) = (t.constant(&[1f32; 36]), t.constant(&[0f32; 36]));
+            op(t, [x, branch, weight, bias]).0
         };
         gradients(device, &[[&[5, 36], &[5, 36]]], sum, |[x, branch]| {
             x.data
@@ -214,11 +212,11 @@ pub(super) mod checks {
                 .zip(&branch.data)
                 .map(|(x, branch)| x + branch)
                 .collect()
-        })?;
-        Ok(())
+        })
     }
 
-    /// h, y and all gradients, from the op or from the three that it stands for, when the loss depends on what `wanted` says.
+    /// Returns h, y and all gradients, from the fused op or from separate ones, of a loss that
+    /// depends on h, y or both.
     fn run(
         device: &Device,
         cols: usize,
@@ -230,10 +228,11 @@ pub(super) mod checks {
         let t = &mut tape;
         let shapes = [vec![rows, cols], vec![rows, cols], vec![cols], vec![cols]];
         let inputs @ [x, branch, weight, bias] = shapes.each_ref().map(|shape| t.variable(shape));
-        let seed = constant(t, &[9u32]);
-        // another dropout before, so that the site is not the first
+        let seed = t.constant(&[9u32]);
+        // a dropout before, so that the site is not the first
         let x = t.dropout(x, 0.25, seed);
-        // kept elements are doubled, which is exact: the device may fuse the product with the sum
+        // kept elements are doubled, which is exact even if the device fuses the product with the
+        // sum
         let (h, y) = if fused {
             t.add_layernorm([x, branch], Dropout { p: 0.5, seed }, [weight, bias], EPS)
         } else {
@@ -255,22 +254,16 @@ pub(super) mod checks {
         results.iter().for_each(|&v| t.hold(v));
         let plan = Plan::new(device, tape)?;
         for (index, (v, shape)) in inputs.iter().zip(&shapes).enumerate() {
-            let data: Vec<f32> = random(shape.iter().product(), index as u64)
-                .iter()
-                .map(|&value| value as f32)
-                .collect();
+            let data: Vec<f32> = random_f32(shape.iter().product(), index as u64);
             plan.write(*v, &data);
         }
-        let dy: Vec<f32> = random(rows * cols, 99)
-            .iter()
-            .map(|&value| value as f32)
-            .collect();
+        let dy: Vec<f32> = random_f32(rows * cols, 99);
         plan.write(cotangent, &dy);
         plan.run()?;
         results.iter().map(|&v| Ok(plan.read(v)?)).collect()
     }
 
-    fn is_bit_for_bit_dropout_then_add_then_layernorm(device: &Device) -> Outcome {
+    fn equals_dropout_add_and_layernorm_bit_for_bit(device: &Device) -> Outcome {
         for cols in [33, 64, 512] {
             for wanted in [[true, true], [true, false], [false, true]] {
                 let fused = run(device, cols, true, wanted)?;

@@ -1,22 +1,25 @@
-//! The most likely token.
+//! Index of the largest element of each row: greedy decoding.
 
 use crate::graph::{Tape, Var};
+use crate::ops::shared;
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static ARGMAX: VectorWidth = vector_width!("argmax", "reduce");
+static ARGMAX: VectorWidth = vector_width!("argmax", shared::REDUCE);
 
 impl Tape {
-    /// `y[r]`, a `u32`: the column of the largest of `x[r]`, the lowest of equals. `x: [n, v]`, `y: [n]`. No gradient.
+    /// Records `y[r]`, the column of the largest element of `x[r]` as `u32`, the lowest column of
+    /// equal ones. `x: [n, v]`,
+    /// `y: [n]`. It has no gradient.
     #[track_caller]
     pub fn argmax(&mut self, x: Var) -> Var {
         let (rows, width) = self.rows_cols(x);
         assert!(
             width <= 1 << 24,
-            "argmax: {:?} has more columns than f32 counts",
+            "argmax: {:?} has more than 2^24 columns",
             self.shape(x)
         );
         let (kernel, cols) = ARGMAX.of(width);
-        // four rounds for each vector: a loop of a row of `width`
+        // the inner loop visits single elements: as many rounds as a row of `width`
         let workgroup = self.row_workgroup(width);
         let y = self.output(&[rows]);
         self.call(kernel, "forward")
@@ -31,13 +34,13 @@ impl Tape {
 }
 
 pub(super) mod checks {
-    
+
     use crate::device::{Device, Plan};
     use crate::ops::check::{Failure, Outcome, checks, ensure_eq, random};
 
     checks![
-        agrees_with_its_reference_and_takes_the_lowest_of_equals,
-        a_row_of_minus_infinity_has_an_answer
+        agrees_with_its_reference_and_takes_the_first_of_equals,
+        row_of_minus_infinity_gives_column_zero
     ];
 
     fn argmax(device: &Device, rows: usize, x: &[f32]) -> Result<Vec<u32>, Failure> {
@@ -51,10 +54,10 @@ pub(super) mod checks {
         Ok(plan.read(y)?)
     }
 
-    fn agrees_with_its_reference_and_takes_the_lowest_of_equals(device: &Device) -> Outcome {
+    fn agrees_with_its_reference_and_takes_the_first_of_equals(device: &Device) -> Outcome {
         for cols in [1, 2, 4, 31, 32, 33, 65, 512, 513, 70_000] {
             for rows in [1, 3, 65] {
-                // 32 different values, so most rows have their largest several times
+                // 32 different values, so the largest occurs several times in most rows
                 let x: Vec<f32> = random(rows * cols, 5)
                     .iter()
                     .map(|x| (x * 8.0).floor() as f32)
@@ -80,7 +83,7 @@ pub(super) mod checks {
         Ok(())
     }
 
-    fn a_row_of_minus_infinity_has_an_answer(device: &Device) -> Outcome {
+    fn row_of_minus_infinity_gives_column_zero(device: &Device) -> Outcome {
         ensure_eq!(
             argmax(
                 device,

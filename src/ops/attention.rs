@@ -4,6 +4,7 @@ use crate::graph::Capabilities;
 use crate::graph::Kernel;
 use crate::graph::{DispatchBuilder, Precision, Tape, Var};
 use crate::kernel;
+use crate::ops::shared;
 
 /// The kernels of one sum over lanes, by what they read.
 struct Forms {
@@ -14,26 +15,46 @@ struct Forms {
 }
 
 static SHUFFLE: Forms = Forms {
-    f32: kernel!("attention", "random", "lanes_shuffle", "attention_f32"),
+    f32: kernel!(
+        "attention",
+        shared::RANDOM,
+        shared::LANES_SHUFFLE,
+        shared::ATTENTION_F32
+    ),
     f16: kernel!(
         "attention",
-        "random",
-        "lanes_shuffle",
-        "attention_f16",
-        "halves"
+        shared::RANDOM,
+        shared::LANES_SHUFFLE,
+        shared::ATTENTION_F16,
+        shared::HALVES
     ),
-    cache: kernel!("attention", "random", "lanes_shuffle", "attention_cache"),
+    cache: kernel!(
+        "attention",
+        shared::RANDOM,
+        shared::LANES_SHUFFLE,
+        shared::ATTENTION_CACHE
+    ),
 };
 static MEMORY: Forms = Forms {
-    f32: kernel!("attention", "random", "lanes_memory", "attention_f32"),
+    f32: kernel!(
+        "attention",
+        shared::RANDOM,
+        shared::LANES_MEMORY,
+        shared::ATTENTION_F32
+    ),
     f16: kernel!(
         "attention",
-        "random",
-        "lanes_memory",
-        "attention_f16",
-        "halves"
+        shared::RANDOM,
+        shared::LANES_MEMORY,
+        shared::ATTENTION_F16,
+        shared::HALVES
     ),
-    cache: kernel!("attention", "random", "lanes_memory", "attention_cache"),
+    cache: kernel!(
+        "attention",
+        shared::RANDOM,
+        shared::LANES_MEMORY,
+        shared::ATTENTION_CACHE
+    ),
 };
 
 /// What [`Tape::attention`] computes besides its inputs.

@@ -43,7 +43,7 @@ impl Tape {
 }
 
 pub(super) mod checks {
-    
+
     use crate::device::{Device, Plan};
     use crate::ops::check::{Outcome, checks, ensure_eq, random};
 

@@ -1,9 +1,10 @@
-//! Harness of the op checks: results of a device against an f64 reference, and its gradients against central
-//! differences of that reference.
+//! Harness of the op checks: results of a device against an f64 reference, and its gradients
+//! against central differences of that reference.
 //!
-//! Every op file has a module `checks` with functions of a [`Device`] that return an [`Outcome`]. They run as tests and,
-//! on a user's adapter, in `seemore doctor`, so they report a failure instead of panicking. Ops of other crates can use
-//! the same functions in their tests: see `examples/custom_op`.
+//! Every op file has a module `checks` with functions of a [`Device`] that return an [`Outcome`].
+//! They run as tests and, on a user's adapter, in `seemore doctor`, so they report a failure
+//! instead of panicking. Ops of other crates can use the same functions in their tests;
+//! `examples/custom_op` is one.
 
 use std::fmt;
 use std::panic::Location;
@@ -117,6 +118,25 @@ macro_rules! ensure_eq {
 }
 pub(crate) use ensure_eq;
 
+/// Runs `checks`, usually [`CHECKS`](crate::ops::CHECKS), on a device. Calls `after` for each op
+/// with the number of checks that passed and a line for each that failed.
+pub fn self_test(
+    device: &Device,
+    checks: &[(&'static str, &[Check])],
+    mut after: impl FnMut(&'static str, usize, &[String]),
+) {
+    for (op, checks) in checks {
+        let failures: Vec<String> = checks
+            .iter()
+            .filter_map(|check| {
+                let failure = (check.run)(device).err()?;
+                Some(format!("{}: {failure}", check.name))
+            })
+            .collect();
+        after(op, checks.len() - failures.len(), &failures);
+    }
+}
+
 /// The device that all tests of this crate share. Tests fail, never skip, without an adapter.
 #[cfg(test)]
 pub(crate) fn device() -> Device {
@@ -126,7 +146,8 @@ pub(crate) fn device() -> Device {
         .clone()
 }
 
-/// An operand as a reference sees it: row-major f64, exactly the values that the device gets as f32.
+/// An operand as a reference sees it: row-major f64, exactly the values that the device gets as
+/// f32.
 #[derive(Debug, Clone)]
 pub struct Array {
     /// Length of each axis.
@@ -187,7 +208,8 @@ pub fn forward<const N: usize>(
 
 /// Checks the output of `op` like [`forward`], and its gradient with respect to every input.
 ///
-/// Up to 49 elements of each gradient are compared with central differences of the reference, for a random cotangent.
+/// Up to 49 elements of each gradient are compared with central differences of the reference, for a
+/// random cotangent.
 ///
 /// # Errors
 /// Returns the first element that [disagrees](close), or the error of the device.
@@ -257,8 +279,8 @@ fn run<const N: usize>(
     Ok(())
 }
 
-/// Central differences of `sum of dy * reference(arrays)` with respect to one input, at places spread over it. All other
-/// elements of the result are 0.
+/// Central differences of `sum of dy * reference(arrays)` with respect to one input, at places
+/// spread over it. All other elements of the result are 0.
 fn differences<const N: usize>(
     arrays: &mut [Array; N],
     input: usize,
@@ -292,10 +314,11 @@ fn differences<const N: usize>(
     (places, slopes)
 }
 
-/// Compares the elements at `places` with a reference, up to f32 rounding: 1e-4 of the element's value, or 2e-5 of the
-/// reference's largest absolute value where terms cancel.
+/// Compares the elements at `places` with a reference, up to f32 rounding: 1e-4 of the element's
+/// value, or 2e-5 of the reference's largest absolute value where terms cancel.
 ///
-/// A reference of zeros therefore wants exact zeros; use [`close_to_scale`] if it is a sum of terms that cancel.
+/// A reference of zeros therefore wants exact zeros; use [`close_to_scale`] if it is a sum of terms
+/// that cancel.
 ///
 /// # Errors
 /// Returns the first element that is farther off. NaN is close to nothing.
@@ -309,7 +332,8 @@ pub fn close(
     close_to_scale(what, got, want, places, 0.0)
 }
 
-/// Compares like [`close`], for results whose terms may all cancel: allows 2e-5 of `scale`, the magnitude of the terms.
+/// Compares like [`close`], for results whose terms may all cancel: allows 2e-5 of `scale`, the
+/// magnitude of the terms.
 ///
 /// # Errors
 /// Returns the first element that is farther off. NaN is close to nothing.
@@ -336,14 +360,33 @@ pub fn close_to_scale(
     Ok(())
 }
 
-/// Binds values that need no gradient: ids, targets, seeds.
-pub(crate) fn constant<T: bytemuck::Pod>(t: &mut Tape, data: &[T]) -> Var {
-    t.constant(data)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::close;
+    use super::{Check, Failure, close, device, self_test};
+
+    #[test]
+    fn self_test_reports_what_a_failed_check_says() {
+        const PASSES: Check = Check {
+            name: "passes",
+            run: |_| Ok(()),
+        };
+        const FAILS: Check = Check {
+            name: "fails",
+            run: |_| Err(Failure::new("at 1 got 2")),
+        };
+        let mut reported = vec![];
+        let checks: [(&str, &[Check]); 2] = [("good", &[PASSES]), ("bad", &[FAILS, PASSES])];
+        self_test(&device(), &checks, |op, passed, failures| {
+            reported.push((op, passed, failures.to_vec()))
+        });
+        assert_eq!(
+            reported,
+            [
+                ("good", 1, vec![]),
+                ("bad", 1, vec!["fails: at 1 got 2".to_owned()])
+            ]
+        );
+    }
 
     fn message(got: &[f32], want: &[f64]) -> String {
         close("values", got, want, 0..2).unwrap_err().to_string()

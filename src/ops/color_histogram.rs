@@ -1,4 +1,4 @@
-//! Colour histograms: which colours a picture has, wherever they are.
+//! Colour histograms of images (Swain & Ballard 1991).
 
 use crate::graph::Kernel;
 use crate::graph::{Tape, Var};
@@ -7,9 +7,15 @@ use crate::kernel;
 static COLOR_HISTOGRAM: Kernel = kernel!("color_histogram");
 
 impl Tape {
-    /// `image: [b, 3, h, w]` with colours from 0 to 1 to `[b, levels^3]`: 4 times the root of each bin's share of the pixels, bins being
-    /// `levels` reds times greens times blues, blue changing fastest (formula in the shader). `levels` is a multiple of 4. No gradient
-    /// flows to the image.
+    /// Records the colour histogram `[b, levels^3]` of `image: [b, 3, h, w]` with channels in 0 to
+    /// 1.
+    ///
+    /// A bin's value is 4 times the square root of its share of the pixels; a pixel between bins
+    /// counts in its neighbours by linear interpolation. Bins are ordered by red, green, blue, blue
+    /// fastest. It has no gradient.
+    ///
+    /// # Panics
+    /// If `levels` is not a multiple of 4, or a gradient of the image is wanted.
     #[track_caller]
     pub fn color_histogram(&mut self, image: Var, levels: usize) -> Var {
         let &[batch, 3, height, width] = self.shape(image) else {
@@ -22,10 +28,7 @@ impl Tape {
             levels > 0 && levels.is_multiple_of(4),
             "color_histogram: {levels} levels, want a multiple of 4"
         );
-        assert!(
-            !self.needs_grad(image),
-            "color_histogram: it has no gradient"
-        );
+        assert!(!self.needs_grad(image), "color_histogram has no gradient");
         let y = self.output(&[batch, levels.pow(3)]);
         let quads = batch * levels.pow(3) / 4;
         self.call(&COLOR_HISTOGRAM, "forward")
@@ -41,15 +44,14 @@ impl Tape {
 
 pub(super) mod checks {
     use crate::device::{Device, Plan, Tensor};
-    
-    use crate::ops::check::{Failure, Outcome, checks, close, ensure, ensure_eq, random};
+    use crate::ops::check::{Failure, Outcome, checks, close, ensure, ensure_eq, f32s, random};
 
     checks![
         agrees_with_its_reference,
-        a_colour_of_a_bin_counts_in_that_bin_alone
+        color_at_the_center_of_a_bin_counts_in_that_bin_only
     ];
 
-    /// Bin by bin what a pixel gives to its up to eight neighbours, in f64.
+    /// Distributes each pixel over its up to eight neighbouring bins, in f64.
     fn reference(image: &[f64], [batch, height, width]: [usize; 3], levels: usize) -> Vec<f64> {
         let pixels = height * width;
         let mut shares = vec![0.0; batch * levels.pow(3)];
@@ -82,7 +84,7 @@ pub(super) mod checks {
         levels: usize,
     ) -> Result<Vec<f32>, Failure> {
         let mut tape = device.tape();
-        let values: Vec<f32> = image.iter().map(|&x| x as f32).collect();
+        let values: Vec<f32> = f32s(&image);
         let tensor = Tensor::new(device, &[shape[0], 3, shape[1], shape[2]], &values)?;
         let var = tape.bind(&tensor);
         let histogram = tape.color_histogram(var, levels);
@@ -107,7 +109,7 @@ pub(super) mod checks {
             ([5, 48, 48], 8),
             ([1, 7, 2], 12),
         ] {
-            // some colours lie outside of 0 to 1
+            // some values lie outside 0 to 1
             let image: Vec<f64> = random(shape.iter().product::<usize>() * 3, 5)
                 .iter()
                 .map(|x| 0.5 + 0.4 * x)
@@ -115,13 +117,16 @@ pub(super) mod checks {
             let histogram = agrees(device, &image, shape, levels)?;
             for bins in histogram.chunks(levels.pow(3)) {
                 let whole: f32 = bins.iter().map(|bin| (bin / 4.0).powi(2)).sum();
-                ensure!((whole - 1.0).abs() < 1e-5, "the shares add up to {whole}");
+                ensure!(
+                    (whole - 1.0).abs() < 1e-5,
+                    "the shares sum to {whole}, not 1"
+                );
             }
         }
         Ok(())
     }
 
-    fn a_colour_of_a_bin_counts_in_that_bin_alone(device: &Device) -> Outcome {
+    fn color_at_the_center_of_a_bin_counts_in_that_bin_only(device: &Device) -> Outcome {
         // red 1, green 2/3, blue 1/3 at 4 levels
         let image: Vec<f64> = [1.0, 2.0 / 3.0, 1.0 / 3.0]
             .iter()

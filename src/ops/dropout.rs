@@ -1,22 +1,23 @@
-//! Dropout with a mask that is a function of seed, place and index.
+//! Dropout with a mask that is a pure function of seed, site and index.
 
 use crate::graph::Kernel;
 use crate::graph::{Tape, Var};
 use crate::kernel;
+use crate::ops::shared;
 
-static DROPOUT: Kernel = kernel!("dropout", "random");
+static DROPOUT: Kernel = kernel!("dropout", shared::RANDOM);
 
-/// Dropout inside another op.
+/// Dropout as a part of another op.
 #[derive(Debug, Clone, Copy)]
 pub struct Dropout {
     /// Probability of zeroing an element; 0 for none.
     pub p: f32,
-    /// `[1]`, a `u32` that the host changes with every step.
+    /// A `u32`, `[1]`, that the host changes with every step.
     pub seed: Var,
 }
 
 impl Dropout {
-    /// The place that draws the mask, or 0 without one.
+    /// Returns a number for the site that draws this mask, or 0 if `p` is 0.
     #[track_caller]
     pub(super) fn site(&self, t: &mut Tape) -> u32 {
         assert!(
@@ -34,9 +35,12 @@ impl Dropout {
 }
 
 impl Tape {
-    /// Each element of `x` is 0 with probability `p`, else scaled by `1 / (1 - p)`. `seed: [1]` is a `u32` that the host
-    /// changes with every step; every call draws its own mask from it. The mask is computed again in the backward
-    /// pass, never stored.
+    /// Records dropout (Srivastava et al. 2014): each element of `x` becomes 0 with probability
+    /// `p`, else `x / (1 - p)`.
+    ///
+    /// `seed: [1]` is a `u32` that the host changes with every step; every call draws its own mask
+    /// from it. The mask is recomputed in the backward pass, never stored. Returns `x` itself if
+    /// `p` is 0.
     #[track_caller]
     pub fn dropout(&mut self, x: Var, p: f32, seed: Var) -> Var {
         let dropout = Dropout { p, seed };
@@ -52,7 +56,7 @@ impl Tape {
         y
     }
 
-    /// `x` times the mask of a site.
+    /// Records `x` times the mask of a site.
     pub(super) fn masked(&mut self, x: Var, dropout: Dropout, site: u32) -> Var {
         let (n, y) = (self.len(x), self.like(x));
         self.call(&DROPOUT, "forward")
@@ -68,20 +72,20 @@ impl Tape {
 }
 
 pub(super) mod checks {
-    
+    use super::*;
     use crate::device::{Device, Plan};
     use crate::ops::check::{Failure, Outcome, checks, ensure, ensure_eq};
 
     checks![
-        masks_are_those_of_the_generator_forward_and_backward,
-        the_same_seed_gives_the_same_mask_and_others_differ,
-        the_share_of_zeros_is_p,
-        without_probability_nothing_is_recorded,
+        masks_follow_the_generator_forward_and_backward,
+        equal_seeds_give_equal_masks_and_others_differ,
+        fraction_of_zeros_is_p,
+        zero_probability_records_nothing,
         neighbouring_counters_are_not_correlated
     ];
 
-    /// The same function as shaders/shared/random.wgsl.
-    fn random_bits(seed: u32, site: u32, index: u32) -> u32 {
+    /// The function of that name in shaders/shared/random.wgsl.
+    pub(crate) fn random_bits(seed: u32, site: u32, index: u32) -> u32 {
         let pcg = |input: u32| {
             let state = input.wrapping_mul(747796405).wrapping_add(2891336453);
             let word = ((state >> ((state >> 28) + 4)) ^ state).wrapping_mul(277803737);
@@ -90,7 +94,8 @@ pub(super) mod checks {
         pcg(pcg(index).wrapping_add(pcg(site.wrapping_add(pcg(seed)))))
     }
 
-    /// Forward values of two sites and the gradient through the first, for an input and cotangent of ones.
+    /// Returns the output of two sites and the gradient through the first, for an input and
+    /// cotangent of ones.
     fn masks(device: &Device, n: usize, p: f32, seed: u32) -> Result<[Vec<f32>; 3], Failure> {
         let mut tape = device.tape();
         let (x, seed_var, ones) = (tape.variable(&[n]), tape.input(&[1]), tape.input(&[n]));
@@ -107,7 +112,7 @@ pub(super) mod checks {
         Ok([plan.read(a)?, plan.read(b)?, plan.read(dx)?])
     }
 
-    fn masks_are_those_of_the_generator_forward_and_backward(device: &Device) -> Outcome {
+    fn masks_follow_the_generator_forward_and_backward(device: &Device) -> Outcome {
         for n in [1, 1023, 1024, 1025, 37, 300_000] {
             let [a, b, dx] = masks(device, n, 0.3, 7)?;
             let want = |site: u32| -> Vec<f32> {
@@ -127,17 +132,17 @@ pub(super) mod checks {
         Ok(())
     }
 
-    fn the_same_seed_gives_the_same_mask_and_others_differ(device: &Device) -> Outcome {
+    fn equal_seeds_give_equal_masks_and_others_differ(device: &Device) -> Outcome {
         let [a, b, _] = masks(device, 4096, 0.5, 1)?;
         let differing = |a: &[f32], b: &[f32]| a.iter().zip(b).filter(|(a, b)| a != b).count();
         ensure_eq!(a, masks(device, 4096, 0.5, 1)?[0]);
-        // binomial with deviation 32
+        // binomial with standard deviation 32
         ensure!((differing(&a, &b) as f64 - 2048.0).abs() < 160.0);
         ensure!((differing(&a, &masks(device, 4096, 0.5, 2)?[0]) as f64 - 2048.0).abs() < 160.0);
         Ok(())
     }
 
-    fn the_share_of_zeros_is_p(device: &Device) -> Outcome {
+    fn fraction_of_zeros_is_p(device: &Device) -> Outcome {
         for p in [0.1, 0.5, 0.9] {
             let n = 200_000;
             let zeros = masks(device, n, p, 3)?[0]
@@ -156,7 +161,7 @@ pub(super) mod checks {
         Ok(())
     }
 
-    fn without_probability_nothing_is_recorded(device: &Device) -> Outcome {
+    fn zero_probability_records_nothing(device: &Device) -> Outcome {
         let mut tape = device.tape();
         let (x, seed) = (tape.variable(&[8]), tape.input(&[1]));
         ensure_eq!(tape.dropout(x, 0.0, seed), x);
@@ -164,7 +169,7 @@ pub(super) mod checks {
         Ok(())
     }
 
-    /// Correlation of the draws of two neighbours along an axis of the counter, mean over many counters.
+    /// Correlates neighbouring draws along each axis of the counter.
     fn neighbouring_counters_are_not_correlated(_: &Device) -> Outcome {
         let draw = |seed, site, index| random_bits(seed, site, index) as f64 / 2f64.powi(32) - 0.5;
         let count = 200_000;

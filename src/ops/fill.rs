@@ -1,4 +1,4 @@
-//! A constant of any shape.
+//! Constants of any shape.
 
 use crate::graph::Kernel;
 use crate::graph::{Tape, Var};
@@ -7,7 +7,7 @@ use crate::kernel;
 static FILL: Kernel = kernel!("fill");
 
 impl Tape {
-    /// A value of the given shape with all elements equal: the cotangent 1 of a loss, an empty gradient.
+    /// Records a value of the given shape with all elements equal to `value`.
     #[track_caller]
     pub fn fill(&mut self, shape: &[usize], value: f32) -> Var {
         let y = self.output(shape);

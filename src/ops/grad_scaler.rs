@@ -1,27 +1,31 @@
-//! Loss scaling, gradient clipping, and whether a step is taken at all.
+//! Loss scaling, gradient clipping, and the decision whether to take a step.
 
 use crate::graph::Kernel;
 use crate::graph::{Precision, Tape, Var};
 use crate::kernel;
+use crate::ops::shared;
 
-static GRAD_SCALER: Kernel = kernel!("grad_scaler");
+static GRAD_SCALER: Kernel = kernel!("grad_scaler", shared::VERDICT);
 
-/// How gradients are judged before an update. The default leaves them as they are and only refuses those that are not finite.
+/// Settings of [`Tape::grad_scaler`]. The default neither scales nor clips gradients; it skips
+/// steps with non-finite ones.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GradScaler {
-    /// The largest norm of all gradients together; 0 for no clipping.
+    /// Largest norm of all gradients together; 0 disables clipping.
     pub clip: f64,
-    /// Adam's, for its bias corrections.
+    /// Adam's decay of the first moment, for its bias correction.
     pub beta1: f64,
+    /// Adam's decay of the second moment, for its bias correction.
     pub beta2: f64,
-    /// What the loss is multiplied by at first.
+    /// Initial loss scale.
     pub scale: f32,
-    /// What the scale is multiplied by after `interval` steps in a row that were taken.
+    /// Factor of the scale after `interval` steps in a row that were taken.
     pub growth: f32,
+    /// Number of steps between growths.
     pub interval: u32,
-    /// What it is multiplied by after a step that was not.
+    /// Factor of the scale after a skipped step.
     pub backoff: f32,
-    /// Whether no step is taken after a bad one, until the host has seen it.
+    /// Whether to take no step after a bad one until the host has seen it.
     pub freeze: bool,
 }
 
@@ -41,7 +45,7 @@ impl Default for GradScaler {
 }
 
 impl GradScaler {
-    /// The fields of the state.
+    /// Names of the state's fields, in order.
     pub const STATE: [&str; 15] = [
         "scale",
         "run",
@@ -60,22 +64,24 @@ impl GradScaler {
         "spike_mean",
     ];
 
-    /// The place of a field in the state.
+    /// Returns the index of a field in the state.
     ///
     /// # Panics
-    /// When there is no such field.
+    /// If there is no such field.
     pub fn place(field: &str) -> usize {
         Self::STATE
             .iter()
             .position(|name| *name == field)
-            .unwrap_or_else(|| panic!("the scaler's state has no `{field}`"))
+            .unwrap_or_else(|| panic!("the state of the gradient scaler has no field `{field}`"))
     }
 
-    /// The least and the most that the scale becomes.
+    /// Smallest loss scale.
     pub const LEAST: f32 = 1.0 / 1024.0;
+    /// Largest loss scale.
     pub const MOST: f32 = 16_777_216.0;
 
-    /// PyTorch's rule, starting lower: no step is lost to finding the scale.
+    /// Returns dynamic loss scaling by PyTorch's rule, from a lower initial scale so that no step
+    /// is lost to finding it.
     pub fn dynamic() -> GradScaler {
         GradScaler {
             scale: 1024.0,
@@ -86,7 +92,7 @@ impl GradScaler {
         }
     }
 
-    /// What operands of this precision need.
+    /// Returns the settings for operands of a precision.
     pub fn of(precision: Precision) -> GradScaler {
         match precision {
             Precision::F32 => GradScaler::default(),
@@ -94,8 +100,8 @@ impl GradScaler {
         }
     }
 
-    /// The state before the first step, by the fields of `State` in the shader: [`STATE`](Self::STATE). As long as it is so that what
-    /// follows it in a buffer can be bound.
+    /// Returns the state before the first step: the fields of [`STATE`](Self::STATE), padded so
+    /// that a tensor that follows it in a buffer is aligned.
     pub fn start(&self) -> [f32; 64] {
         let mut state = [0.0; 64];
         state[0] = self.scale;
@@ -104,9 +110,12 @@ impl GradScaler {
 }
 
 impl Tape {
-    /// Judges the gradients of a step, of which `norm_squared: [1]` is the sum of squares, and its `loss: [1]`, and updates the
-    /// persistent `state: [64]` (see [`GradScaler::start`]). Returns the verdict `[8]`: the factor for the gradients, Adam's two bias
-    /// corrections, whether to take the step (`u32`), and the norm of the unscaled gradients.
+    /// Records the decision whether to take a step, from `norm_squared: [1]`, the sum of the
+    /// squared gradients, and `loss: [1]`.
+    ///
+    /// Returns the verdict `[8]`: the factor for the gradients, Adam's two bias corrections,
+    /// whether to take the step (`u32`), and the norm of the unscaled gradients. Updates the
+    /// persistent `state: [64]`, at first [`GradScaler::start`].
     #[track_caller]
     pub fn grad_scaler(
         &mut self,
@@ -116,7 +125,13 @@ impl Tape {
         spec: GradScaler,
     ) -> Var {
         let fit = [norm_squared, loss, state].map(|v| self.len(v)) == [1, 1, 64];
-        assert!(fit, "grad_scaler: norm, loss or state of a wrong shape");
+        assert!(
+            fit,
+            "grad_scaler: norm_squared {:?}, loss {:?}, state {:?}, want [1], [1], [64]",
+            self.shape(norm_squared),
+            self.shape(loss),
+            self.shape(state)
+        );
         let verdict = self.output(&[8]);
         let call = self
             .call(&GRAD_SCALER, "update")
@@ -146,14 +161,14 @@ pub(super) mod checks {
     use crate::ops::check::{Failure, Outcome, checks, ensure, ensure_eq};
 
     checks![
-        a_step_without_finite_loss_or_gradients_is_named_and_with_freeze_the_last_one_taken,
-        a_loss_far_above_its_mean_is_a_spike_and_moves_the_mean_little,
-        gradients_are_clipped_and_adams_corrections_follow_the_steps_taken,
-        corrections_stay_right_over_many_steps,
-        the_scale_halves_when_gradients_overflow_and_doubles_after_a_while
+        non_finite_step_is_recorded_and_freezes_if_asked,
+        loss_spikes_are_counted_and_barely_move_the_mean,
+        clips_and_corrects_for_the_steps_taken,
+        corrections_are_accurate_over_many_steps,
+        scale_halves_on_overflow_and_doubles_after_an_interval
     ];
 
-    /// The verdict's words and the state after each of the given norms of scaled gradients and losses.
+    /// Returns the verdict and state after each step, given norms of scaled gradients and losses.
     fn follow(
         device: &Device,
         spec: GradScaler,
@@ -174,7 +189,8 @@ pub(super) mod checks {
         steps.map(run).collect()
     }
 
-    /// The verdicts (factor, corrections, take, norm) and scales after each of the given norms of scaled gradients.
+    /// Returns factor and corrections, take, norm and scale after each step, given norms of scaled
+    /// gradients.
     fn judge(
         device: &Device,
         spec: GradScaler,
@@ -188,9 +204,7 @@ pub(super) mod checks {
         Ok(steps.into_iter().map(verdict).collect())
     }
 
-    fn a_step_without_finite_loss_or_gradients_is_named_and_with_freeze_the_last_one_taken(
-        device: &Device,
-    ) -> Outcome {
+    fn non_finite_step_is_recorded_and_freezes_if_asked(device: &Device) -> Outcome {
         let steps = [
             (1.0, 1.0),
             (1.0, f32::NAN),
@@ -226,7 +240,7 @@ pub(super) mod checks {
             );
             ensure_eq!(after[4].1[GradScaler::place("taken")], taken);
         }
-        // a scale that can still become smaller comes first
+        // a scale that can still shrink comes first
         let spec = GradScaler {
             scale: 4.0 * GradScaler::LEAST,
             backoff: 0.5,
@@ -244,7 +258,7 @@ pub(super) mod checks {
         Ok(())
     }
 
-    fn a_loss_far_above_its_mean_is_a_spike_and_moves_the_mean_little(device: &Device) -> Outcome {
+    fn loss_spikes_are_counted_and_barely_move_the_mean(device: &Device) -> Outcome {
         let losses = (0..200).map(|i| {
             2.0 + 0.1 * ((i * 7 % 13) as f32 / 6.0 - 1.0)
                 + if i == 120 || i == 5 { 6.0 } else { 0.0 }
@@ -266,16 +280,14 @@ pub(super) mod checks {
             after[199]
         );
         ensure!((at(121, "mean") - at(119, "mean")).abs() < 0.1);
-        // what is followed stays finite whatever the losses are
+        // mean and variance stay finite whatever the losses are
         let wild = (0..60).map(|i| (1.0, if i % 3 == 0 { f32::MAX } else { f32::MIN }));
         let (_, state) = follow(device, GradScaler::default(), wild)?.pop().unwrap();
         ensure!(state.iter().all(|value| value.is_finite()), "{state:?}");
         Ok(())
     }
 
-    fn gradients_are_clipped_and_adams_corrections_follow_the_steps_taken(
-        device: &Device,
-    ) -> Outcome {
+    fn clips_and_corrects_for_the_steps_taken(device: &Device) -> Outcome {
         let spec = GradScaler {
             clip: 2.0,
             ..GradScaler::default()
@@ -308,7 +320,7 @@ pub(super) mod checks {
         Ok(())
     }
 
-    fn corrections_stay_right_over_many_steps(device: &Device) -> Outcome {
+    fn corrections_are_accurate_over_many_steps(device: &Device) -> Outcome {
         let verdicts = judge(device, GradScaler::default(), &[1.0; 3000])?;
         let last = verdicts[2999].0;
         ensure!(
@@ -318,9 +330,7 @@ pub(super) mod checks {
         Ok(())
     }
 
-    fn the_scale_halves_when_gradients_overflow_and_doubles_after_a_while(
-        device: &Device,
-    ) -> Outcome {
+    fn scale_halves_on_overflow_and_doubles_after_an_interval(device: &Device) -> Outcome {
         let spec = GradScaler {
             scale: 8.0,
             growth: 2.0,
@@ -335,7 +345,7 @@ pub(super) mod checks {
         )?;
         let scales: Vec<f32> = verdicts.iter().map(|verdict| verdict.3).collect();
         ensure_eq!(scales, [8.0, 8.0, 4.0, 4.0, 4.0, 8.0, 8.0]);
-        // the factor undoes the scale that the gradients were made with
+        // the factor undoes the scale of the gradients
         let factors: Vec<f32> = verdicts.iter().map(|verdict| verdict.0[0]).collect();
         ensure_eq!(factors, [0.125, 0.125, 0.0, 0.25, 0.25, 0.25, 0.125]);
         ensure_eq!((verdicts[0].2, verdicts[3].2), (2.0, 4.0));

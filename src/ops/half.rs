@@ -1,4 +1,4 @@
-//! Numbers as halves, for kernels that read them at half the size.
+//! Conversion to half precision, for kernels that read their operands at half the size.
 
 use crate::graph::Kernel;
 use crate::graph::{Tape, Var};
@@ -7,8 +7,11 @@ use crate::kernel;
 static HALF: Kernel = kernel!("half");
 
 impl Tape {
-    /// `x` rounded to halves, two in each element. The same variable converted again gives the same result without work,
-    /// as long as nothing was written to it. No gradient flows through it: an op that reads halves takes care of that of `x`.
+    /// Records `x` rounded to halves, two in each element.
+    ///
+    /// Converting a variable again returns the earlier result unless it was written to in between.
+    /// No gradient flows through the conversion: an op that reads halves adds the gradient of `x`
+    /// itself.
     pub(crate) fn half(&mut self, x: Var) -> Var {
         self.once("half", x, |t| {
             let fours = t.len(x).div_ceil(4);
@@ -25,12 +28,12 @@ impl Tape {
 
 pub(crate) mod checks {
     use crate::device::{Device, Plan};
-    
+
     use crate::ops::check::{Failure, Outcome, checks, ensure, ensure_eq};
 
-    checks![rounds_to_nearest_even, not_a_number_stays_so];
+    checks![rounds_to_nearest_even, nan_stays_nan];
 
-    /// `x` to the nearest half, ties to even.
+    /// Rounds `x` to the nearest half, ties to even.
     pub(crate) fn nearest(x: f64) -> f64 {
         if x.is_infinite() {
             return x;
@@ -80,7 +83,7 @@ pub(crate) mod checks {
     }
 
     fn rounds_to_nearest_even(device: &Device) -> Outcome {
-        // every half from 2^-24 to 65504, the middle between it and the next, and a little to both sides of that
+        // halves from 2^-24 to 65504, the middle between each and the next, and its two neighbours
         let mut x = vec![
             0.0f32,
             -0.0,
@@ -108,7 +111,7 @@ pub(crate) mod checks {
         Ok(())
     }
 
-    fn not_a_number_stays_so(device: &Device) -> Outcome {
+    fn nan_stays_nan(device: &Device) -> Outcome {
         let got = halves(
             device,
             &[1.0, f32::NAN, 2.0, f32::from_bits(0x7fff_ffff), -3.0],

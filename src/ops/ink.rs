@@ -1,4 +1,4 @@
-//! Pictures as ink on white paper, where paper is nothing.
+//! Images as ink on white paper: 0 for white.
 
 use crate::graph::{Tape, Var};
 use crate::image::{MEAN, STD};
@@ -7,14 +7,14 @@ use crate::ops::vector_width::{VectorWidth, vector_width};
 static INK: VectorWidth = vector_width!("ink");
 
 impl Tape {
-    /// `image: [b, 3, h, w]`, [normalised](crate::image::normalise), as ink: 0 for white, 1 where a channel is black. No gradient flows
-    /// to the image.
+    /// Records the ink of a [normalised](crate::image::normalise) `image: [b, 3, h, w]`: per
+    /// channel 0 for white, 1 for black. It has no gradient.
     #[track_caller]
     pub fn ink(&mut self, image: Var) -> Var {
         let &[_, 3, height, width] = self.shape(image) else {
             panic!("ink: {:?}, want [b, 3, h, w]", self.shape(image))
         };
-        assert!(!self.needs_grad(image), "ink: it has no gradient");
+        assert!(!self.needs_grad(image), "ink has no gradient");
         let (kernel, pixels) = INK.of(height * width);
         let [red, green, blue] = STD;
         let white: Vec<f32> = MEAN
@@ -42,7 +42,7 @@ impl Tape {
 
 pub(super) mod checks {
     use crate::device::{Device, Plan, Tensor};
-    
+
     use crate::image::normalise;
     use crate::ops::check::{Outcome, checks, close};
 

@@ -1,12 +1,13 @@
-//! Rows scaled to one length: what makes a product of two of them a cosine.
+//! Scaling of rows to one length, which makes products of rows cosines.
 
 use crate::graph::{Tape, Var};
+use crate::ops::shared;
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static L2_NORMALIZE: VectorWidth = vector_width!("l2_normalize", "reduce");
+static L2_NORMALIZE: VectorWidth = vector_width!("l2_normalize", shared::REDUCE);
 
 impl Tape {
-    /// `y = length * x / sqrt(sum of x * x + 1e-12)` over the last axis of `x: [.., c]`.
+    /// Records `y = length * x / sqrt(sum of x * x + 1e-12)` over the last axis of `x: [.., c]`.
     #[track_caller]
     pub fn l2_normalize(&mut self, x: Var, length: f32) -> Var {
         let (rows, width) = self.rows_cols(x);
@@ -45,7 +46,7 @@ pub(super) mod checks {
     use crate::device::Device;
     use crate::ops::check::{Array, Outcome, checks, forward, gradients};
 
-    checks![agrees_with_its_reference, nothing_has_no_direction];
+    checks![agrees_with_its_reference, zero_rows_stay_zero];
 
     fn reference(x: &Array, length: f64) -> Vec<f64> {
         let row = |row: &[f64]| {
@@ -69,11 +70,10 @@ pub(super) mod checks {
             &[[&[70_000, 4]], [&[70_000, 3]]],
             |t, [x]| t.l2_normalize(x, 1.0),
             |[x]| reference(x, 1.0),
-        )?;
-        Ok(())
+        )
     }
 
-    fn nothing_has_no_direction(device: &Device) -> Outcome {
+    fn zero_rows_stay_zero(device: &Device) -> Outcome {
         forward(
             device,
             &[[&[3, 8]]],
@@ -82,7 +82,6 @@ pub(super) mod checks {
                 t.l2_normalize(nothing, 20.0)
             },
             |[x]| x.map(|_| 0.0),
-        )?;
-        Ok(())
+        )
     }
 }

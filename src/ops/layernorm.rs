@@ -1,20 +1,21 @@
 //! Layer normalisation over the last axis.
 
 use crate::graph::{Param, Tape, Var};
+use crate::ops::shared;
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static LAYERNORM: VectorWidth = vector_width!("layernorm", "reduce");
+static LAYERNORM: VectorWidth = vector_width!("layernorm", shared::REDUCE);
 
-/// Rows whose products with the gradient one invocation adds up.
+/// Rows over which one invocation sums the gradients of weight and bias.
 const CHUNK: usize = 32;
 
-/// A LayerNorm that has run, for its gradients.
+/// Operands of a recorded LayerNorm, for its gradients.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Norm {
     pub x: Var,
     pub weight: Var,
     pub bias: Var,
-    /// `[rows, 2]`: the mean of each row and one over its deviation.
+    /// `[rows, 2]`: mean of each row, and one over its standard deviation.
     pub stats: Var,
     pub eps: f32,
 }
@@ -30,7 +31,7 @@ fn params(rows: usize, cols: usize, eps: f32) -> [(&'static str, Param); 5] {
 }
 
 impl Norm {
-    /// The gradient of `x` for that of the output.
+    /// Records the gradient with respect to `x`.
     pub fn backward(&self, t: &mut Tape, dy: Var) -> Var {
         let (rows, width) = t.rows_cols(self.x);
         let (kernel, cols) = LAYERNORM.of(width);
@@ -48,7 +49,7 @@ impl Norm {
         dx
     }
 
-    /// Adds to the gradients of `weight` and `bias`.
+    /// Records the gradients with respect to `weight` and `bias`, where wanted.
     pub fn backward_weights(&self, t: &mut Tape, dy: Var) {
         if !t.needs_grad(self.weight) && !t.needs_grad(self.bias) {
             return;
@@ -75,8 +76,9 @@ impl Norm {
 }
 
 impl Tape {
-    /// `y = (x - mean) / sqrt(variance + eps) * weight + bias` over the last axis of `x: [.., c]`, with the biased
-    /// variance; `weight` and `bias`: `[c]`.
+    /// Records LayerNorm (Ba et al. 2016): `y = (x - mean) / sqrt(variance + eps) * weight + bias`
+    /// over the last axis of
+    /// `x: [.., c]`, with the biased variance. `weight` and `bias` are `[c]`.
     #[track_caller]
     pub fn layernorm(&mut self, x: Var, weight: Var, bias: Var, eps: f32) -> Var {
         let (rows, width) = self.rows_cols(x);
@@ -124,7 +126,7 @@ pub(super) mod checks {
     checks![
         agrees_with_its_reference,
         gradients_hold_past_one_dimension_of_workgroups,
-        a_large_mean_does_not_cancel
+        large_mean_does_not_cancel
     ];
 
     const EPS: f32 = 1e-5;
@@ -146,7 +148,7 @@ pub(super) mod checks {
     }
 
     fn agrees_with_its_reference(device: &Device) -> Outcome {
-        for cols in [2, 4, 31, 32, 33, 36, 512, 1028] {
+        for cols in [4, 31, 32, 33, 36, 512, 1028] {
             gradients(
                 device,
                 &[[&[3, cols], &[cols], &[cols]]],
@@ -162,11 +164,16 @@ pub(super) mod checks {
         )?;
         forward(
             device,
-            &[[&[70_000, 4], &[4], &[4]], [&[1, 1], &[1], &[1]]],
+            &[
+                [&[70_000, 4], &[4], &[4]],
+                // two values always become -1 and 1: the gradient with respect to x is eps alone,
+                // below f32's rounding
+                [&[3, 2], &[2], &[2]],
+                [&[1, 1], &[1], &[1]],
+            ],
             |t, [x, w, b]| t.layernorm(x, w, b, EPS),
             reference,
-        )?;
-        Ok(())
+        )
     }
 
     fn gradients_hold_past_one_dimension_of_workgroups(device: &Device) -> Outcome {
@@ -174,20 +181,21 @@ pub(super) mod checks {
             device,
             &[[&[65_537, 2], &[2], &[2]]],
             |t, [x, w, b]| t.layernorm(x, w, b, 1.0),
+            // `reference` of two columns without its allocation per row, which takes most of the
+            // time here
             |[x, w, b]| {
                 let row = |row: &[f64]| {
                     let mean = (row[0] + row[1]) / 2.0;
-                    let rstd = 1.0
-                        / (((row[0] - mean).powi(2) + (row[1] - mean).powi(2)) / 2.0 + 1.0).sqrt();
+                    let variance = ((row[0] - mean).powi(2) + (row[1] - mean).powi(2)) / 2.0;
+                    let rstd = 1.0 / (variance + 1.0).sqrt();
                     [0, 1].map(|i| (row[i] - mean) * rstd * w.data[i] + b.data[i])
                 };
                 x.rows().flat_map(row).collect()
             },
-        )?;
-        Ok(())
+        )
     }
 
-    fn a_large_mean_does_not_cancel(device: &Device) -> Outcome {
+    fn large_mean_does_not_cancel(device: &Device) -> Outcome {
         let shift = |x: f64| (x as f32 + 1024.0) as f64;
         forward(
             device,
@@ -198,16 +206,12 @@ pub(super) mod checks {
                 t.layernorm(x, w, b, EPS)
             },
             |[x, w, b]| {
-                reference([
-                    &Array {
-                        shape: x.shape.clone(),
-                        data: x.map(shift),
-                    },
-                    w,
-                    b,
-                ])
+                let x = Array {
+                    shape: x.shape.clone(),
+                    data: x.map(shift),
+                };
+                reference([&x, w, b])
             },
-        )?;
-        Ok(())
+        )
     }
 }

@@ -1,4 +1,4 @@
-//! Heads of another width: zero columns added to each, or columns taken away.
+//! Padding or truncation of the width of attention heads.
 
 use crate::graph::Kernel;
 use crate::graph::{Tape, Var};
@@ -7,13 +7,14 @@ use crate::kernel;
 static PAD_HEADS: Kernel = kernel!("pad_heads");
 
 impl Tape {
-    /// `x: [.., heads * from]` as `[.., heads * to]`: what of a head lies past `to` is dropped, what is missing is zero.
+    /// Records `x: [.., heads * from]` as `[.., heads * to]`: each head is truncated or padded with
+    /// zeros to `to` columns.
     #[track_caller]
     pub(crate) fn pad_heads(&mut self, x: Var, heads: usize, to: usize) -> Var {
         let (rows, c) = self.rows_cols(x);
         assert!(
             c.is_multiple_of(heads),
-            "pad_heads: {:?} has no {heads} heads",
+            "pad_heads: {:?} does not divide into {heads} heads",
             self.shape(x)
         );
         let from = c / heads;

@@ -56,7 +56,7 @@ impl Tape {
 
 pub(super) mod checks {
     use crate::device::Device;
-    use crate::ops::check::{Array, Outcome, checks, constant, forward, gradients};
+    use crate::ops::check::{Array, Outcome, checks, forward, gradients};
 
     checks![agrees_with_its_reference];
 
@@ -81,7 +81,7 @@ pub(super) mod checks {
                     [&[2, 511, 2], &[516, 2]],
                 ],
                 |t, [x, table]| {
-                    let start = constant(t, &[start]);
+                    let start = t.constant(&[start]);
                     t.positions(x, table, start)
                 },
                 reference,
@@ -90,7 +90,7 @@ pub(super) mod checks {
                 device,
                 &[[&[70_000, 1, 4], &[6, 4]], [&[1, 70_000, 1], &[70_005, 1]]],
                 |t, [x, table]| {
-                    let start = constant(t, &[start]);
+                    let start = t.constant(&[start]);
                     t.positions(x, table, start)
                 },
                 reference,

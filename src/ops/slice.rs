@@ -1,4 +1,4 @@
-//! A range of rows of every element of a batch.
+//! A range of rows of every batch element.
 
 use crate::graph::{Tape, Var};
 use crate::ops::vector_width::{VectorWidth, vector_width};
@@ -6,7 +6,7 @@ use crate::ops::vector_width::{VectorWidth, vector_width};
 static SLICE: VectorWidth = vector_width!("slice");
 
 impl Tape {
-    /// `y[b, i] = x[b, start + i]` with `x: [b, t, c]` and `y: [b, len, c]`.
+    /// Records `y[b, i] = x[b, start + i]` with `x: [b, t, c]` and `y: [b, len, c]`.
     #[track_caller]
     pub fn slice_rows(&mut self, x: Var, start: usize, len: usize) -> Var {
         let &[batch, rows, width] = self.shape(x) else {
@@ -86,8 +86,8 @@ pub(super) mod checks {
 
     #[test]
     #[should_panic(expected = "slice_rows: rows 2..4 of [1, 3, 4]")]
-    fn rows_past_the_last_are_refused() {
-        let mut tape = crate::graph::Tape::new(crate::ops::check::device().capabilities());
+    fn rejects_rows_past_the_last() {
+        let mut tape = crate::ops::check::device().tape();
         let x = tape.input(&[1, 3, 4]);
         tape.slice_rows(x, 2, 2);
     }

@@ -1,17 +1,19 @@
-//! Sum of squares: what the norm of all gradients is made of.
+//! Sum of squares, for the norm of all gradients.
 
 use crate::graph::Kernel;
 use crate::graph::{Tape, Var};
 use crate::kernel;
+use crate::ops::shared;
 
-static SUM_SQUARES: Kernel = kernel!("sum_squares", "reduce");
+static SUM_SQUARES: Kernel = kernel!("sum_squares", shared::REDUCE);
 
-/// Most workgroups of the first stage of a sum, which the second stage adds up in one.
+/// Workgroups of the first stage at most; the second stage sums their results in one workgroup.
 const PARTS: usize = 1024;
 
 impl Tape {
-    /// The sum of the squares of all elements of `x`, `[1]`, without the padding: `filled: [n / 64]` modulo 256 says how many of each 64
-    /// elements count. The order of summation is fixed.
+    /// Records the sum `[1]` of the squares of the elements of `x: [n]`, padding excluded: `filled:
+    /// [n / 64]`, modulo 256, is the number of elements that count in each block of 64. The order
+    /// of summation is fixed.
     #[track_caller]
     pub fn sum_squares(&mut self, x: Var, filled: Var) -> Var {
         let n = self.len(x);
@@ -23,7 +25,7 @@ impl Tape {
         );
         let vectors = n / 4;
         let workgroup = self.row_workgroup(vectors.div_ceil(PARTS));
-        // at least 16 vectors an invocation, so that small values need no second stage
+        // at least 16 vectors an invocation: small sums need no second stage
         let parts = vectors.div_ceil(16 * workgroup as usize).min(PARTS);
         let partials = self.output(&[parts]);
         let call = self
@@ -52,11 +54,11 @@ impl Tape {
 
 pub(super) mod checks {
     use crate::device::Device;
-    use crate::ops::check::{Outcome, checks, constant, forward};
+    use crate::ops::check::{Outcome, checks, forward};
 
-    checks![sum_squares_agrees_with_its_reference];
+    checks![agrees_with_its_reference];
 
-    fn sum_squares_agrees_with_its_reference(device: &Device) -> Outcome {
+    fn agrees_with_its_reference(device: &Device) -> Outcome {
         for blocks in [1, 3, 8, 9, 1100, 33_000] {
             let filled: Vec<u32> = (0..blocks as u32)
                 .map(|block| {
@@ -80,7 +82,7 @@ pub(super) mod checks {
                 device,
                 &[[&[64 * blocks]]],
                 |t, [x]| {
-                    let filled = constant(t, &filled);
+                    let filled = t.constant(&filled);
                     t.sum_squares(x, filled)
                 },
                 |[x]| vec![want(&x.data)],

@@ -12,7 +12,8 @@ use crate::device::{Device, Plan};
 use crate::models::seemore::{Config, Logits, Vlm};
 use crate::nn::Context;
 
-/// Measures the first token of a caption, image and prompt included, and each of the next `new - 1` with the key/value cache.
+/// Measures the first token of a caption, image and prompt included, and each of the next `new - 1`
+/// with the key/value cache.
 pub fn measure(
     device: &Device,
     config: &Config,

@@ -10,7 +10,8 @@ use crate::data::{Dataset, Layout};
 use crate::device::Device;
 use crate::models::seemore::Config;
 
-/// Measures reading a CSV file of `rows` PNG pictures of `side` pixels, decoded and resized to the model's size.
+/// Measures reading a CSV file of `rows` PNG pictures of `side` pixels, decoded and resized to the
+/// model's size.
 pub fn measure(
     device: &Device,
     config: &Config,

@@ -7,8 +7,8 @@ use crate::device::{Device, Plan};
 use crate::graph::{Always, Precision, Var};
 use crate::ops::{MATMUL_VARIANTS, transposed};
 
-/// Measures a product in the three layouts of training, of f32 and of halves (with their conversion), by each variant that
-/// the adapter can run.
+/// Measures a product in the three layouts of training, of f32 and of halves (with their
+/// conversion), by each variant that the adapter can run.
 pub fn measure(
     device: &Device,
     (m, n, k): (usize, usize, usize),

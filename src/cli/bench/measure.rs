@@ -24,8 +24,8 @@ pub struct Measurement {
     pub median_ms: f64,
     /// Shortest and longest wall time, in milliseconds.
     pub spread_ms: (f64, f64),
-    /// Mean CPU time of the process in a run, summed over threads, in milliseconds. On a software adapter it is the cost of the
-    /// work however busy the machine is.
+    /// Mean CPU time of the process in a run, summed over threads, in milliseconds. On a software
+    /// adapter it is the cost of the work however busy the machine is.
     pub cpu_ms: f64,
     /// GFLOP per second of the median, a multiply-add counted as two.
     pub gflops: Option<f64>,
@@ -35,8 +35,8 @@ pub struct Measurement {
     pub gbytes_per_s: Option<f64>,
     /// Device memory of the plan without parameters, in bytes.
     pub peak_gpu_bytes: u64,
-    /// Peak resident memory of the process so far, in bytes. Includes benchmarks measured before; measure one alone to know its
-    /// own.
+    /// Peak resident memory of the process so far, in bytes. Includes benchmarks measured before;
+    /// measure one alone to know its own.
     pub peak_rss_bytes: u64,
     /// Adapter name, kind, backend and driver.
     pub adapter: String,

@@ -47,7 +47,8 @@ pub fn read(path: &Path) -> anyhow::Result<Earlier> {
 struct Line<'a> {
     #[serde(flatten)]
     measurement: &'a Measurement,
-    /// Wall time as a multiple of the earlier run's, if that has the case on the same adapter and driver.
+    /// Wall time as a multiple of the earlier run's, if that has the case on the same adapter and
+    /// driver.
     #[serde(skip_serializing_if = "Option::is_none")]
     time_ratio: Option<f64>,
     /// CPU time as a multiple of the earlier run's.

@@ -17,8 +17,8 @@ use crate::ops::{GradScaler, IGNORE};
 use crate::train::{Decay, Hyper, Optimizer, Rule};
 use crate::train::{Feed, Prefetcher, StepSizes, Text, TrainStep};
 
-/// Floating-point operations of the matrix products in a forward pass, a multiply-add counted as two. The last block of a CLS
-/// encoder computes one token only.
+/// Floating-point operations of the matrix products in a forward pass, a multiply-add counted as
+/// two. The last block of a CLS encoder computes one token only.
 fn forward_flops(config: &Config, batch: usize, text: usize) -> f64 {
     let block =
         |width: usize, tokens: usize| (tokens * (12 * width * width + 2 * tokens * width)) as f64;

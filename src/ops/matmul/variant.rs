@@ -1,117 +1,161 @@
-//! The forms that a product of matrices can take, and which of them is recorded.
+//! Kernel variants of matrix products, and the choice between them.
 
 use crate::graph::Capabilities;
 use crate::graph::Kernel;
 use crate::graph::{Candidates, Precision, Tape};
 use crate::kernel;
+use crate::ops::shared;
 
-/// One kernel file that reads its operands as f32 or as halves.
-struct Operands {
-    f32: Kernel,
-    f16: Kernel,
+/// What a product does with its sums before it stores them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Epilogue {
+    /// Nothing.
+    Plain,
+    /// Adds a bias.
+    Bias,
+    /// Adds a bias, stores the result, and applies an activation.
+    BiasActivation,
 }
 
-static TILED: Operands = Operands {
-    f32: kernel!("matmul_tiled", "operands_f32", "activation").unchecked(),
-    f16: kernel!("matmul_tiled", "operands_f16", "halves", "activation").unchecked(),
-};
-static SHUFFLE: Operands = Operands {
-    f32: kernel!("matmul_shuffle", "operands_f32", "activation").unchecked(),
-    f16: kernel!("matmul_shuffle", "operands_f16", "halves", "activation").unchecked(),
-};
-static DIRECT: Operands = Operands {
-    f32: kernel!("matmul_direct", "blocks", "operands_f32", "activation").unchecked(),
-    f16: kernel!(
-        "matmul_direct",
-        "blocks",
-        "operands_f16",
-        "halves",
-        "activation"
-    )
-    .unchecked(),
-};
-static VECTOR: Operands = Operands {
-    f32: kernel!(
-        "matmul_vector",
-        "blocks",
-        "operands_f32",
-        "lanes_memory",
-        "activation"
-    )
-    .unchecked(),
-    f16: kernel!(
-        "matmul_vector",
-        "blocks",
-        "operands_f16",
-        "halves",
-        "lanes_memory",
-        "activation"
-    )
-    .unchecked(),
-};
+impl Epilogue {
+    /// Name of the entry point.
+    pub fn entry(self) -> &'static str {
+        match self {
+            Epilogue::Plain => "product",
+            Epilogue::Bias => "product_bias",
+            Epilogue::BiasActivation => "product_bias_activation",
+        }
+    }
+}
 
-/// Of halves alone, for matrices of 8 by 8 and of 16 by 16.
-static COOPERATIVE: [Kernel; 2] = [
-    kernel!("matmul_cooperative", "cooperative_8", "activation").unchecked(),
-    kernel!("matmul_cooperative", "cooperative_16", "activation").unchecked(),
+/// A variant's kernels, one for each epilogue.
+pub(super) struct Epilogues {
+    plain: Kernel,
+    bias: Kernel,
+    bias_activation: Kernel,
+}
+
+impl Epilogues {
+    /// Returns the kernel with an epilogue.
+    pub fn of(&self, epilogue: Epilogue) -> &Kernel {
+        match epilogue {
+            Epilogue::Plain => &self.plain,
+            Epilogue::Bias => &self.bias,
+            Epilogue::BiasActivation => &self.bias_activation,
+        }
+    }
+}
+
+macro_rules! epilogues {
+    ($name:literal $(, $shared:expr)+) => {
+        Epilogues {
+            plain: kernel!($name, shared::PRODUCT $(, $shared)+, shared::PRODUCT_PLAIN).unchecked(),
+            bias: kernel!($name, shared::PRODUCT $(, $shared)+, shared::PRODUCT_BIAS).unchecked(),
+            bias_activation: kernel!(
+                $name,
+                shared::PRODUCT
+                $(, $shared)+,
+                shared::PRODUCT_BIAS_ACTIVATION,
+                shared::ACTIVATION
+            )
+            .unchecked(),
+        }
+    };
+}
+
+/// A variant that reads its operands as f32 or as halves.
+struct Operands {
+    f32: Epilogues,
+    f16: Epilogues,
+}
+
+macro_rules! operands {
+    ($name:literal $(, $shared:expr)*) => {
+        Operands {
+            f32: epilogues!($name $(, $shared)*, shared::OPERANDS_F32),
+            f16: epilogues!($name $(, $shared)*, shared::OPERANDS_F16, shared::HALVES),
+        }
+    };
+}
+
+static TILED: Operands = operands!("matmul_tiled", shared::INVOCATION);
+static SHUFFLE: Operands = operands!("matmul_shuffle");
+static DIRECT: Operands = operands!("matmul_direct", shared::INVOCATION, shared::BLOCKS);
+static VECTOR: Operands = operands!("matmul_vector", shared::BLOCKS, shared::LANES_MEMORY);
+
+/// For halves only: with matrices of 8 by 8, and of 16 by 16.
+static COOPERATIVE: [Epilogues; 2] = [
+    epilogues!("matmul_cooperative", shared::COOPERATIVE_8),
+    epilogues!("matmul_cooperative", shared::COOPERATIVE_16),
 ];
 
-/// The forms. All compute the same; each has adapters and sizes for which it is the fastest.
+/// All kernels.
+fn kernels() -> impl Iterator<Item = (&'static Kernel, Epilogue)> {
+    [&TILED, &SHUFFLE, &VECTOR, &DIRECT]
+        .into_iter()
+        .flat_map(|operands| [&operands.f32, &operands.f16])
+        .chain(&COOPERATIVE)
+        .flat_map(|kernels| {
+            [Epilogue::Plain, Epilogue::Bias, Epilogue::BiasActivation]
+                .map(|epilogue| (kernels.of(epilogue), epilogue))
+        })
+}
+
+/// Kernel variants. All compute the same product; each is the fastest on some adapters and sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Variant {
-    /// Tiles in workgroup memory: for GPUs.
+    /// Tiles in workgroup memory, for GPUs.
     Tiled,
-    /// Subgroup shuffles: for adapters whose subgroups have one small size, as software ones do.
+    /// Subgroup shuffles, for adapters with subgroups of one small size, such as software adapters.
     Shuffle,
-    /// At most four rows, as in decoding.
+    /// Products of at most four rows, as in decoding.
     Vector,
-    /// Neither workgroup memory nor subgroups.
+    /// Neither workgroup memory nor subgroups, for any adapter.
     Direct,
-    /// Tensor cores, where the operands are halves.
+    /// Cooperative matrices (tensor cores), for operands in half precision.
     Cooperative,
 }
 
-/// `op(a)[m, k] · op(b)[k, n]` for each item of a batch: all that decides which form computes it.
+/// Everything about a product `op(a)[m, k] · op(b)[k, n]` that the choice of a variant depends on.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Product {
     pub m: usize,
     pub n: usize,
     pub k: usize,
+    /// Number of products.
     pub batch: usize,
-    /// Which of the two sides is transposed.
+    /// Whether `a` and `b` are transposed.
     pub flips: [bool; 2],
     pub precision: Precision,
-    /// The sum over k may not be cut into parts.
+    /// Whether the sum over k must not be split.
     pub whole: bool,
 }
 
-/// A product's kernel with its constants, the grid, and the parts that the sum over k is cut into.
+/// A variant with its constants and grid for one product.
 pub(super) struct Form {
-    pub kernel: &'static Kernel,
+    pub kernels: &'static Epilogues,
+    /// Override constants.
     pub constants: Vec<(&'static str, u32)>,
+    /// Number of workgroups.
     pub groups: usize,
+    /// Parts that the sum over k is split into.
     pub splits: usize,
+    /// Length of a part.
     pub chunk: usize,
 }
 
-/// Longest sum in one dispatch: no loop may come near lavapipe's limit of 65,535 rounds.
+/// Longest sum in one dispatch, which keeps loops below lavapipe's limit of 65,535 rounds.
 pub(super) const LONGEST: usize = 32_768;
 
-/// Most rows of [`Variant::Vector`].
+/// Largest number of rows of [`Variant::Vector`].
 const FEW: usize = 4;
 
-/// The names of the forms, as [`Always`](crate::graph::Always) takes them.
+/// Names of the variants of matrix products, for [`Always`](crate::graph::Always).
 pub const MATMUL_VARIANTS: [&str; 5] = ["tiled", "shuffle", "vector", "direct", "cooperative"];
 
-/// The sources of all kernels between which a tuner chooses.
+/// Returns the sources of all kernels that a tuner chooses between.
 pub fn tuned_sources() -> Vec<&'static str> {
-    let operands = [&TILED, &SHUFFLE, &VECTOR, &DIRECT]
-        .into_iter()
-        .flat_map(|operands| [&operands.f32, &operands.f16]);
-    operands
-        .chain(&COOPERATIVE)
-        .map(|kernel| kernel.source)
-        .collect()
+    kernels().map(|(kernel, _)| kernel.source).collect()
 }
 
 impl Variant {
@@ -125,7 +169,7 @@ impl Variant {
         }
     }
 
-    fn kernel(self, precision: Precision, capabilities: &Capabilities) -> &'static Kernel {
+    fn kernels(self, precision: Precision, capabilities: &Capabilities) -> &'static Epilogues {
         let operands = match self {
             Variant::Tiled => &TILED,
             Variant::Shuffle => &SHUFFLE,
@@ -143,7 +187,7 @@ impl Variant {
 }
 
 impl Product {
-    /// The last dimension of a, b and c is divisible by four.
+    /// Whether the last dimensions of a, b and c are multiples of four.
     fn fours(self) -> bool {
         let Product { m, n, k, flips, .. } = self;
         let fours = |sizes: &[usize]| sizes.iter().all(|size| size.is_multiple_of(4));
@@ -154,8 +198,8 @@ impl Product {
         }
     }
 
-    /// The forms that can compute this product, the one of the fixed rule first, and how many of them, from the first, are
-    /// worth measuring: elsewhere the others have never come near.
+    /// Returns the variants that can compute this product, the default first, and how many of them,
+    /// from the first, are worth measuring: the others have never come close on such an adapter.
     fn variants(self, capabilities: &Capabilities) -> (Vec<Variant>, usize) {
         use Variant::{Cooperative, Direct, Shuffle, Tiled, Vector};
         let shuffle = capabilities.subgroup.is_some_and(|size| size <= 16) && self.fours();
@@ -190,7 +234,7 @@ impl Product {
         (variants, plausible)
     }
 
-    /// The names of the forms that can compute this product.
+    /// Returns the names of the variants that can compute this product.
     pub fn names(self, capabilities: &Capabilities) -> Vec<&'static str> {
         self.variants(capabilities)
             .0
@@ -199,7 +243,8 @@ impl Product {
             .collect()
     }
 
-    /// The form to record on `t`: by the fixed rule, or by the adapter's chooser where it has one.
+    /// Returns the form to record on `t`: the default variant, or the one that the tape's chooser
+    /// picks.
     pub fn form(self, t: &Tape) -> Form {
         let capabilities = t.capabilities();
         let (variants, plausible) = self.variants(&capabilities);
@@ -221,7 +266,8 @@ impl Product {
         self.form_of(variants[chosen], &capabilities)
     }
 
-    /// A product of the same kind whose sizes are one of a few: what is measured for all that are like it.
+    /// Returns the product that is measured for all products like this one: its sizes are rounded
+    /// to a few values.
     fn stand_in(self, capabilities: &Capabilities) -> Product {
         let fours = self.fours();
         let alike = |size: usize| {
@@ -233,7 +279,8 @@ impl Product {
         };
         let few = |m: usize| m.next_power_of_two();
         if capabilities.software {
-            // each kernel that is measured takes up to a second to compile, and sizes past this hardly change the order
+            // each measured kernel takes up to a second to compile, and larger sizes hardly change
+            // the order
             let m = if self.m <= FEW {
                 few(self.m)
             } else {
@@ -286,12 +333,12 @@ impl Product {
         )
     }
 
-    /// Constants and grid of a form, by the sizes.
+    /// Returns constants and grid of a variant for this product.
     fn form_of(self, variant: Variant, capabilities: &Capabilities) -> Form {
         let Product { m, n, k, batch, .. } = self;
-        let kernel = variant.kernel(self.precision, capabilities);
+        let kernels = variant.kernels(self.precision, capabilities);
         let software = capabilities.software;
-        // the parts of a sum where `groups` workgroups would be too few to keep a GPU busy
+        // splits of the sum if `groups` workgroups are too few to keep a GPU busy
         let splits = |groups: usize| {
             let spread = if software {
                 1
@@ -305,7 +352,7 @@ impl Product {
             }
         };
         let form = |constants, groups: usize, splits: usize| Form {
-            kernel,
+            kernels,
             constants,
             groups: groups * splits,
             splits,
@@ -315,13 +362,13 @@ impl Product {
         match variant {
             Variant::Shuffle => {
                 let subgroup = capabilities.subgroup.unwrap_or(8);
-                // few rows: a lower tile, since rows past the last cost as much as real ones
+                // a lower tile for few rows: rows past the last cost as much as real ones
                 let rows = match m {
                     0..=4 => 4,
                     5..=16 => 16,
                     _ => 32,
                 };
-                // twice as long to compile, a seventh faster
+                // a seventh faster, but takes twice as long to compile
                 let wide = rows == 32 && n > 4 * subgroup as usize && m * n * k * batch >= 1 << 24;
                 let columns = 4 * subgroup as usize * if wide { 2 } else { 1 };
                 let constants = vec![
@@ -338,7 +385,7 @@ impl Product {
             }
             Variant::Tiled => {
                 let tiles = |tile: usize| m.div_ceil(tile) * n.div_ceil(tile) * batch;
-                // small tiles, then a cut sum, where there would be too few workgroups to keep a GPU busy
+                // small tiles, then splits, if there are too few workgroups to keep a GPU busy
                 let tile = if software || tiles(64) >= 128 { 64 } else { 32 };
                 form(
                     vec![("TILE", tile as u32)],
@@ -412,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fixed_rule() {
+    fn default_variant_depends_on_adapter_and_sizes() {
         let first = |m, n, k, software, subgroup| {
             product(m, n, k)
                 .variants(&capabilities(software, subgroup))
@@ -426,22 +473,16 @@ mod tests {
         assert_eq!(first(1, 512, 128, false, Some(32)), Variant::Vector);
     }
 
-    /// Also where no adapter could run them.
+    /// Includes kernels that this adapter cannot run.
     #[test]
     fn every_kernel_is_valid() {
-        for kernel in [&TILED, &SHUFFLE, &VECTOR, &DIRECT]
-            .into_iter()
-            .flat_map(|o| [&o.f32, &o.f16])
-            .chain(&COOPERATIVE)
-        {
-            for entry in ["product", "product_bias", "product_bias_activation"] {
-                assert!(kernel.entry(entry).bindings.len() >= 4);
-            }
+        for (kernel, epilogue) in kernels() {
+            assert!(kernel.entry(epilogue.entry()).bindings.len() >= 4);
         }
     }
 
     #[test]
-    fn every_candidate_is_named_once_and_products_alike_share_a_class() {
+    fn candidates_are_distinct_and_similar_products_share_a_class() {
         for software in [false, true] {
             let here = capabilities(software, Some(8));
             for m in [1, 4, 5, 592] {
