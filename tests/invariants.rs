@@ -60,7 +60,7 @@ fn library_lines(text: &str) -> Vec<(usize, String)> {
     lines
 }
 
-/// Returns the library lines of all Rust files of a room: `src/NAME.rs` and `src/NAME/`.
+/// Returns the library lines of all Rust files of a room, `src/NAME.rs` and `src/NAME/`, without tests and op checks.
 fn room(name: &str) -> Vec<(PathBuf, usize, String)> {
     let mut sources = vec![];
     for path in [format!("src/{name}.rs"), format!("src/{name}")] {
@@ -71,9 +71,11 @@ fn room(name: &str) -> Vec<(PathBuf, usize, String)> {
     assert!(!sources.is_empty(), "there is no room {name}");
     let tests = |path: &Path| {
         let names = path.components().map(|part| part.as_os_str().to_owned());
-        names
-            .into_iter()
-            .any(|name| name == "tests" || name == "tests.rs")
+        names.into_iter().any(|name| {
+            ["tests", "tests.rs", "check.rs", "checks.rs"]
+                .iter()
+                .any(|test| name == *test)
+        })
     };
     let sources = sources.into_iter().filter(|(path, _)| !tests(path));
     sources

@@ -72,7 +72,6 @@ impl Tape {
 }
 
 pub(super) mod checks {
-    use super::*;
     use crate::device::{Device, Plan};
     use crate::ops::check::{Failure, Outcome, checks, ensure, ensure_eq};
 

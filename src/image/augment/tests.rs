@@ -191,8 +191,8 @@ fn captions_with_a_colour_keep_it() {
 
 #[test]
 fn noise_has_the_drawn_deviation() {
-    let mut draws = Draws::new(5, 6, 7);
-    let values: Vec<f64> = (0..40_000).map(|_| draws.normal() as f64).collect();
+    let mut normal = Draws::new(5, 6, 7);
+    let values: Vec<f64> = (0..40_000).map(|_| normal.normal() as f64).collect();
     let mean = values.iter().sum::<f64>() / 4e4;
     let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 4e4;
     assert!(
