@@ -1,5 +1,5 @@
 // attention: out[i] = sum over keys j of P[i, j] v[j], P = softmax over j of scale * q[i] . k[j], for each batch element
-// and head. Causal: key j is used by query i if j <= past + i; else every key is.
+// and head b. Causal: query i uses key j if j <= past[b] + i; otherwise it uses every key.
 //
 //   forward        q[b, tq, q_stride], kv[b, capacity, kv_stride] -> out[b, tq, heads, 4 HD4], lse[tiles, b heads, 4]
 //   backward_q     q, kv, y = out, dout, lse -> dq like q, delta like lse
@@ -33,10 +33,11 @@ struct Params {
     scale: f32,
     site: u32,         // names this dropout among those that share a seed
     dropout: f32,
+    past_stride: u32,  // 1 with a past for each batch element, 0 with one for all
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(3) var<uniform> past: u32;
+@group(0) @binding(3) var<storage, read> past: array<u32>;              // [b] or [1]: keys before the first query
 @group(0) @binding(4) var<uniform> seed: u32;
 @group(0) @binding(5) var<storage, read_write> out: array<vec4f>;       // [b, tq, heads, HD4]
 @group(0) @binding(6) var<storage, read_write> lse: array<vec4f>;       // [tiles, slices], four queries each
@@ -202,20 +203,39 @@ fn kept(at: vec4u) -> vec4f {
     );
 }
 
-// The last key that each of a tile's queries uses.
-fn last_keys(me: Place) -> vec4u {
-    return select(vec4u(params.capacity - 1), past + min(me.first + FOUR, vec4u(params.tq - 1)), params.causal == 1);
+// The number of keys that precede the first query of a slice's batch element.
+fn past_of(slice: u32) -> u32 {
+    return past[slice / params.heads * params.past_stride];
 }
 
-// The number of keys that the tiles of the workgroup use, the same in all of its invocations: that of its last tile.
+// The last key that each of a tile's queries uses.
+fn last_keys(me: Place) -> vec4u {
+    let last = select(params.capacity - 1, past_of(me.slice), params.causal == 1);
+    let query = select(vec4u(), min(me.first + FOUR, vec4u(params.tq - 1)), params.causal == 1);
+    return min(last + query, vec4u(params.capacity - 1));
+}
+
+// The number of keys that the tiles of the workgroup use, the same in all of its invocations: the most of any tile. Tiles with
+// fewer repeat their last key, masked, so that rows of the cache behind it are never read.
 fn keys_used(group: vec3u, groups: vec3u) -> u32 {
     let tiles = WG / LANES;
     let first_tile = (group.x + group.y * groups.x) * tiles;
     if 4 * (first_tile / params.slices) >= params.tq {
         return 0;
     }
+    if params.causal == 0 {
+        return params.capacity;
+    }
     let queries = min(4 * ((first_tile + tiles - 1) / params.slices) + 4, params.tq);
-    return select(params.capacity, past + queries, params.causal == 1);
+    // the batch elements that the workgroup's consecutive slices belong to
+    let batch = params.slices / params.heads;
+    let element = first_tile % params.slices / params.heads;
+    let elements = select(1, min((tiles + params.heads - 2) / params.heads + 1, batch), params.past_stride == 1);
+    var most = 0u;
+    for (var n = 0u; n < elements; n++) {
+        most = max(most, past[(element + n) % batch * params.past_stride]);
+    }
+    return min(most + queries, params.capacity);
 }
 
 // The scores of four queries with keys j..j+4; the lowest number where a key is not used.
@@ -240,11 +260,11 @@ fn kept_keys(me: Place, j: u32) -> mat4x4f {
     return mat4x4f(kept(at), kept(at + params.capacity), kept(at + 2 * params.capacity), kept(at + 3 * params.capacity));
 }
 
-// The key and value of the one new row, from behind its query into the cache at row `past`. Each invocation copies the columns
+// The key and value of the one new row, from behind its query into the cache at row past[b]. Each invocation copies the columns
 // that it reads, and no other reads them in this dispatch.
 fn append(me: Place) {
     let row = query_head(me.slice) + value_offset() + me.lane;
-    let to = key_head(me.slice) + min(past, params.capacity - 1) * params.kv_stride + me.lane;
+    let to = key_head(me.slice) + min(past_of(me.slice), params.capacity - 1) * params.kv_stride + me.lane;
     for (var n = 0u; n < 2; n++) {
         if has(me, n) && me.first < params.tq {
             append_four(to + n * LANES, q_four(row + n * LANES));
@@ -265,7 +285,7 @@ fn forward(invocation: Invocation) {
     var o = Rows();
     let head = key_head(me.slice);
     for (var j = 0u; j < end; j += 4) {
-        let keys = key_rows(head, j, end);
+        let keys = key_rows(head, j, last.w + 1);
         let s = scores(me, own, load_kv(me, keys), j, last);
         let now = max(top, highest(s));
         var weights = exp_below(s, now);
@@ -307,7 +327,7 @@ fn backward_q(invocation: Invocation) {
     var g = Rows();
     let head = key_head(me.slice);
     for (var j = 0u; j < end; j += 4) {
-        let at = key_rows(head, j, end);
+        let at = key_rows(head, j, last.w + 1);
         let keys = load_kv(me, at);
         let s = over_lanes(me.local, products(own, keys));
         var e = over_lanes(me.local, products(own_dout, load_kv(me, at + value_offset())));
@@ -386,7 +406,7 @@ fn probabilities(invocation: Invocation) {
     var sum = vec4f();
     let head = key_head(me.slice);
     for (var j = 0u; j < end; j += 4) {
-        let s = scores(me, own, load_kv(me, key_rows(head, j, end)), j, last);
+        let s = scores(me, own, load_kv(me, key_rows(head, j, last.w + 1)), j, last);
         let now = max(top, highest(s));
         sum = sum * exp(top - now) + total(exp_below(s, now));
         top = now;
@@ -394,7 +414,7 @@ fn probabilities(invocation: Invocation) {
     for (var j = 0u; j < params.capacity; j += 4) {
         var weights = mat4x4f();
         if j < end {
-            let s = scores(me, own, load_kv(me, key_rows(head, j, end)), j, last);
+            let s = scores(me, own, load_kv(me, key_rows(head, j, last.w + 1)), j, last);
             weights = scaled(exp_below(s, top), 1.0 / sum);
         }
         for (var x = me.lane; x < 4 && me.first + x < params.tq; x += LANES) {

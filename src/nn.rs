@@ -31,7 +31,8 @@ pub struct Context<'a> {
     pub dropout: f32,
     /// Uniform, one `u32`: changes every step, so that every step drops other elements.
     pub seed: Var,
-    /// Uniform, one `u32`: number of tokens that the cache holds already.
+    /// Number of positions that the caches hold before this pass, as `u32`: `[batch]`, or `[1]` for the whole batch. Zero until
+    /// it is written.
     pub past: Var,
     /// Blocks keep only their input for the backward pass, and compute the rest again there.
     pub checkpoint: bool,

@@ -56,7 +56,7 @@ impl Positions {
         })
     }
 
-    /// Adds the vectors of positions `past..past + t` to `x: [batch, t, width]`.
+    /// Adds the vectors of positions `past..past + t` of each row to `x: [batch, t, width]`.
     pub fn forward(&self, c: &mut Context, x: Var) -> Var {
         let weight = c.parameter(&self.weight);
         c.tape.positions(x, weight, c.past)

@@ -89,6 +89,8 @@ struct Sizes {
     spec: Attention,
     /// Names its dropout.
     site: u32,
+    /// 1 with a `past` for each batch element, 0 with one for all of them.
+    past_stride: usize,
     batch: usize,
     tq: usize,
     capacity: usize,
@@ -103,7 +105,7 @@ struct Sizes {
 
 impl Sizes {
     #[track_caller]
-    fn new(t: &Tape, site: u32, q: Var, kv: Var, spec: &Attention) -> Sizes {
+    fn new(t: &Tape, site: u32, [q, kv, past]: [Var; 3], spec: &Attention) -> Sizes {
         let (&[batch, tq, q_columns], &[_, capacity, kv_columns]) = (t.shape(q), t.shape(kv))
         else {
             unreachable!("checked by the callers")
@@ -129,6 +131,7 @@ impl Sizes {
             precision,
             spec: spec.clone(),
             site,
+            past_stride: (t.len(past) == batch) as usize,
             batch,
             tq,
             capacity,
@@ -186,6 +189,7 @@ impl Sizes {
             .param("scale", self.spec.scale)
             .param("site", self.site)
             .param("dropout", self.spec.dropout)
+            .param("past_stride", self.past_stride)
             .constant("WG", self.workgroup as u32)
             .constant("HD4", self.width4 as u32)
             .constant("LANES", self.lanes as u32)
@@ -202,9 +206,10 @@ impl Tape {
     /// Heads are interleaved: columns `h * c / heads..` of each part are head `h`, of any width from 1 to 128; fastest where
     /// four divides it.
     ///
-    /// `past: [1]` is a `u32` that the host writes: how many keys precede the first query (0 in training, the position
-    /// when decoding with a cache). Query `i` uses the keys `j <= past + i` if causal, else all of them.
-    /// `seed: [1]` is a `u32` for dropout of probabilities, not looked at without dropout.
+    /// `past: [b]`, or `[1]` for the whole batch, holds the number of keys that precede the first query of each batch element, as
+    /// `u32`: 0 in training, the number of cached positions when decoding. If causal, query `i` of element `b` uses the keys
+    /// `j <= past[b] + i`; otherwise every query uses all keys and `past` is ignored.
+    /// `seed: [1]` is the `u32` seed of the dropout of probabilities, ignored without dropout.
     ///
     /// In half precision `q` and `kv`, and in the backward pass the gradient of the output, are rounded to halves; scores, sums
     /// and results are f32.
@@ -213,7 +218,7 @@ impl Tape {
     /// grows with `tq`, not with its square.
     #[track_caller]
     pub fn attention(&mut self, q: Var, kv: Var, past: Var, seed: Var, spec: &Attention) -> Var {
-        self.check_attention("attention", q, kv, spec);
+        self.check_attention("attention", [q, kv, past], spec);
         assert!(
             (0.0..1.0).contains(&spec.dropout),
             "attention: dropout {} is not in [0, 1)",
@@ -247,7 +252,7 @@ impl Tape {
         spec: &Attention,
     ) -> Var {
         let site = self.site();
-        let sizes = Sizes::new(self, site, q, kv, spec);
+        let sizes = Sizes::new(self, site, [q, kv, past], spec);
         let operands = [q, kv].map(|v| sizes.operand(self, v));
         let (out, lse) = self.attend(&sizes, sizes.kernel(), operands, past, seed);
         self.record(out, &[q, kv], move |t, dout| {
@@ -294,8 +299,9 @@ impl Tape {
         out
     }
 
-    /// Attention of the rows of `qkv: [b, t, 3c]` to all that is in the persistent `cache: [b, capacity, 2c]` once their keys and
-    /// values are written to its rows `past..past + t`, in place. Of one new row it is a single dispatch. Without a gradient.
+    /// Appends the keys and values of `qkv: [b, t, 3c]` to the persistent `cache: [b, capacity, 2c]` at rows
+    /// `past[b]..past[b] + t`, in place, and returns the attention of the new queries to the cache, `[b, t, c]`. `past` is as in
+    /// [`attention`](Self::attention). One new row takes a single dispatch. Has no gradient.
     #[track_caller]
     pub fn attention_append(
         &mut self,
@@ -305,7 +311,7 @@ impl Tape {
         seed: Var,
         spec: &Attention,
     ) -> Var {
-        self.check_attention("attention_append", qkv, cache, spec);
+        self.check_attention("attention_append", [qkv, cache, past], spec);
         let (t, stride, c) = (
             self.shape(qkv)[1],
             self.shape(qkv)[2],
@@ -325,7 +331,7 @@ impl Tape {
             return self.attention(qkv, cache, past, seed, spec);
         }
         let site = self.site();
-        let sizes = Sizes::new(self, site, qkv, cache, spec);
+        let sizes = Sizes::new(self, site, [qkv, cache, past], spec);
         self.attend(&sizes, &sizes.forms.cache, [qkv, cache], past, seed)
             .0
     }
@@ -354,14 +360,14 @@ impl Tape {
     /// does not use a key. A kernel of its own, and the only one that writes them; without a gradient.
     #[track_caller]
     pub fn attention_probabilities(&mut self, q: Var, kv: Var, past: Var, spec: &Attention) -> Var {
-        self.check_attention("attention_probabilities", q, kv, spec);
+        self.check_attention("attention_probabilities", [q, kv, past], spec);
         let width = self.attention_width(q, kv) / spec.heads;
         let (q, kv) = if width.is_multiple_of(4) {
             (q, kv)
         } else {
             self.pad_to_fours(q, kv, width)
         };
-        let sizes = Sizes::new(self, 0, q, kv, spec);
+        let sizes = Sizes::new(self, 0, [q, kv, past], spec);
         let p = self.output(&[sizes.batch, spec.heads, sizes.tq, sizes.capacity]);
         let [queries, keys] = [q, kv].map(|v| sizes.operand(self, v));
         let call = self
@@ -388,7 +394,7 @@ impl Tape {
     }
 
     #[track_caller]
-    fn check_attention(&self, op: &str, q: Var, kv: Var, spec: &Attention) {
+    fn check_attention(&self, op: &str, [q, kv, past]: [Var; 3], spec: &Attention) {
         let shapes = || format!("q {:?}, kv {:?}", self.shape(q), self.shape(kv));
         let (&[b, tq, q_columns], &[b_kv, capacity, kv_columns]) = (self.shape(q), self.shape(kv))
         else {
@@ -418,6 +424,11 @@ impl Tape {
             (1..=128).contains(&(c / spec.heads)),
             "{op}: heads of {} columns, want 1 to 128",
             c / spec.heads
+        );
+        assert!(
+            self.len(past) == 1 || self.len(past) == b || !spec.causal,
+            "{op}: past {:?}, want [1] or [{b}]",
+            self.shape(past)
         );
         let most = max_keys(&self.capabilities());
         assert!(
@@ -465,7 +476,7 @@ pub(super) mod checks {
     }
 
     /// The probabilities [b, heads, tq, capacity].
-    fn probabilities(q: &Array, k: &Array, past: usize, spec: &Attention) -> Vec<f64> {
+    fn probabilities(q: &Array, k: &Array, past: &[usize], spec: &Attention) -> Vec<f64> {
         let &[b, tq, c] = &q.shape[..] else {
             unreachable!()
         };
@@ -475,7 +486,11 @@ pub(super) mod checks {
             (0..b * spec.heads * tq).map(|at| (at / tq / spec.heads, at / tq % spec.heads, at % tq))
         {
             let query = &q.data[(n * tq + i) * c + h * width..][..width];
-            let keys = if spec.causal { past + i + 1 } else { capacity };
+            let keys = if spec.causal {
+                past[n % past.len()] + i + 1
+            } else {
+                capacity
+            };
             let score = |j: usize| {
                 let key = &k.data[(n * capacity + j) * c + h * width..][..width];
                 spec.scale as f64 * query.iter().zip(key).map(|(q, k)| q * k).sum::<f64>()
@@ -508,7 +523,7 @@ pub(super) mod checks {
         }
     }
 
-    fn reference(q: &Array, k: &Array, v: &Array, past: usize, spec: &Attention) -> Vec<f64> {
+    fn reference(q: &Array, k: &Array, v: &Array, past: &[usize], spec: &Attention) -> Vec<f64> {
         let &[b, tq, c] = &q.shape[..] else {
             unreachable!()
         };
@@ -554,13 +569,13 @@ pub(super) mod checks {
             &part(qkv, 0, 3),
             &part(qkv, 1, 3),
             &part(qkv, 2, 3),
-            0,
+            &[0],
             spec,
         )
     }
 
     fn reference_separate(q: &Array, kv: &Array, spec: &Attention) -> Vec<f64> {
-        reference(q, &part(kv, 0, 2), &part(kv, 1, 2), 0, spec)
+        reference(q, &part(kv, 0, 2), &part(kv, 1, 2), &[0], spec)
     }
 
     #[track_caller]
@@ -674,12 +689,13 @@ pub(super) mod checks {
         Ok(())
     }
 
-    /// Output and probabilities of queries that lie `q_parts` to a row, with a cache, and the arrays they come from.
+    /// Output and probabilities of queries packed `q_parts` to a row against a cache, and the arrays they come from. `held` is
+    /// the number of cached rows of each batch element, or of all.
     fn cached(
         device: &Device,
         [b, tq, capacity, width]: [usize; 4],
         q_parts: usize,
-        past_rows: usize,
+        held: &[usize],
         spec: &Attention,
         precision: Precision,
     ) -> Result<([Vec<f32>; 2], [Array; 3]), Failure> {
@@ -690,7 +706,7 @@ pub(super) mod checks {
             t.input(&[b, tq, q_parts * c]),
             t.input(&[b, capacity, 2 * c]),
         );
-        let (past, seed) = (t.input(&[1]), t.input(&[1]));
+        let (past, seed) = (t.input(&[held.len()]), t.input(&[1]));
         let out = t.attention(q, kv, past, seed, spec);
         let p = t.attention_probabilities(q, kv, past, spec);
         t.hold(out);
@@ -708,21 +724,23 @@ pub(super) mod checks {
                 );
                 array
             });
-        // what a cache holds behind its last row must not matter
-        let used = if spec.causal {
-            past_rows + tq
-        } else {
-            capacity
-        };
+        // the contents of a cache behind its last row must not matter
         let mut unused: Vec<f32> = rows.data.iter().map(|&x| x as f32).collect();
-        unused
-            .chunks_mut(capacity * 2 * c)
-            .for_each(|rows| rows[used * 2 * c..].fill(f32::NAN));
+        for element in 0..b {
+            let used = if spec.causal {
+                held[element % held.len()] + tq
+            } else {
+                capacity
+            };
+            let behind = (element * capacity + used) * 2 * c..(element + 1) * capacity * 2 * c;
+            unused[behind.clone()].fill(f32::NAN);
+            rows.data[behind].fill(0.0);
+        }
         plan.write(kv, &unused);
-        rows.data
-            .chunks_mut(capacity * 2 * c)
-            .for_each(|rows| rows[used * 2 * c..].fill(0.0));
-        plan.write(past, &[past_rows as u32]);
+        plan.write(
+            past,
+            &held.iter().map(|&rows| rows as u32).collect::<Vec<_>>(),
+        );
         plan.run()?;
         Ok((
             [plan.read(out)?, plan.read(p)?],
@@ -755,12 +773,12 @@ pub(super) mod checks {
                     .iter()
                     .map(|&x| x as f32)
                     .collect();
-                let run = |append: bool| -> Result<_, Failure> {
+                let run = |append: bool, ragged: bool| -> Result<_, Failure> {
                     let cache = Tensor::new(device, &[b, capacity, 2 * c], &empty)?;
                     let mut tape = device.tape();
                     let (qkv, past, seed) = (
                         tape.input(&[b, t, 3 * c]),
-                        tape.input(&[1]),
+                        tape.input(&[if ragged { b } else { 1 }]),
                         tape.input(&[1]),
                     );
                     let bound = tape.bind(&cache);
@@ -774,7 +792,9 @@ pub(super) mod checks {
                     let plan = Plan::new(device, tape)?;
                     let mut outputs = vec![];
                     for row in (0..capacity).step_by(t) {
-                        plan.write(past, &[row as u32]);
+                        let rows = (0..plan.shape(past)[0])
+                            .map(|element| ((row + element * t) % (capacity - t + 1)) as u32);
+                        plan.write(past, &rows.collect::<Vec<_>>());
                         plan.write(
                             qkv,
                             &random(b * t * 3 * c, 10 + row as u64)
@@ -787,13 +807,15 @@ pub(super) mod checks {
                     }
                     Ok((outputs, cache.read::<u32>()?, plan.dispatches()))
                 };
-                let (appended, written) = (run(true)?, run(false)?);
-                ensure_eq!(
-                    (&appended.0, &appended.1),
-                    (&written.0, &written.1),
-                    "{b} {t} {heads} heads of {width}"
-                );
-                ensure_eq!(written.2 - appended.2, (t == 1 && width % 4 == 0) as usize);
+                for ragged in [false, true] {
+                    let (appended, written) = (run(true, ragged)?, run(false, ragged)?);
+                    ensure_eq!(
+                        (&appended.0, &appended.1),
+                        (&written.0, &written.1),
+                        "{b} {t} {heads} heads of {width}"
+                    );
+                    ensure_eq!(written.2 - appended.2, (t == 1 && width % 4 == 0) as usize);
+                }
             }
         }
         Ok(())
@@ -802,12 +824,18 @@ pub(super) mod checks {
     fn decodes_with_a_cache(device: &Device) -> Outcome {
         for causal in [false, true] {
             for (b, tq, capacity, width, past) in [
-                (2, 1, 33, 16, 0),
-                (1, 1, 33, 16, 17),
-                (2, 1, 33, 16, 32),
-                (2, 5, 40, 64, 8),
-                (1, 5, 19, 3, 14),
-                (3, 37, 37, 20, 0),
+                (2, 1, 33, 16, &[0][..]),
+                (1, 1, 33, 16, &[17]),
+                (2, 1, 33, 16, &[32]),
+                (2, 5, 40, 64, &[8]),
+                (1, 5, 19, 3, &[14]),
+                (3, 37, 37, 20, &[0]),
+                // ragged batches
+                (2, 1, 33, 16, &[0, 32]),
+                (7, 1, 33, 4, &[5, 0, 32, 1, 17, 9, 30]),
+                (3, 5, 40, 64, &[35, 0, 8]),
+                (5, 3, 19, 3, &[14, 2, 16, 0, 7]),
+                (9, 6, 21, 20, &[0, 15, 3, 9, 1, 12, 7, 2, 14]),
             ] {
                 for q_parts in [1, 3] {
                     let spec = spec(2, causal);
@@ -819,7 +847,7 @@ pub(super) mod checks {
                         &spec,
                         Precision::F32,
                     )?;
-                    let what = format!("{causal} {b} {tq} {capacity} {width} {past} {q_parts}");
+                    let what = format!("{causal} {b} {tq} {capacity} {width} {past:?} {q_parts}");
                     close(
                         &what,
                         &out,
@@ -861,7 +889,7 @@ pub(super) mod checks {
         };
         let (capacity, width) = (k.shape[1], c / spec.heads);
         let [mut dq, mut dk, mut dv] = [q, k, v].map(|x| vec![0.0; x.data.len()]);
-        for (at, row) in probabilities(q, k, 0, spec).chunks(capacity).enumerate() {
+        for (at, row) in probabilities(q, k, &[0], spec).chunks(capacity).enumerate() {
             let (n, h, i) = (at / tq / spec.heads, at / tq % spec.heads, at % tq);
             let (query, key) = ((n * tq + i) * c + h * width, |j: usize| {
                 (n * capacity + j) * c + h * width
@@ -977,10 +1005,11 @@ pub(super) mod checks {
 
     fn half_precision_decodes_with_a_cache(device: &Device) -> Outcome {
         for (b, tq, capacity, width, past) in [
-            (2, 1, 33, 16, 17),
-            (2, 5, 40, 64, 8),
-            (1, 3, 19, 128, 4),
-            (1, 5, 19, 3, 14),
+            (2, 1, 33, 16, &[17][..]),
+            (2, 5, 40, 64, &[8]),
+            (1, 3, 19, 128, &[4]),
+            (1, 5, 19, 3, &[14]),
+            (3, 5, 19, 16, &[14, 0, 6]),
         ] {
             for q_parts in [1, 3] {
                 let spec = spec(2, true);
@@ -993,7 +1022,7 @@ pub(super) mod checks {
                     Precision::F16,
                 )?;
                 let [q, k, v] = arrays.each_ref().map(halved);
-                let what = format!("{b} {tq} {capacity} {width} {past} {q_parts}");
+                let what = format!("{b} {tq} {capacity} {width} {past:?} {q_parts}");
                 close(
                     &what,
                     &out,

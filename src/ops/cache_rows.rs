@@ -1,4 +1,4 @@
-//! The write into a cache of keys or values.
+//! Writes rows into a cache of keys and values.
 
 use crate::graph::Kernel;
 use crate::graph::{Tape, Var};
@@ -8,7 +8,8 @@ static CACHE_ROWS: Kernel = kernel!("cache_rows");
 
 impl Tape {
     /// Writes the last `c` columns of `rows: [b, t, ..]` into the persistent `cache: [b, capacity, c]` at rows
-    /// `past..past + t`, in place. `past: [1]` is a `u32` that the host writes. No gradient flows through a cache.
+    /// `past[b]..past[b] + t`, in place. `past: [b]`, or `[1]` for the whole batch, holds `u32`s. Rows past the capacity are
+    /// dropped. No gradient flows through a cache.
     #[track_caller]
     pub fn cache_rows(&mut self, cache: Var, rows: Var, past: Var) {
         let shapes = || format!("cache {:?}, rows {:?}", self.shape(cache), self.shape(rows));
@@ -25,10 +26,16 @@ impl Tape {
             shapes()
         );
         assert!(
+            self.len(past) == 1 || self.len(past) == b,
+            "cache_rows: past {:?}, want [1] or [{b}]",
+            self.shape(past)
+        );
+        assert!(
             !self.needs_grad(cache),
             "cache_rows: a cache has no gradient"
         );
         let n = b * t * c;
+        let past_stride = (self.len(past) == b) as usize;
         self.call(&CACHE_ROWS, "forward")
             .bind("rows", rows)
             .bind("past", past)
@@ -38,6 +45,7 @@ impl Tape {
             .param("capacity", capacity)
             .param("c", c)
             .param("stride", stride)
+            .param("past_stride", past_stride)
             .elements(n);
     }
 }
@@ -51,10 +59,11 @@ pub(super) mod checks {
 
     fn writes_its_rows_and_no_others(device: &Device) -> Outcome {
         for (b, t, capacity, c, stride, pasts) in [
-            (1, 1, 1, 1, 1, [0, 0]),
-            (3, 1, 33, 37, 37, [0, 32]),
-            (2, 5, 8, 128, 192, [3, 1]),
-            (2, 3, 7, 2, 3, [4, 0]),
+            (1, 1, 1, 1, 1, [&[0][..], &[0]]),
+            (3, 1, 33, 37, 37, [&[0], &[32]]),
+            (2, 5, 8, 128, 192, [&[3], &[1]]),
+            (2, 3, 7, 2, 3, [&[4], &[0]]),
+            (3, 2, 9, 5, 6, [&[7, 0, 3], &[1, 7, 0]]),
         ] {
             let mut want: Vec<f32> = random(b * capacity * c, 1)
                 .iter()
@@ -64,7 +73,7 @@ pub(super) mod checks {
             let (cache, rows, past) = (
                 tape.input(&[b, capacity, c]),
                 tape.input(&[b, t, stride]),
-                tape.input(&[1]),
+                tape.input(&[pasts[0].len()]),
             );
             tape.cache_rows(cache, rows, past);
             let plan = Plan::new(device, tape)?;
@@ -75,16 +84,17 @@ pub(super) mod checks {
                     .map(|&x| x as f32)
                     .collect();
                 plan.write(rows, &new);
-                plan.write(past, &[at as u32]);
+                plan.write(past, at);
                 plan.run()?;
                 for (row, new) in new.chunks(stride).enumerate() {
-                    want[(row / t * capacity + at + row % t) * c..][..c]
+                    let first = at[row / t % at.len()] as usize;
+                    want[(row / t * capacity + first + row % t) * c..][..c]
                         .copy_from_slice(&new[stride - c..]);
                 }
                 ensure_eq!(
                     plan.read::<f32>(cache)?,
                     want,
-                    "{b} {t} {capacity} {c} of {stride} {at}"
+                    "{b} {t} {capacity} {c} of {stride} {at:?}"
                 );
             }
         }

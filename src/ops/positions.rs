@@ -1,4 +1,4 @@
-//! Position embeddings, from a start that changes with every step of generation.
+//! Position embeddings, counted from a start for each row of a batch.
 
 use crate::graph::{Tape, Var};
 use crate::ops::vector_width::{VectorWidth, vector_width};
@@ -6,8 +6,8 @@ use crate::ops::vector_width::{VectorWidth, vector_width};
 static POSITIONS: VectorWidth = vector_width!("positions");
 
 impl Tape {
-    /// `y[b, i] = x[b, i] + table[start + i]` with `x: [b, t, c]`, `table: [max, c]` and `start: [1]` of `u32`, written by
-    /// the host. `start + t` must not pass `max`: positions past the table take its last row, without a gradient.
+    /// `y[b, i] = x[b, i] + table[start[b] + i]` with `x: [b, t, c]`, `table: [max, c]` and `start: [b]` of `u32`, or `[1]` for the
+    /// whole batch. `start + t` must not exceed `max`: positions past the table take its last row, without a gradient.
     #[track_caller]
     pub fn positions(&mut self, x: Var, table: Var, start: Var) -> Var {
         let (shape, &[rows, table_width]) = (self.shape(x), self.shape(table)) else {
@@ -17,7 +17,9 @@ impl Tape {
             panic!("positions: x {shape:?}, want [b, t, c]")
         };
         assert!(
-            width == table_width && length <= rows && self.len(start) == 1,
+            width == table_width
+                && length <= rows
+                && (self.len(start) == 1 || self.len(start) == batch),
             "positions: x {shape:?} with table {:?} and start {:?}",
             self.shape(table),
             self.shape(start)
@@ -29,6 +31,7 @@ impl Tape {
             ("length", length.into()),
             ("rows", rows.into()),
             ("cols", cols.into()),
+            ("start_stride", (self.len(start) == batch).into()),
         ];
         self.call(kernel, "forward")
             .bind("x", x)
@@ -55,44 +58,52 @@ impl Tape {
 }
 
 pub(super) mod checks {
+    use super::*;
     use crate::device::Device;
     use crate::ops::check::{Array, Outcome, checks, forward, gradients};
 
     checks![agrees_with_its_reference];
 
     fn agrees_with_its_reference(device: &Device) -> Outcome {
-        for start in [0, 1, 5] {
+        for starts in [&[0][..], &[1], &[5], &[3, 0, 5]] {
             let reference = |[x, table]: [&Array; 2]| {
                 let (length, cols) = (x.shape[1], x.shape[2]);
-                let place = |i: usize| (start as usize + i / cols % length) * cols + i % cols;
+                let start = |row: usize| starts[row / length % starts.len()] as usize;
+                let place = |i: usize| (start(i / cols) + i / cols % length) * cols + i % cols;
                 x.data
                     .iter()
                     .enumerate()
                     .map(|(i, x)| x + table.data[place(i)])
                     .collect()
             };
+            let op = |t: &mut Tape, [x, table]: [Var; 2]| {
+                let start = t.constant(starts);
+                t.positions(x, table, start)
+            };
+            gradients(
+                device,
+                &[[&[3, 2, 4], &[9, 4]], [&[3, 7, 5], &[12, 5]]],
+                op,
+                reference,
+            )?;
+            if starts.len() > 1 {
+                continue;
+            }
             gradients(
                 device,
                 &[
                     [&[1, 1, 1], &[6, 1]],
-                    [&[3, 2, 4], &[9, 4]],
                     [&[2, 31, 33], &[36, 33]],
                     [&[5, 16, 64], &[21, 64]],
                     [&[2, 511, 2], &[516, 2]],
                 ],
-                |t, [x, table]| {
-                    let start = t.constant(&[start]);
-                    t.positions(x, table, start)
-                },
+                op,
                 reference,
             )?;
             forward(
                 device,
                 &[[&[70_000, 1, 4], &[6, 4]], [&[1, 70_000, 1], &[70_005, 1]]],
-                |t, [x, table]| {
-                    let start = t.constant(&[start]);
-                    t.positions(x, table, start)
-                },
+                op,
                 reference,
             )?;
         }
