@@ -1,10 +1,17 @@
-//! Writing captions: sampling, beam search, and the captioner.
+//! Captions: a session writes them token by token, greedily, by sampling or with a beam.
 
-mod captioner;
+mod cancel;
+mod error;
 mod generator;
+pub(crate) mod passes;
+mod sampling;
 mod search;
+mod session;
 
-pub use captioner::{CaptionError, CaptionToken, Captioner, OTHERS, Whole};
-pub use generator::{Choice, Generator, Map, Sampler, Sampling, ranked};
-pub(crate) use generator::{Extent, Pass};
+pub use cancel::Cancel;
+pub use error::CaptionError;
+pub use generator::Generator;
+pub use passes::{AttentionPass, RelevancePass};
+pub use sampling::{Choice, Sampler, Sampling, ranked};
 pub use search::{Hypothesis, Search, SearchOptions};
+pub use session::{ALTERNATIVES, Caption, CaptionOptions, CaptionToken, ModelInput, Session};

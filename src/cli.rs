@@ -13,15 +13,17 @@ mod track;
 pub mod train;
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
 use crate::caption::CaptionError;
 use crate::device::Tuner;
 use crate::device::{Device, DeviceError};
-use crate::models::checkpoint::CheckpointError;
+use crate::models::checkpoint::{self, CheckpointError};
 use crate::ops;
 use crate::train::TrainError;
 
@@ -141,6 +143,13 @@ fn adapters() -> anyhow::Result<()> {
     }
     adapters.iter().for_each(|line| say(&line.to_string()));
     Ok(())
+}
+
+/// The checkpoint folder to use when no `--model` is given.
+fn default_model() -> anyhow::Result<PathBuf> {
+    checkpoint::default_folder().context(
+        "no --model given, and neither data/checkpoints/emoji nor a checkpoint in runs/ is here: train one with `seemore train`",
+    )
 }
 
 /// Prints a line; a reader that closed the pipe does not end the work.

@@ -1,63 +1,62 @@
-//! How good a model is on a data set: captions written for all of it, every metric of them, and what it thinks of the true ones.
+//! Evaluation of a model on a data set: captions of all pictures, metrics of them, and the perplexity of the true captions.
 
 pub mod metrics;
 mod report;
 
 use std::time::{Duration, Instant};
 
-use crate::caption::{Search, SearchOptions};
+use crate::caption::{Cancel, CaptionError, CaptionOptions, Session};
 use crate::data::{Dataset, Sample};
-use crate::device::Plan;
-use crate::device::{Device, DeviceError};
+use crate::device::DeviceError;
 use crate::eval::metrics::{Calibration, Case, Scores, exact_match, word_f1, words};
-use crate::models::seemore::Vlm;
-use crate::nn::Context;
-use crate::ops::IGNORE;
 use crate::progress::Progress;
 use crate::text::Tokenizer;
-use crate::train::{Batch, Loss, Objective, Scale, Text};
+use crate::train::Text;
 
 pub use report::Report;
 
-/// How captions are written.
+/// How captions are written in an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EvalOptions {
-    /// Pictures at once.
+    /// Number of pictures at once.
     pub batch: usize,
-    /// See [`SearchOptions::beam`].
+    /// Number of hypotheses, see [`CaptionOptions::beam`].
     pub beam: usize,
-    /// See [`SearchOptions::length_power`].
+    /// Length normalization, see [`CaptionOptions::length_power`].
     pub length_power: f64,
-    /// Most tokens of a caption; without it half again as many as the longest true one has.
-    pub most: Option<usize>,
+    /// Maximum number of tokens of a caption; by default one and a half times as many as the longest true caption has.
+    pub max_tokens: Option<usize>,
 }
 
-/// A caption that the model wrote.
+/// A caption that the model wrote, compared with the true ones.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoredCaption {
+    /// The whole caption.
     pub caption: String,
-    /// Of the whole caption, its end included.
+    /// Probability of the whole caption, its end included.
     pub probability: f64,
-    /// Whether it is one of the true captions.
+    /// Whether it equals one of the true captions.
     pub exact: bool,
+    /// Word F1 against the closest true caption.
     pub word_f1: f64,
 }
 
-/// What an evaluation found.
+/// Result of an evaluation.
 #[derive(Debug, Clone)]
 pub struct Evaluation {
-    /// For every sample in its order.
+    /// Captions of all samples, in their order.
     pub captions: Vec<ScoredCaption>,
-    /// Share of the captions that are right to the letter.
+    /// Share of captions that equal one of their true captions.
     pub exact_match: f64,
+    /// Metrics over all captions.
     pub scores: Scores,
-    /// The exponential of the mean cross entropy of all true captions' tokens, their ends included. Characters that the tokenizer does
-    /// not know count as its unknown token; tokens beyond the model's room do not count.
+    /// Exponential of the mean cross entropy over the tokens of all true captions, their ends included. Characters outside the
+    /// vocabulary count as the unknown token; tokens beyond the model's context do not count.
     pub perplexity: f64,
-    /// Of the captions' probability against their being right.
+    /// How well the captions' probabilities predict whether they are exact.
     pub calibration: Calibration,
-    /// Captions written in a second, picture encoding included. The first batch, which compiles kernels, counts only when there is
-    /// no other.
+    /// Captions written per second, picture encoding included. The first batch, which compiles kernels, counts only if it is the
+    /// only one.
     pub captions_per_s: f64,
 }
 
@@ -69,23 +68,21 @@ pub fn references(sample: &Sample) -> impl Iterator<Item = &str> {
 }
 
 impl Evaluation {
-    /// Evaluates a model; `progress` counts the pictures, once for their captions and once for every true caption.
+    /// Evaluates a model. `progress` counts every picture once for its caption and once for each true caption.
     ///
     /// # Errors
-    /// A device without memory for the batch, or lost.
+    /// Insufficient device memory for the batch, or a lost device.
     pub fn run(
-        device: &Device,
-        model: &Vlm,
-        tokenizer: &Tokenizer,
+        session: &Session,
         dataset: &Dataset,
         options: EvalOptions,
         progress: &dyn Progress,
-    ) -> Result<Evaluation, DeviceError> {
+    ) -> Result<Evaluation, CaptionError> {
         let samples = &dataset.samples;
         let truths: Vec<(&Sample, Text)> = samples
             .iter()
             .flat_map(|sample| references(sample).map(move |truth| (sample, truth)))
-            .map(|(sample, truth)| (sample, Text::new(tokenizer, truth)))
+            .map(|(sample, truth)| (sample, Text::new(session.tokenizer(), truth)))
             .collect();
         progress.set_total((samples.len() + truths.len()) as u64);
         let longest = truths
@@ -93,19 +90,10 @@ impl Evaluation {
             .map(|(_, text)| text.len())
             .max()
             .unwrap_or(0)
-            .clamp(1, model.room());
-        let most = options.most.unwrap_or(longest + longest / 2);
-        let (written, captions_per_s) =
-            write(device, model, tokenizer, samples, most, options, progress)?;
-        let perplexity = perplexity(
-            device,
-            model,
-            tokenizer,
-            &truths,
-            longest,
-            options.batch,
-            progress,
-        )?;
+            .clamp(1, session.room());
+        let max_tokens = options.max_tokens.unwrap_or(longest + longest / 2);
+        let (written, captions_per_s) = write(session, samples, max_tokens, options, progress)?;
+        let perplexity = perplexity(session, &truths, longest, options.batch, progress)?;
 
         let cases: Vec<Case> = samples
             .iter()
@@ -126,127 +114,104 @@ impl Evaluation {
                 probability,
             })
             .collect();
-        let right = captions.iter().filter(|judged| judged.exact).count();
+        let exact = captions.iter().filter(|scored| scored.exact).count();
+        let outcomes: Vec<(f64, bool)> = captions
+            .iter()
+            .map(|scored| (scored.probability, scored.exact))
+            .collect();
         Ok(Evaluation {
-            exact_match: right as f64 / captions.len().max(1) as f64,
+            exact_match: exact as f64 / captions.len().max(1) as f64,
             scores: Scores::new(&cases),
             perplexity,
-            calibration: Calibration::new(
-                &captions
-                    .iter()
-                    .map(|judged| (judged.probability, judged.exact))
-                    .collect::<Vec<_>>(),
-            ),
+            calibration: Calibration::new(&outcomes),
             captions_per_s,
             captions,
         })
     }
 }
 
-/// A caption for every sample with its probability, and how many were written in a second.
+/// Token that a sample's caption starts from: begin-of-text, or the true caption's first token where the tokenizer has none.
+fn first_token(tokenizer: &Tokenizer, sample: &Sample) -> u32 {
+    let truth = || Text::new(tokenizer, &sample.caption).ids.first().copied();
+    tokenizer.begin().or_else(truth).unwrap_or(tokenizer.pad())
+}
+
+/// A caption with its probability for every sample, and the number written per second.
 fn write(
-    device: &Device,
-    model: &Vlm,
-    tokenizer: &Tokenizer,
+    session: &Session,
     samples: &[Sample],
-    most: usize,
+    max_tokens: usize,
     options: EvalOptions,
     progress: &dyn Progress,
-) -> Result<(Vec<(String, f64)>, f64), DeviceError> {
-    let EvalOptions {
-        beam, length_power, ..
-    } = options;
-    let batch = options.batch.clamp(1, samples.len().max(1));
-    let search = Search::new(
-        device,
-        model,
-        SearchOptions {
-            batch,
-            prompt: 1,
-            new: most,
-            beam,
-            length_power,
-        },
-    )?;
+) -> Result<(Vec<(String, f64)>, f64), CaptionError> {
+    let tokenizer = session.tokenizer();
+    let options = CaptionOptions {
+        max_tokens,
+        beam: options.beam,
+        length_power: options.length_power,
+        batch_size: options.batch,
+        ..CaptionOptions::default()
+    };
+    let prompts: Vec<Vec<u32>> = samples
+        .iter()
+        .map(|sample| vec![first_token(tokenizer, sample)])
+        .collect();
     let mut captions = vec![];
     let mut times: Vec<(usize, Duration)> = vec![];
-    for samples in samples.chunks(batch) {
-        let images: Vec<f32> = samples.iter().flat_map(Sample::normalised).collect();
-        // a tokenizer without a begin token starts from the true caption's first token
-        let first = |sample: &Sample| {
-            Text::new(tokenizer, &sample.caption)
-                .ids
-                .first()
-                .copied()
-                .unwrap_or(tokenizer.pad())
-        };
-        let prompts: Vec<u32> = samples
-            .iter()
-            .map(|sample| tokenizer.begin().unwrap_or_else(|| first(sample)))
-            .collect();
-        let begun = Instant::now();
-        let written = search.run(&images, &prompts, tokenizer.end())?;
-        times.push((samples.len(), begun.elapsed()));
-        for (hypotheses, prompt) in written.iter().zip(prompts) {
-            let best = &hypotheses[0];
-            let prompt = (tokenizer.begin() != Some(prompt)).then_some(prompt);
-            let tokens: Vec<u32> = prompt
-                .into_iter()
-                .chain(best.tokens.iter().copied())
-                .collect();
-            captions.push((tokenizer.decode(&tokens), best.log_probability().exp()));
-        }
-        progress.advance(samples.len() as u64);
-    }
+    let mut begun = Instant::now();
+    let image = |index: usize| samples[index].normalised();
+    session.search(
+        &image,
+        &prompts,
+        &options,
+        &Cancel::new(),
+        &mut |range, found| {
+            times.push((range.len(), begun.elapsed()));
+            progress.advance(range.len() as u64);
+            for (hypotheses, prompt) in found.into_iter().zip(&prompts[range]) {
+                let best = &hypotheses[0];
+                // a first token that is text is part of the caption
+                let text = prompt
+                    .iter()
+                    .filter(|&&token| tokenizer.begin() != Some(token));
+                let tokens: Vec<u32> = text.chain(&best.tokens).copied().collect();
+                captions.push((tokenizer.decode(&tokens), best.log_probability().exp()));
+            }
+            begun = Instant::now();
+        },
+    )?;
     let timed = if times.len() > 1 {
         &times[1..]
     } else {
         &times[..]
     };
-    let (count, time) = timed
-        .iter()
-        .fold((0, Duration::ZERO), |(count, time), batch| {
-            (count + batch.0, time + batch.1)
-        });
+    let count: usize = timed.iter().map(|(count, _)| count).sum();
+    let time: Duration = timed.iter().map(|(_, time)| time).sum();
     Ok((captions, count as f64 / time.as_secs_f64().max(1e-9)))
 }
 
-/// The perplexity of the true captions, with `longest` positions each.
+/// Perplexity of the true captions, of which the first `longest` positions count.
 fn perplexity(
-    device: &Device,
-    model: &Vlm,
-    tokenizer: &Tokenizer,
+    session: &Session,
     truths: &[(&Sample, Text)],
     longest: usize,
     batch: usize,
     progress: &dyn Progress,
 ) -> Result<f64, DeviceError> {
     let rows = batch.clamp(1, truths.len().max(1));
-    let mut tape = device.tape();
-    let loss = Loss::record(
-        &mut Context::inference(&mut tape),
-        model,
-        rows,
-        longest,
-        &Objective::CAPTIONS,
-    );
-    tape.hold(loss.value);
-    let plan = Plan::new(device, tape)?;
-    let (mut sum, mut tokens) = (0.0, 0);
-    for truths in truths.chunks(rows) {
-        let mut images: Vec<f32> = truths
-            .iter()
-            .flat_map(|(sample, _)| sample.normalised())
-            .collect();
-        images.resize(images.len() / truths.len() * rows, 0.0);
-        let texts: Vec<&Text> = truths.iter().map(|(_, text)| text).collect();
-        let mut batch = Batch::new(images, &texts, longest, tokenizer.pad(), false);
-        batch.ids.resize(rows * longest, tokenizer.pad());
-        batch.targets.resize(rows * longest, IGNORE);
-        tokens += batch.count();
-        loss.write(&plan, &batch, Scale::SUM);
-        sum += plan.run_and_read::<f32>(loss.value)?[0] as f64;
-        progress.advance(truths.len() as u64);
-    }
-    Ok((sum / tokens.max(1) as f64).exp())
+    session.score(rows, longest, |pass| {
+        let (mut sum, mut tokens) = (0.0, 0);
+        for truths in truths.chunks(rows) {
+            let images: Vec<f32> = truths
+                .iter()
+                .flat_map(|(sample, _)| sample.normalised())
+                .collect();
+            let texts: Vec<&Text> = truths.iter().map(|(_, text)| text).collect();
+            let (loss, count) = pass.score(&images, &texts, session.tokenizer(), false)?;
+            sum += loss;
+            tokens += count;
+            progress.advance(truths.len() as u64);
+        }
+        Ok((sum / tokens.max(1) as f64).exp())
+    })
 }

@@ -39,6 +39,8 @@ pub enum Hint {
     },
     /// Give the text that the caption starts with.
     GivePrompt,
+    /// Put the tokenizer that the model was trained with into its folder, or import the model again with its characters.
+    AddTokenizer,
     /// Start a new training from this model instead of resuming.
     StartFrom,
     /// Give a number of steps, a number of epochs or a time limit.

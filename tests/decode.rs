@@ -1,4 +1,4 @@
-//! Decoding with the key/value cache gives what the full forward pass gives, at every position.
+//! Decoding with a key/value cache gives the logits of the full forward pass at every position.
 
 use seemore::caption::Generator;
 use seemore::device::Device;
@@ -37,11 +37,14 @@ fn full(device: &Device, model: &Vlm, images: &[f32], ids: &[u32], batch: usize)
     plan.read(logits).unwrap()
 }
 
-fn cached_equals_full(config: Config, batch: usize, prompt: usize, new: usize) {
-    let device = Device::open(None).unwrap_or_else(|error| panic!("{error}"));
-    let model = Vlm::new(&device, &config, 7).unwrap();
+fn device() -> Device {
+    Device::open(None).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A model whose parameters are far from their initial values, so that positions matter.
+fn model(device: &Device, config: &Config) -> Vlm {
+    let model = Vlm::new(device, config, 7).unwrap();
     for (_, tensor) in model.parameters() {
-        // far from the initial values, where positions would hardly matter
         let values: Vec<f32> = tensor.read::<f32>().unwrap();
         let noise = noise(values.len(), values.len() as u32);
         tensor.write(
@@ -52,22 +55,35 @@ fn cached_equals_full(config: Config, batch: usize, prompt: usize, new: usize) {
                 .collect::<Vec<f32>>(),
         );
     }
+    model
+}
+
+/// Compares each row of a batch, with prompts of the given lengths, with the full forward pass. `recorded` is the prompt length
+/// that passes are recorded for.
+fn cached_equals_full(config: Config, prompts: &[usize], recorded: usize, new: usize) {
+    let device = device();
+    let model = model(&device, &config);
+    let batch = prompts.len();
     let images = noise(batch * 3 * config.image_size * config.image_size, 1);
-    let total = prompt + new;
+    let total = recorded + new;
     let token = |row: usize, at: usize| ((row * 31 + at * 17 + 5) % config.vocab_size) as u32;
     let ids: Vec<u32> = (0..batch)
         .flat_map(|row| (0..total).map(move |at| token(row, at)))
         .collect();
     let want = full(&device, &model, &images, &ids, batch);
 
-    let mut generator = Generator::new(&device, &model, batch, prompt, new + 1, false).unwrap();
-    let prompts: Vec<u32> = (0..batch)
-        .flat_map(|row| (0..prompt).map(move |at| token(row, at)))
+    let mut generator = Generator::new(&device, &model, batch, recorded, new + 1).unwrap();
+    let tokens: Vec<Vec<u32>> = prompts
+        .iter()
+        .enumerate()
+        .map(|(row, &prompt)| (0..prompt).map(|at| token(row, at)).collect())
         .collect();
-    let mut logits = generator.start(&images, &prompts).unwrap();
+    let tokens: Vec<&[u32]> = tokens.iter().map(Vec::as_slice).collect();
+    let mut logits = generator.start(&images, &tokens).unwrap();
     let positions = config.visual() + total;
-    for at in prompt - 1..total {
+    for step in 0..=new {
         for (row, got) in logits.iter().enumerate() {
+            let at = prompts[row] - 1 + step;
             let first = (row * positions + config.visual() + at) * config.vocab_size;
             let want = &want[first..][..config.vocab_size];
             // in the total order NaN is the largest, where f32::max would pass over it
@@ -83,8 +99,10 @@ fn cached_equals_full(config: Config, batch: usize, prompt: usize, new: usize) {
                 config.visual_tokens
             );
         }
-        if at + 1 < total {
-            let tokens: Vec<u32> = (0..batch).map(|row| token(row, at + 1)).collect();
+        if step < new {
+            let tokens: Vec<u32> = (0..batch)
+                .map(|row| token(row, prompts[row] + step))
+                .collect();
             logits = generator
                 .next(&tokens)
                 .unwrap()
@@ -93,16 +111,21 @@ fn cached_equals_full(config: Config, batch: usize, prompt: usize, new: usize) {
     }
 }
 
-#[test]
-fn with_one_visual_token() {
-    cached_equals_full(Preset::Tiny.config(), 3, 4, 9);
-    cached_equals_full(Preset::Tiny.config(), 1, 1, 12);
+/// Prompts of one length, as many as the passes are recorded for.
+fn even(config: Config, batch: usize, prompt: usize, new: usize) {
+    cached_equals_full(config, &vec![prompt; batch], prompt, new);
 }
 
 #[test]
-fn with_patch_tokens_and_without_an_encoder() {
+fn decodes_after_one_visual_token() {
+    even(Preset::Tiny.config(), 3, 4, 9);
+    even(Preset::Tiny.config(), 1, 1, 12);
+}
+
+#[test]
+fn decodes_after_patch_tokens_and_without_an_encoder() {
     for visual_tokens in [VisualTokens::Patches, VisualTokens::Fuyu] {
-        cached_equals_full(
+        even(
             Config {
                 visual_tokens,
                 ..Preset::Tiny.config()
@@ -145,9 +168,9 @@ fn small_emoji() -> Config {
 }
 
 #[test]
-fn with_a_picture_added_to_every_position() {
+fn decodes_with_a_picture_added_to_every_position() {
     for (classes, guess) in [(0, false), (9, false), (9, true)] {
-        cached_equals_full(
+        even(
             Config {
                 classes,
                 guess,
@@ -158,7 +181,7 @@ fn with_a_picture_added_to_every_position() {
             7,
         );
     }
-    cached_equals_full(
+    even(
         Config {
             visual_tokens: VisualTokens::Cls,
             classes: 5,
@@ -172,7 +195,7 @@ fn with_a_picture_added_to_every_position() {
         fusion: Fusion::Prefix,
         ..small_emoji()
     };
-    cached_equals_full(
+    even(
         Config {
             guess: false,
             color_levels: 0,
@@ -182,14 +205,14 @@ fn with_a_picture_added_to_every_position() {
         1,
         5,
     );
-    // patch tokens in front, and what they are taken for and their colours at every text position
+    // patch tokens in front; guessed class and colours added to every text position
     for cls_token in [false, true] {
         let patches = Config {
             visual_tokens: VisualTokens::Patches,
             cls_token,
             ..prefix.clone()
         };
-        cached_equals_full(
+        even(
             Config {
                 classes: 9,
                 ..patches.clone()
@@ -198,7 +221,7 @@ fn with_a_picture_added_to_every_position() {
             2,
             7,
         );
-        cached_equals_full(
+        even(
             Config {
                 guess: false,
                 color_levels: 0,
@@ -212,17 +235,31 @@ fn with_a_picture_added_to_every_position() {
 }
 
 #[test]
-fn a_second_picture_is_not_disturbed_by_what_the_caches_held() {
-    let device = Device::open(None).unwrap_or_else(|error| panic!("{error}"));
+fn earlier_contents_of_the_caches_do_not_change_results() {
+    let device = device();
     let config = Preset::Tiny.config();
     let model = Vlm::new(&device, &config, 7).unwrap();
     let images = [1, 2].map(|seed| noise(3 * config.image_size * config.image_size, seed));
-    let mut generator = Generator::new(&device, &model, 1, 1, 5, false).unwrap();
+    let mut generator = Generator::new(&device, &model, 1, 1, 5).unwrap();
     let mut run = |image: &[f32]| {
-        let first = generator.start(image, &[1]).unwrap();
+        let first = generator.start(image, &[&[1]]).unwrap();
         (0..4).fold(first, |_, token| generator.next(&[token]).unwrap().unwrap())
     };
     let alone = run(&images[1]);
     run(&images[0]);
     assert_eq!(run(&images[1]), alone);
+}
+
+#[test]
+fn ragged_prompts_decode_together() {
+    let tiny = || Preset::Tiny.config();
+    cached_equals_full(tiny(), &[4, 1, 7, 2, 8], 8, 6);
+    for visual_tokens in [VisualTokens::Patches, VisualTokens::Fuyu] {
+        let config = Config {
+            visual_tokens,
+            ..tiny()
+        };
+        cached_equals_full(config, &[1, 5, 3], 5, 4);
+    }
+    cached_equals_full(small_emoji(), &[6, 2, 3], 8, 4);
 }

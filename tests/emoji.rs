@@ -1,15 +1,15 @@
 //! The captioned emoji art, and the model that ships with it.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::path::Path;
 
-use seemore::caption::Captioner;
-use seemore::caption::Sampling;
+use seemore::caption::{Cancel, CaptionOptions, CaptionToken, ModelInput, Session};
 use seemore::data::{Dataset, Layout};
 use seemore::device::Device;
 use seemore::eval::{EvalOptions, Evaluation};
 use seemore::image::Picture;
-use seemore::models::checkpoint;
+use seemore::progress::Silent;
 
 const TRAINING: [&str; 5] = ["noto", "noto-v1", "twemoji", "fluent", "emojione"];
 const MODEL: &str = "data/checkpoints/emoji";
@@ -32,17 +32,16 @@ fn captions(file: &str) -> Vec<String> {
         .collect()
 }
 
-/// A share of the captions that the shipped model writes for every `stride`th picture of a file that are right.
+/// Exact match of the shipped model on every `stride`th picture of a file.
 fn exact_match(file: &str, stride: usize) -> f64 {
-    let device = device();
-    let (model, tokenizer) = checkpoint::load(&device, Path::new(MODEL)).unwrap();
+    let session = Session::load(&device(), MODEL).unwrap();
     let path = format!("data/emoji/{file}.csv");
     let loaded = Dataset::load(
         Path::new(&path),
-        model.config().frame(),
+        session.config().frame(),
         &Layout::default(),
         true,
-        &seemore::progress::Silent,
+        &Silent,
     )
     .unwrap();
     let samples = loaded.dataset.samples.into_iter().step_by(stride).collect();
@@ -54,22 +53,15 @@ fn exact_match(file: &str, stride: usize) -> f64 {
         batch: 64,
         beam: 1,
         length_power: 0.0,
-        most: None,
+        max_tokens: None,
     };
-    Evaluation::run(
-        &device,
-        &model,
-        &tokenizer.unwrap(),
-        &dataset,
-        options,
-        &seemore::progress::Silent,
-    )
-    .unwrap()
-    .exact_match
+    Evaluation::run(&session, &dataset, options, &Silent)
+        .unwrap()
+        .exact_match
 }
 
 #[test]
-fn no_caption_of_the_composition_test_is_trained_on() {
+fn composition_captions_are_not_in_the_training_data() {
     let trained: BTreeSet<String> = TRAINING.iter().flat_map(|file| captions(file)).collect();
     let held_out = captions("composition");
     assert!(trained.len() > 2500 && held_out.len() > 1000);
@@ -78,7 +70,7 @@ fn no_caption_of_the_composition_test_is_trained_on() {
         .filter(|caption| trained.contains(*caption))
         .collect();
     assert!(leaked.is_empty(), "{leaked:?}");
-    // though every word of nearly all of them is
+    // nearly all of their words are
     let words = |captions: &mut dyn Iterator<Item = &String>| -> BTreeSet<String> {
         captions
             .flat_map(|caption| caption.split([' ', ':', ',']))
@@ -94,23 +86,39 @@ fn no_caption_of_the_composition_test_is_trained_on() {
 }
 
 #[test]
-fn the_shipped_model_names_drawings_by_an_artist_it_never_saw() {
+fn shipped_model_names_drawings_of_an_unseen_artist() {
     // 0.54 of the whole file; a tenth of it has a standard error of 4 points
     let right = exact_match("openmoji/openmoji", 10);
     assert!(right > 0.45, "{right}");
 }
 
 #[test]
-fn the_shipped_model_writes_captions_that_it_never_read() {
+fn shipped_model_composes_captions_it_never_read() {
     // 0.69 of the whole file; without its histogram of colours the model had 0.39
     let right = exact_match("composition", 10);
     assert!(right > 0.55, "{right}");
 }
 
-/// What speaks for the caption is the drawing, not the paper around it.
+/// Streams the caption of a picture of at most ten tokens, with heat.
+fn tokens_with_heat(session: &Session, picture: &Picture) -> Vec<CaptionToken> {
+    let options = CaptionOptions {
+        max_tokens: 10,
+        heat: true,
+        ..CaptionOptions::default()
+    };
+    let mut tokens = vec![];
+    session
+        .stream(picture, &options, &mut |token| {
+            tokens.push(token.clone());
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    tokens
+}
+
 #[test]
-fn the_shipped_model_looks_at_the_drawing() {
-    let mut captioner = Captioner::load(&device(), Path::new(MODEL)).unwrap();
+fn shipped_model_looks_at_the_drawing() {
+    let session = Session::load(&device(), MODEL).unwrap();
     // a red disc in a corner of a large white picture: cropping brings it to the middle, where corners of the frame stay white
     let (width, height) = (300, 200);
     let disc = |x: usize, y: usize| (x as f32 - 60.0).hypot(y as f32 - 50.0) < 40.0;
@@ -126,9 +134,7 @@ fn the_shipped_model_looks_at_the_drawing() {
         height,
         rgb: (0..width * height).flat_map(pixel).collect(),
     };
-    let written = captioner
-        .caption(&picture, "", 10, Sampling::GREEDY, true, &mut |_| true)
-        .unwrap();
+    let written = tokens_with_heat(&session, &picture);
     assert!(!written.is_empty());
     for token in &written {
         assert!(
@@ -141,11 +147,9 @@ fn the_shipped_model_looks_at_the_drawing() {
     }
 }
 
-/// The model beside it, whose decoder attends to patches.
 #[test]
-fn the_patch_token_model_attends_to_patches() {
-    let mut captioner =
-        Captioner::load(&device(), Path::new("data/checkpoints/emoji-patches")).unwrap();
+fn patch_token_model_attends_to_patches() {
+    let session = Session::load(&device(), "data/checkpoints/emoji-patches").unwrap();
     let disc = |x: usize, y: usize| (x as f32 - 100.0).hypot(y as f32 - 100.0) < 80.0;
     let pixel = |i: usize| {
         if disc(i % 200, i / 200) {
@@ -159,9 +163,7 @@ fn the_patch_token_model_attends_to_patches() {
         height: 200,
         rgb: (0..200 * 200).flat_map(pixel).collect(),
     };
-    let written = captioner
-        .caption(&picture, "", 10, Sampling::GREEDY, true, &mut |_| true)
-        .unwrap();
+    let written = tokens_with_heat(&session, &picture);
     assert!(written.len() > 1, "{written:?}");
     for token in &written {
         let sum: f32 = token.heat.iter().sum();
@@ -183,17 +185,16 @@ fn the_patch_token_model_attends_to_patches() {
     assert!(apart > 0.01, "two words look at the same patches: {apart}");
 }
 
-/// Many pictures at once get the captions that they get alone.
 #[test]
-fn a_batch_of_pictures_is_captioned_as_each_alone() {
-    let mut captioner = Captioner::load(&device(), Path::new(MODEL)).unwrap();
-    let frame = captioner.config().frame();
+fn a_batch_gets_the_captions_of_single_pictures() {
+    let session = Session::load(&device(), MODEL).unwrap();
+    let frame = session.config().frame();
     let loaded = Dataset::load(
         Path::new("data/emoji/fxemoji.csv"),
         frame,
         &Layout::default(),
         true,
-        &seemore::progress::Silent,
+        &Silent,
     )
     .unwrap();
     let samples = loaded.dataset.samples.into_iter().step_by(100);
@@ -205,32 +206,93 @@ fn a_batch_of_pictures_is_captioned_as_each_alone() {
         })
         .map(|picture| picture.framed(frame))
         .collect();
-    let together: Vec<String> = captioner
-        .captions(&pictures, 4, "", 10, 1)
+    let options = CaptionOptions {
+        max_tokens: 10,
+        batch_size: 4,
+        ..CaptionOptions::default()
+    };
+    let together: Vec<String> = session
+        .captions(&pictures, &options)
         .unwrap()
         .into_iter()
-        .map(|whole| whole.text)
+        .map(|caption| caption.text)
         .collect();
     let alone: Vec<String> = pictures
         .iter()
         .map(|picture| {
-            captioner
-                .caption(picture, "", 10, Sampling::GREEDY, false, &mut |_| true)
-                .unwrap()
+            let go_on = &mut |_: &CaptionToken| ControlFlow::Continue(());
+            session.stream(picture, &options, go_on).unwrap().text
         })
-        .map(|written| written.iter().map(|token| token.text.as_str()).collect())
         .collect();
     assert!(
         together.len() == 9 && together == alone,
         "{together:?} and {alone:?}"
     );
-    let begun = captioner
-        .captions(&pictures[..3], 2, "grinning", 10, 2)
-        .unwrap();
+    let begun = CaptionOptions {
+        prompt: "grinning".into(),
+        batch_size: 2,
+        beam: 2,
+        ..options
+    };
+    let begun = session.captions(&pictures[..3], &begun).unwrap();
     assert!(
         begun
             .iter()
-            .all(|whole| whole.log_probability < 0.0 && whole.text.starts_with(" ")),
+            .all(|caption| caption.log_probability < 0.0 && caption.text.starts_with(" ")),
         "{begun:?}"
     );
+}
+
+/// Prompts of different lengths share one padded batch, and captions equal those of prompts alone.
+#[test]
+fn pictures_after_different_prompts_are_captioned_together() {
+    let prompts = [
+        "",
+        "face with",
+        "grinning",
+        "face with tears of joy: laughing",
+        "woman",
+    ];
+    for model in [MODEL, "data/checkpoints/emoji-patches"] {
+        let session = Session::load(&device(), model).unwrap();
+        let shade = |index: usize| [250, 40 * index as u8, 60];
+        let pictures: Vec<Picture> = (0..prompts.len())
+            .map(|index| Picture {
+                width: 60,
+                height: 60,
+                rgb: (0..3600)
+                    .flat_map(
+                        |i| match (i % 60 > 8 + index) && (i / 60 > 20) && i % 60 < 50 {
+                            true => shade(index),
+                            false => [255; 3],
+                        },
+                    )
+                    .collect(),
+            })
+            .collect();
+        let inputs: Vec<ModelInput> = pictures.iter().map(|it| session.input(it)).collect();
+        for beam in [1, 2] {
+            let options = CaptionOptions {
+                max_tokens: 8,
+                beam,
+                ..CaptionOptions::default()
+            };
+            let together = session
+                .captions_of(&inputs, &prompts, &options, &Cancel::new())
+                .unwrap();
+            for (index, together) in together.iter().enumerate() {
+                let options = CaptionOptions {
+                    prompt: prompts[index].into(),
+                    ..options.clone()
+                };
+                let alone = session.caption_with(&pictures[index], &options).unwrap();
+                assert_eq!(
+                    together.tokens, alone.tokens,
+                    "{model}: {:?}",
+                    prompts[index]
+                );
+                assert!((together.log_probability - alone.log_probability).abs() < 1e-3);
+            }
+        }
+    }
 }

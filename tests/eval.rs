@@ -1,4 +1,4 @@
-//! `seemore eval` and captions by beam, with a small model that has learned four colours.
+//! `seemore eval`, and captions by beam search, with a small model that has learned four colours.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -6,10 +6,12 @@ use std::process::{Command, Output};
 use std::sync::LazyLock;
 
 use image::{Rgb, RgbImage};
+use seemore::caption::Session;
 use seemore::data::{Dataset, Layout};
 use seemore::device::Device;
 use seemore::eval::{EvalOptions, Evaluation};
 use seemore::models::checkpoint;
+use seemore::progress::Silent;
 use seemore::train::Validation;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -51,7 +53,7 @@ const COLOURS: [(&str, [u8; 3]); 4] = [
     ("grey it is", [128; 3]),
 ];
 
-/// A folder of plain squares of these colours with their captions, `count` shades of each.
+/// Writes plain squares of these colours with their captions, `count` shades of each.
 fn squares(dir: &Path, colours: &[(&str, [u8; 3])], count: u8) {
     std::fs::create_dir_all(dir).unwrap();
     for (index, (caption, colour)) in colours.iter().enumerate() {
@@ -65,7 +67,7 @@ fn squares(dir: &Path, colours: &[(&str, [u8; 3])], count: u8) {
     }
 }
 
-/// A folder with a trained `model`, the `squares` it has learned and `others` whose captions it cannot know.
+/// A folder with a trained `model`, the `squares` it was trained on, and `others` with captions that it cannot know.
 static TRAINED: LazyLock<TempDir> = LazyLock::new(|| {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), &COLOURS, 4);
@@ -104,7 +106,7 @@ fn json(args: &[&str]) -> Value {
 }
 
 #[test]
-fn what_was_learned_scores_as_right() {
+fn learned_captions_score_as_exact() {
     let line = json(&["--data", "squares"]);
     for key in ["exact_match", "word_f1", "bleu1", "bleu2", "rouge_l"] {
         assert!(line[key].as_f64().unwrap() > 0.99, "{key}: {line}");
@@ -127,7 +129,7 @@ fn what_was_learned_scores_as_right() {
         ),
         (10, 16)
     );
-    // as every caption is right, only their probabilities are off
+    // every caption is exact, so the calibration error is that of their probabilities
     let off: f64 = bins
         .iter()
         .map(|bin| bin["n"].as_f64().unwrap() * (1.0 - bin["probability"].as_f64().unwrap()))
@@ -155,7 +157,7 @@ fn what_was_learned_scores_as_right() {
 }
 
 #[test]
-fn batches_and_order_of_files_change_no_score() {
+fn batch_size_and_file_order_do_not_change_scores() {
     let scores = |args: &[&str]| {
         let line = json(args);
         [
@@ -171,7 +173,7 @@ fn batches_and_order_of_files_change_no_score() {
     };
     let whole = scores(&["--data", "squares", "others"]);
     assert_eq!(whole[0], 20.0);
-    // magenta is nothing that it can write
+    // the model cannot write magenta
     assert!(whole[1] > 0.85 && whole[1] <= 18.0 / 20.0, "{whole:?}");
     for other in [
         scores(&["--data", "squares", "others", "--batch-size", "3"]),
@@ -184,13 +186,14 @@ fn batches_and_order_of_files_change_no_score() {
 }
 
 #[test]
-fn the_loss_is_that_of_validation_and_more_references_count() {
+fn evaluation_agrees_with_validation_and_counts_all_references() {
     let dir = TRAINED.path();
     let device = Device::open(None).unwrap_or_else(|error| panic!("{error}"));
     let (model, tokenizer) = checkpoint::load(&device, &dir.join("model")).unwrap();
     let tokenizer = tokenizer.unwrap();
+    let session = Session::load(&device, dir.join("model")).unwrap();
     let read = |name: &str| {
-        let bar = seemore::progress::Silent;
+        let bar = Silent;
         Dataset::load(
             &dir.join(name),
             model.config().image_size,
@@ -205,38 +208,28 @@ fn the_loss_is_that_of_validation_and_more_references_count() {
         batch: 4,
         beam: 2,
         length_power: 0.0,
-        most: None,
+        max_tokens: None,
     };
-    let evaluate = |data: &Dataset| {
-        Evaluation::run(
-            &device,
-            &model,
-            &tokenizer,
-            data,
-            options,
-            &seemore::progress::Silent,
-        )
-        .unwrap()
-    };
+    let evaluate = |data: &Dataset| Evaluation::run(&session, data, options, &Silent).unwrap();
     let mut data = read("others");
     let evaluation = evaluate(&data);
-    let verdict = Validation::new(&device, &model, &tokenizer, &data)
+    let validation = Validation::new(&device, &model, &tokenizer, &data)
         .unwrap()
         .run(&tokenizer, &data, false, &mut |_| ControlFlow::Continue(()))
         .unwrap()
         .unwrap();
     assert!(
-        (evaluation.perplexity.ln() - verdict.loss as f64).abs() < 1e-4,
+        (evaluation.perplexity.ln() - validation.loss as f64).abs() < 1e-4,
         "{} and {}",
         evaluation.perplexity,
-        verdict.loss
+        validation.loss
     );
-    assert_eq!((evaluation.exact_match, verdict.exact_match), (0.5, 0.5));
-    for (judged, (_, _, written)) in evaluation.captions.iter().zip(&verdict.captions) {
-        assert_eq!(&judged.caption, written);
-        assert!(judged.probability > 0.0 && judged.probability <= 1.0);
+    assert_eq!((evaluation.exact_match, validation.exact_match), (0.5, 0.5));
+    for (scored, (_, _, written)) in evaluation.captions.iter().zip(&validation.captions) {
+        assert_eq!(&scored.caption, written);
+        assert!(scored.probability > 0.0 && scored.probability <= 1.0);
     }
-    // what it writes for the reddish squares is true of them, too
+    // accept what it writes for the reddish squares
     data.samples
         .iter_mut()
         .for_each(|sample| sample.others.push("a red <b>".into()));
@@ -248,7 +241,7 @@ fn the_loss_is_that_of_validation_and_more_references_count() {
 }
 
 #[test]
-fn the_report_is_one_file_with_escaped_captions_and_overwrites_nothing() {
+fn report_is_self_contained_and_overwrites_nothing() {
     let dir = TRAINED.path();
     let args = ["--data", "squares", "others", "--html", "report.html"];
     let output = eval(&args);
@@ -298,7 +291,7 @@ fn the_report_is_one_file_with_escaped_captions_and_overwrites_nothing() {
 }
 
 #[test]
-fn wrong_arguments_say_what_to_do() {
+fn wrong_arguments_are_explained() {
     fails(&eval(&["--data", "absent.csv"]), &["absent.csv"]);
     fails(&eval(&["--data", "squares", "--limit", "0"]), &["--limit"]);
     fails(
@@ -320,7 +313,7 @@ fn wrong_arguments_say_what_to_do() {
 }
 
 #[test]
-fn a_beam_captions_pictures_and_lists_its_best() {
+fn beam_search_captions_pictures_and_lists_the_best() {
     let caption = |args: &[&str]| {
         seemore(
             TRAINED.path(),

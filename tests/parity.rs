@@ -452,9 +452,14 @@ fn check_tokens(device: &Device, golden: &Golden, model: &Vlm, name: &str) {
     let (shape, _) = &golden.tensors[name];
     let (prompt_len, total) = (prompt.len() / batch, shape[1]);
     let mut generator =
-        Generator::new(device, model, batch, prompt_len, total - prompt_len, false).unwrap();
+        Generator::new(device, model, batch, prompt_len, total - prompt_len).unwrap();
     let written = generator
-        .complete(&golden.f32s("in.image"), &prompt, None, Sampling::GREEDY)
+        .complete(
+            &golden.f32s("in.image"),
+            &prompt.chunks(prompt_len).collect::<Vec<_>>(),
+            None,
+            Sampling::GREEDY,
+        )
         .unwrap();
     for (row, (prompt, written)) in prompt.chunks(prompt_len).zip(written).enumerate() {
         let got: Vec<u32> = prompt

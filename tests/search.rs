@@ -1,5 +1,5 @@
-//! The search for the likeliest text: greedy on the device is greedy on the host, a batch writes what single pictures get, and a
-//! beam finds what trying everything finds.
+//! Search for the likeliest texts: greedy on the device equals greedy on the host, batches equal single pictures, and a beam
+//! finds what enumeration finds.
 
 use seemore::caption::{Generator, Hypothesis, Sampling, Search, SearchOptions};
 use seemore::device::Device;
@@ -92,19 +92,19 @@ fn search(
     pictures: &[Vec<f32>],
     options: SearchOptions,
 ) -> Vec<Vec<Hypothesis>> {
-    let search = Search::new(device, model, options).unwrap();
+    let mut search = Search::new(device, model, options).unwrap();
     pictures
         .chunks(options.batch)
         .flat_map(|some| {
             search
-                .run(&some.concat(), &vec![BEGIN; some.len()], Some(END))
+                .run(&some.concat(), &vec![&[BEGIN][..]; some.len()], Some(END))
                 .unwrap()
         })
         .collect()
 }
 
 #[test]
-fn greedy_on_the_device_is_greedy_on_the_host() {
+fn greedy_on_the_device_equals_greedy_on_the_host() {
     let device = device();
     for visual_tokens in [
         VisualTokens::Cls,
@@ -113,9 +113,14 @@ fn greedy_on_the_device_is_greedy_on_the_host() {
     ] {
         let model = model(&device, 12, visual_tokens);
         let pictures = pictures(&model, 8);
-        let mut generator = Generator::new(&device, &model, 8, 1, 10, false).unwrap();
+        let mut generator = Generator::new(&device, &model, 8, 1, 10).unwrap();
         let want = generator
-            .complete(&pictures.concat(), &[BEGIN; 8], Some(END), Sampling::GREEDY)
+            .complete(
+                &pictures.concat(),
+                &[&[BEGIN][..]; 8],
+                Some(END),
+                Sampling::GREEDY,
+            )
             .unwrap();
         let got = search(&device, &model, &pictures, options(8, 1));
         let mut ended = 0;
@@ -149,7 +154,7 @@ fn greedy_on_the_device_is_greedy_on_the_host() {
 }
 
 #[test]
-fn batches_write_what_single_pictures_get() {
+fn batches_give_the_texts_of_single_pictures() {
     let device = device();
     let model = model(&device, 12, VisualTokens::Cls);
     let pictures = pictures(&model, 7);
@@ -174,26 +179,26 @@ fn batches_write_what_single_pictures_get() {
 }
 
 #[test]
-fn the_same_search_finds_the_same_bit_for_bit() {
+fn searches_repeat_bit_for_bit() {
     let device = device();
     let model = model(&device, 12, VisualTokens::Cls);
     let pictures = pictures(&model, 4);
     for beam in [1, 4] {
-        let search = Search::new(&device, &model, options(4, beam)).unwrap();
-        let run = |pictures: &[Vec<f32>]| {
+        let mut search = Search::new(&device, &model, options(4, beam)).unwrap();
+        let mut run = |pictures: &[Vec<f32>]| {
             search
-                .run(&pictures.concat(), &[BEGIN; 4], Some(END))
+                .run(&pictures.concat(), &[&[BEGIN][..]; 4], Some(END))
                 .unwrap()
         };
         let first = run(&pictures);
-        // what the caches hold of other pictures in between changes nothing
+        // earlier contents of the caches change nothing
         run(&pictures.iter().rev().cloned().collect::<Vec<_>>());
         assert_eq!(run(&pictures), first);
     }
 }
 
 #[test]
-fn a_beam_finds_texts_at_least_as_likely_as_the_greedy_one() {
+fn a_beam_finds_texts_at_least_as_likely_as_greedy_search() {
     let device = device();
     let model = model(&device, 12, VisualTokens::Cls);
     let pictures = pictures(&model, 8);
@@ -216,7 +221,7 @@ fn a_beam_finds_texts_at_least_as_likely_as_the_greedy_one() {
     );
 }
 
-/// Every text of at most three tokens with the logarithm of its probability, from full forward passes, likeliest first.
+/// All texts of at most three tokens with the logarithm of their probability, from full forward passes, the likeliest first.
 fn everything(
     device: &Device,
     model: &Vlm,
@@ -293,7 +298,7 @@ fn everything(
 }
 
 #[test]
-fn a_beam_wide_enough_finds_what_trying_everything_finds() {
+fn a_wide_beam_finds_what_enumeration_finds() {
     let device = device();
     let model = model(&device, 5, VisualTokens::Cls);
     let pictures = pictures(&model, 2);
@@ -320,6 +325,48 @@ fn a_beam_wide_enough_finds_what_trying_everything_finds() {
                     "length to the power of {length_power}"
                 );
                 assert!((found.log_probability() - sum).abs() < 1e-4);
+            }
+        }
+    }
+}
+
+#[test]
+fn prompts_of_different_lengths_are_searched_together() {
+    let device = device();
+    let prompts: [&[u32]; 4] = [&[BEGIN], &[BEGIN, 4, 7], &[BEGIN, 3], &[BEGIN, 5, 3, 8, 4]];
+    for visual_tokens in [
+        VisualTokens::Cls,
+        VisualTokens::Patches,
+        VisualTokens::Pooled,
+    ] {
+        let model = model(&device, 12, visual_tokens);
+        let pictures = pictures(&model, 4);
+        for beam in [1, 3] {
+            let options = SearchOptions {
+                prompt: 5,
+                ..options(4, beam)
+            };
+            let together = Search::new(&device, &model, options)
+                .unwrap()
+                .run(&pictures.concat(), &prompts, Some(END))
+                .unwrap();
+            for (row, prompt) in prompts.iter().enumerate() {
+                let options = SearchOptions {
+                    batch: 1,
+                    prompt: prompt.len(),
+                    ..options
+                };
+                let alone = Search::new(&device, &model, options)
+                    .unwrap()
+                    .run(&pictures[row], &[prompt], Some(END))
+                    .unwrap();
+                for (together, alone) in together[row].iter().zip(&alone[0]) {
+                    assert_eq!(
+                        together.tokens, alone.tokens,
+                        "{visual_tokens:?}, row {row}"
+                    );
+                    assert!((together.log_probability() - alone.log_probability()).abs() < 1e-4);
+                }
             }
         }
     }

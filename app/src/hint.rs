@@ -2,7 +2,8 @@
 
 use std::error::Error;
 
-use seemore::hint::Hint;
+use seemore::caption::CaptionError;
+use seemore::hint::{Hint, Hinted};
 
 /// Returns the text that the window shows for an error: the message, then what to do.
 pub fn explain(error: &anyhow::Error) -> String {
@@ -17,8 +18,8 @@ pub fn explain(error: &anyhow::Error) -> String {
 }
 
 /// Returns the hint of an error of the library.
-fn hint_of(_error: &(dyn Error + 'static)) -> Option<Hint> {
-    None
+fn hint_of(error: &(dyn Error + 'static)) -> Option<Hint> {
+    error.downcast_ref::<CaptionError>()?.hint()
 }
 
 /// Words a hint as what to do in the window.
@@ -36,6 +37,9 @@ pub fn advice(hint: &Hint) -> String {
         Hint::OutputExists => "Choose another folder under Output, or turn on Overwrite.".into(),
         Hint::NotStrict => "Turn on Skip unusable rows.".into(),
         Hint::GivePrompt => "Enter a text under Prefix.".into(),
+        Hint::AddTokenizer => {
+            "Copy the tokenizer.json that the model was trained with into its folder.".into()
+        }
         Hint::StartFrom => "Choose New model and start from this one.".into(),
         Hint::GiveBudget => "Set Train for to steps, epochs or minutes.".into(),
         Hint::RaiseTimeout => {

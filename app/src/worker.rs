@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 
-use seemore::caption::Captioner;
+use seemore::caption::Session;
 use seemore::device::{Device, DeviceError};
 
 pub use command::Command;
@@ -25,7 +25,7 @@ use crate::hint;
 /// State of the worker thread, passed to every command.
 pub struct Worker {
     device: Device,
-    models: [Option<Captioner>; 2],
+    models: [Option<Session>; 2],
     commands: Receiver<Box<dyn Command>>,
     events: EventSender,
 }
@@ -85,14 +85,14 @@ impl Worker {
     ///
     /// # Errors
     /// If no model is loaded there.
-    pub fn model(&mut self, slot: Slot) -> anyhow::Result<&mut Captioner> {
+    pub fn model(&self, slot: Slot) -> anyhow::Result<&Session> {
         self.models[slot]
-            .as_mut()
+            .as_ref()
             .ok_or_else(|| anyhow::anyhow!("no model is loaded; choose one under Model"))
     }
 
     /// Puts a model into a slot, or empties it.
-    fn set_model(&mut self, slot: Slot, model: Option<Captioner>) {
+    fn set_model(&mut self, slot: Slot, model: Option<Session>) {
         self.models[slot] = model;
     }
 }

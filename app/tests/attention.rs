@@ -6,19 +6,19 @@ use common::{
     command, disc, face, has, loaded, real_with, render, root, scripted, snapshot, until, wait_for,
 };
 use egui_kittest::kittest::Queryable;
-use seemore::caption::{CaptionToken, Choice, Map};
-use seemore::explain::AttentionMaps;
+use seemore::caption::{CaptionToken, Choice};
+use seemore::explain::{AttentionMap, AttentionMaps};
 use seemore::image::Picture;
 use seemore_app::pages::attention::{Attention, AttentionEvent, AttentionJob};
 use seemore_app::pages::caption::{CaptionEvent, CaptionJob, CaptionProgress};
 
 /// Returns a map in which every query of head `h` attends to key `h` only.
-fn map(layer: &str, heads: usize, rows: usize) -> Map {
+fn map(layer: &str, heads: usize, rows: usize) -> AttentionMap {
     let value = |head, key| if head == key { 1.0 } else { 0.0 };
     let values = (0..heads)
         .flat_map(|head| (0..rows * rows).map(move |i| value(head, i % rows)))
         .collect();
-    Map {
+    AttentionMap {
         layer: layer.into(),
         shape: vec![1, heads, rows, rows],
         values,

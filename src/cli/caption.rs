@@ -1,73 +1,96 @@
-//! `seemore caption`: pictures in, captions out.
+//! `seemore caption`: writes captions for pictures.
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
 
 use super::AdapterArgs;
-use crate::caption::Captioner;
-use crate::caption::Sampling;
+use crate::caption::{CaptionOptions, Sampling, Session};
 use crate::explain::heatmap;
 use crate::image::{MAX_BYTES, Picture};
-use crate::models::checkpoint;
 
 #[derive(Args)]
 pub struct CaptionArgs {
-    /// Pictures (PNG, JPEG, WebP, GIF or BMP; at most 64,000,000 pixels, 65,535 along a side and 579,108,864 bytes; decoding the largest takes 840 MB of memory); `-` reads one from standard input
+    /// Pictures (PNG, JPEG, WebP, GIF, BMP; at most 64 megapixels); `-` reads one from standard input
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
-    /// Checkpoint folder [default: the newest in runs/]
+    /// Checkpoint folder [default: the shipped data/checkpoints/emoji, else the newest in runs/]
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
-    /// Write a picture that shows where the model looked for each token; with several pictures, IMAGE's file name is put in front, as in IMAGE.jpg-FILE.png
-    #[arg(long, value_name = "FILE.png")]
-    attention: Option<PathBuf>,
-    /// Replace the files of --attention that are there; never a picture that is captioned
-    #[arg(long)]
-    overwrite: bool,
     /// Text that the caption starts with
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     prompt: String,
-    /// Most tokens to write; the model's room for positions is a limit, too
+    /// Maximum length of the caption, in tokens
     #[arg(long, default_value_t = 64, value_name = "TOKENS")]
     max_tokens: usize,
-    /// 0 takes the likeliest token every time; higher is more varied
-    #[arg(long, default_value_t = 0.0)]
+
+    /// Randomness of the choice of tokens; 0 takes the likeliest every time
+    #[arg(long, default_value_t = 0.0, help_heading = "Sampling")]
     temperature: f32,
-    /// Choose among the so many likeliest tokens; 0 for all
-    #[arg(long, default_value_t = 0, value_name = "TOKENS")]
+    /// Number of likeliest tokens to choose among; 0 for all
+    #[arg(
+        long,
+        default_value_t = 0,
+        value_name = "TOKENS",
+        help_heading = "Sampling"
+    )]
     top_k: usize,
-    /// Choose among the likeliest tokens that together reach this probability; 1 for all
-    #[arg(long, default_value_t = 1.0, value_name = "PROBABILITY")]
+    /// Probability mass of the likeliest tokens to choose among; 1 for all
+    #[arg(
+        long,
+        default_value_t = 1.0,
+        value_name = "PROBABILITY",
+        help_heading = "Sampling"
+    )]
     top_p: f32,
-    /// Seed of the choice when the temperature is above 0
-    #[arg(long, default_value_t = 0)]
+    /// Random seed
+    #[arg(long, default_value_t = 0, help_heading = "Sampling")]
     seed: u64,
-    /// Hypotheses kept while the caption is written, of which the likeliest whole caption is taken; 1 takes the likeliest token every time
-    #[arg(long, default_value_t = 1, value_name = "HYPOTHESES", value_parser = clap::value_parser!(u16).range(1..), conflicts_with_all = ["attention", "temperature", "top_k", "top_p", "seed"])]
+
+    /// Beam width, in hypotheses; 1 is greedy
+    #[arg(long, default_value_t = 1, value_name = "HYPOTHESES", value_parser = clap::value_parser!(u16).range(1..), conflicts_with_all = ["attention", "temperature", "top_k", "top_p", "seed"], help_heading = "Beam search")]
     beam: u16,
-    /// Rank hypotheses by their log-probability over their length to this power: 0 by the probability of the whole caption, 1 by the mean of its tokens
-    #[arg(long, default_value_t = 0.0, value_name = "POWER", requires = "beam")]
+    /// Length normalization: exponent of the length by which log-probabilities are divided
+    #[arg(
+        long,
+        default_value_t = 0.0,
+        value_name = "POWER",
+        requires = "beam",
+        help_heading = "Beam search"
+    )]
     length_power: f64,
-    /// Print so many captions of the beam, each with its log-probability in front
-    #[arg(long, value_name = "CAPTIONS", requires = "beam")]
+    /// Number of captions to print, each after its log-probability
+    #[arg(
+        long,
+        value_name = "CAPTIONS",
+        requires = "beam",
+        help_heading = "Beam search"
+    )]
     n_best: Option<usize>,
+
+    /// Heat maps of each token's attention, as a PNG file; with several pictures, IMAGE-FILE.png for each
+    #[arg(long, value_name = "FILE.png", help_heading = "Attention")]
+    attention: Option<PathBuf>,
+    /// Replace existing heat map files
+    #[arg(long, help_heading = "Attention")]
+    overwrite: bool,
     #[command(flatten)]
     adapter: AdapterArgs,
 }
 
 pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
     if !(args.temperature >= 0.0 && args.temperature.is_finite()) {
-        bail!("--temperature {} must be 0 or more", args.temperature);
+        bail!("--temperature {} must be at least 0", args.temperature);
     }
     if !(args.top_p > 0.0 && args.top_p <= 1.0) {
         bail!("--top-p {} must be above 0 and at most 1", args.top_p);
     }
     if !(args.length_power >= 0.0 && args.length_power.is_finite()) {
-        bail!("--length-power {} must be 0 or more", args.length_power);
+        bail!("--length-power {} must be at least 0", args.length_power);
     }
     if let Some(count) = args
         .n_best
@@ -75,37 +98,48 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
     {
         bail!("--n-best {count} must be from 1 to --beam {}", args.beam);
     }
-    let mut looks = looks(args)?;
+    let mut heat_files = heat_files(args)?;
     let dir = match &args.model {
         Some(dir) => dir.clone(),
-        None => default_model()?,
+        None => super::default_model()?,
     };
     let device = args.adapter.open()?;
     eprintln!("model: {}", dir.display());
-    let mut captioner = Captioner::load(&device, &dir)?;
-    let unknown = captioner.tokenizer().unknown_parts(&args.prompt);
+    let session = Session::load(&device, &dir)?;
+    let unknown = session.tokenizer().unknown_parts(&args.prompt);
     if !unknown.is_empty() {
         let list: Vec<String> = unknown.iter().map(|part| format!("{part:?}")).collect();
         eprintln!(
-            "warning: the model does not know this of --prompt: {}",
+            "warning: the model's vocabulary lacks parts of --prompt: {}",
             list.join(" ")
         );
     }
-    if args.attention.is_some() && !captioner.looks() {
+    if args.attention.is_some() && !session.has_heat() {
         eprintln!("warning: this model has no attention to show: --attention writes nothing");
-        looks.fill(None);
+        heat_files.fill(None);
     }
-    let sampling = Sampling {
-        temperature: args.temperature,
-        top_k: args.top_k,
-        top_p: args.top_p,
-        seed: args.seed,
+    let options = CaptionOptions {
+        prompt: args.prompt.clone(),
+        max_tokens: args.max_tokens,
+        sampling: Sampling {
+            temperature: args.temperature,
+            top_k: args.top_k,
+            top_p: args.top_p,
+            seed: args.seed,
+        },
+        beam: args.beam as usize,
+        length_power: args.length_power,
+        ..CaptionOptions::default()
     };
     let mut failures = 0;
-    for (path, look) in args.images.iter().zip(&looks) {
-        match caption(args, &mut captioner, path, look.as_deref(), sampling) {
+    for (path, file) in args.images.iter().zip(&heat_files) {
+        let options = CaptionOptions {
+            heat: file.is_some(),
+            ..options.clone()
+        };
+        match caption(args, &session, path, file.as_deref(), &options) {
             Ok(()) => {}
-            // whoever read the captions has read enough
+            // the reader of standard output has closed it
             Err(error)
                 if error
                     .downcast_ref::<std::io::Error>()
@@ -128,9 +162,8 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
     }
 }
 
-/// For each picture, the file that `--attention` writes. All are checked before the first caption, so that none is overwritten
-/// and no work is lost.
-fn looks(args: &CaptionArgs) -> anyhow::Result<Vec<Option<PathBuf>>> {
+/// The heat map file of each picture. All are checked before the first caption, so that no file is overwritten and no work lost.
+fn heat_files(args: &CaptionArgs) -> anyhow::Result<Vec<Option<PathBuf>>> {
     let Some(file) = &args.attention else {
         return Ok(vec![None; args.images.len()]);
     };
@@ -150,50 +183,51 @@ fn looks(args: &CaptionArgs) -> anyhow::Result<Vec<Option<PathBuf>>> {
             folder.display()
         );
     }
-    let (mut looks, mut seen) = (vec![], BTreeSet::new());
+    let (mut files, mut seen) = (vec![], BTreeSet::new());
     for image in &args.images {
-        let look = if args.images.len() > 1 {
+        let output = if args.images.len() > 1 {
             let image = image.file_name().unwrap_or_default().to_string_lossy();
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             file.with_file_name(format!("{image}-{name}"))
         } else {
             file.clone()
         };
-        let shown = look.display();
-        let is_look = |path: &PathBuf| matches!((path.canonicalize(), look.canonicalize()), (Ok(a), Ok(b)) if a == b);
-        if args.images.iter().any(is_look) {
+        let shown = output.display();
+        let is_output = |path: &PathBuf| matches!((path.canonicalize(), output.canonicalize()), (Ok(a), Ok(b)) if a == b);
+        if args.images.iter().any(is_output) {
             bail!("--attention would overwrite the picture {shown}: give another name");
         }
-        if look.exists() && !args.overwrite {
+        if output.exists() && !args.overwrite {
             bail!("{shown} is already there: give another name to --attention, or add --overwrite");
         }
-        if !seen.insert(look.clone()) {
+        if !seen.insert(output.clone()) {
             bail!(
                 "two pictures would have their attention written to {shown}: caption them one at a time"
             );
         }
-        looks.push(Some(look));
+        files.push(Some(output));
     }
-    Ok(looks)
+    Ok(files)
 }
 
+/// Prints the caption of one picture, token by token where there is no beam.
 fn caption(
     args: &CaptionArgs,
-    captioner: &mut Captioner,
+    session: &Session,
     path: &Path,
-    look: Option<&Path>,
-    sampling: Sampling,
+    heat_file: Option<&Path>,
+    options: &CaptionOptions,
 ) -> anyhow::Result<()> {
     let picture = if path.as_os_str() == "-" {
         let mut bytes = vec![];
-        // a byte more than is decoded, which tells that there are more
+        // one byte more than the limit tells a file that exceeds it
         std::io::stdin()
             .take(MAX_BYTES + 1)
             .read_to_end(&mut bytes)
             .context("standard input")?;
         if bytes.len() as u64 > MAX_BYTES {
             bail!(
-                "standard input has more than {MAX_BYTES} bytes, which no picture has; make it smaller"
+                "standard input has more than {MAX_BYTES} bytes, the most that a picture may have; make it smaller"
             );
         }
         Picture::decode(&bytes).context("standard input")?
@@ -207,72 +241,38 @@ fn caption(
         String::new()
     };
     if args.beam > 1 || args.n_best.is_some() {
-        let found = captioner.likeliest(
-            &picture,
-            &args.prompt,
-            args.max_tokens,
-            args.beam as usize,
-            args.length_power,
-        )?;
-        for whole in found.iter().take(args.n_best.unwrap_or(1)) {
+        let found = session.n_best(&picture, options)?;
+        for caption in found.iter().take(args.n_best.unwrap_or(1)) {
             let probability = if args.n_best.is_some() {
-                format!("{:.4}  ", whole.log_probability)
+                format!("{:.4}  ", caption.log_probability)
             } else {
                 String::new()
             };
-            writeln!(out, "{name}{probability}{}{}", args.prompt, whole.text)?;
+            writeln!(out, "{name}{probability}{}{}", args.prompt, caption.text)?;
         }
         return Ok(());
     }
-    // printed with the first token, when nothing can be wrong with the prompt any more
+    // printed with the first token, so that an error about the prompt comes alone
     let mut head = Some(format!(
         "{name}{}",
-        captioner.tokenizer().as_prompt(&args.prompt)
+        session.tokenizer().as_prompt(&args.prompt)
     ));
-    let mut printed = Ok(());
-    let mut show = |token: &crate::caption::CaptionToken| {
+    let (mut printed, mut tokens) = (Ok(()), vec![]);
+    session.stream(&picture, options, &mut |token| {
         printed = write!(out, "{}{}", head.take().unwrap_or_default(), token.text)
             .and_then(|()| out.flush());
-        printed.is_ok()
-    };
-    let written = captioner.caption(
-        &picture,
-        &args.prompt,
-        args.max_tokens,
-        sampling,
-        look.is_some(),
-        &mut show,
-    )?;
+        tokens.push(token.clone());
+        match printed {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    })?;
     printed?;
     writeln!(out, "{}", head.unwrap_or_default())?;
-    if let Some(file) = look {
-        heatmap::save(file, &captioner.shown(&picture), &written)
+    if let Some(file) = heat_file {
+        heatmap::save(file, &session.visible_part(&picture), &tokens)
             .with_context(|| format!("cannot write {}", file.display()))?;
         eprintln!("attention: {}", file.display());
     }
     Ok(())
-}
-
-/// The model to use when none is named: the shipped one, else that of the last run.
-pub(super) fn default_model() -> anyhow::Result<PathBuf> {
-    let nothing = "no --model given, and neither data/checkpoints/emoji nor a checkpoint in runs/ is here: train one with `seemore train`";
-    checkpoint::shipped().or_else(newest_run).context(nothing)
-}
-
-/// The checkpoint folder in `runs/` that was written last.
-fn newest_run() -> Option<PathBuf> {
-    let folders = std::fs::read_dir("runs")
-        .ok()?
-        .filter_map(|entry| Some(entry.ok()?.path()));
-    let dated = folders.filter_map(|dir| {
-        Some((
-            dir.join("model.safetensors")
-                .metadata()
-                .ok()?
-                .modified()
-                .ok()?,
-            dir,
-        ))
-    });
-    dated.max().map(|(_, dir)| dir)
 }

@@ -121,7 +121,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
 }
 
 fn model(report: &mut Report) {
-    match checkpoint::shipped() {
+    match checkpoint::default_folder() {
         Some(dir) => report.note("model", "default model", dir.display().to_string()),
         None => report.note(
             "model",

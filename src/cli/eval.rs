@@ -1,4 +1,4 @@
-//! `seemore eval`: how good a model is on pictures with captions.
+//! `seemore eval`: measures how good a model's captions are.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,9 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use super::caption::default_model;
 use super::data::{LayoutArgs, reading};
-use super::hint;
-use super::{AdapterArgs, say};
+use super::{AdapterArgs, default_model, hint, say};
+use crate::caption::Session;
 use crate::data::{Dataset, Loaded};
 use crate::eval::{EvalOptions, Evaluation, Report, references};
 use crate::image::{ContactSheet, Picture, Preprocess};
@@ -23,56 +22,64 @@ pub struct EvalArgs {
     /// Pictures with captions, in any format that `train --data` takes; several are evaluated as one
     #[arg(long, required = true, num_args = 1.., value_name = "FILE|DIR")]
     data: Vec<PathBuf>,
-    /// Checkpoint folder [default: the newest in runs/]
+    /// Checkpoint folder [default: the shipped data/checkpoints/emoji, else the newest in runs/]
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
-    /// Hypotheses kept of each caption while it is written; 1 takes the likeliest token every time
-    #[arg(long, default_value_t = 1, value_name = "HYPOTHESES", value_parser = clap::value_parser!(u16).range(1..))]
-    beam: u16,
-    /// Rank hypotheses by their log-probability over their length to this power: 0 by the probability of the whole caption, 1 by the mean of its tokens
-    #[arg(long, default_value_t = 0.0, value_name = "POWER")]
-    length_power: f64,
-    /// Pictures captioned at once
-    #[arg(long, default_value_t = 64, value_name = "PICTURES", value_parser = clap::value_parser!(u16).range(1..))]
-    batch_size: u16,
-    /// Most tokens of a caption [default: half again as many as the longest true one has]
-    #[arg(long, value_name = "TOKENS")]
-    max_tokens: Option<usize>,
-    /// Only the first so many pictures
+    /// Number of pictures to evaluate, from the first [default: all]
     #[arg(long, value_name = "PICTURES")]
     limit: Option<usize>,
-    /// Write a report with the confident mistakes and all pictures, as one HTML file
-    #[arg(long, value_name = "FILE.html")]
+    /// Number of pictures at once
+    #[arg(long, default_value_t = 64, value_name = "PICTURES", value_parser = clap::value_parser!(u16).range(1..))]
+    batch_size: u16,
+
+    /// Beam width, in hypotheses; 1 is greedy
+    #[arg(long, default_value_t = 1, value_name = "HYPOTHESES", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Captions")]
+    beam: u16,
+    /// Length normalization: exponent of the length by which log-probabilities are divided
+    #[arg(
+        long,
+        default_value_t = 0.0,
+        value_name = "POWER",
+        help_heading = "Captions"
+    )]
+    length_power: f64,
+    /// Maximum length of a caption, in tokens [default: 1.5 times the longest true one]
+    #[arg(long, value_name = "TOKENS", help_heading = "Captions")]
+    max_tokens: Option<usize>,
+
+    /// Scores as one JSON object on standard output
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+    /// Report with confident mistakes and all pictures, as one HTML file
+    #[arg(long, value_name = "FILE.html", help_heading = "Output")]
     html: Option<PathBuf>,
-    /// Write a picture of some of the pictures, spread evenly over the data, with their captions; where a caption is wrong, the truth is below it in brackets
-    #[arg(long, value_name = "FILE.png")]
+    /// Contact sheet of pictures and captions, as a PNG file; the truth in brackets where a caption is wrong
+    #[arg(long, value_name = "FILE.png", help_heading = "Output")]
     sheet: Option<PathBuf>,
-    /// Pictures on the sheet
+    /// Number of pictures on the contact sheet
     #[arg(
         long,
         default_value_t = 48,
         value_name = "PICTURES",
-        requires = "sheet"
+        requires = "sheet",
+        help_heading = "Output"
     )]
     sheet_size: usize,
-    /// Replace the files of --html and --sheet if they are there
-    #[arg(long)]
+    /// Replace existing output files
+    #[arg(long, help_heading = "Output")]
     overwrite: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Data")]
     layout: LayoutArgs,
-    /// Stop at the first row that cannot be used, instead of leaving it out
-    #[arg(long)]
+    /// Stop at the first unusable row instead of leaving it out
+    #[arg(long, help_heading = "Data")]
     strict: bool,
-    /// Report as one JSON object on standard output
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Device")]
     adapter: AdapterArgs,
 }
 
 pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
     if !(args.length_power >= 0.0 && args.length_power.is_finite()) {
-        bail!("--length-power {} must be 0 or more", args.length_power);
+        bail!("--length-power {} must be at least 0", args.length_power);
     }
     for (flag, value) in [("--limit", args.limit), ("--max-tokens", args.max_tokens)] {
         if value == Some(0) {
@@ -89,22 +96,19 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
         None => default_model()?,
     };
     let device = args.adapter.open()?;
-    let (model, tokenizer) = checkpoint::load(&device, &dir)?;
-    let tokenizer = tokenizer.with_context(|| {
-        format!("{} has no tokenizer.json: import it again with --characters, or copy the tokenizer it was trained with", dir.display())
-    })?;
-    let mut dataset = load(args, model.config().frame())?;
+    let session = Session::load(&device, &dir)?;
+    let mut dataset = load(args, session.config().frame())?;
     dataset.samples.truncate(args.limit.unwrap_or(usize::MAX));
-    let room = model.room();
+    let (room, tokenizer) = (session.room(), session.tokenizer());
     let long = dataset
         .samples
         .iter()
         .flat_map(references)
-        .filter(|truth| Text::new(&tokenizer, truth).len() > room)
+        .filter(|truth| Text::new(tokenizer, truth).len() > room)
         .count();
     if long > 0 {
         eprintln!(
-            "note: {long} true captions take more positions than the model's {room}: it cannot write them, and perplexity counts their beginnings"
+            "note: {long} true captions exceed the model's {room} text positions: it cannot write them, and perplexity counts only their beginnings"
         );
     }
     if tokenizer.begin().is_none() {
@@ -117,10 +121,10 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
         batch: args.batch_size as usize,
         beam,
         length_power: args.length_power,
-        most: args.max_tokens,
+        max_tokens: args.max_tokens,
     };
     let bar = bar("captioning {wide_bar} {percent} %, {eta} left");
-    let evaluation = Evaluation::run(&device, &model, &tokenizer, &dataset, options, &bar)?;
+    let evaluation = Evaluation::run(&session, &dataset, options, &bar)?;
     bar.finish_and_clear();
 
     let data: Vec<String> = args
@@ -175,13 +179,13 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
         let all = dataset.samples.len();
         let shown = args.sheet_size.min(all);
         for place in 0..shown {
-            // in the middle of each of equal parts
+            // spread evenly over the data, in the middle of equal parts
             let index = (2 * place + 1) * all / (2 * shown);
-            let (sample, judged) = (&dataset.samples[index], &evaluation.captions[index]);
-            let text = if judged.exact {
-                judged.caption.clone()
+            let (sample, scored) = (&dataset.samples[index], &evaluation.captions[index]);
+            let text = if scored.exact {
+                scored.caption.clone()
             } else {
-                format!("{} [{}]", judged.caption, sample.caption)
+                format!("{} [{}]", scored.caption, sample.caption)
             };
             let picture = Picture {
                 width: dataset.side,
@@ -198,7 +202,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether a file can be written, before any work is done.
+/// Checks before any work that a file can be written.
 fn check_output(flag: &str, file: &Path, args: &EvalArgs) -> anyhow::Result<()> {
     let folder = file
         .parent()
@@ -229,7 +233,7 @@ fn check_output(flag: &str, file: &Path, args: &EvalArgs) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// On a terminal; nothing elsewhere.
+/// A progress bar on standard error, shown on terminals only.
 fn bar(template: &str) -> ProgressBar {
     let target = if std::io::stderr().is_terminal() {
         ProgressDrawTarget::stderr()
@@ -241,7 +245,7 @@ fn bar(template: &str) -> ProgressBar {
     bar
 }
 
-/// The pictures of all files.
+/// Loads the pictures of all files and reports those that are left out.
 fn load(args: &EvalArgs, frame: Preprocess) -> anyhow::Result<Dataset> {
     const SHOWN: usize = 10;
     let bar = reading(&args.data[0], args.json);

@@ -1,4 +1,4 @@
-//! An evaluation as one HTML file that needs nothing beside it.
+//! HTML report of an evaluation, as one self-contained file.
 
 use std::fmt::{self, Display, Formatter, Write};
 use std::io::Cursor;
@@ -11,23 +11,28 @@ use super::{Evaluation, ScoredCaption, references};
 use crate::data::{Dataset, Sample};
 use crate::eval::metrics::Calibration;
 
-/// What the report is about.
+/// An evaluation with what it was run on; its `Display` is the HTML document.
 pub struct Report<'a> {
+    /// Result to report.
     pub evaluation: &'a Evaluation,
-    /// The one that was evaluated.
+    /// Data set that was evaluated.
     pub dataset: &'a Dataset,
+    /// Name of the model.
     pub model: &'a str,
+    /// Name of the data.
     pub data: &'a str,
+    /// Name of the graphics adapter.
     pub adapter: &'a str,
+    /// Beam width; 1 is greedy.
     pub beam: usize,
 }
 
-/// Wrong captions that are shown.
+/// Number of wrong captions shown.
 const WORST: usize = 20;
-/// Most pictures of the contact sheet: a file of a few megabytes.
+/// Maximum number of pictures on the contact sheet, so that the file stays at a few megabytes.
 const SHEET: usize = 600;
 
-/// Text as HTML has it.
+/// Text with HTML's special characters escaped.
 struct Escaped<'a>(&'a str);
 
 impl Display for Escaped<'_> {
@@ -109,7 +114,7 @@ impl Display for Report<'_> {
         plot(f, &evaluation.calibration)?;
         writeln!(f, "</div>\n</div>")?;
 
-        let mut worst: Vec<_> = pairs.iter().filter(|(_, judged)| !judged.exact).collect();
+        let mut worst: Vec<_> = pairs.iter().filter(|(_, scored)| !scored.exact).collect();
         worst.sort_by(|(_, a), (_, b)| b.probability.total_cmp(&a.probability));
         worst.truncate(WORST);
         if !worst.is_empty() {
@@ -136,7 +141,7 @@ impl Display for Report<'_> {
 }
 
 impl Evaluation {
-    /// The headline: names and values as they are shown.
+    /// Names and values of all scores, formatted for display.
     pub fn lines(&self) -> Vec<(&'static str, String)> {
         let number = |value: f64| format!("{value:.4}");
         let Evaluation { scores, .. } = self;
@@ -157,17 +162,17 @@ impl Evaluation {
     }
 }
 
-/// Pictures with their truth and caption.
+/// Writes pictures with their true and written captions.
 fn sheet<'a>(
     f: &mut Formatter,
     pairs: impl Iterator<Item = &'a (&'a Sample, &'a ScoredCaption)>,
 ) -> fmt::Result {
     writeln!(f, "<div class=\"sheet\">")?;
-    for (sample, judged) in pairs {
+    for (sample, scored) in pairs {
         let mut truths = references(sample);
         let first = truths.next().unwrap_or_default();
         let more: Vec<&str> = truths.collect();
-        let (class, mark) = if judged.exact {
+        let (class, mark) = if scored.exact {
             ("right", '✓')
         } else {
             ("wrong", '✗')
@@ -195,9 +200,9 @@ fn sheet<'a>(
         writeln!(
             f,
             "<div class=\"{class}\">{mark} {}</div>",
-            Escaped(&judged.caption)
+            Escaped(&scored.caption)
         )?;
-        let (probability, f1) = (judged.probability, judged.word_f1);
+        let (probability, f1) = (scored.probability, scored.word_f1);
         writeln!(
             f,
             "<div class=\"note\">p {probability:.3}, word F1 {f1:.2}</div></figcaption></figure>"
@@ -206,7 +211,7 @@ fn sheet<'a>(
     writeln!(f, "</div>")
 }
 
-/// A picture, as the model sees it, as a data URL.
+/// The preprocessed picture of a sample as a data URL.
 fn picture(sample: &Sample) -> String {
     let side = (sample.rgb.len() / 3).isqrt() as u32;
     let mut png = Cursor::new(vec![]);
@@ -221,8 +226,8 @@ fn picture(sample: &Sample) -> String {
     )
 }
 
-/// Accuracy over probability: bars from the bins' accuracy, a dot at their mean probability as large as their share, and the
-/// diagonal where both are equal.
+/// Draws accuracy over probability: a bar for each bin's accuracy, a dot at its mean probability whose area is the bin's share of
+/// captions, and the diagonal of perfect calibration.
 fn plot(f: &mut Formatter, calibration: &Calibration) -> fmt::Result {
     const SIZE: f64 = 280.0;
     const LEFT: f64 = 40.0;

@@ -1,8 +1,8 @@
-//! From a share of the greatest heat to a colour.
+//! Colours of heat.
 
 use serde::{Deserialize, Serialize};
 
-/// Colours that grow lighter all the way, and so are readable without colour vision.
+/// A colour scale whose lightness increases monotonically, so that it is readable without colour vision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ColorMap {
@@ -16,8 +16,10 @@ pub enum ColorMap {
 }
 
 impl ColorMap {
+    /// All colour maps, in the order of menus.
     pub const ALL: [ColorMap; 3] = [ColorMap::Viridis, ColorMap::Inferno, ColorMap::Gray];
 
+    /// The name under which matplotlib knows it.
     pub fn name(self) -> &'static str {
         match self {
             ColorMap::Viridis => "viridis",
@@ -26,8 +28,8 @@ impl ColorMap {
         }
     }
 
-    /// The colour, in 0..=255, of a share from 0 (the coldest patch) to 1 (the hottest); between the quarters, whose colours are those of
-    /// matplotlib's maps of these names, in straight lines.
+    /// Red, green and blue, each from 0 to 255, for a value from 0 (coldest) to 1 (hottest). Interpolates linearly between five
+    /// colours of matplotlib's map of that name.
     pub fn color(self, share: f32) -> [f32; 3] {
         let stops: [[u8; 3]; 5] = match self {
             ColorMap::Viridis => [
@@ -58,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_map_grows_lighter_all_the_way() {
+    fn lightness_increases_along_every_map() {
         // luma of ITU-R BT.601
         let light = |[r, g, b]: [f32; 3]| 0.299 * r + 0.587 * g + 0.114 * b;
         for map in ColorMap::ALL {

@@ -1,4 +1,4 @@
-//! A picture of where the model looked: one panel a token, the attention over the picture, the token under it.
+//! Heat maps: attention drawn over the picture, one panel for each token.
 
 use std::path::Path;
 
@@ -9,15 +9,15 @@ use crate::explain::ColorMap;
 use crate::image::Picture;
 use crate::image::lettering;
 
-/// Side of a panel's picture in pixels.
+/// Side of a panel's picture, in pixels.
 const SIDE: u32 = 160;
 const MARGIN: u32 = 8;
-/// Height of the label: three lines of glyphs at twice their size, with room around.
+/// Height of a panel's label, in pixels: three lines of glyphs at twice their size, with margins.
 const LABEL: u32 = 64;
 const PER_ROW: u32 = 8;
 const OPACITY: f32 = 0.6;
 
-/// Bilinear value of a `grid` x `grid` map at `x`, `y` from 0 to 1.
+/// Value of a `grid` x `grid` map at `x`, `y` in [0, 1], interpolated bilinearly.
 fn sample(map: &[f32], grid: usize, x: f32, y: f32) -> f32 {
     let place = |v: f32| (v * grid as f32 - 0.5).clamp(0.0, grid as f32 - 1.0);
     let (x, y) = (place(x), place(y));
@@ -28,8 +28,8 @@ fn sample(map: &[f32], grid: usize, x: f32, y: f32) -> f32 {
     row(top) * (1.0 - fy) + row(bottom) * fy
 }
 
-/// A map stretched to 0..1, coldest to hottest patch. One that is nearly even (as of a model that looks everywhere alike) is 0
-/// all over, so that noise does not look like attention.
+/// A map scaled to [0, 1], from its coldest to its hottest patch. An almost even map becomes 0 all over, so that noise does not
+/// look like attention.
 fn stretched(map: &[f32]) -> Vec<f32> {
     let (least, most) = map.iter().fold((f32::MAX, f32::MIN), |(least, most), &v| {
         (least.min(v), most.max(v))
@@ -46,8 +46,8 @@ fn stretched(map: &[f32]) -> Vec<f32> {
         .collect()
 }
 
-/// A square picture under its heat, scaled from the coldest to the hottest patch; `opacity` is the heat's share of the colours, from 0 to 1.
-/// Without heat it is the picture alone.
+/// Draws heat over a square picture, scaled from the coldest to the hottest patch. `heat` is a square grid, row by row; empty for
+/// the picture alone. `opacity` is the heat's share of the colours, from 0 to 1.
 pub fn overlay(picture: &Picture, heat: &[f32], colors: ColorMap, opacity: f32) -> RgbImage {
     let side = picture.width as u32;
     let grid = (heat.len() as f64).sqrt() as usize;
@@ -66,8 +66,8 @@ pub fn overlay(picture: &Picture, heat: &[f32], colors: ColorMap, opacity: f32) 
     })
 }
 
-/// Draws the picture once as it is and once for every token with its heat over it, each scaled from its coldest to its hottest
-/// patch. Under it: the token, its probability, and the hottest patch's share of the attention.
+/// Draws the plain picture, then a panel for every token with its heat over the picture, each scaled from its coldest to its
+/// hottest patch. Under each panel stand the token, its probability, and the hottest patch's share of the attention.
 pub fn draw(picture: &Picture, written: &[CaptionToken]) -> RgbImage {
     let small = picture.resize(SIDE as usize);
     let panels = written.len() as u32 + 1;
@@ -123,7 +123,7 @@ pub fn draw(picture: &Picture, written: &[CaptionToken]) -> RgbImage {
     canvas
 }
 
-/// Draws and writes a PNG.
+/// Draws heat maps as [`draw`] does and writes them to a PNG file.
 pub fn save(path: &Path, picture: &Picture, written: &[CaptionToken]) -> image::ImageResult<()> {
     draw(picture, written).save_with_format(path, image::ImageFormat::Png)
 }
@@ -134,7 +134,7 @@ mod tests {
     use crate::caption::Choice;
 
     #[test]
-    fn the_hottest_patch_is_the_lightest_part_of_its_panel() {
+    fn draws_the_hottest_patch_lightest() {
         let picture = Picture {
             width: 4,
             height: 4,
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn an_even_map_is_cold_all_over() {
+    fn an_even_map_has_no_heat() {
         assert_eq!(stretched(&[0.25, 0.2501, 0.25, 0.2499]), [0.0; 4]);
         assert_eq!(stretched(&[0.0; 4]), [0.0; 4]);
         assert_eq!(stretched(&[0.25, 0.5, 0.75, 0.25]), [0.0, 0.5, 1.0, 0.0]);

@@ -383,6 +383,23 @@ pub fn shipped() -> Option<PathBuf> {
         .find(|dir| dir.join("model.safetensors").is_file())
 }
 
+/// The checkpoint folder to use when none is named: the [`shipped`] one, else the one in `runs/` that was written last.
+pub fn default_folder() -> Option<PathBuf> {
+    shipped().or_else(newest_run)
+}
+
+/// The checkpoint folder in `runs/` that was written last.
+fn newest_run() -> Option<PathBuf> {
+    let folders = std::fs::read_dir("runs")
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path()));
+    let dated = folders.filter_map(|dir| {
+        let weights = dir.join("model.safetensors").metadata().ok()?;
+        Some((weights.modified().ok()?, dir))
+    });
+    dated.max().map(|(_, dir)| dir)
+}
+
 /// Loads a model and its tokenizer, if it has one, from a folder.
 pub fn load(device: &Device, dir: &Path) -> Result<(Vlm, Option<Tokenizer>), CheckpointError> {
     for missing in ["config.json", "model.safetensors"] {

@@ -1,43 +1,42 @@
-//! How well a model does on pictures it was not trained on.
+//! Validation: loss and exact match on pictures that the model was not trained on.
 
 use std::ops::ControlFlow;
 
-use super::loss::{Loss, Scale};
-use super::{Batch, Objective, Text};
-use crate::caption::{Generator, Sampling};
+use super::Text;
+use crate::caption::passes::ScoringPass;
+use crate::caption::{Search, SearchOptions};
 use crate::data::Dataset;
-use crate::device::Plan;
 use crate::device::{Device, DeviceError};
 use crate::models::seemore::Vlm;
-use crate::nn::Context;
-use crate::ops::IGNORE;
 use crate::text::Tokenizer;
 
-/// What a validation found.
+/// Result of a validation.
 #[derive(Debug, Clone)]
 pub struct ValidationResult {
-    /// Mean cross entropy of a caption's tokens, in nats.
+    /// Mean cross entropy of the captions' tokens, in nats.
     pub loss: f32,
-    /// Share of the pictures whose greedily written caption is the true one to the letter.
+    /// Share of pictures whose greedy caption equals the true one.
     pub exact_match: f64,
-    /// For every picture where it comes from, its true caption and the written one.
+    /// Id, true caption and written caption of every picture.
     pub captions: Vec<(String, String, String)>,
 }
 
 /// Recorded passes that measure a model on a data set.
 pub struct Validation {
-    plan: Plan,
-    loss: Loss,
-    generator: Generator,
+    scoring: ScoringPass,
+    search: Search,
     batch: usize,
-    length: usize,
 }
 
 impl Validation {
-    /// Most pictures measured at once.
+    /// Maximum number of pictures at once.
     const BATCH: usize = 16;
 
-    /// For a model and the data set that it is to be measured on. Captions may grow to half again the longest true one.
+    /// Records the passes for a model and a data set. Captions may have one and a half times as many tokens as the longest true
+    /// one.
+    ///
+    /// # Errors
+    /// Insufficient device memory for the passes.
     pub fn new(
         device: &Device,
         model: &Vlm,
@@ -52,28 +51,25 @@ impl Validation {
             .max()
             .unwrap_or(0);
         let length = longest.clamp(1, model.room());
-        let mut tape = device.tape();
-        let loss = Loss::record(
-            &mut Context::inference(&mut tape),
-            model,
+        let options = SearchOptions {
             batch,
-            length,
-            &Objective::CAPTIONS,
-        );
-        tape.hold(loss.value);
-        let plan = Plan::new(device, tape)?;
-        let generator = Generator::new(device, model, batch, 1, length + length / 2, false)?;
+            prompt: 1,
+            new: length + length / 2,
+            beam: 1,
+            length_power: 0.0,
+        };
         Ok(Validation {
-            plan,
-            loss,
-            generator,
+            scoring: ScoringPass::new(device, model, batch, length)?,
+            search: Search::new(device, model, options)?,
             batch,
-            length,
         })
     }
 
-    /// Measures the model's present parameters. `dataset` is the one that this was made for. Between batches `on` hears how many pictures
-    /// are done; when it breaks, there is no verdict.
+    /// Measures the model's current parameters on the data set that the passes were recorded for. Calls `on` between batches with
+    /// the number of pictures that are done; returns `None` when it breaks.
+    ///
+    /// # Errors
+    /// A lost device.
     pub fn run(
         &mut self,
         tokenizer: &Tokenizer,
@@ -87,45 +83,25 @@ impl Validation {
                 .iter()
                 .map(|sample| Text::new(tokenizer, &sample.caption))
                 .collect();
-            let mut images: Vec<f32> = samples
+            let texts: Vec<&Text> = texts.iter().collect();
+            let images: Vec<f32> = samples
                 .iter()
                 .flat_map(|sample| sample.normalised())
                 .collect();
-            let padding = self.batch - samples.len();
-            images.resize(images.len() / samples.len() * self.batch, 0.0);
-            let mut batch = Batch::new(
-                images,
-                &texts.iter().collect::<Vec<_>>(),
-                self.length,
-                tokenizer.pad(),
-                count_pads,
-            );
-            batch.ids.resize(self.batch * self.length, tokenizer.pad());
-            batch.targets.resize(self.batch * self.length, IGNORE);
-            let count = batch.count();
-            self.loss.write(&self.plan, &batch, Scale::SUM);
-            self.plan.run()?;
-            loss += self.plan.read::<f32>(self.loss.value)?[0] as f64;
+            let (sum, count) = self.scoring.score(&images, &texts, tokenizer, count_pads)?;
+            loss += sum;
             tokens += count;
 
-            // a tokenizer without a begin token starts from the caption's first character
-            let first = |text: &Text| text.ids.first().copied().unwrap_or(tokenizer.pad());
-            let prompts: Vec<u32> = texts
-                .iter()
-                .map(first)
-                .chain(std::iter::repeat_n(tokenizer.pad(), padding))
-                .collect();
-            let written = self.generator.complete(
-                &batch.images,
-                &prompts,
-                tokenizer.end(),
-                Sampling::GREEDY,
-            )?;
-            for ((sample, written), prompt) in samples.iter().zip(written).zip(prompts) {
+            // a tokenizer without a begin token starts from the caption's first token
+            let first = |text: &&Text| text.ids.first().copied().unwrap_or(tokenizer.pad());
+            let prompts: Vec<u32> = texts.iter().map(first).collect();
+            let single: Vec<&[u32]> = prompts.chunks(1).collect();
+            let written = self.search.run(&images, &single, tokenizer.end())?;
+            for ((sample, written), prompt) in samples.iter().zip(&written).zip(prompts) {
                 let prompt = (tokenizer.begin() != Some(prompt)).then_some(prompt);
                 let tokens: Vec<u32> = prompt
                     .into_iter()
-                    .chain(written.iter().map(|choice| choice.token))
+                    .chain(written[0].tokens.iter().copied())
                     .collect();
                 captions.push((
                     sample.id.clone(),
@@ -141,13 +117,9 @@ impl Validation {
             .iter()
             .filter(|(_, truth, written)| truth == written)
             .count();
-        let (loss, exact_match) = (
-            (loss / tokens.max(1) as f64) as f32,
-            exact as f64 / captions.len().max(1) as f64,
-        );
         Ok(Some(ValidationResult {
-            loss,
-            exact_match,
+            loss: (loss / tokens.max(1) as f64) as f32,
+            exact_match: exact as f64 / captions.len().max(1) as f64,
             captions,
         }))
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use seemore::caption::Captioner;
+use seemore::caption::Session;
 use seemore::models::checkpoint;
 
 use super::{Command, Event, Worker};
@@ -62,16 +62,16 @@ pub struct LoadModel {
 impl Command for LoadModel {
     fn run(self: Box<Self>, worker: &mut Worker) {
         let LoadModel { slot, folder } = *self;
-        match Captioner::load(&worker.device(), &folder) {
-            Ok(captioner) => {
-                let config = captioner.config();
+        match Session::load(&worker.device(), &folder) {
+            Ok(session) => {
+                let config = session.config();
                 let model = ModelInfo {
                     folder,
-                    parameters: captioner.parameter_count(),
+                    parameters: session.parameter_count(),
                     image_size: config.image_size,
-                    vocab_size: captioner.tokenizer().vocab_size(),
+                    vocab_size: session.tokenizer().vocab_size(),
                 };
-                worker.set_model(slot, Some(captioner));
+                worker.set_model(slot, Some(session));
                 worker.events().send(Event::ModelLoaded { slot, model });
             }
             Err(error) => worker.events().send(Event::ModelFailed {

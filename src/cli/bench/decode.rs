@@ -23,10 +23,11 @@ pub fn measure(
     effort: Effort,
 ) -> Result<Vec<Measurement>, Failure> {
     let model = Vlm::new(device, config, 0)?;
-    let mut generator = Generator::new(device, &model, batch, prompt, new.max(2), false)?;
+    let mut generator = Generator::new(device, &model, batch, prompt, new.max(2))?;
     let images = noise(batch * 3 * config.image_size * config.image_size, 1);
     let token = |i: usize| (i * 5 % config.vocab_size) as u32;
-    let prompts: Vec<u32> = (0..batch).flat_map(|_| (0..prompt).map(token)).collect();
+    let text: Vec<u32> = (0..prompt).map(token).collect();
+    let prompts = vec![text.as_slice(); batch];
 
     generator.start(&images, &prompts)?;
     let next = vec![token(prompt); batch];
@@ -81,9 +82,9 @@ pub fn measure(
         variant: variant.into(),
         flops: None,
         bytes: None,
-        peak_gpu_bytes: bytes_of(generator.token_plan()),
+        peak_gpu_bytes: bytes_of(generator.step_plan()),
     };
     let mut further = case("further token").measured(further);
-    further.kernels = kernel_times(generator.token_plan())?;
+    further.kernels = kernel_times(generator.step_plan())?;
     Ok(vec![case("first token").measured(first), further])
 }

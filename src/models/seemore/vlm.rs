@@ -19,6 +19,8 @@ pub enum Logits {
     Text,
     /// The last one's.
     Last,
+    /// One row of each text: `[batch]` indices into all rows of the batch, visual tokens included.
+    Rows(Var),
 }
 
 /// What the encoder makes of pictures.
@@ -173,6 +175,13 @@ impl Vlm {
         let x = self.decoder.forward(c, seen, ids, caches);
         let (text, all) = (c.tape.shape(ids)[1], c.tape.shape(x)[1]);
         let rows = match logits {
+            Logits::Rows(rows) => {
+                let (batch, width) = (c.tape.shape(x)[0], c.tape.shape(x)[2]);
+                c.tape.reshape(x, &[batch * all, width]);
+                let x = c.tape.embedding(x, rows);
+                c.tape.reshape(x, &[batch, 1, width]);
+                return self.decoder.logits(c, x);
+            }
             Logits::All => all,
             Logits::Text => text,
             Logits::Last => 1,

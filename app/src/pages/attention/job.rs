@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use seemore::caption::Map;
-use seemore::explain::AttentionMaps;
+use seemore::explain::{AttentionMap, AttentionMaps};
 use seemore::image::Picture;
 use seemore::models::checkpoint::{self, CheckpointError};
 
@@ -56,14 +55,14 @@ impl Command for AttentionJob {
 
 impl AttentionJob {
     fn compute(&self, worker: &mut Worker) -> anyhow::Result<Attention> {
-        let captioner = worker.model(0)?;
-        let (maps, relevance) = captioner.attention(&self.picture, &self.prefix, &self.tokens)?;
+        let session = worker.model(0)?;
+        let (maps, relevance) = session.attention(&self.picture, &self.prefix, &self.tokens)?;
         let length = maps.decoder.first().map_or(0, |map| map.shape[2]) - maps.visual;
         // the last token is not a query
         let prompt = (length + 1).saturating_sub(self.tokens.len());
         Ok(Attention {
             number: self.number,
-            input: captioner.shown(&self.picture).resize(INPUT_SIZE),
+            input: session.visible_part(&self.picture).resize(INPUT_SIZE),
             maps,
             relevance,
             prompt,
@@ -78,7 +77,7 @@ impl Attention {
     /// # Errors
     /// If the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
-        let value = |map: &Map| {
+        let value = |map: &AttentionMap| {
             let shape = map.shape[1..].to_vec();
             (map.layer.clone(), (shape, map.values.clone()))
         };

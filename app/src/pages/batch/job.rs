@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use rayon::prelude::*;
+use seemore::caption::{Cancel, CaptionOptions};
 use seemore::image::Picture;
 
 use crate::generation::GenerationSettings;
@@ -47,11 +48,10 @@ impl Command for BatchJob {
 impl BatchJob {
     /// Captions all pictures that can be read.
     fn caption(&self, worker: &mut Worker) -> anyhow::Result<Vec<BatchCaption>> {
-        let captioner = worker.model(0)?;
-        let preprocess = captioner.config().frame();
+        let session = worker.model(0)?;
         // each picture is reduced to the model's input right after decoding, to save memory
         let read = |(number, path): &(usize, PathBuf)| {
-            let picture = Picture::open(path).map(|picture| picture.framed(preprocess));
+            let picture = Picture::open(path).map(|picture| session.input(&picture));
             (*number, picture)
         };
         let (numbers, pictures): (Vec<usize>, Vec<_>) = self.pictures.par_iter().map(read).unzip();
@@ -71,8 +71,15 @@ impl BatchJob {
             beams,
             ..
         } = &self.settings;
-        let mut captions = captioner
-            .captions(&readable, self.batch_size, prefix, *max_len, *beams)?
+        let options = CaptionOptions {
+            max_tokens: *max_len,
+            beam: *beams,
+            batch_size: self.batch_size,
+            ..CaptionOptions::default()
+        };
+        let prompts = vec![prefix.as_str(); readable.len()];
+        let mut captions = session
+            .captions_of(&readable, &prompts, &options, &Cancel::new())?
             .into_iter();
         let result = |error: Option<String>| match error {
             Some(error) => Err(error),

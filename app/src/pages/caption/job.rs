@@ -1,10 +1,11 @@
 //! Captions one picture, token by token.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use seemore::caption::{CaptionToken, Sampling, Whole};
+use seemore::caption::{Caption, CaptionOptions, CaptionToken, Sampling};
 use seemore::image::Picture;
 
 use crate::generation::GenerationSettings;
@@ -46,7 +47,7 @@ pub enum CaptionProgress {
     /// The next token.
     Token(CaptionToken),
     /// Captions found by beam search, the most likely first.
-    Beams(Vec<Whole>),
+    Beams(Vec<Caption>),
     /// The job has ended.
     Finished {
         /// Seconds since it began.
@@ -72,7 +73,7 @@ impl CaptionJob {
             })
         };
         let start = Instant::now();
-        let captioner = worker.model(self.slot)?;
+        let session = worker.model(self.slot)?;
         let GenerationSettings {
             temperature,
             top_k,
@@ -82,25 +83,33 @@ impl CaptionJob {
             ref prefix,
             beams,
         } = self.settings;
-        let picture = &self.picture;
-        if !self.is_cancelled() {
-            let input = captioner.shown(picture).resize(INPUT_SIZE);
-            send(CaptionProgress::Input(input));
-            let sampling = Sampling {
+        let options = CaptionOptions {
+            prompt: prefix.clone(),
+            max_tokens: max_len,
+            sampling: Sampling {
                 temperature,
                 top_k,
                 top_p,
                 seed,
-            };
-            let heat = captioner.looks();
-            captioner.caption(picture, prefix, max_len, sampling, heat, &mut |token| {
+            },
+            beam: beams,
+            heat: session.has_heat(),
+            ..CaptionOptions::default()
+        };
+        let picture = &self.picture;
+        if !self.is_cancelled() {
+            let input = session.visible_part(picture).resize(INPUT_SIZE);
+            send(CaptionProgress::Input(input));
+            session.stream(picture, &options, &mut |token| {
                 send(CaptionProgress::Token(token.clone()));
-                !self.is_cancelled()
+                match self.is_cancelled() {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
             })?;
         }
         if beams > 1 && !self.is_cancelled() {
-            let beams = captioner.likeliest(picture, prefix, max_len, beams, 0.0)?;
-            send(CaptionProgress::Beams(beams));
+            send(CaptionProgress::Beams(session.n_best(picture, &options)?));
         }
         send(CaptionProgress::Finished {
             seconds: start.elapsed().as_secs_f64(),

@@ -62,21 +62,23 @@ impl Command for InspectJob {
 
 impl InspectJob {
     fn inspect(&self, worker: &mut Worker) -> anyhow::Result<Inspection> {
-        let captioner = worker.model(0)?;
-        let plan = match self.program {
-            Program::FirstToken => captioner.program()?.first_plan(),
-            Program::NextToken => captioner.program()?.token_plan(),
-        };
-        let times = plan.times()?;
-        let time = |index: usize| times.as_ref().map(|times| times[index]);
-        let dispatches = plan
-            .calls()
-            .enumerate()
-            .map(|(index, dispatch)| (dispatch.clone(), time(index)))
-            .collect();
-        let memory = plan.memory();
+        let session = worker.model(0)?;
+        let (dispatches, memory) = session.inspect(|prefill, step| {
+            let plan = match self.program {
+                Program::FirstToken => prefill,
+                Program::NextToken => step,
+            };
+            let times = plan.times()?;
+            let time = |index: usize| times.as_ref().map(|times| times[index]);
+            let dispatches: Vec<_> = plan
+                .calls()
+                .enumerate()
+                .map(|(index, dispatch)| (dispatch.clone(), time(index)))
+                .collect();
+            Ok((dispatches, plan.memory()))
+        })?;
         let mut parameters = vec![];
-        for (name, tensor) in captioner.parameters() {
+        for (name, tensor) in session.parameters() {
             let squares: f64 = tensor
                 .read::<f32>()?
                 .iter()

@@ -1,26 +1,35 @@
-//! Which patches speak for a token, where no attention from the text to the patches says it: gradient times input.
+//! Relevance of each patch to a token: gradient times input.
 
-use crate::device::Plan;
-use crate::device::{Device, DeviceError};
+use crate::device::{Device, DeviceError, Plan};
 use crate::graph::Var;
 use crate::models::seemore::{Logits, Vlm};
 use crate::nn::Context;
 
-/// A recorded pass over one picture and a text, and back from a token's logit to the patch rows that the encoder starts from.
-pub struct Relevance {
+/// A recorded pass over one picture and a text, and back from a token's logit to the patch embeddings.
+///
+/// It explains models whose decoder does not attend to patches, where attention maps say nothing about them.
+pub struct RelevancePass {
     plan: Plan,
     image: Var,
     ids: Var,
+    /// `[1, length, vocab]`: gradient of the logits.
     wanted: Var,
+    /// Patch embeddings, as the encoder's blocks take them in.
     rows: Var,
     gradient: Var,
     length: usize,
     vocab: usize,
 }
 
-impl Relevance {
-    /// For texts of at most `length` positions.
-    pub fn new(device: &Device, model: &Vlm, length: usize) -> Result<Relevance, DeviceError> {
+impl RelevancePass {
+    /// Records the pass for texts of at most `length` tokens.
+    ///
+    /// # Errors
+    /// Insufficient device memory for the pass.
+    ///
+    /// # Panics
+    /// With a model that has no image encoder.
+    pub fn new(device: &Device, model: &Vlm, length: usize) -> Result<RelevancePass, DeviceError> {
         let config = model.config();
         let mut tape = device.tape();
         let image = tape.input(&[1, 3, config.image_size, config.image_size]);
@@ -36,7 +45,7 @@ impl Relevance {
             .expect("the logits depend on the patch rows");
         tape.hold(rows);
         tape.hold(gradient);
-        Ok(Relevance {
+        Ok(RelevancePass {
             plan: Plan::new(device, tape)?,
             image,
             ids,
@@ -48,19 +57,20 @@ impl Relevance {
         })
     }
 
-    /// For the logit of `token` after `text`: of each patch the sum over its row of gradient times value, the first order of what the
-    /// logit would lose without it (Shrikumar et al. 2016). What speaks against the token counts as 0; the rest sums to 1.
+    /// Returns the share of each patch, row by row, in the logit of `token` after `text`: the sum over the patch's embedding of
+    /// gradient times value, which is to first order what the logit would lose without it (Shrikumar et al. 2016). Negative sums
+    /// count as 0; the shares sum to 1.
     ///
     /// # Panics
-    /// With an empty text, or one longer than this was made for.
+    /// With an empty text, or one longer than the pass was recorded for.
     pub fn run(&self, image: &[f32], text: &[u32], token: u32) -> Result<Vec<f32>, DeviceError> {
         assert!(
             !text.is_empty() && text.len() <= self.length,
-            "a text of {} positions, 1 to {} were asked for",
+            "a text of {} tokens, want 1 to {}",
             text.len(),
             self.length
         );
-        // what follows the text does not count: positions see only those before them
+        // padding does not count: attention is causal
         let mut ids = text.to_vec();
         ids.resize(self.length, 0);
         let mut wanted = vec![0f32; self.length * self.vocab];
@@ -78,31 +88,30 @@ impl Relevance {
                 .sum::<f32>()
                 .max(0.0)
         };
-        let spoken: Vec<f32> = rows
+        let products: Vec<f32> = rows
             .chunks(width)
             .zip(gradient.chunks(width))
             .map(product)
             .collect();
-        let total = spoken.iter().sum::<f32>().max(f32::MIN_POSITIVE);
+        let total = products.iter().sum::<f32>().max(f32::MIN_POSITIVE);
         // a CLS token in front is no patch
-        let patches = (spoken.len() as f64).sqrt() as usize;
-        Ok(spoken[spoken.len() - patches * patches..]
+        let patches = products.len().isqrt().pow(2);
+        Ok(products[products.len() - patches..]
             .iter()
             .map(|x| x / total)
             .collect())
     }
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::models::seemore::{Config, Preset};
     use crate::ops::check::{device, random, random_f32};
 
-    /// Taking a patch's row away changes the logit by its product with the gradient, to the first order. The rows cannot be reached from
-    /// outside, so the test changes what adds to them: the position embedding.
+    /// Scaling a patch embedding changes the logit by the share of its product with the gradient. The embeddings cannot be written from
+    /// outside, so the test changes the position embedding that is added to them.
     #[test]
-    fn it_is_what_the_logit_changes_by() {
+    fn relevance_is_the_first_order_change_of_the_logit() {
         let device = device();
         let sizes = Preset::Emoji.config();
         let config = Config {
@@ -128,7 +137,7 @@ mod tests {
         }
         let (text, token) = (vec![1, 4, 7], 5);
         let image: Vec<f32> = random_f32(3 * 48 * 48, 9);
-        let relevance = Relevance::new(&device, &model, 6).unwrap();
+        let relevance = RelevancePass::new(&device, &model, 6).unwrap();
         let shares = relevance.run(&image, &text, token).unwrap();
         assert!(
             shares.len() == 36 && (shares.iter().sum::<f32>() - 1.0).abs() < 1e-4,

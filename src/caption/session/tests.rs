@@ -1,0 +1,165 @@
+use std::path::PathBuf;
+
+use super::*;
+use crate::ops::check::device;
+
+fn load(name: &str) -> Session {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("data/checkpoints")
+        .join(name);
+    Session::load(&device(), folder).unwrap()
+}
+
+/// A disc on white.
+fn picture(radius: f32) -> Picture {
+    let inside = |i: usize| ((i % 64) as f32 - 30.0).hypot((i / 64) as f32 - 34.0) < radius;
+    Picture {
+        width: 64,
+        height: 64,
+        rgb: (0..64 * 64)
+            .flat_map(|i| if inside(i) { [250, 200, 40] } else { [255; 3] })
+            .collect(),
+    }
+}
+
+fn options(prompt: &str) -> CaptionOptions {
+    CaptionOptions {
+        prompt: prompt.into(),
+        max_tokens: 6,
+        ..CaptionOptions::default()
+    }
+}
+
+#[test]
+fn padded_prompts_give_the_captions_of_exact_ones() {
+    for name in ["emoji", "emoji-patches"] {
+        let session = load(name);
+        let Inner {
+            device,
+            model,
+            tokenizer,
+            ..
+        } = &*session.0;
+        for prompt in [
+            "",
+            "face",
+            "face with tears of joy",
+            "a red heart and a blue heart with",
+        ] {
+            let tokens = session.prompt(prompt).unwrap();
+            let search = super::super::SearchOptions {
+                batch: 1,
+                prompt: tokens.len(),
+                new: 6,
+                beam: 1,
+                length_power: 0.0,
+            };
+            // records a pass of exactly the prompt's length
+            let exact = super::super::Search::new(device, model, search)
+                .unwrap()
+                .run(
+                    &session.input(&picture(20.0)).values(),
+                    &[&tokens],
+                    tokenizer.end(),
+                )
+                .unwrap();
+            let caption = session
+                .caption_with(&picture(20.0), &options(prompt))
+                .unwrap();
+            assert_eq!(caption.tokens, exact[0][0].tokens, "{name}: {prompt:?}");
+        }
+    }
+}
+
+#[test]
+fn streams_the_caption_and_stops_where_told() {
+    let session = load("emoji");
+    let whole = session.caption_with(&picture(20.0), &options("")).unwrap();
+    let mut texts = vec![];
+    let streamed = session
+        .stream(&picture(20.0), &options(""), &mut |token| {
+            texts.push(token.text.clone());
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(
+        (&streamed.tokens, texts.concat()),
+        (&whole.tokens, whole.text)
+    );
+    assert!((streamed.log_probability - whole.log_probability).abs() < 1e-4);
+    let first = session
+        .stream(
+            &picture(20.0),
+            &options(""),
+            &mut |_| ControlFlow::Break(()),
+        )
+        .unwrap();
+    assert_eq!(first.tokens, whole.tokens[..1]);
+}
+
+#[test]
+fn cancels_between_tokens() {
+    let (session, cancel) = (load("emoji"), Cancel::new());
+    cancel.clone().cancel();
+    let inputs = [session.input(&picture(20.0))];
+    let found = session.captions_of(&inputs, &[""], &options(""), &cancel);
+    assert!(matches!(found, Err(CaptionError::Cancelled)), "{found:?}");
+    // passes are kept and usable afterwards
+    assert!(session.caption(&picture(20.0)).is_ok());
+}
+
+#[test]
+fn clones_caption_at_the_same_time() {
+    let session = load("emoji");
+    let want: Vec<Caption> = [10.0, 20.0, 28.0]
+        .map(|radius| session.caption(&picture(radius)).unwrap())
+        .to_vec();
+    let threads: Vec<_> = [10.0, 20.0, 28.0]
+        .map(|radius| {
+            let session = session.clone();
+            std::thread::spawn(move || session.caption(&picture(radius)).unwrap())
+        })
+        .into_iter()
+        .collect();
+    let got: Vec<Caption> = threads
+        .into_iter()
+        .map(|thread| thread.join().unwrap())
+        .collect();
+    assert_eq!(got, want);
+}
+
+#[test]
+fn sampling_repeats_by_seed_whatever_the_batch() {
+    let session = load("emoji");
+    let pictures = [12.0, 16.0, 20.0, 24.0].map(picture);
+    let run = |batch_size: usize, seed: u64| {
+        let options = CaptionOptions {
+            sampling: Sampling {
+                temperature: 1.5,
+                seed,
+                ..Sampling::GREEDY
+            },
+            batch_size,
+            ..options("")
+        };
+        let captions = session.captions(&pictures, &options).unwrap();
+        captions
+            .into_iter()
+            .map(|caption| caption.tokens)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(run(4, 1), run(3, 1));
+    assert_ne!(run(4, 1), run(4, 2));
+}
+
+#[test]
+fn refuses_prompts_that_do_not_fit() {
+    let session = load("emoji");
+    let error = session
+        .caption_with(&picture(20.0), &options(&"face ".repeat(1000)))
+        .unwrap_err();
+    assert!(
+        matches!(error, CaptionError::PromptTooLong { have, room } if have > room),
+        "{error}"
+    );
+}
