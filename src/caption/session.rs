@@ -393,7 +393,7 @@ impl Session {
             |recorded| *recorded >= length,
             || {
                 let length = length_bucket(length, self.room());
-                Ok((length, AttentionPass::new(device, model, length)?))
+                Ok::<_, DeviceError>((length, AttentionPass::new(device, model, length)?))
             },
             |pass| pass.run(&image, &text[..length]),
         )?;

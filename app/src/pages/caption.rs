@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use egui::{CentralPanel, Key, Panel, RichText, ScrollArea, TextureHandle, Ui};
-use seemore::caption::{Caption, CaptionToken};
+use seemore::caption::CaptionToken;
 use seemore::image::Picture;
 
 pub use job::{CaptionEvent, CaptionJob, CaptionProgress, INPUT_SIZE};
@@ -54,7 +54,7 @@ struct Caption {
     input: Option<Picture>,
     prefix: String,
     tokens: Vec<CaptionToken>,
-    beams: Vec<Caption>,
+    beams: Vec<seemore::caption::Caption>,
 }
 
 /// Status of a caption.

@@ -177,9 +177,9 @@ impl Vlm {
         let rows = match logits {
             Logits::Rows(rows) => {
                 let (batch, width) = (c.tape.shape(x)[0], c.tape.shape(x)[2]);
-                c.tape.reshape(x, &[batch * all, width]);
+                let x = c.tape.view(x, &[batch * all, width]);
                 let x = c.tape.embedding(x, rows);
-                c.tape.reshape(x, &[batch, 1, width]);
+                let x = c.tape.view(x, &[batch, 1, width]);
                 return self.decoder.logits(c, x);
             }
             Logits::All => all,
