@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use crate::caption::CaptionError;
 use crate::data::{DataError, Problem};
 use crate::hint::{Hint, Hinted};
 use crate::track::{Notice, TrackError};
@@ -33,7 +34,7 @@ pub fn notice(notice: &Notice) -> String {
 
 /// Returns the hint of an error, whichever type of the library it has.
 fn hint(cause: &(dyn Error + 'static)) -> Option<Hint> {
-    let types = [of::<DataError>, of::<TrackError>];
+    let types = [of::<CaptionError>, of::<DataError>, of::<TrackError>];
     types.iter().find_map(|of| of(cause))
 }
 
@@ -63,6 +64,9 @@ pub fn words(hint: &Hint) -> String {
             format!("send them later with: seemore track {}", run.display())
         }
         Hint::GivePrompt => "give the beginning of the caption with --prompt".into(),
+        Hint::AddTokenizer => {
+            "copy the tokenizer that it was trained with into the folder, or import it again with --characters".into()
+        }
         Hint::StartFrom => "start a new training from this model with --load".into(),
         Hint::GiveBudget => "give --steps, --epochs or --max-time".into(),
         Hint::RaiseTimeout => "raise the time limit with the variable SEEMORE_TIMEOUT".into(),
