@@ -1,11 +1,11 @@
-// Numbers as halves, two in a u32: half the bytes for a kernel to read.
+// half: rounds to halves, two in a u32, for kernels that read their operands at half the size
+//   y[i] = half(x[2 i]) | half(x[2 i + 1]) << 16
 //
-//   forward  (x -> y)    y[i] = (half(x[2 i]), half(x[2 i + 1]))
+//   forward   x[n] -> y[n / 2]
 //
-// To nearest, ties to even, subnormal halves included; what is too large becomes infinite. The
-// built-in conversion may round as the driver likes, so it is given only what it need not round;
-// nor is it given infinity, of which SwiftShader makes NaN. One invocation takes four numbers, and
-// strides.
+// Rounds to nearest, ties to even, subnormal halves included; values too large become infinite.
+// The built-in conversion may round either way and SwiftShader's turns infinity into NaN, so it is
+// given only values that it need not round. Four elements an invocation, grid-stride.
 
 struct Params {
     n: u32, // fours, the last one padded
@@ -20,11 +20,11 @@ override WG: u32 = 256;
 fn rounded(v: vec4f) -> vec4f {
     let bits = bitcast<vec4u>(v);
     let magnitude = bits & vec4u(0x7fffffff);
-    // 13 bits less of the mantissa; a carry goes into the exponent, as it should
+    // drops 13 bits of the mantissa; a carry goes into the exponent, as it should
     let normal = bitcast<vec4f>((bits + 0xfff + ((bits >> vec4u(13)) & vec4u(1))) & vec4u(0xffffe000));
     // below 2^-14 halves are multiples of 2^-24
     let small = round(v * 0x1p24) * 0x1p-24;
-    // from 65520 on infinite, and infinity and NaN as they are
+    // infinite from 65520 on; infinity and NaN stay
     let infinite = bitcast<vec4f>((bits & vec4u(0x80000000)) | vec4u(0x7f800000));
     var result = select(normal, small, magnitude < vec4u(0x38800000));
     result = select(result, infinite, magnitude >= vec4u(0x477ff000));

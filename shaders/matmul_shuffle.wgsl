@@ -5,7 +5,7 @@
 // 4:
 //   A · B    needs k and n,      A · Bᵀ   needs k and n,
 //   Aᵀ · B   needs m and n,      Aᵀ · Bᵀ  needs m, n and k.
-// What is not named may have any size. The device needs subgroups of exactly SG invocations.
+// Sizes not named here are arbitrary. The device needs subgroups of exactly SG invocations.
 //
 // A workgroup is one subgroup and computes a tile of ROWS rows by 4 SG columns (8 SG with WIDE). A
 // lane owns four columns (four more with WIDE) and keeps ROWS sums of vec4 in registers. It loads,

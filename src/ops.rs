@@ -9,8 +9,7 @@ pub mod shared;
 mod vector_width;
 
 /// Declares the module of each op and lists its checks in [`CHECKS`]. `cargo fmt` does not look
-/// into macros: CI formats
-/// `src/ops` by its files.
+/// into macros: CI formats `src/ops` by its files.
 macro_rules! ops {
     ($($name:ident)+) => {
         $(mod $name;)+

@@ -1,5 +1,5 @@
-// Epilogue of a product: a bias, then an activation. What goes into the activation is stored too,
-// for its derivative.
+// Epilogue of a product: a bias, then an activation. The input of the activation is stored too, for
+// its derivative.
 //
 //   product_bias_activation   a, b, bias[n] -> pre, c      pre = op(a) · op(b) + bias
 //                                                          c = activation(pre)

@@ -36,7 +36,7 @@ enum What {
 
 #[derive(Args)]
 pub struct BenchArgs {
-    /// What to measure
+    /// Benchmarks to run
     #[arg(value_enum, default_value = "all")]
     what: Vec<What>,
     /// Sizes of the matrix product A[M, K] B[K, N]

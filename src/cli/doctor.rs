@@ -33,7 +33,7 @@ const LEAST_FREE: u64 = 1 << 30;
 struct Report {
     json: bool,
     found: Map<String, Value>,
-    /// What does not work, each with a remedy.
+    /// Problems found, each with a remedy.
     problems: Vec<String>,
 }
 

@@ -8,8 +8,7 @@ static ARGMAX: VectorWidth = vector_width!("argmax", shared::REDUCE);
 
 impl Tape {
     /// Records `y[r]`, the column of the largest element of `x[r]` as `u32`, the lowest column of
-    /// equal ones. `x: [n, v]`,
-    /// `y: [n]`. It has no gradient.
+    /// equal ones. `x: [n, v]`, `y: [n]`. It has no gradient.
     #[track_caller]
     pub fn argmax(&mut self, x: Var) -> Var {
         let (rows, width) = self.rows_cols(x);

@@ -77,8 +77,7 @@ impl Norm {
 
 impl Tape {
     /// Records LayerNorm (Ba et al. 2016): `y = (x - mean) / sqrt(variance + eps) * weight + bias`
-    /// over the last axis of
-    /// `x: [.., c]`, with the biased variance. `weight` and `bias` are `[c]`.
+    /// over the last axis of `x: [.., c]`, with the biased variance. `weight` and `bias` are `[c]`.
     #[track_caller]
     pub fn layernorm(&mut self, x: Var, weight: Var, bias: Var, eps: f32) -> Var {
         let (rows, width) = self.rows_cols(x);

@@ -6,7 +6,7 @@ use crate::graph::{Candidates, Precision, Tape};
 use crate::kernel;
 use crate::ops::shared;
 
-/// What a product does with its sums before it stores them.
+/// Operation on the sums of a product before they are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Epilogue {
     /// Nothing.
