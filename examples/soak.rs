@@ -1,25 +1,17 @@
-//! Trains the smallest model for very many steps and prints what the process and the device hold on the way, which must not grow:
-//! `cargo run --release --example soak [-- STEPS]`. Fails when resident memory after the first tenth grows by more than 5 % and 4 MB, or when
-//! anything is created on the device after it.
+//! Trains the smallest model for many steps and checks that memory does not grow:
+//! `cargo run --release --example soak [-- STEPS]`.
+//!
+//! Fails when resident memory grows by more than 5 % and 4 MB after the first tenth of the steps, or when anything is created on the
+//! device after it.
 
 use std::ops::ControlFlow;
-use std::path::Path;
 
 use anyhow::{Context, ensure};
-use clap::Parser;
-use indicatif::ProgressBar;
-use seemore::cli::train::{Listener, Ready, Run, TrainArgs};
 use seemore::device::{Created, Device};
-use seemore::train::Event;
+use seemore::models::seemore::Preset;
+use seemore::train::{Event, Note, Observer, ObserverError, Ready, RunConfig, TrainRun};
 
-#[derive(Parser)]
-#[command(no_binary_name = true)]
-struct Flags {
-    #[command(flatten)]
-    args: TrainArgs,
-}
-
-/// What was held at a step.
+/// Memory at a step.
 struct Held {
     step: u64,
     resident: f64,
@@ -32,19 +24,15 @@ struct Soak {
     every: u64,
 }
 
-impl Listener for Soak {
-    fn note(&mut self, text: &str) {
-        eprintln!("{text}");
+impl Observer for Soak {
+    fn note(&mut self, note: &Note) {
+        eprintln!("{note}");
     }
 
-    fn reading(&mut self, _path: &Path) -> ProgressBar {
-        ProgressBar::hidden()
-    }
-
-    fn ready(&mut self, ready: &Ready) -> anyhow::Result<()> {
+    fn ready(&mut self, ready: &Ready) -> Result<(), ObserverError> {
         let footprint = ready.footprint;
         println!(
-            "{} bytes on the device for a step, {} beside it",
+            "{} bytes of device memory per step, {} for parameters and optimizer",
             footprint.step,
             footprint.parameters + footprint.optimizer
         );
@@ -77,14 +65,14 @@ impl Listener for Soak {
         } = held.created;
         let (resident, seconds) = (held.resident, elapsed.as_secs_f64());
         println!(
-            "step {step:6}  {seconds:6.0} s  loss {loss:.5}  resident {resident:.1} MB  made: {buffers} buffers of {bytes} bytes, {bind_groups} bind groups, {pipelines} pipelines"
+            "step {step:6}  {seconds:6.0} s  loss {loss:.5}  resident {resident:.1} MB  created: {buffers} buffers of {bytes} bytes, {bind_groups} bind groups, {pipelines} pipelines"
         );
         self.held.push(held);
         ControlFlow::Continue(())
     }
 }
 
-/// Resident memory of this process in MB, where the system tells as Linux does.
+/// Resident memory of this process in MB, read from `/proc` on Linux.
 fn resident() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status
@@ -99,30 +87,20 @@ fn main() -> anyhow::Result<()> {
         .map_or(Ok(20_000), |steps| steps.parse())
         .context("give a number of steps")?;
     let folder = std::env::temp_dir().join(format!("seemore-soak-{}", std::process::id()));
-    let (every, number) = ((steps / 20).max(1), steps.to_string());
-    let save = (steps / 10).max(1).to_string();
-    let out = folder.to_string_lossy().into_owned();
-    let flags = [
-        "--preset",
-        "tiny",
-        "--steps",
-        &number,
-        "--log-every",
-        "100",
-        "--save-every",
-        &save,
-        "--out",
-        &out,
-    ];
-    let args = Flags::try_parse_from(flags)?.args;
+    let mut config = RunConfig::default();
+    config.model.preset = Preset::Tiny;
+    config.budget.steps = Some(steps);
+    config.log.every = 100;
+    config.checkpoint.every = (steps / 10).max(1);
+    config.checkpoint.out = Some(folder.clone());
     let device = Device::open(None)?;
     println!("{}", device.adapter());
     let mut soak = Soak {
         device: device.clone(),
         held: vec![],
-        every,
+        every: (steps / 20).max(1),
     };
-    let summary = Run::new(&args)?.train(&device, &mut soak);
+    let summary = TrainRun::new(config)?.start(&device, &mut soak);
     std::fs::remove_dir_all(&folder)
         .with_context(|| format!("cannot remove {}", folder.display()))?;
     let summary = summary?;
@@ -149,7 +127,7 @@ fn main() -> anyhow::Result<()> {
     );
     ensure!(
         first.created == last.created,
-        "things are still made on the device: {:?} and then {:?}",
+        "the device still creates objects: {:?} and then {:?}",
         first.created,
         last.created
     );

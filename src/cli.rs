@@ -11,6 +11,7 @@ mod pack;
 mod progress;
 mod track;
 pub mod train;
+pub mod values;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -27,6 +28,49 @@ use crate::models::checkpoint::{self, CheckpointError};
 use crate::ops;
 use crate::train::TrainError;
 
+/// Declares the commands of `seemore`, one line each: help, name, arguments, and the function that runs them.
+macro_rules! commands {
+    ($($(#[$help:meta])* $name:ident($args:ty) => $run:path,)+) => {
+        #[derive(Subcommand)]
+        enum Command {
+            $($(#[$help])* $name($args),)+
+        }
+
+        impl Command {
+            fn run(&self) -> anyhow::Result<()> {
+                match self {
+                    $(Command::$name(args) => $run(args),)+
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    /// Train a captioner on captioned pictures
+    Train(train::TrainArgs) => train::run,
+    /// Caption pictures
+    Caption(caption::CaptionArgs) => caption::run,
+    /// Show statistics of captioned pictures
+    Data(data::DataArgs) => data::run,
+    /// Measure the captions of a model
+    Eval(eval::EvalArgs) => eval::run,
+    /// Write a checkpoint to share: 16-bit, without the training state
+    Pack(pack::PackArgs) => pack::run,
+    /// Convert a state dict of the original seemore into a checkpoint folder
+    Import(import::ImportArgs) => import::import,
+    /// Convert a checkpoint folder into a state dict of the original seemore
+    Export(import::ExportArgs) => import::export,
+    /// Measure kernels, a training step, decoding and loading
+    Bench(bench::BenchArgs) => bench::run,
+    /// Upload tracking data that an MLflow server missed
+    Track(track::TrackArgs) => track::run,
+    /// List the adapters that --adapter can choose
+    Adapters(AdaptersArgs) => adapters,
+    /// Check adapters, drivers, folders and every kernel
+    Doctor(doctor::DoctorArgs) => doctor::run,
+}
+
 /// A vision-language model that trains and runs in WGSL, on any GPU.
 #[derive(Parser)]
 #[command(name = "seemore", version)]
@@ -35,33 +79,7 @@ struct Seemore {
     command: Command,
 }
 
-#[derive(Subcommand)]
-enum Command {
-    /// Train a captioner on pictures with captions
-    Train(Box<train::TrainArgs>),
-    /// Write captions for pictures
-    Caption(caption::CaptionArgs),
-    /// Look at files of pictures with captions
-    Data(data::DataArgs),
-    /// Measure how good a model's captions are
-    Eval(eval::EvalArgs),
-    /// Make a checkpoint to share: half as large, without the state of training
-    Pack(pack::PackArgs),
-    /// Turn a state dict of the original seemore (safetensors) into a checkpoint folder
-    Import(import::ImportArgs),
-    /// Turn a checkpoint folder into a state dict of the original seemore
-    Export(import::ExportArgs),
-    /// Measure kernels, a training step, decoding and loading
-    Bench(bench::BenchArgs),
-    /// Send what an MLflow server that was not there has not got yet of a training
-    Track(track::TrackArgs),
-    /// List the graphics adapters that --adapter can choose
-    Adapters,
-    /// Look whether everything is there and works: adapters, limits, folders, every kernel against its reference
-    Doctor(doctor::DoctorArgs),
-}
-
-/// Train a captioner on pictures with captions: the same as `seemore train`.
+/// Train a captioner on captioned pictures; an alias of `seemore train`.
 #[derive(Parser)]
 #[command(name = "train", version)]
 struct Train {
@@ -69,31 +87,36 @@ struct Train {
     args: train::TrainArgs,
 }
 
-/// Which device runs.
-#[derive(Args, Clone)]
+/// Arguments of `seemore adapters`.
+#[derive(Args)]
+struct AdaptersArgs {}
+
+/// Choice of the device.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Device")]
 struct AdapterArgs {
-    /// Graphics adapter, by its number in `seemore adapters` or a part of its name [default: the environment's WGPU_ADAPTER_NAME, else discrete GPU, integrated GPU, software]
+    /// Adapter, by its number in `seemore adapters` or a part of its name [default: WGPU_ADAPTER_NAME, else discrete GPU, integrated GPU, software]
     #[arg(long, value_name = "INDEX|NAME")]
     adapter: Option<String>,
-    /// Choose between the forms of a kernel by a fixed rule, not by what they were measured to take on this adapter. Measurements are kept in the user's cache folder, or where the environment's SEEMORE_CACHE says
-    #[arg(long)]
+    /// Choose kernel variants by a fixed rule instead of measuring them; measurements are kept in the user's cache folder or SEEMORE_CACHE
+    #[arg(long, hide_short_help = true)]
     no_autotune: bool,
 }
 
 impl AdapterArgs {
-    /// Opens the device, says on stderr which it is, and lets kernels be chosen.
+    /// Opens the device, names it on standard error, and chooses kernel variants as the flags say.
     fn open(&self) -> Result<Device, DeviceError> {
         Ok(self.tuned(&self.device()?))
     }
 
-    /// Opens the device and says on stderr which it is.
+    /// Opens the device and names it on standard error, without choosing kernel variants.
     fn device(&self) -> Result<Device, DeviceError> {
         let device = Device::open(self.adapter.as_deref())?;
         eprintln!("adapter: {}", device.describe());
         Ok(device)
     }
 
-    /// The same device, on which kernels are chosen as the flags say.
+    /// Chooses kernel variants on a device as the flags say.
     fn tuned(&self, device: &Device) -> Device {
         match self.no_autotune {
             true => device.clone(),
@@ -116,19 +139,7 @@ pub(crate) fn cache_folder() -> Option<std::path::PathBuf> {
 
 /// The program `seemore`.
 pub fn seemore() -> ExitCode {
-    finish(match Seemore::parse().command {
-        Command::Train(args) => train::run(&args),
-        Command::Caption(args) => caption::run(&args),
-        Command::Data(args) => data::run(&args),
-        Command::Eval(args) => eval::run(&args),
-        Command::Pack(args) => pack::run(&args),
-        Command::Import(args) => import::import(&args),
-        Command::Export(args) => import::export(&args),
-        Command::Bench(args) => bench::run(&args),
-        Command::Track(args) => track::run(&args),
-        Command::Adapters => adapters(),
-        Command::Doctor(args) => doctor::run(&args),
-    })
+    finish(Seemore::parse().command.run())
 }
 
 /// The program `train`.
@@ -136,7 +147,8 @@ pub fn train() -> ExitCode {
     finish(train::run(&Train::parse().args))
 }
 
-fn adapters() -> anyhow::Result<()> {
+/// Runs `seemore adapters`.
+fn adapters(_: &AdaptersArgs) -> anyhow::Result<()> {
     let adapters = Device::adapters();
     if adapters.is_empty() {
         Device::open(None)?;
@@ -152,13 +164,14 @@ fn default_model() -> anyhow::Result<PathBuf> {
     )
 }
 
-/// Prints a line; a reader that closed the pipe does not end the work.
+/// Prints a line on standard output, ignoring a closed pipe.
 fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-/// 0 for success, 2 where there is no adapter to run on, 3 where the device failed or is too small, 1 for every other failure.
+/// Prints an error with its hint, and returns the exit code: 0 for success, 2 without an adapter, 3 when the device failed or is too
+/// small, 1 for any other failure.
 fn finish(result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else {
         return ExitCode::SUCCESS;
@@ -178,7 +191,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// Whether an error is of the device, and which, where one says.
+/// Returns whether an error comes from the device, and which, if it tells.
 fn of_device<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<Option<&'a DeviceError>> {
     let of_checkpoint = |error: &'a CheckpointError| match error {
         CheckpointError::Device(error) => Some(Some(error)),
@@ -208,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_of_the_device_have_an_exit_code_of_their_own_wherever_they_come_from() {
+    fn device_failures_have_their_own_exit_code() {
         let lost = || DeviceError::Lost("gone".into());
         let errors: [(anyhow::Error, u8); 7] = [
             (lost().into(), 3),
@@ -239,7 +252,7 @@ mod tests {
                 .into(),
                 2,
             ),
-            (TrainError::Options("no".into()).into(), 1),
+            (TrainError::Nothing("no".into()).into(), 1),
         ];
         for (error, code) in errors {
             assert_eq!(exit_code(&error), code, "{error:#}");

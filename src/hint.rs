@@ -37,6 +37,18 @@ pub enum Hint {
         /// Folder of the run.
         run: PathBuf,
     },
+    /// Change the setting at this dotted path of a [`RunConfig`](crate::train::RunConfig).
+    Setting(&'static str),
+    /// Give the training data and the validation data that the run was trained with.
+    SameData,
+    /// Allow training pictures to be validation pictures, too; equal ones are then left out of training.
+    AllowOverlap,
+    /// Choose another run folder, allow its checkpoint to be replaced, or continue its training.
+    RunExists,
+    /// Save more often than at the end.
+    SaveOften,
+    /// Use the sizes of the model that is loaded, or load other parts of it.
+    OtherParts,
     /// Give the text that the caption starts with.
     GivePrompt,
     /// Put the tokenizer that the model was trained with into its folder, or import the model again with its characters.

@@ -9,7 +9,6 @@ mod error;
 mod mlflow;
 mod tensorboard;
 #[cfg(feature = "cli")]
-mod tracked;
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +18,6 @@ pub use error::{Notice, TrackError};
 pub use mlflow::{Mlflow, send_rest};
 pub use tensorboard::TensorBoard;
 #[cfg(feature = "cli")]
-pub use tracked::Tracked;
 
 /// Destination of tracking data.
 #[derive(Debug, Clone, PartialEq, Eq)]

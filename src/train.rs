@@ -1,25 +1,47 @@
-//! Training: batches, the recorded step, and the loop around it.
+//! Training: run configurations, the recorded step, and the loop around it.
+//!
+//! A [`RunConfig`] describes a run and [`TrainRun`] carries it out, reporting to an [`Observer`]. Below them, [`TrainStep`] is one
+//! recorded optimizer step for programs with a loop of their own.
 
 mod batch;
+mod batch_search;
 mod concepts;
+mod config;
+mod error;
+mod footprint;
 mod gradients;
 mod loss;
+mod observer;
 mod optimizer;
 mod prefetch;
 mod prototypes;
+mod run;
+mod schedule;
 mod state;
 mod step;
+mod tracking;
 mod trainer;
 mod validation;
 
 pub use batch::{Batch, Text};
 pub use concepts::Concepts;
+pub use config::{
+    BatchConfig, BatchSize, Budget, CheckpointConfig, DataConfig, GuardConfig, InitConfig,
+    LogConfig, LossConfig, MemoryConfig, ModelConfig, OnNan, RunConfig, ScheduleConfig,
+    TokenizerConfig, TrackingConfig, ValidationConfig,
+};
+pub use error::{ObserverError, TrainError};
+pub use footprint::Footprint;
 pub use gradients::Gradients;
 pub use loss::Objective;
 pub(crate) use loss::{Loss, Scale};
-pub use optimizer::{Decay, Hyper, Optimizer, Rule, Schedule, Spike, Steps, Update};
+pub use observer::{Event, Note, Observer, Ready};
+pub use optimizer::{Decay, Optimizer, OptimizerConfig, Rule, Spike, Steps, Update};
 pub(crate) use prefetch::{Feed, Prefetcher};
+pub use run::TrainRun;
+pub use schedule::Schedule;
 pub use state::{Progress, State};
 pub use step::{Recording, StepSizes, TrainStep};
-pub use trainer::{Budget, Event, Footprint, OnNan, Options, Summary, TrainError, Trainer};
+pub use trainer::{Best, Summary};
+use trainer::Trainer;
 pub use validation::{Validation, ValidationResult};

@@ -1,4 +1,4 @@
-//! The programs as a user runs them: exit codes, messages, files.
+//! The command line: exit codes, messages, files.
 
 mod common;
 
@@ -29,7 +29,7 @@ fn tiny_model(dir: &Path) -> String {
 }
 
 #[test]
-fn a_small_model_learns_names_its_colours_and_shows_where_it_looked() {
+fn a_trained_model_captions_and_draws_attention() {
     let dir = tempfile::tempdir().unwrap();
     let printed = tiny_model(dir.path());
     assert!(
@@ -82,7 +82,7 @@ fn a_small_model_learns_names_its_colours_and_shows_where_it_looked() {
 }
 
 #[test]
-fn tokens_may_be_words_or_bytes_or_those_of_a_file() {
+fn tokenizers_are_words_bytes_or_files() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 4);
     for (name, _) in COLOURS {
@@ -153,7 +153,7 @@ fn tokens_may_be_words_or_bytes_or_those_of_a_file() {
         "bpe",
     ]));
     assert_eq!(caption("bpe", &[]), "a (red) square\n");
-    // the folder's tokenizer is what counts
+    // a resumed run keeps the tokenizer of its folder
     succeeds(&seemore(
         dir.path(),
         &["train", "--resume", "bpe", "--steps", "61"],
@@ -203,12 +203,12 @@ fn tokens_may_be_words_or_bytes_or_those_of_a_file() {
     fails(
         &train(&["--tokenizer", "bpe", "--vocab-size", "99"]),
         1,
-        &["--vocab-size 99"],
+        &["99", "--vocab-size"],
     );
 }
 
 #[test]
-fn bad_pictures_and_models_are_named() {
+fn unusable_pictures_and_models_are_named() {
     let dir = tempfile::tempdir().unwrap();
     tiny_model(dir.path());
     std::fs::write(dir.path().join("notes.png"), "no picture").unwrap();
@@ -233,7 +233,7 @@ fn bad_pictures_and_models_are_named() {
         1,
         &["nothing", "config.json"],
     );
-    // the shipped model lies above the program, and is used when none is named
+    // without --model, the shipped model in a folder above the program is used
     let shipped = seemore(dir.path(), &["caption", "squares/red1.png"]);
     assert!(
         !succeeds(&shipped).trim().is_empty()
@@ -284,7 +284,7 @@ fn bad_pictures_and_models_are_named() {
 }
 
 #[test]
-fn json_lines_end_with_the_summary() {
+fn json_lines_end_with_a_summary() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 4);
     let args = [
@@ -341,7 +341,7 @@ fn json_lines_end_with_the_summary() {
 }
 
 #[test]
-fn a_resumed_run_gives_the_losses_of_one_that_was_never_stopped() {
+fn resuming_repeats_the_losses_of_an_uninterrupted_run() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 3);
     let run = |extra: &[&str]| {
@@ -350,7 +350,7 @@ fn a_resumed_run_gives_the_losses_of_one_that_was_never_stopped() {
             &[&["train", "--json"], extra].concat(),
         )))
     };
-    // not the default seed: it decides the split of the data, too
+    // another seed than the default, which also decides the split of the data
     let fresh = [
         "--data",
         "squares",
@@ -369,7 +369,7 @@ fn a_resumed_run_gives_the_losses_of_one_that_was_never_stopped() {
     ];
     let whole = run(&[&fresh[..], &["--steps", "9", "--out", "whole"]].concat());
     let first = run(&[&fresh[..], &["--steps", "5", "--out", "halves"]].concat());
-    // computing activations again changes no number
+    // recomputing activations does not change results
     let second = run(&[
         "--resume",
         "halves",
@@ -401,7 +401,7 @@ fn a_resumed_run_gives_the_losses_of_one_that_was_never_stopped() {
 }
 
 #[test]
-fn numbers_that_are_none_are_never_saved() {
+fn non_finite_values_are_never_saved() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 2);
     let wild = [
@@ -422,7 +422,7 @@ fn numbers_that_are_none_are_never_saved() {
     for (out, extra) in [("a", ["--max-time", "2s"]), ("b", ["--save-every", "1"])] {
         let output = seemore(dir.path(), &[&wild[..], &extra, &["--out", out]].concat());
         fails(&output, 1, &["diverged", "--lr"]);
-        // a save before the loss showed it may be there, of numbers that are still numbers
+        // a save before the divergence may exist, with finite values
         if let Ok(values) = seemore::models::checkpoint::read_values(
             &dir.path().join(out).join("model.safetensors"),
         ) {
@@ -441,7 +441,7 @@ fn numbers_that_are_none_are_never_saved() {
 }
 
 #[test]
-fn a_reader_that_leaves_does_not_end_the_training() {
+fn a_closed_pipe_does_not_end_training() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 2);
     let mut child = spawn(
@@ -467,7 +467,7 @@ fn a_reader_that_leaves_does_not_end_the_training() {
 
 #[test]
 #[cfg(unix)]
-fn ctrl_c_saves_and_says_how_to_go_on() {
+fn ctrl_c_saves_and_names_the_command_to_continue() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 2);
     let mut child = spawn(
@@ -511,7 +511,7 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
 }
 
 #[test]
-fn nothing_is_overwritten_silently() {
+fn checkpoints_are_not_overwritten_unasked() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 2);
     let args = [
@@ -527,7 +527,7 @@ fn nothing_is_overwritten_silently() {
         dir.path(),
         &[&args[..], &["--overwrite"]].concat(),
     ));
-    // without --out every run gets a folder of its own
+    // without --out each run gets the next numbered folder
     for expected in ["runs/tiny-1", "runs/tiny-2"] {
         let printed = succeeds(&seemore(dir.path(), &args[..7]));
         assert!(printed.contains(expected), "{printed}");
@@ -535,7 +535,7 @@ fn nothing_is_overwritten_silently() {
 }
 
 #[test]
-fn bad_rows_are_left_out_and_counted_or_fatal_when_strict() {
+fn unusable_rows_are_left_out_or_fatal_when_strict() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 2);
     std::fs::write(dir.path().join("squares/broken.png"), "no picture").unwrap();
@@ -561,7 +561,7 @@ fn bad_rows_are_left_out_and_counted_or_fatal_when_strict() {
 }
 
 #[test]
-fn wrong_arguments_say_what_to_do() {
+fn wrong_arguments_are_explained() {
     let dir = tempfile::tempdir().unwrap();
     let run = |args: &[&str]| seemore(dir.path(), args);
     fails(&run(&["train"]), 1, &["data/inputs.csv", "--data"]);
@@ -631,7 +631,7 @@ fn wrong_arguments_say_what_to_do() {
 }
 
 #[test]
-fn without_an_adapter_the_exit_code_is_2_and_the_install_command_is_given() {
+fn a_missing_adapter_exits_with_2_and_install_advice() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 1);
     let output = Command::new(env!("CARGO_BIN_EXE_seemore"))
@@ -647,7 +647,7 @@ fn without_an_adapter_the_exit_code_is_2_and_the_install_command_is_given() {
 }
 
 #[test]
-fn the_doctor_says_what_is_here_and_what_to_install() {
+fn doctor_reports_adapters_and_problems() {
     let dir = tempfile::tempdir().unwrap();
     let output = succeeds(&seemore(
         dir.path(),
@@ -667,7 +667,7 @@ fn the_doctor_says_what_is_here_and_what_to_install() {
     );
     let mut command = Command::new(env!("CARGO_BIN_EXE_seemore"));
     command.arg("doctor").current_dir(dir.path());
-    // measurements cannot be kept in what is a file
+    // a file cannot be the cache folder
     std::fs::write(dir.path().join("file"), "").unwrap();
     let output = command
         .arg("--no-self-test")
@@ -686,10 +686,10 @@ fn the_doctor_says_what_is_here_and_what_to_install() {
 }
 
 #[test]
-fn the_originals_checkpoint_goes_in_and_out_unchanged() {
+fn import_and_export_round_trip() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 1);
-    // the tiny preset's sizes with the original's arithmetic
+    // the sizes of preset tiny with the original's arithmetic
     let config = r#"{"image_size": 32, "patch_size": 8, "vision_width": 64, "vision_layers": 2, "vision_heads": 4, "width": 32,
         "layers": 2, "heads": 4, "context": 96, "attention_scale": "width", "residual": "after_ln2", "count_pads": true}"#;
     std::fs::write(dir.path().join("original.json"), config).unwrap();
@@ -742,7 +742,7 @@ fn the_originals_checkpoint_goes_in_and_out_unchanged() {
         "3",
     ]));
     assert!(printed.starts_with("cab"), "{printed}");
-    // what belonged to the model before goes with it
+    // files of the replaced model are removed
     std::fs::write(dir.path().join("imported/training.json"), "{}").unwrap();
     succeeds(&run(&[&import[..], &["--overwrite"]].concat()));
     assert!(
@@ -752,7 +752,7 @@ fn the_originals_checkpoint_goes_in_and_out_unchanged() {
 }
 
 #[test]
-fn measurements_are_json_lines_that_a_later_run_compares_with() {
+fn bench_compares_with_an_earlier_run() {
     let dir = tempfile::tempdir().unwrap();
     let args = [
         "bench",
@@ -856,7 +856,7 @@ fn measurements_are_json_lines_that_a_later_run_compares_with() {
         line["time_ratio"].as_f64().unwrap() > 0.0 && line["cpu_ratio"].as_f64().unwrap() > 0.0,
         "{line}"
     );
-    // numbers of another adapter are no measure of this one
+    // results of another adapter are not compared
     let elsewhere = printed.replace("\"adapter\":\"", "\"adapter\":\"another ");
     std::fs::write(dir.path().join("elsewhere.json"), elsewhere).unwrap();
     assert!(again("elsewhere.json").unwrap().get("time_ratio").is_none());
@@ -873,7 +873,7 @@ fn measurements_are_json_lines_that_a_later_run_compares_with() {
 }
 
 #[test]
-fn models_that_the_original_would_compute_otherwise_are_exported_by_force_only() {
+fn export_of_other_arithmetic_needs_force() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 1);
     let run = |args: &[&str]| seemore(dir.path(), args);
@@ -902,7 +902,7 @@ fn models_that_the_original_would_compute_otherwise_are_exported_by_force_only()
 }
 
 #[test]
-fn attention_is_never_written_over_anything_silently() {
+fn attention_pictures_are_not_overwritten_unasked() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 1);
     let run = |args: &[&str]| {
@@ -966,7 +966,7 @@ fn attention_is_never_written_over_anything_silently() {
 }
 
 #[test]
-fn prompts_and_lengths_are_checked_before_anything_is_printed() {
+fn prompts_and_lengths_are_checked_before_output() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 1);
     succeeds(&seemore(
@@ -991,7 +991,7 @@ fn prompts_and_lengths_are_checked_before_anything_is_printed() {
     fails(&output, 1, &["no folder absent"]);
 
     let mut child = spawn(dir.path(), &caption);
-    // nobody reads what it writes
+    // no one reads the output
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     succeeds(&output);
@@ -1003,7 +1003,7 @@ fn prompts_and_lengths_are_checked_before_anything_is_printed() {
 }
 
 #[test]
-fn doubles_are_to_be_converted_before_import() {
+fn import_refuses_doubles() {
     let dir = tempfile::tempdir().unwrap();
     let header = r#"{"decoder.ln_f.bias":{"dtype":"F64","shape":[2],"data_offsets":[0,16]}}"#;
     let bytes = [
@@ -1030,7 +1030,7 @@ fn doubles_are_to_be_converted_before_import() {
 }
 
 #[test]
-fn pictures_on_both_sides_are_an_error_unless_that_is_allowed() {
+fn overlapping_data_are_refused_unless_allowed() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 2);
     squares(&dir.path().join("val"), 1);
@@ -1046,8 +1046,8 @@ fn pictures_on_both_sides_are_an_error_unless_that_is_allowed() {
         )
     };
     let words = [
-        "4 pictures to train on are also there to validate on, 4 of them to the pixel",
-        "squares/blue0.png is val/blue0.png",
+        "4 training pictures are also validation pictures, 4 of them equal to the pixel",
+        "squares/blue0.png equals val/blue0.png",
         "--allow-overlap",
     ];
     fails(&train(&["squares"], &["--val-data", "val"]), 1, &words);
@@ -1064,16 +1064,16 @@ fn pictures_on_both_sides_are_an_error_unless_that_is_allowed() {
     let said = stderr(&output);
     assert!(
         said.contains("4 are left out of training")
-            && said.contains("4 pictures to train on, 4 to validate on"),
+            && said.contains("4 training pictures, 4 validation pictures"),
         "{said}"
     );
-    // a run that goes on remembers what was allowed
+    // a resumed run keeps the permission
     succeeds(&seemore(
         dir.path(),
         &["train", "--resume", "out", "--steps", "2"],
     ));
 
-    // a copy of other size and format, among several files to train on
+    // a copy of another size and format, among several training files
     let drawing = RgbImage::from_fn(48, 48, |x, y| {
         if (x as i32 - 24).pow(2) + (y as i32 - 20).pow(2) < 200 {
             Rgb([200, 60, 60])
@@ -1092,9 +1092,9 @@ fn pictures_on_both_sides_are_an_error_unless_that_is_allowed() {
     )
     .unwrap();
     let words = [
-        "5 pictures",
-        "4 of them to the pixel",
-        "more.jsonl line 1 is nearly val/ball.png",
+        "5 training pictures",
+        "4 of them equal to the pixel",
+        "more.jsonl line 1 nearly equals val/ball.png",
     ];
     fails(
         &train(&["squares", "more.jsonl"], &["--val-data", "val"]),
@@ -1114,7 +1114,7 @@ fn pictures_on_both_sides_are_an_error_unless_that_is_allowed() {
 }
 
 #[test]
-fn long_captions_are_named() {
+fn captions_beyond_the_context_are_named() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 2);
     std::fs::write(dir.path().join("squares/red1.txt"), "r".repeat(200)).unwrap();
@@ -1154,7 +1154,7 @@ fn long_captions_are_named() {
 }
 
 #[test]
-fn data_are_counted_and_shown() {
+fn data_stats_count_and_draw() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 1);
     let lines = "{\"image\": \"red0.png\", \"captions\": [\"red\", \"A Red, round thing!\"], \"concept\": \"colour\"}\n{\"image\": \"red0.png\", \"caption\": \"rouge\"}\n{\"image\": \"lost.png\", \"caption\": \"x\"}\n";
@@ -1179,7 +1179,7 @@ fn data_are_counted_and_shown() {
     let mut found: serde_json::Value =
         serde_json::from_str(&succeeds(&stats(&["--json"]))).unwrap();
     for file in found["files"].as_array_mut().unwrap() {
-        // what the encoder makes of it
+        // depends on the encoder of the pictures
         assert!(file["bytes"].take().as_u64().unwrap() > 200);
     }
     let spread = |min: u32, median: u32, max: u32| serde_json::json!({"min": min, "median": median, "max": max});
@@ -1222,7 +1222,7 @@ fn data_are_counted_and_shown() {
     let sheet = image::open(dir.path().join("sheet.png"))
         .unwrap()
         .into_rgb8();
-    // six tiles in a row, the last of them red as its picture
+    // six tiles in a row, the last one red
     assert_eq!(sheet.width(), 8 + 6 * (112 + 8));
     assert_eq!(sheet.get_pixel(sheet.width() - 50, 50).0, [220, 30, 30]);
     fails(
@@ -1239,7 +1239,7 @@ fn data_are_counted_and_shown() {
 }
 
 #[test]
-fn more_patches_than_the_adapter_takes_are_an_error() {
+fn too_many_patches_for_the_adapter_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 1);
     let config = r#"{"image_size": 100, "patch_size": 1, "context": 20000, "vision_width": 32, "width": 32}"#;
@@ -1258,14 +1258,14 @@ fn more_patches_than_the_adapter_takes_are_an_error() {
             "1",
         ],
     );
-    // an adapter that takes so many trains, and that is well, too
+    // an adapter without that limit may train
     if !output.status.success() {
         fails(&output, 3, &["10001 tokens in the image encoder"]);
     }
 }
 
 #[test]
-fn a_packed_checkpoint_is_half_as_large_and_writes_the_same_captions() {
+fn a_packed_checkpoint_is_smaller_and_equivalent() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 3);
     let train = [
@@ -1308,7 +1308,7 @@ fn a_packed_checkpoint_is_half_as_large_and_writes_the_same_captions() {
         1,
         &["packed already holds a checkpoint", "--overwrite"],
     );
-    // a training can be done again from what is packed, but not resumed
+    // a packed run can be repeated but not resumed
     fails(
         &seemore(dir.path(), &["train", "--resume", "packed"]),
         1,
@@ -1322,12 +1322,12 @@ fn a_packed_checkpoint_is_half_as_large_and_writes_the_same_captions() {
         |folder: &str| std::fs::read(dir.path().join(folder).join("model.safetensors")).unwrap();
     assert!(
         values("again") == values("run"),
-        "the same training gave other values"
+        "the repeated training gave other values"
     );
 }
 
 #[test]
-fn stages_load_parts_freeze_parts_and_read_text() {
+fn parts_are_loaded_and_frozen_and_text_is_read() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 3);
     std::fs::write(
@@ -1380,4 +1380,95 @@ fn stages_load_parts_freeze_parts_and_read_text() {
         1,
         &["nowhere"],
     );
+}
+
+#[test]
+fn a_saved_configuration_repeats_the_run() {
+    let dir = tempfile::tempdir().unwrap();
+    squares(&dir.path().join("squares"), 3);
+    let flags = [
+        "--data",
+        "squares",
+        "--preset",
+        "tiny",
+        "--steps",
+        "4",
+        "--batch-size",
+        "4",
+        "--dropout",
+        "0.1",
+        "--log-every",
+        "1",
+    ];
+    let run = |args: &[&str]| {
+        let output = seemore(dir.path(), &[&["train"], args].concat());
+        losses(&succeeds(&output))
+    };
+    let first = run(&[&flags[..], &["--out", "first", "--json"]].concat());
+    assert_eq!(first.len(), 4);
+    // the file that the flags describe, and the one that the run folder stores
+    run(&[&flags[..], &["--save-config", "saved.toml"]].concat());
+    for (file, out) in [("saved.toml", "second"), ("first/run.toml", "third")] {
+        assert_eq!(run(&[file, "--out", out, "--json"]), first, "{file}");
+    }
+    // flags override the file
+    let longer = run(&["saved.toml", "--steps", "5", "--schedule", "constant", "--out", "fourth", "--json"]);
+    assert_eq!(longer.len(), 5);
+
+    std::fs::write(dir.path().join("wrong.toml"), "[model]\npreest = \"tiny\"\n").unwrap();
+    let output = seemore(dir.path(), &["train", "wrong.toml"]);
+    fails(&output, 1, &["wrong.toml", "preest"]);
+    let output = seemore(dir.path(), &["train", "absent.toml"]);
+    fails(&output, 1, &["absent.toml"]);
+    let output = seemore(dir.path(), &["train", "saved.toml", "--resume", "first"]);
+    fails(&output, 2, &["--resume"]);
+}
+
+#[test]
+fn a_resumed_run_keeps_the_settings_that_decide_its_steps() {
+    let dir = tempfile::tempdir().unwrap();
+    squares(&dir.path().join("squares"), 2);
+    let args = [
+        "train", "--data", "squares", "--preset", "tiny", "--steps", "2", "--out", "run",
+    ];
+    succeeds(&seemore(dir.path(), &args));
+    for (flag, value) in [
+        ("--lr", "0.5"),
+        ("--seed", "9"),
+        ("--preset", "seemore"),
+        ("--batch-size", "2"),
+        ("--freeze", "decoder"),
+        ("--load", "run"),
+    ] {
+        let output = seemore(dir.path(), &["train", "--resume", "run", flag, value]);
+        fails(&output, 2, &[flag, "--resume"]);
+    }
+    let longer = [
+        "train",
+        "--resume",
+        "run",
+        "--steps",
+        "3",
+        "--log-every",
+        "1",
+        "--keep",
+        "1",
+    ];
+    succeeds(&seemore(dir.path(), &longer));
+    // a repeated run may differ in anything
+    succeeds(&seemore(
+        dir.path(),
+        &["train", "--like", "run", "--lr", "0.01", "--out", "other"],
+    ));
+}
+
+#[test]
+fn help_shows_the_common_flags_and_help_all_shows_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let help = |flag: &str| succeeds(&seemore(dir.path(), &["train", flag]));
+    let (common, all) = (help("--help"), help("--help-all"));
+    assert!(common.contains("--batch-size") && !common.contains("--label-smoothing"));
+    assert!(all.contains("--label-smoothing") && all.contains("Optimizer:"));
+    // two screens of 40 lines
+    assert!(common.lines().count() <= 80, "{common}");
 }

@@ -14,7 +14,7 @@ use seemore::models::seemore::{AttentionScale, Config, Logits, Projection, Visua
 use seemore::nn::{Context, Residual};
 use seemore::ops::{GradScaler, IGNORE};
 use seemore::train::{Batch, Gradients, TrainStep};
-use seemore::train::{Decay, Hyper, Optimizer, Rule};
+use seemore::train::{Decay, OptimizerConfig, Optimizer, Rule};
 
 // The tolerances that golden.json suggests: float32 on a device sums in another order than PyTorch does.
 const LOGITS: f64 = 2e-5;
@@ -244,7 +244,7 @@ fn device() -> Device {
 }
 
 fn optimizer(device: &Device, model: &Vlm, rule: Rule) -> Optimizer {
-    let hyper = Hyper {
+    let hyper = OptimizerConfig {
         rule,
         beta1: 0.9,
         beta2: 0.999,

@@ -1,4 +1,4 @@
-//! What a training survives: being killed at any moment, full disks, damaged files, numbers that are none, an impatient user.
+//! Training survives kills at any moment, full disks, damaged files, non-finite values and impatient users.
 
 mod common;
 
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::{cache, fails, losses, seemore, spawn, squares, stderr, succeeds};
 
-/// The flags of a training of the smallest model, after `train`; dropout and augmentation make it depend on every generator's state.
+/// Flags of a training of the smallest model; dropout and augmentation make it depend on the state of every generator.
 const TINY: [&str; 14] = [
     "--data",
     "squares",
@@ -31,7 +31,7 @@ fn train(dir: &Path, more: &[&str]) -> Output {
     seemore(dir, &[&["train"], &TINY[..], more].concat())
 }
 
-/// A generator that a test can name by its seed (Marsaglia's xorshift).
+/// Random generator (Marsaglia's xorshift), for repeatable tests.
 fn random(state: &mut u64) -> u64 {
     *state ^= *state << 13;
     *state ^= *state >> 7;
@@ -39,7 +39,7 @@ fn random(state: &mut u64) -> u64 {
     *state
 }
 
-/// Reads what a training prints up to its end, or up to when it is killed: when `time` has passed since its first loss, and `now` is true.
+/// Reads the output of a training to its end, or kills it once `time` has passed since its first loss and `now` is true.
 /// Returns the losses and whether it was killed.
 fn killed_after(
     mut child: Child,
@@ -73,22 +73,23 @@ fn killed_after(
 }
 
 #[test]
-fn killed_at_twenty_moments_a_training_gives_the_losses_of_one_that_was_not() {
+fn kills_do_not_change_losses() {
     survives(20, 3, &[]);
 }
 
 #[test]
-fn killed_in_half_precision_it_has_the_scale_of_its_gradients() {
+fn kills_do_not_change_losses_in_half_precision() {
     survives(6, 1, &["--precision", "f16", "--accumulate", "2"]);
 }
 
-/// Kills a training until it was killed so often, of that so often inside a save, and compares it with one that was left alone.
+/// Kills and resumes a training until it was killed at least this often, in total and inside a save, and compares it with an
+/// uninterrupted one.
 fn survives(least_kills: u32, least_in_saves: u32, more: &[&str]) {
     const STEPS: u64 = 150;
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 3);
     let steps = STEPS.to_string();
-    // the time that a step takes differs, its result does not; a save after every step, so that many kills fall into one
+    // a save after every step, so that many kills fall into one
     let flags = [
         &[
             "--steps",
@@ -114,7 +115,7 @@ fn survives(least_kills: u32, least_in_saves: u32, more: &[&str]) {
     let states = killed_dir.join("states");
     let done = || states.join(format!("step-{STEPS:08}.safetensors")).exists();
     let goes_on = |done: bool| {
-        // killed before its first save, a run has nothing to go on with, though the states of one before it are kept
+        // a run killed before its first save cannot be resumed, though the states of the run before it are kept
         let saved = std::fs::read_dir(&states).is_ok_and(|entries| {
             entries
                 .flatten()
@@ -128,9 +129,9 @@ fn survives(least_kills: u32, least_in_saves: u32, more: &[&str]) {
         }
     };
     while kills < least_kills || in_saves < least_in_saves {
-        // a run that came to its end starts anew, so that there is always something to kill
+        // a finished run starts again, so that there is always something to kill
         let arguments = goes_on(done());
-        // files that are being written, by when they last were; a kill leaves them to the next run's first save
+        // files being written, with the time of the last write; a kill leaves them to the next run's first save
         let parts = || {
             let entries = [&states, &killed_dir]
                 .into_iter()
@@ -194,11 +195,11 @@ fn survives(least_kills: u32, least_in_saves: u32, more: &[&str]) {
 }
 
 #[test]
-fn a_run_stays_until_the_one_that_takes_its_place_is_saved() {
+fn a_run_stays_until_its_replacement_is_saved() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 2);
     succeeds(&train(dir.path(), &["--steps", "3", "--out", "run"]));
-    // as a kill between the first save's steps leaves it
+    // as left by a kill during the first save
     std::fs::rename(
         dir.path().join("run/states"),
         dir.path().join("run/states.old"),
@@ -220,7 +221,7 @@ fn a_run_stays_until_the_one_that_takes_its_place_is_saved() {
             .is_file()
             && !dir.path().join("run/states.old").exists()
     );
-    // another one in its place has fewer steps, and is the one to go on with
+    // the replacement has fewer steps and is the one to resume
     succeeds(&train(
         dir.path(),
         &["--steps", "2", "--out", "run", "--overwrite"],
@@ -233,7 +234,7 @@ fn a_run_stays_until_the_one_that_takes_its_place_is_saved() {
 }
 
 #[test]
-fn damaged_states_are_named_with_the_one_before_them() {
+fn damaged_states_are_named_with_the_state_before() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 2);
     succeeds(&train(
@@ -253,13 +254,13 @@ fn damaged_states_are_named_with_the_one_before_them() {
     changed[whole.len() - 1000] ^= 4;
     std::fs::write(&path, &changed).unwrap();
     fails(&resume(), 1, &[&words[..], &["checksum"]].concat());
-    // a model is not resumed from what is not a state, nor from a state of another model
+    // a model is not a state
     std::fs::copy(dir.path().join("run/model.safetensors"), &path).unwrap();
-    fails(&resume(), 1, &["no state of a training"]);
+    fails(&resume(), 1, &["not the state of a training"]);
     std::fs::remove_file(&path).unwrap();
     assert!(
         stderr(&resume()).contains("first step"),
-        "step 4 was not gone on from"
+        "step 4 was not resumed"
     );
     assert!(path.with_file_name("step-00000008.safetensors").is_file());
 
@@ -278,10 +279,10 @@ fn damaged_states_are_named_with_the_one_before_them() {
     );
 }
 
-/// A file may have 600 blocks of 512 bytes: a state of the smallest model has more. What a full disk does, without filling one.
+/// Limits files to 600 blocks of 512 bytes, less than a state, to act as a full disk.
 #[test]
 #[cfg(unix)]
-fn a_save_that_does_not_fit_leaves_the_one_before() {
+fn a_failed_save_keeps_the_one_before() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 2);
     succeeds(&train(dir.path(), &["--steps", "4", "--out", "run"]));
@@ -296,7 +297,7 @@ fn a_save_that_does_not_fit_leaves_the_one_before() {
         1,
         &[
             "NOT SAVED",
-            "training goes on",
+            "training continues",
             "cannot write run/states/step-00000010.safetensors",
         ],
     );
@@ -313,14 +314,14 @@ fn a_save_that_does_not_fit_leaves_the_one_before() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_is_named_before_training() {
+fn an_unwritable_folder_is_named_before_training() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 2);
     std::fs::write(dir.path().join("file"), "").unwrap();
     let output = train(dir.path(), &["--steps", "4", "--out", "file/run"]);
     fails(&output, 1, &["cannot write file/run"]);
     assert!(!stderr(&output).contains("first step"));
-    // nobody may write there, whatever the user's rights
+    // no user may write there
     if cfg!(target_os = "linux") {
         fails(
             &train(dir.path(), &["--steps", "4", "--out", "/proc/self/run"]),
@@ -331,10 +332,10 @@ fn a_folder_that_cannot_be_written_is_named_before_training() {
 }
 
 #[test]
-fn numbers_that_are_none_are_found_at_their_step_and_explained() {
+fn non_finite_values_are_found_at_their_step() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 2);
-    // the first step's update makes parameters whose products overflow in the second; nothing looks before the last step
+    // the update of step 1 makes parameters whose products overflow in step 2; the state is read after the last step only
     let wild = [
         "--clip",
         "0",
@@ -384,7 +385,7 @@ fn numbers_that_are_none_are_found_at_their_step_and_explained() {
             "after 5 rollbacks",
         ],
     );
-    // a rate that is an eighth as large, or less, is not good, but its numbers are numbers for so long
+    // an eighth of this rate still gives finite values for so few steps
     let output = with("2000", "6", &["--on-nan", "rollback", "--out", "rescued"]);
     succeeds(&output);
     assert!(
@@ -412,7 +413,7 @@ fn a_second_ctrl_c_stops_at_once() {
     let mut line = String::new();
     while !line.starts_with("step 3/") {
         line.clear();
-        assert!(out.read_line(&mut line).unwrap() > 0, "it ended by itself");
+        assert!(out.read_line(&mut line).unwrap() > 0, "training ended early");
     }
     let interrupt = || {
         assert!(
@@ -425,12 +426,12 @@ fn a_second_ctrl_c_stops_at_once() {
     };
     interrupt();
     interrupt();
-    // 130 where the second came before the save was done, else it had ended well
+    // 130 if the second one came before the end of the save, else 0
     let code = child.wait().unwrap().code();
     assert!(matches!(code, Some(130) | Some(0)), "{code:?}");
 }
 
-/// Runs `seemore train` in a shell that first does `before`.
+/// Runs `seemore train` in a shell after the command `before`.
 #[cfg(unix)]
 fn train_after(dir: &Path, before: &str, flags: &str) -> Output {
     let script = format!(
@@ -445,10 +446,10 @@ fn train_after(dir: &Path, before: &str, flags: &str) -> Output {
         .unwrap()
 }
 
-/// A limit on the program's memory is one on a software adapter's; a graphics card has its own, and may be large enough.
+/// A limit on the memory of the process is one for a software adapter; a graphics card has its own memory, which may be enough.
 #[test]
 #[cfg(unix)]
-fn a_device_without_memory_says_what_for_and_has_its_own_exit_code() {
+fn lack_of_device_memory_is_explained() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 2);
     let output = train_after(
@@ -469,7 +470,7 @@ fn a_device_without_memory_says_what_for_and_has_its_own_exit_code() {
             ],
         );
     }
-    // more in one piece than most adapters bind
+    // larger than most adapters bind in one buffer
     let flags = [
         "train",
         "--data",
@@ -487,10 +488,10 @@ fn a_device_without_memory_says_what_for_and_has_its_own_exit_code() {
 }
 
 #[test]
-fn a_device_that_does_not_answer_is_given_up() {
+fn an_unresponsive_device_times_out() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 2);
-    // a step of this size takes longer than that on anything
+    // a step of this size takes longer than the limit on any device
     let flags = [
         "train",
         "--data",
@@ -519,7 +520,7 @@ fn a_device_that_does_not_answer_is_given_up() {
 fn the_largest_batch_that_fits_is_found() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 5);
-    // 18 pictures to train on
+    // 18 training pictures
     let flags = [
         "train", "--data", "squares", "--preset", "tiny", "--steps", "2", "--out", "run",
     ];
@@ -536,5 +537,5 @@ fn the_largest_batch_that_fits_is_found() {
     let saved: serde_json::Value =
         serde_json::from_slice(&std::fs::read(dir.path().join("run/training.json")).unwrap())
             .unwrap();
-    assert_eq!(saved["options"]["batch_size"], 16);
+    assert_eq!(saved["config"]["batch"]["size"], 16);
 }

@@ -1,21 +1,21 @@
-//! The recorded step: deterministic, accumulation equal to the big batch, nothing created once it runs.
+//! The recorded step and the run around it: determinism, accumulation, precision, gradients, observers.
 
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use clap::Parser;
-use indicatif::ProgressBar;
-use seemore::cli::train::{Listener, Ready, Run as Command, TrainArgs};
 use seemore::device::Device;
 use seemore::graph::Precision;
 use seemore::models::seemore::{Config, Part, Preset, Vlm};
 use seemore::nn::Residual;
 use seemore::ops::{GradScaler, IGNORE};
-use seemore::train::{Batch, Event, Objective, StepSizes, TrainStep};
-use seemore::train::{Decay, Hyper, Optimizer, Rule, Steps};
+use seemore::progress::{Progress, Silent};
+use seemore::train::{
+    Batch, BatchSize, Decay, Event, Note, Objective, Observer, ObserverError, Optimizer,
+    OptimizerConfig, Ready, Rule, RunConfig, StepSizes, Steps, TrainRun, TrainStep,
+};
 
-const HYPER: Hyper = Hyper {
+const OPTIMIZER: OptimizerConfig = OptimizerConfig {
     rule: Rule::Adamw,
     beta1: 0.9,
     beta2: 0.999,
@@ -39,7 +39,7 @@ fn config(dropout: f32) -> Config {
     }
 }
 
-/// A batch of made-up pictures and captions of different lengths.
+/// A batch of synthetic pictures and captions of different lengths.
 fn batch(config: &Config, pictures: std::ops::Range<usize>) -> Batch {
     let side = config.image_size;
     let pixel = |picture: usize, i: usize| ((picture * 37 + i * 13) % 101) as f32 / 50.0 - 1.0;
@@ -88,7 +88,7 @@ fn train(device: &Device, config: &Config, parts: usize, steps: u64) -> Run {
     let optimizer = Optimizer::new(
         device,
         model.storage(),
-        HYPER,
+        OPTIMIZER,
         GradScaler::default(),
         |_| true,
     )
@@ -107,7 +107,7 @@ fn train(device: &Device, config: &Config, parts: usize, steps: u64) -> Run {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_losses_and_parameters_bit_for_bit() {
+fn equal_seeds_give_equal_bits() {
     let device = device();
     let runs = [(); 2].map(|()| train(&device, &config(0.1), 1, 12));
     let bits = |run: &Run| {
@@ -133,7 +133,7 @@ fn the_same_seed_gives_the_same_losses_and_parameters_bit_for_bit() {
 }
 
 #[test]
-fn accumulated_gradients_give_what_the_big_batch_gives() {
+fn accumulation_equals_a_large_batch() {
     let device = device();
     let whole = train(&device, &config(0.0), 1, 6);
     for parts in [2, 8] {
@@ -143,29 +143,29 @@ fn accumulated_gradients_give_what_the_big_batch_gives() {
         }
         for ((name, a), (_, b)) in whole.model.parameters().iter().zip(run.model.parameters()) {
             let (a, b) = (a.read::<f32>().unwrap(), b.read::<f32>().unwrap());
-            // in the total order NaN is the largest, where f32::max would pass over it
+            // NaN is the largest in the total order, while f32::max ignores it
             let off = a
                 .iter()
                 .zip(&b)
                 .map(|(a, b)| (a - b).abs())
                 .max_by(f32::total_cmp)
                 .unwrap();
-            // Adam divides tiny gradients by their own size, so that rounding may move a parameter by a share of the rate
+            // Adam divides tiny gradients by their own size, so rounding may move a parameter by a fraction of the rate
             assert!(off < 5e-4, "{name}: off by {off}");
         }
     }
 }
 
-/// Counted is what this crate asks for. Inside wgpu each write of a batch still makes a staging buffer.
+/// Counts what this crate creates. Inside wgpu, each write of a batch still creates a staging buffer.
 #[test]
-fn steps_create_no_buffer_no_bind_group_and_no_pipeline() {
+fn steps_create_nothing_on_the_device() {
     let device = device();
     let config = config(0.1);
     let model = Vlm::new(&device, &config, 3).unwrap();
     let optimizer = Optimizer::new(
         &device,
         model.storage(),
-        HYPER,
+        OPTIMIZER,
         GradScaler::default(),
         |_| true,
     )
@@ -183,14 +183,14 @@ fn steps_create_no_buffer_no_bind_group_and_no_pipeline() {
 }
 
 #[test]
-fn dropout_changes_with_the_seed_only() {
+fn dropout_depends_on_the_seed_only() {
     let device = device();
     let config = config(0.3);
     let model = Vlm::new(&device, &config, 3).unwrap();
     let optimizer = Optimizer::new(
         &device,
         model.storage(),
-        HYPER,
+        OPTIMIZER,
         GradScaler::default(),
         |_| true,
     )
@@ -198,7 +198,7 @@ fn dropout_changes_with_the_seed_only() {
     let step = TrainStep::new(&device, &model, &optimizer, 8, LENGTH, 1).unwrap();
     let batches = [batch(&config, 0..8)];
     let loss = |seed| {
-        // a learning rate of zero leaves the parameters as they are, and so does decay times zero
+        // a learning rate of zero leaves the parameters unchanged, weight decay included
         step.run(&batches, seed, 0.0, 0.0).unwrap();
         step.loss().unwrap().to_bits()
     };
@@ -207,14 +207,14 @@ fn dropout_changes_with_the_seed_only() {
 }
 
 #[test]
-fn buffers_are_shared_by_values_that_live_at_other_times() {
+fn values_of_disjoint_lifetimes_share_buffers() {
     let device = device();
     let config = config(0.1);
     let model = Vlm::new(&device, &config, 3).unwrap();
     let optimizer = Optimizer::new(
         &device,
         model.storage(),
-        HYPER,
+        OPTIMIZER,
         GradScaler::default(),
         |_| true,
     )
@@ -232,7 +232,7 @@ fn buffers_are_shared_by_values_that_live_at_other_times() {
             &|_| true,
         )
         .unwrap();
-        // the loss, the gradients, and with parts their sums
+        // the loss, the gradients, and their sums when they are accumulated
         assert_eq!(device.created().buffers - before.buffers, 1 + parts as u64);
         if parts == 1 {
             assert_eq!(recording.memory(), memory);
@@ -241,7 +241,7 @@ fn buffers_are_shared_by_values_that_live_at_other_times() {
 }
 
 #[test]
-fn blocks_computed_again_give_the_same_numbers_in_less_memory() {
+fn recomputing_blocks_saves_memory_and_keeps_results() {
     let device = device();
     for residual in [Residual::Prenorm, Residual::AfterLn2] {
         let config = Config {
@@ -254,7 +254,7 @@ fn blocks_computed_again_give_the_same_numbers_in_less_memory() {
             let optimizer = Optimizer::new(
                 &device,
                 model.storage(),
-                HYPER,
+                OPTIMIZER,
                 GradScaler::default(),
                 |_| true,
             )
@@ -277,7 +277,7 @@ fn blocks_computed_again_give_the_same_numbers_in_less_memory() {
                     step.gradient_norm().unwrap().to_bits(),
                 ]);
             }
-            // moments show the gradients themselves
+            // the moments reveal the gradients
             let tensors = optimizer
                 .state()
                 .into_iter()
@@ -288,13 +288,13 @@ fn blocks_computed_again_give_the_same_numbers_in_less_memory() {
         assert_eq!(kept, again);
         assert!(less.shared < most.shared, "{less:?} and {most:?}");
     }
-    // with more pictures than these the gradients of the parameters, which both have, weigh less
+    // with larger batches the gradients of the parameters, which both have, weigh less
     let config = config(0.1);
     let model = Vlm::new(&device, &config, 3).unwrap();
     let optimizer = Optimizer::new(
         &device,
         model.storage(),
-        HYPER,
+        OPTIMIZER,
         GradScaler::default(),
         |_| true,
     )
@@ -315,14 +315,14 @@ fn blocks_computed_again_give_the_same_numbers_in_less_memory() {
 }
 
 #[test]
-fn the_profile_names_every_kernel_and_sums_up_to_the_dispatches() {
+fn the_profile_covers_every_dispatch() {
     let device = device();
     let config = config(0.1);
     let model = Vlm::new(&device, &config, 3).unwrap();
     let optimizer = Optimizer::new(
         &device,
         model.storage(),
-        HYPER,
+        OPTIMIZER,
         GradScaler::default(),
         |_| true,
     )
@@ -349,21 +349,21 @@ fn the_profile_names_every_kernel_and_sums_up_to_the_dispatches() {
 }
 
 #[test]
-fn the_default_model_has_the_originals_number_of_parameters() {
+fn the_default_model_has_the_original_parameter_count() {
     let device = device();
     let model = Vlm::new(&device, &Preset::Seemore.config(), 0).unwrap();
     assert_eq!(model.parameter_count(), 12_907_970);
 }
 
 #[test]
-fn a_step_whose_gradients_are_not_finite_changes_nothing_and_is_counted() {
+fn non_finite_steps_are_counted_and_change_nothing() {
     let device = device();
     let config = config(0.0);
     let model = Vlm::new(&device, &config, 3).unwrap();
     let optimizer = Optimizer::new(
         &device,
         model.storage(),
-        HYPER,
+        OPTIMIZER,
         GradScaler::dynamic(),
         |_| true,
     )
@@ -403,12 +403,12 @@ fn a_step_whose_gradients_are_not_finite_changes_nothing_and_is_counted() {
 }
 
 #[test]
-fn scaling_the_loss_by_a_power_of_two_changes_no_bit() {
+fn power_of_two_loss_scales_change_no_bit() {
     let device = device();
     let config = config(0.1);
     let runs = [GradScaler::default(), GradScaler::dynamic()].map(|scaler| {
         let model = Vlm::new(&device, &config, 3).unwrap();
-        let optimizer = Optimizer::new(&device, model.storage(), HYPER, scaler, |_| true).unwrap();
+        let optimizer = Optimizer::new(&device, model.storage(), OPTIMIZER, scaler, |_| true).unwrap();
         let step = TrainStep::new(&device, &model, &optimizer, 8, LENGTH, 1).unwrap();
         (1..=4).for_each(|number| {
             step.run(&[batch(&config, 0..8)], number, 1e-3, 0.0)
@@ -423,7 +423,7 @@ fn scaling_the_loss_by_a_power_of_two_changes_no_bit() {
 }
 
 #[test]
-fn half_precision_reaches_the_same_loss_within_a_hundredth() {
+fn half_precision_reaches_the_loss_within_one_percent() {
     let device = device();
     let config = config(0.0);
     let [full, half] = [Precision::F32, Precision::F16].map(|precision| {
@@ -431,7 +431,7 @@ fn half_precision_reaches_the_same_loss_within_a_hundredth() {
         let optimizer = Optimizer::new(
             &device,
             model.storage(),
-            HYPER,
+            OPTIMIZER,
             GradScaler::of(precision),
             |_| true,
         )
@@ -462,7 +462,7 @@ fn half_precision_reaches_the_same_loss_within_a_hundredth() {
             .unwrap()
         });
         assert_eq!(optimizer.steps().unwrap().skipped, 0);
-        // both are validated in f32, on pictures that they have not seen; a rate of zero changes nothing
+        // both are validated in f32 on unseen pictures; a rate of zero changes nothing
         let validation = record(Precision::F32).unwrap().plan(&device).unwrap();
         validation
             .run(&[batch(&config, 32..40)], 0, 0.0, 0.0)
@@ -473,7 +473,7 @@ fn half_precision_reaches_the_same_loss_within_a_hundredth() {
     assert_ne!(half.to_bits(), full.to_bits());
 }
 
-/// The emoji preset's arithmetic, small.
+/// A small model with the arithmetic of preset emoji.
 fn pooled(guess: bool) -> Config {
     let Config {
         image_size,
@@ -511,18 +511,18 @@ const BOTH: Objective = Objective {
     pictures: true,
 };
 
-/// The loss and the gradients of the parameters whose name `trains` accepts.
+/// Records the loss and the gradients of the parameters whose name `trains` accepts.
 fn gradients(
     device: &Device,
     model: &Vlm,
     objective: Objective,
     trains: &dyn Fn(&str) -> bool,
 ) -> (TrainStep, Optimizer) {
-    // plain gradients: no decay, and a rate of zero when it runs
-    let hyper = Hyper {
+    // plain gradients: no weight decay, and a learning rate of zero
+    let hyper = OptimizerConfig {
         weight_decay: 0.0,
         clip: 0.0,
-        ..HYPER
+        ..OPTIMIZER
     };
     let optimizer = Optimizer::new(
         device,
@@ -543,7 +543,7 @@ fn gradients(
     (step, optimizer)
 }
 
-/// Along the gradient the loss rises by the gradient's length: a central difference of the whole model at once.
+/// Checks by a central difference that the loss rises along the gradient by the length of the gradient.
 fn rises_by_its_norm(config: Config, trains: &dyn Fn(&str) -> bool) {
     let device = device();
     let model = Vlm::new(&device, &config, 3).unwrap();
@@ -617,20 +617,20 @@ fn rises_by_its_norm(config: Config, trains: &dyn Fn(&str) -> bool) {
 }
 
 #[test]
-fn gradients_of_the_pooled_model_are_those_of_its_loss() {
+fn gradients_of_the_pooled_model_match_differences() {
     rises_by_its_norm(pooled(false), &|_| true);
 }
 
 #[test]
-fn what_is_guessed_teaches_the_decoder_and_not_the_class_head() {
-    // no gradient flows from the guess to the class head and the encoder, so that only the others' is that of the loss
+fn the_guess_trains_the_decoder_only() {
+    // no gradient flows from the guess to the class head and the encoder, so only the other parameters match differences
     rises_by_its_norm(pooled(true), &|name| {
         !name.starts_with("vit.") && name != "class.weight"
     });
 }
 
 #[test]
-fn frozen_parts_cost_no_backward_work_and_do_not_change() {
+fn frozen_parts_cost_no_backward_work() {
     let device = device();
     for config in [config(0.0), pooled(true)] {
         let model = Vlm::new(&device, &config, 3).unwrap();
@@ -648,7 +648,7 @@ fn frozen_parts_cost_no_backward_work_and_do_not_change() {
         let all = dispatches(&[]);
         let encoder = dispatches(&[Part::Encoder]);
         let projector_only = dispatches(&[Part::Encoder, Part::Decoder]);
-        // a frozen encoder has no backward pass at all, which is about two dispatches for each of its forward ones
+        // a frozen encoder has no backward pass, which would take about two dispatches for each forward one
         let forward = {
             let mut tape = device.tape();
             let image = tape.input(&[8, 3, config.image_size, config.image_size]);
@@ -659,7 +659,7 @@ fn frozen_parts_cost_no_backward_work_and_do_not_change() {
             all - encoder >= forward,
             "{all} dispatches, {encoder} without training the encoder of {forward}"
         );
-        // the gradient must still pass through the decoder, but none of its weights gets one
+        // gradients pass through the decoder, but its weights get none
         assert!(
             projector_only < encoder,
             "{projector_only} dispatches for the projector, {encoder} with the decoder"
@@ -674,10 +674,10 @@ fn frozen_parts_cost_no_backward_work_and_do_not_change() {
                 .collect::<Vec<_>>()
         };
         let before = values();
-        let hyper = Hyper {
+        let hyper = OptimizerConfig {
             weight_decay: 0.5,
             decay: Decay::Matrices,
-            ..HYPER
+            ..OPTIMIZER
         };
         let optimizer = Optimizer::new(
             &device,
@@ -706,7 +706,7 @@ fn frozen_parts_cost_no_backward_work_and_do_not_change() {
 }
 
 #[test]
-fn text_alone_trains_the_decoder() {
+fn text_without_pictures_trains_the_decoder() {
     let device = device();
     for config in [config(0.0), pooled(true)] {
         let model = Vlm::new(&device, &config, 3).unwrap();
@@ -729,11 +729,11 @@ fn text_alone_trains_the_decoder() {
 }
 
 #[test]
-fn the_average_follows_the_parameters_and_trades_places_with_them() {
+fn the_average_follows_the_parameters_and_swaps_with_them() {
     let device = device();
     let config = config(0.0);
     let model = Vlm::new(&device, &config, 3).unwrap();
-    let hyper = Hyper { ema: 0.9, ..HYPER };
+    let hyper = OptimizerConfig { ema: 0.9, ..OPTIMIZER };
     let optimizer = Optimizer::new(
         &device,
         model.storage(),
@@ -782,32 +782,25 @@ fn the_average_follows_the_parameters_and_trades_places_with_them() {
     );
 }
 
-#[derive(Parser)]
-#[command(no_binary_name = true)]
-struct Flags {
-    #[command(flatten)]
-    args: TrainArgs,
-}
-
 /// Pauses after the second step, and ends the training after the fourth.
 #[derive(Default)]
 struct Pauses {
     heard: Vec<String>,
 }
 
-const PAUSE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_secs(1);
 
-impl Listener for Pauses {
-    fn note(&mut self, text: &str) {
-        self.heard.push(text.into());
+impl Observer for Pauses {
+    fn note(&mut self, note: &Note) {
+        self.heard.push(note.to_string());
     }
 
-    fn reading(&mut self, path: &Path) -> ProgressBar {
-        self.heard.push(format!("reading {}", path.display()));
-        ProgressBar::hidden()
+    fn reading(&mut self, files: &[PathBuf]) -> Box<dyn Progress> {
+        self.heard.push(format!("reading {}", files[0].display()));
+        Box::new(Silent)
     }
 
-    fn ready(&mut self, ready: &Ready) -> anyhow::Result<()> {
+    fn ready(&mut self, ready: &Ready) -> Result<(), ObserverError> {
         let validation = ready
             .validation
             .map_or(0, |validation| validation.samples.len());
@@ -834,81 +827,64 @@ impl Listener for Pauses {
     }
 }
 
+/// A run of the preset `tiny` into `out`.
+fn tiny_run(out: &Path) -> RunConfig {
+    let mut config = RunConfig::default();
+    config.model.preset = Preset::Tiny;
+    config.batch.size = BatchSize::Pictures(4);
+    config.budget.steps = Some(9);
+    config.checkpoint.out = Some(out.to_owned());
+    config
+}
+
 #[test]
-fn a_listener_hears_everything_pauses_and_stops_the_training() {
+fn an_observer_hears_everything_pauses_and_stops_training() {
     let out = tempfile::tempdir().unwrap();
     let dir = out.path().join("run");
-    let flags = [
-        "--preset",
-        "tiny",
-        "--batch-size",
-        "4",
-        "--steps",
-        "9",
-        "--log-every",
-        "2",
-        "--no-autotune",
-        "--out",
-    ];
-    let args = Flags::parse_from(flags.into_iter().chain([dir.to_str().unwrap()])).args;
-    let run = Command::new(&args).unwrap();
+    let mut config = tiny_run(&dir);
+    config.log.every = 2;
+    let run = TrainRun::new(config).unwrap();
     assert_eq!(run.out(), dir);
-    let (mut listener, start) = (Pauses::default(), Instant::now());
-    let summary = run.train(&device(), &mut listener).unwrap();
+    let (mut observer, start) = (Pauses::default(), Instant::now());
+    let summary = run.start(&device(), &mut observer).unwrap();
     assert!(summary.interrupted && summary.steps == 4, "{summary:?}");
-    assert!(
-        summary.elapsed <= start.elapsed() - PAUSE,
-        "the pause is counted as training: {:?}",
-        summary.elapsed
-    );
+    // holds however long a step takes: the pause is no training time
+    assert!(summary.elapsed + PAUSE <= start.elapsed(), "{summary:?}");
     let heard = [
         "reading data/inputs.csv",
         "reading data/inputs_val.csv",
-        "note: 9 steps do not reach the peak learning rate, the warm-up takes 10 (--warmup)",
+        "note: 9 steps do not reach the peak learning rate: the warm-up takes 10",
         "48 and 12 pictures",
         "step 1",
         "step 2",
         "step 4",
         "saved 4",
     ];
-    assert_eq!(listener.heard, heard);
+    assert_eq!(observer.heard, heard);
+    // the run folder describes the run
+    let stored = RunConfig::load(&dir.join("run.toml")).unwrap();
+    assert_eq!(stored.budget.steps, Some(9));
+    assert_eq!(stored, RunConfig::resume(&dir).unwrap().stored());
 }
 
 #[test]
-fn a_listener_ends_a_validation_between_its_batches() {
+fn an_observer_ends_a_validation_between_its_batches() {
     let out = tempfile::tempdir().unwrap();
-    let dir = out.path().join("run");
-    let flags = [
-        "--preset",
-        "tiny",
-        "--data",
-        "data/inputs_val.csv",
-        "--val-data",
-        "data/inputs.csv",
-        "--batch-size",
-        "4",
-    ];
-    let more = [
-        "--steps",
-        "9",
-        "--eval-every",
-        "1",
-        "--no-autotune",
-        "--out",
-        dir.to_str().unwrap(),
-    ];
-    let args = Flags::parse_from(flags.into_iter().chain(more)).args;
-    let mut listener = Pauses::default();
-    let summary = Command::new(&args)
+    let mut config = tiny_run(&out.path().join("run"));
+    config.data.train = vec!["data/inputs_val.csv".into()];
+    config.data.validation = vec!["data/inputs.csv".into()];
+    config.validation.every = 1;
+    let mut observer = Pauses::default();
+    let summary = TrainRun::new(config)
         .unwrap()
-        .train(&device(), &mut listener)
+        .start(&device(), &mut observer)
         .unwrap();
     assert!(
-        summary.interrupted && summary.steps == 1 && summary.verdict.is_none(),
+        summary.interrupted && summary.steps == 1 && summary.validation.is_none(),
         "{summary:?}"
     );
     assert_eq!(
-        listener.heard[listener.heard.len() - 3..],
+        observer.heard[observer.heard.len() - 3..],
         ["step 1", "16 of 48 at step 1", "saved 1"]
     );
 }

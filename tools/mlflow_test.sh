@@ -104,9 +104,9 @@ assert sorted(runs) == ["dead", "died", "killed", "there and whole"], sorted(run
 for name, folder, steps in [("there and whole", "there", 20), ("killed", "killed", 400), ("died", "died", 1000), ("dead", "dead", 30)]:
     run = runs[name]
     assert run.info.status == "FINISHED", (name, run.info.status)
-    options = json.load(open(f"{folder}/training.json"))["options"]
-    assert run.data.params["batch_size"] == str(options["batch_size"]), run.data.params
-    assert run.data.params["model.width"] and run.data.params["hyper.beta1"] == "0.9" and run.data.params["adapter"]
+    config = json.load(open(f"{folder}/training.json"))["config"]
+    assert run.data.params["batch.size"] == str(config["batch"]["size"]), run.data.params
+    assert run.data.params["model.width"] and run.data.params["optimizer.beta1"] == "0.9" and run.data.params["adapter"]
     for metric in ["loss", "learning_rate", "gradient_norm", "tokens_per_s", "resident_mb", "cpu_seconds"]:
         history = client.get_metric_history(run.info.run_id, metric)
         assert sorted(point.step for point in history) == list(range(1, steps + 1)), (name, metric, len(history))

@@ -4,6 +4,7 @@ use std::error::Error;
 
 use seemore::caption::CaptionError;
 use seemore::hint::{Hint, Hinted};
+use seemore::train::TrainError;
 
 /// Returns the text that the window shows for an error: the message, then what to do.
 pub fn explain(error: &anyhow::Error) -> String {
@@ -19,6 +20,9 @@ pub fn explain(error: &anyhow::Error) -> String {
 
 /// Returns the hint of an error of the library.
 fn hint_of(error: &(dyn Error + 'static)) -> Option<Hint> {
+    if let Some(error) = error.downcast_ref::<TrainError>() {
+        return error.hint();
+    }
     error.downcast_ref::<CaptionError>()?.hint()
 }
 
@@ -36,6 +40,11 @@ pub fn advice(hint: &Hint) -> String {
         Hint::ImagesFolder => "Set Picture folder to the folder that holds the pictures.".into(),
         Hint::OutputExists => "Choose another folder under Output, or turn on Overwrite.".into(),
         Hint::NotStrict => "Turn on Skip unusable rows.".into(),
+        Hint::AllowOverlap => {
+            "Remove them from one side, or turn on Skip duplicates across sets.".into()
+        }
+        Hint::RunExists => "Choose another folder under Output, or choose Resume.".into(),
+        Hint::SameData => "Choose the training and validation pictures of that run.".into(),
         Hint::GivePrompt => "Enter a text under Prefix.".into(),
         Hint::AddTokenizer => {
             "Copy the tokenizer.json that the model was trained with into its folder.".into()

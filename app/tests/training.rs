@@ -271,12 +271,12 @@ fn failed_trainings_name_the_reason_and_the_worker_continues() {
     assert!(message.contains("--sheep"), "{message}");
     let twice = root().join("data/inputs.csv");
     let message = fixture.failure(fixture.words(&["--val-data", twice.to_str().unwrap()]));
-    assert!(message.contains("--allow-overlap"), "{message}");
+    assert!(message.contains("Skip duplicates across sets"), "{message}");
     let message = fixture.failure(fixture.words(&[
         "--lr", "1e30", "--clip", "0", "--warmup", "0", "--steps", "30",
     ]));
     assert!(
-        message.contains("diverged") && message.contains("--lr"),
+        message.contains("diverged") && message.contains("Learning rate"),
         "{message}"
     );
     let message = fixture.failure(vec!["--resume".into(), fixture.folder.path().into()]);

@@ -16,6 +16,7 @@ mod report;
 mod train;
 
 use super::AdapterArgs;
+use super::values::named;
 use crate::graph::Precision;
 use crate::models::seemore::{Config, Preset};
 use crate::ops::Attention;
@@ -43,7 +44,7 @@ pub struct BenchArgs {
     #[arg(long, default_value = "592x512x2048", value_name = "MxNxK")]
     shape: String,
     /// Model preset for train, decode and load
-    #[arg(long, value_enum, default_value = "seemore")]
+    #[arg(long, value_parser = named::<Preset>(), default_value = "seemore")]
     preset: Preset,
     /// Model sizes from a JSON file like a checkpoint's config.json
     #[arg(long, value_name = "FILE.json", conflicts_with = "preset")]
@@ -58,7 +59,7 @@ pub struct BenchArgs {
     #[arg(long)]
     checkpoint_activations: bool,
     /// Operand precision of matrix products and attention in a training step
-    #[arg(long, value_enum, default_value = "f32")]
+    #[arg(long, value_parser = named::<Precision>(), default_value = "f32")]
     precision: Precision,
     /// Side of input pictures in pixels, a multiple of the patch size [default: the preset's]
     #[arg(long, value_name = "PIXELS")]

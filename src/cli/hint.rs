@@ -3,25 +3,29 @@
 use std::error::Error;
 
 use crate::caption::CaptionError;
-use crate::data::{DataError, Problem};
+use crate::data::DataError;
+use crate::device::DeviceError;
+use crate::graph::RecordError;
 use crate::hint::{Hint, Hinted};
 use crate::track::{Notice, TrackError};
+use crate::train::{Note, TrainError};
 
 /// Returns the advice for the first error of a chain that has a hint.
 pub fn advice(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(hint).map(|hint| words(&hint))
 }
 
-/// Returns the advice for the first of several problems that has a hint.
-pub fn advice_on(problems: &[Problem]) -> Option<String> {
-    problems
-        .iter()
-        .find_map(|problem| problem.hint.as_ref())
-        .map(words)
+/// Words a remark about a training, with its hint.
+pub fn note(note: &Note) -> String {
+    match (note, note.hint()) {
+        (Note::Tracker(tracked), _) => notice(tracked),
+        (_, Some(hint)) => format!("{note}\nhint: {}", words(&hint)),
+        (_, None) => note.to_string(),
+    }
 }
 
 /// Words a notice of tracking, with its hint.
-pub fn notice(notice: &Notice) -> String {
+fn notice(notice: &Notice) -> String {
     let kind = match notice {
         Notice::Pending { .. } => "note",
         Notice::Failed(_) => "warning",
@@ -34,7 +38,14 @@ pub fn notice(notice: &Notice) -> String {
 
 /// Returns the hint of an error, whichever type of the library it has.
 fn hint(cause: &(dyn Error + 'static)) -> Option<Hint> {
-    let types = [of::<CaptionError>, of::<DataError>, of::<TrackError>];
+    let types = [
+        of::<TrainError>,
+        of::<CaptionError>,
+        of::<DeviceError>,
+        of::<RecordError>,
+        of::<DataError>,
+        of::<TrackError>,
+    ];
     types.iter().find_map(|of| of(cause))
 }
 
@@ -62,6 +73,22 @@ pub fn words(hint: &Hint) -> String {
         Hint::TrackRun => "train with --track mlflow=URI".into(),
         Hint::SendTracking { run } => {
             format!("send them later with: seemore track {}", run.display())
+        }
+        Hint::Setting(field) => match super::train::flag_of(field) {
+            Some(flag) => format!("set --{flag}"),
+            None => format!("change `{field}` in the run configuration"),
+        },
+        Hint::SameData => "give the same --data, --val-data and --val-split".into(),
+        Hint::AllowOverlap => {
+            "remove them from one side, or add --allow-overlap to leave equal ones out of training"
+                .into()
+        }
+        Hint::RunExists => {
+            "choose another --out, add --overwrite, or continue its training with --resume".into()
+        }
+        Hint::SaveOften => "save on the way with --save-every".into(),
+        Hint::OtherParts => {
+            "give the --preset or --config of that checkpoint, or other --load-parts".into()
         }
         Hint::GivePrompt => "give the beginning of the caption with --prompt".into(),
         Hint::AddTokenizer => {

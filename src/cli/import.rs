@@ -104,7 +104,7 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
         other => other,
     })?;
     // what belongs to the model that was there before
-    for stale in ["tokenizer.json", "training.json"] {
+    for stale in ["tokenizer.json", "training.json", "run.toml"] {
         let path = args.out.join(stale);
         if path.exists() {
             std::fs::remove_file(&path)

@@ -32,7 +32,7 @@ pub fn run(args: &PackArgs) -> anyhow::Result<()> {
     let step = checkpoint::saved_step(&model(&args.dir))?;
     std::fs::create_dir_all(&args.out)
         .with_context(|| format!("cannot make {}", args.out.display()))?;
-    for file in ["config.json", "tokenizer.json", "training.json"] {
+    for file in ["config.json", "tokenizer.json", "training.json", "run.toml"] {
         let from = args.dir.join(file);
         if from.exists() {
             let bytes =

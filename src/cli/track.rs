@@ -1,4 +1,4 @@
-//! `seemore track`: sends what an MLflow server has not got yet of a training.
+//! `seemore track`: uploads tracking data that an MLflow server missed.
 
 use std::path::PathBuf;
 
@@ -7,18 +7,20 @@ use clap::Args;
 use super::say;
 use crate::track::send_rest;
 
+/// Arguments of `seemore track`.
 #[derive(Args)]
 pub struct TrackArgs {
-    /// Folder of a training that was tracked with --track mlflow=URI
+    /// Run folder of a training with --track mlflow=URI
     #[arg(value_name = "DIR")]
     dir: PathBuf,
-    /// Send it to this server, instead of the one that was given to train
+    /// Address of another server [default: the one given to train]
     #[arg(long, value_name = "URI")]
     uri: Option<String>,
 }
 
+/// Runs `seemore track`.
 pub fn run(args: &TrackArgs) -> anyhow::Result<()> {
     let address = send_rest(&args.dir, args.uri.as_deref())?;
-    say(&format!("all of {} is at {address}", args.dir.display()));
+    say(&format!("{} is complete at {address}", args.dir.display()));
     Ok(())
 }

@@ -40,7 +40,6 @@ impl Choose for Always {
 /// results stay f32.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Precision {
     /// No rounding.
     #[default]

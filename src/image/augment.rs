@@ -77,7 +77,7 @@ pub struct Augment {
 }
 
 /// Presets of [`Augment`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Strength {
     /// No changes.
     None,

@@ -45,6 +45,9 @@ impl Default for GradScaler {
 }
 
 impl GradScaler {
+    /// Name of the kernel that decides whether a step is taken.
+    pub const KERNEL: &str = "grad_scaler";
+
     /// Names of the state's fields, in order.
     pub const STATE: [&str; 15] = [
         "scale",

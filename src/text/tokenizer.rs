@@ -5,6 +5,8 @@ mod pieces;
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 pub use characters::Characters;
 pub use pieces::Pieces;
 
@@ -41,7 +43,8 @@ pub enum TokenizerError {
 }
 
 /// Unit of text that a token stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum TokenKind {
     /// Single characters.
     Characters,

@@ -1,4 +1,4 @@
-//! Pictures and captions as the numbers that a step takes.
+//! Batches: pictures and captions as the inputs of a step.
 
 use crate::ops::IGNORE;
 use crate::text::Tokenizer;
@@ -6,15 +6,15 @@ use crate::text::Tokenizer;
 /// A caption as decoder inputs and, one position earlier, as targets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Text {
-    /// Begin-of-text, then the caption.
+    /// Decoder inputs: begin-of-text, then the caption.
     pub ids: Vec<u32>,
-    /// The caption, then end-of-text.
+    /// Targets: the caption, then end-of-text.
     pub targets: Vec<u32>,
 }
 
 impl Text {
-    /// Encodes a caption. A tokenizer without begin or end of text (as of an imported checkpoint) predicts each character
-    /// from those before it, and the first is not a target.
+    /// Encodes a caption. With a tokenizer that has no begin or end of text, as of an imported checkpoint, each character is
+    /// predicted from those before it, and the first is not a target.
     pub fn new(tokenizer: &Tokenizer, caption: &str) -> Text {
         let text = tokenizer.encode(caption);
         let all: Vec<u32> = tokenizer
@@ -35,31 +35,32 @@ impl Text {
         }
     }
 
-    /// Positions it takes.
+    /// Returns the number of positions.
     pub fn len(&self) -> usize {
         self.ids.len()
     }
 
+    /// Whether there are no positions.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
 }
 
-/// What one run of a plan trains on or is measured by.
+/// Inputs of one run of a recorded pass.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
-    /// `[batch, 3, side, side]`, normalised.
+    /// Pictures: `[batch, 3, side, side]`, normalized.
     pub images: Vec<f32>,
-    /// `[batch, length]`, padded.
+    /// Decoder inputs: `[batch, length]`, padded.
     pub ids: Vec<u32>,
-    /// `[batch, length]`; [`IGNORE`] where nothing is to be predicted.
+    /// Targets: `[batch, length]`; [`IGNORE`] where nothing is to be predicted.
     pub targets: Vec<u32>,
-    /// `[batch]`: the number of each picture's concept; [`IGNORE`] where there is none.
+    /// Number of each picture's concept: `[batch]`; [`IGNORE`] where there is none.
     pub classes: Vec<u32>,
 }
 
 impl Batch {
-    /// Pads `texts` to `length`. Padding is a target only when `count_pads` (the original's way).
+    /// Pads `texts` to `length` positions. Padding is a target only if `count_pads`, as in the original.
     pub fn new(
         images: Vec<f32>,
         texts: &[&Text],
@@ -90,7 +91,7 @@ impl Batch {
         }
     }
 
-    /// Number of pictures with a concept.
+    /// Returns the number of pictures with a concept.
     pub fn classified(&self) -> usize {
         self.classes
             .iter()
@@ -98,7 +99,7 @@ impl Batch {
             .count()
     }
 
-    /// Number of tokens to predict.
+    /// Returns the number of tokens to predict.
     pub fn count(&self) -> usize {
         self.targets
             .iter()

@@ -1,16 +1,16 @@
-//! The concepts that a class loss tells apart.
+//! Concepts: the classes of the class loss.
 
 use std::collections::BTreeMap;
 
 use crate::data::{Dataset, Sample};
 
-/// The distinct concepts of a data set, numbered in their order. A picture whose concept the data do not tell shows what its caption
-/// says.
+/// The distinct concepts of a data set, numbered in alphabetical order. Without a concept of its own, a picture shows what its
+/// caption says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Concepts(BTreeMap<String, u32>);
 
 impl Concepts {
-    /// Those of the given samples.
+    /// Collects the concepts of a data set.
     pub fn new(dataset: &Dataset) -> Concepts {
         let mut numbers: BTreeMap<String, u32> = dataset
             .samples
@@ -24,26 +24,28 @@ impl Concepts {
         Concepts(numbers)
     }
 
+    /// Returns the number of concepts.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
+    /// Whether there are no concepts.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Their names, in order.
+    /// Returns their names in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
 
-    /// The number of what a sample shows, if it is one of these concepts.
+    /// Returns the number of a sample's concept, if it is one of these.
     pub fn of(&self, sample: &Sample) -> Option<u32> {
         self.0.get(name(sample)).copied()
     }
 }
 
-/// Whether a sample is a variant of its concept, as a skin tone makes it.
+/// Whether a sample is a variant of its concept, such as a skin tone.
 pub(super) fn is_variant(sample: &Sample) -> bool {
     sample
         .concept
@@ -60,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn concepts_are_numbered_in_their_order() {
+    fn numbers_concepts_in_order() {
         let sample = |caption: &str, concept: Option<&str>| Sample {
             concept: concept.map(str::to_owned),
             ..Sample::new("", vec![], caption)

@@ -1,17 +1,17 @@
-//! The gradients of all parameters, laid out as the parameters are.
+//! Gradients of all parameters.
 
 use crate::device::{Device, DeviceError, Tensor};
 use crate::graph::{Tape, Var};
 use crate::nn::ParameterStore;
 
-/// One gradient for each parameter of a model, in as few tensors as the parameters.
+/// Gradients of all parameters of a model, packed into as few tensors as the parameters.
 pub struct Gradients {
     flats: Vec<Tensor>,
     named: Vec<(String, Tensor)>,
 }
 
 impl Gradients {
-    /// Room for the gradients of the parameters in `storage`.
+    /// Allocates the gradients of the parameters in `storage`.
     pub fn new(device: &Device, storage: &ParameterStore) -> Result<Gradients, DeviceError> {
         let flats = storage.zeros(device)?;
         Ok(Gradients {
@@ -20,10 +20,10 @@ impl Gradients {
         })
     }
 
-    /// Has the backward program that `t` holds write its gradients here.
+    /// Makes the backward pass recorded on `t` write its gradients here.
     ///
     /// # Panics
-    /// When the loss does not depend on a parameter that `trains` accepts by name.
+    /// If the loss does not depend on a parameter whose name `trains` accepts.
     #[track_caller]
     pub fn place(&self, t: &mut Tape, storage: &ParameterStore, trains: impl Fn(&str) -> bool) {
         let mut reached = vec![];
@@ -41,17 +41,17 @@ impl Gradients {
         }
     }
 
-    /// The tensors that hold all gradients, with padding between them.
+    /// Returns the packed gradients, with padding between parameters, as variables of `t`.
     pub fn bind(&self, t: &mut Tape) -> Vec<Var> {
         self.flats.iter().map(|flat| t.bind(flat)).collect()
     }
 
-    /// The gradients by the names of their parameters.
+    /// Returns the gradients by the names of their parameters.
     pub fn named(&self) -> &[(String, Tensor)] {
         &self.named
     }
 
-    /// Bytes on the device.
+    /// Returns the device memory, in bytes.
     pub fn bytes(&self) -> u64 {
         self.flats.iter().map(|flat| 4 * flat.len() as u64).sum()
     }

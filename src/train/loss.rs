@@ -1,4 +1,4 @@
-//! The loss of a batch, recorded once for training and validation.
+//! The loss of a batch: one recorded pass for training and validation.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,21 +8,22 @@ use crate::graph::Var;
 use crate::models::seemore::{Logits, Vlm};
 use crate::nn::Context;
 
-/// What is minimised: `captions` times the mean cross entropy of the captions' tokens plus `classes` times that of the pictures'
+/// What a step minimizes: `captions` times the mean cross entropy of caption tokens plus `classes` times that of the pictures'
 /// concepts.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Objective {
+    /// Weight of the caption loss.
     pub captions: f32,
-    /// 0 without a class head.
+    /// Weight of the class loss; 0 without a class head.
     pub classes: f32,
-    /// The share of the target distribution that is spread over all tokens or concepts.
+    /// Label smoothing: probability mass of the target that is spread over all tokens or concepts.
     pub smoothing: f32,
-    /// Whether pictures are shown; without them the decoder learns from text alone.
+    /// Whether pictures are shown; otherwise the decoder learns from text alone.
     pub pictures: bool,
 }
 
 impl Objective {
-    /// The mean cross entropy of the captions' tokens.
+    /// Mean cross entropy of caption tokens.
     pub const CAPTIONS: Objective = Objective {
         captions: 1.0,
         classes: 0.0,
@@ -37,14 +38,14 @@ impl Default for Objective {
     }
 }
 
-/// The forward pass over a batch of fixed size, up to its loss.
+/// The recorded forward pass over a batch of fixed size, up to its loss.
 pub(crate) struct Loss {
     image: Option<Var>,
-    /// Text without a picture stands where it would stand after one.
+    /// Position of the text: where it would be after a picture, also without one.
     past: Option<(Var, u32)>,
     captions: Option<Captions>,
     classes: Option<Targets>,
-    /// `[1]`: the sum of the parts, each its scale times the cross entropy summed over its targets.
+    /// `[1]`: sum of the parts, each its scale times the cross entropy summed over its targets.
     pub value: Var,
 }
 
@@ -78,7 +79,7 @@ impl Loss {
     /// Records the pass for `batch` pictures with `length` text positions.
     ///
     /// # Panics
-    /// When the objective has no part.
+    /// If the objective has no part.
     pub fn record(
         c: &mut Context,
         model: &Vlm,
@@ -135,7 +136,7 @@ impl Loss {
         }
     }
 
-    /// Writes the numbers of the next run; each part's cross entropy is multiplied by its scale and weight.
+    /// Writes the inputs of the next run; the cross entropy of each part is multiplied by its scale and weight.
     pub fn write(&self, plan: &Plan, batch: &Batch, scale: Scale) {
         if let Some(image) = self.image {
             plan.write(image, &batch.images);
@@ -153,20 +154,23 @@ impl Loss {
     }
 }
 
-/// What sums of cross entropies are multiplied by.
+/// Factors of summed cross entropies.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scale {
+    /// Factor of the caption loss.
     pub captions: f32,
+    /// Factor of the class loss.
     pub classes: f32,
 }
 
 impl Scale {
+    /// Sums instead of means.
     pub const SUM: Scale = Scale {
         captions: 1.0,
         classes: 1.0,
     };
 
-    /// For the means over all targets of the batches together.
+    /// Means over all targets of `batches` together.
     pub fn mean(batches: &[Batch]) -> Scale {
         let over = |count: fn(&Batch) -> usize| {
             1.0 / batches.iter().map(count).sum::<usize>().max(1) as f32

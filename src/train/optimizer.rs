@@ -1,4 +1,4 @@
-//! Adam and AdamW, gradient clipping, learning-rate schedules.
+//! Adam and AdamW with gradient clipping and an average of the parameters.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,127 +7,149 @@ use crate::graph::{Tape, Var};
 use crate::nn::{ParameterGroup, ParameterStore};
 use crate::ops::{AdamW, GradScaler};
 
-/// Which rule updates the parameters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+/// Update rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rule {
-    /// Kingma & Ba 2015.
+    /// Adam (Kingma & Ba 2015).
     Adam,
-    /// Adam with decoupled weight decay, Loshchilov & Hutter 2019.
+    /// Adam with decoupled weight decay (Loshchilov & Hutter 2019).
     Adamw,
 }
 
-/// The numbers of the update rule.
+/// Settings of the update rule.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Hyper {
+#[serde(default, deny_unknown_fields)]
+pub struct OptimizerConfig {
+    /// Update rule.
     pub rule: Rule,
+    /// Decay of the first moment.
     pub beta1: f64,
+    /// Decay of the second moment.
     pub beta2: f64,
+    /// Added to the root of the second moment, against division by zero.
     pub eps: f64,
-    /// Share of a parameter that a learning rate of 1 takes off at every step; AdamW only.
+    /// AdamW weight decay, per step and unit of learning rate.
     pub weight_decay: f64,
-    /// The most that the norm of all gradients together may be; 0 for no limit.
+    /// Largest norm of all gradients together; 0 for no limit.
     pub clip: f64,
-    #[serde(default)]
+    /// Parameters that weight decay applies to.
     pub decay: Decay,
-    /// What each step keeps of the average of the parameters over the steps so far, which is what is validated and saved; 0 for no
-    /// average. Early on it is less, (1 + step) / (10 + step).
-    #[serde(default)]
+    /// Decay of the exponential moving average of the parameters, which is then validated and saved; 0 disables it. Early on it is
+    /// lower, at most (1 + step) / (10 + step).
     pub ema: f64,
 }
 
-/// Which parameters weight decay takes its share of.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+impl Default for OptimizerConfig {
+    fn default() -> OptimizerConfig {
+        OptimizerConfig {
+            rule: Rule::Adamw,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 0.01,
+            clip: 1.0,
+            decay: Decay::All,
+            ema: 0.0,
+        }
+    }
+}
+
+/// Parameters that weight decay applies to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decay {
-    /// All, as PyTorch's AdamW does unless it is told otherwise.
+    /// All parameters, as PyTorch's AdamW by default.
     #[default]
     All,
-    /// Matrices and embeddings, not biases, norms and other vectors.
+    /// Matrices and embeddings; not biases, norms and other vectors.
     Matrices,
 }
 
 impl Decay {
-    /// Whether a parameter of this shape decays. Leading axes of length 1 (position embeddings of an image) do not count.
+    /// Whether a parameter of this shape decays. Axes of length 1, as of position embeddings of an image, do not count.
     fn takes(self, shape: &[usize]) -> bool {
         self == Decay::All || shape.iter().filter(|&&len| len > 1).count() > 1
     }
 }
 
-/// First and second moments of every parameter's gradient, laid out as the parameters are, and the state of the scaler.
+/// State of the optimizer: the moments of every gradient, laid out as the parameters, and the loss scaler.
 pub struct Optimizer {
-    hyper: Hyper,
+    config: OptimizerConfig,
     storage: ParameterStore,
     m: Vec<Tensor>,
     v: Vec<Tensor>,
     /// See [`ParameterStore::groups`].
     groups: Vec<Tensor>,
-    /// Of the parameters, where it is wanted.
+    /// Average of the parameters, if it is kept.
     average: Option<Vec<Tensor>>,
     scaler: GradScaler,
     /// See [`GradScaler::start`].
     state: Tensor,
 }
 
-/// What a recorded update needs before a run and gives after it.
+/// Inputs and outputs of a recorded update.
 #[derive(Clone, Copy)]
 pub struct Update {
-    /// The learning rate: uniform, `[1]`.
+    /// Learning rate: uniform, `[1]`.
     pub rate: Var,
-    /// What the average of the parameters keeps, where there is one: uniform, `[1]`.
+    /// Decay of the average, if it is kept: uniform, `[1]`.
     pub average: Option<Var>,
-    /// The verdict of [`Tape::grad_scaler`]: `[8]`, held.
+    /// Output of [`Tape::grad_scaler`]: `[8]`, held.
     pub verdict: Var,
 }
 
-/// How the steps went so far.
+/// Counters of the steps so far.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Steps {
-    /// What the loss is multiplied by.
+    /// Loss scale.
     pub scale: f32,
+    /// Steps that updated the parameters.
     pub taken: u64,
-    /// Because the loss or a gradient was not finite.
+    /// Steps skipped because the loss or a gradient was not finite.
     pub skipped: u64,
-    /// The first step, counted from 1, whose loss or gradients were not finite at any scale, of those not [forgotten](Optimizer::forget).
+    /// First step, counted from 1, whose loss or gradients were not finite at any scale and that was not [forgotten](Optimizer::forget).
     pub bad: Option<u64>,
-    /// Such steps in a row, the last ones.
+    /// Number of such steps in a row, up to the last step.
     pub streak: u64,
-    /// Losses far above their mean so far.
+    /// Number of losses far above their mean.
     pub spikes: u64,
-    /// The last of them.
+    /// Last of these losses.
     pub spike: Spike,
 }
 
-/// A loss far above the mean of those before it: see `shaders/grad_scaler.wgsl`.
+/// A loss far above the mean of those before it, as the loss scaler finds it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spike {
-    /// Counted from 1.
+    /// Number of the step, from 1.
     pub step: u64,
+    /// Loss of the step.
     pub loss: f32,
+    /// Mean of the losses before it.
     pub mean: f32,
 }
 
 impl Optimizer {
-    /// For the parameters in `storage`, of which those train whose name `trains` accepts.
+    /// Makes the optimizer of the parameters in `storage`, of which those train whose name `trains` accepts.
     pub fn new(
         device: &Device,
         storage: &ParameterStore,
-        hyper: Hyper,
+        config: OptimizerConfig,
         scaler: GradScaler,
         trains: impl Fn(&str) -> bool,
     ) -> Result<Optimizer, DeviceError> {
         let scaler = GradScaler {
-            clip: hyper.clip,
-            beta1: hyper.beta1,
-            beta2: hyper.beta2,
+            clip: config.clip,
+            beta1: config.beta1,
+            beta2: config.beta2,
             ..scaler
         };
         let state = Tensor::new(device, &[64], &scaler.start())?;
         let treat = |name: &str, shape: &[usize]| ParameterGroup {
             trains: trains(name),
-            decays: hyper.decay.takes(shape),
+            decays: config.decay.takes(shape),
         };
-        let average = (hyper.ema > 0.0)
+        let average = (config.ema > 0.0)
             .then(|| storage.zeros(device))
             .transpose()?;
         let (m, v, groups) = (
@@ -136,7 +158,7 @@ impl Optimizer {
             storage.groups(device, treat)?,
         );
         let optimizer = Optimizer {
-            hyper,
+            config,
             storage: storage.clone(),
             m,
             v,
@@ -149,7 +171,7 @@ impl Optimizer {
         Ok(optimizer)
     }
 
-    /// Makes the average what the parameters are now.
+    /// Sets the average to the present parameters.
     pub fn start_average(&self) -> Result<(), DeviceError> {
         for (average, parameters) in self.average.iter().flatten().zip(self.storage.flats()) {
             average.write(&parameters.read::<f32>()?);
@@ -157,12 +179,12 @@ impl Optimizer {
         Ok(())
     }
 
-    /// What the average keeps at step number `step`, counted from 0.
+    /// Returns the decay of the average at step `step`, counted from 0.
     pub fn keep(&self, step: u64) -> f32 {
-        self.hyper.ema.min((1 + step) as f64 / (10 + step) as f64) as f32
+        self.config.ema.min((1 + step) as f64 / (10 + step) as f64) as f32
     }
 
-    /// Puts the average into the parameters' place and the other way round, where there is an average; again to undo it.
+    /// Swaps parameters and their average, if it is kept. A second call undoes it.
     pub fn swap_average(&self) -> Result<(), DeviceError> {
         for (average, parameters) in self.average.iter().flatten().zip(self.storage.flats()) {
             let (averaged, trained) = (average.read::<f32>()?, parameters.read::<f32>()?);
@@ -172,7 +194,7 @@ impl Optimizer {
         Ok(())
     }
 
-    /// The parameters to validate and save, by name: their average where there is one.
+    /// Returns the parameters to validate and save, by name: their average if it is kept.
     pub fn result(&self) -> Vec<(String, Tensor)> {
         self.average.as_ref().map_or_else(
             || self.storage.named().to_vec(),
@@ -180,13 +202,13 @@ impl Optimizer {
         )
     }
 
-    /// What the loss must be multiplied by before gradients are taken: `[1]`.
+    /// Returns the factor of the loss for the backward pass: `[1]`.
     pub fn scale(&self, t: &mut Tape) -> Var {
         t.bind(&self.state.part(0, &[1]))
     }
 
-    /// Records the norm of `grads`, which are laid out as the parameters are and scaled by [`scale`](Self::scale), and the
-    /// update of every parameter. Where the norm or the `loss: [1]` is not finite nothing is updated.
+    /// Records the norm of `grads`, laid out as the parameters and scaled by [`scale`](Self::scale), and the update of every
+    /// parameter. When the norm or the `loss: [1]` is not finite, nothing is updated.
     pub fn record(&self, t: &mut Tape, grads: &[Var], loss: Var) -> Update {
         let rate = t.input(&[1]);
         let filled: Vec<Var> = self.groups.iter().map(|table| t.bind(table)).collect();
@@ -202,14 +224,14 @@ impl Optimizer {
         let state = t.bind(&self.state);
         let verdict = t.grad_scaler(norm_squared, loss, state, self.scaler);
         t.hold(verdict);
-        let Hyper {
+        let OptimizerConfig {
             rule,
             beta1,
             beta2,
             eps,
             weight_decay,
             ..
-        } = self.hyper;
+        } = self.config;
         let rule = AdamW {
             beta1,
             beta2,
@@ -249,7 +271,7 @@ impl Optimizer {
         }
     }
 
-    /// How the steps went so far; waits for them.
+    /// Reads the counters of the steps so far; waits for them.
     pub fn steps(&self) -> Result<Steps, DeviceError> {
         let state: Vec<f32> = self.state.read()?;
         let at = |field: &str| state[GradScaler::place(field)];
@@ -271,15 +293,15 @@ impl Optimizer {
         })
     }
 
-    /// Lets steps be taken again after a bad one; the next one is then the first.
+    /// Forgets the bad steps so far, so that steps are taken again.
     pub fn forget(&self) {
         self.state
             .part(GradScaler::place("bad"), &[1])
             .write(&[0.0f32]);
     }
 
-    /// All that changes from step to step: the parameters under the names `p.PARAMETER`, their moments `m.PARAMETER` and
-    /// `v.PARAMETER`, `scaler`, and where there is an average `a.PARAMETER`.
+    /// Returns everything that changes from step to step: the parameters as `p.PARAMETER`, their moments as `m.PARAMETER` and
+    /// `v.PARAMETER`, `scaler`, and the average as `a.PARAMETER` if it is kept.
     pub fn state(&self) -> Vec<(String, Tensor)> {
         let named = |letter: &str, flats: &[Tensor]| {
             let named = self.storage.named_in(flats).into_iter();
@@ -304,51 +326,8 @@ impl Optimizer {
             .collect()
     }
 
-    /// What the names of the tensors to validate and save begin with among those of the [state](Self::state).
+    /// Returns the prefix of the parameters to validate and save among the names of the [state](Self::state).
     pub fn result_prefix(&self) -> &'static str {
         if self.average.is_some() { "a." } else { "p." }
-    }
-}
-
-/// How the learning rate goes after the warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum Schedule {
-    /// Half a cosine from the peak down to zero (Loshchilov & Hutter 2017, one cycle).
-    Cosine,
-    /// A straight line down to zero.
-    Linear,
-    /// The peak to the end.
-    Constant,
-}
-
-impl Schedule {
-    /// The share of the peak rate: rises in a straight line over `warmup` steps, then follows the schedule. `step` counts
-    /// from 0; `progress` is the share of the way from the end of the warm-up to the end of training, from 0 to 1.
-    pub fn factor(self, step: u64, warmup: u64, progress: f64) -> f64 {
-        if step < warmup {
-            return (step + 1) as f64 / warmup as f64;
-        }
-        let progress = progress.clamp(0.0, 1.0);
-        match self {
-            Schedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
-            Schedule::Linear => 1.0 - progress,
-            Schedule::Constant => 1.0,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_rate_rises_then_falls_to_zero() {
-        assert_eq!(Schedule::Cosine.factor(0, 10, 0.0), 0.1);
-        assert_eq!(Schedule::Cosine.factor(9, 10, 0.0), 1.0);
-        assert!((Schedule::Cosine.factor(50, 10, 0.5) - 0.5).abs() < 1e-12);
-        assert!(Schedule::Cosine.factor(100, 10, 1.0) < 1e-12);
-        assert_eq!(Schedule::Linear.factor(75, 0, 0.75), 0.25);
-        assert_eq!(Schedule::Constant.factor(99, 0, 1.0), 1.0);
     }
 }

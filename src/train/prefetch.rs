@@ -1,4 +1,4 @@
-//! The batches of a training, prepared on a thread of their own ahead of the device.
+//! Prefetching: a thread prepares batches ahead of the device.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -11,28 +11,32 @@ use super::{Batch, Text};
 use crate::data::{Batches, Dataset};
 use crate::image::Augment;
 
-/// What every batch is made of. The batches of a step depend on the seed and the step's number only, so that they are the same
-/// whoever makes them, and when.
+/// Source of all batches. The batches of a step depend only on the seed and the number of the step.
 pub(crate) struct Feed<'a> {
+    /// Training pictures.
     pub train: &'a Dataset,
-    /// Those of each sample, at least one, of which every draw takes another.
+    /// Captions of each sample, at least one; successive draws take them in turn.
     pub texts: Vec<Vec<Text>>,
-    /// The number of each sample's concept, [`IGNORE`](crate::ops::IGNORE) where there is none.
+    /// Number of each sample's concept; [`IGNORE`](crate::ops::IGNORE) where there is none.
     pub classes: Vec<u32>,
-    /// Which samples a step takes.
+    /// Order of the samples.
     pub order: Batches,
-    /// Pictures in one batch: a step's part.
+    /// Pictures in one batch, which is a part of a step.
     pub part: usize,
     /// Positions that texts are padded to.
     pub length: usize,
+    /// Padding token.
     pub pad: u32,
+    /// Whether padding is a target.
     pub count_pads: bool,
+    /// Random changes of pictures.
     pub augment: Augment,
+    /// Seed of the order and the changes.
     pub seed: u64,
 }
 
 impl Feed<'_> {
-    /// The batches of one step, counted from 0.
+    /// Makes the batches of a step, counted from 0.
     pub fn batches(&self, step: u64) -> Vec<Batch> {
         let rows = self.order.indices(step);
         let whole = rows.len() as u64;
@@ -61,7 +65,7 @@ impl Feed<'_> {
                     )
                 })
                 .collect();
-            // samples of several captions show them in turn, each sample from another one on
+            // the captions of a sample take turns, and each sample starts with another one
             let text = |(place, &row): (usize, &usize)| {
                 let texts = &self.texts[row];
                 let epoch = (step * whole + (number * self.part + place) as u64)
@@ -85,19 +89,19 @@ impl Feed<'_> {
     }
 }
 
-/// Steps whose batches lie ready, at most; one more is being made.
+/// Largest number of steps whose batches wait; one more is being made.
 const AHEAD: usize = 3;
 
-/// The batches of consecutive steps, made ahead by a thread.
+/// Batches of consecutive steps, made ahead by a thread.
 pub(crate) struct Prefetcher<'scope> {
-    /// Taken when it is dropped, which ends the thread.
+    /// Taken on drop, which ends the thread.
     ready: Option<Receiver<Vec<Batch>>>,
     thread: Option<ScopedJoinHandle<'scope, ()>>,
     waited: Duration,
 }
 
 impl<'scope> Prefetcher<'scope> {
-    /// Starts the thread with step `first`; it ends after step `end - 1`, if there is an end, or when this is dropped.
+    /// Starts the thread with step `first`. It ends after step `end - 1`, if there is an end, or on drop.
     pub fn new<'a: 'scope>(
         scope: &'scope Scope<'scope, '_>,
         feed: Arc<Feed<'a>>,
@@ -119,10 +123,10 @@ impl<'scope> Prefetcher<'scope> {
         }
     }
 
-    /// The batches of the next step, waiting for them if they are not ready.
+    /// Returns the batches of the next step; waits for them if necessary.
     ///
     /// # Errors
-    /// What the thread panicked with.
+    /// The message of a panic of the thread.
     pub fn next(&mut self) -> Result<Vec<Batch>, String> {
         let start = Instant::now();
         let batches = self.ready.as_ref().and_then(|ready| ready.recv().ok());
@@ -139,7 +143,8 @@ impl<'scope> Prefetcher<'scope> {
         })
     }
 
-    /// The time that [`next`](Self::next) has waited. The device may have been busy meanwhile, so it waited for no longer.
+    /// Returns the total time that [`next`](Self::next) has waited. The device may have been busy meanwhile, so its idle time is at
+    /// most that.
     pub fn waited(&self) -> Duration {
         self.waited
     }
@@ -149,7 +154,7 @@ impl Drop for Prefetcher<'_> {
     fn drop(&mut self) {
         self.ready = None;
         if let Some(thread) = self.thread.take() {
-            // that it panicked matters to nobody who wants no batch any more
+            // a panic does not matter when no batch is wanted any more
             let _ = thread.join();
         }
     }
@@ -191,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_come_in_order_and_are_those_of_their_step() {
+    fn batches_come_in_order() {
         let train = dataset(5);
         let feed = feed(&train, 5);
         for first in [0, 7] {
@@ -207,19 +212,19 @@ mod tests {
     }
 
     #[test]
-    fn the_thread_ends_with_its_user() {
+    fn dropping_ends_the_thread() {
         let train = dataset(5);
         let feed = feed(&train, 5);
         std::thread::scope(|scope| {
             let mut ahead = Prefetcher::new(scope, feed.clone(), 0, None);
             ahead.next().unwrap();
-            // without an end of its own the thread would keep the scope open
+            // the thread has no end of its own and would keep the scope open
         });
         assert_eq!(Arc::strong_count(&feed), 1);
     }
 
     #[test]
-    fn a_panic_of_the_thread_is_an_error_with_its_message() {
+    fn a_panic_of_the_thread_becomes_an_error() {
         let train = dataset(5);
         // the fifth sample has no text
         let feed = feed(&train, 4);

@@ -1,5 +1,5 @@
-//! A head start for the class head: even an untrained encoder gives like pictures like vectors, so each concept begins as the mean of
-//! its pictures' (cf. nearest class mean, Mensink et al. 2013).
+//! Prototypes: the class head starts with the mean image vector of each concept (cf. nearest class mean, Mensink et al. 2013), since even
+//! an untrained encoder gives similar pictures similar vectors.
 
 use super::Concepts;
 use super::concepts::is_variant;
@@ -13,15 +13,17 @@ use crate::text::Tokenizer;
 /// Pictures encoded at once.
 const BATCH: usize = 64;
 
-/// Length of a concept's row by the root of its width: that of freshly made embeddings.
+/// Length of a concept's row over the root of its width: that of new embeddings.
 const ROW: f64 = 0.02;
 
-/// Length of what a concept means to the decoder by the root of its width.
+/// Length of a concept's vector for the decoder over the root of its width.
 const WORDS: f64 = 0.5;
 
-/// Sets the class head of an untrained model. The mean over all pictures is taken out of the image vector, since what all pictures share
-/// tells none apart: the pooling's bias takes it up. `class.weight` becomes the direction of each concept's mean vector, over its
-/// pictures that are no variants, and `class.words`, where there is one, the mean direction of the tokens in its name.
+/// Sets the class head of an untrained model.
+///
+/// The mean over all pictures, which distinguishes none, is subtracted from the image vector through the pooling's bias. `class.weight`
+/// becomes the direction of each concept's mean vector over its pictures that are not variants, and `class.words`, if there is one, the
+/// mean direction of the tokens in its name.
 pub(super) fn start(
     device: &Device,
     model: &Vlm,
@@ -122,7 +124,7 @@ fn length(vector: &[f64]) -> f64 {
     vector.iter().map(|x| x * x).sum::<f64>().sqrt()
 }
 
-/// Adds `vector` at length 1.
+/// Adds `vector` scaled to length 1.
 fn add_direction(sum: &mut [f64], vector: &[f64]) {
     let length = length(vector).max(1e-12);
     sum.iter_mut()
@@ -130,7 +132,8 @@ fn add_direction(sum: &mut [f64], vector: &[f64]) {
         .for_each(|(sum, x)| *sum += x / length);
 }
 
-/// Sets each row of `table: [rows, width]` to the direction of that of `sums`, its elements of the size `size`; rows of zeros stay.
+/// Sets each row of `table: [rows, width]` to the direction of the same row of `sums`, with a root mean square of `size`; rows of zeros
+/// stay.
 fn set_rows(table: &Tensor, sums: &[f64], size: f64) -> Result<(), DeviceError> {
     let width = table.shape()[1];
     let mut values: Vec<f32> = table.read()?;

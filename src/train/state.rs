@@ -1,32 +1,53 @@
-//! The whole state of a training, one file for each save: `states/step-00000120.safetensors` in the folder of the run.
+//! The whole state of a training, one file for each save: `states/step-00000120.safetensors` in the run folder.
 //!
-//! A file is written aside, flushed to the disk and renamed, so that one by such a name is whole however the program ended: nothing
-//! in it depends on another file of the folder but `config.json` and `tokenizer.json`, which do not change.
+//! A file is written aside, flushed to the disk and renamed, so that one by such a name is whole however the program ended. It depends
+//! on no other file of the folder but `config.json` and `tokenizer.json`, which do not change.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
+use super::config::{Options, RunConfig};
+use super::trainer::Best;
 use super::TrainError;
-use super::trainer::{Best, Options};
 use crate::atomic_file;
+use crate::hint::Hint;
 use crate::models::checkpoint::{self, CheckpointError, Values};
 
-/// What a training needs to go on beside numbers of the device: noted in the state's file, and in `training.json` for people.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// Key of the progress in the metadata of a state file.
+const NOTE: &str = "training";
+
+/// How far a training is, and how it is configured: noted in each state file, and in `training.json` for people.
+#[derive(Debug, Clone, Serialize)]
 pub struct Progress {
     /// Steps trained.
     pub step: u64,
-    /// The time they took, in seconds.
+    /// Training time, in seconds.
     pub(super) seconds: f64,
-    pub options: Options,
-    /// The training set's fingerprint.
+    /// The configuration, with the batch size and the data that are used.
+    pub config: RunConfig,
+    /// Fingerprint of the training set.
     pub(super) data: u64,
-    #[serde(default)]
     pub(super) best: Option<Best>,
-    /// What the learning rate is multiplied by, since rollbacks lowered it.
-    #[serde(default = "one")]
+    /// Factor of the learning rate, halved by each rollback.
     pub(super) rate: f64,
+}
+
+/// A progress as it is stored, today or by earlier versions.
+#[derive(Deserialize)]
+struct Stored {
+    step: u64,
+    seconds: f64,
+    config: Option<RunConfig>,
+    /// Of versions before `config`.
+    options: Option<Options>,
+    data: u64,
+    #[serde(default)]
+    best: Option<Best>,
+    #[serde(default = "one")]
+    rate: f64,
 }
 
 fn one() -> f64 {
@@ -34,12 +55,16 @@ fn one() -> f64 {
 }
 
 impl Progress {
-    /// What the folder of a training, or of a model made from one, says of it.
+    /// Reads the `training.json` of a run folder, or of a model packed from one.
+    ///
+    /// # Errors
+    /// No such file, or one that is damaged.
     pub fn load(dir: &Path) -> Result<Progress, TrainError> {
         let path = dir.join("training.json");
         let fail = |reason: String| TrainError::Resume {
-            path: dir.display().to_string(),
+            path: dir.to_owned(),
             reason,
+            hint: None,
         };
         let text = std::fs::read_to_string(&path).map_err(|error| {
             fail(format!(
@@ -47,13 +72,32 @@ impl Progress {
                 path.display()
             ))
         })?;
-        serde_json::from_str(&text).map_err(|error| fail(format!("{}: {error}", path.display())))
+        Progress::parse(&text, dir).map_err(|reason| fail(format!("{}: {reason}", path.display())))
+    }
+
+    /// Parses a progress stored in run folder `dir`, upgrading that of earlier versions.
+    fn parse(text: &str, dir: &Path) -> Result<Progress, String> {
+        let stored: Stored = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let config = match (stored.config, stored.options) {
+            (Some(config), _) => config,
+            (None, Some(options)) => options.upgrade(dir),
+            (None, None) => return Err("it has neither `config` nor `options`".into()),
+        };
+        Ok(Progress {
+            step: stored.step,
+            seconds: stored.seconds,
+            config,
+            data: stored.data,
+            best: stored.best,
+            rate: stored.rate,
+        })
     }
 }
 
 /// A state that was read: see [`Optimizer::state`](crate::train::Optimizer::state) for its tensors.
 #[derive(Debug, Clone)]
 pub struct State {
+    /// How far the training is.
     pub progress: Progress,
     pub(super) tensors: Values,
     /// The file, for messages.
@@ -67,7 +111,7 @@ fn folder(dir: &Path) -> PathBuf {
     dir.join("states")
 }
 
-/// Where the states of a run that another takes the place of are, until that has one.
+/// Where the states of a replaced run are until the run that replaces it has saved.
 fn former(dir: &Path) -> PathBuf {
     dir.join("states.old")
 }
@@ -76,7 +120,7 @@ fn file(folder: &Path, step: u64) -> PathBuf {
     folder.join(format!("{PREFIX}{step:08}{SUFFIX}"))
 }
 
-/// The steps of which there are states in the folder of a run, oldest first.
+/// Returns the steps whose states are in a run folder, oldest first.
 pub fn saved_steps(dir: &Path) -> Vec<u64> {
     steps_in(&folder(dir))
 }
@@ -88,7 +132,7 @@ fn steps_in(folder: &Path) -> Vec<u64> {
             .parse()
             .ok()
     };
-    // a folder that is not there has none
+    // a folder that does not exist has none
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut steps: Vec<u64> = entries
         .filter_map(|entry| step(entry.file_name().to_str()?))
@@ -97,58 +141,99 @@ fn steps_in(folder: &Path) -> Vec<u64> {
     steps
 }
 
+/// The folder with the states of a run, and their steps, oldest first.
+fn states(dir: &Path) -> (PathBuf, Vec<u64>) {
+    // where a run that should replace another ended before its first save, the other is still there
+    let places = [folder(dir), former(dir)];
+    let place = places
+        .iter()
+        .find(|place| !steps_in(place).is_empty())
+        .unwrap_or(&places[0]);
+    (place.clone(), steps_in(place))
+}
+
 impl State {
-    /// Reads the newest state in the folder of a run.
+    /// Reads the newest state in a run folder.
     ///
     /// # Errors
-    /// No state, or one that is damaged: it is then said which one is there before it.
+    /// No state, or one that is damaged; the message then names the state before it.
     pub fn newest(dir: &Path) -> Result<State, TrainError> {
-        let fail = |reason: String| TrainError::Resume {
-            path: dir.display().to_string(),
+        let fail = |reason: String, hint| TrainError::Resume {
+            path: dir.to_owned(),
             reason,
+            hint,
         };
-        // where a run that should take the place of another ended before its first save, the other is still there
-        let places = [folder(dir), former(dir)];
-        let place = places
-            .iter()
-            .find(|place| !steps_in(place).is_empty())
-            .unwrap_or(&places[0]);
-        let steps = steps_in(place);
+        let (place, steps) = states(dir);
         let Some(&step) = steps.last() else {
-            let why = match (
+            let (why, hint) = match (
                 dir.join("training.json").is_file(),
                 dir.join("config.json").is_file(),
             ) {
-                (true, _) => {
-                    "it has no states/: it was packed to be shared, or made by another program, and can only be started from with --load"
-                }
-                (false, true) => {
-                    "it has no states/: that training ended before its first save (--save-every)"
-                }
-                (false, false) => {
-                    "only folders that training saved, with a folder states/, can be resumed"
-                }
+                (true, _) => (
+                    "it has no states/: it was packed to be shared, or made by another program",
+                    Some(Hint::StartFrom),
+                ),
+                (false, true) => (
+                    "it has no states/: that training ended before its first save",
+                    Some(Hint::SaveOften),
+                ),
+                (false, false) => (
+                    "only folders that training saved, with a folder states/, can be resumed",
+                    None,
+                ),
             };
-            return Err(fail(why.into()));
+            return Err(fail(why.into(), hint));
         };
-        let path = file(place, step);
-        State::read(&path).map_err(|reason| {
-            let advice = match steps.iter().rev().nth(1) {
-                Some(before) => format!("move it away to go on from step {before}, which was saved before it"),
-                None => "there is no state before it; its model may still be good: start from it with --load".into(),
-            };
-            fail(format!("{reason}. {advice}"))
+        State::read(&file(&place, step), dir).map_err(|reason| match steps.iter().rev().nth(1) {
+            Some(before) => fail(
+                format!("{reason}. To go on from step {before}, which was saved before it, move it away"),
+                None,
+            ),
+            None => fail(
+                format!("{reason}. There is no state before it; its model may still be good"),
+                Some(Hint::StartFrom),
+            ),
         })
     }
 
-    fn read(path: &Path) -> Result<State, String> {
+    /// Reads the progress of the newest state in a run folder, without its tensors.
+    ///
+    /// # Errors
+    /// Those of [`newest`](Self::newest).
+    pub fn newest_progress(dir: &Path) -> Result<Progress, TrainError> {
+        let (place, steps) = states(dir);
+        let noted = steps
+            .last()
+            .and_then(|&step| State::read_note(&file(&place, step)))
+            .and_then(|note| Progress::parse(&note, dir).ok());
+        match noted {
+            Some(progress) => Ok(progress),
+            // says what is wrong
+            None => Ok(State::newest(dir)?.progress),
+        }
+    }
+
+    /// Reads the note in the header of a state file, if it has one.
+    fn read_note(path: &Path) -> Option<String> {
+        let mut file = std::fs::File::open(path).ok()?;
+        let mut length = [0; 8];
+        file.read_exact(&mut length).ok()?;
+        let mut header = length.to_vec();
+        file.take(u64::from_le_bytes(length))
+            .read_to_end(&mut header)
+            .ok()?;
+        let (_, metadata) = SafeTensors::read_metadata(&header).ok()?;
+        metadata.metadata().as_ref()?.get(NOTE).cloned()
+    }
+
+    fn read(path: &Path, dir: &Path) -> Result<State, String> {
         let (tensors, metadata) =
             checkpoint::read_noted(path).map_err(|error| error.to_string())?;
-        let progress = metadata
-            .get("training")
-            .ok_or_else(|| format!("{} is no state of a training", path.display()))?;
-        let progress = serde_json::from_str(progress)
-            .map_err(|error| format!("{}: {error}", path.display()))?;
+        let note = metadata
+            .get(NOTE)
+            .ok_or_else(|| format!("{} is not the state of a training", path.display()))?;
+        let progress = Progress::parse(note, dir)
+            .map_err(|reason| format!("{}: {reason}", path.display()))?;
         Ok(State {
             progress,
             tensors,
@@ -156,8 +241,8 @@ impl State {
         })
     }
 
-    /// Writes a state, and removes those that are older than the newest `keep`, with what an interrupted save left. If it is the `first`
-    /// of a run, it takes the place of all that are there.
+    /// Writes a state, and removes those older than the newest `keep` and what an interrupted save left. The `first` state of a run
+    /// replaces all that are there.
     pub(super) fn write(
         dir: &Path,
         progress: &Progress,
@@ -172,7 +257,7 @@ impl State {
             reason,
         };
         if first && !steps_in(&folder).is_empty() {
-            // renamed at once, so that there is always one run that can be gone on with
+            // renamed at once, so that there is always one run that can go on
             if former.exists() {
                 std::fs::remove_dir_all(&former).map_err(|reason| cannot(&former, reason))?;
             }
@@ -180,7 +265,7 @@ impl State {
         }
         let json = serde_json::to_string(progress).expect("progress is plain data");
         checkpoint::make_folder(&folder)?;
-        checkpoint::write_noted(&path, tensors, [("training".to_owned(), json)].into())?;
+        checkpoint::write_noted(&path, tensors, [(NOTE.to_owned(), json)].into())?;
         let steps = steps_in(&folder);
         for &old in &steps[..steps.len().saturating_sub(keep.max(1))] {
             // one that stays does no harm
@@ -193,7 +278,7 @@ impl State {
         Ok(())
     }
 
-    /// Removes all states of a run, which an imported model takes the place of.
+    /// Removes all states of a run folder, before another model takes its place.
     ///
     /// # Errors
     /// A folder that cannot be removed.
@@ -213,12 +298,43 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    fn progress() -> Progress {
+        Progress {
+            step: 7,
+            seconds: 1.5,
+            config: RunConfig::default(),
+            data: 9,
+            best: None,
+            rate: 0.5,
+        }
+    }
+
     #[test]
-    fn numbers_of_the_progress_come_back_to_the_last_bit() {
+    fn numbers_round_trip_to_the_last_bit() {
         for millionths in 1..20_000 {
             let rate = millionths as f64 * 1e-6;
             let text = serde_json::to_string(&rate).unwrap();
             assert_eq!(serde_json::from_str::<f64>(&text).unwrap(), rate, "{text}");
         }
+    }
+
+    #[test]
+    fn the_progress_is_read_without_the_tensors() {
+        let dir = tempfile::tempdir().unwrap();
+        let tensors = Values::from([("p.x".to_owned(), (vec![2], vec![1.0, 2.0]))]);
+        State::write(dir.path(), &progress(), &tensors, 2, true).unwrap();
+        let read = State::newest_progress(dir.path()).unwrap();
+        assert_eq!((read.step, read.rate), (7, 0.5));
+        assert_eq!(read.config, RunConfig::default());
+        assert_eq!(State::newest(dir.path()).unwrap().tensors, tensors);
+    }
+
+    #[test]
+    fn a_progress_without_configuration_is_refused() {
+        let text = r#"{"step": 1, "seconds": 0.0, "data": 1}"#;
+        let error = Progress::parse(text, Path::new("run")).unwrap_err();
+        assert!(error.contains("neither"), "{error}");
     }
 }

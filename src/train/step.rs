@@ -1,4 +1,4 @@
-//! One optimizer step, recorded once and run any number of times.
+//! An optimizer step, recorded once and run any number of times.
 
 use super::loss::{Loss, Scale};
 use super::{Batch, Gradients, Objective};
@@ -8,38 +8,40 @@ use crate::graph::Memory;
 use crate::graph::{Precision, Tape, Var};
 use crate::models::seemore::Vlm;
 use crate::nn::Context;
+use crate::ops::GradScaler;
 use crate::train::{Optimizer, Update};
 
-/// Forward pass, loss, backward pass and update, for a fixed batch size and text length. With gradient accumulation the
-/// update is a plan of its own that runs after the gradients of several batches were added up.
+/// Forward pass, loss, backward pass and update for a fixed batch size and text length. With gradient accumulation the update is a
+/// plan of its own, which runs after the gradients of several batches were summed.
 pub struct TrainStep {
     /// Loss and gradients.
     plan: Plan,
     loss: Loss,
-    /// The loss over all batches of the step.
+    /// Loss over all batches of the step.
     total: Tensor,
     seed: Var,
     first: Option<Var>,
-    /// The plan that updates, if it is not `plan` itself.
+    /// Plan of the update, if it is not part of `plan`.
     updates: Option<Plan>,
     update: Update,
-    /// Of the gradients.
+    /// Bytes of the gradients.
     bytes: u64,
 }
 
-/// What a step is recorded for.
+/// Sizes and options of a recorded step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepSizes {
     /// Pictures in a batch.
     pub batch: usize,
-    /// Text positions.
+    /// Text positions of a caption.
     pub length: usize,
     /// Batches in a step.
     pub accumulate: usize,
-    /// The blocks' intermediate values are computed again in the backward pass instead of kept: the same numbers in less memory.
+    /// Whether the backward pass recomputes the intermediate values of blocks, for less memory at the same result.
     pub checkpoint: bool,
-    /// Of the operands of matrix products and attention. With f16 the optimizer must scale the loss.
+    /// Number format of the operands of matrix products and attention. With f16 the optimizer must scale the loss.
     pub precision: Precision,
+    /// What is minimized.
     pub objective: Objective,
 }
 
@@ -56,7 +58,7 @@ impl Default for StepSizes {
     }
 }
 
-/// A recorded step without its buffers, but for the gradients'.
+/// A recorded step, of which only the gradients are allocated.
 pub struct Recording {
     plan: Tape,
     loss: Loss,
@@ -65,12 +67,12 @@ pub struct Recording {
     first: Var,
     updates: Option<Tape>,
     update: Update,
-    /// Of the gradients.
+    /// Bytes of the gradients.
     bytes: u64,
 }
 
 impl Recording {
-    /// What the plans of the step will allocate, together.
+    /// Returns the memory that the plans of the step will allocate together.
     pub fn memory(&self) -> Memory {
         let plans = [Some(&self.plan), self.updates.as_ref()]
             .into_iter()
@@ -84,7 +86,7 @@ impl Recording {
         self.planned(|tape| Plan::new(device, tape))
     }
 
-    /// The same on this thread alone: for [`Device::attempt`].
+    /// Like [`plan`](Self::plan), but compiles on this thread so that [`Device::attempt`] catches failures.
     pub(crate) fn plan_on_this_thread(self, device: &Device) -> Result<TrainStep, DeviceError> {
         self.planned(|tape| Plan::on_this_thread(device, tape))
     }
@@ -123,8 +125,8 @@ impl Recording {
 }
 
 impl TrainStep {
-    /// Records the step for `accumulate` batches of `batch` pictures with `length` text positions, in f32 with all values kept, and
-    /// gives it its buffers: see [`record`](Self::record).
+    /// Records and allocates a step of `accumulate` batches of `batch` pictures with `length` text positions, in f32 with all
+    /// intermediate values kept: see [`record`](Self::record).
     pub fn new(
         device: &Device,
         model: &Vlm,
@@ -142,7 +144,7 @@ impl TrainStep {
         Self::record(device, model, optimizer, &sizes, &|_| true)?.plan(device)
     }
 
-    /// Records the step for the parameters whose name `trains` accepts: nothing is computed for the gradients of the others.
+    /// Records a step for the parameters whose name `trains` accepts. Nothing is computed for the gradients of the others.
     pub fn record(
         device: &Device,
         model: &Vlm,
@@ -217,9 +219,9 @@ impl TrainStep {
         })
     }
 
-    /// Submits one step without waiting for it. `batches` are as many as are accumulated; the loss is the mean over all of
-    /// their targets, so that accumulating gives what one large batch gives. `seed` must differ from step to step; `keep` is what an
-    /// average of the parameters keeps, if there is one.
+    /// Submits a step without waiting for it. The number of `batches` must be the one recorded; the loss is the mean over the targets
+    /// of all of them, so that accumulation gives the result of one large batch. `seed` must differ from step to step; `keep` is the
+    /// decay of the average of the parameters, if it is kept.
     pub fn run(
         &self,
         batches: &[Batch],
@@ -247,7 +249,7 @@ impl TrainStep {
         Ok(())
     }
 
-    /// Gives the plan the batch of that index, one of all of the step.
+    /// Writes batch `index` of a step into the plan.
     fn write(&self, batches: &[Batch], index: usize, batch: &Batch, seed: u32) {
         self.loss.write(&self.plan, batch, Scale::mean(batches));
         self.plan.write(
@@ -261,16 +263,15 @@ impl TrainStep {
         }
     }
 
-    /// Computes loss and gradients of a step again, dispatch by dispatch, and finds the first that makes a number that is not
-    /// finite. Parameters and moments stay as they are; what [`loss`](Self::loss) and [`gradient_norm`](Self::gradient_norm) say is of
-    /// no meaning then until the next step.
+    /// Computes loss and gradients of a step again, dispatch by dispatch, and finds the first value that is not finite. Parameters and
+    /// moments stay as they are; [`loss`](Self::loss) and [`gradient_norm`](Self::gradient_norm) have no meaning until the next step.
     pub fn first_not_finite(
         &self,
         batches: &[Batch],
         seed: u32,
     ) -> Result<Option<Finding>, DeviceError> {
-        // from the first kernel on that decides about the step, it would be taken
-        let decides = |call: &DispatchInfo| call.kernel == "grad_scaler";
+        // the step would be taken from the kernel on that decides about it
+        let decides = |call: &DispatchInfo| call.kernel == GradScaler::KERNEL;
         for (index, batch) in batches.iter().enumerate() {
             self.write(batches, index, batch, seed);
             if let Some(finding) = self.plan.first_not_finite(&decides)? {
@@ -282,18 +283,18 @@ impl TrainStep {
             .map_or(Ok(None), |updates| updates.first_not_finite(&decides))
     }
 
-    /// The loss of the last step before its update; waits for it.
+    /// Reads the loss of the last step before its update; waits for it.
     pub fn loss(&self) -> Result<f32, DeviceError> {
         Ok(self.total.read::<f32>()?[0])
     }
 
-    /// The norm of all gradients of the last step together, before clipping; waits for it.
+    /// Reads the norm of all gradients of the last step together, before clipping; waits for it.
     pub fn gradient_norm(&self) -> Result<f32, DeviceError> {
         let plan = self.updates.as_ref().unwrap_or(&self.plan);
         Ok(plan.read::<f32>(self.update.verdict)?[4])
     }
 
-    /// Bytes on the device beside parameters and moments: gradients, intermediate values, inputs.
+    /// Returns the device memory beside parameters and moments, in bytes: gradients, intermediate values, inputs.
     pub fn bytes(&self) -> u64 {
         let plans = [Some(&self.plan), self.updates.as_ref()];
         self.bytes
@@ -304,7 +305,7 @@ impl TrainStep {
                 .sum::<u64>()
     }
 
-    /// The plan that computes loss and gradients (and the update, unless gradients are accumulated).
+    /// Returns the plan that computes loss and gradients, and the update unless gradients are accumulated.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }

@@ -14,7 +14,7 @@ use crate::graph::Precision;
 use crate::image::Augment;
 use crate::models::seemore::{Config, Output, Projection, VisualTokens, Vlm};
 use crate::ops::{GradScaler, IGNORE};
-use crate::train::{Decay, Hyper, Optimizer, Rule};
+use crate::train::{Decay, OptimizerConfig, Optimizer, Rule};
 use crate::train::{Feed, Prefetcher, StepSizes, Text, TrainStep};
 
 /// Floating-point operations of the matrix products in a forward pass, a multiply-add counted as
@@ -63,7 +63,7 @@ pub fn measure(
         ..
     } = *sizes;
     let model = Vlm::new(device, config, 0)?;
-    let hyper = Hyper {
+    let hyper = OptimizerConfig {
         rule: Rule::Adamw,
         beta1: 0.9,
         beta2: 0.999,

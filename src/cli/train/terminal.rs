@@ -2,28 +2,51 @@
 
 use std::io::IsTerminal;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Context;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use super::{Listener, Ready};
 use crate::cli::data::reading;
-use crate::cli::say;
-use crate::train::{Event, Footprint, Summary, ValidationResult};
-use crate::train::{Spike, Steps};
+use crate::cli::{hint, say};
+use crate::progress::Progress;
+use crate::train::{
+    Event, Footprint, Note, Observer, ObserverError, Ready, Spike, Steps, Summary,
+    ValidationResult,
+};
 
-/// Says what happens: a bar on a terminal, lines elsewhere, JSON when asked for.
+/// Captions shown after the last validation.
+const SHOWN: usize = 24;
+
+/// Shows a training: a bar on a terminal, lines elsewhere, JSON on request.
 pub struct Terminal {
     json: bool,
-    /// While it trains.
+    /// Shown while it trains.
     bar: Option<ProgressBar>,
     /// Set by Ctrl-C.
     stop: Arc<AtomicBool>,
+}
+
+/// A bar that disappears when reading is done.
+struct Reading(ProgressBar);
+
+impl Progress for Reading {
+    fn set_total(&self, items: u64) {
+        self.0.set_total(items);
+    }
+
+    fn advance(&self, items: u64) {
+        self.0.advance(items);
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
 }
 
 impl Terminal {
@@ -35,6 +58,7 @@ impl Terminal {
         }
     }
 
+    /// Prints a line on standard output.
     fn line(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| say(line)),
@@ -42,7 +66,7 @@ impl Terminal {
         }
     }
 
-    /// Something that went wrong while training goes on.
+    /// Prints a line on standard error.
     fn warning(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("{text}")),
@@ -50,64 +74,42 @@ impl Terminal {
         }
     }
 
+    /// Prints the outcome of a training in the run folder `out`.
     pub fn finish(&self, summary: &Summary, out: &Path) -> anyhow::Result<()> {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        let seconds = summary.elapsed.as_secs_f64();
-        let (val_loss, exact_match) = match &summary.verdict {
-            Some(verdict) => (Some(verdict.loss), Some(verdict.exact_match)),
-            None => (None, None),
-        };
+        let (seconds, waiting) = (
+            summary.elapsed.as_secs_f64(),
+            milliseconds(summary.waiting),
+        );
+        let validation = summary.validation.as_ref();
         if self.json {
-            let line = json!({"final": true, "val_loss": val_loss, "exact_match": exact_match, "steps": summary.steps, "seconds": seconds, "waiting_ms": milliseconds(summary.waiting), "model": out});
+            let line = json!({
+                "final": true,
+                "val_loss": validation.map(|result| result.loss),
+                "exact_match": validation.map(|result| result.exact_match),
+                "steps": summary.steps,
+                "seconds": seconds,
+                "waiting_ms": waiting,
+                "model": out,
+            });
             say(&line.to_string());
             return Ok(());
         }
         if summary.interrupted {
             say(&format!(
-                "stopped after {} steps; go on with: train --resume {}",
+                "stopped after {} steps; continue with: train --resume {}",
                 summary.steps,
                 out.display()
             ));
             return Ok(());
         }
-        if let Some(verdict) = &summary.verdict {
-            const SHOWN: usize = 24;
-            let width = verdict
-                .captions
-                .iter()
-                .take(SHOWN)
-                .map(|(_, truth, _)| truth.chars().count())
-                .max()
-                .unwrap_or(0)
-                .max(4);
-            say(&format!("\n   {:width$}  written", "true"));
-            for (_, truth, written) in verdict.captions.iter().take(SHOWN) {
-                say(&format!(
-                    "{}  {truth:width$}  {written}",
-                    if truth == written { "✓" } else { "✗" }
-                ));
-            }
-            if verdict.captions.len() > SHOWN {
-                say(&format!(
-                    "   .. and {} more",
-                    verdict.captions.len() - SHOWN
-                ));
-            }
-            let right = verdict
-                .captions
-                .iter()
-                .filter(|(_, truth, written)| truth == written)
-                .count();
-            say(&format!(
-                "{right} of {} captions of pictures never trained on are right to the letter",
-                verdict.captions.len()
-            ));
+        if let Some(result) = validation {
+            captions(result);
         }
-        let waiting = milliseconds(summary.waiting);
         say(&format!(
-            "{} steps in {seconds:.1} s, {waiting:.1} ms a step waiting for pictures; model in {}",
+            "{} steps in {seconds:.1} s, {waiting:.1} ms per step waiting for pictures; model in {}",
             summary.steps,
             out.display()
         ));
@@ -117,20 +119,74 @@ impl Terminal {
         ));
         Ok(())
     }
+
+    /// Prints the loss of a step.
+    fn step(&self, event: Event) {
+        let Event::Step {
+            step,
+            steps,
+            loss,
+            gradient_norm,
+            learning_rate,
+            tokens_per_s,
+            waiting,
+            elapsed,
+            left,
+            steps_so_far,
+        } = event
+        else {
+            return;
+        };
+        let Steps { skipped, scale, .. } = steps_so_far;
+        if self.json {
+            let line = json!({
+                "step": step,
+                "loss": loss,
+                "gradient_norm": gradient_norm,
+                "lr": learning_rate,
+                "tokens_per_s": tokens_per_s,
+                "waiting_ms": milliseconds(waiting),
+                "seconds": elapsed.as_secs_f64(),
+                "skipped": skipped,
+                "loss_scale": scale,
+            });
+            self.line(&line.to_string());
+            return;
+        }
+        let of = steps.map_or(String::new(), |steps| format!("/{steps}"));
+        let left = Duration::from_secs(left.as_secs());
+        let skipped = match skipped {
+            0 => String::new(),
+            skipped => format!("  {skipped} skipped (loss scale {scale})"),
+        };
+        let text = format!(
+            "step {step}{of}  loss {loss:.4}  lr {learning_rate:.2e}  {tokens_per_s:.0} tokens/s{skipped}  {} left",
+            HumanDuration(left)
+        );
+        match &self.bar {
+            Some(bar) => {
+                let whole = (elapsed + left).as_secs_f64().max(1e-9);
+                bar.set_position((1000.0 * elapsed.as_secs_f64() / whole) as u64);
+                bar.set_message(text);
+            }
+            None => self.line(&text),
+        }
+    }
 }
 
-impl Listener for Terminal {
-    fn note(&mut self, text: &str) {
-        eprintln!("{text}");
+impl Observer for Terminal {
+    fn note(&mut self, note: &Note) {
+        self.warning(&hint::note(note));
     }
 
-    fn reading(&mut self, path: &Path) -> ProgressBar {
-        reading(path, self.json)
+    fn reading(&mut self, files: &[PathBuf]) -> Box<dyn Progress> {
+        let first = files.first().map_or(Path::new(""), PathBuf::as_path);
+        Box::new(Reading(reading(first, self.json)))
     }
 
-    fn ready(&mut self, ready: &Ready) -> anyhow::Result<()> {
+    fn ready(&mut self, ready: &Ready) -> Result<(), ObserverError> {
         eprintln!(
-            "model: {} parameters, {} tokens; {} pictures to train on, {} to validate on",
+            "model: {} parameters, {} tokens; {} training pictures, {} validation pictures",
             ready.parameters,
             ready.tokens,
             ready.train.samples.len(),
@@ -147,13 +203,13 @@ impl Listener for Terminal {
         } = ready.footprint;
         let mega = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
         eprintln!(
-            "memory: {} parameters, {} gradients and moments, {} for a step; {}",
+            "memory: {} parameters, {} gradients and moments, {} per step; {}",
             mega(parameters),
             mega(optimizer),
             mega(step),
             free.map_or(
-                "the adapter does not tell what it has left".into(),
-                |free| format!("{} left", mega(free))
+                "the adapter does not report its free memory".into(),
+                |free| format!("{} free", mega(free))
             )
         );
         self.bar = (!self.json && std::io::stderr().is_terminal()).then(|| {
@@ -163,7 +219,7 @@ impl Listener for Terminal {
             );
             bar
         });
-        // until now it ends the program at once: there is nothing to save
+        // before this, Ctrl-C ends the program at once: there is nothing to save
         let flag = self.stop.clone();
         ctrlc::set_handler(move || {
             if flag.swap(true, Ordering::Relaxed) {
@@ -172,73 +228,97 @@ impl Listener for Terminal {
             }
             eprintln!("\nfinishing this step and saving; Ctrl-C again stops at once");
         })
-        .context("cannot listen for Ctrl-C")
+        .map_err(|error| format!("cannot listen for Ctrl-C: {error}").into())
     }
 
     fn on(&mut self, event: Event) -> ControlFlow<()> {
         match event {
             Event::Submitted { .. } => {
-                return if self.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+                if self.stop.load(Ordering::Relaxed) {
+                    return ControlFlow::Break(());
+                }
             }
             Event::Started { after, kernels } => {
+                let seconds = after.as_secs_f64();
                 if self.json {
-                    self.line(&json!({"first_step_seconds": after.as_secs_f64(), "kernels": kernels}).to_string());
-                } else {
-                    eprintln!("first step after {:.1} s, {kernels} kernels compiled", after.as_secs_f64());
-                }
-            }
-            Event::Step { step, steps, loss, gradient_norm, learning_rate, tokens_per_s, waiting, elapsed, left, steps_so_far } => {
-                if self.json {
-                    let (waiting_ms, seconds) = (milliseconds(waiting), elapsed.as_secs_f64());
-                    let Steps { skipped, scale, .. } = steps_so_far;
-                    let line = json!({"step": step, "loss": loss, "gradient_norm": gradient_norm, "lr": learning_rate, "tokens_per_s": tokens_per_s, "waiting_ms": waiting_ms, "seconds": seconds, "skipped": skipped, "loss_scale": scale});
+                    let line = json!({"first_step_seconds": seconds, "kernels": kernels});
                     self.line(&line.to_string());
-                    return ControlFlow::Continue(());
-                }
-                let of = steps.map_or(String::new(), |steps| format!("/{steps}"));
-                let left = HumanDuration(Duration::from_secs(left.as_secs()));
-                let skipped = match steps_so_far.skipped {
-                    0 => String::new(),
-                    skipped => format!("  {skipped} skipped (loss scale {})", steps_so_far.scale),
-                };
-                let text =
-                    format!("step {step}{of}  loss {loss:.4}  lr {learning_rate:.2e}  {tokens_per_s:.0} tokens/s{skipped}  {left} left");
-                match &self.bar {
-                    Some(bar) => {
-                        let whole = elapsed.as_secs_f64() / (elapsed.as_secs_f64() + left.0.as_secs_f64()).max(1e-9);
-                        bar.set_position((1000.0 * whole) as u64);
-                        bar.set_message(text);
-                    }
-                    None => self.line(&text),
-                }
-            }
-            Event::Validating { .. } => {}
-            Event::Validated { step, verdict } => {
-                let ValidationResult { loss, exact_match, .. } = verdict;
-                if self.json {
-                    self.line(&json!({"step": step, "val_loss": loss, "exact_match": exact_match}).to_string());
                 } else {
-                    self.line(&format!("step {step}  validation loss {loss:.4}  exact match {:.1} %", 100.0 * exact_match));
+                    self.warning(&format!(
+                        "first step after {seconds:.1} s, {kernels} kernels compiled"
+                    ));
                 }
             }
-            Event::Saved { step, dir } => {
-                if !self.json {
-                    self.line(&format!("step {step}  saved {}", dir.display()));
+            Event::Step { .. } => self.step(event),
+            Event::Validated { step, result } => {
+                let ValidationResult {
+                    loss, exact_match, ..
+                } = result;
+                if self.json {
+                    let line = json!({"step": step, "val_loss": loss, "exact_match": exact_match});
+                    self.line(&line.to_string());
+                } else {
+                    self.line(&format!(
+                        "step {step}  validation loss {loss:.4}  exact match {:.1} %",
+                        100.0 * exact_match
+                    ));
                 }
             }
-            Event::SaveFailed { step, error } => {
-                self.warning(&format!("step {step}  NOT SAVED: {error}; training goes on, and the save before is still there"))
+            Event::Saved { step, dir } if !self.json => {
+                self.line(&format!("step {step}  saved {}", dir.display()));
             }
-            Event::Spike { spike: Spike { step, loss, mean }, count } => {
-                self.warning(&format!("step {step}  the loss jumped to {loss:.4} from {mean:.4} on average (spike {count} so far)"));
+            Event::SaveFailed { step, error } => self.warning(&format!(
+                "step {step}  NOT SAVED: {error}; training continues, and the last save is kept"
+            )),
+            Event::Spike {
+                spike: Spike { step, loss, mean },
+                count,
+            } => self.warning(&format!(
+                "step {step}  the loss jumped to {loss:.4} from a mean of {mean:.4} (spike {count} so far)"
+            )),
+            Event::Skipped { step, what } => {
+                self.warning(&format!("step {step}  skipped: {what}"));
             }
-            Event::Skipped { step, what } => self.warning(&format!("step {step}  left out: {what}")),
-            Event::RolledBack { step, to, rate, what } => {
-                self.warning(&format!("step {step}  {what}; back to step {to} with the learning rate times {rate}"));
-            }
+            Event::RolledBack {
+                step,
+                to,
+                rate,
+                what,
+            } => self.warning(&format!(
+                "step {step}  {what}; back to step {to} with the learning rate times {rate}"
+            )),
+            _ => {}
         }
         ControlFlow::Continue(())
     }
+}
+
+/// Prints true and written captions side by side.
+fn captions(result: &ValidationResult) {
+    let shown = result.captions.iter().take(SHOWN);
+    let width = shown
+        .clone()
+        .map(|(_, truth, _)| truth.chars().count())
+        .max()
+        .unwrap_or(0)
+        .max(4);
+    say(&format!("\n   {:width$}  written", "true"));
+    for (_, truth, written) in shown {
+        let mark = if truth == written { "✓" } else { "✗" };
+        say(&format!("{mark}  {truth:width$}  {written}"));
+    }
+    let count = result.captions.len();
+    if count > SHOWN {
+        say(&format!("   .. and {} more", count - SHOWN));
+    }
+    let right = result
+        .captions
+        .iter()
+        .filter(|(_, truth, written)| truth == written)
+        .count();
+    say(&format!(
+        "{right} of {count} captions of validation pictures match exactly"
+    ));
 }
 
 fn milliseconds(time: Duration) -> f64 {

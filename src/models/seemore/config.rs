@@ -153,7 +153,8 @@ impl Default for Config {
 }
 
 /// Named configurations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Preset {
     /// The original's sizes with the textbook's arithmetic: 12,907,970 parameters at 66 characters.
     Seemore,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// A part of the model, by the names of its parameters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
     /// The image encoder with its class head: `vit.` and `class.weight`

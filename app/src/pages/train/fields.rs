@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::ValueEnum;
 use egui::{
     Align, Button, ComboBox, DragValue, Label, Layout, Response, RichText, Role, TextEdit,
     TextStyle, Ui, WidgetInfo, vec2,
 };
+use seemore::cli::values::Named;
 use seemore::image::Strength;
 use seemore::models::checkpoint;
 use seemore::models::seemore::Preset;
@@ -280,21 +280,17 @@ fn paths(
 }
 
 /// Draws a list of the values of an option. Returns the chosen value if it differs from `present`.
-fn choice<T: ValueEnum>(ui: &mut Ui, label: &str, present: &str) -> Option<String> {
+fn choice<T: Named>(ui: &mut Ui, label: &str, present: &str) -> Option<String> {
     let mut chosen = None;
     row(ui, label, |ui, label| {
         let list = ComboBox::from_id_salt(label)
             .selected_text(present)
             .width(130.0)
             .show_ui(ui, |ui| {
-                for value in T::value_variants().iter().filter_map(T::to_possible_value) {
-                    let help = value
-                        .get_help()
-                        .map(ToString::to_string)
-                        .unwrap_or_default();
-                    let row = ui.selectable_label(value.get_name() == present, value.get_name());
-                    if row.on_hover_text(help).clicked() {
-                        chosen = Some(value.get_name().to_owned());
+                for (_, name, help) in T::VALUES {
+                    let row = ui.selectable_label(*name == present, *name);
+                    if row.on_hover_text(*help).clicked() {
+                        chosen = Some((*name).to_owned());
                     }
                 }
             });

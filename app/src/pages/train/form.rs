@@ -209,8 +209,9 @@ pub fn resume(folder: &Path) -> Vec<OsString> {
 
 #[cfg(test)]
 mod tests {
-    use clap::{Parser, ValueEnum};
+    use clap::Parser;
     use seemore::cli::train::TrainArgs;
+    use seemore::cli::values::Named;
     use seemore::models::seemore::Preset;
 
     use super::*;
@@ -252,12 +253,9 @@ mod tests {
                 });
             }
         }
-        for preset in Preset::value_variants()
-            .iter()
-            .filter_map(Preset::to_possible_value)
-        {
+        for (_, preset, _) in Preset::VALUES {
             let mut form = form();
-            form.choose(preset.get_name().into());
+            form.choose((*preset).into());
             forms.push(form);
         }
         for form in forms {

@@ -3,15 +3,18 @@
 
 use std::ffi::OsString;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::TryRecvError;
 use std::time::Duration;
 
 use clap::Parser;
 use indicatif::ProgressBar;
-use seemore::cli::train::{Listener, Ready, Run, TrainArgs};
+use seemore::cli::train::TrainArgs;
 use seemore::image::Picture;
-use seemore::train::{self, Footprint, Spike, Summary};
+use seemore::progress::Progress;
+use seemore::train::{
+    self, Footprint, Note, Observer, ObserverError, Ready, Spike, Summary, TrainRun,
+};
 
 use crate::hint;
 use crate::worker::{Command, Worker};
@@ -174,7 +177,7 @@ impl Command for TrainCommand {
 
 fn train(worker: &mut Worker, words: Vec<OsString>) -> anyhow::Result<Summary> {
     let args = Flags::try_parse_from(words)?.args;
-    let run = Run::new(&args)?;
+    let run = TrainRun::new(args.config()?)?;
     let mut observer = WorkerObserver {
         worker,
         samples: vec![],
@@ -182,7 +185,7 @@ fn train(worker: &mut Worker, words: Vec<OsString>) -> anyhow::Result<Summary> {
     };
     observer.send(TrainEvent::Preparing(run.out().to_owned()));
     let device = observer.worker.device();
-    run.tracked(&device, &mut observer)
+    Ok(run.start(&device, &mut observer)?)
 }
 
 /// Sends the events of a training to the window and runs other commands between its steps.
@@ -235,18 +238,18 @@ impl WorkerObserver<'_> {
     }
 }
 
-impl Listener for WorkerObserver<'_> {
-    fn note(&mut self, text: &str) {
-        self.add_note(text.to_owned());
+impl Observer for WorkerObserver<'_> {
+    fn note(&mut self, note: &Note) {
+        self.add_note(note.to_string());
     }
 
-    fn reading(&mut self, _path: &Path) -> ProgressBar {
+    fn reading(&mut self, _files: &[PathBuf]) -> Box<dyn Progress> {
         let bar = ProgressBar::hidden();
         self.send(TrainEvent::Reading(bar.clone()));
-        bar
+        Box::new(bar)
     }
 
-    fn ready(&mut self, ready: &Ready) -> anyhow::Result<()> {
+    fn ready(&mut self, ready: &Ready) -> Result<(), ObserverError> {
         let Ready {
             parameters,
             tokens,
@@ -312,12 +315,12 @@ impl Listener for WorkerObserver<'_> {
                 self.send(TrainEvent::Validating { done, total: of });
                 return self.run_commands(step);
             }
-            train::Event::Validated { step, verdict } => {
-                let caption = |&i: &usize| verdict.captions[i].2.clone();
+            train::Event::Validated { step, result } => {
+                let caption = |&i: &usize| result.captions[i].2.clone();
                 self.send(TrainEvent::Validated {
                     step,
-                    loss: verdict.loss,
-                    exact_match: verdict.exact_match,
+                    loss: result.loss,
+                    exact_match: result.exact_match,
                     captions: self.samples.iter().map(caption).collect(),
                 });
             }
@@ -337,6 +340,7 @@ impl Listener for WorkerObserver<'_> {
             train::Event::RolledBack { to, rate, what, .. } => self.add_note(format!(
                 "{what}. Rolled back to step {to}; the learning rate is now multiplied by {rate}."
             )),
+            _ => {}
         }
         ControlFlow::Continue(())
     }

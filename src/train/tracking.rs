@@ -1,19 +1,19 @@
 //! Connects trackers to the events of a training.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cpu_time::ProcessTime;
-use indicatif::ProgressBar;
 use serde_json::Value;
 
-use super::{Begin, End, Metrics, Notice, Track};
-use crate::cli::train::{Listener, Ready};
-use crate::train::Event;
+use super::{Event, Note, Observer, ObserverError, Ready};
+use crate::progress::Progress;
+use crate::track::{Begin, End, Metrics, Notice, Track};
 
-/// Forwards the events of a training to trackers and to another listener.
-pub struct Tracked<'a> {
-    inner: &'a mut dyn Listener,
+/// Forwards the events of a training to trackers and to another observer.
+pub(super) struct Tracked<'a> {
+    inner: &'a mut dyn Observer,
     trackers: Vec<Box<dyn Track>>,
     /// Minimum number of steps between two reports to trackers.
     every: u64,
@@ -28,9 +28,9 @@ pub struct Tracked<'a> {
 }
 
 impl<'a> Tracked<'a> {
-    /// Creates a listener around `inner` that reports to the trackers at most every `every` steps.
+    /// Creates an observer around `inner` that reports to the trackers at most every `every` steps.
     pub fn new(
-        inner: &'a mut dyn Listener,
+        inner: &'a mut dyn Observer,
         trackers: Vec<Box<dyn Track>>,
         every: u64,
     ) -> Tracked<'a> {
@@ -55,9 +55,7 @@ impl<'a> Tracked<'a> {
         {
             if let Err(error) = tracker.metrics(step, self.seconds, metrics) {
                 *failed = true;
-                self.inner.note(&format!(
-                    "warning: {error}; training goes on without this tracker"
-                ));
+                self.inner.note(&Note::TrackerFailed(error));
             }
         }
     }
@@ -77,16 +75,16 @@ impl<'a> Tracked<'a> {
     }
 }
 
-impl Listener for Tracked<'_> {
-    fn note(&mut self, text: &str) {
-        self.inner.note(text);
+impl Observer for Tracked<'_> {
+    fn note(&mut self, note: &Note) {
+        self.inner.note(note);
     }
 
-    fn reading(&mut self, path: &Path) -> ProgressBar {
-        self.inner.reading(path)
+    fn reading(&mut self, files: &[PathBuf]) -> Box<dyn Progress> {
+        self.inner.reading(files)
     }
 
-    fn ready(&mut self, ready: &Ready) -> anyhow::Result<()> {
+    fn ready(&mut self, ready: &Ready) -> Result<(), ObserverError> {
         let footprint = ready.footprint;
         self.device = (footprint.parameters + footprint.optimizer + footprint.step) as f64 / 1e6;
         let begin = Begin {
@@ -135,12 +133,12 @@ impl Listener for Tracked<'_> {
                     self.report(*step, &values);
                 }
             }
-            Event::Validated { step, verdict } => {
+            Event::Validated { step, result } => {
                 self.report(
                     *step,
                     &[
-                        ("val_loss", verdict.loss as f64),
-                        ("exact_match", verdict.exact_match),
+                        ("val_loss", result.loss as f64),
+                        ("exact_match", result.exact_match),
                     ],
                 );
             }
@@ -152,15 +150,15 @@ impl Listener for Tracked<'_> {
     }
 }
 
-/// Returns the options, the model and the machine by dotted names such as `hyper.beta1`,
+/// Returns the configuration, the model and the machine by dotted names such as `optimizer.beta1`,
 /// `model.width` and `adapter`.
 fn parameters(ready: &Ready) -> Vec<(String, String)> {
     let mut flat = vec![];
-    let plain = |value: serde_json::Result<Value>| value.expect("options and sizes are plain data");
-    flatten("", &plain(serde_json::to_value(ready.options)), &mut flat);
+    let plain = |value: serde_json::Result<Value>| value.expect("configurations are plain data");
+    flatten("", &plain(serde_json::to_value(ready.config.stored())), &mut flat);
     flatten(
         "model.",
-        &plain(serde_json::to_value(ready.config)),
+        &plain(serde_json::to_value(ready.model)),
         &mut flat,
     );
     let facts = [
@@ -175,9 +173,15 @@ fn parameters(ready: &Ready) -> Vec<(String, String)> {
         ),
         ("adapter", ready.adapter.clone()),
         ("seemore", env!("CARGO_PKG_VERSION").to_owned()),
-        ("command", std::env::args().collect::<Vec<_>>().join(" ")),
+        (
+            "command",
+            format!("train {}", ready.out.join("run.toml").display()),
+        ),
     ];
     flat.extend(facts.map(|(name, value)| (name.to_owned(), value)));
+    // a setting such as the dropout is also one of the model's sizes
+    let mut names = BTreeSet::new();
+    flat.retain(|(name, _)| names.insert(name.clone()));
     flat
 }
 

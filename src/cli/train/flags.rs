@@ -1,0 +1,637 @@
+//! The flags of `train`, one entry for each.
+//!
+//! A new setting is a field of [`RunConfig`](crate::train::RunConfig) and an entry here.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, anyhow};
+use clap::builder::TypedValueParser;
+use clap::{Arg, ArgAction, value_parser};
+
+use super::flag::{Flag, arg, choice, field, list, optional, switch, value};
+use crate::cli::values::{Named, named};
+use crate::image::{Augment, Strength};
+use crate::models::seemore::{Part, Preset};
+use crate::text::TokenKind;
+use crate::track::Target;
+use crate::train::BatchSize;
+
+/// Returns the name of the flag that changes the setting at a dotted path.
+pub fn flag_of(field: &str) -> Option<String> {
+    flags()
+        .iter()
+        .find(|flag| flag.field == field)
+        .map(|flag| flag.name().to_owned())
+}
+
+/// Returns all flags in the order of the help text.
+pub fn flags() -> Vec<Flag> {
+    let sections = [
+        ("Data", data()),
+        ("Model", model()),
+        ("Length", length()),
+        ("Batch and memory", batch()),
+        ("Optimizer", optimizer()),
+        ("Augmentation", augmentation()),
+        ("Run folder", folder()),
+        ("Reports", reports()),
+    ];
+    sections
+        .into_iter()
+        .flat_map(|(heading, flags)| {
+            flags
+                .into_iter()
+                .map(move |flag| flag.with(|arg| arg.help_heading(heading)))
+        })
+        .collect()
+}
+
+fn data() -> Vec<Flag> {
+    vec![
+        paths(
+            "data",
+            "data.train",
+            "Training pictures with captions: CSV, JSON Lines, COCO, Flickr8k, or a folder [default: data/inputs.csv]",
+        ),
+        paths(
+            "val-data",
+            "data.validation",
+            "Validation pictures, never trained on [default: data/inputs_val.csv without --data]",
+        ),
+        optional(
+            "val-split",
+            "FRACTION",
+            field!(data.validation_split),
+            value_parser!(f64),
+            "Fraction of --data to validate on instead [default: 0.1 without --val-data]",
+        )
+        .with(|arg| arg.conflicts_with("val-data")),
+        switch(
+            "allow-overlap",
+            field!(data.allow_overlap),
+            true,
+            "Leave training pictures out that are also in --val-data, instead of failing",
+        )
+        .rare(),
+        switch(
+            "strict",
+            field!(data.strict),
+            true,
+            "Fail on the first row that cannot be used, instead of leaving it out",
+        )
+        .rare(),
+        value(
+            "image-column",
+            "NAME",
+            field!(data.image_column),
+            value_parser!(String),
+            "CSV column with base64 pictures",
+        )
+        .rare(),
+        value(
+            "caption-column",
+            "NAME",
+            field!(data.caption_column),
+            value_parser!(String),
+            "CSV column with captions",
+        )
+        .rare(),
+        optional(
+            "images",
+            "DIR",
+            field!(data.images),
+            value_parser!(PathBuf),
+            "Folder of the pictures that JSON Lines, COCO and Flickr8k files name [default: the file's own folder]",
+        )
+        .rare(),
+        optional(
+            "text",
+            "FILE.txt",
+            field!(data.text),
+            value_parser!(PathBuf),
+            "Text file whose lines the decoder trains on, instead of pictures",
+        )
+        .with(|arg| arg.conflicts_with_all(["data", "val-data", "class-loss"]))
+        .rare(),
+    ]
+}
+
+fn model() -> Vec<Flag> {
+    vec![
+        Flag::custom(
+            arg(
+                "preset",
+                "NAME",
+                "Named model sizes [default: seemore]",
+            )
+            .value_parser(named::<Preset>()),
+            "model.preset",
+            |matches, config| {
+                config.model.preset = *matches.get_one("preset").expect("it is given");
+                config.model.file = None;
+                Ok(())
+            },
+        ),
+        optional(
+            "config",
+            "FILE.json",
+            field!(model.file),
+            value_parser!(PathBuf),
+            "Model sizes from a file, such as the config.json of a checkpoint",
+        )
+        .with(|arg| arg.conflicts_with("preset"))
+        .rare(),
+        optional(
+            "dropout",
+            "PROBABILITY",
+            field!(model.dropout),
+            value_parser!(f32),
+            "Dropout probability [default: the model's]",
+        )
+        .rare(),
+        Flag::custom(
+            arg(
+                "tokenizer",
+                "KIND|FILE.json",
+                "Tokens: characters, words, bpe, or a tokenizer.json [default: characters]",
+            )
+            .value_parser(vocabulary),
+            "tokenizer.kind",
+            |matches, config| {
+                let vocabulary: &Vocabulary = matches.get_one("tokenizer").expect("it is given");
+                match vocabulary {
+                    Vocabulary::Train(kind) => {
+                        config.tokenizer.kind = *kind;
+                        config.tokenizer.file = None;
+                    }
+                    Vocabulary::File(path) => config.tokenizer.file = Some(path.clone()),
+                }
+                Ok(())
+            },
+        ),
+        optional(
+            "vocab-size",
+            "TOKENS",
+            field!(tokenizer.vocab_size),
+            value_parser!(u64).map(|size| size as usize),
+            "Largest vocabulary of words or bpe [default: all words, 1024 for bpe]",
+        )
+        .rare(),
+        optional(
+            "load",
+            "DIR",
+            field!(init.load),
+            value_parser!(PathBuf),
+            "Checkpoint to start from, for tensors of the same name and shape",
+        ),
+        list(
+            "load-parts",
+            "PARTS",
+            field!(init.parts),
+            named::<Part>(),
+            "Parts to take from --load [default: all]",
+        )
+        .with(|arg| arg.value_delimiter(','))
+        .rare(),
+        list(
+            "freeze",
+            "PARTS",
+            field!(model.freeze),
+            named::<Part>(),
+            "Parts that do not train",
+        )
+        .with(|arg| arg.value_delimiter(','))
+        .rare(),
+        switch(
+            "no-prototypes",
+            field!(init.prototypes),
+            false,
+            "Start the class head at random, instead of with the mean image vector of each concept",
+        )
+        .rare(),
+    ]
+}
+
+fn length() -> Vec<Flag> {
+    vec![
+        optional(
+            "steps",
+            "STEPS",
+            field!(budget.steps),
+            value_parser!(u64).range(1..),
+            "Optimizer steps [default: 200 for preset tiny, else 160 or 210 s]",
+        ),
+        optional(
+            "epochs",
+            "NUMBER",
+            field!(budget.epochs),
+            value_parser!(f64),
+            "Passes over the training pictures, instead of --steps",
+        )
+        .with(|arg| arg.conflicts_with("steps")),
+        optional(
+            "max-time",
+            "TIME",
+            field!(budget.seconds),
+            seconds,
+            "Longest training time, such as 90s, 15m or 2h",
+        ),
+        optional(
+            "patience",
+            "VALIDATIONS",
+            field!(validation.patience),
+            value_parser!(u64).range(1..),
+            "Validations without improvement after which training ends; needs --eval-every",
+        )
+        .rare(),
+        value(
+            "seed",
+            "NUMBER",
+            field!(seed),
+            value_parser!(u64),
+            "Seed of everything random; repeats a run bit for bit on the same adapter",
+        ),
+    ]
+}
+
+fn batch() -> Vec<Flag> {
+    vec![
+        value(
+            "batch-size",
+            "PICTURES|auto",
+            field!(batch.size),
+            |text: &str| text.parse::<BatchSize>(),
+            "Pictures in one step; auto for as many as fit the device",
+        )
+        .with(|arg| arg.visible_alias("batch")),
+        value(
+            "accumulate",
+            "PARTS",
+            field!(batch.accumulate),
+            value_parser!(u64).map(|parts| parts as usize),
+            "Parts that a batch is computed in, for less memory at the same result",
+        )
+        .rare(),
+        switch(
+            "checkpoint-activations",
+            field!(memory.checkpoint_activations),
+            true,
+            "Recompute activations in the backward pass: about half the memory of large batches, a fifth more time",
+        )
+        .rare(),
+        choice(
+            "precision",
+            "FORMAT",
+            field!(batch.precision),
+            "Number format of the operands of matrix products and attention; f16 scales the loss",
+        )
+        .rare(),
+        value(
+            "variants",
+            "FRACTION",
+            field!(batch.variants),
+            fraction,
+            "Fraction of the variants that an epoch shows: pictures whose caption is not their concept",
+        )
+        .rare(),
+    ]
+}
+
+fn optimizer() -> Vec<Flag> {
+    vec![
+        value(
+            "lr",
+            "RATE",
+            field!(schedule.learning_rate),
+            value_parser!(f64),
+            "Peak learning rate",
+        ),
+        value(
+            "warmup",
+            "STEPS",
+            field!(schedule.warmup),
+            value_parser!(u64),
+            "Steps until the peak learning rate",
+        )
+        .rare(),
+        choice(
+            "schedule",
+            "NAME",
+            field!(schedule.shape),
+            "Learning-rate schedule after warm-up",
+        )
+        .rare(),
+        choice(
+            "optimizer",
+            "NAME",
+            field!(optimizer.rule),
+            "Update rule",
+        )
+        .rare(),
+        value(
+            "weight-decay",
+            "NUMBER",
+            field!(optimizer.weight_decay),
+            value_parser!(f64),
+            "AdamW weight decay, per step and unit of learning rate",
+        )
+        .rare(),
+        choice(
+            "decay",
+            "PARAMETERS",
+            field!(optimizer.decay),
+            "Parameters that weight decay applies to",
+        )
+        .rare(),
+        value(
+            "beta2",
+            "NUMBER",
+            field!(optimizer.beta2),
+            fraction,
+            "Decay of AdamW's second moment",
+        )
+        .rare(),
+        value(
+            "clip",
+            "NORM",
+            field!(optimizer.clip),
+            value_parser!(f64),
+            "Largest norm of all gradients together; 0 for no limit",
+        )
+        .rare(),
+        value(
+            "ema",
+            "NUMBER",
+            field!(optimizer.ema),
+            fraction,
+            "Decay of the exponential moving average of the weights, which is then validated and saved; 0 disables it",
+        )
+        .rare(),
+        value(
+            "label-smoothing",
+            "FRACTION",
+            field!(loss.label_smoothing),
+            fraction_f32,
+            "Label smoothing: probability mass spread over the whole vocabulary",
+        )
+        .rare(),
+        value(
+            "class-loss",
+            "WEIGHT",
+            field!(loss.classes),
+            weight,
+            "Weight of the class loss, which names a picture's concept by a class head; 0 for no class head",
+        )
+        .rare(),
+        value(
+            "caption-loss",
+            "WEIGHT",
+            field!(loss.captions),
+            weight,
+            "Weight of the caption loss; 0 trains the image encoder alone",
+        )
+        .rare(),
+        choice(
+            "on-nan",
+            "ACTION",
+            field!(guard.on_nan),
+            "Action on a step whose loss or gradients are not finite",
+        )
+        .rare(),
+    ]
+}
+
+fn augmentation() -> Vec<Flag> {
+    vec![
+        Flag::custom(
+            arg(
+                "augment",
+                "STRENGTH",
+                "Random changes of the training pictures [default: light]",
+            )
+            .value_parser(named::<Strength>()),
+            "augment",
+            |matches, config| {
+                let strength: Strength = *matches.get_one("augment").expect("it is given");
+                config.augment = strength.into();
+                Ok(())
+            },
+        ),
+        Flag::custom(
+            arg(
+                "augment-config",
+                "FILE.json",
+                "Random changes from a file; what it leaves out is not done",
+            )
+            .value_parser(value_parser!(PathBuf))
+            .conflicts_with("augment"),
+            "augment",
+            |matches, config| {
+                let path: &PathBuf = matches.get_one("augment-config").expect("it is given");
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read {}", path.display()))?;
+                let augment: Augment = serde_json::from_str(&text)
+                    .with_context(|| format!("{} is not an augmentation", path.display()))?;
+                augment
+                    .check()
+                    .map_err(|reason| anyhow!("{}: {reason}", path.display()))?;
+                config.augment = augment;
+                Ok(())
+            },
+        )
+        .rare(),
+        Flag::custom(
+            Arg::new("no-augment")
+                .long("no-augment")
+                .action(ArgAction::SetTrue)
+                .conflicts_with_all(["augment", "augment-config"])
+                .help("Alias of --augment none"),
+            "augment",
+            |_, config| {
+                config.augment = Augment::none();
+                Ok(())
+            },
+        )
+        .rare(),
+    ]
+}
+
+fn folder() -> Vec<Flag> {
+    vec![
+        optional(
+            "out",
+            "DIR",
+            field!(checkpoint.out),
+            value_parser!(PathBuf),
+            "Run folder [default: the first free one of runs/PRESET-1, runs/PRESET-2, ..]",
+        ),
+        switch(
+            "overwrite",
+            field!(checkpoint.overwrite),
+            true,
+            "Replace a checkpoint in --out",
+        ),
+        value(
+            "save-every",
+            "STEPS",
+            field!(checkpoint.every),
+            value_parser!(u64),
+            "Steps between saves; 0 saves at the end only",
+        ),
+        value(
+            "keep",
+            "STATES",
+            field!(checkpoint.keep),
+            value_parser!(u64).range(1..).map(|keep| keep as usize),
+            "Saved states to keep, the newest ones",
+        )
+        .rare(),
+    ]
+}
+
+fn reports() -> Vec<Flag> {
+    vec![
+        value(
+            "eval-every",
+            "STEPS",
+            field!(validation.every),
+            value_parser!(u64),
+            "Steps between validations; 0 validates at the end only",
+        ),
+        value(
+            "log-every",
+            "STEPS",
+            field!(log.every),
+            value_parser!(u64).range(1..),
+            "Steps between reports of the loss",
+        )
+        .rare(),
+        list(
+            "track",
+            "KIND=WHERE",
+            field!(tracking.targets),
+            |text: &str| text.parse::<Target>(),
+            "Tracker: csv=FILE, tensorboard=DIR or mlflow=URI; may be repeated",
+        ),
+        value(
+            "track-every",
+            "STEPS",
+            field!(tracking.every),
+            value_parser!(u64),
+            "Fewest steps between tracked rows or points",
+        )
+        .rare(),
+        optional(
+            "track-experiment",
+            "NAME",
+            field!(tracking.experiment),
+            value_parser!(String),
+            "Experiment on the MLflow server [default: seemore]",
+        )
+        .rare(),
+        optional(
+            "track-run",
+            "NAME",
+            field!(tracking.run),
+            value_parser!(String),
+            "Name of the run on the MLflow server [default: the name of the run folder]",
+        )
+        .rare(),
+    ]
+}
+
+/// A flag with files or folders, separated by spaces or commas.
+fn paths(name: &'static str, path: &'static str, help: &str) -> Flag {
+    let arg = arg(name, "FILE|DIR", help)
+        .value_parser(value_parser!(PathBuf))
+        .num_args(1..)
+        .action(ArgAction::Append);
+    Flag::custom(arg, path, move |matches, config| {
+        let given = matches.get_many::<PathBuf>(name).expect("it is given");
+        let paths = given.flat_map(split).collect();
+        match path {
+            "data.train" => config.data.train = paths,
+            _ => config.data.validation = paths,
+        }
+        Ok(())
+    })
+}
+
+/// The paths of a value, with commas between them unless it is the name of a file.
+fn split(path: &PathBuf) -> Vec<PathBuf> {
+    match path.to_str() {
+        Some(text) if !path.exists() => text
+            .split(',')
+            .filter(|part| !part.is_empty())
+            .map(PathBuf::from)
+            .collect(),
+        _ => vec![path.clone()],
+    }
+}
+
+/// The value of `--tokenizer`.
+#[derive(Debug, Clone)]
+enum Vocabulary {
+    Train(TokenKind),
+    File(PathBuf),
+}
+
+/// Parses the value of `--tokenizer`.
+fn vocabulary(text: &str) -> Result<Vocabulary, String> {
+    match TokenKind::named(text) {
+        Some(kind) => Ok(Vocabulary::Train(kind)),
+        None if text.ends_with(".json") => Ok(Vocabulary::File(text.into())),
+        None => Err("expected characters, words, bpe, or a file that ends in .json".into()),
+    }
+}
+
+/// Parses a time such as 90, 90s, 15m or 2h into seconds.
+fn seconds(text: &str) -> Result<f64, String> {
+    let text = text.trim();
+    let (number, unit) = match text.char_indices().last() {
+        Some((at, 's')) => (&text[..at], 1.0),
+        Some((at, 'm')) => (&text[..at], 60.0),
+        Some((at, 'h')) => (&text[..at], 3600.0),
+        _ => (text, 1.0),
+    };
+    match number.parse::<f64>() {
+        Ok(value) if value > 0.0 && value.is_finite() => Ok(value * unit),
+        _ => Err("expected a time above 0, such as 90, 90s, 15m or 2h".into()),
+    }
+}
+
+/// Parses a number from 0 to 1.
+fn fraction(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
+        _ => Err("expected a number from 0 to 1".into()),
+    }
+}
+
+fn fraction_f32(text: &str) -> Result<f32, String> {
+    fraction(text).map(|value| value as f32)
+}
+
+/// Parses the weight of a loss.
+fn weight(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if value >= 0.0 && value.is_finite() => Ok(value),
+        _ => Err("expected a number of at least 0".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::seconds;
+
+    #[test]
+    fn parses_times_with_units() {
+        assert_eq!(
+            ["90", "90s", "1.5m", "2h"].map(seconds),
+            [Ok(90.0), Ok(90.0), Ok(90.0), Ok(7200.0)]
+        );
+        for bad in ["", "0", "-3", "inf", "m", "1d"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Checks of a configuration that need neither data nor a device.
+
+use super::{BatchSize, RunConfig};
+use crate::train::TrainError;
+
+impl RunConfig {
+    /// Checks the ranges of all numbers and which settings go together.
+    ///
+    /// # Errors
+    /// The first setting that is out of range.
+    pub fn check(&self) -> Result<(), TrainError> {
+        let zeros = [
+            (
+                "batch.size",
+                self.batch.size == BatchSize::Pictures(0),
+            ),
+            ("batch.accumulate", self.batch.accumulate == 0),
+            ("log.every", self.log.every == 0),
+            ("checkpoint.keep", self.checkpoint.keep == 0),
+            ("budget.steps", self.budget.steps == Some(0)),
+            ("validation.patience", self.validation.patience == Some(0)),
+        ];
+        if let Some((field, _)) = zeros.iter().find(|(_, zero)| *zero) {
+            return Err(TrainError::setting(field, "must be at least 1"));
+        }
+        if let BatchSize::Pictures(pictures) = self.batch.size
+            && !pictures.is_multiple_of(self.batch.accumulate)
+        {
+            return Err(TrainError::setting(
+                "batch.accumulate",
+                format!(
+                    "is {}, which does not divide the batch size {pictures}",
+                    self.batch.accumulate
+                ),
+            ));
+        }
+        let positive = [
+            ("budget.epochs", self.budget.epochs),
+            ("budget.seconds", self.budget.seconds),
+            (
+                "schedule.learning_rate",
+                Some(self.schedule.learning_rate),
+            ),
+        ];
+        for (field, value) in positive {
+            if let Some(value) = value.filter(|value| !(*value > 0.0 && value.is_finite())) {
+                return Err(TrainError::setting(
+                    field,
+                    format!("is {value} but must be above 0"),
+                ));
+            }
+        }
+        let not_negative = [
+            ("optimizer.clip", self.optimizer.clip),
+            ("optimizer.weight_decay", self.optimizer.weight_decay),
+            ("loss.captions", self.loss.captions as f64),
+            ("loss.classes", self.loss.classes as f64),
+        ];
+        for (field, value) in not_negative {
+            if !(value >= 0.0 && value.is_finite()) {
+                return Err(TrainError::setting(
+                    field,
+                    format!("is {value} but must be 0 or more"),
+                ));
+            }
+        }
+        let fractions = [
+            ("optimizer.beta1", self.optimizer.beta1),
+            ("optimizer.beta2", self.optimizer.beta2),
+            ("optimizer.ema", self.optimizer.ema),
+            ("loss.label_smoothing", self.loss.label_smoothing as f64),
+            ("batch.variants", self.batch.variants),
+        ];
+        for (field, value) in fractions {
+            if !(0.0..=1.0).contains(&value) {
+                return Err(TrainError::setting(
+                    field,
+                    format!("is {value} but must be from 0 to 1"),
+                ));
+            }
+        }
+        if let Some(split) = self.data.validation_split
+            && !(0.0..1.0).contains(&split)
+        {
+            return Err(TrainError::setting(
+                "data.validation_split",
+                format!("is {split} but must be at least 0 and below 1"),
+            ));
+        }
+        self.augment
+            .check()
+            .map_err(|reason| TrainError::setting("augment", format!("is not usable: {reason}")))
+    }
+}

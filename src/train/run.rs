@@ -1,0 +1,302 @@
+//! Assembles a training from its configuration: data, tokenizer, model, trainer, trackers.
+
+mod init;
+mod read;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::batch_search::largest_batch;
+use super::config::{BatchSize, RunConfig};
+use super::tracking::Tracked;
+use super::trainer::Setup;
+use super::{Concepts, Note, Observer, Ready, State, Summary, Text, TrainError, Trainer};
+use crate::data::Dataset;
+use crate::device::Device;
+use crate::graph::Always;
+use crate::models::seemore::{Config, Vlm};
+use crate::text::Tokenizer;
+use crate::track::{self, End, Names};
+
+/// A training that can be started.
+///
+/// ```no_run
+/// use seemore::device::Device;
+/// use seemore::models::seemore::Preset;
+/// use seemore::train::{RunConfig, TrainRun};
+///
+/// let mut config = RunConfig::default();
+/// config.model.preset = Preset::Tiny;
+/// config.data.train = vec!["pictures".into()];
+/// let device = Device::open(None)?;
+/// let summary = TrainRun::new(config)?.start(&device, &mut ())?;
+/// println!("{} steps", summary.steps);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct TrainRun {
+    config: RunConfig,
+    out: PathBuf,
+}
+
+impl TrainRun {
+    /// Checks what can be checked without data and device, and makes the run folder if it is a numbered one.
+    ///
+    /// # Errors
+    /// A setting out of range, or a run folder that cannot be used.
+    pub fn new(mut config: RunConfig) -> Result<TrainRun, TrainError> {
+        config.check()?;
+        config.data.resolve()?;
+        let out = out_folder(&config)?;
+        Ok(TrainRun { config, out })
+    }
+
+    /// The run folder.
+    pub fn out(&self) -> &Path {
+        &self.out
+    }
+
+    /// The configuration, with the data that it means named.
+    pub fn config(&self) -> &RunConfig {
+        &self.config
+    }
+
+    /// Reads the data, makes the model or loads it, trains it, and reports to `observer` and the configured trackers.
+    ///
+    /// Kernel variants are chosen as `device` chooses them.
+    ///
+    /// # Errors
+    /// Data, files, settings or a device that cannot be used; a training that diverged.
+    pub fn start(
+        &self,
+        device: &Device,
+        observer: &mut dyn Observer,
+    ) -> Result<Summary, TrainError> {
+        let tracking = &self.config.tracking;
+        if tracking.targets.is_empty() {
+            return self.train(device, observer);
+        }
+        let names = Names {
+            experiment: tracking.experiment.clone(),
+            run: tracking.run.clone(),
+        };
+        let checkpoint = &self.config.checkpoint;
+        let trackers = track::trackers(
+            &tracking.targets,
+            &names,
+            &self.out,
+            checkpoint.resume.is_some(),
+            checkpoint.overwrite,
+        )?;
+        let mut tracked = Tracked::new(observer, trackers, tracking.every);
+        let result = self.train(device, &mut tracked);
+        let end = match &result {
+            Ok(summary) if summary.interrupted => End::Stopped,
+            Ok(_) => End::Finished,
+            Err(_) => End::Failed,
+        };
+        for notice in tracked.end(end, &self.out) {
+            observer.note(&Note::Tracker(notice));
+        }
+        result
+    }
+
+    fn train(&self, device: &Device, observer: &mut dyn Observer) -> Result<Summary, TrainError> {
+        let mut config = self.config.clone();
+        let resumed = match &config.checkpoint.resume {
+            Some(dir) => Some((dir.clone(), State::newest(dir)?)),
+            None => None,
+        };
+        if let Some((dir, state)) = &resumed
+            && !config.continues(&state.progress.config)
+        {
+            return Err(TrainError::Resume {
+                path: dir.clone(),
+                reason: "the configuration differs from the one it was trained with in more than data, budget, validation, saves, reports and trackers".into(),
+                hint: None,
+            });
+        }
+        // the folder that model sizes and tokens come from
+        let from = resumed.as_ref().map(|(dir, _)| dir.as_path());
+        let mut model = self.model_config(from)?;
+        let (train, validation) = read::data(&config, model.frame(), observer)?;
+        let tokenizer = match from {
+            Some(dir) => Tokenizer::load(&dir.join("tokenizer.json"))?,
+            None => read::tokenizer(&config.tokenizer, &train, observer)?,
+        };
+        if resumed.is_none() {
+            model.vocab_size = vocab_size(&tokenizer);
+            if config.loss.classes > 0.0 {
+                model.classes = Concepts::new(&train).len();
+                model.check()?;
+            }
+        }
+        let sizes = model;
+        let model = Vlm::new(device, &sizes, config.seed)?;
+        let (train, validation) = fitting(
+            &config,
+            train,
+            validation,
+            model.room(),
+            &tokenizer,
+            observer,
+        )?;
+        let setup = Setup {
+            device,
+            model: &model,
+            tokenizer: &tokenizer,
+            train: &train,
+            validation: validation.as_ref(),
+        };
+        if config.batch.size == BatchSize::Auto {
+            // what is only measured is not worth tuning for
+            let untuned = device.choosing(Arc::new(Always("")));
+            let setup = Setup {
+                device: &untuned,
+                validation: None,
+                ..setup
+            };
+            let pictures = largest_batch(setup, &config, observer)?;
+            config.batch.size = BatchSize::Pictures(pictures);
+        }
+        if let (Some(dir), None) = (&config.init.load, &resumed) {
+            init::load(dir, &config.init.parts, &model, observer)?;
+        }
+        let mut trainer = Trainer::new(setup, config.clone(), Some(self.out.clone()))?;
+        let limit = trainer.limits().steps;
+        let warmup = config.schedule.warmup;
+        if let Some(steps) = limit.filter(|&steps| steps <= warmup) {
+            observer.note(&Note::ShortOfWarmup { steps, warmup });
+        }
+        if let Some((dir, state)) = resumed {
+            trainer.resume(state)?;
+            let steps = trainer.step();
+            if limit.is_some_and(|limit| limit <= steps) {
+                return Err(TrainError::AlreadyTrained { dir, steps });
+            }
+        }
+        let ready = Ready {
+            parameters: model.parameter_count(),
+            tokens: tokenizer.vocab_size(),
+            train: &train,
+            validation: validation.as_ref(),
+            step: trainer.step(),
+            config: &config,
+            model: &sizes,
+            out: &self.out,
+            adapter: device.adapter(),
+            footprint: trainer.footprint(),
+        };
+        observer.ready(&ready).map_err(TrainError::Observer)?;
+        trainer.run(observer)
+    }
+
+    /// The sizes of the model, from the resumed folder, a file or the preset.
+    fn model_config(&self, resumed: Option<&Path>) -> Result<Config, TrainError> {
+        let model = &self.config.model;
+        let file = resumed.map(|dir| dir.join("config.json"));
+        let mut config = match file.as_ref().or(model.file.as_ref()) {
+            Some(path) => Config::load(path)?,
+            None => model.preset.config(),
+        };
+        if let (Some(dropout), None) = (model.dropout, resumed) {
+            config.dropout = dropout;
+            config.check()?;
+        }
+        Ok(config)
+    }
+}
+
+/// Leaves out captions that are longer than the model's context.
+fn fitting(
+    config: &RunConfig,
+    train: Dataset,
+    validation: Option<Dataset>,
+    room: usize,
+    tokenizer: &Tokenizer,
+    observer: &mut dyn Observer,
+) -> Result<(Dataset, Option<Dataset>), TrainError> {
+    let length = |caption: &str| Text::new(tokenizer, caption).len();
+    let mut fit = |data: Dataset| -> Result<Dataset, TrainError> {
+        let (data, problems) = data.without_long_captions(room, length);
+        read::report(&config.data, problems, data.samples.len(), observer)?;
+        Ok(data)
+    };
+    let mut train = fit(train)?;
+    train.mark_variants();
+    if train.samples.is_empty() {
+        return Err(TrainError::Nothing("no caption is left to train on".into()));
+    }
+    let validation = validation.map(fit).transpose()?;
+    Ok((
+        train,
+        validation.filter(|validation| !validation.samples.is_empty()),
+    ))
+}
+
+/// Tokens that the model distinguishes: those of the tokenizer, of words and byte pairs rounded up to a multiple of 64, which makes
+/// the products with the vocabulary faster. The tokens beyond the tokenizer's are never targets.
+fn vocab_size(tokenizer: &Tokenizer) -> usize {
+    match tokenizer {
+        Tokenizer::Characters(_) => tokenizer.vocab_size(),
+        _ => tokenizer.vocab_size().next_multiple_of(64),
+    }
+}
+
+/// The run folder; never one that holds a checkpoint, unless that may be replaced.
+fn out_folder(config: &RunConfig) -> Result<PathBuf, TrainError> {
+    let checkpoint = &config.checkpoint;
+    match (&checkpoint.out, &checkpoint.resume) {
+        (None, Some(resume)) => Ok(resume.clone()),
+        (Some(out), resume) => {
+            let taken = out.join("model.safetensors").exists();
+            if taken && !checkpoint.overwrite && resume.as_ref() != Some(out) {
+                return Err(TrainError::OutputExists(out.clone()));
+            }
+            Ok(out.clone())
+        }
+        (None, None) => {
+            let name = serde_json::to_value(config.model.preset)
+                .expect("presets are serialized by their names");
+            let name = name.as_str().unwrap_or("run");
+            let failed = |dir: &Path, reason| TrainError::Folder {
+                dir: dir.to_owned(),
+                reason,
+            };
+            let runs = Path::new("runs");
+            std::fs::create_dir_all(runs).map_err(|reason| failed(runs, reason))?;
+            let mut numbered = (1..).map(|number| runs.join(format!("{name}-{number}")));
+            let free = numbered.find_map(|dir| match std::fs::create_dir(&dir) {
+                Ok(()) => Some(Ok(dir)),
+                // also when another run has just taken it
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => None,
+                Err(error) => Some(Err(failed(&dir, error))),
+            });
+            free.expect("there is always a next number")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::checkpoint;
+
+    #[test]
+    fn an_existing_checkpoint_is_not_replaced_unasked() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().to_owned();
+        checkpoint::write_file(&out.join("model.safetensors"), b"").unwrap();
+        let mut config = RunConfig::default();
+        config.checkpoint.out = Some(out.clone());
+        assert!(matches!(
+            out_folder(&config),
+            Err(TrainError::OutputExists(_))
+        ));
+        config.checkpoint.resume = Some(out.clone());
+        assert_eq!(out_folder(&config).unwrap(), out);
+        config.checkpoint.resume = None;
+        config.checkpoint.overwrite = true;
+        assert_eq!(out_folder(&config).unwrap(), out);
+    }
+}
