@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use crate::caption::CaptionError;
-use crate::data::DataError;
+use crate::data::{DataError, Problem};
 use crate::device::DeviceError;
 use crate::graph::RecordError;
 use crate::hint::{Hint, Hinted};
@@ -13,6 +13,14 @@ use crate::train::{Note, TrainError};
 /// Returns the advice for the first error of a chain that has a hint.
 pub fn advice(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(hint).map(|hint| words(&hint))
+}
+
+/// Returns the advice for the first of several problems that has a hint.
+pub fn advice_on(problems: &[Problem]) -> Option<String> {
+    problems
+        .iter()
+        .find_map(|problem| problem.hint.as_ref())
+        .map(words)
 }
 
 /// Words a remark about a training, with its hint.
