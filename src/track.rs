@@ -9,7 +9,6 @@ mod error;
 mod mlflow;
 mod tensorboard;
 #[cfg(feature = "cli")]
-
 use std::path::{Path, PathBuf};
 
 pub use csv::Csv;

@@ -42,6 +42,6 @@ pub use run::TrainRun;
 pub use schedule::Schedule;
 pub use state::{Progress, State};
 pub use step::{Recording, StepSizes, TrainStep};
-pub use trainer::{Best, Summary};
 use trainer::Trainer;
+pub use trainer::{Best, Summary};
 pub use validation::{Validation, ValidationResult};

@@ -1412,10 +1412,23 @@ fn a_saved_configuration_repeats_the_run() {
         assert_eq!(run(&[file, "--out", out, "--json"]), first, "{file}");
     }
     // flags override the file
-    let longer = run(&["saved.toml", "--steps", "5", "--schedule", "constant", "--out", "fourth", "--json"]);
+    let longer = run(&[
+        "saved.toml",
+        "--steps",
+        "5",
+        "--schedule",
+        "constant",
+        "--out",
+        "fourth",
+        "--json",
+    ]);
     assert_eq!(longer.len(), 5);
 
-    std::fs::write(dir.path().join("wrong.toml"), "[model]\npreest = \"tiny\"\n").unwrap();
+    std::fs::write(
+        dir.path().join("wrong.toml"),
+        "[model]\npreest = \"tiny\"\n",
+    )
+    .unwrap();
     let output = seemore(dir.path(), &["train", "wrong.toml"]);
     fails(&output, 1, &["wrong.toml", "preest"]);
     let output = seemore(dir.path(), &["train", "absent.toml"]);

@@ -14,7 +14,7 @@ use seemore::models::seemore::{AttentionScale, Config, Logits, Projection, Visua
 use seemore::nn::{Context, Residual};
 use seemore::ops::{GradScaler, IGNORE};
 use seemore::train::{Batch, Gradients, TrainStep};
-use seemore::train::{Decay, OptimizerConfig, Optimizer, Rule};
+use seemore::train::{Decay, Optimizer, OptimizerConfig, Rule};
 
 // The tolerances that golden.json suggests: float32 on a device sums in another order than PyTorch does.
 const LOGITS: f64 = 2e-5;

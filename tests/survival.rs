@@ -413,7 +413,10 @@ fn a_second_ctrl_c_stops_at_once() {
     let mut line = String::new();
     while !line.starts_with("step 3/") {
         line.clear();
-        assert!(out.read_line(&mut line).unwrap() > 0, "training ended early");
+        assert!(
+            out.read_line(&mut line).unwrap() > 0,
+            "training ended early"
+        );
     }
     let interrupt = || {
         assert!(

@@ -408,7 +408,8 @@ fn power_of_two_loss_scales_change_no_bit() {
     let config = config(0.1);
     let runs = [GradScaler::default(), GradScaler::dynamic()].map(|scaler| {
         let model = Vlm::new(&device, &config, 3).unwrap();
-        let optimizer = Optimizer::new(&device, model.storage(), OPTIMIZER, scaler, |_| true).unwrap();
+        let optimizer =
+            Optimizer::new(&device, model.storage(), OPTIMIZER, scaler, |_| true).unwrap();
         let step = TrainStep::new(&device, &model, &optimizer, 8, LENGTH, 1).unwrap();
         (1..=4).for_each(|number| {
             step.run(&[batch(&config, 0..8)], number, 1e-3, 0.0)
@@ -733,7 +734,10 @@ fn the_average_follows_the_parameters_and_swaps_with_them() {
     let device = device();
     let config = config(0.0);
     let model = Vlm::new(&device, &config, 3).unwrap();
-    let hyper = OptimizerConfig { ema: 0.9, ..OPTIMIZER };
+    let hyper = OptimizerConfig {
+        ema: 0.9,
+        ..OPTIMIZER
+    };
     let optimizer = Optimizer::new(
         &device,
         model.storage(),

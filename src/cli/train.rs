@@ -124,11 +124,12 @@ impl TrainArgs {
                 return Err(conflict(flag, "resume").into());
             }
         }
-        let needs = |wanted: &str, fulfilled: bool, other: &str| {
-            match given.iter().find(|flag| flag.field == wanted) {
-                Some(flag) if !fulfilled => Err(missing(flag, other)),
-                _ => Ok(()),
-            }
+        let needs = |wanted: &str, fulfilled: bool, other: &str| match given
+            .iter()
+            .find(|flag| flag.field == wanted)
+        {
+            Some(flag) if !fulfilled => Err(missing(flag, other)),
+            _ => Ok(()),
         };
         needs("init.parts", config.init.load.is_some(), "load")?;
         needs(

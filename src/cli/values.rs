@@ -85,11 +85,7 @@ impl Named for Preset {
 
 impl Named for Part {
     const VALUES: &'static [(Part, &'static str, &'static str)] = &[
-        (
-            Part::Encoder,
-            "encoder",
-            "Image encoder and its class head",
-        ),
+        (Part::Encoder, "encoder", "Image encoder and its class head"),
         (Part::Projector, "projector", "Image-to-text projector"),
         (Part::Decoder, "decoder", "Text decoder"),
     ];
@@ -168,11 +164,7 @@ impl Named for OnNan {
             "stop",
             "Save the state before the step, then end with an error",
         ),
-        (
-            OnNan::Skip,
-            "skip",
-            "Skip the step; end after 20 in a row",
-        ),
+        (OnNan::Skip, "skip", "Skip the step; end after 20 in a row"),
         (
             OnNan::Rollback,
             "rollback",

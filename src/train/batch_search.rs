@@ -55,11 +55,7 @@ fn measure(setup: Setup, config: &RunConfig, pictures: usize) -> Result<Footprin
 }
 
 /// Says why a batch is too large, if it is.
-fn refusal(
-    setup: Setup,
-    pictures: usize,
-    tried: &Result<Footprint, TrainError>,
-) -> Option<String> {
+fn refusal(setup: Setup, pictures: usize, tried: &Result<Footprint, TrainError>) -> Option<String> {
     const MB: u64 = 1_000_000;
     let device = setup.device;
     match tried {

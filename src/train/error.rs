@@ -160,8 +160,9 @@ impl TrainError {
 impl Hinted for TrainError {
     fn hint(&self) -> Option<Hint> {
         match self {
-            TrainError::Device(error)
-            | TrainError::Checkpoint(CheckpointError::Device(error)) => error.hint(),
+            TrainError::Device(error) | TrainError::Checkpoint(CheckpointError::Device(error)) => {
+                error.hint()
+            }
             TrainError::Data(error) => error.hint(),
             TrainError::Track(error) => error.hint(),
             TrainError::Observer(error) => error.downcast_ref::<TrackError>()?.hint(),

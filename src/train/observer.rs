@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::{Footprint, ObserverError, RunConfig, Spike, Steps, TrainError, ValidationResult};
 use crate::data::{Dataset, Problem};
-use crate::models::seemore::Config;
 use crate::hint::Hint;
+use crate::models::seemore::Config;
 use crate::progress::{Progress, Silent};
 use crate::track::{Notice, TrackError};
 
@@ -185,7 +185,10 @@ impl fmt::Display for Note {
                 }
             }
             Note::TrackerFailed(reason) => {
-                write!(f, "warning: {reason}; training goes on without this tracker")
+                write!(
+                    f,
+                    "warning: {reason}; training goes on without this tracker"
+                )
             }
             Note::Tracker(notice) => match notice {
                 Notice::Failed(error) => write!(f, "warning: {error}"),

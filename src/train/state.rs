@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
+use super::TrainError;
 use super::config::{Options, RunConfig};
 use super::trainer::Best;
-use super::TrainError;
 use crate::atomic_file;
 use crate::hint::Hint;
 use crate::models::checkpoint::{self, CheckpointError, Values};
@@ -186,7 +186,9 @@ impl State {
         };
         State::read(&file(&place, step), dir).map_err(|reason| match steps.iter().rev().nth(1) {
             Some(before) => fail(
-                format!("{reason}. To go on from step {before}, which was saved before it, move it away"),
+                format!(
+                    "{reason}. To go on from step {before}, which was saved before it, move it away"
+                ),
                 None,
             ),
             None => fail(
@@ -232,8 +234,8 @@ impl State {
         let note = metadata
             .get(NOTE)
             .ok_or_else(|| format!("{} is not the state of a training", path.display()))?;
-        let progress = Progress::parse(note, dir)
-            .map_err(|reason| format!("{}: {reason}", path.display()))?;
+        let progress =
+            Progress::parse(note, dir).map_err(|reason| format!("{}: {reason}", path.display()))?;
         Ok(State {
             progress,
             tensors,

@@ -155,7 +155,11 @@ impl Observer for Tracked<'_> {
 fn parameters(ready: &Ready) -> Vec<(String, String)> {
     let mut flat = vec![];
     let plain = |value: serde_json::Result<Value>| value.expect("configurations are plain data");
-    flatten("", &plain(serde_json::to_value(ready.config.stored())), &mut flat);
+    flatten(
+        "",
+        &plain(serde_json::to_value(ready.config.stored())),
+        &mut flat,
+    );
     flatten(
         "model.",
         &plain(serde_json::to_value(ready.model)),

@@ -172,8 +172,7 @@ impl<'a> Trainer<'a> {
             freeze: config.guard.on_nan != OnNan::Skip,
             ..GradScaler::of(config.batch.precision)
         };
-        let optimizer =
-            Optimizer::new(device, model.storage(), config.optimizer, scaler, &trains)?;
+        let optimizer = Optimizer::new(device, model.storage(), config.optimizer, scaler, &trains)?;
         let part = batch_size / config.batch.accumulate;
         let sizes = StepSizes {
             batch: part,
@@ -193,12 +192,7 @@ impl<'a> Trainer<'a> {
             train,
             texts,
             classes,
-            order: Batches::with_variants(
-                &variant,
-                config.batch.variants,
-                batch_size,
-                config.seed,
-            ),
+            order: Batches::with_variants(&variant, config.batch.variants, batch_size, config.seed),
             part,
             length,
             pad: tokenizer.pad(),

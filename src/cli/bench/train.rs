@@ -14,7 +14,7 @@ use crate::graph::Precision;
 use crate::image::Augment;
 use crate::models::seemore::{Config, Output, Projection, VisualTokens, Vlm};
 use crate::ops::{GradScaler, IGNORE};
-use crate::train::{Decay, OptimizerConfig, Optimizer, Rule};
+use crate::train::{Decay, Optimizer, OptimizerConfig, Rule};
 use crate::train::{Feed, Prefetcher, StepSizes, Text, TrainStep};
 
 /// Floating-point operations of the matrix products in a forward pass, a multiply-add counted as

@@ -119,12 +119,8 @@ fn data() -> Vec<Flag> {
 fn model() -> Vec<Flag> {
     vec![
         Flag::custom(
-            arg(
-                "preset",
-                "NAME",
-                "Named model sizes [default: seemore]",
-            )
-            .value_parser(named::<Preset>()),
+            arg("preset", "NAME", "Named model sizes [default: seemore]")
+                .value_parser(named::<Preset>()),
             "model.preset",
             |matches, config| {
                 config.model.preset = *matches.get_one("preset").expect("it is given");

@@ -14,8 +14,7 @@ use crate::cli::data::reading;
 use crate::cli::{hint, say};
 use crate::progress::Progress;
 use crate::train::{
-    Event, Footprint, Note, Observer, ObserverError, Ready, Spike, Steps, Summary,
-    ValidationResult,
+    Event, Footprint, Note, Observer, ObserverError, Ready, Spike, Steps, Summary, ValidationResult,
 };
 
 /// Captions shown after the last validation.
@@ -79,10 +78,7 @@ impl Terminal {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        let (seconds, waiting) = (
-            summary.elapsed.as_secs_f64(),
-            milliseconds(summary.waiting),
-        );
+        let (seconds, waiting) = (summary.elapsed.as_secs_f64(), milliseconds(summary.waiting));
         let validation = summary.validation.as_ref();
         if self.json {
             let line = json!({

@@ -26,8 +26,22 @@ fn no_flag_means_the_default_configuration() {
 #[test]
 fn flags_change_their_settings() {
     let config = config(&[
-        "--preset", "tiny", "--batch", "auto", "--lr", "0.5", "--max-time", "2m", "--freeze",
-        "encoder,decoder", "--no-augment", "--data", "a.csv", "b.csv,c.csv", "--keep", "3",
+        "--preset",
+        "tiny",
+        "--batch",
+        "auto",
+        "--lr",
+        "0.5",
+        "--max-time",
+        "2m",
+        "--freeze",
+        "encoder,decoder",
+        "--no-augment",
+        "--data",
+        "a.csv",
+        "b.csv,c.csv",
+        "--keep",
+        "3",
     ])
     .unwrap();
     assert_eq!(config.model.preset, Preset::Tiny);
@@ -44,7 +58,11 @@ fn flags_change_their_settings() {
 fn flags_override_a_file_and_limits_replace_its_limits() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("run.toml");
-    std::fs::write(&path, "seed = 3\n[budget]\nsteps = 9\n[schedule]\nwarmup = 4\n").unwrap();
+    std::fs::write(
+        &path,
+        "seed = 3\n[budget]\nsteps = 9\n[schedule]\nwarmup = 4\n",
+    )
+    .unwrap();
     let path = path.to_str().unwrap();
     let read = config(&[path, "--seed", "5"]).unwrap();
     assert_eq!(
@@ -52,7 +70,10 @@ fn flags_override_a_file_and_limits_replace_its_limits() {
         (5, 4, Some(9))
     );
     let timed = config(&[path, "--max-time", "3"]).unwrap();
-    assert_eq!((timed.budget.steps, timed.budget.seconds), (None, Some(3.0)));
+    assert_eq!(
+        (timed.budget.steps, timed.budget.seconds),
+        (None, Some(3.0))
+    );
 }
 
 #[test]

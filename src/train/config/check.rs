@@ -10,10 +10,7 @@ impl RunConfig {
     /// The first setting that is out of range.
     pub fn check(&self) -> Result<(), TrainError> {
         let zeros = [
-            (
-                "batch.size",
-                self.batch.size == BatchSize::Pictures(0),
-            ),
+            ("batch.size", self.batch.size == BatchSize::Pictures(0)),
             ("batch.accumulate", self.batch.accumulate == 0),
             ("log.every", self.log.every == 0),
             ("checkpoint.keep", self.checkpoint.keep == 0),
@@ -37,10 +34,7 @@ impl RunConfig {
         let positive = [
             ("budget.epochs", self.budget.epochs),
             ("budget.seconds", self.budget.seconds),
-            (
-                "schedule.learning_rate",
-                Some(self.schedule.learning_rate),
-            ),
+            ("schedule.learning_rate", Some(self.schedule.learning_rate)),
         ];
         for (field, value) in positive {
             if let Some(value) = value.filter(|value| !(*value > 0.0 && value.is_finite())) {

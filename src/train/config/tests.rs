@@ -137,7 +137,10 @@ fn options_of_older_run_folders_are_upgraded() {
         assert_eq!(config.data.train.len(), 5);
         assert!(config.budget.seconds.is_some() && !config.init.prototypes);
         assert_eq!(config.checkpoint.keep, 2);
-        assert_eq!(config.model.file, Some(Path::new(folder).join("config.json")));
+        assert_eq!(
+            config.model.file,
+            Some(Path::new(folder).join("config.json"))
+        );
         config.check().unwrap();
     }
 }

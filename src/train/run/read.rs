@@ -27,7 +27,10 @@ pub fn data(
         train.split(share, config.seed)
     } else {
         let validation = load(data, &data.validation, frame, observer)?;
-        (without_overlap(data, train, &validation, observer)?, validation)
+        (
+            without_overlap(data, train, &validation, observer)?,
+            validation,
+        )
     };
     Ok((
         train,
@@ -123,7 +126,9 @@ pub fn tokenizer(
     let vocab_size = |reason: String| TrainError::setting("tokenizer.vocab_size", reason);
     if let Some(path) = &config.file {
         if config.vocab_size.is_some() {
-            return Err(vocab_size("has no meaning for a tokenizer from a file".into()));
+            return Err(vocab_size(
+                "has no meaning for a tokenizer from a file".into(),
+            ));
         }
         let tokenizer = Tokenizer::load(path)?;
         let unknown = captions()
