@@ -3,60 +3,114 @@
 use std::error::Error;
 
 use seemore::caption::CaptionError;
+use seemore::data::DataError;
+use seemore::device::DeviceError;
 use seemore::hint::{Hint, Hinted};
+use seemore::track::TrackError;
 use seemore::train::TrainError;
 
-/// Returns the text that the window shows for an error: the message, then what to do.
-pub fn explain(error: &anyhow::Error) -> String {
-    let message = format!("{error:#}");
-    match error.chain().find_map(hint_of) {
-        Some(hint) => {
-            let message = message.trim_end_matches('.');
-            format!("{message}. {}", advice(&hint))
-        }
+/// Returns the text that the window shows for an error: what happened, then what to do.
+pub fn explain(error: &(dyn Error + 'static)) -> String {
+    let chain = || std::iter::successors(Some(error), |&error| error.source());
+    let message = chain()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ");
+    match chain().find_map(hint_of).and_then(|hint| advice(&hint)) {
+        Some(advice) => format!("{}. {advice}", message.trim_end_matches('.')),
         None => message,
     }
 }
 
 /// Returns the hint of an error of the library.
 fn hint_of(error: &(dyn Error + 'static)) -> Option<Hint> {
-    if let Some(error) = error.downcast_ref::<TrainError>() {
+    fn hint<E: Hinted + 'static>(error: &(dyn Error + 'static)) -> Option<Hint> {
+        error.downcast_ref::<E>()?.hint()
+    }
+    // transparent wrappers do not show in the chain of sources
+    if let Some(TrainError::Device(error)) = error.downcast_ref() {
         return error.hint();
     }
-    error.downcast_ref::<CaptionError>()?.hint()
+    if let Some(CaptionError::Device(error)) = error.downcast_ref() {
+        return error.hint();
+    }
+    hint::<TrainError>(error)
+        .or_else(|| hint::<DeviceError>(error))
+        .or_else(|| hint::<CaptionError>(error))
+        .or_else(|| hint::<DataError>(error))
+        .or_else(|| hint::<TrackError>(error))
 }
 
-/// Words a hint as what to do in the window.
-pub fn advice(hint: &Hint) -> String {
-    match hint {
-        Hint::SmallerBatch => "Lower Batch size, or choose a smaller preset.".into(),
+/// Words a hint as what to do in the window; `None` if the window has nothing to change.
+pub fn advice(hint: &Hint) -> Option<String> {
+    Some(match hint {
+        Hint::SmallerBatch => "Lower Batch size, or choose a smaller Preset.".into(),
         Hint::LessMemory { parts } => format!(
-            "Lower Batch size, set Gradient accumulation to {parts}, or turn on Recompute activations."
+            "Set Gradient accumulation to {parts}, turn on Recompute activations, or lower Batch size."
         ),
-        Hint::OtherDevice => "Start the app with another adapter: seemore-app --adapter.".into(),
+        Hint::OtherDevice => "Start the app with another adapter (option --adapter).".into(),
         Hint::Resume => "Choose Resume to continue from the last saved state.".into(),
-        Hint::Stabilize => "Lower Learning rate, raise Warm-up, or set Gradient clipping.".into(),
-        Hint::NameColumns => "Set Picture column and Caption column.".into(),
-        Hint::ImagesFolder => "Set Picture folder to the folder that holds the pictures.".into(),
-        Hint::OutputExists => "Choose another folder under Output, or turn on Overwrite.".into(),
+        Hint::Stabilize => {
+            "Lower Learning rate, raise Warm-up, set Gradient clipping, or change Non-finite loss."
+                .into()
+        }
+        Hint::NameColumns => {
+            "Set Picture column and Caption column to the names in the file.".into()
+        }
+        Hint::ImagesFolder => "Set Picture folder to the folder of the pictures.".into(),
+        Hint::OutputExists => "Choose another Output, or turn on Overwrite.".into(),
+        Hint::RunExists => {
+            "Choose another Output, turn on Overwrite, or choose Resume to continue the training."
+                .into()
+        }
         Hint::NotStrict => "Turn on Skip unusable rows.".into(),
         Hint::AllowOverlap => {
-            "Remove them from one side, or turn on Skip duplicates across sets.".into()
+            "Turn on Skip duplicates across sets to leave them out of training.".into()
         }
-        Hint::RunExists => "Choose another folder under Output, or choose Resume.".into(),
-        Hint::SameData => "Choose the training and validation pictures of that run.".into(),
+        Hint::SameData => "Choose the training's own pictures, or start a New model.".into(),
+        Hint::SaveOften => "Set Save every, so that later runs can be resumed.".into(),
         Hint::GivePrompt => "Enter a text under Prefix.".into(),
         Hint::AddTokenizer => {
             "Copy the tokenizer.json that the model was trained with into its folder.".into()
         }
-        Hint::StartFrom => "Choose New model and start from this one.".into(),
-        Hint::GiveBudget => "Set Train for to steps, epochs or minutes.".into(),
+        Hint::StartFrom => "Choose Copy settings to train a new model like this one.".into(),
+        Hint::GiveBudget => "Set Train for to more steps, epochs or minutes.".into(),
         Hint::RaiseTimeout => {
-            "Set the environment variable SEEMORE_TIMEOUT to more seconds and start the app again."
+            "Set the environment variable SEEMORE_TIMEOUT to more seconds and restart the app."
                 .into()
         }
-        _ => String::new(),
-    }
+        Hint::Setting(path) => format!("Change {}.", label(path)?),
+        _ => return None,
+    })
+}
+
+/// Returns the label of a setting of a run configuration, given its dotted path, if the Train page has a field for it.
+fn label(path: &str) -> Option<&'static str> {
+    const LABELS: [(&str, &str); 21] = [
+        ("data.train", "Training pictures"),
+        ("data.validation", "Validation pictures"),
+        ("data.image_column", "Picture column"),
+        ("data.caption_column", "Caption column"),
+        ("model.preset", "Preset"),
+        ("model.file", "Preset"),
+        ("tokenizer.kind", "Tokenizer"),
+        ("budget.steps", "Number of steps"),
+        ("budget.epochs", "Number of epochs"),
+        ("budget.seconds", "Time limit"),
+        ("batch.size", "Batch size"),
+        ("batch.accumulate", "Gradient accumulation"),
+        ("schedule.learning_rate", "Learning rate"),
+        ("schedule.warmup", "Warm-up"),
+        ("optimizer.clip", "Gradient clipping"),
+        ("optimizer.weight_decay", "Weight decay"),
+        ("loss.classes", "Class loss"),
+        ("loss.label_smoothing", "Label smoothing"),
+        ("validation.patience", "Patience"),
+        ("checkpoint.out", "Output"),
+        ("log.every", "Report every"),
+    ];
+    let known = LABELS.iter().find(|(known, _)| *known == path);
+    known.map(|(_, label)| *label)
 }
 
 #[cfg(test)]
@@ -64,7 +118,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn advice_names_no_flags_of_the_command_line() {
+    fn hint_follows_the_message() {
+        let error = DeviceError::Lost("the driver was reset".into());
+        let message = explain(&error);
+        assert!(message.starts_with(&error.to_string()), "{message}");
+    }
+
+    #[test]
+    fn advice_names_labels_instead_of_flags() {
         let hints = [
             Hint::SmallerBatch,
             Hint::LessMemory { parts: 4 },
@@ -73,14 +134,18 @@ mod tests {
             Hint::NameColumns,
             Hint::ImagesFolder,
             Hint::OutputExists,
+            Hint::RunExists,
             Hint::NotStrict,
+            Hint::AllowOverlap,
             Hint::GivePrompt,
             Hint::StartFrom,
             Hint::GiveBudget,
+            Hint::Setting("batch.size"),
         ];
         for hint in hints {
-            let advice = advice(&hint);
+            let advice = advice(&hint).unwrap();
             assert!(!advice.contains("--") && advice.ends_with('.'), "{advice}");
         }
+        assert_eq!(advice(&Hint::Setting("init.parts")), None);
     }
 }

@@ -16,6 +16,7 @@ pub mod hint;
 pub mod page;
 pub mod pages;
 mod pictures;
+mod progress;
 mod toasts;
 mod window;
 pub mod worker;

@@ -115,7 +115,7 @@ impl WorkerHandle {
             }));
             match served {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => sender.send(Event::Stopped(hint::explain(&error.into()))),
+                Ok(Err(error)) => sender.send(Event::Stopped(hint::explain(&error))),
                 Err(panic) => {
                     let message = panic
                         .downcast_ref::<String>()

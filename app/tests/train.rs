@@ -10,9 +10,13 @@ use cpu_time::ThreadTime;
 use egui::accesskit::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
-use seemore::image::Picture;
+use seemore::image::{Augment, Picture, Strength};
+use seemore::models::seemore::Preset;
+use seemore::text::TokenKind;
 use seemore::train::Footprint;
-use seemore_app::pages::train::{Sample, Step, TrainCommand, TrainEvent, TrainInfo};
+use seemore_app::pages::train::{
+    Overrides, RunRequest, Sample, Step, TrainCommand, TrainEvent, TrainInfo,
+};
 use seemore_app::worker::{Event, EventSender, LoadModel, WorkerHandle};
 use seemore_app::{StartOptions, Window};
 
@@ -115,25 +119,16 @@ fn training_is_started_paused_stopped_and_resumed() {
         events.page(event);
         harness.run_steps(2);
     };
-    assert!(has(&harness, "Train a model") && has(&harness, "--preset seemore"));
+    assert!(has(&harness, "Train a model") && has(&harness, "Run file"));
     assert!(!enabled(&harness, "Pause") && !enabled(&harness, "Stop"));
     click(&mut harness, "Start");
-    let Some(TrainCommand::Start(words)) = command(&commands) else {
+    let Some(TrainCommand::Start(RunRequest::New(config))) = command(&commands) else {
         panic!("no command to start")
     };
-    for word in [
-        "--data",
-        "--val-data",
-        "--preset",
-        "seemore",
-        "--eval-every",
-        "20",
-    ] {
-        assert!(
-            words.iter().any(|given| given == word),
-            "{word} is not in {words:?}"
-        );
-    }
+    assert_eq!(config.model.preset, Preset::Seemore);
+    assert_eq!(config.validation.every, 20);
+    assert!(config.data.train[0].ends_with("inputs.csv"));
+    assert!(config.data.validation[0].ends_with("inputs_val.csv"));
     assert!(has(&harness, "Preparing") && !enabled(&harness, "Start") && enabled(&harness, "Stop"));
 
     report(&mut harness, TrainEvent::Preparing("runs/seemore-1".into()));
@@ -191,10 +186,10 @@ fn training_is_started_paused_stopped_and_resumed() {
     click(&mut harness, "Resume");
     assert_eq!(
         command(&commands),
-        Some(TrainCommand::Start(vec![
-            "--resume".into(),
-            "runs/seemore-1".into()
-        ]))
+        Some(TrainCommand::Start(RunRequest::Resume {
+            folder: "runs/seemore-1".into(),
+            overrides: Overrides::default(),
+        }))
     );
     report(&mut harness, TrainEvent::Preparing("runs/seemore-1".into()));
     report(&mut harness, ready());
@@ -255,12 +250,11 @@ fn failures_are_shown_on_the_page() {
         "Choose the folder of the training to resume."
     ));
     fill(&mut harness, "Folder", "runs/mine");
-    assert!(has(&harness, "train --resume runs/mine"));
     click(&mut harness, "Start");
-    let Some(TrainCommand::Start(words)) = command(&commands) else {
+    let Some(TrainCommand::Start(request)) = command(&commands) else {
         panic!("no command to resume")
     };
-    assert_eq!(words[..2], ["--resume", "runs/mine"]);
+    assert_eq!(request.resumes(), Some(&"runs/mine".into()));
     events.page(TrainEvent::Failed("runs/mine has no training.json".into()));
     harness.run_steps(2);
     click(&mut harness, "New model");
@@ -276,10 +270,34 @@ fn failures_are_shown_on_the_page() {
 }
 
 #[test]
+fn fields_edit_the_run_configuration() {
+    let (mut harness, commands, _events) = scripted();
+    for (list, choice) in [("Preset", "emoji"), ("Augmentation", "strong")] {
+        harness.get_by_role_and_label(Role::ComboBox, list).click();
+        harness.run_steps(3);
+        click(&mut harness, choice);
+    }
+    click(&mut harness, "Epochs");
+    fill(&mut harness, "Output", "runs/mine");
+    assert!(has(&harness, "epochs = 20.0") && has(&harness, "preset = \"emoji\""));
+    click(&mut harness, "Start");
+    let Some(TrainCommand::Start(RunRequest::New(config))) = command(&commands) else {
+        panic!("no command to start")
+    };
+    assert_eq!(config.model.preset, Preset::Emoji);
+    // the preset needs words and classes
+    assert_eq!(config.tokenizer.kind, TokenKind::Words);
+    assert_eq!(config.loss.classes, 1.0);
+    assert_eq!(config.augment, Augment::from(Strength::Strong));
+    assert_eq!(config.budget.epochs, Some(20.0));
+    assert_eq!(config.checkpoint.out, Some("runs/mine".into()));
+}
+
+#[test]
 fn curves_are_drawn_on_linear_and_logarithmic_axes() {
     let (mut harness, _commands, events) = scripted();
     events.send(loaded());
-    // the paths of the shipped data, which the command line shows, differ between machines
+    // the paths of the shipped data, which the run file shows, differ between machines
     click(&mut harness, "Copy settings");
     fill(&mut harness, "Folder", "runs/first");
     click(&mut harness, "Start");

@@ -3,8 +3,7 @@
 mod common;
 
 use std::cell::RefCell;
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,9 +12,12 @@ use cpu_time::ThreadTime;
 use egui::accesskit::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
+use seemore::caption::Cancel;
 use seemore::image::Picture;
+use seemore::models::seemore::Preset;
+use seemore::train::{BatchSize, RunConfig};
 use seemore_app::pages::caption::{CaptionEvent, CaptionJob, CaptionProgress};
-use seemore_app::pages::train::{Step, TrainCommand, TrainEvent, TrainInfo};
+use seemore_app::pages::train::{Overrides, RunRequest, Step, TrainCommand, TrainEvent, TrainInfo};
 use seemore_app::worker::{Event, LoadModel, WorkerHandle, WorkerOptions};
 use seemore_app::{GenerationSettings, StartOptions, Window};
 
@@ -40,30 +42,31 @@ impl Fixture {
         self.folder.path().join("run")
     }
 
-    /// Returns arguments that train a small model on the shipped drawings.
-    fn words(&self, more: &[&str]) -> Vec<OsString> {
-        let data = |name: &str| root().join("data").join(name).into_os_string();
-        let mut words: Vec<OsString> = vec![
-            "--data".into(),
-            data("inputs.csv"),
-            "--val-data".into(),
-            data("inputs_val.csv"),
-        ];
-        words.extend(
-            [
-                "--preset",
-                "tiny",
-                "--batch-size",
-                "4",
-                "--log-every",
-                "1",
-                "--no-autotune",
-            ]
-            .map(OsString::from),
-        );
-        words.extend(["--out".into(), self.dir().into_os_string()]);
-        words.extend(more.iter().map(OsString::from));
-        words
+    /// Returns a configuration that trains a small model on the shipped drawings.
+    fn config(&self) -> RunConfig {
+        let mut config = RunConfig::default();
+        config.data.train = vec![root().join("data/inputs.csv")];
+        config.data.validation = vec![root().join("data/inputs_val.csv")];
+        config.model.preset = Preset::Tiny;
+        config.batch.size = BatchSize::Pictures(4);
+        config.log.every = 1;
+        config.checkpoint.out = Some(self.dir());
+        config
+    }
+
+    /// Starts a training with a changed configuration.
+    fn start(&self, change: impl FnOnce(&mut RunConfig)) {
+        let mut config = self.config();
+        change(&mut config);
+        self.train(TrainCommand::Start(RunRequest::New(Box::new(config))));
+    }
+
+    /// Resumes the training in a folder.
+    fn resume(&self, folder: &Path) {
+        self.train(TrainCommand::Start(RunRequest::Resume {
+            folder: folder.to_owned(),
+            overrides: Overrides::default(),
+        }));
     }
 
     fn train(&self, command: TrainCommand) {
@@ -130,9 +133,8 @@ impl Fixture {
         })
     }
 
-    /// Runs a training that must fail; returns its message.
-    fn failure(&self, words: Vec<OsString>) -> String {
-        self.train(TrainCommand::Start(words));
+    /// Waits until the training fails; returns the message.
+    fn failure(&self) -> String {
         self.progress("failure", |event| match event {
             TrainEvent::Failed(message) => Some(message),
             TrainEvent::Ended { .. } => panic!("this training should fail"),
@@ -161,7 +163,7 @@ impl Fixture {
             slot: 0,
             picture,
             settings: GenerationSettings::default(),
-            cancelled: Arc::default(),
+            cancel: Cancel::new(),
         });
         let text = RefCell::new(String::new());
         self.until("caption", |mut event| {
@@ -183,12 +185,10 @@ fn training_pauses_captions_stops_and_resumes() {
         slot: 0,
         folder: root().join("data/checkpoints/emoji"),
     });
-    fixture.train(TrainCommand::Start(fixture.words(&[
-        "--steps",
-        "60",
-        "--eval-every",
-        "10",
-    ])));
+    fixture.start(|config| {
+        config.budget.steps = Some(60);
+        config.validation.every = 10;
+    });
     let info = fixture.ready();
     assert_eq!(
         (info.pictures, info.step, info.samples.len()),
@@ -206,7 +206,7 @@ fn training_pauses_captions_stops_and_resumes() {
     });
     let before = fixture.caption(1);
     assert!(!before.is_empty(), "no caption during the pause");
-    fixture.train(TrainCommand::Start(fixture.words(&[])));
+    fixture.start(|_| {});
     fixture.progress("refusal", |event| {
         matches!(event, TrainEvent::Busy).then_some(())
     });
@@ -239,10 +239,7 @@ fn training_pauses_captions_stops_and_resumes() {
         "stopped after {steps} steps"
     );
 
-    fixture.train(TrainCommand::Start(vec![
-        "--resume".into(),
-        fixture.dir().into_os_string(),
-    ]));
+    fixture.resume(&fixture.dir());
     assert_eq!(fixture.ready().step, steps);
     assert_eq!(fixture.step(0), steps + 1);
     assert_eq!(fixture.ended(), (60, false));
@@ -260,43 +257,51 @@ fn training_pauses_captions_stops_and_resumes() {
 #[test]
 fn failed_trainings_name_the_reason_and_the_worker_continues() {
     let fixture = Fixture::new();
-    let message = fixture.failure(vec![
-        "--data".into(),
-        "nothing.csv".into(),
-        "--out".into(),
-        fixture.dir().into_os_string(),
-    ]);
+    fixture.start(|config| config.data.train = vec!["nothing.csv".into()]);
+    let message = fixture.failure();
     assert!(message.contains("nothing.csv"), "{message}");
-    let message = fixture.failure(fixture.words(&["--sheep", "3"]));
-    assert!(message.contains("--sheep"), "{message}");
-    let twice = root().join("data/inputs.csv");
-    let message = fixture.failure(fixture.words(&["--val-data", twice.to_str().unwrap()]));
-    assert!(message.contains("Skip duplicates across sets"), "{message}");
-    let message = fixture.failure(fixture.words(&[
-        "--lr", "1e30", "--clip", "0", "--warmup", "0", "--steps", "30",
-    ]));
+    fixture.start(|config| config.batch.accumulate = 3);
+    let message = fixture.failure();
     assert!(
-        message.contains("diverged") && message.contains("Learning rate"),
+        message.contains("does not divide") && message.contains("Change Gradient accumulation."),
         "{message}"
     );
-    let message = fixture.failure(vec!["--resume".into(), fixture.folder.path().into()]);
+    fixture.start(|config| config.data.validation = config.data.train.clone());
+    let message = fixture.failure();
+    assert!(message.contains("Skip duplicates across sets"), "{message}");
+    fixture.start(|config| {
+        config.schedule.learning_rate = 1e30;
+        config.schedule.warmup = 0;
+        config.optimizer.clip = 0.0;
+        config.budget.steps = Some(30);
+    });
+    let message = fixture.failure();
+    assert!(
+        message.contains("diverged") && message.contains("Lower Learning rate"),
+        "{message}"
+    );
+    fixture.resume(fixture.folder.path());
+    let message = fixture.failure();
     assert!(message.contains("cannot resume"), "{message}");
 
     // the last good state of the diverged training was saved and is not overwritten
-    let message = fixture.failure(fixture.words(&["--steps", "3"]));
-    assert!(message.contains("already holds a checkpoint"), "{message}");
-    fixture.train(TrainCommand::Start(fixture.words(&[
-        "--steps",
-        "3",
-        "--overwrite",
-    ])));
+    fixture.start(|config| config.budget.steps = Some(3));
+    let message = fixture.failure();
+    assert!(
+        message.contains("already holds a checkpoint") && message.contains("turn on Overwrite"),
+        "{message}"
+    );
+    fixture.start(|config| {
+        config.budget.steps = Some(3);
+        config.checkpoint.overwrite = true;
+    });
     assert_eq!(fixture.ended(), (3, false));
 }
 
 #[test]
 fn closing_the_window_saves_the_training() {
     let mut fixture = Fixture::new();
-    fixture.train(TrainCommand::Start(fixture.words(&["--steps", "100000"])));
+    fixture.start(|config| config.budget.steps = Some(100_000));
     fixture.step(1);
     fixture.worker.finish();
     assert!(
@@ -318,12 +323,9 @@ fn frames_stay_short_while_training() {
         .build_eframe(|c| Window::new(c, start));
     harness.get_by_role_and_label(Role::Button, "Train").click();
     harness.run_steps(2);
-    for (label, text) in [
-        ("Output", folder.path().join("run").to_str().unwrap()),
-        ("More flags", "--steps 4000 --log-every 1 --no-autotune"),
-    ] {
-        fill(&mut harness, label, text);
-    }
+    let output = folder.path().join("run");
+    fill(&mut harness, "Output", output.to_str().unwrap());
+    click(&mut harness, "Minutes");
     harness
         .get_by_role_and_label(Role::ComboBox, "Preset")
         .click();

@@ -183,8 +183,9 @@ impl BatchPage {
         let captions = match captions {
             Ok(captions) => captions,
             Err(message) => {
-                context.toasts.add(message);
+                // a run that was cancelled is gone, and its last job fails
                 if self.run.as_ref().is_some_and(|run| run.number == number) {
+                    context.toasts.add(message);
                     self.cancel();
                 }
                 return;
@@ -218,6 +219,7 @@ impl BatchPage {
     /// Ends the run. Captions that are already written stay.
     fn cancel(&mut self) {
         if let Some(run) = self.run.take() {
+            run.cancel();
             self.summary = Some(run.summary(true));
         }
     }

@@ -5,10 +5,9 @@ mod job;
 mod view;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use egui::{CentralPanel, Key, Panel, RichText, ScrollArea, TextureHandle, Ui};
-use seemore::caption::CaptionToken;
+use seemore::caption::{Cancel, CaptionToken};
 use seemore::image::Picture;
 
 pub use job::{CaptionEvent, CaptionJob, CaptionProgress, INPUT_SIZE};
@@ -30,8 +29,6 @@ pub struct CaptionPage {
     tokens: [Option<usize>; 2],
     /// Number of the last job.
     jobs: u64,
-    /// Jobs up to this number are cancelled.
-    cancelled: Arc<AtomicU64>,
     views: [HeatView; 2],
 }
 
@@ -49,6 +46,8 @@ struct Item {
 struct Caption {
     /// Number of the job that writes it; 0 before the first one.
     job: u64,
+    /// Cancels that job.
+    cancel: Cancel,
     status: Status,
     /// The model's input, once it is known.
     input: Option<Picture>,
@@ -113,10 +112,10 @@ impl Page for CaptionPage {
             Event::ModelLoaded { slot, .. } => {
                 (0..self.items.len()).for_each(|i| self.caption(i, *slot, context))
             }
-            Event::ModelUnloaded(slot) => self
-                .items
-                .iter_mut()
-                .for_each(|item| item.captions[*slot] = Caption::default()),
+            Event::ModelUnloaded(slot) => self.items.iter_mut().for_each(|item| {
+                item.captions[*slot].cancel.cancel();
+                item.captions[*slot] = Caption::default();
+            }),
             Event::Stopped(_) => self
                 .captions()
                 .filter(|caption| caption.status.is_busy())
@@ -193,8 +192,11 @@ impl CaptionPage {
         self.jobs += 1;
         let settings = context.generation.clone();
         let item = &mut self.items[i];
+        let cancel = Cancel::new();
+        item.captions[slot].cancel.cancel();
         item.captions[slot] = Caption {
             job: self.jobs,
+            cancel: cancel.clone(),
             status: Status::Queued,
             prefix: settings.prefix.clone(),
             ..Caption::default()
@@ -204,7 +206,7 @@ impl CaptionPage {
             slot,
             picture: item.picture.clone(),
             settings,
-            cancelled: self.cancelled.clone(),
+            cancel,
         });
         if i == self.selected {
             self.tokens[slot] = None;
@@ -212,8 +214,10 @@ impl CaptionPage {
     }
 
     /// Cancels the jobs up to a number.
-    fn cancel(&self, job: u64) {
-        self.cancelled.fetch_max(job, Ordering::Relaxed);
+    fn cancel(&mut self, job: u64) {
+        self.captions()
+            .filter(|caption| caption.job <= job && caption.status.is_busy())
+            .for_each(|caption| caption.cancel.cancel());
     }
 
     fn select(&mut self, i: usize) {

@@ -1,6 +1,7 @@
 //! The Train page: the options of a training on the left, its progress on the right.
 
 mod captions;
+mod choices;
 mod curve;
 mod fields;
 mod form;
@@ -8,9 +9,8 @@ mod history;
 mod job;
 mod plots;
 mod progress;
-
-use std::ffi::OsString;
-use std::path::PathBuf;
+mod request;
+mod widgets;
 
 use eframe::Storage;
 use egui::{
@@ -19,14 +19,15 @@ use egui::{
 };
 
 pub use job::{Sample, Step, TrainCommand, TrainEvent, TrainInfo};
+pub use request::{Overrides, RunRequest};
 
-use crate::background::Background;
 use crate::heat;
 use crate::page::{Page, PageContext, Request};
 use crate::worker::{Event, ListCheckpoints};
-use fields::Field;
-use form::Form;
+use fields::Chosen;
+use form::{Form, Mode, Stored};
 use history::{History, Stage};
+use widgets::Field;
 
 const START: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::Enter);
 const PAUSE: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::P);
@@ -43,7 +44,7 @@ pub struct TrainPage {
     log: bool,
     /// Textures of the samples.
     textures: Vec<TextureHandle>,
-    chosen: Background<(Field, Vec<PathBuf>)>,
+    chosen: Chosen,
 }
 
 impl Page for TrainPage {
@@ -78,8 +79,8 @@ impl Page for TrainPage {
     fn ui(&mut self, ui: &mut Ui, context: &mut PageContext) {
         while let Some((field, paths)) = self.chosen.poll() {
             match field {
-                Field::Data => self.form.data.extend(paths),
-                Field::ValData => self.form.val_data.extend(paths),
+                Field::Data => self.form.config.data.train.extend(paths),
+                Field::Validation => self.form.config.data.validation.extend(paths),
                 Field::Folder => {
                     self.form.folder = paths.iter().map(|path| path.to_string_lossy()).collect()
                 }
@@ -94,8 +95,10 @@ impl Page for TrainPage {
                     ui.add_enabled_ui(!self.is_running(), |ui| {
                         fields::show(ui, &mut self.form, &self.chosen)
                     });
-                    ui.separator();
-                    self.command_line(ui);
+                    if self.form.mode == Mode::New {
+                        ui.separator();
+                        self.run_file(ui);
+                    }
                 });
             });
         CentralPanel::default().show(ui, |ui| {
@@ -122,11 +125,12 @@ impl Page for TrainPage {
     }
 
     fn restore(&mut self, storage: &dyn Storage) {
-        self.form = eframe::get_value(storage, STORED).unwrap_or_default();
+        let stored: Option<Stored> = eframe::get_value(storage, STORED);
+        self.form = stored.unwrap_or_default().into();
     }
 
     fn save(&self, storage: &mut dyn Storage) {
-        eframe::set_value(storage, STORED, &self.form);
+        eframe::set_value(storage, STORED, &Stored::from(&self.form));
     }
 
     /// A training that runs must be saved first, since the program ends with the window.
@@ -158,36 +162,37 @@ impl TrainPage {
     }
 
     /// Starts a training. One that resumes in the folder of the last one keeps its curves.
-    fn start(&mut self, context: &PageContext, words: Vec<OsString>) {
-        let resumed = words
-            .iter()
-            .position(|word| word == "--resume")
-            .and_then(|at| words.get(at + 1));
+    fn start(&mut self, context: &PageContext, request: RunRequest) {
         let same = |history: &History| {
-            history
-                .output
-                .as_ref()
-                .is_some_and(|output| resumed.is_some_and(|folder| folder == output))
+            let output = history.output.as_ref();
+            output.is_some() && output == request.resumes()
         };
         let last = self.history.take().filter(same);
         self.history = Some(last.map_or_else(History::default, History::resumed));
-        context.worker.send(TrainCommand::Start(words));
+        context.worker.send(TrainCommand::Start(request));
     }
 
-    /// Draws the command that runs the same training.
-    fn command_line(&self, ui: &mut Ui) {
-        let line = form::command_line(&self.form.words());
+    /// Draws the settings as a run file, with which the command line runs the same training.
+    fn run_file(&self, ui: &mut Ui) {
+        let file = form::run_file(&self.form.config);
         ui.horizontal(|ui| {
-            ui.strong("Command line");
+            ui.strong("Run file");
             if ui
                 .small_button("Copy")
-                .on_hover_text("Copy the command that runs this training in a terminal")
+                .on_hover_text(
+                    "Copy the settings. Saved as run.toml, \"train run.toml\" runs them in a terminal.",
+                )
                 .clicked()
             {
-                ui.ctx().copy_text(line.clone());
+                ui.ctx().copy_text(file.clone());
             }
         });
-        ui.add(Label::new(RichText::new(line).monospace().size(11.0)).wrap());
+        let text = if file.is_empty() {
+            "# default settings".into()
+        } else {
+            file
+        };
+        ui.add(Label::new(RichText::new(text).monospace().size(11.0)).wrap());
     }
 
     fn buttons(&mut self, ui: &mut Ui, context: &mut PageContext) {
@@ -204,8 +209,8 @@ impl TrainPage {
                 .on_hover_text("Start the training (Ctrl+Enter)")
                 .on_disabled_hover_text(missing.unwrap_or("A training is running"));
             if start.clicked() || start_pressed && can_start {
-                let words = self.form.words();
-                self.start(context, words);
+                let request = self.form.request();
+                self.start(context, request);
             }
             let paused = stage == Some(Stage::Paused);
             let can_pause = paused || stage == Some(Stage::Training);
@@ -252,7 +257,11 @@ impl TrainPage {
                     .on_hover_text("Continue where the training was stopped")
                     .clicked()
             {
-                self.start(context, form::resume(&output));
+                let request = RunRequest::Resume {
+                    folder: output.clone(),
+                    overrides: Overrides::default(),
+                };
+                self.start(context, request);
             }
             if ui
                 .button("Use this model")

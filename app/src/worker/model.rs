@@ -76,7 +76,7 @@ impl Command for LoadModel {
             }
             Err(error) => worker.events().send(Event::ModelFailed {
                 slot,
-                message: hint::explain(&error.into()),
+                message: hint::explain(&error),
             }),
         }
     }

@@ -48,7 +48,7 @@ impl Command for AttentionJob {
         let event: AttentionEvent = self
             .compute(worker)
             .map(Box::new)
-            .map_err(|error| hint::explain(&error));
+            .map_err(|error| hint::explain(error.as_ref()));
         worker.events().page(event);
     }
 }

@@ -21,6 +21,8 @@ pub struct BatchJob {
     pub batch_size: usize,
     /// Prefix, length and beams; the most likely caption depends on nothing else.
     pub settings: GenerationSettings,
+    /// Cancels the job.
+    pub cancel: Cancel,
 }
 
 /// Result of a [`BatchJob`].
@@ -37,7 +39,9 @@ pub type BatchCaption = (usize, Result<String, String>);
 
 impl Command for BatchJob {
     fn run(self: Box<Self>, worker: &mut Worker) {
-        let captions = self.caption(worker).map_err(|error| hint::explain(&error));
+        let captions = self
+            .caption(worker)
+            .map_err(|error| hint::explain(error.as_ref()));
         worker.events().page(BatchEvent {
             run: self.run,
             captions,
@@ -79,7 +83,7 @@ impl BatchJob {
         };
         let prompts = vec![prefix.as_str(); readable.len()];
         let mut captions = session
-            .captions_of(&readable, &prompts, &options, &Cancel::new())?
+            .captions_of(&readable, &prompts, &options, &self.cancel)?
             .into_iter();
         let result = |error: Option<String>| match error {
             Some(error) => Err(error),

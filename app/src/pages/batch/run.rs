@@ -3,6 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use seemore::caption::Cancel;
+
 use super::job::{BatchCaption, BatchJob};
 use crate::format::{count, duration};
 use crate::gallery::Gallery;
@@ -24,6 +26,8 @@ pub struct Run {
     failed: usize,
     started: Instant,
     settings: GenerationSettings,
+    /// Cancels the present job.
+    cancel: Cancel,
 }
 
 impl Run {
@@ -39,6 +43,7 @@ impl Run {
             failed: 0,
             started: Instant::now(),
             settings,
+            cancel: Cancel::new(),
         }
     }
 
@@ -63,8 +68,14 @@ impl Run {
             pictures,
             batch_size: BATCH_SIZE,
             settings: self.settings.clone(),
+            cancel: self.cancel.clone(),
         });
         true
+    }
+
+    /// Ends the job in progress, whose captions are dropped.
+    pub fn cancel(&self) {
+        self.cancel.cancel();
     }
 
     /// Sets the captions of a job, except those that the user has changed or is editing (`editing`).

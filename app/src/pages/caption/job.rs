@@ -2,10 +2,9 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use seemore::caption::{Caption, CaptionOptions, CaptionToken, Sampling};
+use seemore::caption::{Cancel, Caption, CaptionOptions, CaptionToken, Sampling};
 use seemore::image::Picture;
 
 use crate::generation::GenerationSettings;
@@ -26,8 +25,8 @@ pub struct CaptionJob {
     pub picture: Arc<Picture>,
     /// How the caption is generated.
     pub settings: GenerationSettings,
-    /// Jobs up to this number are cancelled.
-    pub cancelled: Arc<AtomicU64>,
+    /// Cancels the job.
+    pub cancel: Cancel,
 }
 
 /// Progress of a caption job.
@@ -60,10 +59,6 @@ pub enum CaptionProgress {
 }
 
 impl CaptionJob {
-    fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed) >= self.number
-    }
-
     fn caption(&self, worker: &mut Worker) -> anyhow::Result<()> {
         let events = worker.events().clone();
         let send = |progress| {
@@ -97,23 +92,23 @@ impl CaptionJob {
             ..CaptionOptions::default()
         };
         let picture = &self.picture;
-        if !self.is_cancelled() {
+        if !self.cancel.is_cancelled() {
             let input = session.visible_part(picture).resize(INPUT_SIZE);
             send(CaptionProgress::Input(input));
             session.stream(picture, &options, &mut |token| {
                 send(CaptionProgress::Token(token.clone()));
-                match self.is_cancelled() {
+                match self.cancel.is_cancelled() {
                     true => ControlFlow::Break(()),
                     false => ControlFlow::Continue(()),
                 }
             })?;
         }
-        if beams > 1 && !self.is_cancelled() {
+        if beams > 1 && !self.cancel.is_cancelled() {
             send(CaptionProgress::Beams(session.n_best(picture, &options)?));
         }
         send(CaptionProgress::Finished {
             seconds: start.elapsed().as_secs_f64(),
-            cancelled: self.is_cancelled(),
+            cancelled: self.cancel.is_cancelled(),
         });
         Ok(())
     }
@@ -124,7 +119,7 @@ impl Command for CaptionJob {
         if let Err(error) = self.caption(worker) {
             worker.events().page(CaptionEvent {
                 job: self.number,
-                progress: CaptionProgress::Failed(hint::explain(&error)),
+                progress: CaptionProgress::Failed(hint::explain(error.as_ref())),
             });
         }
     }

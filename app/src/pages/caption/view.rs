@@ -84,19 +84,16 @@ impl CaptionPage {
         }
         ui.add_space(4.0);
         let (busy, text, job) = (caption.status.is_busy(), caption.text(), caption.job);
-        let mut regenerate = false;
+        let (mut regenerate, mut stop) = (false, false);
         ui.horizontal(|ui| {
             regenerate = ui
                 .add_enabled(model.is_some(), Button::new("Regenerate"))
                 .on_hover_text("Caption this picture again (R)")
                 .clicked();
-            if ui
+            stop = ui
                 .add_enabled(busy, Button::new("Stop"))
                 .on_hover_text("Stop writing (Esc)")
-                .clicked()
-            {
-                self.cancel(job);
-            }
+                .clicked();
             if ui
                 .add_enabled(!text.is_empty(), Button::new("Copy"))
                 .on_hover_text("Copy the caption")
@@ -107,6 +104,9 @@ impl CaptionPage {
         });
         if let Some(chosen) = chosen {
             self.tokens[slot] = chosen;
+        }
+        if stop {
+            self.cancel(job);
         }
         if regenerate {
             self.caption(i, slot, context);

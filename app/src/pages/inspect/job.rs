@@ -55,7 +55,7 @@ impl Command for InspectJob {
         let event: InspectEvent = self
             .inspect(worker)
             .map(Box::new)
-            .map_err(|error| hint::explain(&error));
+            .map_err(|error| hint::explain(error.as_ref()));
         worker.events().page(event);
     }
 }

@@ -1,90 +1,71 @@
-//! Fields for the options of a training.
+//! Fields that edit the form.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use egui::{
-    Align, Button, ComboBox, DragValue, Label, Layout, Response, RichText, Role, TextEdit,
-    TextStyle, Ui, WidgetInfo, vec2,
-};
-use seemore::cli::values::Named;
-use seemore::image::Strength;
+use egui::{CollapsingHeader, DragValue, RichText, Ui};
+use seemore::image::Augment;
 use seemore::models::checkpoint;
-use seemore::models::seemore::Preset;
-use seemore::text::TokenKind;
+use seemore::train::{BatchSize, Budget, RunConfig};
 
-use super::form::{self, Form, Kind, Until};
+use super::choices::{AUGMENTATIONS, ON_NAN, PRECISIONS, PRESETS, SCHEDULES, TOKENIZERS, strength};
+use super::form::{self, Form, Mode};
+use super::widgets::{Field, choice, number, path, paths, text};
 use crate::background::Background;
 
-/// A field that a file dialog fills.
-pub enum Field {
-    /// Training pictures.
-    Data,
-    /// Validation pictures.
-    ValData,
-    /// Folder of another training.
-    Folder,
-}
+/// Results of file dialogs, with the field that each is for.
+pub type Chosen = Background<(Field, Vec<PathBuf>)>;
 
-/// Draws the fields. File dialogs send their results to `dialog`.
-pub fn show(ui: &mut Ui, form: &mut Form, dialog: &Background<(Field, Vec<PathBuf>)>) {
+/// Draws the fields. File dialogs send their results to `chosen`.
+pub fn show(ui: &mut Ui, form: &mut Form, chosen: &Chosen) {
     ui.horizontal(|ui| {
-        for (kind, name, hover) in [
-            (Kind::New, "New model", "Train a new model"),
+        for (mode, name, hover) in [
+            (Mode::New, "New model", "Train a new model"),
             (
-                Kind::Like,
+                Mode::Copy,
                 "Copy settings",
-                "Train a new model with the options and data of another training",
+                "Train a new model with the settings and data of another training",
             ),
-            (Kind::Resume, "Resume", "Continue another training"),
+            (Mode::Resume, "Resume", "Continue another training"),
         ] {
-            ui.selectable_value(&mut form.kind, kind, name)
+            ui.selectable_value(&mut form.mode, mode, name)
                 .on_hover_text(hover);
         }
     });
     ui.separator();
-    match form.kind {
-        Kind::New => new(ui, form, dialog),
-        Kind::Like | Kind::Resume => folder(ui, form, dialog),
+    match form.mode {
+        Mode::New => new_model(ui, form, chosen),
+        Mode::Copy | Mode::Resume => other_training(ui, form, chosen),
     }
     ui.separator();
-    until(ui, form);
-    number(
-        ui,
-        "Validate every",
-        DragValue::new(&mut form.eval_every)
-            .suffix(" steps")
-            .range(0..=1_000_000),
-    )
-    .on_hover_text("Steps between validations; 0 validates only at the end");
-    number(
-        ui,
-        "Save every",
-        DragValue::new(&mut form.save_every)
-            .suffix(" steps")
-            .range(0..=1_000_000),
-    )
-    .on_hover_text("Steps between saves; 0 saves only at the end");
-    if form.kind != Kind::Resume {
-        text(ui, "Output", &mut form.out, "runs/..")
-            .on_hover_text("Folder to save to; if empty, a new one in runs. An existing checkpoint is never overwritten");
+    let mode = form.mode;
+    let config = &mut form.config;
+    budget(ui, config, mode);
+    let interval = |steps| DragValue::new(steps).suffix(" steps").range(0..=1_000_000);
+    number(ui, "Validate every", interval(&mut config.validation.every))
+        .on_hover_text("Steps between validations; 0 validates only at the end");
+    number(ui, "Save every", interval(&mut config.checkpoint.every))
+        .on_hover_text("Steps between saves; 0 saves only at the end");
+    if mode != Mode::Resume {
+        path(ui, "Output", &mut config.checkpoint.out, "runs/...")
+            .on_hover_text("Folder to save to; if empty, a new one in runs");
     }
-    text(ui, "More flags", &mut form.more, "--seed 7")
-        .on_hover_text("Further flags of the train command, separated by spaces");
+    if mode == Mode::New {
+        CollapsingHeader::new("Advanced").show(ui, |ui| advanced(ui, config));
+    }
 }
 
-fn folder(ui: &mut Ui, form: &mut Form, dialog: &Background<(Field, Vec<PathBuf>)>) {
-    text(ui, "Folder", &mut form.folder, "runs/..")
+fn other_training(ui: &mut Ui, form: &mut Form, chosen: &Chosen) {
+    text(ui, "Folder", &mut form.folder, "runs/...")
         .on_hover_text("Output folder of the other training");
     if ui.button("Choose folder...").clicked() {
-        let title = "Choose the folder of a training";
-        dialog.run(ui.ctx(), move || {
-            Some((
-                Field::Folder,
-                vec![rfd::FileDialog::new().set_title(title).pick_folder()?],
-            ))
+        chosen.run(ui.ctx(), || {
+            let folder = rfd::FileDialog::new()
+                .set_title("Choose the folder of a training")
+                .pick_folder()?;
+            Some((Field::Folder, vec![folder]))
         });
     }
-    if form.kind == Kind::Like
+    if form.mode == Mode::Copy
         && ui
             .button("Shipped model")
             .on_hover_text(
@@ -97,10 +78,13 @@ fn folder(ui: &mut Ui, form: &mut Form, dialog: &Background<(Field, Vec<PathBuf>
             .to_string_lossy()
             .into_owned();
     }
-    ui.label(RichText::new("Uses the model, tokenizer, options and data of that training.").weak());
+    ui.label(
+        RichText::new("Uses the model, tokenizer, settings and data of that training.").weak(),
+    );
 }
 
-fn new(ui: &mut Ui, form: &mut Form, dialog: &Background<(Field, Vec<PathBuf>)>) {
+fn new_model(ui: &mut Ui, form: &mut Form, chosen: &Chosen) {
+    let data = &mut form.config.data;
     ui.strong("Training pictures");
     ui.horizontal_wrapped(|ui| {
         if ui
@@ -108,21 +92,21 @@ fn new(ui: &mut Ui, form: &mut Form, dialog: &Background<(Field, Vec<PathBuf>)>)
             .on_hover_text("48 training and 12 validation drawings that come with seemore")
             .clicked()
         {
-            (form.data, form.val_data) = form::shipped();
-            form.allow_overlap = false;
+            (data.train, data.validation) = form::drawings();
+            data.allow_overlap = false;
         }
         if ui
             .button("Emoji")
             .on_hover_text("Emoji by five artists for training, by a sixth for validation")
             .clicked()
         {
-            (form.data, form.val_data) = form::emoji();
-            form.allow_overlap = true;
+            (data.train, data.validation) = form::emoji();
+            data.allow_overlap = true;
         }
     });
-    paths(ui, &mut form.data, "training", || Field::Data, dialog);
+    paths(ui, &mut data.train, "training", Field::Data, chosen);
     ui.strong("Validation pictures");
-    if form.val_data.is_empty() {
+    if data.validation.is_empty() {
         ui.label(
             RichText::new("A tenth of the training pictures, which is left out of training.")
                 .weak(),
@@ -130,197 +114,216 @@ fn new(ui: &mut Ui, form: &mut Form, dialog: &Background<(Field, Vec<PathBuf>)>)
     }
     paths(
         ui,
-        &mut form.val_data,
+        &mut data.validation,
         "validation",
-        || Field::ValData,
-        dialog,
+        Field::Validation,
+        chosen,
     );
-    ui.checkbox(&mut form.allow_overlap, "Skip duplicates across sets")
+    ui.checkbox(&mut data.allow_overlap, "Skip duplicates across sets")
         .on_hover_text(
-            "Leave training pictures out that are also validation pictures. Otherwise duplicates are an error",
+            "Leave training pictures out that are also validation pictures. Otherwise duplicates \
+             are an error.",
         );
     ui.separator();
-    if let Some(preset) = choice::<Preset>(ui, "Preset", &form.preset) {
-        form.choose(preset);
+    if let Some(preset) = choice(ui, "Preset", Some(form.config.model.preset), PRESETS) {
+        form.set_preset(preset);
     }
-    if let Some(tokenizer) = choice::<TokenKind>(ui, "Tokenizer", &form.tokenizer) {
-        form.tokenizer = tokenizer;
-    }
-    number(
-        ui,
-        "Batch size",
-        DragValue::new(&mut form.batch_size).range(1..=4096),
-    );
-    let rate = DragValue::new(&mut form.learning_rate)
+    let config = &mut form.config;
+    let kind = &mut config.tokenizer.kind;
+    *kind = choice(ui, "Tokenizer", Some(*kind), TOKENIZERS).unwrap_or(*kind);
+    let mut size = match config.batch.size {
+        BatchSize::Pictures(size) => size,
+        BatchSize::Auto => 0,
+    };
+    let field = DragValue::new(&mut size)
+        .range(0..=4096)
+        .custom_formatter(|size, _| match size {
+            0.0 => "auto".into(),
+            size => format!("{size:.0}"),
+        });
+    number(ui, "Batch size", field)
+        .on_hover_text("Pictures per step; 0 finds the largest number that fits the device");
+    config.batch.size = match size {
+        0 => BatchSize::Auto,
+        size => BatchSize::Pictures(size),
+    };
+    let rate = DragValue::new(&mut config.schedule.learning_rate)
         .speed(1e-5)
         .range(1e-6..=1.0)
         .min_decimals(1)
         .max_decimals(6);
     number(ui, "Learning rate", rate).on_hover_text("Peak learning rate, reached after warm-up");
-    if let Some(augment) = choice::<Strength>(ui, "Augmentation", &form.augment) {
-        form.augment = augment;
+    let current = strength(&config.augment);
+    if let Some(strength) = choice(ui, "Augmentation", current, AUGMENTATIONS) {
+        config.augment = Augment::from(strength);
     }
+    let weight = DragValue::new(&mut config.loss.classes)
+        .speed(0.01)
+        .range(0.0..=100.0);
+    number(ui, "Class loss", weight)
+        .on_hover_text("Weight of an auxiliary classification loss; 0 disables it");
+}
+
+/// Draws the settings that few trainings change.
+fn advanced(ui: &mut Ui, config: &mut RunConfig) {
     number(
         ui,
-        "Class loss",
-        DragValue::new(&mut form.class_loss)
-            .speed(0.01)
-            .range(0.0..=100.0),
+        "Gradient accumulation",
+        DragValue::new(&mut config.batch.accumulate).range(1..=4096),
     )
-    .on_hover_text("Weight of an auxiliary classification loss; 0 disables it");
+    .on_hover_text("Parts that a batch is computed in, to save memory; must divide the batch size");
+    ui.checkbox(
+        &mut config.memory.checkpoint_activations,
+        "Recompute activations",
+    )
+    .on_hover_text("Recompute each block in the backward pass: less memory, more time");
+    let precision = &mut config.batch.precision;
+    *precision = choice(ui, "Precision", Some(*precision), PRECISIONS).unwrap_or(*precision);
+    number(
+        ui,
+        "Warm-up",
+        DragValue::new(&mut config.schedule.warmup).suffix(" steps"),
+    )
+    .on_hover_text("Steps until the learning rate reaches its peak");
+    let schedule = &mut config.schedule.shape;
+    *schedule = choice(ui, "Schedule", Some(*schedule), SCHEDULES).unwrap_or(*schedule);
+    let decimals = |value| DragValue::new(value).speed(0.01).range(0.0..=1000.0);
+    number(
+        ui,
+        "Gradient clipping",
+        decimals(&mut config.optimizer.clip),
+    )
+    .on_hover_text("Maximum norm of the gradient; 0 disables clipping");
+    number(
+        ui,
+        "Weight decay",
+        decimals(&mut config.optimizer.weight_decay),
+    )
+    .on_hover_text("AdamW weight decay, per step and unit of learning rate");
+    let smoothing = DragValue::new(&mut config.loss.label_smoothing)
+        .speed(0.01)
+        .range(0.0..=1.0);
+    number(ui, "Label smoothing", smoothing)
+        .on_hover_text("Probability mass spread over the whole vocabulary");
+    let on_nan = &mut config.guard.on_nan;
+    *on_nan = choice(ui, "Non-finite loss", Some(*on_nan), ON_NAN).unwrap_or(*on_nan);
+    let patience = config.validation.patience.get_or_insert(0);
+    number(
+        ui,
+        "Patience",
+        DragValue::new(patience).range(0..=1_000_000),
+    )
+    .on_hover_text("End after this many validations without improvement; 0 never does");
+    config.validation.patience = Some(*patience).filter(|&patience| patience > 0);
+    number(ui, "Seed", DragValue::new(&mut config.seed))
+        .on_hover_text("The same seed gives the same training on the same adapter");
+    number(
+        ui,
+        "Report every",
+        DragValue::new(&mut config.log.every)
+            .suffix(" steps")
+            .range(1..=1_000_000),
+    )
+    .on_hover_text("Steps between points of the loss curve");
+    text(ui, "Picture column", &mut config.data.image_column, "")
+        .on_hover_text("Column of CSV files with the pictures");
+    text(ui, "Caption column", &mut config.data.caption_column, "")
+        .on_hover_text("Column of CSV files with the captions");
+    path(ui, "Picture folder", &mut config.data.images, "")
+        .on_hover_text("Folder of the pictures that JSON lines, COCO JSON and Flickr8k files name");
+    let mut skip = !config.data.strict;
+    ui.checkbox(&mut skip, "Skip unusable rows")
+        .on_hover_text("Leave rows out that cannot be used. Otherwise they are an error.");
+    config.data.strict = !skip;
+    ui.checkbox(&mut config.checkpoint.overwrite, "Overwrite")
+        .on_hover_text("Replace a checkpoint that is already in the output folder");
 }
 
-fn until(ui: &mut Ui, form: &mut Form) {
+/// What ends a training, as the window offers it.
+#[derive(Clone, Copy, PartialEq)]
+enum Limit {
+    Steps,
+    Epochs,
+    Minutes,
+    Default,
+}
+
+fn budget(ui: &mut Ui, config: &mut RunConfig, mode: Mode) {
+    let tiny = config.model.preset == seemore::models::seemore::Preset::Tiny;
+    let budget = &mut config.budget;
+    let current = match budget {
+        Budget { steps: Some(_), .. } => Limit::Steps,
+        Budget {
+            epochs: Some(_), ..
+        } => Limit::Epochs,
+        Budget {
+            seconds: Some(_), ..
+        } => Limit::Minutes,
+        _ => Limit::Default,
+    };
+    let mut limit = current;
     ui.strong("Train for");
     ui.horizontal(|ui| {
-        for (until, name) in [
-            (Until::Steps, "Steps"),
-            (Until::Epochs, "Epochs"),
-            (Until::Minutes, "Minutes"),
-            (Until::Default, "Default"),
+        for (value, name) in [
+            (Limit::Steps, "Steps"),
+            (Limit::Epochs, "Epochs"),
+            (Limit::Minutes, "Minutes"),
+            (Limit::Default, "Default"),
         ] {
-            ui.selectable_value(&mut form.until, until, name);
+            ui.selectable_value(&mut limit, value, name);
         }
     });
-    match (form.until, form.kind) {
-        (Until::Default, Kind::New) if form.preset == "tiny" => drop(ui.weak("200 steps")),
-        (Until::Default, Kind::New) => drop(ui.weak("160 steps, at most 210 s")),
-        (Until::Default, _) => drop(ui.weak("Like that training")),
-        (Until::Steps, _) => drop(number(
+    if limit != current {
+        *budget = Budget::default();
+        match limit {
+            Limit::Steps => budget.steps = Some(200),
+            Limit::Epochs => budget.epochs = Some(20.0),
+            Limit::Minutes => budget.seconds = Some(600.0),
+            Limit::Default => {}
+        }
+    }
+    match budget {
+        Budget {
+            steps: Some(steps), ..
+        } => drop(number(
             ui,
             "Number of steps",
-            DragValue::new(&mut form.steps).range(1..=100_000_000),
+            DragValue::new(steps).range(1..=100_000_000),
         )),
-        (Until::Epochs, _) => drop(number(
+        Budget {
+            epochs: Some(epochs),
+            ..
+        } => drop(number(
             ui,
             "Number of epochs",
-            DragValue::new(&mut form.epochs).range(0.1..=100_000.0),
+            DragValue::new(epochs).range(0.1..=100_000.0),
         )),
-        (Until::Minutes, _) => drop(number(
-            ui,
-            "Time limit",
-            DragValue::new(&mut form.minutes).range(0.1..=100_000.0),
-        )),
-    }
-}
-
-/// Draws a list of files with buttons to remove and add some.
-fn paths(
-    ui: &mut Ui,
-    paths: &mut Vec<PathBuf>,
-    what: &'static str,
-    field: fn() -> Field,
-    dialog: &Background<(Field, Vec<PathBuf>)>,
-) {
-    let mut out = None;
-    for (i, path) in paths.iter().enumerate() {
-        let row = vec2(ui.available_width(), ui.spacing().interact_size.y);
-        ui.allocate_ui_with_layout(row, Layout::right_to_left(Align::Center), |ui| {
-            let name = path
-                .file_name()
-                .unwrap_or(path.as_os_str())
-                .to_string_lossy();
-            let button = ui.small_button("x").on_hover_text("Remove");
-            button
-                .widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Remove {name}")));
-            if button.clicked() {
-                out = Some(i);
+        Budget {
+            seconds: Some(seconds),
+            ..
+        } => {
+            let mut minutes = *seconds / 60.0;
+            let field = DragValue::new(&mut minutes)
+                .suffix(" min")
+                .range(0.1..=100_000.0);
+            if number(ui, "Time limit", field).changed() {
+                *seconds = minutes * 60.0;
             }
-            ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
-                // the end of a path is the part that differs
-                let folder = path
-                    .parent()
-                    .and_then(|folder| folder.file_name())
-                    .unwrap_or_default()
-                    .to_string_lossy();
-                let shown = if folder.is_empty() {
-                    name.to_string()
-                } else {
-                    format!("{folder}/{name}")
-                };
-                ui.add(Label::new(shown).truncate())
-                    .on_hover_text(path.display().to_string());
-            });
-        });
-    }
-    if let Some(i) = out {
-        paths.remove(i);
-    }
-    ui.horizontal(|ui| {
-        let button = |text: &str| Button::new(text).small();
-        let title = format!("Captioned pictures for {what}");
-        let files = ui
-            .add(button("Add files..."))
-            .on_hover_text("Add CSV, JSON lines, COCO JSON or Flickr8k files");
-        files.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Add {what} files")));
-        if files.clicked() {
-            let dialog_title = title.clone();
-            dialog.run(ui.ctx(), move || {
-                let files = rfd::FileDialog::new()
-                    .set_title(dialog_title)
-                    .add_filter("Captioned pictures", &["csv", "jsonl", "json", "txt"]);
-                Some((field(), files.pick_files()?))
-            });
         }
-        let folder = ui
-            .add(button("Add folder..."))
-            .on_hover_text("Add a folder of pictures with a .txt file beside each");
-        folder.widget_info(|| {
-            WidgetInfo::labeled(Role::Button, true, format!("Add a {what} folder"))
-        });
-        if folder.clicked() {
-            dialog.run(ui.ctx(), move || {
-                Some((
-                    field(),
-                    vec![rfd::FileDialog::new().set_title(title).pick_folder()?],
-                ))
-            });
-        }
-    });
+        _ => drop(ui.weak(match mode {
+            Mode::New if tiny => "200 steps",
+            Mode::New => "160 steps, at most 210 s",
+            _ => "As long as that training",
+        })),
+    }
 }
 
-/// Draws a list of the values of an option. Returns the chosen value if it differs from `present`.
-fn choice<T: Named>(ui: &mut Ui, label: &str, present: &str) -> Option<String> {
-    let mut chosen = None;
-    row(ui, label, |ui, label| {
-        let list = ComboBox::from_id_salt(label)
-            .selected_text(present)
-            .width(130.0)
-            .show_ui(ui, |ui| {
-                for (_, name, help) in T::VALUES {
-                    let row = ui.selectable_label(*name == present, *name);
-                    if row.on_hover_text(*help).clicked() {
-                        chosen = Some((*name).to_owned());
-                    }
-                }
-            });
-        list.response
-    });
-    chosen.filter(|chosen| chosen != present)
-}
-
-fn number(ui: &mut Ui, label: &str, value: DragValue) -> Response {
-    row(ui, label, |ui, _| ui.add(value))
-}
-
-fn text(ui: &mut Ui, label: &str, text: &mut String, hint: &str) -> Response {
-    row(ui, label, |ui, _| {
-        ui.add(
-            TextEdit::singleline(text)
-                .hint_text(hint)
-                .font(TextStyle::Monospace)
-                .desired_width(150.0),
-        )
-    })
-}
-
-/// Draws a label and its field, aligned with those of the other rows.
-fn row(ui: &mut Ui, label: &str, field: impl FnOnce(&mut Ui, &str) -> Response) -> Response {
-    const LABEL: f32 = 116.0;
-    let row = ui.horizontal(|ui| {
-        let named = ui.label(label);
-        ui.add_space((LABEL - named.rect.width()).max(0.0));
-        field(ui, label).labelled_by(named.id)
-    });
-    row.inner
+/// Returns the last folder and the file name of a path, which is the part that differs between paths.
+pub(super) fn short_path(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    let folder = path.parent().and_then(|folder| folder.file_name());
+    match folder {
+        Some(folder) => format!("{}/{}", folder.to_string_lossy(), name.to_string_lossy()),
+        None => name.to_string_lossy().into_owned(),
+    }
 }

@@ -1,87 +1,159 @@
-//! Options of a training, and the arguments that they stand for.
+//! What the fields edit: a run configuration, or another training whose settings are used.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use seemore::models::checkpoint;
+use seemore::models::seemore::Preset;
+use seemore::text::TokenKind;
+use seemore::train::{Budget, RunConfig};
+use serde::{Deserialize, Serialize};
 
-/// Options of a training.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(default)]
+use super::request::{Overrides, RunRequest};
+
+/// The contents of the fields.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Form {
-    pub kind: Kind,
-    /// Folder of the training to resume or to copy the settings of.
+    /// How the training starts.
+    pub mode: Mode,
+    /// Run folder of the training to copy or resume.
     pub folder: String,
-    pub data: Vec<PathBuf>,
-    /// Validation pictures; if empty, a tenth of the training pictures.
-    pub val_data: Vec<PathBuf>,
-    pub allow_overlap: bool,
-    /// Names of values on the command line.
-    pub preset: String,
-    pub tokenizer: String,
-    pub augment: String,
-    pub until: Until,
-    pub steps: u64,
-    pub epochs: f64,
-    pub minutes: f64,
-    pub batch_size: usize,
-    pub learning_rate: f64,
-    pub class_loss: f32,
-    pub eval_every: u64,
-    /// Steps between saves; 0 saves only at the end.
-    pub save_every: u64,
-    /// Output folder; if empty, the first free one in `runs/`.
-    pub out: String,
-    /// Further flags, separated by spaces.
-    pub more: String,
+    /// The configuration of a new training. Copied and resumed trainings use its budget and its intervals.
+    pub config: RunConfig,
 }
 
 /// How a training starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-pub enum Kind {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Mode {
+    /// With a new model.
     #[default]
     New,
-    /// A new model with the options and data of another training.
-    Like,
-    /// Continues another training.
+    /// With a new model and the settings of another training.
+    Copy,
+    /// Where another training ended.
     Resume,
 }
 
-/// What ends a training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-pub enum Until {
-    #[default]
-    Default,
-    Steps,
-    Epochs,
-    Minutes,
+/// The form as it is stored. The configuration is TOML, the format of run files.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Stored {
+    mode: Mode,
+    folder: String,
+    config: String,
 }
 
 impl Default for Form {
     fn default() -> Form {
-        let (data, val_data) = shipped();
+        let mut config = RunConfig::default();
+        (config.data.train, config.data.validation) = drawings();
+        config.validation.every = 20;
         Form {
-            kind: Kind::New,
+            mode: Mode::New,
             folder: String::new(),
-            data,
-            val_data,
-            allow_overlap: false,
-            preset: "seemore".into(),
-            tokenizer: "characters".into(),
-            augment: "light".into(),
-            until: Until::Default,
-            steps: 200,
-            epochs: 20.0,
-            minutes: 10.0,
-            batch_size: 16,
-            learning_rate: 1e-3,
-            class_loss: 0.0,
-            eval_every: 20,
-            save_every: 0,
-            out: String::new(),
-            more: String::new(),
+            config,
         }
     }
+}
+
+impl From<&Form> for Stored {
+    fn from(form: &Form) -> Stored {
+        Stored {
+            mode: form.mode,
+            folder: form.folder.clone(),
+            config: form.config.to_toml().unwrap_or_default(),
+        }
+    }
+}
+
+impl From<Stored> for Form {
+    /// Reads a stored form. A configuration that cannot be read, such as one of another version, becomes the default.
+    fn from(stored: Stored) -> Form {
+        let default = Form::default();
+        let config = Some(stored.config).filter(|text| !text.is_empty());
+        Form {
+            mode: stored.mode,
+            folder: stored.folder,
+            config: config
+                .and_then(|text| RunConfig::from_toml(&text).ok())
+                .unwrap_or(default.config),
+        }
+    }
+}
+
+impl Form {
+    /// Sets the preset and the settings that it requires.
+    pub fn set_preset(&mut self, preset: Preset) {
+        let (kind, classes) = match preset {
+            Preset::Emoji => (TokenKind::Words, 1.0),
+            _ => (TokenKind::Characters, 0.0),
+        };
+        self.config.model.preset = preset;
+        self.config.tokenizer.kind = kind;
+        self.config.loss.classes = classes;
+    }
+
+    /// Returns what is missing to start, as advice.
+    pub fn missing(&self) -> Option<&'static str> {
+        let no_folder = self.folder.trim().is_empty();
+        match self.mode {
+            Mode::New if self.config.data.train.is_empty() => Some("Add training pictures."),
+            Mode::Copy if no_folder => {
+                Some("Choose the folder of the training to copy the settings of.")
+            }
+            Mode::Resume if no_folder => Some("Choose the folder of the training to resume."),
+            _ => None,
+        }
+    }
+
+    /// Returns the training that the fields describe.
+    pub fn request(&self) -> RunRequest {
+        let folder = PathBuf::from(self.folder.trim());
+        let config = &self.config;
+        let overrides = Overrides {
+            budget: Some(config.budget).filter(|budget| *budget != Budget::default()),
+            validate_every: Some(config.validation.every),
+            save_every: Some(config.checkpoint.every),
+            out: config.checkpoint.out.clone(),
+        };
+        match self.mode {
+            Mode::New => RunRequest::New(Box::new(config.clone())),
+            Mode::Copy => RunRequest::Copy { folder, overrides },
+            Mode::Resume => RunRequest::Resume { folder, overrides },
+        }
+    }
+}
+
+/// Returns the settings of a configuration that differ from the defaults, as the text of a run file.
+pub fn run_file(config: &RunConfig) -> String {
+    let lines = |config: &RunConfig| config.to_toml().unwrap_or_default();
+    let (text, defaults) = (lines(config), lines(&RunConfig::default()));
+    // the same line in another section is no default
+    let sections = |text: &str| {
+        let mut section = String::new();
+        let mut settings = vec![];
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            if line.starts_with('[') {
+                section = line.to_owned();
+            } else {
+                settings.push((section.clone(), line.to_owned()));
+            }
+        }
+        settings
+    };
+    let defaults = sections(&defaults);
+    let mut file = String::new();
+    let mut last = String::new();
+    for (section, line) in sections(&text) {
+        if defaults.contains(&(section.clone(), line.clone())) {
+            continue;
+        }
+        if section != last {
+            file += &format!("{section}\n");
+            last = section;
+        }
+        file += &format!("{line}\n");
+    }
+    file
 }
 
 /// Returns the folder of the data that come with seemore.
@@ -90,7 +162,7 @@ fn data_folder() -> Option<PathBuf> {
 }
 
 /// Returns the shipped training and validation drawings, or nothing if they are not installed.
-pub fn shipped() -> (Vec<PathBuf>, Vec<PathBuf>) {
+pub fn drawings() -> (Vec<PathBuf>, Vec<PathBuf>) {
     let file = |name: &str| {
         data_folder()
             .map(|folder| folder.join(name))
@@ -116,187 +188,70 @@ pub fn emoji() -> (Vec<PathBuf>, Vec<PathBuf>) {
     )
 }
 
-impl Form {
-    /// Sets the preset and the options that it requires.
-    pub fn choose(&mut self, preset: String) {
-        let (tokenizer, class_loss) = if preset == "emoji" {
-            ("words", 1.0)
-        } else {
-            ("characters", 0.0)
-        };
-        (self.tokenizer, self.class_loss, self.preset) = (tokenizer.into(), class_loss, preset);
-    }
-
-    /// Returns what is missing to start, as advice.
-    pub fn missing(&self) -> Option<&'static str> {
-        match self.kind {
-            Kind::New if self.data.is_empty() => Some("Add training pictures."),
-            Kind::Like if self.folder.trim().is_empty() => {
-                Some("Choose the folder of the training to copy the settings of.")
-            }
-            Kind::Resume if self.folder.trim().is_empty() => {
-                Some("Choose the folder of the training to resume.")
-            }
-            _ => None,
-        }
-    }
-
-    /// Returns the arguments of the `train` command.
-    pub fn words(&self) -> Vec<OsString> {
-        let mut words: Vec<OsString> = vec![];
-        let mut flag = |name: &str, values: &[OsString]| {
-            words.push(name.into());
-            words.extend_from_slice(values);
-        };
-        let paths = |paths: &[PathBuf]| paths.iter().map(OsString::from).collect::<Vec<_>>();
-        let folder = [self.folder.trim().into()];
-        match self.kind {
-            Kind::Resume => flag("--resume", &folder),
-            Kind::Like => flag("--like", &folder),
-            Kind::New => {
-                flag("--data", &paths(&self.data));
-                if !self.val_data.is_empty() {
-                    flag("--val-data", &paths(&self.val_data));
-                }
-                if self.allow_overlap {
-                    flag("--allow-overlap", &[]);
-                }
-                flag("--preset", &[self.preset.clone().into()]);
-                flag("--tokenizer", &[self.tokenizer.clone().into()]);
-                flag("--batch-size", &[self.batch_size.to_string().into()]);
-                flag("--lr", &[self.learning_rate.to_string().into()]);
-                flag("--augment", &[self.augment.clone().into()]);
-                if self.class_loss > 0.0 {
-                    flag("--class-loss", &[self.class_loss.to_string().into()]);
-                }
-            }
-        }
-        match self.until {
-            Until::Default => {}
-            Until::Steps => flag("--steps", &[self.steps.to_string().into()]),
-            Until::Epochs => flag("--epochs", &[self.epochs.to_string().into()]),
-            Until::Minutes => flag("--max-time", &[format!("{}m", self.minutes).into()]),
-        }
-        flag("--eval-every", &[self.eval_every.to_string().into()]);
-        if self.save_every > 0 {
-            flag("--save-every", &[self.save_every.to_string().into()]);
-        }
-        if !self.out.trim().is_empty() && self.kind != Kind::Resume {
-            flag("--out", &[self.out.trim().into()]);
-        }
-        words.extend(self.more.split_whitespace().map(OsString::from));
-        words
-    }
-}
-
-/// Returns the command as text that a shell understands.
-pub fn command_line(words: &[OsString]) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%\\".contains(c);
-    let quoted = |word: &OsString| match word.to_string_lossy() {
-        word if !word.is_empty() && word.chars().all(plain) => word.into_owned(),
-        word => format!("'{}'", word.replace('\'', r"'\''")),
-    };
-    std::iter::once("train".to_owned())
-        .chain(words.iter().map(quoted))
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
-/// Returns the arguments that resume the training in a folder.
-pub fn resume(folder: &Path) -> Vec<OsString> {
-    vec!["--resume".into(), folder.into()]
-}
-
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-    use seemore::cli::train::TrainArgs;
-    use seemore::cli::values::Named;
-    use seemore::models::seemore::Preset;
-
     use super::*;
 
-    #[derive(Parser)]
-    #[command(no_binary_name = true)]
-    struct Flags {
-        #[command(flatten)]
-        _args: TrainArgs,
-    }
-
-    fn form() -> Form {
-        Form {
-            data: vec!["a.csv".into(), "more pictures".into()],
-            val_data: vec!["b.csv".into()],
+    #[test]
+    fn stored_forms_are_restored() {
+        let mut form = Form {
+            mode: Mode::Copy,
+            folder: "runs/x".into(),
             ..Form::default()
+        };
+        form.set_preset(Preset::Emoji);
+        form.config.budget.steps = Some(7);
+        assert_eq!(Form::from(Stored::from(&form)), form);
+    }
+
+    #[test]
+    fn unreadable_configurations_become_the_default() {
+        let stored = Stored {
+            config: "preset = \"unknown\"".into(),
+            ..Stored::default()
+        };
+        assert_eq!(Form::from(stored).config, Form::default().config);
+    }
+
+    #[test]
+    fn missing_settings_are_named() {
+        let mut form = Form::default();
+        form.config.data.train = vec![];
+        assert!(form.missing().is_some_and(|text| text.contains("pictures")));
+        for mode in [Mode::Copy, Mode::Resume] {
+            form.mode = mode;
+            assert!(form.missing().is_some_and(|text| text.contains("folder")));
         }
     }
 
     #[test]
-    fn every_form_yields_valid_arguments() {
-        let mut forms = vec![
-            form(),
-            Form {
-                val_data: vec![],
-                allow_overlap: true,
-                more: " --seed 7  --clip 0 ".into(),
-                ..form()
-            },
-        ];
-        for until in [Until::Steps, Until::Epochs, Until::Minutes] {
-            for kind in [Kind::New, Kind::Like, Kind::Resume] {
-                forms.push(Form {
-                    until,
-                    kind,
-                    folder: "runs/x".into(),
-                    save_every: 5,
-                    ..form()
-                });
-            }
-        }
-        for (_, preset, _) in Preset::VALUES {
-            let mut form = form();
-            form.choose((*preset).into());
-            forms.push(form);
-        }
-        for form in forms {
-            let words = form.words();
-            assert!(form.missing().is_none());
-            Flags::try_parse_from(&words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
-        }
+    fn run_file_holds_what_differs_from_the_defaults() {
+        let mut config = RunConfig::default();
+        assert_eq!(run_file(&config), "");
+        config.model.preset = Preset::Tiny;
+        config.budget.steps = Some(50);
+        config.batch.accumulate = 2;
+        let file = run_file(&config);
+        assert_eq!(RunConfig::from_toml(&file).unwrap(), config);
+        assert_eq!(file.lines().count(), 6, "{file}");
     }
 
     #[test]
-    fn missing_options_are_named() {
-        assert!(
-            Form {
-                data: vec![],
-                ..form()
-            }
-            .missing()
-            .is_some_and(|text| text.contains("pictures"))
-        );
-        for kind in [Kind::Like, Kind::Resume] {
-            assert!(
-                Form { kind, ..form() }
-                    .missing()
-                    .is_some_and(|text| text.contains("folder"))
-            );
-        }
-    }
-
-    #[test]
-    fn command_line_is_quoted_for_a_shell() {
-        let line = command_line(&form().words());
-        assert!(
-            line.starts_with(
-                "train --data a.csv 'more pictures' --val-data b.csv --preset seemore "
-            ),
-            "{line}"
-        );
-        assert_eq!(command_line(&["it's".into()]), r"train 'it'\''s'");
-        assert_eq!(
-            command_line(&resume(Path::new("runs/x"))),
-            "train --resume runs/x"
-        );
+    fn copied_and_resumed_trainings_keep_an_unset_budget() {
+        let mut form = Form {
+            mode: Mode::Resume,
+            folder: " runs/x ".into(),
+            ..Form::default()
+        };
+        let RunRequest::Resume { folder, overrides } = form.request() else {
+            panic!("no request to resume")
+        };
+        assert_eq!((folder, overrides.budget), ("runs/x".into(), None));
+        form.mode = Mode::Copy;
+        form.config.budget.steps = Some(9);
+        let RunRequest::Copy { overrides, .. } = form.request() else {
+            panic!("no request to copy")
+        };
+        assert_eq!(overrides.budget, Some(form.config.budget));
     }
 }

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use indicatif::ProgressBar;
-
 use super::curve::Curve;
 use super::job::{Step, TrainEvent, TrainInfo};
+use crate::progress::Counter;
 
 /// Everything the page shows about a training.
 #[derive(Debug, Default)]
@@ -18,7 +17,7 @@ pub struct History {
     /// Notes about the run, the newest last.
     pub notes: Vec<String>,
     /// Counts the pictures that are being read.
-    pub reading: Option<ProgressBar>,
+    pub reading: Option<Counter>,
     /// Facts about the training, once they are known.
     pub info: Option<TrainInfo>,
     /// The last step.
@@ -106,7 +105,7 @@ impl History {
         match event {
             TrainEvent::Preparing(output) => self.output = Some(output),
             TrainEvent::Note(text) => self.notes.push(text),
-            TrainEvent::Reading(bar) => self.reading = Some(bar),
+            TrainEvent::Reading(counter) => self.reading = Some(counter),
             TrainEvent::Ready(info) => {
                 self.reading = None;
                 self.info = Some(*info);
@@ -223,7 +222,7 @@ mod tests {
     fn events_move_a_training_through_its_stages() {
         let mut history = History::default();
         assert!(history.stage.is_running() && history.share().is_none());
-        history.add(TrainEvent::Reading(ProgressBar::hidden()));
+        history.add(TrainEvent::Reading(Counter::default()));
         history.add(ready());
         assert!(history.stage == Stage::Training && history.reading.is_none());
         history.add(step(10, 2.0, 2));

@@ -1,29 +1,27 @@
 //! Trains a model. Between its steps and the batches of a validation, other commands run, so that captions can be written
 //! meanwhile.
 
-use std::ffi::OsString;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::mpsc::TryRecvError;
 use std::time::Duration;
 
-use clap::Parser;
-use indicatif::ProgressBar;
-use seemore::cli::train::TrainArgs;
 use seemore::image::Picture;
 use seemore::progress::Progress;
 use seemore::train::{
-    self, Footprint, Note, Observer, ObserverError, Ready, Spike, Summary, TrainRun,
+    self, Footprint, Note, Observer, ObserverError, Ready, Spike, Summary, TrainError, TrainRun,
 };
 
+use super::request::RunRequest;
 use crate::hint;
+use crate::progress::Counter;
 use crate::worker::{Command, Worker};
 
 /// Command about training. Its results are [`TrainEvent`]s.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum TrainCommand {
-    /// Start a training with these arguments of the program `train`.
-    Start(Vec<OsString>),
+    /// Start a training.
+    Start(RunRequest),
     /// Pause after the current step.
     Pause,
     /// Continue a paused training.
@@ -39,8 +37,8 @@ pub enum TrainEvent {
     Preparing(PathBuf),
     /// Something to know about the run.
     Note(String),
-    /// Pictures are being read, counted by this bar.
-    Reading(ProgressBar),
+    /// Pictures are being read and counted.
+    Reading(Counter),
     /// The first step is about to run.
     Ready(Box<TrainInfo>),
     /// A step was done.
@@ -141,24 +139,16 @@ pub struct Step {
     pub free: Option<u64>,
 }
 
-/// Flags of the program `train`.
-#[derive(Parser)]
-#[command(name = "train", no_binary_name = true, disable_help_flag = true)]
-struct Flags {
-    #[command(flatten)]
-    args: TrainArgs,
-}
-
 /// Maximum number of samples.
 const SAMPLES: usize = 8;
 
 impl Command for TrainCommand {
     /// Runs a whole training. While none is running, there is nothing to pause, continue or stop.
     fn run(self: Box<Self>, worker: &mut Worker) {
-        let TrainCommand::Start(words) = *self else {
+        let TrainCommand::Start(request) = *self else {
             return;
         };
-        let event = match train(worker, words) {
+        let event = match train(worker, request) {
             Ok(Summary {
                 steps,
                 elapsed,
@@ -175,9 +165,8 @@ impl Command for TrainCommand {
     }
 }
 
-fn train(worker: &mut Worker, words: Vec<OsString>) -> anyhow::Result<Summary> {
-    let args = Flags::try_parse_from(words)?.args;
-    let run = TrainRun::new(args.config()?)?;
+fn train(worker: &mut Worker, request: RunRequest) -> Result<Summary, TrainError> {
+    let run = TrainRun::new(request.config()?)?;
     let mut observer = WorkerObserver {
         worker,
         samples: vec![],
@@ -185,7 +174,7 @@ fn train(worker: &mut Worker, words: Vec<OsString>) -> anyhow::Result<Summary> {
     };
     observer.send(TrainEvent::Preparing(run.out().to_owned()));
     let device = observer.worker.device();
-    Ok(run.start(&device, &mut observer)?)
+    run.start(&device, &mut observer)
 }
 
 /// Sends the events of a training to the window and runs other commands between its steps.
@@ -240,23 +229,20 @@ impl WorkerObserver<'_> {
 
 impl Observer for WorkerObserver<'_> {
     fn note(&mut self, note: &Note) {
-        self.add_note(note.to_string());
+        let text = note.to_string();
+        self.add_note(match note.hint().and_then(|hint| hint::advice(&hint)) {
+            Some(advice) => format!("{}. {advice}", text.trim_end_matches('.')),
+            None => text,
+        });
     }
 
     fn reading(&mut self, _files: &[PathBuf]) -> Box<dyn Progress> {
-        let bar = ProgressBar::hidden();
-        self.send(TrainEvent::Reading(bar.clone()));
-        Box::new(bar)
+        let counter = Counter::default();
+        self.send(TrainEvent::Reading(counter.clone()));
+        Box::new(counter)
     }
 
     fn ready(&mut self, ready: &Ready) -> Result<(), ObserverError> {
-        let Ready {
-            parameters,
-            tokens,
-            step,
-            footprint,
-            ..
-        } = *ready;
         let validation = ready
             .validation
             .map_or(&[][..], |validation| &validation.samples);
@@ -275,11 +261,11 @@ impl Observer for WorkerObserver<'_> {
             }
         };
         self.send(TrainEvent::Ready(Box::new(TrainInfo {
-            parameters,
-            vocab_size: tokens,
+            parameters: ready.parameters,
+            vocab_size: ready.tokens,
             pictures: [ready.train.samples.len(), validation.len()],
-            step,
-            footprint,
+            step: ready.step,
+            footprint: ready.footprint,
             samples: self.samples.iter().map(sample).collect(),
         })));
         Ok(())

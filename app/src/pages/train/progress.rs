@@ -7,6 +7,7 @@ use egui::{Label, ProgressBar, RichText, Ui};
 use super::history::{History, Stage};
 use super::job::{Step, TrainInfo};
 use crate::format::{bytes, duration, short};
+use crate::progress::Counter;
 
 /// Draws the progress bar and the figures below it.
 pub fn show(ui: &mut Ui, history: &History) {
@@ -54,10 +55,7 @@ fn bar(ui: &mut Ui, history: &History) {
         } => Some(1.0),
         _ => history.share(),
     };
-    let reading = history
-        .reading
-        .as_ref()
-        .and_then(|bar| Some((bar.position(), bar.length().filter(|&length| length > 0)?)));
+    let reading = history.reading.as_ref().and_then(Counter::get);
     match (&history.stage, share, reading) {
         (Stage::Failed(_), None, _) => drop(ui.strong(text)),
         (_, Some(share), _) => drop(ui.add(ProgressBar::new(share).text(text))),
