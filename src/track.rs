@@ -8,7 +8,7 @@ mod error;
 #[cfg(feature = "mlflow")]
 mod mlflow;
 mod tensorboard;
-#[cfg(feature = "cli")]
+
 use std::path::{Path, PathBuf};
 
 pub use csv::Csv;
@@ -16,7 +16,6 @@ pub use error::{Notice, TrackError};
 #[cfg(feature = "mlflow")]
 pub use mlflow::{Mlflow, send_rest};
 pub use tensorboard::TensorBoard;
-#[cfg(feature = "cli")]
 
 /// Destination of tracking data.
 #[derive(Debug, Clone, PartialEq, Eq)]
