@@ -2,7 +2,8 @@
 //
 //   forward   rows[b, t, stride] -> part of cache[b, capacity, c]; rows past the capacity are dropped
 //
-// One element an invocation, grid-stride. past_stride is 1 with a past for each batch element, 0 with one for all.
+// An invocation per element, grid-stride. past_stride is 1 with a past for each batch element, 0
+// with one for all.
 
 struct Params { n: u32, t: u32, capacity: u32, c: u32, stride: u32, past_stride: u32 }
 

@@ -1,12 +1,12 @@
-// positions: y[b, i] = x[b, i] + table[start[b] + i]; past the end of the table its last row is added
+// positions: y[b, i] = x[b, i] + table[start[b] + i]; past the end of the table its last row is
+// added
 //   dtable[r] = sum over b of dy[b, r - start[b]], 0 for rows that were not read
 //
 //   forward    x[batch, length, cols], table[rows, cols], start -> y[batch, length, cols]
 //   backward   dy[batch, length, cols], start -> dtable[rows, cols]
 //
-// An invocation per element, grid-stride. cols counts `lanes`.
-
-// start_stride is 1 with a start for each batch element, 0 with one for all.
+// An invocation per element, grid-stride. cols counts `lanes`. start_stride is 1 with a start for
+// each batch element, 0 with one for all.
 
 struct Params { batch: u32, length: u32, rows: u32, cols: u32, start_stride: u32 }
 

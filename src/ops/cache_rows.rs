@@ -1,4 +1,4 @@
-//! Writes rows into a cache of keys and values.
+//! Writing of rows into a cache of keys and values.
 
 use crate::graph::Kernel;
 use crate::graph::{Tape, Var};
@@ -7,9 +7,9 @@ use crate::kernel;
 static CACHE_ROWS: Kernel = kernel!("cache_rows");
 
 impl Tape {
-    /// Writes the last `c` columns of `rows: [b, t, ..]` into the persistent `cache: [b, capacity, c]` at rows
-    /// `past[b]..past[b] + t`, in place. `past: [b]`, or `[1]` for the whole batch, holds `u32`s. Rows past the capacity are
-    /// dropped. No gradient flows through a cache.
+    /// Records writing the last `c` columns of `rows: [b, t, ..]` into the persistent `cache: [b,
+    /// capacity, c]` at rows `past[b]..past[b] + t`, in place. `past: [b]`, or `[1]` for the whole
+    /// batch, holds `u32`s. Rows past the capacity are dropped. No gradient flows through a cache.
     #[track_caller]
     pub fn cache_rows(&mut self, cache: Var, rows: Var, past: Var) {
         let shapes = || format!("cache {:?}, rows {:?}", self.shape(cache), self.shape(rows));
@@ -53,11 +53,11 @@ impl Tape {
 pub(super) mod checks {
 
     use crate::device::{Device, Plan};
-    use crate::ops::check::{Outcome, checks, ensure_eq, random};
+    use crate::ops::check::{Outcome, checks, ensure_eq, random_f32};
 
-    checks![writes_its_rows_and_no_others];
+    checks![writes_only_its_rows];
 
-    fn writes_its_rows_and_no_others(device: &Device) -> Outcome {
+    fn writes_only_its_rows(device: &Device) -> Outcome {
         for (b, t, capacity, c, stride, pasts) in [
             (1, 1, 1, 1, 1, [&[0][..], &[0]]),
             (3, 1, 33, 37, 37, [&[0], &[32]]),
@@ -65,10 +65,7 @@ pub(super) mod checks {
             (2, 3, 7, 2, 3, [&[4], &[0]]),
             (3, 2, 9, 5, 6, [&[7, 0, 3], &[1, 7, 0]]),
         ] {
-            let mut want: Vec<f32> = random(b * capacity * c, 1)
-                .iter()
-                .map(|&x| x as f32)
-                .collect();
+            let mut want: Vec<f32> = random_f32(b * capacity * c, 1);
             let mut tape = device.tape();
             let (cache, rows, past) = (
                 tape.input(&[b, capacity, c]),
@@ -79,10 +76,7 @@ pub(super) mod checks {
             let plan = Plan::new(device, tape)?;
             plan.write(cache, &want);
             for (run, at) in pasts.into_iter().enumerate() {
-                let new: Vec<f32> = random(b * t * stride, 2 + run as u64)
-                    .iter()
-                    .map(|&x| x as f32)
-                    .collect();
+                let new: Vec<f32> = random_f32(b * t * stride, 2 + run as u64);
                 plan.write(rows, &new);
                 plan.write(past, at);
                 plan.run()?;

@@ -6,8 +6,9 @@ use crate::ops::vector_width::{VectorWidth, vector_width};
 static POSITIONS: VectorWidth = vector_width!("positions");
 
 impl Tape {
-    /// `y[b, i] = x[b, i] + table[start[b] + i]` with `x: [b, t, c]`, `table: [max, c]` and `start: [b]` of `u32`, or `[1]` for the
-    /// whole batch. `start + t` must not exceed `max`: positions past the table take its last row, without a gradient.
+    /// Records `y[b, i] = x[b, i] + table[start[b] + i]` with `x: [b, t, c]`, `table: [max, c]` and
+    /// `start: [b]` of `u32`, or `[1]` for the whole batch. `start + t` must not exceed `max`:
+    /// positions past the table take its last row, without a gradient.
     #[track_caller]
     pub fn positions(&mut self, x: Var, table: Var, start: Var) -> Var {
         let (shape, &[rows, table_width]) = (self.shape(x), self.shape(table)) else {
