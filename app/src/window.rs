@@ -207,7 +207,7 @@ impl Window {
             }
         }
         while let Some(paths) = self.pictures.poll() {
-            if self.pages[self.active].title() == "Batch" {
+            if self.pages[self.active].title() == pages::batch::TITLE {
                 self.show_page(pages::caption::TITLE);
             }
             self.reader.open(paths);

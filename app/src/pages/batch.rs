@@ -40,6 +40,9 @@ const FILTER: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::
 /// Extensions of files with captions.
 const CAPTION_FILES: [&str; 5] = ["csv", "jsonl", "ndjson", "json", "txt"];
 
+/// Name on the page's tab.
+pub const TITLE: &str = "Batch";
+
 /// Key of the stored folder.
 const STORED: &str = "batch";
 
@@ -78,7 +81,7 @@ struct Filter {
 
 impl Page for BatchPage {
     fn title(&self) -> &'static str {
-        "Batch"
+        TITLE
     }
 
     fn handle(&mut self, event: &mut Event, context: &mut PageContext) {
