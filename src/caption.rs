@@ -3,7 +3,7 @@
 mod cancel;
 mod error;
 mod generator;
-pub(crate) mod passes;
+mod passes;
 mod sampling;
 mod search;
 mod session;

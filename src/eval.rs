@@ -11,7 +11,7 @@ use crate::device::DeviceError;
 use crate::eval::metrics::{Calibration, Case, Scores, exact_match, word_f1, words};
 use crate::progress::Progress;
 use crate::text::Tokenizer;
-use crate::train::Text;
+use crate::train::{ScoringPass, Text};
 
 pub use report::Report;
 
@@ -199,19 +199,18 @@ fn perplexity(
     progress: &dyn Progress,
 ) -> Result<f64, DeviceError> {
     let rows = batch.clamp(1, truths.len().max(1));
-    session.score(rows, longest, |pass| {
-        let (mut sum, mut tokens) = (0.0, 0);
-        for truths in truths.chunks(rows) {
-            let images: Vec<f32> = truths
-                .iter()
-                .flat_map(|(sample, _)| sample.normalised())
-                .collect();
-            let texts: Vec<&Text> = truths.iter().map(|(_, text)| text).collect();
-            let (loss, count) = pass.score(&images, &texts, session.tokenizer(), false)?;
-            sum += loss;
-            tokens += count;
-            progress.advance(truths.len() as u64);
-        }
-        Ok((sum / tokens.max(1) as f64).exp())
-    })
+    let pass = ScoringPass::new(session.device(), session.model(), rows, longest)?;
+    let (mut sum, mut tokens) = (0.0, 0);
+    for truths in truths.chunks(rows) {
+        let images: Vec<f32> = truths
+            .iter()
+            .flat_map(|(sample, _)| sample.normalised())
+            .collect();
+        let texts: Vec<&Text> = truths.iter().map(|(_, text)| text).collect();
+        let (loss, count) = pass.score(&images, &texts, session.tokenizer(), false)?;
+        sum += loss;
+        tokens += count;
+        progress.advance(truths.len() as u64);
+    }
+    Ok((sum / tokens.max(1) as f64).exp())
 }

@@ -1,4 +1,5 @@
-//! Recorded passes: the programs that generation, evaluation, validation and explanations run.
+//! Recorded passes: the programs that generation, evaluation, validation and explanations run. The pass that scores captions is
+//! `train`'s, beside the loss.
 //!
 //! A pass records the model's forward pass once for fixed sizes; pictures, tokens and cache positions are written before each
 //! run. Text lengths are rounded up to a [`text_bucket`] and padded on the right: attention is causal, so padding never reaches
@@ -8,13 +9,11 @@ mod attention;
 mod decoding;
 mod pool;
 mod relevance;
-mod scoring;
 
 pub use attention::AttentionPass;
 pub(crate) use decoding::{Decoding, DecodingSpec};
 pub(crate) use pool::Pool;
 pub use relevance::RelevancePass;
-pub(crate) use scoring::ScoringPass;
 
 /// Text length to record a pass for, so that passes serve texts of several lengths: 1, 8, 16, 32 and so on, at most `room`.
 ///

@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::passes::{
-    AttentionPass, Decoding, DecodingSpec, Pool, RelevancePass, ScoringPass, batch_bucket,
-    capacity_bucket, length_bucket, text_bucket,
+    AttentionPass, Decoding, DecodingSpec, Pool, RelevancePass, batch_bucket, capacity_bucket,
+    length_bucket, text_bucket,
 };
 use super::search::{self, Hypothesis, Wanted};
 use super::{Cancel, CaptionError, Choice, Sampler, Sampling, ranked};
 use crate::device::{Device, DeviceError, Plan, Tensor};
+use crate::explain::heatmap::Panel;
 use crate::explain::{AttentionMap, AttentionMaps, token_heat};
 use crate::image::Picture;
 use crate::models::checkpoint;
@@ -81,6 +82,17 @@ pub struct CaptionToken {
     pub heat: Vec<f32>,
 }
 
+impl CaptionToken {
+    /// The token as a panel of a heat map picture.
+    pub fn panel(&self) -> Panel<'_> {
+        Panel {
+            text: &self.text,
+            probability: self.choice.probability,
+            heat: &self.heat,
+        }
+    }
+}
+
 /// A picture as a model takes it in: cropped and resized. Smaller than most pictures, so that many fit into memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelInput(Picture);
@@ -106,8 +118,6 @@ struct Inner {
     /// By the longest text.
     attention: Pool<usize, AttentionPass>,
     relevance: Pool<usize, RelevancePass>,
-    /// By number of captions and their length.
-    scoring: Pool<(usize, usize), ScoringPass>,
 }
 
 impl Session {
@@ -123,7 +133,6 @@ impl Session {
             decodings: Pool::new(Self::KEPT),
             attention: Pool::new(1),
             relevance: Pool::new(1),
-            scoring: Pool::new(1),
         }))
     }
 
@@ -142,6 +151,11 @@ impl Session {
     /// The device that the model runs on.
     pub fn device(&self) -> &Device {
         &self.0.device
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Vlm {
+        &self.0.model
     }
 
     /// Sizes and switches of the model.
@@ -558,24 +572,6 @@ impl Session {
             }
             Ok(())
         })
-    }
-
-    /// Runs `run` with a pass that scores `rows` captions of `length` positions.
-    pub(crate) fn score<R>(
-        &self,
-        rows: usize,
-        length: usize,
-        run: impl FnOnce(&mut ScoringPass) -> Result<R, DeviceError>,
-    ) -> Result<R, DeviceError> {
-        let Inner { device, model, .. } = &*self.0;
-        self.0.scoring.with(
-            |recorded| *recorded == (rows, length),
-            || {
-                let pass = ScoringPass::new(device, model, rows, length)?;
-                Ok::<_, DeviceError>(((rows, length), pass))
-            },
-            run,
-        )
     }
 
     fn decoded(&self, prompt: &[u32], hypothesis: Hypothesis) -> Caption {

@@ -9,8 +9,8 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::AdapterArgs;
-use crate::caption::{CaptionOptions, Sampling, Session};
-use crate::explain::heatmap;
+use crate::caption::{CaptionOptions, CaptionToken, Sampling, Session};
+use crate::explain::heatmap::{self, Panel};
 use crate::image::{MAX_BYTES, Picture};
 
 #[derive(Args)]
@@ -270,7 +270,8 @@ fn caption(
     printed?;
     writeln!(out, "{}", head.unwrap_or_default())?;
     if let Some(file) = heat_file {
-        heatmap::save(file, &session.visible_part(&picture), &tokens)
+        let panels: Vec<Panel> = tokens.iter().map(CaptionToken::panel).collect();
+        heatmap::save(file, &session.visible_part(&picture), &panels)
             .with_context(|| format!("cannot write {}", file.display()))?;
         eprintln!("attention: {}", file.display());
     }

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use image::{Rgb, RgbImage};
 
-use crate::caption::CaptionToken;
 use crate::explain::ColorMap;
 use crate::image::Picture;
 use crate::image::lettering;
@@ -66,11 +65,22 @@ pub fn overlay(picture: &Picture, heat: &[f32], colors: ColorMap, opacity: f32) 
     })
 }
 
+/// A token and the heat that is drawn over the picture for it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Panel<'a> {
+    /// Text of the token.
+    pub text: &'a str,
+    /// Probability that the model gave it.
+    pub probability: f32,
+    /// Heat of each patch, row by row over a square grid; empty for none.
+    pub heat: &'a [f32],
+}
+
 /// Draws the plain picture, then a panel for every token with its heat over the picture, each scaled from its coldest to its
 /// hottest patch. Under each panel stand the token, its probability, and the hottest patch's share of the attention.
-pub fn draw(picture: &Picture, written: &[CaptionToken]) -> RgbImage {
+pub fn draw(picture: &Picture, tokens: &[Panel]) -> RgbImage {
     let small = picture.resize(SIDE as usize);
-    let panels = written.len() as u32 + 1;
+    let panels = tokens.len() as u32 + 1;
     let columns = panels.min(PER_ROW);
     let rows = panels.div_ceil(PER_ROW);
     let size = |count: u32, each: u32| MARGIN + count * (each + MARGIN);
@@ -81,8 +91,8 @@ pub fn draw(picture: &Picture, written: &[CaptionToken]) -> RgbImage {
             MARGIN + panel % PER_ROW * (SIDE + MARGIN),
             MARGIN + panel / PER_ROW * (SIDE + LABEL + MARGIN),
         );
-        let token = (panel > 0).then(|| &written[panel as usize - 1]);
-        let heat = token.map_or(&[][..], |token| &token.heat);
+        let token = (panel > 0).then(|| &tokens[panel as usize - 1]);
+        let heat = token.map_or(&[][..], |token| token.heat);
         let hottest = heat.iter().copied().fold(0.0, f32::max);
         image::imageops::replace(
             &mut canvas,
@@ -105,7 +115,7 @@ pub fn draw(picture: &Picture, written: &[CaptionToken]) -> RgbImage {
                 label(&mut canvas, &shown, left, top + SIDE + 4);
                 label(
                     &mut canvas,
-                    &format!("{:.0} %", 100.0 * token.choice.probability),
+                    &format!("{:.0} %", 100.0 * token.probability),
                     left,
                     top + SIDE + 24,
                 );
@@ -124,14 +134,13 @@ pub fn draw(picture: &Picture, written: &[CaptionToken]) -> RgbImage {
 }
 
 /// Draws heat maps as [`draw`] does and writes them to a PNG file.
-pub fn save(path: &Path, picture: &Picture, written: &[CaptionToken]) -> image::ImageResult<()> {
-    draw(picture, written).save_with_format(path, image::ImageFormat::Png)
+pub fn save(path: &Path, picture: &Picture, tokens: &[Panel]) -> image::ImageResult<()> {
+    draw(picture, tokens).save_with_format(path, image::ImageFormat::Png)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::caption::Choice;
 
     #[test]
     fn draws_the_hottest_patch_lightest() {
@@ -141,14 +150,10 @@ mod tests {
             rgb: vec![128; 48],
         };
         let heat = vec![0.0, 0.0, 0.0, 0.9];
-        let token = CaptionToken {
-            choice: Choice {
-                token: 1,
-                probability: 0.5,
-            },
-            text: "a".into(),
-            others: vec![],
-            heat,
+        let token = Panel {
+            text: "a",
+            probability: 0.5,
+            heat: &heat,
         };
         let canvas = draw(&picture, &[token]);
         let light = |x: u32, y: u32| {

@@ -2,8 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::Text;
-use crate::caption::passes::ScoringPass;
+use super::{ScoringPass, Text};
 use crate::caption::{Search, SearchOptions};
 use crate::data::Dataset;
 use crate::device::{Device, DeviceError};

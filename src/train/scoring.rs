@@ -1,11 +1,12 @@
 //! Cross entropy of given captions.
 
+use super::loss::{Loss, Scale};
+use super::{Batch, Objective, Text};
 use crate::device::{Device, DeviceError, Plan};
 use crate::models::seemore::Vlm;
 use crate::nn::Context;
 use crate::ops::IGNORE;
 use crate::text::Tokenizer;
-use crate::train::{Batch, Loss, Objective, Scale, Text};
 
 /// A recorded forward pass that scores captions: the sum of their tokens' cross entropies.
 pub(crate) struct ScoringPass {
