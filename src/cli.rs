@@ -7,6 +7,7 @@ mod doctor;
 mod eval;
 mod hint;
 mod import;
+mod log;
 mod pack;
 mod progress;
 mod track;
@@ -139,11 +140,13 @@ pub(crate) fn cache_folder() -> Option<std::path::PathBuf> {
 
 /// The program `seemore`.
 pub fn seemore() -> ExitCode {
+    log::start();
     finish(Seemore::parse().command.run())
 }
 
 /// The program `train`.
 pub fn train() -> ExitCode {
+    log::start();
     finish(train::run(&Train::parse().args))
 }
 
