@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use anyhow::{Context, ensure};
 use seemore::device::{Created, Device};
-use seemore::models::seemore::Preset;
+use seemore::models::Preset;
 use seemore::train::{Event, Note, Observer, ObserverError, Ready, RunConfig, TrainRun};
 
 /// Memory at a step.

@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 
 use seemore::device::Device;
-use seemore::models::seemore::Preset;
+use seemore::models::Preset;
 use seemore::train::{Event, Observer, RunConfig, TrainRun};
 
 struct Losses;

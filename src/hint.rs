@@ -57,6 +57,10 @@ pub enum Hint {
     StartFrom,
     /// Give a number of steps, a number of epochs or a time limit.
     GiveBudget,
+    /// Train a preset to get a folder with a valid model configuration.
+    ExampleConfig,
+    /// Give a folder that a training has written.
+    CheckpointFolder,
     /// Raise the time limit of the device (`SEEMORE_TIMEOUT`).
     RaiseTimeout,
 }

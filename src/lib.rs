@@ -97,6 +97,6 @@ pub use data::Dataset;
 pub use device::{Device, Plan, Tensor};
 pub use graph::{Tape, Var};
 pub use image::Picture;
-pub use models::seemore::Preset;
+pub use models::{Model, ModelConfig, Preset};
 pub use text::Tokenizer;
 pub use train::{RunConfig, TrainRun};

@@ -1,4 +1,27 @@
 //! Model families, and models on disk.
+//!
+//! A [`Model`] is what training, captioning, evaluation and explanation work with, whatever its family. A family is one folder:
+//! its configuration, which implements [`FamilyConfig`], and its forward pass, which implements [`VisionLanguage`]. The line in
+//! [`family`](mod@family) registers it.
 
-pub mod checkpoint;
+mod caches;
+pub mod config;
+pub mod emoji;
+pub mod family;
+mod info;
+pub mod load;
+mod model;
+mod preset;
 pub mod seemore;
+mod upgrade;
+
+pub use caches::Caches;
+pub use config::{ConfigError, Overrides};
+pub use family::{FamilyConfig, ModelConfig};
+pub use info::{ImageTokens, ModelInfo, StackInfo};
+pub use load as checkpoint;
+pub use load::CheckpointError;
+pub use model::{ClassHeadTensors, ImageFeatures, Logits, Model, VisionLanguage};
+pub use preset::Preset;
+
+pub use crate::nn::Part;

@@ -1,58 +1,80 @@
-//! Layers: parameters with names, and what they record on a tape.
+//! Layers: named parameters, and the operations that they record on a tape.
 
 mod attention;
 mod block;
+mod cosine;
 mod embedding;
 mod layernorm;
 mod linear;
 mod mlp;
+mod parameter_info;
 mod parameter_store;
 mod parameters;
+mod patch_embedding;
+mod projector;
+mod transformer;
 
-pub use attention::{Cache, SelfAttention, take_elements};
+pub use attention::{AttentionScale, Cache, SelfAttention, gather_rows};
 pub use block::{Block, BlockShape, Residual, Stream};
-pub use embedding::{Embedding, Positions};
+pub use cosine::{COSINE_SCALE, CosineHead, cosine, unit_rows};
+pub use embedding::{EMBEDDING_STD, Embedding, Positions};
 pub use layernorm::LayerNorm;
 pub use linear::Linear;
 pub use mlp::Mlp;
+pub use parameter_info::{ParameterInfo, Part, Role};
 pub use parameter_store::{BLOCK, ParameterGroup, ParameterStore};
 pub use parameters::{Init, Parameters};
+pub use patch_embedding::PatchEmbedding;
+pub use projector::{Projection, Projector};
+pub use transformer::Transformer;
 
 use crate::device::Tensor;
 use crate::graph::{Tape, Var};
 use crate::ops::Dropout;
 
-/// What a forward pass needs beside its inputs.
+/// Attention probabilities recorded for one layer.
+#[derive(Debug, Clone)]
+pub struct LayerAttention {
+    /// Module path of the attention layer, such as `vit.blocks.2.attn`.
+    pub layer: String,
+    /// Part of the model that the layer belongs to.
+    pub part: Part,
+    /// Probabilities `[batch, heads, queries, keys]`.
+    pub probabilities: Var,
+}
+
+/// State of one recorded forward pass: the tape, and settings that all layers share.
 pub struct Context<'a> {
+    /// Tape that the layers record on.
     pub tape: &'a mut Tape,
-    /// Gradients are wanted and dropout is on.
+    /// Whether parameters get gradients and dropout is active.
     pub training: bool,
-    /// Probability with which dropout zeroes an element while training.
+    /// Probability that dropout zeroes an element during training.
     pub dropout: f32,
-    /// Uniform, one `u32`: changes every step, so that every step drops other elements.
+    /// Uniform `[1]` of `u32`: dropout seed. Write another value before each step.
     pub seed: Var,
-    /// Number of positions that the caches hold before this pass, as `u32`: `[batch]`, or `[1]` for the whole batch. Zero until
-    /// it is written.
+    /// Number of positions that the key/value caches hold before this pass, as `u32`: `[batch]`, or `[1]` for the whole batch. Zero
+    /// until it is written.
     pub past: Var,
-    /// Blocks keep only their input for the backward pass, and compute the rest again there.
+    /// Whether blocks keep only their input for the backward pass and recompute the rest there.
     pub checkpoint: bool,
-    /// Parameters that do not train: nothing is computed for their gradients.
+    /// Parameters without a gradient.
     pub frozen: Vec<Tensor>,
-    /// Whether a gradient is wanted for the rows that the image encoder starts from, though nothing trains.
-    pub watch: bool,
-    /// These rows, once they are recorded.
-    pub watched: Option<Var>,
-    /// Attention probabilities `[batch, heads, queries, keys]` by layer path, when they are wanted.
-    pub maps: Option<Vec<(String, Var)>>,
+    /// Whether the gradient of the encoder's input rows is wanted, also when nothing trains.
+    pub patch_gradients: bool,
+    /// The encoder's input rows `[batch, rows, width]`, once recorded with `patch_gradients`.
+    pub patch_rows: Option<Var>,
+    /// Attention probabilities of the layers recorded so far; `None` skips them.
+    pub maps: Option<Vec<LayerAttention>>,
 }
 
 impl<'a> Context<'a> {
-    /// A pass for inference: no gradients, no dropout.
+    /// Starts a forward pass without gradients and dropout.
     pub fn inference(tape: &'a mut Tape) -> Context<'a> {
         Self::new(tape, false, 0.0)
     }
 
-    /// A pass that trains, with the given dropout probability.
+    /// Starts a forward pass with gradients and the given dropout probability.
     pub fn training(tape: &'a mut Tape, dropout: f32) -> Context<'a> {
         Self::new(tape, true, dropout)
     }
@@ -67,15 +89,15 @@ impl<'a> Context<'a> {
             past,
             checkpoint: false,
             frozen: vec![],
-            watch: false,
-            watched: None,
+            patch_gradients: false,
+            patch_rows: None,
             maps: None,
         }
     }
 
-    /// A parameter's value, with a gradient while it trains.
+    /// Records the value of a parameter, with a gradient if it trains.
     pub fn parameter(&mut self, tensor: &Tensor) -> Var {
-        // the first of a group stands for all of it
+        // parameters of a fused group are frozen together, so the first one decides
         let frozen = self
             .frozen
             .iter()
@@ -87,7 +109,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Runs a block on `x`; when checkpointing, only its result is kept.
+    /// Records `block` on `x`. With activation checkpointing only its result is kept.
     pub fn segment(
         &mut self,
         x: Stream,
@@ -102,7 +124,7 @@ impl<'a> Context<'a> {
         out
     }
 
-    /// Dropout while training; `x` itself otherwise.
+    /// Applies dropout during training, and returns `x` unchanged otherwise.
     pub fn dropout(&mut self, x: Var) -> Var {
         if self.training {
             self.tape.dropout(x, self.dropout, self.seed)
@@ -111,8 +133,8 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// The same for an op that has it inside.
-    fn dropout_inside(&self) -> Dropout {
+    /// Dropout settings for an operation that applies dropout itself.
+    fn fused_dropout(&self) -> Dropout {
         Dropout {
             p: if self.training { self.dropout } else { 0.0 },
             seed: self.seed,

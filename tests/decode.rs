@@ -3,7 +3,8 @@
 use seemore::caption::Generator;
 use seemore::device::Device;
 use seemore::device::Plan;
-use seemore::models::seemore::{Config, Fusion, Logits, Preset, VisualTokens, Vlm};
+use seemore::models::seemore::VisualTokens;
+use seemore::models::{Logits, Model, ModelConfig, Preset, emoji, seemore as family};
 use seemore::nn::Context;
 
 /// Reproducible numbers in [-1, 1).
@@ -17,8 +18,8 @@ fn noise(count: usize, seed: u32) -> Vec<f32> {
 }
 
 /// Logits `[batch, positions, vocab]` of one forward pass over everything.
-fn full(device: &Device, model: &Vlm, images: &[f32], ids: &[u32], batch: usize) -> Vec<f32> {
-    let side = model.config().image_size;
+fn full(device: &Device, model: &Model, images: &[f32], ids: &[u32], batch: usize) -> Vec<f32> {
+    let side = model.info().image_size();
     let mut tape = device.tape();
     let image = tape.input(&[batch, 3, side, side]);
     let text = tape.input(&[batch, ids.len() / batch]);
@@ -42,8 +43,8 @@ fn device() -> Device {
 }
 
 /// A model whose parameters are far from their initial values, so that positions matter.
-fn model(device: &Device, config: &Config) -> Vlm {
-    let model = Vlm::new(device, config, 7).unwrap();
+fn model(device: &Device, config: impl Into<ModelConfig>) -> Model {
+    let model = Model::new(device, config, 7).unwrap();
     for (_, tensor) in model.parameters() {
         let values: Vec<f32> = tensor.read::<f32>().unwrap();
         let noise = noise(values.len(), values.len() as u32);
@@ -60,13 +61,14 @@ fn model(device: &Device, config: &Config) -> Vlm {
 
 /// Compares each row of a batch, with prompts of the given lengths, with the full forward pass. `recorded` is the prompt length
 /// that passes are recorded for.
-fn cached_equals_full(config: Config, prompts: &[usize], recorded: usize, new: usize) {
+fn cached_equals_full(config: impl Into<ModelConfig>, prompts: &[usize], recorded: usize, new: usize) {
     let device = device();
-    let model = model(&device, &config);
+    let model = model(&device, config);
+    let info = model.info();
     let batch = prompts.len();
-    let images = noise(batch * 3 * config.image_size * config.image_size, 1);
+    let images = noise(batch * 3 * info.image_size().pow(2), 1);
     let total = recorded + new;
-    let token = |row: usize, at: usize| ((row * 31 + at * 17 + 5) % config.vocab_size) as u32;
+    let token = |row: usize, at: usize| ((row * 31 + at * 17 + 5) % info.vocab_size) as u32;
     let ids: Vec<u32> = (0..batch)
         .flat_map(|row| (0..total).map(move |at| token(row, at)))
         .collect();
@@ -80,12 +82,12 @@ fn cached_equals_full(config: Config, prompts: &[usize], recorded: usize, new: u
         .collect();
     let tokens: Vec<&[u32]> = tokens.iter().map(Vec::as_slice).collect();
     let mut logits = generator.start(&images, &tokens).unwrap();
-    let positions = config.visual() + total;
+    let positions = info.visual_tokens + total;
     for step in 0..=new {
         for (row, got) in logits.iter().enumerate() {
             let at = prompts[row] - 1 + step;
-            let first = (row * positions + config.visual() + at) * config.vocab_size;
-            let want = &want[first..][..config.vocab_size];
+            let first = (row * positions + info.visual_tokens + at) * info.vocab_size;
+            let want = &want[first..][..info.vocab_size];
             // in the total order NaN is the largest, where f32::max would pass over it
             let off = got
                 .iter()
@@ -96,7 +98,7 @@ fn cached_equals_full(config: Config, prompts: &[usize], recorded: usize, new: u
             assert!(
                 off < 2e-5,
                 "{:?}, picture {row}, position {at}: logits off by {off}",
-                config.visual_tokens
+                info.image_tokens
             );
         }
         if step < new {
@@ -112,7 +114,7 @@ fn cached_equals_full(config: Config, prompts: &[usize], recorded: usize, new: u
 }
 
 /// Prompts of one length, as many as the passes are recorded for.
-fn even(config: Config, batch: usize, prompt: usize, new: usize) {
+fn even(config: impl Into<ModelConfig>, batch: usize, prompt: usize, new: usize) {
     cached_equals_full(config, &vec![prompt; batch], prompt, new);
 }
 
@@ -126,9 +128,9 @@ fn decodes_after_one_visual_token() {
 fn decodes_after_patch_tokens_and_without_an_encoder() {
     for visual_tokens in [VisualTokens::Patches, VisualTokens::Fuyu] {
         even(
-            Config {
+            family::Config {
                 visual_tokens,
-                ..Preset::Tiny.config()
+                ..family::Config::tiny()
             },
             2,
             3,
@@ -138,99 +140,65 @@ fn decodes_after_patch_tokens_and_without_an_encoder() {
 }
 
 /// The emoji preset's arithmetic at the size of the tiny one.
-fn small_emoji() -> Config {
-    let Config {
-        image_size,
-        patch_size,
-        vision_width,
-        vision_layers,
-        vision_heads,
-        width,
-        layers,
-        heads,
-        context,
-        ..
-    } = Preset::Tiny.config();
-    let sizes = Preset::Emoji.config();
-    Config {
-        image_size,
-        patch_size,
-        vision_width,
-        vision_layers,
-        vision_heads,
-        width,
-        layers,
-        heads,
-        context,
-        pool_width: 8,
-        ..sizes
+fn small_emoji() -> emoji::Config {
+    let tiny = family::Config::tiny();
+    emoji::Config {
+        vision: emoji::VisionConfig {
+            image_size: tiny.vision.image_size,
+            patch_size: tiny.vision.patch_size,
+            width: tiny.vision.width,
+            layers: tiny.vision.layers,
+            heads: tiny.vision.heads,
+            pool_width: 8,
+            ..emoji::VisionConfig::default()
+        },
+        text: emoji::TextConfig {
+            width: tiny.text.width,
+            layers: tiny.text.layers,
+            heads: tiny.text.heads,
+            context: tiny.text.context,
+            ..emoji::TextConfig::default()
+        },
+        ..emoji::Config::default()
     }
+}
+
+fn class_head(classes: usize, guess: bool) -> emoji::ClassHeadConfig {
+    emoji::ClassHeadConfig { classes, guess }
 }
 
 #[test]
 fn decodes_with_a_picture_added_to_every_position() {
     for (classes, guess) in [(0, false), (9, false), (9, true)] {
-        even(
-            Config {
-                classes,
-                guess,
-                ..small_emoji()
-            },
-            3,
-            2,
-            7,
-        );
-    }
-    even(
-        Config {
-            visual_tokens: VisualTokens::Cls,
-            classes: 5,
+        let config = emoji::Config {
+            class_head: class_head(classes, guess),
             ..small_emoji()
-        },
-        2,
-        1,
-        5,
-    );
-    let prefix = Config {
-        fusion: Fusion::Prefix,
-        ..small_emoji()
-    };
-    even(
-        Config {
-            guess: false,
-            color_levels: 0,
-            ..prefix.clone()
-        },
-        2,
-        1,
-        5,
-    );
+        };
+        even(config, 3, 2, 7);
+    }
+    let mut cls = small_emoji();
+    cls.vision.tokens = emoji::VisualTokens::Cls;
+    cls.class_head = class_head(5, true);
+    even(cls, 2, 1, 5);
+    let mut prefix = small_emoji();
+    prefix.text.fusion = emoji::Fusion::Prefix;
+    let mut plain = prefix.clone();
+    plain.class_head.guess = false;
+    plain.vision.color_levels = 0;
+    even(plain, 2, 1, 5);
     // patch tokens in front; guessed class and colours added to every text position
     for cls_token in [false, true] {
-        let patches = Config {
-            visual_tokens: VisualTokens::Patches,
-            cls_token,
-            ..prefix.clone()
+        let mut patches = prefix.clone();
+        patches.vision.tokens = emoji::VisualTokens::Patches;
+        patches.vision.cls_token = cls_token;
+        let guessed = emoji::Config {
+            class_head: class_head(9, true),
+            ..patches.clone()
         };
-        even(
-            Config {
-                classes: 9,
-                ..patches.clone()
-            },
-            3,
-            2,
-            7,
-        );
-        even(
-            Config {
-                guess: false,
-                color_levels: 0,
-                ..patches
-            },
-            2,
-            1,
-            5,
-        );
+        even(guessed, 3, 2, 7);
+        patches.class_head.guess = false;
+        patches.vision.color_levels = 0;
+        even(patches, 2, 1, 5);
     }
 }
 
@@ -238,8 +206,8 @@ fn decodes_with_a_picture_added_to_every_position() {
 fn earlier_contents_of_the_caches_do_not_change_results() {
     let device = device();
     let config = Preset::Tiny.config();
-    let model = Vlm::new(&device, &config, 7).unwrap();
-    let images = [1, 2].map(|seed| noise(3 * config.image_size * config.image_size, seed));
+    let model = Model::new(&device, &config, 7).unwrap();
+    let images = [1, 2].map(|seed| noise(3 * model.info().image_size().pow(2), seed));
     let mut generator = Generator::new(&device, &model, 1, 1, 5).unwrap();
     let mut run = |image: &[f32]| {
         let first = generator.start(image, &[&[1]]).unwrap();
@@ -252,10 +220,10 @@ fn earlier_contents_of_the_caches_do_not_change_results() {
 
 #[test]
 fn ragged_prompts_decode_together() {
-    let tiny = || Preset::Tiny.config();
+    let tiny = family::Config::tiny;
     cached_equals_full(tiny(), &[4, 1, 7, 2, 8], 8, 6);
     for visual_tokens in [VisualTokens::Patches, VisualTokens::Fuyu] {
-        let config = Config {
+        let config = family::Config {
             visual_tokens,
             ..tiny()
         };

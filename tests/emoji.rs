@@ -38,7 +38,7 @@ fn exact_match(file: &str, stride: usize) -> f64 {
     let path = format!("data/emoji/{file}.csv");
     let loaded = Dataset::load(
         Path::new(&path),
-        session.config().frame(),
+        session.info().preprocess,
         &Layout::default(),
         true,
         &Silent,
@@ -188,7 +188,7 @@ fn patch_token_model_attends_to_patches() {
 #[test]
 fn a_batch_gets_the_captions_of_single_pictures() {
     let session = Session::load(&device(), MODEL).unwrap();
-    let frame = session.config().frame();
+    let frame = session.info().preprocess;
     let loaded = Dataset::load(
         Path::new("data/emoji/fxemoji.csv"),
         frame,

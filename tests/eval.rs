@@ -196,7 +196,7 @@ fn evaluation_agrees_with_validation_and_counts_all_references() {
         let bar = Silent;
         Dataset::load(
             &dir.join(name),
-            model.config().image_size,
+            model.info().image_size(),
             &Layout::default(),
             true,
             &bar,

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use seemore::data::{Captioned, Layout};
 use seemore::image::{Picture, Preprocess};
+use seemore::models::ModelConfig;
 use seemore::models::checkpoint;
-use seemore::models::seemore::{Config, import_original};
+use seemore::models::seemore::import_original;
 use seemore::text::Tokenizer;
 
 /// Calls a function with each corpus file of a target.
@@ -84,14 +85,11 @@ fn tokenizers_and_configurations() {
         }
     });
     each("config", |bytes| {
-        let Ok(config) = serde_json::from_slice::<Config>(&bytes) else {
-            return;
-        };
-        if config.check().is_ok() {
-            assert!(
-                config.visual() < config.context
-                    && config.scale(config.width, config.heads).is_finite()
-            );
+        if let Ok(config) = ModelConfig::parse(&bytes) {
+            let info = config.info();
+            assert!(info.visual_tokens < info.context && info.decoder.scale.is_finite());
+            let again = ModelConfig::parse(config.to_json().as_bytes()).unwrap();
+            assert_eq!(again, config);
         }
     });
 }

@@ -5,20 +5,21 @@ use std::collections::BTreeMap;
 use safetensors::SafeTensors;
 use seemore::device::Device;
 use seemore::device::Plan;
-use seemore::models::checkpoint::{self, Values};
+use seemore::models::load::{self, Values};
 use seemore::models::seemore::{
-    AttentionScale, Config, Logits, Preset, Vlm, export_original, import_original, original_name,
+    Config, TextConfig, VisionConfig, export_original, import_original, original_name,
 };
-use seemore::nn::{Context, Residual};
+use seemore::models::{Logits, Model};
+use seemore::nn::{AttentionScale, Context, Residual};
 
 /// The state dict that the original would have for our parameter `name`: written down anew from its class definitions.
 fn original_state(config: &Config, named: &Values) -> Values {
     let mut state = Values::new();
     for (name, (shape, data)) in named {
         let (block, rest) = match name.strip_prefix("vit.blocks.") {
-            Some(rest) => (Some(("vision_encoder.blocks", config.vision_heads)), rest),
+            Some(rest) => (Some(("vision_encoder.blocks", config.vision.heads)), rest),
             None => match name.strip_prefix("blocks.") {
-                Some(rest) => (Some(("decoder.blocks", config.heads)), rest),
+                Some(rest) => (Some(("decoder.blocks", config.text.heads)), rest),
                 None => (None, name.as_str()),
             },
         };
@@ -78,15 +79,22 @@ fn device() -> Device {
 }
 
 fn sample(device: &Device) -> (Config, Values) {
+    let tiny = Config::tiny();
     let config = Config {
-        context: 40,
-        vocab_size: 23,
-        vision_heads: 4,
-        heads: 2,
-        ..Preset::Tiny.config()
+        vision: VisionConfig {
+            heads: 4,
+            ..tiny.vision
+        },
+        text: TextConfig {
+            context: 40,
+            vocab_size: 23,
+            heads: 2,
+            ..tiny.text
+        },
+        ..tiny
     };
-    let model = Vlm::new(device, &config, 11).unwrap();
-    let named = checkpoint::snapshot(model.parameters()).unwrap();
+    let model = Model::new(device, &config, 11).unwrap();
+    let named = load::snapshot(model.parameters()).unwrap();
     (config, named)
 }
 
@@ -135,24 +143,21 @@ fn an_imported_state_dict_has_the_originals_logits() {
         })
         .collect();
     let heads = golden.tensor("orig.attn.vit.0").unwrap().shape()[1];
-    let written_for = Config {
-        vision_heads: heads,
-        heads,
-        ..Preset::Seemore.config()
-    };
+    let mut written_for = Config::default();
+    (written_for.vision.heads, written_for.text.heads) = (heads, heads);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.safetensors");
-    checkpoint::write_values(&path, &original_state(&written_for, &named), None).unwrap();
+    load::write_values(&path, &original_state(&written_for, &named), None).unwrap();
 
-    let (config, values) = import_original(&path, checkpoint::read_values(&path).unwrap()).unwrap();
-    let model = Vlm::new(&device, &config, 0).unwrap();
-    checkpoint::restore(model.parameters(), values, &path).unwrap();
+    let (config, values) = import_original(&path, load::read_values(&path).unwrap()).unwrap();
+    let model = Model::new(&device, &config, 0).unwrap();
+    load::restore(model.parameters(), values, &path).unwrap();
     let ids: Vec<i64> = bytemuck::pod_collect_to_vec(golden.tensor("in.idx").unwrap().data());
     let [batch, length] = golden.tensor("in.idx").unwrap().shape()[..] else {
         panic!("ids have two axes")
     };
     let mut tape = device.tape();
-    let image = tape.input(&[batch, 3, config.image_size, config.image_size]);
+    let image = tape.input(&[batch, 3, config.vision.image_size, config.vision.image_size]);
     let text = tape.input(&[batch, length]);
     let logits = model.forward(
         &mut Context::inference(&mut tape),
@@ -199,7 +204,7 @@ fn files_keep_every_bit() {
     );
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("values.safetensors");
-    checkpoint::write_values(&path, &named, None).unwrap();
+    load::write_values(&path, &named, None).unwrap();
     let bits = |values: &Values| -> Vec<(String, Vec<usize>, Vec<u32>)> {
         values
             .iter()
@@ -212,7 +217,7 @@ fn files_keep_every_bit() {
             })
             .collect()
     };
-    assert_eq!(bits(&checkpoint::read_values(&path).unwrap()), bits(&named));
+    assert_eq!(bits(&load::read_values(&path).unwrap()), bits(&named));
 }
 
 #[test]
@@ -243,31 +248,31 @@ fn what_is_missing_or_unknown_is_named() {
 fn a_saved_model_loads_equal_and_a_damaged_one_says_what_is_wrong() {
     let device = device();
     let (config, _) = sample(&device);
-    let model = Vlm::new(&device, &config, 5).unwrap();
+    let model = Model::new(&device, &config, 5).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    checkpoint::save(dir.path(), &model, None).unwrap();
-    let (loaded, tokenizer) = checkpoint::load(&device, dir.path()).unwrap();
+    load::save(dir.path(), &model, None).unwrap();
+    let (loaded, tokenizer) = load::load(&device, dir.path()).unwrap();
     assert!(tokenizer.is_none());
     assert_eq!(
-        checkpoint::snapshot(loaded.parameters()).unwrap(),
-        checkpoint::snapshot(model.parameters()).unwrap()
+        load::snapshot(loaded.parameters()).unwrap(),
+        load::snapshot(model.parameters()).unwrap()
     );
 
     let file = dir.path().join("model.safetensors");
     let whole = std::fs::read(&file).unwrap();
-    let error = |device: &Device| match checkpoint::load(device, dir.path()) {
+    let error = |device: &Device| match load::load(device, dir.path()) {
         Ok(_) => panic!("it loaded"),
         Err(error) => error.to_string(),
     };
     std::fs::write(&file, &whole[..whole.len() - 100]).unwrap();
     assert!(error(&device).contains("model.safetensors"));
 
-    let mut values = checkpoint::snapshot(model.parameters()).unwrap();
+    let mut values = load::snapshot(model.parameters()).unwrap();
     values.remove("vit.cls");
-    checkpoint::write_values(&file, &values, None).unwrap();
+    load::write_values(&file, &values, None).unwrap();
     assert!(error(&device).contains("vit.cls"));
     values.insert("vit.cls".into(), (vec![1, 1, 2], vec![0.0; 2]));
-    checkpoint::write_values(&file, &values, None).unwrap();
+    load::write_values(&file, &values, None).unwrap();
     let text = error(&device);
     assert!(
         text.contains("vit.cls") && text.contains("[1, 1, 2]"),

@@ -10,8 +10,9 @@ use safetensors::tensor::{Dtype, SafeTensors};
 use seemore::caption::{Generator, Sampling};
 use seemore::device::Device;
 use seemore::device::Plan;
-use seemore::models::seemore::{AttentionScale, Config, Logits, Projection, VisualTokens, Vlm};
-use seemore::nn::{Context, Residual};
+use seemore::models::seemore::{Config, ProjectorConfig, TextConfig, VisionConfig, VisualTokens};
+use seemore::models::{Logits, Model, ModelInfo, Part};
+use seemore::nn::{AttentionScale, Context, Projection, Residual};
 use seemore::ops::{GradScaler, IGNORE};
 use seemore::train::{Batch, Gradients, TrainStep};
 use seemore::train::{Decay, Optimizer, OptimizerConfig, Rule};
@@ -136,16 +137,24 @@ impl Golden {
             other => panic!("unknown variant {other}"),
         };
         Config {
-            image_size: number("img_size"),
-            patch_size: number("patch_size"),
-            vision_width: number("image_embed_dim"),
-            vision_layers: number("num_blks"),
-            vision_heads: number("n_head"),
-            width: number("n_embd"),
-            layers: number("n_layer"),
-            heads: number("n_head"),
-            vocab_size: number("vocab_size"),
-            context: number("max_pos"),
+            vision: VisionConfig {
+                image_size: number("img_size"),
+                patch_size: number("patch_size"),
+                width: number("image_embed_dim"),
+                layers: number("num_blks"),
+                heads: number("n_head"),
+                ..VisionConfig::default()
+            },
+            projector: ProjectorConfig {
+                kind: Projection::Mlp,
+            },
+            text: TextConfig {
+                vocab_size: number("vocab_size"),
+                context: number("max_pos"),
+                width: number("n_embd"),
+                layers: number("n_layer"),
+                heads: number("n_head"),
+            },
             dropout: 0.0,
             layernorm_eps: self.config["ln_eps"].as_f64().unwrap() as f32,
             visual_tokens: match self.config["visual"].as_str() {
@@ -153,17 +162,15 @@ impl Golden {
                 Some("patches") => VisualTokens::Patches,
                 other => panic!("unknown visual {other:?}"),
             },
-            projector: Projection::Mlp,
             attention_scale: scale,
             residual,
             count_pads,
-            ..Config::default()
         }
     }
 
     /// The variant's model with the recorded initial parameters.
-    fn model(&self, device: &Device, variant: &str) -> Vlm {
-        let model = Vlm::new(device, &self.config(variant), 0).unwrap();
+    fn model(&self, device: &Device, variant: &str) -> Model {
+        let model = Model::new(device, self.config(variant), 0).unwrap();
         let recorded = self
             .tensors
             .keys()
@@ -188,14 +195,14 @@ impl Golden {
         model
     }
 
-    fn batch(&self, config: &Config) -> Batch {
-        let targets = if config.count_pads {
+    fn batch(&self, info: &ModelInfo) -> Batch {
+        let targets = if info.count_pads {
             "in.targets_raw"
         } else {
             "in.targets_ignore"
         };
         let images = self.f32s("in.image");
-        let pictures = images.len() / (3 * config.image_size * config.image_size);
+        let pictures = images.len() / (3 * info.image_size() * info.image_size());
         Batch {
             images,
             ids: self.tokens("in.idx"),
@@ -243,7 +250,7 @@ fn device() -> Device {
     Device::open(None).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn optimizer(device: &Device, model: &Vlm, rule: Rule) -> Optimizer {
+fn optimizer(device: &Device, model: &Model, rule: Rule) -> Optimizer {
     let hyper = OptimizerConfig {
         rule,
         beta1: 0.9,
@@ -254,13 +261,9 @@ fn optimizer(device: &Device, model: &Vlm, rule: Rule) -> Optimizer {
         decay: Decay::All,
         ema: 0.0,
     };
-    Optimizer::new(
-        device,
-        model.storage(),
-        hyper,
-        GradScaler::default(),
-        |_| true,
-    )
+    Optimizer::new(device, model.store(), hyper, GradScaler::default(), |_| {
+        true
+    })
     .unwrap()
 }
 
@@ -279,13 +282,13 @@ fn logits_loss_gradients_and_attention_are_pytorchs() {
     for golden in Golden::all() {
         for variant in ["orig", "fixed", "headscale_origres", "nembdscale_prenorm"] {
             let model = golden.model(&device, variant);
-            let config = model.config();
+            let info = model.info();
             let (batch, length) = golden.sizes();
-            let numbers = golden.batch(config);
+            let numbers = golden.batch(info);
 
             let mut tape = device.tape();
             let t = &mut tape;
-            let image = t.input(&[batch, 3, config.image_size, config.image_size]);
+            let image = t.input(&[batch, 3, info.image_size(), info.image_size()]);
             let ids = t.input(&[batch, length]);
             let targets = t.input(&[batch * length]);
             let scale = t.input(&[1]);
@@ -294,14 +297,14 @@ fn logits_loss_gradients_and_attention_are_pytorchs() {
             let logits = model.forward(&mut c, Some(image), ids, None, Logits::All);
             let maps = c.maps.take().unwrap();
             t.hold(logits);
-            let text = t.slice_rows(logits, config.visual(), length);
-            let text = t.view(text, &[batch * length, config.vocab_size]);
+            let text = t.slice_rows(logits, info.visual_tokens, length);
+            let text = t.view(text, &[batch * length, info.vocab_size]);
             let loss = t.cross_entropy(text, targets, scale, 0.0);
             t.hold(loss);
             let one = t.fill(&[1], 1.0);
             t.backward(loss, one);
-            let gradients = Gradients::new(&device, model.storage()).unwrap();
-            gradients.place(t, model.storage(), |_| true);
+            let gradients = Gradients::new(&device, model.store()).unwrap();
+            gradients.place(t, model.store(), |_| true);
             let plan = Plan::new(&device, tape).unwrap();
             plan.write(image, &numbers.images);
             plan.write(ids, &numbers.ids);
@@ -326,17 +329,22 @@ fn logits_loss_gradients_and_attention_are_pytorchs() {
             }
 
             let mut worst = 0.0f64;
-            assert_eq!(maps.len(), config.vision_layers + config.layers);
-            for (layer, map) in maps {
-                let (part, index) = match layer.strip_prefix("vit.blocks.") {
-                    Some(rest) => ("vit", rest),
-                    None => ("dec", layer.strip_prefix("blocks.").unwrap()),
+            assert_eq!(
+                maps.len(),
+                info.encoder.unwrap().layers + info.decoder.layers
+            );
+            for map in maps {
+                let (part, prefix) = match map.part {
+                    Part::Encoder => ("vit", "vit.blocks."),
+                    _ => ("dec", "blocks."),
                 };
+                let index = map.layer.strip_prefix(prefix).unwrap();
+                let map_values = plan.read(map.probabilities).unwrap();
                 let name = format!(
                     "{variant}.attn.{part}.{}",
                     index.strip_suffix(".attn").unwrap()
                 );
-                let off = largest(&plan.read(map).unwrap(), golden.values(&name));
+                let off = largest(&map_values, golden.values(&name));
                 assert!(off <= ATTENTION, "{place}: {name} off by {off}");
                 worst = worst.max(off);
             }
@@ -378,7 +386,7 @@ fn fifty_steps_and_the_tokens_after_them_are_pytorchs() {
             let optimizer = optimizer(&device, &model, rule);
             let (batch, length) = golden.sizes();
             let step = TrainStep::new(&device, &model, &optimizer, batch, length, 1).unwrap();
-            let numbers = [golden.batch(model.config())];
+            let numbers = [golden.batch(model.info())];
 
             check_tokens(&device, &golden, &model, &format!("{variant}.gen.init"));
             let losses = golden.values(&format!("{variant}.losses.{kind}"));
@@ -410,7 +418,7 @@ fn fifty_steps_and_the_tokens_after_them_are_pytorchs() {
 }
 
 /// Compares all parameters with what is recorded under `prefix`: all elements, or 256 samples spread over them.
-fn check_parameters(golden: &Golden, model: &Vlm, place: &str, prefix: &str) {
+fn check_parameters(golden: &Golden, model: &Model, place: &str, prefix: &str) {
     let (mut worst, mut off_count, mut count) = (0.0f64, 0, 0);
     for (name, tensor) in model.parameters() {
         let want = golden.values(&format!("{prefix}.{name}"));
@@ -446,7 +454,7 @@ fn check_parameters(golden: &Golden, model: &Vlm, place: &str, prefix: &str) {
 }
 
 /// Greedy tokens with the key/value cache, prompt included.
-fn check_tokens(device: &Device, golden: &Golden, model: &Vlm, name: &str) {
+fn check_tokens(device: &Device, golden: &Golden, model: &Model, name: &str) {
     let prompt = golden.tokens("gen.prompt");
     let batch = golden.sizes().0;
     let (shape, _) = &golden.tensors[name];

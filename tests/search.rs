@@ -4,7 +4,8 @@
 use seemore::caption::{Generator, Hypothesis, Sampling, Search, SearchOptions};
 use seemore::device::Device;
 use seemore::device::Plan;
-use seemore::models::seemore::{Config, Logits, Preset, VisualTokens, Vlm};
+use seemore::models::seemore::VisualTokens;
+use seemore::models::{Logits, Model, ModelConfig, emoji, seemore as family};
 use seemore::nn::Context;
 
 const BEGIN: u32 = 1;
@@ -24,37 +25,52 @@ fn noise(count: usize, seed: u32) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
+/// Visual tokens of the models that are searched.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Tokens {
+    Cls,
+    Patches,
+    Pooled,
+}
+
 /// A model with parameters far from their initial values, so that pictures, positions and tokens matter.
-fn model(device: &Device, vocab_size: usize, visual_tokens: VisualTokens) -> Vlm {
-    let config = match visual_tokens {
-        // the picture is added to every position, together with the class head's guess
-        VisualTokens::Pooled => {
-            let sizes = Preset::Tiny.config();
-            let (vision_width, vision_heads, width, heads) = (
-                sizes.vision_width,
-                sizes.vision_heads,
-                sizes.width,
-                sizes.heads,
-            );
-            let context = sizes.context;
-            Config {
-                vocab_size,
-                vision_width,
-                vision_heads,
-                width,
-                heads,
-                context,
-                classes: 7,
-                ..Preset::Emoji.config()
-            }
-        }
-        _ => Config {
-            vocab_size,
-            visual_tokens,
-            ..Preset::Tiny.config()
-        },
+fn model(device: &Device, vocab_size: usize, tokens: Tokens) -> Model {
+    let tiny = family::Config::tiny();
+    let text = family::TextConfig {
+        vocab_size,
+        ..tiny.text
     };
-    let model = Vlm::new(device, &config, 7).unwrap();
+    let config: ModelConfig = match tokens {
+        // the picture is added to every position, together with the class head's guess
+        Tokens::Pooled => emoji::Config {
+            vision: emoji::VisionConfig {
+                width: tiny.vision.width,
+                heads: tiny.vision.heads,
+                ..emoji::VisionConfig::default()
+            },
+            class_head: emoji::ClassHeadConfig {
+                classes: 7,
+                guess: true,
+            },
+            text: emoji::TextConfig {
+                vocab_size,
+                width: text.width,
+                heads: text.heads,
+                context: text.context,
+                ..emoji::TextConfig::default()
+            },
+            ..emoji::Config::default()
+        }
+        .into(),
+        Tokens::Cls => family::Config { text, ..tiny }.into(),
+        Tokens::Patches => family::Config {
+            visual_tokens: VisualTokens::Patches,
+            text,
+            ..tiny
+        }
+        .into(),
+    };
+    let model = Model::new(device, &config, 7).unwrap();
     for (_, tensor) in model.parameters() {
         let values: Vec<f32> = tensor.read::<f32>().unwrap();
         let noise = noise(values.len(), values.len() as u32);
@@ -69,8 +85,8 @@ fn model(device: &Device, vocab_size: usize, visual_tokens: VisualTokens) -> Vlm
     model
 }
 
-fn pictures(model: &Vlm, count: usize) -> Vec<Vec<f32>> {
-    let side = model.config().image_size;
+fn pictures(model: &Model, count: usize) -> Vec<Vec<f32>> {
+    let side = model.info().image_size();
     (0..count)
         .map(|seed| noise(3 * side * side, 11 + seed as u32))
         .collect()
@@ -88,7 +104,7 @@ fn options(batch: usize, beam: usize) -> SearchOptions {
 
 fn search(
     device: &Device,
-    model: &Vlm,
+    model: &Model,
     pictures: &[Vec<f32>],
     options: SearchOptions,
 ) -> Vec<Vec<Hypothesis>> {
@@ -106,11 +122,7 @@ fn search(
 #[test]
 fn greedy_on_the_device_equals_greedy_on_the_host() {
     let device = device();
-    for visual_tokens in [
-        VisualTokens::Cls,
-        VisualTokens::Patches,
-        VisualTokens::Pooled,
-    ] {
+    for visual_tokens in [Tokens::Cls, Tokens::Patches, Tokens::Pooled] {
         let model = model(&device, 12, visual_tokens);
         let pictures = pictures(&model, 8);
         let mut generator = Generator::new(&device, &model, 8, 1, 10).unwrap();
@@ -143,7 +155,7 @@ fn greedy_on_the_device_equals_greedy_on_the_host() {
             ended += got[0].ended as usize;
         }
         assert!(
-            visual_tokens != VisualTokens::Cls || (ended > 0 && ended < 8),
+            visual_tokens != Tokens::Cls || (ended > 0 && ended < 8),
             "{ended} of 8 ended: no test of where texts end"
         );
         assert!(
@@ -156,7 +168,7 @@ fn greedy_on_the_device_equals_greedy_on_the_host() {
 #[test]
 fn batches_give_the_texts_of_single_pictures() {
     let device = device();
-    let model = model(&device, 12, VisualTokens::Cls);
+    let model = model(&device, 12, Tokens::Cls);
     let pictures = pictures(&model, 7);
     for beam in [1, 3] {
         let single = search(&device, &model, &pictures, options(1, beam));
@@ -181,7 +193,7 @@ fn batches_give_the_texts_of_single_pictures() {
 #[test]
 fn searches_repeat_bit_for_bit() {
     let device = device();
-    let model = model(&device, 12, VisualTokens::Cls);
+    let model = model(&device, 12, Tokens::Cls);
     let pictures = pictures(&model, 4);
     for beam in [1, 4] {
         let mut search = Search::new(&device, &model, options(4, beam)).unwrap();
@@ -200,7 +212,7 @@ fn searches_repeat_bit_for_bit() {
 #[test]
 fn a_beam_finds_texts_at_least_as_likely_as_greedy_search() {
     let device = device();
-    let model = model(&device, 12, VisualTokens::Cls);
+    let model = model(&device, 12, Tokens::Cls);
     let pictures = pictures(&model, 8);
     let greedy = search(&device, &model, &pictures, options(8, 1));
     let beam = search(&device, &model, &pictures, options(8, 4));
@@ -224,11 +236,11 @@ fn a_beam_finds_texts_at_least_as_likely_as_greedy_search() {
 /// All texts of at most three tokens with the logarithm of their probability, from full forward passes, the likeliest first.
 fn everything(
     device: &Device,
-    model: &Vlm,
+    model: &Model,
     picture: &[f32],
     length_power: f64,
 ) -> Vec<(f64, Vec<u32>)> {
-    let (vocab, side) = (model.config().vocab_size, model.config().image_size);
+    let (vocab, side) = (model.info().vocab_size, model.info().image_size());
     let pairs: Vec<[u32; 2]> = (0..vocab as u32)
         .flat_map(|a| (0..vocab as u32).map(move |b| [a, b]))
         .collect();
@@ -300,7 +312,7 @@ fn everything(
 #[test]
 fn a_wide_beam_finds_what_enumeration_finds() {
     let device = device();
-    let model = model(&device, 5, VisualTokens::Cls);
+    let model = model(&device, 5, Tokens::Cls);
     let pictures = pictures(&model, 2);
     for length_power in [0.0, 1.0] {
         // texts of three tokens, and those that end before

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use seemore::device::Device;
 use seemore::graph::Precision;
-use seemore::models::seemore::{Config, Part, Preset, Vlm};
-use seemore::nn::Residual;
+use seemore::models::{Model, ModelConfig, Overrides, Part, Preset, emoji, seemore as family};
+use seemore::nn::{ParameterInfo, Residual};
 use seemore::ops::{GradScaler, IGNORE};
 use seemore::progress::{Progress, Silent};
 use seemore::train::{
@@ -31,19 +31,23 @@ fn device() -> Device {
     Device::open(None).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn config(dropout: f32) -> Config {
-    Config {
-        vocab_size: 20,
-        dropout,
-        ..Preset::Tiny.config()
-    }
+fn config(dropout: f32) -> ModelConfig {
+    let mut config = Preset::Tiny.config();
+    let overrides = Overrides {
+        vocab_size: Some(20),
+        dropout: Some(dropout),
+        ..Overrides::default()
+    };
+    config.apply(&overrides).unwrap();
+    config
 }
 
 /// A batch of synthetic pictures and captions of different lengths.
-fn batch(config: &Config, pictures: std::ops::Range<usize>) -> Batch {
-    let side = config.image_size;
+fn batch(config: &ModelConfig, pictures: std::ops::Range<usize>) -> Batch {
+    let info = config.info();
+    let side = info.image_size();
     let pixel = |picture: usize, i: usize| ((picture * 37 + i * 13) % 101) as f32 / 50.0 - 1.0;
-    let token = |picture: usize, at: usize| ((picture * 5 + at * 3) % config.vocab_size) as u32;
+    let token = |picture: usize, at: usize| ((picture * 5 + at * 3) % info.vocab_size) as u32;
     let target = |picture: usize, at: usize| {
         if at < 3 + picture % 5 {
             token(picture, at + 1)
@@ -79,15 +83,15 @@ fn sizes(batch: usize, accumulate: usize, checkpoint: bool) -> StepSizes {
 }
 
 struct Run {
-    model: Vlm,
+    model: Model,
     losses: Vec<f32>,
 }
 
-fn train(device: &Device, config: &Config, parts: usize, steps: u64) -> Run {
-    let model = Vlm::new(device, config, 3).unwrap();
+fn train(device: &Device, config: &ModelConfig, parts: usize, steps: u64) -> Run {
+    let model = Model::new(device, config, 3).unwrap();
     let optimizer = Optimizer::new(
         device,
-        model.storage(),
+        model.store(),
         OPTIMIZER,
         GradScaler::default(),
         |_| true,
@@ -161,10 +165,10 @@ fn accumulation_equals_a_large_batch() {
 fn steps_create_nothing_on_the_device() {
     let device = device();
     let config = config(0.1);
-    let model = Vlm::new(&device, &config, 3).unwrap();
+    let model = Model::new(&device, &config, 3).unwrap();
     let optimizer = Optimizer::new(
         &device,
-        model.storage(),
+        model.store(),
         OPTIMIZER,
         GradScaler::default(),
         |_| true,
@@ -186,10 +190,10 @@ fn steps_create_nothing_on_the_device() {
 fn dropout_depends_on_the_seed_only() {
     let device = device();
     let config = config(0.3);
-    let model = Vlm::new(&device, &config, 3).unwrap();
+    let model = Model::new(&device, &config, 3).unwrap();
     let optimizer = Optimizer::new(
         &device,
-        model.storage(),
+        model.store(),
         OPTIMIZER,
         GradScaler::default(),
         |_| true,
@@ -210,10 +214,10 @@ fn dropout_depends_on_the_seed_only() {
 fn values_of_disjoint_lifetimes_share_buffers() {
     let device = device();
     let config = config(0.1);
-    let model = Vlm::new(&device, &config, 3).unwrap();
+    let model = Model::new(&device, &config, 3).unwrap();
     let optimizer = Optimizer::new(
         &device,
-        model.storage(),
+        model.store(),
         OPTIMIZER,
         GradScaler::default(),
         |_| true,
@@ -244,16 +248,16 @@ fn values_of_disjoint_lifetimes_share_buffers() {
 fn recomputing_blocks_saves_memory_and_keeps_results() {
     let device = device();
     for residual in [Residual::Prenorm, Residual::AfterLn2] {
-        let config = Config {
-            residual,
-            ..config(0.1)
+        let ModelConfig::Seemore(tiny) = config(0.1) else {
+            panic!("preset tiny is of the seemore family")
         };
+        let config = ModelConfig::from(family::Config { residual, ..tiny });
         let batches = [batch(&config, 0..8)];
         let [(kept, most), (again, less)] = [false, true].map(|checkpoint| {
-            let model = Vlm::new(&device, &config, 3).unwrap();
+            let model = Model::new(&device, &config, 3).unwrap();
             let optimizer = Optimizer::new(
                 &device,
-                model.storage(),
+                model.store(),
                 OPTIMIZER,
                 GradScaler::default(),
                 |_| true,
@@ -290,10 +294,10 @@ fn recomputing_blocks_saves_memory_and_keeps_results() {
     }
     // with larger batches the gradients of the parameters, which both have, weigh less
     let config = config(0.1);
-    let model = Vlm::new(&device, &config, 3).unwrap();
+    let model = Model::new(&device, &config, 3).unwrap();
     let optimizer = Optimizer::new(
         &device,
-        model.storage(),
+        model.store(),
         OPTIMIZER,
         GradScaler::default(),
         |_| true,
@@ -318,10 +322,10 @@ fn recomputing_blocks_saves_memory_and_keeps_results() {
 fn the_profile_covers_every_dispatch() {
     let device = device();
     let config = config(0.1);
-    let model = Vlm::new(&device, &config, 3).unwrap();
+    let model = Model::new(&device, &config, 3).unwrap();
     let optimizer = Optimizer::new(
         &device,
-        model.storage(),
+        model.store(),
         OPTIMIZER,
         GradScaler::default(),
         |_| true,
@@ -351,7 +355,7 @@ fn the_profile_covers_every_dispatch() {
 #[test]
 fn the_default_model_has_the_original_parameter_count() {
     let device = device();
-    let model = Vlm::new(&device, &Preset::Seemore.config(), 0).unwrap();
+    let model = Model::new(&device, &Preset::Seemore.config(), 0).unwrap();
     assert_eq!(model.parameter_count(), 12_907_970);
 }
 
@@ -359,10 +363,10 @@ fn the_default_model_has_the_original_parameter_count() {
 fn non_finite_steps_are_counted_and_change_nothing() {
     let device = device();
     let config = config(0.0);
-    let model = Vlm::new(&device, &config, 3).unwrap();
+    let model = Model::new(&device, &config, 3).unwrap();
     let optimizer = Optimizer::new(
         &device,
-        model.storage(),
+        model.store(),
         OPTIMIZER,
         GradScaler::dynamic(),
         |_| true,
@@ -407,9 +411,9 @@ fn power_of_two_loss_scales_change_no_bit() {
     let device = device();
     let config = config(0.1);
     let runs = [GradScaler::default(), GradScaler::dynamic()].map(|scaler| {
-        let model = Vlm::new(&device, &config, 3).unwrap();
+        let model = Model::new(&device, &config, 3).unwrap();
         let optimizer =
-            Optimizer::new(&device, model.storage(), OPTIMIZER, scaler, |_| true).unwrap();
+            Optimizer::new(&device, model.store(), OPTIMIZER, scaler, |_| true).unwrap();
         let step = TrainStep::new(&device, &model, &optimizer, 8, LENGTH, 1).unwrap();
         (1..=4).for_each(|number| {
             step.run(&[batch(&config, 0..8)], number, 1e-3, 0.0)
@@ -428,10 +432,10 @@ fn half_precision_reaches_the_loss_within_one_percent() {
     let device = device();
     let config = config(0.0);
     let [full, half] = [Precision::F32, Precision::F16].map(|precision| {
-        let model = Vlm::new(&device, &config, 3).unwrap();
+        let model = Model::new(&device, &config, 3).unwrap();
         let optimizer = Optimizer::new(
             &device,
-            model.storage(),
+            model.store(),
             OPTIMIZER,
             GradScaler::of(precision),
             |_| true,
@@ -474,35 +478,29 @@ fn half_precision_reaches_the_loss_within_one_percent() {
     assert_ne!(half.to_bits(), full.to_bits());
 }
 
-/// A small model with the arithmetic of preset emoji.
-fn pooled(guess: bool) -> Config {
-    let Config {
-        image_size,
-        vision_width,
-        vision_heads,
-        width,
-        heads,
-        context,
-        vocab_size,
-        ..
-    } = config(0.0);
-    let sizes = Config {
-        image_size,
-        vision_width,
-        vision_heads,
-        width,
-        heads,
-        context,
-        vocab_size,
-        ..Preset::Emoji.config()
-    };
-    Config {
-        patch_size: 4,
-        pool_width: 4,
-        classes: 3,
-        guess,
-        ..sizes
+/// The emoji preset's arithmetic, small.
+fn pooled(guess: bool) -> ModelConfig {
+    let tiny = family::Config::tiny();
+    emoji::Config {
+        vision: emoji::VisionConfig {
+            image_size: tiny.vision.image_size,
+            patch_size: 4,
+            width: tiny.vision.width,
+            heads: tiny.vision.heads,
+            pool_width: 4,
+            ..emoji::VisionConfig::default()
+        },
+        class_head: emoji::ClassHeadConfig { classes: 3, guess },
+        text: emoji::TextConfig {
+            vocab_size: 20,
+            context: tiny.text.context,
+            width: tiny.text.width,
+            heads: tiny.text.heads,
+            ..emoji::TextConfig::default()
+        },
+        ..emoji::Config::default()
     }
+    .into()
 }
 
 const BOTH: Objective = Objective {
@@ -512,12 +510,12 @@ const BOTH: Objective = Objective {
     pictures: true,
 };
 
-/// Records the loss and the gradients of the parameters whose name `trains` accepts.
+/// Records the loss and the gradients of the parameters that `trains` accepts.
 fn gradients(
     device: &Device,
-    model: &Vlm,
+    model: &Model,
     objective: Objective,
-    trains: &dyn Fn(&str) -> bool,
+    trains: &dyn Fn(&ParameterInfo) -> bool,
 ) -> (TrainStep, Optimizer) {
     // plain gradients: no weight decay, and a learning rate of zero
     let hyper = OptimizerConfig {
@@ -527,7 +525,7 @@ fn gradients(
     };
     let optimizer = Optimizer::new(
         device,
-        model.storage(),
+        model.store(),
         hyper,
         GradScaler::default(),
         trains,
@@ -545,9 +543,9 @@ fn gradients(
 }
 
 /// Checks by a central difference that the loss rises along the gradient by the length of the gradient.
-fn rises_by_its_norm(config: Config, trains: &dyn Fn(&str) -> bool) {
+fn rises_by_its_norm(config: ModelConfig, trains: &dyn Fn(&ParameterInfo) -> bool) {
     let device = device();
-    let model = Vlm::new(&device, &config, 3).unwrap();
+    let model = Model::new(&device, &config, 3).unwrap();
     for (_, tensor) in model.parameters() {
         let values = tensor.read::<f32>().unwrap();
         tensor.write(
@@ -625,24 +623,22 @@ fn gradients_of_the_pooled_model_match_differences() {
 #[test]
 fn the_guess_trains_the_decoder_only() {
     // no gradient flows from the guess to the class head and the encoder, so only the other parameters match differences
-    rises_by_its_norm(pooled(true), &|name| {
-        !name.starts_with("vit.") && name != "class.weight"
-    });
+    rises_by_its_norm(pooled(true), &|info| info.role.part != Part::Encoder);
 }
 
 #[test]
 fn frozen_parts_cost_no_backward_work() {
     let device = device();
     for config in [config(0.0), pooled(true)] {
-        let model = Vlm::new(&device, &config, 3).unwrap();
-        let objective = if config.classes > 0 {
+        let model = Model::new(&device, &config, 3).unwrap();
+        let objective = if config.info().classes > 0 {
             BOTH
         } else {
             Objective::CAPTIONS
         };
         let dispatches = |frozen: &[Part]| {
-            let (step, _) = gradients(&device, &model, objective, &|name| {
-                !frozen.contains(&Part::of(name))
+            let (step, _) = gradients(&device, &model, objective, &|info| {
+                !frozen.contains(&info.role.part)
             });
             step.plan().dispatches()
         };
@@ -652,7 +648,8 @@ fn frozen_parts_cost_no_backward_work() {
         // a frozen encoder has no backward pass, which would take about two dispatches for each forward one
         let forward = {
             let mut tape = device.tape();
-            let image = tape.input(&[8, 3, config.image_size, config.image_size]);
+            let side = config.info().image_size();
+            let image = tape.input(&[8, 3, side, side]);
             model.encode(&mut seemore::nn::Context::inference(&mut tape), image);
             tape.dispatches()
         };
@@ -666,12 +663,12 @@ fn frozen_parts_cost_no_backward_work() {
             "{projector_only} dispatches for the projector, {encoder} with the decoder"
         );
 
-        let frozen = |name: &str| Part::of(name) == Part::Encoder;
+        let frozen = |info: &ParameterInfo| info.role.part == Part::Encoder;
         let values = || {
             model
-                .parameters()
+                .store()
                 .iter()
-                .map(|(name, t)| (name.clone(), t.read::<f32>().unwrap()))
+                .map(|(info, t)| (info.clone(), t.read::<f32>().unwrap()))
                 .collect::<Vec<_>>()
         };
         let before = values();
@@ -682,17 +679,17 @@ fn frozen_parts_cost_no_backward_work() {
         };
         let optimizer = Optimizer::new(
             &device,
-            model.storage(),
+            model.store(),
             hyper,
             GradScaler::default(),
-            |name| !frozen(name),
+            |info| !frozen(info),
         )
         .unwrap();
         let sizes = StepSizes {
             objective,
             ..sizes(8, 1, false)
         };
-        let step = TrainStep::record(&device, &model, &optimizer, &sizes, &|name| !frozen(name))
+        let step = TrainStep::record(&device, &model, &optimizer, &sizes, &|info| !frozen(info))
             .unwrap()
             .plan(&device)
             .unwrap();
@@ -700,8 +697,8 @@ fn frozen_parts_cost_no_backward_work() {
             step.run(&[batch(&config, 0..8)], number, 1e-2, 0.0)
                 .unwrap()
         });
-        for ((name, before), (_, after)) in before.iter().zip(values()) {
-            assert_eq!(*before == after, frozen(name), "{name}");
+        for ((info, before), (_, after)) in before.iter().zip(values()) {
+            assert_eq!(*before == after, frozen(info), "{}", info.name);
         }
     }
 }
@@ -710,13 +707,13 @@ fn frozen_parts_cost_no_backward_work() {
 fn text_without_pictures_trains_the_decoder() {
     let device = device();
     for config in [config(0.0), pooled(true)] {
-        let model = Vlm::new(&device, &config, 3).unwrap();
+        let model = Model::new(&device, &config, 3).unwrap();
         let objective = Objective {
             pictures: false,
             ..Objective::CAPTIONS
         };
-        let (step, _) = gradients(&device, &model, objective, &|name| {
-            !Part::needs_picture(name)
+        let (step, _) = gradients(&device, &model, objective, &|info| {
+            !info.role.needs_image
         });
         let losses: Vec<f32> = (1..20)
             .map(|number| {
@@ -733,14 +730,14 @@ fn text_without_pictures_trains_the_decoder() {
 fn the_average_follows_the_parameters_and_swaps_with_them() {
     let device = device();
     let config = config(0.0);
-    let model = Vlm::new(&device, &config, 3).unwrap();
+    let model = Model::new(&device, &config, 3).unwrap();
     let hyper = OptimizerConfig {
         ema: 0.9,
         ..OPTIMIZER
     };
     let optimizer = Optimizer::new(
         &device,
-        model.storage(),
+        model.store(),
         hyper,
         GradScaler::default(),
         |_| true,

@@ -9,6 +9,7 @@ use egui_kittest::kittest::Queryable;
 use seemore::caption::{CaptionToken, Choice};
 use seemore::explain::{AttentionMap, AttentionMaps};
 use seemore::image::Picture;
+use seemore::models::Part;
 use seemore_app::pages::attention::{Attention, AttentionEvent, AttentionJob};
 use seemore_app::pages::caption::{CaptionEvent, CaptionJob, CaptionProgress};
 
@@ -18,8 +19,13 @@ fn map(layer: &str, heads: usize, rows: usize) -> AttentionMap {
     let values = (0..heads)
         .flat_map(|head| (0..rows * rows).map(move |i| value(head, i % rows)))
         .collect();
+    let part = match layer.starts_with("vit.") {
+        true => Part::Encoder,
+        false => Part::Decoder,
+    };
     AttentionMap {
         layer: layer.into(),
+        part,
         shape: vec![1, heads, rows, rows],
         values,
     }

@@ -11,7 +11,7 @@ use egui::accesskit::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use seemore::image::{Augment, Picture, Strength};
-use seemore::models::seemore::Preset;
+use seemore::models::Preset;
 use seemore::text::TokenKind;
 use seemore::train::Footprint;
 use seemore_app::pages::train::{

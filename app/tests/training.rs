@@ -14,7 +14,7 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use seemore::caption::Cancel;
 use seemore::image::Picture;
-use seemore::models::seemore::Preset;
+use seemore::models::Preset;
 use seemore::train::{BatchSize, RunConfig};
 use seemore_app::pages::caption::{CaptionEvent, CaptionJob, CaptionProgress};
 use seemore_app::pages::train::{Overrides, RunRequest, Step, TrainCommand, TrainEvent, TrainInfo};

@@ -1,13 +1,13 @@
 //! Checks of `config.json`: sizes that pass must not overflow.
 #![no_main]
 
-use seemore::models::seemore::Config;
+use seemore::models::ModelConfig;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let Ok(config) = serde_json::from_slice::<Config>(bytes) else { return };
-    if config.check().is_ok() {
-        assert!(config.encoder_rows() <= (1 << 24) + 1 && config.visual() < config.context);
-        assert!(config.scale(config.width, config.heads).is_finite() && config.feature_width() > 0);
-        let _ = config.differences_from_original();
+    if let Ok(config) = ModelConfig::parse(bytes) {
+        let info = config.info();
+        assert!(info.encoder_rows() <= (1 << 24) + 1 && info.visual_tokens < info.context);
+        assert!(info.decoder.scale.is_finite() && info.patch_values() > 0);
+        assert_eq!(ModelConfig::parse(config.to_json().as_bytes()).unwrap(), config);
     }
 });

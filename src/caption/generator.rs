@@ -3,7 +3,7 @@
 use super::passes::{Decoding, DecodingSpec};
 use super::{Choice, Sampler, Sampling};
 use crate::device::{Device, DeviceError, Plan};
-use crate::models::seemore::Vlm;
+use crate::models::Model;
 
 /// Continues prompts of a fixed number of pictures with a key/value cache, one token at a time.
 ///
@@ -20,12 +20,12 @@ impl Generator {
     /// Insufficient device memory for the caches or passes.
     pub fn new(
         device: &Device,
-        model: &Vlm,
+        model: &Model,
         batch: usize,
         prompt: usize,
         new: usize,
     ) -> Result<Generator, DeviceError> {
-        let first = model.config().visual() + prompt;
+        let first = model.info().visual_tokens + prompt;
         // the last new token is returned, not fed back
         let capacity = first.saturating_add(new.max(1) - 1).min(model.positions());
         let spec = DecodingSpec {
@@ -39,7 +39,7 @@ impl Generator {
         decoding.prepare(device, model, prompt)?;
         Ok(Generator {
             decoding,
-            vocab: model.config().vocab_size,
+            vocab: model.info().vocab_size,
         })
     }
 

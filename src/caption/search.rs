@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::passes::{Decoding, DecodingSpec};
 use super::{Cancel, Sampler, Sampling};
 use crate::device::{Device, DeviceError};
-use crate::models::seemore::Vlm;
+use crate::models::Model;
 
 /// Sizes of a [`Search`], and how it ranks texts.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -101,7 +101,7 @@ impl Search {
     /// With a batch, prompt or beam of 0, or a prompt longer than the model's context.
     pub fn new(
         device: &Device,
-        model: &Vlm,
+        model: &Model,
         options: SearchOptions,
     ) -> Result<Search, DeviceError> {
         let SearchOptions {
@@ -120,7 +120,7 @@ impl Search {
             "a prompt of {prompt} tokens exceeds the {} that the model has room for",
             model.room()
         );
-        let first = model.config().visual() + prompt;
+        let first = model.info().visual_tokens + prompt;
         let spec = DecodingSpec {
             rows: batch,
             beam,

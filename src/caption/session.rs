@@ -15,7 +15,7 @@ use crate::explain::heatmap::Panel;
 use crate::explain::{AttentionMap, AttentionMaps, token_heat};
 use crate::image::Picture;
 use crate::models::checkpoint;
-use crate::models::seemore::{Config, VisualTokens, Vlm};
+use crate::models::{ImageTokens, Model, ModelInfo};
 use crate::text::{TextStream, Tokenizer};
 
 /// Number of alternatives kept beside each token of a streamed caption.
@@ -112,7 +112,7 @@ pub struct Session(Arc<Inner>);
 
 struct Inner {
     device: Device,
-    model: Vlm,
+    model: Model,
     tokenizer: Tokenizer,
     decodings: Pool<DecodingSpec, Decoding>,
     /// By the longest text.
@@ -125,7 +125,7 @@ impl Session {
     const KEPT: usize = 4;
 
     /// A session that captions with `model`, whose parameters are on `device`.
-    pub fn new(device: &Device, model: Vlm, tokenizer: Tokenizer) -> Session {
+    pub fn new(device: &Device, model: Model, tokenizer: Tokenizer) -> Session {
         Session(Arc::new(Inner {
             device: device.clone(),
             model,
@@ -154,13 +154,13 @@ impl Session {
     }
 
     /// The model.
-    pub fn model(&self) -> &Vlm {
+    pub fn model(&self) -> &Model {
         &self.0.model
     }
 
-    /// Sizes and switches of the model.
-    pub fn config(&self) -> &Config {
-        self.0.model.config()
+    /// Properties of the model.
+    pub fn info(&self) -> &ModelInfo {
+        self.0.model.info()
     }
 
     /// The model's tokenizer.
@@ -185,18 +185,18 @@ impl Session {
 
     /// Whether the model has attention to show. Models that read a CLS token need encoder blocks for it.
     pub fn has_heat(&self) -> bool {
-        let config = self.config();
-        config.visual_tokens != VisualTokens::Cls || config.vision_layers > 0
+        let info = self.info();
+        info.image_tokens != ImageTokens::Cls || info.encoder.is_some_and(|stack| stack.layers > 0)
     }
 
     /// The part of a picture that the model sees, at its own size; heat lies over it.
     pub fn visible_part(&self, picture: &Picture) -> Picture {
-        self.config().frame().shown(picture)
+        self.info().preprocess.shown(picture)
     }
 
     /// Preprocesses a picture for [`captions_of`](Self::captions_of).
     pub fn input(&self, picture: &Picture) -> ModelInput {
-        ModelInput(picture.framed(self.config().frame()))
+        ModelInput(picture.framed(self.info().preprocess))
     }
 
     /// Writes the likeliest caption of a picture, token by token, with the default options.
@@ -328,20 +328,20 @@ impl Session {
             tokenizer,
             ..
         } = &*self.0;
-        let config = model.config();
+        let info = model.info();
         decoding.prepare(device, model, text_bucket(prompt.len(), model.room()))?;
         decoding.start(image, &[prompt]);
         let limit = decoding.room(0).min(options.max_tokens);
         let mut logits = decoding.logits()?;
         // pooled patches are no keys of the decoder, and the encoder's attention is the same for every token
-        let pooled = options.heat && config.visual_tokens == VisualTokens::Pooled;
+        let pooled = options.heat && info.image_tokens == ImageTokens::Pooled;
         let encoder = if options.heat {
             decoding.maps()?
         } else {
             vec![]
         };
         let mut maps = encoder.clone();
-        let mut query = config.visual() + prompt.len() - 1;
+        let mut query = info.visual_tokens + prompt.len() - 1;
         let mut sampler = Sampler::new(options.sampling);
         let mut stream = TextStream::new(tokenizer, prompt);
         let mut text = prompt.to_vec();
@@ -360,7 +360,7 @@ impl Session {
                 let longest = prompt.len() + limit - 1;
                 self.relevance(longest, |pass| pass.run(image, &text, choice.token))?
             } else {
-                heat(config, &encoder, &maps, query)
+                heat(info, &encoder, &maps, query)
             };
             text.push(choice.token);
             let token = CaptionToken {
@@ -411,7 +411,7 @@ impl Session {
             },
             |pass| pass.run(&image, &text[..length]),
         )?;
-        if self.config().visual_tokens == VisualTokens::Fuyu {
+        if self.info().encoder.is_none() {
             return Ok((maps, vec![]));
         }
         let relevance = self.relevance(length, |pass| {
@@ -474,7 +474,7 @@ impl Session {
         let padded = text_bucket(longest, model.room());
         // the last token is returned, not fed back
         let text = longest.saturating_add(max_tokens.max(1) - 1).max(padded);
-        let positions = text.min(model.room()) + model.config().visual();
+        let positions = text.min(model.room()) + model.info().visual_tokens;
         DecodingSpec {
             rows,
             beam,
@@ -605,19 +605,19 @@ fn alternatives(tokenizer: &Tokenizer, logits: &[f32], chosen: u32) -> Vec<(Stri
 /// Share of attention on each patch when a token was chosen: of the encoder's last CLS row, or of row `query` of the decoder's
 /// last layer. `encoder` are the maps of the prefill, `decoder` those of the pass that chose the token.
 fn heat(
-    config: &Config,
+    info: &ModelInfo,
     encoder: &[AttentionMap],
     decoder: &[AttentionMap],
     query: usize,
 ) -> Vec<f32> {
-    if config.visual_tokens == VisualTokens::Cls {
+    if info.image_tokens == ImageTokens::Cls {
         // the CLS row attends to itself first, then to the patches
         let last = encoder.iter().rfind(|map| map.is_encoder());
-        return last.map_or(vec![], |map| token_heat(map, 0, 1, config.patches()));
+        return last.map_or(vec![], |map| token_heat(map, 0, 1, info.patches()));
     }
     // the visual tokens come first among the keys
     let last = decoder.iter().rfind(|map| !map.is_encoder());
-    last.map_or(vec![], |map| token_heat(map, query, 0, config.patches()))
+    last.map_or(vec![], |map| token_heat(map, query, 0, info.patches()))
 }
 
 #[cfg(test)]

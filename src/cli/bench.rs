@@ -18,7 +18,7 @@ mod train;
 use super::AdapterArgs;
 use super::values::named;
 use crate::graph::Precision;
-use crate::models::seemore::{Config, Preset};
+use crate::models::{ModelConfig, Overrides, Preset};
 use crate::ops::Attention;
 use crate::train::{Objective, StepSizes};
 use measure::Effort;
@@ -97,9 +97,18 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         bail!("--shape, --batch-size and --text must be at least 1");
     }
     let mut config = model_config(args)?;
-    config.image_size = args.image_size.unwrap_or(config.image_size);
-    config.context = config.context.max(config.visual() + args.text.max(80));
-    config.check()?;
+    let context = config.info().context;
+    config.apply(&Overrides {
+        image_size: args.image_size,
+        context: Some(1 << 20),
+        ..Overrides::default()
+    })?;
+    let needed = config.info().visual_tokens + args.text.max(80);
+    config.apply(&Overrides {
+        context: Some(context.max(needed)),
+        ..Overrides::default()
+    })?;
+    let info = config.info();
     let earlier = args.against.as_deref().map(report::read).transpose()?;
     let device = args.adapter.open()?;
     let effort = Effort {
@@ -116,25 +125,18 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         report.all(&matmul::measure(&device, (m, n, k), effort)?)?;
     }
     if wanted(What::Attention) {
-        let encoder = config.patches() + 1;
-        for (length, width, heads, causal) in [
-            (encoder, config.vision_width, config.vision_heads, false),
-            (
-                config.visual() + args.text,
-                config.width,
-                config.heads,
-                true,
-            ),
-        ] {
+        let encoder = info.encoder.map(|stack| (info.encoder_rows(), stack, false));
+        let decoder = (info.visual_tokens + args.text, info.decoder, true);
+        for (length, stack, causal) in encoder.into_iter().chain([decoder]) {
             let spec = Attention {
-                heads,
-                scale: config.scale(width, heads),
+                heads: stack.heads,
+                scale: stack.scale,
                 causal,
                 dropout: 0.0,
             };
             report.all(&attention::measure(
                 &device,
-                [args.batch_size, length, width],
+                [args.batch_size, length, stack.width],
                 &spec,
                 effort,
             )?)?;
@@ -143,8 +145,8 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     if wanted(What::Layernorm) {
         report.all(&layernorm::measure(
             &device,
-            args.batch_size * (config.patches() + 1),
-            config.vision_width,
+            args.batch_size * info.encoder_rows(),
+            info.encoder.unwrap_or(info.decoder).width,
             effort,
         )?)?;
     }
@@ -156,7 +158,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
             checkpoint: args.checkpoint_activations,
             precision: args.precision,
             objective: Objective {
-                classes: if config.classes > 0 { 1.0 } else { 0.0 },
+                classes: if info.classes > 0 { 1.0 } else { 0.0 },
                 ..Objective::CAPTIONS
             },
         };
@@ -171,9 +173,9 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn model_config(args: &BenchArgs) -> anyhow::Result<Config> {
+fn model_config(args: &BenchArgs) -> anyhow::Result<ModelConfig> {
     Ok(match &args.config {
-        Some(path) => Config::load(path)?,
+        Some(path) => ModelConfig::load(path)?,
         None => args.preset.config(),
     })
 }

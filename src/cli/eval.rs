@@ -97,7 +97,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
     };
     let device = args.adapter.open()?;
     let session = Session::load(&device, &dir)?;
-    let mut dataset = load(args, session.config().frame())?;
+    let mut dataset = load(args, session.info().preprocess)?;
     dataset.samples.truncate(args.limit.unwrap_or(usize::MAX));
     let (room, tokenizer) = (session.room(), session.tokenizer());
     let long = dataset

@@ -1,4 +1,4 @@
-//! `seemore import` and `seemore export`: checkpoints of the original.
+//! `seemore import` and `seemore export`: conversion of checkpoints of the original seemore.
 
 use std::path::PathBuf;
 
@@ -6,8 +6,9 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 
 use super::AdapterArgs;
-use crate::models::checkpoint::{self, CheckpointError};
-use crate::models::seemore::{Vlm, export_original, import_original, original_name};
+use crate::models::load::{self, CheckpointError};
+use crate::models::seemore::{export_original, import_original, original_name};
+use crate::models::{FamilyConfig, Model, ModelConfig};
 use crate::text::Tokenizer;
 use crate::train::State;
 
@@ -16,13 +17,13 @@ pub struct ImportArgs {
     /// State dict of the original seemore
     #[arg(value_name = "FILE.safetensors")]
     file: PathBuf,
-    /// Checkpoint folder to make
+    /// Checkpoint folder to write
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Text file whose distinct characters, sorted, are the vocabulary, followed by padding [default, for 66 tokens: the 65 characters of the original's text]
+    /// Text file whose distinct characters, sorted, are the vocabulary [default: for 66 tokens, the characters of the original's training text]
     #[arg(long, value_name = "FILE.txt")]
     characters: Option<PathBuf>,
-    /// Replace what is in the folder
+    /// Replace the checkpoint in the folder
     #[arg(long)]
     overwrite: bool,
     #[command(flatten)]
@@ -37,10 +38,10 @@ pub struct ExportArgs {
     /// File to write
     #[arg(long, value_name = "FILE.safetensors")]
     out: PathBuf,
-    /// Replace the file if it is there
+    /// Replace an existing file
     #[arg(long)]
     overwrite: bool,
-    /// Write it even where the original would compute other logits with these values
+    /// Export a model even if the original would compute other logits with its parameters
     #[arg(long)]
     force: bool,
 }
@@ -56,7 +57,7 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
             args.out.display()
         );
     }
-    let values = checkpoint::read_values(&args.file).map_err(|error| match error {
+    let values = load::read_values(&args.file).map_err(|error| match error {
         CheckpointError::Mismatch { .. } => {
             anyhow!("{error}: convert it to float32, as with `tensor.float()` before it is saved")
         }
@@ -71,22 +72,25 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
             let text = std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read {}", path.display()))?;
             let tokenizer = Tokenizer::plain(text.chars());
-            if tokenizer.vocab_size() != config.vocab_size {
-                let (path, have, want) =
-                    (path.display(), tokenizer.vocab_size(), config.vocab_size);
+            if tokenizer.vocab_size() != config.text.vocab_size {
+                let (path, have, want) = (
+                    path.display(),
+                    tokenizer.vocab_size(),
+                    config.text.vocab_size,
+                );
                 bail!(
-                    "{path} has {} distinct characters, with padding {have} tokens; the model knows {want}",
+                    "{path} has {} distinct characters, which make {have} tokens with padding; the model has {want}",
                     have - 1
                 );
             }
             Some(tokenizer)
         }
         None => Some(Tokenizer::plain(ORIGINAL_CHARACTERS.chars()))
-            .filter(|t| t.vocab_size() == config.vocab_size),
+            .filter(|t| t.vocab_size() == config.text.vocab_size),
     };
     let device = args.adapter.open()?;
-    let model = Vlm::new(&device, &config, 0)?;
-    checkpoint::restore(model.parameters(), values, &args.file).map_err(|error| match error {
+    let model = Model::new(&device, &config, 0)?;
+    load::restore(model.parameters(), values, &args.file).map_err(|error| match error {
         CheckpointError::Mismatch {
             path,
             name,
@@ -103,7 +107,7 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
         }
         other => other,
     })?;
-    // what belongs to the model that was there before
+    // files of the model that was in the folder before
     for stale in ["tokenizer.json", "training.json", "run.toml"] {
         let path = args.out.join(stale);
         if path.exists() {
@@ -112,17 +116,17 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
         }
     }
     State::remove_all(&args.out)?;
-    checkpoint::save(&args.out, &model, tokenizer.as_ref())?;
+    load::save(&args.out, &model, tokenizer.as_ref())?;
     println!(
         "{}: {} parameters, {} px, {} tokens",
         args.out.display(),
         model.parameter_count(),
-        config.image_size,
-        config.vocab_size
+        config.vision.image_size,
+        config.text.vocab_size
     );
     if tokenizer.is_none() {
         eprintln!(
-            "note: without a tokenizer it cannot write captions; import again with --characters FILE.txt"
+            "note: the model has no tokenizer and cannot write captions: import it again with --characters FILE.txt"
         );
     }
     Ok(())
@@ -131,12 +135,16 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
 pub fn export(args: &ExportArgs) -> anyhow::Result<()> {
     if args.out.exists() && !args.overwrite {
         bail!(
-            "{} is already there: choose another --out, or add --overwrite",
+            "{} already exists: choose another --out, or add --overwrite",
             args.out.display()
         );
     }
-    let config = crate::models::seemore::Config::load(&args.dir.join("config.json"))?;
-    let values = checkpoint::read_values(&args.dir.join("model.safetensors"))?;
+    let ModelConfig::Seemore(config) = ModelConfig::load(&args.dir.join("config.json"))? else {
+        bail!(
+            "only a model of the seemore family can be exported, which has the original's structure"
+        )
+    };
+    let values = load::read_values(&args.dir.join("model.safetensors"))?;
     let values = export_original(&config, values)?;
     let differences = config.differences_from_original().join(", ");
     if !differences.is_empty() {
@@ -145,11 +153,11 @@ pub fn export(args: &ExportArgs) -> anyhow::Result<()> {
             args.dir.display()
         );
         if !args.force {
-            bail!("{what}. Add --force to write it nevertheless");
+            bail!("{what}. Add --force to write the file anyway");
         }
         eprintln!("warning: {what}");
     }
-    checkpoint::write_values(&args.out, &values, None)?;
+    load::write_values(&args.out, &values, None)?;
     println!("{}: {} tensors", args.out.display(), values.len());
     Ok(())
 }

@@ -1,18 +1,18 @@
-//! `seemore pack`: a checkpoint to share.
+//! `seemore pack`: checkpoints to share.
 
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 
-use crate::models::checkpoint;
+use crate::models::load;
 
 #[derive(Args)]
 pub struct PackArgs {
     /// Checkpoint folder
     #[arg(value_name = "DIR")]
     dir: PathBuf,
-    /// Folder to write: weights as 16-bit floats, tokenizer, and what `train --like` needs; no state of the optimizer
+    /// Folder to write: parameters as 16-bit floats, tokenizer and training options, without optimizer states
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Replace a checkpoint that is already in --out
@@ -21,32 +21,19 @@ pub struct PackArgs {
 }
 
 pub fn run(args: &PackArgs) -> anyhow::Result<()> {
-    let model = |dir: &PathBuf| dir.join("model.safetensors");
-    if model(&args.out).exists() && !args.overwrite {
+    let model = args.out.join("model.safetensors");
+    if model.exists() && !args.overwrite {
         bail!(
             "{} already holds a checkpoint: choose another --out, or add --overwrite",
             args.out.display()
         );
     }
-    let values = checkpoint::read_values(&model(&args.dir))?;
-    let step = checkpoint::saved_step(&model(&args.dir))?;
-    std::fs::create_dir_all(&args.out)
-        .with_context(|| format!("cannot make {}", args.out.display()))?;
-    for file in ["config.json", "tokenizer.json", "training.json", "run.toml"] {
-        let from = args.dir.join(file);
-        if from.exists() {
-            let bytes =
-                std::fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
-            checkpoint::write_file(&args.out.join(file), &bytes)?;
-        }
-    }
-    checkpoint::write_halves(&model(&args.out), &values, step)?;
-    let size = std::fs::metadata(model(&args.out)).map_or(0, |file| file.len());
+    let packed = load::pack(&args.dir, &args.out)?;
     println!(
         "{}: {:.1} MB, {} tensors",
-        model(&args.out).display(),
-        size as f64 / 1e6,
-        values.len()
+        model.display(),
+        packed.bytes as f64 / 1e6,
+        packed.tensors
     );
     Ok(())
 }

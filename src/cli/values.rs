@@ -6,7 +6,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use crate::graph::Precision;
 use crate::image::Strength;
-use crate::models::seemore::{Part, Preset};
+use crate::models::{Part, Preset};
 use crate::text::TokenKind;
 use crate::train::{Decay, OnNan, Rule, Schedule};
 

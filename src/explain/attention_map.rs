@@ -1,10 +1,14 @@
 //! Attention probabilities of one layer.
 
+use crate::nn::Part;
+
 /// Attention probabilities of one layer: each row is a distribution over the keys.
 #[derive(Debug, Clone)]
 pub struct AttentionMap {
     /// Module path of the layer, such as `vit.blocks.2.attn`.
     pub layer: String,
+    /// Part of the model that the layer belongs to.
+    pub part: Part,
     /// `[batch, heads, queries, keys]`.
     pub shape: Vec<usize>,
     /// Probabilities in row-major order.
@@ -14,7 +18,7 @@ pub struct AttentionMap {
 impl AttentionMap {
     /// Whether the layer is part of the image encoder.
     pub fn is_encoder(&self) -> bool {
-        self.layer.starts_with("vit.")
+        self.part == Part::Encoder
     }
 
     /// The first `length` queries and keys of a map of one batch element.
@@ -27,6 +31,7 @@ impl AttentionMap {
             .collect();
         AttentionMap {
             layer: self.layer.clone(),
+            part: self.part,
             shape: vec![1, heads, length, length],
             values,
         }

@@ -82,11 +82,13 @@ mod tests {
     use super::*;
     use crate::caption::{AttentionPass, CaptionOptions, Session};
     use crate::image::Picture;
-    use crate::models::seemore::{VisualTokens, Vlm};
+    use crate::models::Model;
+    use crate::nn::Part;
     use crate::ops::check::device;
 
     fn map(heads: usize, rows: usize, values: &[f32]) -> AttentionMap {
         AttentionMap {
+            part: Part::Encoder,
             layer: "vit.blocks.0.attn".into(),
             shape: vec![1, heads, rows, rows],
             values: values.to_vec(),
@@ -146,23 +148,29 @@ mod tests {
 
     #[test]
     fn every_kind_of_visual_tokens_has_maps() {
-        use crate::models::seemore::{Config, Preset};
+        use crate::models::seemore::{Config, TextConfig, VisionConfig, VisualTokens};
         let device = device();
         for (tokens, first, visual, layers) in [
             (VisualTokens::Cls, 1, 1, 1),
             (VisualTokens::Patches, 1, 16, 1),
             (VisualTokens::Fuyu, 0, 16, 0),
         ] {
-            let tiny = Preset::Tiny.config();
+            let tiny = Config::tiny();
             let config = Config {
                 visual_tokens: tokens,
-                vocab_size: 7,
-                image_size: 4 * tiny.patch_size,
-                vision_layers: layers,
+                vision: VisionConfig {
+                    image_size: 4 * tiny.vision.patch_size,
+                    layers,
+                    ..tiny.vision
+                },
+                text: TextConfig {
+                    vocab_size: 7,
+                    ..tiny.text
+                },
                 ..tiny
             };
-            let model = Vlm::new(&device, &config, 5).unwrap();
-            let image: Vec<f32> = (0..3 * config.image_size.pow(2))
+            let model = Model::new(&device, &config, 5).unwrap();
+            let image: Vec<f32> = (0..3 * config.vision.image_size.pow(2))
                 .map(|i| (i % 13) as f32 / 6.5 - 1.0)
                 .collect();
             let maps = AttentionPass::new(&device, &model, 6)

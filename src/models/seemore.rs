@@ -1,25 +1,11 @@
-//! The vision-language model: image encoder, projector, decoder.
+//! The *seemore* family: vision transformer, projector, decoder.
+//!
+//! The decoder sees the encoder's CLS row (seemore), all patch rows (LLaVA), or the patches themselves (Fuyu).
 
-mod caches;
-mod class_head;
 mod config;
-mod decoder;
+mod network;
 mod original;
-mod part;
-mod pooling;
-mod projector;
-mod vision;
-mod vlm;
 
-pub use caches::Caches;
-pub use class_head::ClassHead;
-pub use config::{
-    AttentionScale, Config, ConfigError, Fusion, Output, Preset, Projection, VisualTokens,
-};
-pub use decoder::Decoder;
+pub use config::{Config, ProjectorConfig, TextConfig, VisionConfig, VisualTokens};
+pub use network::Network;
 pub use original::{OriginalError, export_original, import_original, original_name};
-pub use part::Part;
-pub use pooling::Pooling;
-pub use projector::Projector;
-pub use vision::Vision;
-pub use vlm::{Features, Logits, Vlm};

@@ -1,15 +1,42 @@
 //! Multi-head self-attention.
 
-use super::{Context, Linear, Parameters};
+use serde::{Deserialize, Serialize};
+
+use super::{LayerAttention, Context, Linear, Parameters, Part};
 use crate::device::{Device, DeviceError, Tensor};
 use crate::graph::{Tape, Var};
 use crate::ops::Attention;
 
-/// The keys and values of the tokens that a layer has seen: `[batch, capacity, 2 width]`, rows key | value.
+/// Width whose square root divides attention scores before the softmax.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttentionScale {
+    /// Width of one head (Vaswani et al. 2017).
+    Head,
+    /// Width of the whole embedding, as in the original seemore.
+    Width,
+}
+
+impl AttentionScale {
+    /// Returns the factor that attention scores are multiplied by.
+    pub fn factor(self, width: usize, heads: usize) -> f32 {
+        let divisor = match self {
+            AttentionScale::Head => width / heads.max(1),
+            AttentionScale::Width => width,
+        };
+        (divisor as f64).powf(-0.5) as f32
+    }
+}
+
+/// Key/value cache of one attention layer: `[batch, capacity, 2 width]`, each row key | value.
 #[derive(Clone)]
 pub struct Cache(Tensor);
 
 impl Cache {
+    /// Allocates an empty cache.
+    ///
+    /// # Errors
+    /// Returns an error when the device cannot hold it.
     pub fn new(
         device: &Device,
         batch: usize,
@@ -19,19 +46,26 @@ impl Cache {
         Ok(Cache(Tensor::zeros(device, &[batch, capacity, 2 * width])?))
     }
 
-    /// Makes batch element `i` what element `elements[i]` of `from`, which may be this cache, has held. `start: [1]` is a `u32`
-    /// that the host writes, the position where it begins: 0.
-    pub fn take(&self, tape: &mut Tape, from: &Cache, elements: Var, start: Var) {
-        take_elements(tape, &self.0, &from.0, elements, start);
+    /// Copies batch element `elements[i]` of `from`, which may be this cache, to batch element `i`.
+    ///
+    /// `elements` are `u32`. `start: [1]` is the row where the copies begin, a `u32` that the host sets to 0.
+    pub fn gather(&self, tape: &mut Tape, from: &Cache, elements: Var, start: Var) {
+        gather_rows(tape, &self.0, &from.0, elements, start);
     }
 }
 
-/// Makes element `i` of `to: [batch, rows, width]` what element `elements[i]` of `from`, which may be `to`, has held; see
-/// [`Cache::take`].
-pub fn take_elements(tape: &mut Tape, to: &Tensor, from: &Tensor, elements: Var, start: Var) {
+/// Copies element `elements[i]` of `from`, which may be `to`, to element `i` of `to: [batch, rows, width]`; see
+/// [`Cache::gather`].
+///
+/// # Panics
+/// Panics when `from` does not have three axes.
+pub fn gather_rows(tape: &mut Tape, to: &Tensor, from: &Tensor, elements: Var, start: Var) {
     let (to, from) = (tape.bind(to), tape.bind(from));
     let &[batch, rows, width] = tape.shape(from) else {
-        panic!("take_elements: {:?}, want three axes", tape.shape(from))
+        panic!(
+            "gather_rows needs [batch, rows, width], not {:?}",
+            tape.shape(from)
+        )
     };
     let count = tape.len(elements);
     let from = tape.view(from, &[batch, rows * width]);
@@ -40,11 +74,13 @@ pub fn take_elements(tape: &mut Tape, to: &Tensor, from: &Tensor, elements: Var,
     tape.cache_rows(to, taken, start);
 }
 
-/// `proj(concat over heads of softmax(q k^T scale) v)`; query, key and value have no bias. Rows `h hd .. (h + 1) hd`
-/// of their weights belong to head `h`.
+/// Multi-head self-attention: `proj(concat over heads of softmax(q k^T scale) v)`.
+///
+/// Query, key and value have no bias. Rows `h hd .. (h + 1) hd` of their weights belong to head `h`, `hd` being its width.
 pub struct SelfAttention {
     path: String,
-    /// Query, key and value in one product.
+    part: Part,
+    /// Query, key and value as one fused layer.
     qkv: Linear,
     proj: Linear,
     width: usize,
@@ -54,6 +90,10 @@ pub struct SelfAttention {
 }
 
 impl SelfAttention {
+    /// Creates the parameters `name.q.weight`, `name.k.weight`, `name.v.weight` and `name.proj`.
+    ///
+    /// # Errors
+    /// Returns an error when the device cannot hold them.
     pub fn new(
         p: &mut Parameters,
         name: &str,
@@ -65,6 +105,7 @@ impl SelfAttention {
         p.scope(name, |p| {
             Ok(SelfAttention {
                 path: p.path(),
+                part: p.part(),
                 qkv: Linear::group(p, &["q", "k", "v"], width, width)?,
                 proj: Linear::new(p, "proj", width, width, true)?,
                 width,
@@ -75,8 +116,10 @@ impl SelfAttention {
         })
     }
 
-    /// `x: [batch, t, width] -> [batch, t, width]`. With a cache the keys and values of `x` are appended to it after the
-    /// `past` that it holds, and the queries look at all of them.
+    /// Maps `x: [batch, t, width]` to `[batch, t, width]`.
+    ///
+    /// With a cache, the keys and values of `x` are appended after its first `past` positions, and the queries attend to all of
+    /// them.
     pub fn forward(&self, c: &mut Context, x: Var, cache: Option<&Cache>) -> Var {
         let qkv = self.qkv.forward(c, x);
         let Some(Cache(cache)) = cache else {
@@ -87,14 +130,16 @@ impl SelfAttention {
         self.finish(c, qkv, cache, y)
     }
 
-    /// The output rows of `queries: [batch, n, width]`, some rows of `x`, that look at all of `x`; not for causal layers.
+    /// Returns the output rows of `queries: [batch, n, width]`, some rows of `x`, which attend to all rows of `x`.
+    ///
+    /// Not for causal layers.
     pub fn for_queries(&self, c: &mut Context, queries: Var, x: Var) -> Var {
         let q = self.qkv.part(c, queries, 0..self.width);
         let kv = self.qkv.part(c, x, self.width..3 * self.width);
         self.attend(c, q, kv)
     }
 
-    /// Of packed rows, see [`Tape::attention`](crate::graph::Tape::attention).
+    /// Attention over packed rows, see [`Tape::attention`](crate::graph::Tape::attention).
     fn attend(&self, c: &mut Context, q: Var, kv: Var) -> Var {
         let spec = self.spec(c);
         let y = c.tape.attention(q, kv, c.past, c.seed, &spec);
@@ -111,13 +156,17 @@ impl SelfAttention {
         }
     }
 
-    /// Puts the heads' outputs `y` together, and keeps the attention where it is wanted.
+    /// Applies the output layer to the heads' outputs `y`, and records the probabilities where the context asks for them.
     fn finish(&self, c: &mut Context, q: Var, kv: Var, y: Var) -> Var {
         let spec = self.spec(c);
         if let Some(maps) = &mut c.maps {
             let map = c.tape.attention_probabilities(q, kv, c.past, &spec);
             c.tape.hold(map);
-            maps.push((self.path.clone(), map));
+            maps.push(LayerAttention {
+                layer: self.path.clone(),
+                part: self.part,
+                probabilities: map,
+            });
         }
         self.proj.forward(c, y)
     }
@@ -129,15 +178,14 @@ mod tests {
     use crate::device::Plan;
     use crate::nn::ParameterStore;
     use crate::ops::check::{close, device, random_f32};
-    use crate::train::Gradients;
 
     const ROWS: usize = 5;
     const QUERIES: usize = 2;
 
-    /// The output of the first queries of two batch elements, the gradient of all of `x`, and those of the parameters by name.
+    /// Output rows of the first queries of two batch elements, gradient of all of `x`, and gradients of the parameters by name.
     fn first_queries(
         attn: &SelfAttention,
-        storage: &ParameterStore,
+        store: &ParameterStore,
         alone: bool,
     ) -> Vec<(String, Vec<f32>)> {
         let (device, width) = (device(), attn.width);
@@ -155,8 +203,11 @@ mod tests {
         tape.backward(y, dy);
         let dx = tape.grad(x).unwrap();
         [y, dx].into_iter().for_each(|v| tape.hold(v));
-        let gradients = Gradients::new(&device, storage).unwrap();
-        gradients.place(&mut tape, storage, |_| true);
+        let flats = store.zeros(&device).unwrap();
+        for (parameter, tensor) in tape.parameters() {
+            let grad = tape.grad(parameter).unwrap();
+            tape.place(grad, &store.counterpart(&tensor, &flats).unwrap());
+        }
         let plan = Plan::new(&device, tape).unwrap();
         for (seed, v) in [x, dy].into_iter().enumerate() {
             let count = plan.shape(v).iter().product();
@@ -167,23 +218,23 @@ mod tests {
             .map(|(name, v)| (name.to_owned(), plan.read(v).unwrap()));
         read.into_iter()
             .chain(
-                gradients
-                    .named()
-                    .iter()
-                    .map(|(name, grad)| (name.clone(), grad.read().unwrap())),
+                store
+                    .named_in(&flats)
+                    .into_iter()
+                    .map(|(name, grad)| (name, grad.read().unwrap())),
             )
             .collect()
     }
 
     #[test]
-    fn some_queries_are_rows_of_all_and_their_gradients_land_in_the_right_weights() {
-        // 64 elements divide 8 x 8 and 16 x 16, so that parts of the weight can be bound, but not 6 x 6
+    fn queries_of_some_rows_match_full_attention() {
+        // parts of the weight can be bound where they start at a multiple of 64 elements: at widths 8 and 16, not at 6
         for width in [6, 8, 16] {
-            let (attn, storage) = Parameters::build(&device(), 3, |p| {
+            let (attn, store) = Parameters::build(&device(), 3, |p| {
                 SelfAttention::new(p, "attn", width, 2, 0.5, false)
             })
             .unwrap();
-            let names: Vec<&str> = storage
+            let names: Vec<&str> = store
                 .named()
                 .iter()
                 .map(|(name, _)| name.as_str())
@@ -198,14 +249,14 @@ mod tests {
                     "attn.proj.bias"
                 ]
             );
-            for ((name, got), (_, want)) in first_queries(&attn, &storage, true)
+            for ((name, got), (_, want)) in first_queries(&attn, &store, true)
                 .iter()
-                .zip(first_queries(&attn, &storage, false))
+                .zip(first_queries(&attn, &store, false))
             {
                 let want: Vec<f64> = want.iter().map(|&x| x as f64).collect();
                 assert!(
                     want.iter().any(|x| x.abs() > 1e-2),
-                    "{width}: {name} is next to nothing"
+                    "{width}: {name} is almost zero"
                 );
                 close(&format!("{width}: {name}"), got, &want, 0..want.len()).unwrap();
             }

@@ -7,17 +7,17 @@ use crate::device::DeviceError;
 use crate::graph::Var;
 use crate::ops::Dropout;
 
-/// From where the second residual connection of a block leaves.
+/// Start of the second residual connection of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Residual {
     /// `y = h + mlp(ln2(h))`, the pre-norm transformer.
     Prenorm,
-    /// `y = ln2(h) + mlp(ln2(h))`, as the original seemore has it: the residual stream is normalised away.
+    /// `y = ln2(h) + mlp(ln2(h))`, as in the original seemore: the normalised value replaces the residual stream.
     AfterLn2,
 }
 
-/// What flows from block to block: the value is the sum of both parts, which the LayerNorm that comes next adds up.
+/// Residual stream between blocks: a value and an optional branch, which the next LayerNorm adds to it.
 #[derive(Debug, Clone, Copy)]
 pub struct Stream {
     x: Var,
@@ -31,12 +31,12 @@ impl From<Var> for Stream {
 }
 
 impl Stream {
-    /// The values it consists of.
+    /// Returns the value and the branch.
     pub(super) fn parts(self) -> Vec<Var> {
         [Some(self.x), self.branch].into_iter().flatten().collect()
     }
 
-    /// The value, and the value normalised.
+    /// Returns the value with its branch added, and its normalisation by `ln`.
     pub fn norm(self, c: &mut Context, ln: &LayerNorm) -> (Var, Var) {
         match self.branch {
             None => (self.x, ln.forward(c, self.x)),
@@ -53,19 +53,24 @@ impl Stream {
     }
 }
 
-/// What sets a block apart from another.
+/// Sizes and arithmetic of a block.
 #[derive(Debug, Clone, Copy)]
 pub struct BlockShape {
+    /// Width of the residual stream.
     pub width: usize,
+    /// Number of attention heads.
     pub heads: usize,
-    /// What attention scores are multiplied by before the softmax.
+    /// Factor that attention scores are multiplied by before the softmax.
     pub scale: f32,
+    /// Whether a position attends only to itself and to earlier ones.
     pub causal: bool,
+    /// Start of the second residual connection.
     pub residual: Residual,
+    /// Epsilon of the LayerNorms.
     pub eps: f32,
 }
 
-/// `h = x + dropout(attn(ln1(x)))`, then the feed-forward layer with its residual.
+/// Transformer block: `h = x + dropout(attn(ln1(x)))`, then a feed-forward layer with its [`Residual`].
 pub struct Block {
     ln1: LayerNorm,
     attn: SelfAttention,
@@ -75,6 +80,10 @@ pub struct Block {
 }
 
 impl Block {
+    /// Creates the parameters of the block below `name`.
+    ///
+    /// # Errors
+    /// Returns an error when the device cannot hold them.
     pub fn new(
         p: &mut Parameters,
         name: impl ToString,
@@ -99,15 +108,16 @@ impl Block {
         })
     }
 
-    /// `[batch, t, width]` in and out.
+    /// Maps a stream `[batch, t, width]` to one of the same shape, with a key/value cache if given.
     pub fn forward(&self, c: &mut Context, stream: Stream, cache: Option<&Cache>) -> Stream {
         let (x, normed) = stream.norm(c, &self.ln1);
         let attended = self.attn.forward(c, normed, cache);
         self.feed_forward(c, x, attended)
     }
 
-    /// The first `rows` rows of the output, without computing the others: `[batch, rows, width]`. For the last block of an
-    /// encoder of which only these rows are used.
+    /// Returns the first `rows` rows of the output, `[batch, rows, width]`, without computing the others.
+    ///
+    /// For the last block of an encoder of which only these rows are used.
     pub fn first_rows(&self, c: &mut Context, stream: Stream, rows: usize) -> Stream {
         let (x, normed) = stream.norm(c, &self.ln1);
         let queries = c.tape.slice_rows(normed, 0, rows);
@@ -117,7 +127,7 @@ impl Block {
     }
 
     fn feed_forward(&self, c: &mut Context, x: Var, attended: Var) -> Stream {
-        let (h, n) = self.ln2.after_add(c, x, attended, c.dropout_inside());
+        let (h, n) = self.ln2.after_add(c, x, attended, c.fused_dropout());
         let branch = self.mlp.forward(c, n);
         let x = match self.residual {
             Residual::Prenorm => h,

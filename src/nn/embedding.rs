@@ -4,12 +4,19 @@ use super::{Context, Init, Parameters};
 use crate::device::{DeviceError, Tensor};
 use crate::graph::Var;
 
-/// A row of `weight: [rows, width]` for every id.
+/// Standard deviation of new token and position embeddings (that of GPT-2).
+pub const EMBEDDING_STD: f32 = 0.02;
+
+/// Lookup table with a row of `weight: [rows, width]` for every id.
 pub struct Embedding {
     weight: Tensor,
 }
 
 impl Embedding {
+    /// Creates the parameter `name.weight`.
+    ///
+    /// # Errors
+    /// Returns an error when the device cannot hold it.
     pub fn new(
         p: &mut Parameters,
         name: &str,
@@ -24,24 +31,33 @@ impl Embedding {
         })
     }
 
-    /// All of it: `[rows, width]`.
+    /// The parameter `weight: [rows, width]`.
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// Records the whole table: `[rows, width]`.
     pub fn table(&self, c: &mut Context) -> Var {
         c.parameter(&self.weight)
     }
 
-    /// `ids: [..] -> [.., width]`.
+    /// Maps `ids: [..]` to `[.., width]`.
     pub fn forward(&self, c: &mut Context, ids: Var) -> Var {
         let weight = c.parameter(&self.weight);
         c.tape.embedding(weight, ids)
     }
 }
 
-/// A learned vector for every position: `weight: [context, width]`.
+/// Learned position embeddings: `weight: [context, width]`.
 pub struct Positions {
     weight: Tensor,
 }
 
 impl Positions {
+    /// Creates the parameter `name.weight`.
+    ///
+    /// # Errors
+    /// Returns an error when the device cannot hold it.
     pub fn new(
         p: &mut Parameters,
         name: &str,
@@ -56,7 +72,7 @@ impl Positions {
         })
     }
 
-    /// Adds the vectors of positions `past..past + t` of each row to `x: [batch, t, width]`.
+    /// Adds the embeddings of positions `past..past + t` of each row to `x: [batch, t, width]`.
     pub fn forward(&self, c: &mut Context, x: Var) -> Var {
         let weight = c.parameter(&self.weight);
         c.tape.positions(x, weight, c.past)

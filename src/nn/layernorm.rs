@@ -1,11 +1,11 @@
-//! Layer normalisation.
+//! Layer normalisation (Ba et al. 2016).
 
 use super::{Context, Init, Parameters};
 use crate::device::{DeviceError, Tensor};
 use crate::graph::Var;
 use crate::ops::Dropout;
 
-/// Normalises the last axis to mean 0 and variance 1, then scales and shifts it: `weight` and `bias` of `[width]`.
+/// Normalises the last axis to mean 0 and variance 1, then scales it by `weight: [width]` and shifts it by `bias: [width]`.
 pub struct LayerNorm {
     weight: Tensor,
     bias: Tensor,
@@ -13,6 +13,10 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
+    /// Creates the parameters `name.weight` and `name.bias`.
+    ///
+    /// # Errors
+    /// Returns an error when the device cannot hold them.
     pub fn new(
         p: &mut Parameters,
         name: &str,
@@ -28,13 +32,13 @@ impl LayerNorm {
         })
     }
 
-    /// `x: [.., width]`.
+    /// Maps `x: [.., width]` to its normalisation.
     pub fn forward(&self, c: &mut Context, x: Var) -> Var {
         let (weight, bias) = (c.parameter(&self.weight), c.parameter(&self.bias));
         c.tape.layernorm(x, weight, bias, self.eps)
     }
 
-    /// `h = x + dropout(branch)` and the normalised `h`, `[.., width]` all four. Returns both.
+    /// Returns `h = x + dropout(branch)` and the normalised `h`, each `[.., width]`.
     pub fn after_add(&self, c: &mut Context, x: Var, branch: Var, dropout: Dropout) -> (Var, Var) {
         let (weight, bias) = (c.parameter(&self.weight), c.parameter(&self.bias));
         c.tape

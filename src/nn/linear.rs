@@ -7,13 +7,17 @@ use crate::device::{DeviceError, Tensor};
 use crate::graph::Var;
 use crate::ops::Activation;
 
-/// `y = x W^T + b`, with `weight: [out, in]` and `bias: [out]`.
+/// Fully connected layer: `y = x W^T + b`, with `weight: [out, in]` and `bias: [out]`.
 pub struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
 }
 
 impl Linear {
+    /// Creates the parameters `name.weight` and, if `bias`, `name.bias`.
+    ///
+    /// # Errors
+    /// Returns an error when the device cannot hold them.
     pub fn new(
         p: &mut Parameters,
         name: &str,
@@ -24,7 +28,10 @@ impl Linear {
         Self::with_shape(p, name, &[outputs, inputs], bias)
     }
 
-    /// A layer whose inputs span several axes: `weight: [out, ..]`, as in a convolution over patches.
+    /// Creates a layer whose inputs span several axes: `weight: [out, ..]`, as in a convolution over patches.
+    ///
+    /// # Errors
+    /// Returns an error when the device cannot hold them.
     pub fn with_shape(
         p: &mut Parameters,
         name: &str,
@@ -44,8 +51,12 @@ impl Linear {
         })
     }
 
-    /// Several layers that take the same input as one, without bias: their outputs lie side by side, `outputs` columns each.
-    /// Each has its own name.
+    /// Creates one fused layer from several without bias that take the same input.
+    ///
+    /// Their outputs lie side by side, `outputs` columns each. Each weight keeps its own name.
+    ///
+    /// # Errors
+    /// Returns an error when the device cannot hold them.
     pub fn group(
         p: &mut Parameters,
         names: &[&str],
@@ -60,13 +71,20 @@ impl Linear {
         })
     }
 
-    /// `x: [.., in] -> [.., out]`.
+    /// The parameter `bias: [out]`, if the layer has one.
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
+    /// Maps `x: [.., in]` to `[.., out]`.
     pub fn forward(&self, c: &mut Context, x: Var) -> Var {
         self.activated(c, x, Activation::None)
     }
 
-    /// The columns `outputs` of the output alone, without bias. Parts of one layer that do not overlap may train on one tape, but not
-    /// beside the whole of it: see [`Tape::parameter`](crate::graph::Tape::parameter).
+    /// Returns only the columns `outputs` of the output, without bias.
+    ///
+    /// Parts that do not overlap may train on one tape, but not a part beside the whole layer; see
+    /// [`Tape::parameter`](crate::graph::Tape::parameter).
     pub fn part(&self, c: &mut Context, x: Var, outputs: Range<usize>) -> Var {
         let (rows, inputs) = (self.weight.shape()[0], self.weight.shape()[1]);
         let part = self
@@ -85,11 +103,13 @@ impl Linear {
         c.tape.linear(x, weight, None, Activation::None)
     }
 
-    /// The same with an activation after it.
+    /// Maps `x: [.., in]` to `[.., out]` and applies an activation.
     pub fn activated(&self, c: &mut Context, x: Var, activation: Activation) -> Var {
         let weight = c.parameter(&self.weight);
         let outputs = self.weight.shape()[0];
-        let weight = c.tape.view(weight, &[outputs, self.weight.len() / outputs]);
+        let weight = c
+            .tape
+            .view(weight, &[outputs, self.weight.len() / outputs]);
         let bias = self.bias.as_ref().map(|bias| c.parameter(bias));
         c.tape.linear(x, weight, bias, activation)
     }

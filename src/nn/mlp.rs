@@ -5,14 +5,17 @@ use crate::device::DeviceError;
 use crate::graph::Var;
 use crate::ops::Activation;
 
-/// `fc2(gelu(fc1(x)))` with a hidden layer four times as wide as the input.
+/// Feed-forward network `fc2(gelu(fc1(x)))` with a hidden layer four times as wide as the input.
 pub struct Mlp {
     fc1: Linear,
     fc2: Linear,
 }
 
 impl Mlp {
-    /// `names` are those of the two layers.
+    /// Creates the parameters of two layers with these names.
+    ///
+    /// # Errors
+    /// Returns an error when the device cannot hold them.
     pub fn new(
         p: &mut Parameters,
         names: [&str; 2],
@@ -25,7 +28,7 @@ impl Mlp {
         })
     }
 
-    /// `x: [.., inputs] -> [.., outputs]`.
+    /// Maps `x: [.., inputs]` to `[.., outputs]`.
     pub fn forward(&self, c: &mut Context, x: Var) -> Var {
         let hidden = self.fc1.activated(c, x, Activation::Gelu);
         self.fc2.forward(c, hidden)

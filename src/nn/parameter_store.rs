@@ -1,68 +1,75 @@
-//! Where the parameters of a model lie: one after another in few large tensors, so that the optimizer and everything else
-//! that treats all parameters alike needs one dispatch, not one for each.
+//! Storage of a model's parameters.
+//!
+//! Parameters lie one after another in a few large tensors, so that the optimizer and everything else that treats all parameters
+//! alike needs one dispatch instead of one per parameter.
 
 use std::ops::Range;
 
+use super::{ParameterInfo, Role};
 use crate::device::{Device, DeviceError, Tensor};
 use crate::graph::TensorRef;
 
-/// Parameters begin at multiples of so many elements, 256 bytes: what lies there can be bound by itself on every adapter.
+/// Alignment of parameters, in elements (256 bytes): every adapter can bind a buffer at these offsets.
 pub const BLOCK: usize = 64;
 
-/// What the optimizer does with a parameter.
+/// Treatment of a parameter by the optimizer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParameterGroup {
+    /// Whether the optimizer updates the parameter.
     pub trains: bool,
-    /// Whether weight decay takes its share.
+    /// Whether weight decay applies to it.
     pub decays: bool,
 }
 
-/// The bit of [`ParameterStore::groups`] that says that a block decays.
+/// Bit of [`ParameterStore::groups`] that marks a block with weight decay.
 const DECAYS: u32 = 256;
 
+/// Position of a parameter in the flat tensors.
 #[derive(Clone)]
-struct Named {
-    name: String,
-    shape: Vec<usize>,
+struct Place {
+    /// Index of the flat tensor.
     flat: usize,
-    /// In elements.
+    /// Elements of the flat tensor.
     range: Range<usize>,
 }
 
-/// The parameters of a model by name, and the tensors that they are parts of.
+/// All parameters of a model, by name, and the flat tensors that they are parts of.
 #[derive(Clone)]
 pub struct ParameterStore {
-    named: Vec<Named>,
-    /// As `named`, with the tensors.
+    infos: Vec<ParameterInfo>,
+    /// One for each of `infos`.
+    places: Vec<Place>,
+    /// Name and tensor of each of `infos`; empty while counting.
     tensors: Vec<(String, Tensor)>,
     /// Each `[len]`, a multiple of [`BLOCK`].
     flats: Vec<Tensor>,
+    /// Elements of each flat tensor in use.
     lens: Vec<usize>,
-    most: usize,
+    /// Largest flat tensor, in elements.
+    max_len: usize,
     /// Stands for every parameter while they are counted.
-    nothing: Option<Tensor>,
+    placeholder: Option<Tensor>,
 }
 
 impl ParameterStore {
-    /// A storage that only counts what is added to it.
+    /// Creates a store that only counts the parameters added to it.
     pub(super) fn counting(device: &Device) -> Result<ParameterStore, DeviceError> {
-        let most = device.max_elements() / BLOCK * BLOCK;
-        let nothing = Some(Tensor::zeros(device, &[1])?);
         Ok(ParameterStore {
-            named: vec![],
+            infos: vec![],
+            places: vec![],
             tensors: vec![],
             flats: vec![],
             lens: vec![],
-            most,
-            nothing,
+            max_len: device.max_elements() / BLOCK * BLOCK,
+            placeholder: Some(Tensor::zeros(device, &[1])?),
         })
     }
 
     pub(super) fn is_counting(&self) -> bool {
-        self.nothing.is_some()
+        self.placeholder.is_some()
     }
 
-    /// An empty storage with room for what this one has counted.
+    /// Creates an empty store with room for the parameters that this one has counted.
     pub(super) fn allocated(self, device: &Device) -> Result<ParameterStore, DeviceError> {
         let flats = self
             .lens
@@ -70,20 +77,30 @@ impl ParameterStore {
             .map(|&len| Tensor::zeros(device, &[len]))
             .collect::<Result<_, DeviceError>>()?;
         Ok(ParameterStore {
-            named: vec![],
+            infos: vec![],
+            places: vec![],
             tensors: vec![],
             flats,
             lens: vec![],
-            most: self.most,
-            nothing: None,
+            max_len: self.max_len,
+            placeholder: None,
         })
     }
 
-    /// Adds parameters of one shape, which follow each other without a gap: their tensor.
-    pub(super) fn add(&mut self, names: &[String], shape: &[usize]) -> Result<Tensor, DeviceError> {
+    /// Adds parameters of one shape and role without a gap between them, and returns the tensor of all of them.
+    pub(super) fn add(
+        &mut self,
+        names: &[String],
+        shape: &[usize],
+        role: Role,
+    ) -> Result<Tensor, DeviceError> {
         let each: usize = shape.iter().product();
         let len = names.len() * each;
-        if self.lens.last().is_none_or(|used| used + len > self.most) {
+        if self
+            .lens
+            .last()
+            .is_none_or(|used| used + len > self.max_len)
+        {
             self.lens.push(0);
         }
         let flat = self.lens.len() - 1;
@@ -91,9 +108,12 @@ impl ParameterStore {
         self.lens[flat] = (first + len).next_multiple_of(BLOCK);
         for (index, name) in names.iter().enumerate() {
             let begin = first + index * each;
-            self.named.push(Named {
+            self.infos.push(ParameterInfo {
                 name: name.clone(),
                 shape: shape.to_vec(),
+                role,
+            });
+            self.places.push(Place {
                 flat,
                 range: begin..begin + each,
             });
@@ -103,46 +123,63 @@ impl ParameterStore {
             }
         }
         let whole = [&[names.len() * shape[0]], &shape[1..]].concat();
-        if let Some(nothing) = &self.nothing {
-            return Ok(nothing.placeholder(&whole));
+        if let Some(placeholder) = &self.placeholder {
+            return Ok(placeholder.placeholder(&whole));
         }
         Ok(self.flats[flat].part(first, &whole))
     }
 
-    /// All parameters by name, in the order of their creation.
+    /// Names and tensors of all parameters, in the order of their creation.
     pub fn named(&self) -> &[(String, Tensor)] {
         &self.tensors
     }
 
-    /// The large tensors.
+    /// Names, shapes and roles of all parameters, in the order of their creation.
+    pub fn infos(&self) -> &[ParameterInfo] {
+        &self.infos
+    }
+
+    /// Iterates over all parameters, in the order of their creation.
+    pub fn iter(&self) -> impl Iterator<Item = (&ParameterInfo, &Tensor)> {
+        self.infos
+            .iter()
+            .zip(self.tensors.iter().map(|(_, tensor)| tensor))
+    }
+
+    /// Returns the tensor of the parameter called `name`.
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        let found = self.tensors.iter().find(|(known, _)| known == name);
+        found.map(|(_, tensor)| tensor)
+    }
+
+    /// The flat tensors that hold all parameters, with padding between them.
     pub fn flats(&self) -> &[Tensor] {
         &self.flats
     }
 
-    /// What the optimizer must know of each flat, `[len / BLOCK]` of `u32`: how many elements of each block are parameters that train
-    /// (what lies behind them is padding, whose contents mean nothing), plus 256 where they decay. `treat` decides by name and shape;
-    /// parameters that lie in one block, those of a group, are treated as the first of them.
+    /// Builds the optimizer's table for each flat tensor: `[len / BLOCK]` of `u32`.
+    ///
+    /// An entry is the number of elements of the block that train, which are its first ones, plus 256 if weight decay applies to
+    /// them. `group` decides for each parameter; parameters that share a block, those of a fused group, are treated as the first
+    /// of them.
+    ///
+    /// # Errors
+    /// Returns an error when the device cannot hold the tables.
     pub fn groups(
         &self,
         device: &Device,
-        treat: impl Fn(&str, &[usize]) -> ParameterGroup,
+        group: impl Fn(&ParameterInfo) -> ParameterGroup,
     ) -> Result<Vec<Tensor>, DeviceError> {
         let mut tables: Vec<Vec<u32>> = self
             .flats
             .iter()
             .map(|flat| vec![0; flat.len() / BLOCK])
             .collect();
-        for Named {
-            name,
-            shape,
-            flat,
-            range,
-        } in &self.named
-        {
+        for (info, Place { flat, range }) in self.infos.iter().zip(&self.places) {
             let ParameterGroup {
                 trains: true,
                 decays,
-            } = treat(name, shape)
+            } = group(info)
             else {
                 continue;
             };
@@ -160,7 +197,10 @@ impl ParameterStore {
             .collect()
     }
 
-    /// Zeros for every parameter, laid out in the same way: gradients, moments.
+    /// Allocates zeros in the layout of the parameters, for gradients or moments.
+    ///
+    /// # Errors
+    /// Returns an error when the device cannot hold them.
     pub fn zeros(&self, device: &Device) -> Result<Vec<Tensor>, DeviceError> {
         self.flats
             .iter()
@@ -168,20 +208,16 @@ impl ParameterStore {
             .collect()
     }
 
-    /// The parts of `flats`, which [`zeros`](Self::zeros) made, that belong to the parameters, by the parameters' names.
+    /// Returns the part of `flats`, made by [`zeros`](Self::zeros), that belongs to each parameter, by the parameter's name.
     pub fn named_in(&self, flats: &[Tensor]) -> Vec<(String, Tensor)> {
-        self.named
-            .iter()
-            .map(|named| {
-                (
-                    named.name.clone(),
-                    flats[named.flat].part(named.range.start, &named.shape),
-                )
-            })
-            .collect()
+        let part = |(info, place): (&ParameterInfo, &Place)| {
+            let part = flats[place.flat].part(place.range.start, &info.shape);
+            (info.name.clone(), part)
+        };
+        self.infos.iter().zip(&self.places).map(part).collect()
     }
 
-    /// The part of `flats` that belongs to `parameter`, a part of these parameters.
+    /// Returns the part of `flats`, made by [`zeros`](Self::zeros), that belongs to `parameter`, or to a part of it.
     pub fn counterpart(&self, parameter: &TensorRef, flats: &[Tensor]) -> Option<Tensor> {
         let place = |(flat, other): (&Tensor, &Tensor)| {
             Some(other.part(parameter.offset_in(flat.reference())?, &parameter.shape))
@@ -189,18 +225,19 @@ impl ParameterStore {
         self.flats.iter().zip(flats).find_map(place)
     }
 
-    /// The names of the parameters that do not lie in any of `tensors`, parts of these parameters.
-    pub fn not_covered(&self, tensors: &[TensorRef]) -> impl Iterator<Item = &str> {
-        let covers = move |tensor: &TensorRef, named: &Named| {
-            let first = tensor.offset_in(self.flats[named.flat].reference());
+    /// Iterates over the parameters that lie in none of `tensors`.
+    pub fn not_covered(&self, tensors: &[TensorRef]) -> impl Iterator<Item = &ParameterInfo> {
+        let covers = move |tensor: &TensorRef, place: &Place| {
+            let first = tensor.offset_in(self.flats[place.flat].reference());
             first.is_some_and(|first| {
-                first <= named.range.start && named.range.end <= first + tensor.len()
+                first <= place.range.start && place.range.end <= first + tensor.len()
             })
         };
-        self.named
+        self.infos
             .iter()
-            .filter(move |named| !tensors.iter().any(|tensor| covers(tensor, named)))
-            .map(|named| named.name.as_str())
+            .zip(&self.places)
+            .filter(move |(_, place)| !tensors.iter().any(|tensor| covers(tensor, place)))
+            .map(|(info, _)| info)
     }
 }
 
@@ -213,105 +250,98 @@ mod tests {
         part.reference().offset_in(whole.reference())
     }
 
-    /// Three parameters and a group of two, in flats of at most `most` elements.
-    fn storage(most: usize) -> (ParameterStore, Tensor) {
+    /// Three parameters and a group of two, in flat tensors of at most `max_len` elements.
+    fn store(max_len: usize) -> (ParameterStore, Tensor) {
         let device = device();
-        let fill = |mut storage: ParameterStore| {
-            storage.add(&["a".into()], &[5]).unwrap();
-            storage.add(&["b".into()], &[2, 64]).unwrap();
-            let group = storage.add(&["q".into(), "k".into()], &[3, 11]).unwrap();
-            storage.add(&["c".into()], &[1]).unwrap();
-            (storage, group)
+        let fill = |mut store: ParameterStore| {
+            store.add(&["a".into()], &[5], Role::ENCODER).unwrap();
+            store.add(&["b".into()], &[2, 64], Role::DECODER).unwrap();
+            let group = store
+                .add(&["q".into(), "k".into()], &[3, 11], Role::DECODER)
+                .unwrap();
+            store.add(&["c".into()], &[1], Role::DECODER).unwrap();
+            (store, group)
         };
         let (mut counted, group) = fill(ParameterStore {
-            most,
+            max_len,
             ..ParameterStore::counting(&device).unwrap()
         });
         assert_eq!(group.shape(), [6, 11]);
-        counted.most = most;
+        counted.max_len = max_len;
         fill(counted.allocated(&device).unwrap())
     }
 
     #[test]
-    fn parameters_lie_at_blocks_and_groups_without_a_gap() {
-        let (storage, group) = storage(10_000);
-        let [flat] = storage.flats() else {
-            panic!("more than one flat")
+    fn parameters_are_aligned_and_groups_are_contiguous() {
+        let (store, group) = store(10_000);
+        let [flat] = store.flats() else {
+            panic!("more than one flat tensor")
         };
         assert_eq!(flat.shape(), [64 + 128 + 128 + 64]);
-        let table = |treat: &dyn Fn(&str, &[usize]) -> ParameterGroup| {
-            storage.groups(&device(), treat).unwrap()[0]
+        let table = |group: &dyn Fn(&ParameterInfo) -> ParameterGroup| {
+            store.groups(&device(), group).unwrap()[0]
                 .read::<u32>()
                 .unwrap()
         };
         assert_eq!(
-            table(&|_, _| ParameterGroup {
+            table(&|_| ParameterGroup {
                 trains: true,
                 decays: false
             }),
             [5, 64, 64, 64, 2, 1]
         );
-        let matrices = |name: &str, shape: &[usize]| ParameterGroup {
-            trains: name != "c",
-            decays: shape.len() > 1,
+        let matrices = |info: &ParameterInfo| ParameterGroup {
+            trains: info.name != "c",
+            decays: info.is_matrix(),
         };
         assert_eq!(
             table(&matrices),
             [5, 256 + 64, 256 + 64, 256 + 64, 256 + 2, 0]
         );
-        let names: Vec<&str> = storage
+        let names: Vec<&str> = store
             .named()
             .iter()
             .map(|(name, _)| name.as_str())
             .collect();
         assert_eq!(names, ["a", "b", "q", "k", "c"]);
         group.write(&(0..66).map(|x| x as f32).collect::<Vec<_>>());
-        assert_eq!(
-            storage.named()[3].1.read::<f32>().unwrap()[..2],
-            [33.0, 34.0]
-        );
-        assert_eq!(storage.named()[3].1.shape(), [3, 11]);
+        assert_eq!(store.named()[3].1.read::<f32>().unwrap()[..2], [33.0, 34.0]);
+        assert_eq!(store.named()[3].1.shape(), [3, 11]);
         assert_eq!(flat.read::<f32>().unwrap()[64 + 128 + 65], 65.0);
     }
 
     #[test]
-    fn what_does_not_fit_into_one_tensor_goes_on_in_the_next() {
-        let (storage, group) = storage(192);
+    fn parameters_beyond_the_largest_tensor_go_into_another() {
+        let (store, group) = store(192);
         assert_eq!(
-            storage
+            store
                 .flats()
                 .iter()
                 .map(|flat| flat.len())
                 .collect::<Vec<_>>(),
             [192, 192]
         );
-        let zeros = storage.zeros(&device()).unwrap();
-        let place = storage.counterpart(group.reference(), &zeros).unwrap();
+        let zeros = store.zeros(&device()).unwrap();
+        let place = store.counterpart(group.reference(), &zeros).unwrap();
         assert_eq!(
             (offset(&place, &zeros[1]), offset(&place, &zeros[0])),
             (Some(0), None)
         );
-        assert_eq!(offset(&storage.named_in(&zeros)[4].1, &zeros[1]), Some(128));
+        assert_eq!(offset(&store.named_in(&zeros)[4].1, &zeros[1]), Some(128));
     }
 
     #[test]
-    fn a_parameter_without_a_gradient_is_named() {
-        let (storage, group) = storage(192);
-        let tensor = |index: usize| storage.named()[index].1.reference().clone();
+    fn uncovered_parameters_are_named() {
+        let (store, group) = store(192);
+        let tensor = |index: usize| store.named()[index].1.reference().clone();
         let missing = |tensors: &[TensorRef]| {
-            storage
+            store
                 .not_covered(tensors)
-                .map(str::to_owned)
+                .map(|info| info.name.clone())
                 .collect::<Vec<_>>()
         };
-        assert_eq!(
-            missing(&[tensor(0), tensor(1), group.reference().clone()]),
-            ["c"]
-        );
+        assert_eq!(missing(&[tensor(0), tensor(1), group.reference().clone()]), ["c"]);
         assert_eq!(missing(&[tensor(0), tensor(1), tensor(2)]), ["k", "c"]);
-        assert_eq!(
-            missing(&[tensor(0), tensor(1), group.reference().clone(), tensor(4)]),
-            [""; 0]
-        );
+        assert_eq!(missing(&[tensor(0), tensor(1), group.reference().clone(), tensor(4)]), [""; 0]);
     }
 }

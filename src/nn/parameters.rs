@@ -1,53 +1,63 @@
-//! The named parameters of a model.
+//! Creation and initialisation of a model's parameters.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::ParameterStore;
+use super::{ParameterStore, Part, Role};
 use crate::device::{Device, DeviceError, Tensor};
 
-/// How a parameter starts.
+/// Initial values of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {
+    /// All elements are 0.
     Zeros,
+    /// All elements are 1.
     Ones,
-    /// Normal with mean 0 and this standard deviation.
+    /// Normal distribution with mean 0 and this standard deviation.
     Normal(f32),
-    /// Uniform in plus or minus one over the root of the number of inputs, as PyTorch's `Linear` and `Conv2d`.
+    /// Uniform distribution on `[-1/sqrt(inputs), 1/sqrt(inputs)]`, as in PyTorch's `Linear` and `Conv2d`.
     Uniform {
+        /// Number of inputs of the layer.
         inputs: usize,
     },
 }
 
-/// Makes the parameters of a model in the order that its modules ask for them. A parameter's name is the path of the module
-/// that uses it.
+/// Creates the parameters of a model in the order that its modules ask for them.
+///
+/// The name of a parameter is the path of the module that uses it.
 pub struct Parameters {
-    storage: ParameterStore,
+    store: ParameterStore,
     rng: ChaCha8Rng,
     path: Vec<String>,
+    role: Role,
 }
 
 impl Parameters {
-    /// What `make` makes, and where its parameters lie: all in one buffer. Therefore `make` is called twice, first to learn
-    /// how many numbers there are.
+    /// Returns the value that `make` builds, and the store that holds its parameters.
+    ///
+    /// `make` is called twice: first to count the parameters, so that they can share a few large tensors, then to create them.
+    ///
+    /// # Errors
+    /// Returns an error of `make`, or one about a device that cannot hold the parameters.
     pub fn build<T>(
         device: &Device,
         seed: u64,
         mut make: impl FnMut(&mut Parameters) -> Result<T, DeviceError>,
     ) -> Result<(T, ParameterStore), DeviceError> {
-        let mut run = |storage| {
+        let mut run = |store| {
             let mut parameters = Parameters {
-                storage,
+                store,
                 rng: ChaCha8Rng::seed_from_u64(seed),
                 path: vec![],
+                role: Role::DECODER,
             };
-            Ok((make(&mut parameters)?, parameters.storage))
+            Ok((make(&mut parameters)?, parameters.store))
         };
         let (_, counted) = run(ParameterStore::counting(device)?)?;
         run(counted.allocated(device)?)
     }
 
-    /// Creates what `make` creates under `name.`.
+    /// Calls `make` with `name.` in front of the names of the parameters that it creates.
     pub fn scope<T>(&mut self, name: impl ToString, make: impl FnOnce(&mut Parameters) -> T) -> T {
         self.path.push(name.to_string());
         let made = make(self);
@@ -55,12 +65,28 @@ impl Parameters {
         made
     }
 
-    /// The path of the module being created.
+    /// Calls `make` with `role` as the role of the parameters that it creates.
+    pub fn with_role<T>(&mut self, role: Role, make: impl FnOnce(&mut Parameters) -> T) -> T {
+        let outer = std::mem::replace(&mut self.role, role);
+        let made = make(self);
+        self.role = outer;
+        made
+    }
+
+    /// Part of the model that parameters created now belong to.
+    pub fn part(&self) -> Part {
+        self.role.part
+    }
+
+    /// Path of the module being created, such as `blocks.0.attn`.
     pub fn path(&self) -> String {
         self.path.join(".")
     }
 
-    /// A new parameter `path.name`.
+    /// Creates the parameter `path.name`.
+    ///
+    /// # Errors
+    /// Returns an error when the device cannot hold it.
     pub fn create(
         &mut self,
         name: &str,
@@ -70,8 +96,10 @@ impl Parameters {
         self.create_group(&[name], shape, init)
     }
 
-    /// New parameters `path.name`, each of `shape`, that are used as one: below each other in a tensor of the shape
-    /// `[names * shape[0], shape[1], ..]`.
+    /// Creates parameters `path.name`, each of `shape`, that are used as one tensor of shape `[names * shape[0], shape[1], ..]`.
+    ///
+    /// # Errors
+    /// Returns an error when the device cannot hold them.
     pub fn create_group(
         &mut self,
         names: &[&str],
@@ -87,8 +115,8 @@ impl Parameters {
                 .join(".")
         };
         let names: Vec<String> = names.iter().map(|name| path(name)).collect();
-        let tensor = self.storage.add(&names, shape)?;
-        if self.storage.is_counting() {
+        let tensor = self.store.add(&names, shape, self.role)?;
+        if self.store.is_counting() {
             return Ok(tensor);
         }
         let values: Vec<f32> = match init {
@@ -108,12 +136,12 @@ impl Parameters {
         Ok(tensor)
     }
 
-    /// Uniform in [0, 1).
+    /// Draws from the uniform distribution on [0, 1).
     fn uniform(&mut self) -> f32 {
         (self.rng.next_u32() >> 8) as f32 / (1u32 << 24) as f32
     }
 
-    /// Standard normal, by the Box-Muller transform.
+    /// Draws from the standard normal distribution, by the Box-Muller transform.
     fn normal(&mut self) -> f32 {
         let (u, v) = (1.0 - self.uniform(), self.uniform());
         (-2.0 * u.ln()).sqrt() * (std::f32::consts::TAU * v).cos()

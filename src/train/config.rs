@@ -20,7 +20,7 @@ use super::{Objective, OptimizerConfig, Schedule, State, TrainError};
 use crate::data::Layout;
 use crate::graph::Precision;
 use crate::image::Augment;
-use crate::models::seemore::{Part, Preset};
+use crate::models::{Part, Preset};
 use crate::text::TokenKind;
 use crate::track::Target;
 
@@ -35,7 +35,7 @@ const SHIPPED_VALIDATION: &str = "data/inputs_val.csv";
 /// leave out whatever keeps its default, and unknown names are refused.
 ///
 /// ```
-/// use seemore::models::seemore::Preset;
+/// use seemore::models::Preset;
 /// use seemore::train::RunConfig;
 ///
 /// let mut config = RunConfig::default();

@@ -6,7 +6,7 @@ use crate::data::{DataError, Problem};
 use crate::device::DeviceError;
 use crate::hint::{Hint, Hinted};
 use crate::models::checkpoint::CheckpointError;
-use crate::models::seemore::ConfigError;
+use crate::models::ConfigError;
 use crate::text::TokenizerError;
 use crate::track::TrackError;
 
@@ -163,6 +163,7 @@ impl Hinted for TrainError {
             TrainError::Device(error) | TrainError::Checkpoint(CheckpointError::Device(error)) => {
                 error.hint()
             }
+            TrainError::Checkpoint(error) => error.hint(),
             TrainError::Data(error) => error.hint(),
             TrainError::Track(error) => error.hint(),
             TrainError::Observer(error) => error.downcast_ref::<TrackError>()?.hint(),

@@ -2,7 +2,7 @@
 
 use crate::device::{Device, DeviceError, Tensor};
 use crate::graph::{Tape, Var};
-use crate::nn::ParameterStore;
+use crate::nn::{ParameterInfo, ParameterStore};
 
 /// Gradients of all parameters of a model, packed into as few tensors as the parameters.
 pub struct Gradients {
@@ -23,9 +23,14 @@ impl Gradients {
     /// Makes the backward pass recorded on `t` write its gradients here.
     ///
     /// # Panics
-    /// If the loss does not depend on a parameter whose name `trains` accepts.
+    /// If the loss does not depend on a parameter that `trains` accepts.
     #[track_caller]
-    pub fn place(&self, t: &mut Tape, storage: &ParameterStore, trains: impl Fn(&str) -> bool) {
+    pub fn place(
+        &self,
+        t: &mut Tape,
+        storage: &ParameterStore,
+        trains: impl Fn(&ParameterInfo) -> bool,
+    ) {
         let mut reached = vec![];
         for (parameter, tensor) in t.parameters() {
             let (Some(grad), Some(place)) =
@@ -36,8 +41,8 @@ impl Gradients {
             t.place(grad, &place);
             reached.push(tensor);
         }
-        if let Some(name) = storage.not_covered(&reached).find(|name| trains(name)) {
-            panic!("the loss does not depend on parameter {name}");
+        if let Some(info) = storage.not_covered(&reached).find(|info| trains(info)) {
+            panic!("the loss does not depend on parameter {}", info.name);
         }
     }
 

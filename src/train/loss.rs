@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Batch;
 use crate::device::Plan;
 use crate::graph::Var;
-use crate::models::seemore::{Logits, Vlm};
+use crate::models::{Logits, Model};
 use crate::nn::Context;
 
 /// What a step minimizes: `captions` times the mean cross entropy of caption tokens plus `classes` times that of the pictures'
@@ -82,28 +82,27 @@ impl Loss {
     /// If the objective has no part.
     pub fn record(
         c: &mut Context,
-        model: &Vlm,
+        model: &Model,
         batch: usize,
         length: usize,
         objective: &Objective,
     ) -> Loss {
-        let config = model.config();
+        let info = model.info();
         let image = objective.pictures.then(|| {
             c.tape
-                .input(&[batch, 3, config.image_size, config.image_size])
+                .input(&[batch, 3, info.image_size(), info.image_size()])
         });
-        let features = image.map(|image| model.encode(c, image));
-        let classified = objective.classes > 0.0 || config.guess;
+        let mut features = image.map(|image| model.encode(c, image));
         let classes = features
-            .filter(|_| classified)
+            .as_mut()
+            .filter(|_| objective.classes > 0.0)
             .and_then(|features| model.classify(c, features));
-        let features = features.map(|features| (features, classes));
         let mut parts = vec![];
         let captions = (objective.captions > 0.0).then(|| {
             let ids = c.tape.input(&[batch, length]);
             let targets = Targets::input(c, batch * length, objective.captions);
-            let logits = model.describe(c, features, ids, None, Logits::Text);
-            let logits = c.tape.view(logits, &[batch * length, config.vocab_size]);
+            let logits = model.decode(c, features, ids, None, Logits::Text);
+            let logits = c.tape.view(logits, &[batch * length, info.vocab_size]);
             parts.push(c.tape.cross_entropy(
                 logits,
                 targets.targets,
@@ -112,7 +111,7 @@ impl Loss {
             ));
             Captions { ids, targets }
         });
-        let classes = classes.filter(|_| objective.classes > 0.0).map(|logits| {
+        let classes = classes.map(|logits| {
             let targets = Targets::input(c, batch, objective.classes);
             parts.push(c.tape.cross_entropy(
                 logits,
@@ -126,7 +125,7 @@ impl Loss {
             .into_iter()
             .reduce(|a, b| c.tape.add(a, b))
             .expect("the objective has a part");
-        let past = (!objective.pictures).then_some((c.past, config.visual() as u32));
+        let past = (!objective.pictures).then_some((c.past, info.visual_tokens as u32));
         Loss {
             image,
             past,

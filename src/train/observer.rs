@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Footprint, ObserverError, RunConfig, Spike, Steps, TrainError, ValidationResult};
 use crate::data::{Dataset, Problem};
 use crate::hint::Hint;
-use crate::models::seemore::Config;
+use crate::models::ModelConfig;
 use crate::progress::{Progress, Silent};
 use crate::track::{Notice, TrackError};
 
@@ -57,7 +57,7 @@ pub struct Ready<'a> {
     /// The configuration, with the batch size and the data that are used.
     pub config: &'a RunConfig,
     /// Sizes of the model.
-    pub model: &'a Config,
+    pub model: &'a ModelConfig,
     /// Run folder.
     pub out: &'a Path,
     /// One line about the device.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::{Device, DeviceError, Tensor};
 use crate::graph::{Tape, Var};
-use crate::nn::{ParameterGroup, ParameterStore};
+use crate::nn::{ParameterGroup, ParameterInfo, ParameterStore};
 use crate::ops::{AdamW, GradScaler};
 
 /// Update rule.
@@ -67,9 +67,9 @@ pub enum Decay {
 }
 
 impl Decay {
-    /// Whether a parameter of this shape decays. Axes of length 1, as of position embeddings of an image, do not count.
-    fn takes(self, shape: &[usize]) -> bool {
-        self == Decay::All || shape.iter().filter(|&&len| len > 1).count() > 1
+    /// Whether weight decay applies to a parameter.
+    fn takes(self, info: &ParameterInfo) -> bool {
+        self == Decay::All || info.is_matrix()
     }
 }
 
@@ -130,13 +130,13 @@ pub struct Spike {
 }
 
 impl Optimizer {
-    /// Makes the optimizer of the parameters in `storage`, of which those train whose name `trains` accepts.
+    /// Makes the optimizer of the parameters in `storage`, of which those train that `trains` accepts.
     pub fn new(
         device: &Device,
         storage: &ParameterStore,
         config: OptimizerConfig,
         scaler: GradScaler,
-        trains: impl Fn(&str) -> bool,
+        trains: impl Fn(&ParameterInfo) -> bool,
     ) -> Result<Optimizer, DeviceError> {
         let scaler = GradScaler {
             clip: config.clip,
@@ -145,9 +145,9 @@ impl Optimizer {
             ..scaler
         };
         let state = Tensor::new(device, &[64], &scaler.start())?;
-        let treat = |name: &str, shape: &[usize]| ParameterGroup {
-            trains: trains(name),
-            decays: config.decay.takes(shape),
+        let group = |info: &ParameterInfo| ParameterGroup {
+            trains: trains(info),
+            decays: config.decay.takes(info),
         };
         let average = (config.ema > 0.0)
             .then(|| storage.zeros(device))
@@ -155,7 +155,7 @@ impl Optimizer {
         let (m, v, groups) = (
             storage.zeros(device)?,
             storage.zeros(device)?,
-            storage.groups(device, treat)?,
+            storage.groups(device, group)?,
         );
         let optimizer = Optimizer {
             config,

@@ -6,7 +6,7 @@ use super::concepts::is_variant;
 use crate::data::Dataset;
 use crate::device::Plan;
 use crate::device::{Device, DeviceError, Tensor};
-use crate::models::seemore::Vlm;
+use crate::models::{ClassHeadTensors, Model};
 use crate::nn::Context;
 use crate::text::Tokenizer;
 
@@ -21,24 +21,22 @@ const WORDS: f64 = 0.5;
 
 /// Sets the class head of an untrained model.
 ///
-/// The mean over all pictures, which distinguishes none, is subtracted from the image vector through the pooling's bias. `class.weight`
-/// becomes the direction of each concept's mean vector over its pictures that are not variants, and `class.words`, if there is one, the
-/// mean direction of the tokens in its name.
+/// The mean over all pictures, which distinguishes none, is subtracted from the image vector through its bias, if it has one. The
+/// row of a class becomes the direction of the concept's mean vector over its pictures that are not variants, and the class's embedding
+/// for the decoder, if there is one, the mean direction of the tokens in its name.
 pub(super) fn start(
     device: &Device,
-    model: &Vlm,
+    model: &Model,
     tokenizer: &Tokenizer,
     train: &Dataset,
     concepts: &Concepts,
 ) -> Result<(), DeviceError> {
-    let parameter = |wanted: &str| {
-        model
-            .parameters()
-            .iter()
-            .find(|(name, _)| name == wanted)
-            .map(|(_, tensor)| tensor)
-    };
-    let Some(table) = parameter("class.weight") else {
+    let Some(ClassHeadTensors {
+        classes: table,
+        bias,
+        words,
+    }) = model.class_head()
+    else {
         return Ok(());
     };
     let width = table.shape()[1];
@@ -48,7 +46,7 @@ pub(super) fn start(
         .filter(|sample| !is_variant(sample))
         .collect();
     let mut tape = device.tape();
-    let side = model.config().image_size;
+    let side = model.info().image_size();
     let batch = BATCH.min(samples.len().max(1));
     let image = tape.input(&[batch, 3, side, side]);
     let Some(features) = model
@@ -70,7 +68,7 @@ pub(super) fn start(
         vectors.extend(&plan.run_and_read::<f32>(features)?[..samples.len() * width]);
     }
 
-    if let Some(bias) = parameter("vit.pool.mix.bias") {
+    if let Some(bias) = bias {
         let count = samples.len().max(1) as f64;
         let mean: Vec<f64> = (0..width)
             .map(|i| {
@@ -104,9 +102,9 @@ pub(super) fn start(
         let vector: Vec<f64> = vector.iter().map(|&x| x as f64).collect();
         add_direction(&mut sums[concept as usize * width..][..width], &vector);
     }
-    set_rows(table, &sums, ROW)?;
+    set_rows(&table, &sums, ROW)?;
 
-    let (Some(words), Some(tokens)) = (parameter("class.words"), parameter("tok.weight")) else {
+    let Some((words, tokens)) = words else {
         return Ok(());
     };
     let width = words.shape()[1];
@@ -117,7 +115,7 @@ pub(super) fn start(
             add_direction(row, &tokens[token as usize * width..][..width]);
         }
     }
-    set_rows(words, &sums, WORDS)
+    set_rows(&words, &sums, WORDS)
 }
 
 fn length(vector: &[f64]) -> f64 {

@@ -14,7 +14,7 @@ use super::{Concepts, Note, Observer, Ready, State, Summary, Text, TrainError, T
 use crate::data::Dataset;
 use crate::device::Device;
 use crate::graph::Always;
-use crate::models::seemore::{Config, Vlm};
+use crate::models::{Model, ModelConfig, Overrides};
 use crate::text::Tokenizer;
 use crate::track::{self, End, Names};
 
@@ -22,7 +22,7 @@ use crate::track::{self, End, Names};
 ///
 /// ```no_run
 /// use seemore::device::Device;
-/// use seemore::models::seemore::Preset;
+/// use seemore::models::Preset;
 /// use seemore::train::{RunConfig, TrainRun};
 ///
 /// let mut config = RunConfig::default();
@@ -119,20 +119,21 @@ impl TrainRun {
         // the folder that model sizes and tokens come from
         let from = resumed.as_ref().map(|(dir, _)| dir.as_path());
         let mut model = self.model_config(from)?;
-        let (train, validation) = read::data(&config, model.frame(), observer)?;
+        let (train, validation) = read::data(&config, model.info().preprocess, observer)?;
         let tokenizer = match from {
             Some(dir) => Tokenizer::load(&dir.join("tokenizer.json"))?,
             None => read::tokenizer(&config.tokenizer, &train, observer)?,
         };
         if resumed.is_none() {
-            model.vocab_size = vocab_size(&tokenizer);
-            if config.loss.classes > 0.0 {
-                model.classes = Concepts::new(&train).len();
-                model.check()?;
-            }
+            let classified = config.loss.classes > 0.0;
+            model.apply(&Overrides {
+                vocab_size: Some(vocab_size(&tokenizer)),
+                classes: classified.then(|| Concepts::new(&train).len()),
+                ..Overrides::default()
+            })?;
         }
         let sizes = model;
-        let model = Vlm::new(device, &sizes, config.seed)?;
+        let model = Model::new(device, &sizes, config.seed)?;
         let (train, validation) = fitting(
             &config,
             train,
@@ -192,17 +193,17 @@ impl TrainRun {
     }
 
     /// The sizes of the model, from the resumed folder, a file or the preset.
-    fn model_config(&self, resumed: Option<&Path>) -> Result<Config, TrainError> {
+    fn model_config(&self, resumed: Option<&Path>) -> Result<ModelConfig, TrainError> {
         let model = &self.config.model;
         let file = resumed.map(|dir| dir.join("config.json"));
         let mut config = match file.as_ref().or(model.file.as_ref()) {
-            Some(path) => Config::load(path)?,
+            Some(path) => ModelConfig::load(path)?,
             None => model.preset.config(),
         };
-        if let (Some(dropout), None) = (model.dropout, resumed) {
-            config.dropout = dropout;
-            config.check()?;
-        }
+        config.apply(&Overrides {
+            dropout: model.dropout.filter(|_| resumed.is_none()),
+            ..Overrides::default()
+        })?;
         Ok(config)
     }
 }

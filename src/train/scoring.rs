@@ -3,7 +3,7 @@
 use super::loss::{Loss, Scale};
 use super::{Batch, Objective, Text};
 use crate::device::{Device, DeviceError, Plan};
-use crate::models::seemore::Vlm;
+use crate::models::Model;
 use crate::nn::Context;
 use crate::ops::IGNORE;
 use crate::text::Tokenizer;
@@ -24,7 +24,7 @@ impl ScoringPass {
     /// Insufficient device memory for the pass.
     pub(crate) fn new(
         device: &Device,
-        model: &Vlm,
+        model: &Model,
         rows: usize,
         length: usize,
     ) -> Result<ScoringPass, DeviceError> {
@@ -37,7 +37,7 @@ impl ScoringPass {
             &Objective::CAPTIONS,
         );
         tape.hold(loss.value);
-        let side = model.config().image_size;
+        let side = model.info().image_size();
         Ok(ScoringPass {
             plan: Plan::new(device, tape)?,
             loss,

@@ -6,8 +6,8 @@ use crate::device::{Device, DeviceError, Tensor};
 use crate::device::{DispatchInfo, Finding, Plan};
 use crate::graph::Memory;
 use crate::graph::{Precision, Tape, Var};
-use crate::models::seemore::Vlm;
-use crate::nn::Context;
+use crate::models::Model;
+use crate::nn::{Context, ParameterInfo};
 use crate::ops::GradScaler;
 use crate::train::{Optimizer, Update};
 
@@ -129,7 +129,7 @@ impl TrainStep {
     /// intermediate values kept: see [`record`](Self::record).
     pub fn new(
         device: &Device,
-        model: &Vlm,
+        model: &Model,
         optimizer: &Optimizer,
         batch: usize,
         length: usize,
@@ -144,13 +144,13 @@ impl TrainStep {
         Self::record(device, model, optimizer, &sizes, &|_| true)?.plan(device)
     }
 
-    /// Records a step for the parameters whose name `trains` accepts. Nothing is computed for the gradients of the others.
+    /// Records a step for the parameters that `trains` accepts. Nothing is computed for the gradients of the others.
     pub fn record(
         device: &Device,
-        model: &Vlm,
+        model: &Model,
         optimizer: &Optimizer,
         sizes: &StepSizes,
-        trains: &dyn Fn(&str) -> bool,
+        trains: &dyn Fn(&ParameterInfo) -> bool,
     ) -> Result<Recording, DeviceError> {
         let StepSizes {
             batch,
@@ -162,12 +162,12 @@ impl TrainStep {
         } = *sizes;
         let mut tape = device.tape();
         tape.set_precision(precision);
-        let mut c = Context::training(&mut tape, model.config().dropout);
+        let mut c = Context::training(&mut tape, model.info().dropout);
         c.checkpoint = checkpoint;
         c.frozen = model
-            .parameters()
+            .store()
             .iter()
-            .filter(|(name, _)| !trains(name))
+            .filter(|(info, _)| !trains(info))
             .map(|(_, tensor)| tensor.clone())
             .collect();
         let loss = Loss::record(&mut c, model, batch, length, &objective);
@@ -175,8 +175,8 @@ impl TrainStep {
         let t = &mut tape;
         let scale = optimizer.scale(t);
         t.backward(loss.value, scale);
-        let gradients = Gradients::new(device, model.storage())?;
-        gradients.place(t, model.storage(), trains);
+        let gradients = Gradients::new(device, model.store())?;
+        gradients.place(t, model.store(), trains);
         let grads = gradients.bind(t);
 
         let total = Tensor::zeros(device, &[1])?;
@@ -197,7 +197,7 @@ impl TrainStep {
                 bytes,
             });
         }
-        let sums = model.storage().zeros(device)?;
+        let sums = model.store().zeros(device)?;
         bytes += gradients.bytes();
         for (sum, grad) in sums.iter().zip(grads) {
             let sum = t.bind(sum);

@@ -19,7 +19,8 @@ use crate::data::{Batches, Dataset, Sample};
 use crate::device::Device;
 use crate::hint::Hint;
 use crate::models::checkpoint::{self, CheckpointError, Values};
-use crate::models::seemore::{Part, Vlm};
+use crate::models::Model;
+use crate::nn::ParameterInfo;
 use crate::ops::{GradScaler, IGNORE};
 use crate::text::Tokenizer;
 pub use validating::Best;
@@ -28,7 +29,7 @@ pub use validating::Best;
 #[derive(Clone, Copy)]
 pub(super) struct Setup<'a> {
     pub device: &'a Device,
-    pub model: &'a Vlm,
+    pub model: &'a Model,
     pub tokenizer: &'a Tokenizer,
     pub train: &'a Dataset,
     pub validation: Option<&'a Dataset>,
@@ -56,7 +57,7 @@ pub struct Summary {
 /// A model in training.
 pub(super) struct Trainer<'a> {
     device: &'a Device,
-    model: &'a Vlm,
+    model: &'a Model,
     tokenizer: &'a Tokenizer,
     feed: Arc<Feed<'a>>,
     validation: Option<&'a Dataset>,
@@ -135,7 +136,7 @@ impl<'a> Trainer<'a> {
             return Err(TrainError::Nothing("there is nothing to train on".into()));
         }
         let objective = config.objective();
-        if objective.classes > 0.0 && model.config().classes == 0 {
+        if objective.classes > 0.0 && model.info().classes == 0 {
             return Err(TrainError::setting(
                 "loss.classes",
                 "needs a model with a class head: `classes` of the model's configuration is 0",
@@ -148,14 +149,14 @@ impl<'a> Trainer<'a> {
         }
         // what the loss does not depend on cannot train
         let freeze = config.model.freeze.clone();
-        let trains = move |name: &str| {
-            let learns = match Part::of(name) {
-                Part::Encoder => name != "class.weight" || objective.classes > 0.0,
-                Part::Projector | Part::Decoder => objective.captions > 0.0,
-            } && (objective.pictures || !Part::needs_picture(name));
-            learns && !freeze.contains(&Part::of(name))
+        let trains = move |info: &ParameterInfo| {
+            let role = info.role;
+            let learns = role.learns_from_captions && objective.captions > 0.0
+                || role.learns_from_classes && objective.classes > 0.0;
+            let used = objective.pictures || !role.needs_image;
+            learns && used && !freeze.contains(&role.part)
         };
-        if !model.parameters().iter().any(|(name, _)| trains(name)) {
+        if !model.store().infos().iter().any(&trains) {
             return Err(TrainError::Nothing(
                 "nothing is left to train: freeze fewer parts".into(),
             ));
@@ -172,7 +173,7 @@ impl<'a> Trainer<'a> {
             freeze: config.guard.on_nan != OnNan::Skip,
             ..GradScaler::of(config.batch.precision)
         };
-        let optimizer = Optimizer::new(device, model.storage(), config.optimizer, scaler, &trains)?;
+        let optimizer = Optimizer::new(device, model.store(), config.optimizer, scaler, &trains)?;
         let part = batch_size / config.batch.accumulate;
         let sizes = StepSizes {
             batch: part,
@@ -196,7 +197,7 @@ impl<'a> Trainer<'a> {
             part,
             length,
             pad: tokenizer.pad(),
-            count_pads: model.config().count_pads,
+            count_pads: model.info().count_pads,
             augment: config.augment,
             seed: config.seed,
         });

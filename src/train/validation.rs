@@ -6,7 +6,7 @@ use super::{ScoringPass, Text};
 use crate::caption::{Search, SearchOptions};
 use crate::data::Dataset;
 use crate::device::{Device, DeviceError};
-use crate::models::seemore::Vlm;
+use crate::models::Model;
 use crate::text::Tokenizer;
 
 /// Result of a validation.
@@ -38,7 +38,7 @@ impl Validation {
     /// Insufficient device memory for the passes.
     pub fn new(
         device: &Device,
-        model: &Vlm,
+        model: &Model,
         tokenizer: &Tokenizer,
         dataset: &Dataset,
     ) -> Result<Validation, DeviceError> {

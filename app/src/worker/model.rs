@@ -64,11 +64,10 @@ impl Command for LoadModel {
         let LoadModel { slot, folder } = *self;
         match Session::load(&worker.device(), &folder) {
             Ok(session) => {
-                let config = session.config();
                 let model = ModelInfo {
                     folder,
                     parameters: session.parameter_count(),
-                    image_size: config.image_size,
+                    image_size: session.info().image_size(),
                     vocab_size: session.tokenizer().vocab_size(),
                 };
                 worker.set_model(slot, Some(session));

@@ -3,15 +3,15 @@
 use crate::device::{Device, DeviceError, Plan};
 use crate::explain::{AttentionMap, AttentionMaps};
 use crate::graph::Var;
-use crate::models::seemore::{Logits, VisualTokens, Vlm};
-use crate::nn::Context;
+use crate::models::{ImageTokens, Logits, Model};
+use crate::nn::{Context, LayerAttention};
 
 /// A recorded pass over one picture and a text, without caches, that keeps the attention of every layer.
 pub struct AttentionPass {
     plan: Plan,
     image: Var,
     ids: Var,
-    maps: Vec<(String, Var)>,
+    maps: Vec<LayerAttention>,
     length: usize,
     /// Encoder rows before the patches.
     first: usize,
@@ -24,10 +24,10 @@ impl AttentionPass {
     ///
     /// # Errors
     /// Insufficient device memory for the maps.
-    pub fn new(device: &Device, model: &Vlm, length: usize) -> Result<AttentionPass, DeviceError> {
-        let config = model.config();
+    pub fn new(device: &Device, model: &Model, length: usize) -> Result<AttentionPass, DeviceError> {
+        let info = model.info();
         let mut tape = device.tape();
-        let image = tape.input(&[1, 3, config.image_size, config.image_size]);
+        let image = tape.input(&[1, 3, info.image_size(), info.image_size()]);
         let ids = tape.input(&[1, length]);
         let mut c = Context::inference(&mut tape);
         c.maps = Some(vec![]);
@@ -40,9 +40,9 @@ impl AttentionPass {
             ids,
             maps,
             length,
-            first: config.encoder_rows() - config.patches(),
-            cls: config.visual_tokens == VisualTokens::Cls,
-            visual: config.visual(),
+            first: info.cls_tokens,
+            cls: info.image_tokens == ImageTokens::Cls,
+            visual: info.visual_tokens,
         })
     }
 
@@ -64,11 +64,13 @@ impl AttentionPass {
         self.plan.write(self.ids, &ids);
         self.plan.run()?;
         let (mut encoder, mut decoder) = (vec![], vec![]);
-        for (layer, var) in &self.maps {
+        for recorded in &self.maps {
+            let probabilities = recorded.probabilities;
             let map = AttentionMap {
-                layer: layer.clone(),
-                shape: self.plan.shape(*var).to_vec(),
-                values: self.plan.read(*var)?,
+                layer: recorded.layer.clone(),
+                part: recorded.part,
+                shape: self.plan.shape(probabilities).to_vec(),
+                values: self.plan.read(probabilities)?,
             };
             match map.is_encoder() {
                 true => encoder.push(map),

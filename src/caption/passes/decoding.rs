@@ -3,8 +3,8 @@
 use crate::device::{Device, DeviceError, Plan};
 use crate::explain::AttentionMap;
 use crate::graph::Var;
-use crate::models::seemore::{Caches, Logits, Vlm};
-use crate::nn::Context;
+use crate::models::{Caches, Logits, Model};
+use crate::nn::{Context, LayerAttention};
 
 /// Sizes of a [`Decoding`], and what its passes compute besides logits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub(crate) struct Pass {
     last: Option<Var>,
     /// `[rows, 1, vocab]`.
     pub(crate) logits: Var,
-    maps: Vec<(String, Var)>,
+    maps: Vec<LayerAttention>,
     /// The likeliest token of each text and the negative logarithm of its probability, `[rows]` each.
     choice: Option<(Var, Var)>,
 }
@@ -42,13 +42,13 @@ pub(crate) struct Pass {
 impl Pass {
     fn new(
         device: &Device,
-        model: &Vlm,
+        model: &Model,
         caches: &Caches,
         [rows, tokens]: [usize; 2],
         prefill: bool,
         spec: &DecodingSpec,
     ) -> Result<Pass, DeviceError> {
-        let side = model.config().image_size;
+        let side = model.info().image_size();
         let mut tape = device.tape();
         let image = prefill.then(|| tape.input(&[rows, 3, side, side]));
         let ids = tape.input(&[rows, tokens]);
@@ -101,7 +101,7 @@ impl CacheCopy {
     ) -> Result<CacheCopy, DeviceError> {
         let mut tape = device.tape();
         let (elements, start) = (tape.input(&[count]), tape.input(&[1]));
-        to.take(&mut tape, from, elements, start);
+        to.gather(&mut tape, from, elements, start);
         let plan = Plan::new(device, tape)?;
         plan.write(start, &[0u32]);
         Ok(CacheCopy { plan, elements })
@@ -145,10 +145,10 @@ impl Decoding {
     /// Insufficient device memory for the caches or passes.
     pub(crate) fn new(
         device: &Device,
-        model: &Vlm,
+        model: &Model,
         spec: DecodingSpec,
     ) -> Result<Decoding, DeviceError> {
-        let config = model.config();
+        let info = model.info();
         let rows = spec.rows * spec.beam;
         let caches = model.caches(device, rows, spec.capacity)?;
         let reorder = (spec.beam > 1)
@@ -163,8 +163,8 @@ impl Decoding {
             reorder,
             stepping: false,
             past: vec![0; rows],
-            visual: config.visual(),
-            pixels: 3 * config.image_size * config.image_size,
+            visual: info.visual_tokens,
+            pixels: 3 * info.image_size() * info.image_size(),
         })
     }
 
@@ -179,7 +179,7 @@ impl Decoding {
     pub(crate) fn prepare(
         &mut self,
         device: &Device,
-        model: &Vlm,
+        model: &Model,
         tokens: usize,
     ) -> Result<(), DeviceError> {
         if self.prefills.iter().any(|prefill| prefill.tokens == tokens) {
@@ -304,11 +304,13 @@ impl Decoding {
         let pass = self.pass();
         pass.maps
             .iter()
-            .map(|(layer, var)| {
+            .map(|recorded| {
+                let probabilities = recorded.probabilities;
                 Ok(AttentionMap {
-                    layer: layer.clone(),
-                    shape: pass.plan.shape(*var).to_vec(),
-                    values: pass.plan.read(*var)?,
+                    layer: recorded.layer.clone(),
+                    part: recorded.part,
+                    shape: pass.plan.shape(probabilities).to_vec(),
+                    values: pass.plan.read(probabilities)?,
                 })
             })
             .collect()

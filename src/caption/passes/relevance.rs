@@ -2,7 +2,7 @@
 
 use crate::device::{Device, DeviceError, Plan};
 use crate::graph::Var;
-use crate::models::seemore::{Logits, Vlm};
+use crate::models::{Logits, Model};
 use crate::nn::Context;
 
 /// A recorded pass over one picture and a text, and back from a token's logit to the patch embeddings.
@@ -29,16 +29,16 @@ impl RelevancePass {
     ///
     /// # Panics
     /// With a model that has no image encoder.
-    pub fn new(device: &Device, model: &Vlm, length: usize) -> Result<RelevancePass, DeviceError> {
-        let config = model.config();
+    pub fn new(device: &Device, model: &Model, length: usize) -> Result<RelevancePass, DeviceError> {
+        let info = model.info();
         let mut tape = device.tape();
-        let image = tape.input(&[1, 3, config.image_size, config.image_size]);
+        let image = tape.input(&[1, 3, info.image_size(), info.image_size()]);
         let ids = tape.input(&[1, length]);
         let mut c = Context::inference(&mut tape);
-        c.watch = true;
+        c.patch_gradients = true;
         let logits = model.forward(&mut c, Some(image), ids, None, Logits::Text);
-        let rows = c.watched.expect("a model with an encoder has patch rows");
-        let wanted = tape.input(&[1, length, config.vocab_size]);
+        let rows = c.patch_rows.expect("a model with an encoder has patch rows");
+        let wanted = tape.input(&[1, length, info.vocab_size]);
         tape.backward(logits, wanted);
         let gradient = tape
             .grad(rows)
@@ -53,7 +53,7 @@ impl RelevancePass {
             rows,
             gradient,
             length,
-            vocab: config.vocab_size,
+            vocab: info.vocab_size,
         })
     }
 
@@ -105,7 +105,7 @@ impl RelevancePass {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::seemore::{Config, Preset};
+    use crate::models::emoji::{ClassHeadConfig, Config, TextConfig, VisionConfig};
     use crate::ops::check::{device, random, random_f32};
 
     /// Scaling a patch embedding changes the logit by the share of its product with the gradient. The embeddings cannot be written from
@@ -113,17 +113,25 @@ mod tests {
     #[test]
     fn relevance_is_the_first_order_change_of_the_logit() {
         let device = device();
-        let sizes = Preset::Emoji.config();
         let config = Config {
-            vocab_size: 11,
-            vision_width: 24,
-            vision_heads: 2,
-            width: 24,
-            heads: 2,
-            classes: 5,
-            ..sizes
+            vision: VisionConfig {
+                width: 24,
+                heads: 2,
+                ..VisionConfig::default()
+            },
+            class_head: ClassHeadConfig {
+                classes: 5,
+                guess: true,
+            },
+            text: TextConfig {
+                vocab_size: 11,
+                width: 24,
+                heads: 2,
+                ..TextConfig::default()
+            },
+            ..Config::default()
         };
-        let model = Vlm::new(&device, &config, 3).unwrap();
+        let model = Model::new(&device, &config, 3).unwrap();
         for (index, (_, tensor)) in model.parameters().iter().enumerate() {
             let values = tensor.read::<f32>().unwrap();
             let noise = random(values.len(), index as u64 + 1);

@@ -9,23 +9,24 @@ use super::measure::{
 };
 use crate::caption::Generator;
 use crate::device::{Device, Plan};
-use crate::models::seemore::{Config, Logits, Vlm};
+use crate::models::{Logits, Model, ModelConfig};
 use crate::nn::Context;
 
 /// Measures the first token of a caption, image and prompt included, and each of the next `new - 1`
 /// with the key/value cache.
 pub fn measure(
     device: &Device,
-    config: &Config,
+    config: &ModelConfig,
     batch: usize,
     prompt: usize,
     new: usize,
     effort: Effort,
 ) -> Result<Vec<Measurement>, Failure> {
-    let model = Vlm::new(device, config, 0)?;
+    let model = Model::new(device, config, 0)?;
+    let info = model.info();
     let mut generator = Generator::new(device, &model, batch, prompt, new.max(2))?;
-    let images = noise(batch * 3 * config.image_size * config.image_size, 1);
-    let token = |i: usize| (i * 5 % config.vocab_size) as u32;
+    let images = noise(batch * 3 * info.image_size() * info.image_size(), 1);
+    let token = |i: usize| (i * 5 % info.vocab_size) as u32;
     let text: Vec<u32> = (0..prompt).map(token).collect();
     let prompts = vec![text.as_slice(); batch];
 
@@ -35,7 +36,7 @@ pub fn measure(
     let longer: Vec<u32> = (0..batch).flat_map(|_| (0..=prompt).map(token)).collect();
     let mut tape = device.tape();
     let (image, ids) = (
-        tape.input(&[batch, 3, config.image_size, config.image_size]),
+        tape.input(&[batch, 3, info.image_size(), info.image_size()]),
         tape.input(&[batch, prompt + 1]),
     );
     let logits = model.forward(
@@ -78,7 +79,7 @@ pub fn measure(
     let case = |variant: &str| Case {
         device,
         bench: "decode",
-        case: format!("batch {batch}, prompt {prompt}, {} px", config.image_size),
+        case: format!("batch {batch}, prompt {prompt}, {} px", info.image_size()),
         variant: variant.into(),
         flops: None,
         bytes: None,

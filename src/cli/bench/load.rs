@@ -8,17 +8,18 @@ use image::{ImageFormat, Rgb, RgbImage};
 use super::measure::{Case, Effort, Failure, Measurement, time};
 use crate::data::{Dataset, Layout};
 use crate::device::Device;
-use crate::models::seemore::Config;
+use crate::models::ModelConfig;
 
 /// Measures reading a CSV file of `rows` PNG pictures of `side` pixels, decoded and resized to the
 /// model's size.
 pub fn measure(
     device: &Device,
-    config: &Config,
+    config: &ModelConfig,
     rows: usize,
     side: u32,
     effort: Effort,
 ) -> Result<Vec<Measurement>, Failure> {
+    let image_size = config.info().image_size();
     let dir = std::env::temp_dir().join(format!("seemore-bench-{}", std::process::id()));
     std::fs::create_dir_all(&dir)?;
     let path = dir.join("inputs.csv");
@@ -40,7 +41,7 @@ pub fn measure(
         let read = || {
             Dataset::load(
                 &path,
-                config.image_size,
+                image_size,
                 &Layout::default(),
                 true,
                 &crate::progress::Silent,
@@ -56,7 +57,7 @@ pub fn measure(
         let case = Case {
             device,
             bench: "load",
-            case: format!("{rows} PNG of {side} px to {} px", config.image_size),
+            case: format!("{rows} PNG of {side} px to {} px", image_size),
             variant: "csv".into(),
             flops: None,
             bytes: Some(bytes as f64),

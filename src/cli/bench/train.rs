@@ -12,46 +12,21 @@ use crate::data::{Batches, Dataset, Sample};
 use crate::device::Device;
 use crate::graph::Precision;
 use crate::image::Augment;
-use crate::models::seemore::{Config, Output, Projection, VisualTokens, Vlm};
+use crate::models::{Model, ModelConfig};
 use crate::ops::{GradScaler, IGNORE};
 use crate::train::{Decay, Optimizer, OptimizerConfig, Rule};
 use crate::train::{Feed, Prefetcher, StepSizes, Text, TrainStep};
 
 /// Floating-point operations of the matrix products in a forward pass, a multiply-add counted as
-/// two. The last block of a CLS encoder computes one token only.
-fn forward_flops(config: &Config, batch: usize, text: usize) -> f64 {
-    let block =
-        |width: usize, tokens: usize| (tokens * (12 * width * width + 2 * tokens * width)) as f64;
-    let mut sum = 0.0;
-    if config.visual_tokens != VisualTokens::Fuyu {
-        let (width, tokens) = (config.vision_width, config.patches() + 1);
-        sum += (config.patches() * config.patch_values() * width) as f64;
-        let full = if config.visual_tokens == VisualTokens::Cls {
-            config.vision_layers.saturating_sub(1)
-        } else {
-            config.vision_layers
-        };
-        sum += full as f64 * block(width, tokens);
-        if full < config.vision_layers {
-            // keys and values of all tokens, everything else of one
-            sum += (tokens * 2 * width * width + 10 * width * width + 2 * tokens * width) as f64;
-        }
-    }
-    let features = config.feature_width();
-    sum += config.visual() as f64
-        * match config.projector {
-            Projection::Mlp => (4 * features * features + 4 * features * config.width) as f64,
-            Projection::Linear => (features * config.width) as f64,
-        };
-    sum += config.layers as f64 * block(config.width, config.visual() + text);
-    sum += (text * config.width * config.vocab_size) as f64;
-    2.0 * batch as f64 * sum
+/// two.
+fn forward_flops(config: &ModelConfig, batch: usize, text: usize) -> f64 {
+    2.0 * batch as f64 * config.multiply_adds(text)
 }
 
 /// Measures a training step: forward, backward and update.
 pub fn measure(
     device: &Device,
-    config: &Config,
+    config: &ModelConfig,
     sizes: &StepSizes,
     effort: Effort,
 ) -> Result<Vec<Measurement>, Failure> {
@@ -62,7 +37,8 @@ pub fn measure(
         precision,
         ..
     } = *sizes;
-    let model = Vlm::new(device, config, 0)?;
+    let model = Model::new(device, config, 0)?;
+    let info = model.info();
     let hyper = OptimizerConfig {
         rule: Rule::Adamw,
         beta1: 0.9,
@@ -75,16 +51,16 @@ pub fn measure(
     };
     let optimizer = Optimizer::new(
         device,
-        model.storage(),
+        model.store(),
         hyper,
         GradScaler::of(precision),
         |_| true,
     )?;
     let (start, cpu) = (Instant::now(), ProcessTime::now());
     let step = TrainStep::record(device, &model, &optimizer, sizes, &|_| true)?.plan(device)?;
-    let token = |i: usize| (i * 7 % config.vocab_size) as u32;
+    let token = |i: usize| (i * 7 % info.vocab_size) as u32;
     let tokens = |from: usize| (from..from + text).map(token).collect();
-    let pixels = noise(batch * 3 * config.image_size * config.image_size, 1);
+    let pixels = noise(batch * 3 * info.image_size() * info.image_size(), 1);
     let pictures = pixels.chunks(pixels.len() / batch);
     let rgb = |picture: &[f32]| {
         picture
@@ -96,7 +72,7 @@ pub fn measure(
         .map(|picture| Sample::new("", rgb(picture), ""))
         .collect();
     let data = Dataset {
-        side: config.image_size,
+        side: info.image_size(),
         samples,
     };
     let feed = Arc::new(Feed {
@@ -109,12 +85,12 @@ pub fn measure(
                 }]
             })
             .collect(),
-        classes: vec![if config.classes > 0 { 0 } else { IGNORE }; batch],
+        classes: vec![if info.classes > 0 { 0 } else { IGNORE }; batch],
         order: Batches::new(batch, batch, 1),
         part: batch,
         length: text,
         pad: 0,
-        count_pads: config.count_pads,
+        count_pads: info.count_pads,
         augment: Augment::light(),
         seed: 1,
     });
@@ -132,21 +108,17 @@ pub fn measure(
         run()?;
         let (first_step, first_cpu) = (start.elapsed(), cpu.elapsed());
         let first = step.loss()?;
-        let classes = if config.classes > 0 {
-            (config.classes as f64).ln()
+        let classes = if info.classes > 0 {
+            (info.classes as f64).ln()
         } else {
             0.0
         };
         // cosines times 20 are far from uniform before training
-        let off = if config.output == Output::Cosine || config.classes > 0 {
-            10.0
-        } else {
-            1.0
-        };
+        let off = if info.uniform_start { 1.0 } else { 10.0 };
         expect(
             "the untrained model's loss",
             first,
-            (config.vocab_size as f64).ln() + classes,
+            (info.vocab_size as f64).ln() + classes,
             off,
         )?;
         let times = time(effort, run)?;
@@ -171,7 +143,7 @@ pub fn measure(
         bench: "train",
         case: format!(
             "batch {batch}, {text} characters, {} px{}{}",
-            config.image_size,
+            info.image_size(),
             if precision == Precision::F16 {
                 ", f16"
             } else {

@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, value_parser};
 use super::flag::{Flag, arg, choice, field, list, optional, switch, value};
 use crate::cli::values::{Named, named};
 use crate::image::{Augment, Strength};
-use crate::models::seemore::{Part, Preset};
+use crate::models::{Part, Preset};
 use crate::text::TokenKind;
 use crate::track::Target;
 use crate::train::BatchSize;

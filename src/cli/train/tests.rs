@@ -1,7 +1,7 @@
 use clap::{CommandFactory, Parser};
 
 use super::*;
-use crate::models::seemore::Preset;
+use crate::models::Preset;
 use crate::train::BatchSize;
 
 #[derive(Parser, Debug)]

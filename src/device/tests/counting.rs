@@ -11,7 +11,7 @@ use crate::device::executor::{
 };
 use crate::device::{Device, DeviceError, Plan, Tensor};
 use crate::graph::{Access, Capabilities, TensorId};
-use crate::models::seemore::{Preset, Vlm};
+use crate::models::{Model, Preset};
 use crate::nn::Context;
 
 #[derive(Default)]
@@ -173,9 +173,9 @@ fn counting() -> (Device, Arc<Mutex<Counts>>) {
 fn a_second_executor_runs_the_schedule_of_a_whole_model() {
     let (device, counts) = counting();
     let config = Preset::Tiny.config();
-    let model = Vlm::new(&device, &config, 1).unwrap();
+    let model = Model::new(&device, &config, 1).unwrap();
     let mut tape = device.tape();
-    let side = config.image_size;
+    let side = model.info().image_size();
     let image = tape.input(&[2, 3, side, side]);
     let ids = tape.input(&[2, 5]);
     let mut c = Context::training(&mut tape, 0.1);
@@ -184,7 +184,7 @@ fn a_second_executor_runs_the_schedule_of_a_whole_model() {
         Some(image),
         ids,
         None,
-        crate::models::seemore::Logits::Text,
+        crate::models::Logits::Text,
     );
     let shape = tape.shape(logits).to_vec();
     let cotangent = tape.input(&shape);

@@ -1,31 +1,48 @@
-//! Checkpoints of the original seemore (a PyTorch state dict as safetensors), to and from ours.
+//! Conversion of checkpoints of the original seemore, which are PyTorch state dicts as safetensors.
 
 use std::path::Path;
 
-use super::{Config, Preset, Projection, VisualTokens};
-use crate::models::checkpoint::Values;
+use super::{Config, ProjectorConfig, TextConfig, VisionConfig, VisualTokens};
+use crate::models::load::Values;
+use crate::nn::Projection;
 
-/// Why a file is not a checkpoint of the original.
+/// Error about a checkpoint of the original seemore.
 #[derive(Debug, thiserror::Error)]
 pub enum OriginalError {
+    /// A tensor is absent.
     #[error("{path} is not a state dict of the original seemore: it has no `{name}`")]
-    Missing { path: String, name: String },
+    Missing {
+        /// File.
+        path: String,
+        /// Name of the tensor.
+        name: String,
+    },
+    /// A tensor has an unexpected shape.
     #[error("{path}: `{name}` has shape {have:?}, where {want} was expected")]
     Shape {
+        /// File.
         path: String,
+        /// Name of the tensor.
         name: String,
+        /// Shape of the tensor.
         have: Vec<usize>,
+        /// Description of the expected shape.
         want: String,
     },
-    #[error(
-        "{path} has tensors that the original seemore does not know, and they would be lost: {names}"
-    )]
-    Unknown { path: String, names: String },
+    /// There are tensors that the original does not have.
+    #[error("{path} has tensors that the original seemore does not have: {names}")]
+    Unknown {
+        /// File.
+        path: String,
+        /// Names of the first ones.
+        names: String,
+    },
+    /// A model cannot be exported because the original has another structure.
     #[error("only a model with the original's structure can be exported to it: {0}")]
     Structure(String),
 }
 
-/// The original's name of a block's parameter, for those that are one tensor in both.
+/// Layers of a block that are whole tensors in both formats: our name, the original's name.
 const BLOCK: [(&str, &str); 5] = [
     ("ln1", "ln1"),
     ("ln2", "ln2"),
@@ -34,10 +51,10 @@ const BLOCK: [(&str, &str); 5] = [
     ("fc2", "ffn.2"),
 ];
 
-/// Query, key and value: one matrix here, one for each head there.
+/// Query, key and value, one matrix here and one per head in the original: our name, the original's name.
 const HEADS: [(&str, &str); 3] = [("q", "query"), ("k", "key"), ("v", "value")];
 
-/// Names outside the blocks: ours, the original's.
+/// Names of tensors outside the blocks: ours, the original's.
 fn outside() -> Vec<(String, String)> {
     let (encoder, decoder) = ("vision_encoder", "decoder");
     let mut names = vec![
@@ -67,7 +84,7 @@ fn outside() -> Vec<(String, String)> {
     names
 }
 
-/// Names of whole tensors inside block `i` of a stack: ours, the original's.
+/// Names of the whole tensors inside block `i` of a stack: ours, the original's.
 fn inside(stack: &Stack, i: usize) -> Vec<(String, String)> {
     let kinds = ["weight", "bias"];
     BLOCK
@@ -83,7 +100,7 @@ fn inside(stack: &Stack, i: usize) -> Vec<(String, String)> {
         .collect()
 }
 
-/// One of the two stacks of blocks.
+/// Stack of blocks, in the encoder or the decoder.
 struct Stack {
     ours: &'static str,
     theirs: &'static str,
@@ -97,8 +114,13 @@ impl Stack {
     }
 }
 
-/// Reads a state dict of the original: the configuration from the tensors' shapes, and the values under our names.
-/// The configuration has the original's arithmetic (preset `seemore-original`).
+/// Converts a state dict of the original, read from `path`: derives the configuration from the tensors' shapes, and returns the
+/// values under our names.
+///
+/// The configuration has the original's arithmetic ([`Config::original`]).
+///
+/// # Errors
+/// Returns an error when a tensor is absent, unknown or of an unexpected shape.
 pub fn import_original(path: &Path, mut values: Values) -> Result<(Config, Values), OriginalError> {
     let path = path.display().to_string();
     let shape = |values: &Values, name: &str, axes: usize| -> Result<Vec<usize>, OriginalError> {
@@ -166,17 +188,26 @@ pub fn import_original(path: &Path, mut values: Values) -> Result<(Config, Value
     let vision = stack("vit.blocks", "vision_encoder.blocks")?;
     let decoder = stack("blocks", "decoder.blocks")?;
     let config = Config {
-        image_size: side * patch[2],
-        patch_size: patch[2],
-        vision_width: patch[0],
-        vision_layers: vision.layers,
-        vision_heads: vision.heads,
-        width: tokens[1],
-        layers: decoder.layers,
-        heads: decoder.heads,
-        vocab_size: tokens[0],
-        context,
-        ..Preset::SeemoreOriginal.config()
+        vision: VisionConfig {
+            image_size: side * patch[2],
+            patch_size: patch[2],
+            width: patch[0],
+            layers: vision.layers,
+            heads: vision.heads,
+            cls_token: true,
+            classes: 0,
+        },
+        projector: ProjectorConfig {
+            kind: Projection::Mlp,
+        },
+        text: TextConfig {
+            vocab_size: tokens[0],
+            context,
+            width: tokens[1],
+            layers: decoder.layers,
+            heads: decoder.heads,
+        },
+        ..Config::original()
     };
 
     let mut take = |name: &str| {
@@ -229,7 +260,7 @@ pub fn import_original(path: &Path, mut values: Values) -> Result<(Config, Value
     Ok((config, ours))
 }
 
-/// The original's name of our tensor; of several, one for each head, with a `*`.
+/// Returns the original's name of our tensor, with `*` for the head where the original has one tensor per head.
 pub fn original_name(name: &str) -> Option<String> {
     if let Some((_, theirs)) = outside().into_iter().find(|(ours, _)| ours == name) {
         return Some(theirs);
@@ -249,15 +280,19 @@ pub fn original_name(name: &str) -> Option<String> {
     Some(format!("{stack}.{layer}.attn.heads.*.{theirs}.{kind}"))
 }
 
-/// The state dict of the original for our values: the inverse of [`import_original`], bit for bit. Only the structure must be
-/// the original's; for the arithmetic see [`Config::differences_from_original`].
+/// Converts our values to a state dict of the original: the inverse of [`import_original`], bit for bit.
+///
+/// Only the structure must be the original's; for the arithmetic see [`Config::differences_from_original`].
+///
+/// # Errors
+/// Names what the original does not have.
 pub fn export_original(config: &Config, mut values: Values) -> Result<Values, OriginalError> {
     if config.visual_tokens != VisualTokens::Cls {
         return Err(OriginalError::Structure(
-            "its decoder sees other visual tokens than the encoder's CLS row".into(),
+            "its visual tokens are not the encoder's CLS row".into(),
         ));
     }
-    if config.projector != Projection::Mlp {
+    if config.projector.kind != Projection::Mlp {
         return Err(OriginalError::Structure(
             "its projector is not the MLP".into(),
         ));
@@ -274,14 +309,14 @@ pub fn export_original(config: &Config, mut values: Values) -> Result<Values, Or
     let vision = Stack {
         ours: "vit.blocks",
         theirs: "vision_encoder.blocks",
-        layers: config.vision_layers,
-        heads: config.vision_heads,
+        layers: config.vision.layers,
+        heads: config.vision.heads,
     };
     let decoder = Stack {
         ours: "blocks",
         theirs: "decoder.blocks",
-        layers: config.layers,
-        heads: config.heads,
+        layers: config.text.layers,
+        heads: config.text.heads,
     };
     for stack in [&vision, &decoder] {
         for layer in 0..stack.layers {

@@ -2,22 +2,23 @@
 
 use std::path::Path;
 
-use crate::models::checkpoint;
-use crate::models::seemore::{Part, Vlm};
+use crate::models::{Model, Part, load as checkpoint};
 use crate::train::{Note, Observer, TrainError};
 
 /// Fills the model with the values that the checkpoint in `dir` has under the same name and shape. Empty `parts` mean all.
 pub fn load(
     dir: &Path,
     parts: &[Part],
-    model: &Vlm,
+    model: &Model,
     observer: &mut dyn Observer,
 ) -> Result<(), TrainError> {
     let path = dir.join("model.safetensors");
     let values = checkpoint::read_values(&path)?;
-    let wanted = |name: &str| parts.is_empty() || parts.contains(&Part::of(name));
+    let wanted = |part: Part| parts.is_empty() || parts.contains(&part);
     let (mut tensors, mut fresh) = (0, vec![]);
-    for (name, tensor) in model.parameters().iter().filter(|(name, _)| wanted(name)) {
+    let parameters = model.store().iter();
+    for (info, tensor) in parameters.filter(|(info, _)| wanted(info.role.part)) {
+        let name = &info.name;
         match values.get(name) {
             Some((shape, data)) if shape == tensor.shape() => {
                 tensor.write(data);

@@ -69,7 +69,7 @@ impl Trainer<'_> {
         let result = validation.run(
             self.tokenizer,
             dataset,
-            self.model.config().count_pads,
+            self.model.info().count_pads,
             &mut |done| {
                 let asked = Instant::now();
                 let flow = observer.on(Event::Validating { step, done, of });

@@ -2,7 +2,7 @@
 
 use seemore::graph::Precision;
 use seemore::image::{Augment, Strength};
-use seemore::models::seemore::Preset;
+use seemore::models::Preset;
 use seemore::text::TokenKind;
 use seemore::train::{OnNan, Schedule};
 

@@ -249,7 +249,7 @@ enum Limit {
 }
 
 fn budget(ui: &mut Ui, config: &mut RunConfig, mode: Mode) {
-    let tiny = config.model.preset == seemore::models::seemore::Preset::Tiny;
+    let tiny = config.model.preset == seemore::models::Preset::Tiny;
     let budget = &mut config.budget;
     let current = match budget {
         Budget { steps: Some(_), .. } => Limit::Steps,

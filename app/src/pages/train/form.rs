@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use seemore::models::checkpoint;
-use seemore::models::seemore::Preset;
+use seemore::models::Preset;
 use seemore::text::TokenKind;
 use seemore::train::{Budget, RunConfig};
 use serde::{Deserialize, Serialize};

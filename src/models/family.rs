@@ -1,0 +1,179 @@
+//! Registry of model families.
+
+use std::fmt::Debug;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use super::config::{Tagged, VERSION, from_fields};
+use super::{ConfigError, ModelInfo, Overrides, VisionLanguage, emoji, seemore, upgrade};
+use crate::device::DeviceError;
+use crate::nn::Parameters;
+
+/// Configuration of a model family: the values that decide the arithmetic of a model and the shapes of its parameters.
+pub trait FamilyConfig: Debug {
+    /// Returns the properties that code for all families needs.
+    fn info(&self) -> ModelInfo;
+
+    /// Checks that a model can be built.
+    ///
+    /// # Errors
+    /// Names the first field whose value is out of range or does not fit the others.
+    fn check(&self) -> Result<(), ConfigError>;
+
+    /// Replaces the values that `overrides` holds.
+    fn apply(&mut self, overrides: &Overrides);
+
+    /// Returns the multiply-adds of the matrix products in a forward pass over one image and `text` tokens.
+    fn multiply_adds(&self, text: usize) -> f64;
+
+    /// Creates the layers.
+    ///
+    /// # Errors
+    /// Returns an error when the device cannot hold the parameters.
+    fn build(&self, p: &mut Parameters) -> Result<Box<dyn VisionLanguage>, DeviceError>;
+}
+
+macro_rules! families {
+    ($($(#[$doc:meta])* $family:ident($module:ident)),* $(,)?) => {
+        /// Configuration of a model of any family, stored as `config.json`.
+        ///
+        /// The file holds the `family`, the `version` of the format and the fields of the family's configuration. Fields that
+        /// are absent take the family's default values. Files of version 1, which had no tag and one flat list of fields, are
+        /// upgraded when they are read.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum ModelConfig {
+            $($(#[$doc])* $family($module::Config)),*
+        }
+
+        impl ModelConfig {
+            /// Names of all families, as in `config.json`.
+            pub const FAMILIES: &[&str] = &[$(stringify!($module)),*];
+
+            /// Name of the family, as in `config.json`.
+            pub fn family(&self) -> &'static str {
+                match self { $(ModelConfig::$family(_) => stringify!($module)),* }
+            }
+
+            fn inner(&self) -> &dyn FamilyConfig {
+                match self { $(ModelConfig::$family(config) => config),* }
+            }
+
+            fn inner_mut(&mut self) -> &mut dyn FamilyConfig {
+                match self { $(ModelConfig::$family(config) => config),* }
+            }
+
+            fn from_family(family: &str, fields: Map<String, Value>) -> Result<Self, ConfigError> {
+                match family {
+                    $(stringify!($module) => from_fields(fields).map(ModelConfig::$family),)*
+                    _ => Err(ConfigError::Family { family: family.to_owned() }),
+                }
+            }
+        }
+
+        impl Serialize for ModelConfig {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let (family, version) = (self.family(), VERSION);
+                match self {
+                    $(ModelConfig::$family(config) => {
+                        Tagged { family, version, config }.serialize(serializer)
+                    }),*
+                }
+            }
+        }
+
+        $(
+            impl From<$module::Config> for ModelConfig {
+                fn from(config: $module::Config) -> ModelConfig {
+                    ModelConfig::$family(config)
+                }
+            }
+
+            impl From<&$module::Config> for ModelConfig {
+                fn from(config: &$module::Config) -> ModelConfig {
+                    ModelConfig::$family(config.clone())
+                }
+            }
+        )*
+    };
+}
+
+// one line per family
+families! {
+    /// Vision transformer, projector and decoder.
+    Seemore(seemore),
+    /// Recipe for drawings with few examples each.
+    Emoji(emoji),
+}
+
+impl ModelConfig {
+    /// Reads a configuration from the fields of a `config.json` of any known version, without checking it.
+    ///
+    /// # Errors
+    /// Names an unknown family, version or field, or a value of the wrong type.
+    pub fn from_json(value: Value) -> Result<ModelConfig, ConfigError> {
+        let Value::Object(mut fields) = value else {
+            return Err(ConfigError::Syntax("it is not a JSON object".into()));
+        };
+        if upgrade::is_flat(&fields) {
+            return upgrade::upgrade(fields);
+        }
+        let version = fields.remove("version");
+        if let Some(version) = version.filter(|version| *version != VERSION) {
+            return Err(ConfigError::Version {
+                version: version.to_string(),
+            });
+        }
+        match fields.remove("family") {
+            None => ModelConfig::from_family("seemore", fields),
+            Some(Value::String(family)) => ModelConfig::from_family(&family, fields),
+            Some(other) => Err(ConfigError::Family {
+                family: other.to_string(),
+            }),
+        }
+    }
+
+    /// Returns the properties that code for all families needs.
+    pub fn info(&self) -> ModelInfo {
+        self.inner().info()
+    }
+
+    /// Checks that a model can be built; see [`FamilyConfig::check`].
+    ///
+    /// # Errors
+    /// Names the first field whose value is out of range or does not fit the others.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.inner().check()
+    }
+
+    /// Replaces the values that `overrides` holds, and checks the result.
+    ///
+    /// # Errors
+    /// See [`check`](Self::check).
+    pub fn apply(&mut self, overrides: &Overrides) -> Result<(), ConfigError> {
+        self.inner_mut().apply(overrides);
+        self.check()
+    }
+
+    /// Returns the multiply-adds of the matrix products in a forward pass over one image and `text` tokens.
+    pub fn multiply_adds(&self, text: usize) -> f64 {
+        self.inner().multiply_adds(text)
+    }
+
+    /// Creates the layers; see [`FamilyConfig::build`].
+    pub(super) fn build(&self, p: &mut Parameters) -> Result<Box<dyn VisionLanguage>, DeviceError> {
+        self.inner().build(p)
+    }
+}
+
+impl<'de> Deserialize<'de> for ModelConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ModelConfig, D::Error> {
+        ModelConfig::from_json(Value::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+impl From<&ModelConfig> for ModelConfig {
+    fn from(config: &ModelConfig) -> ModelConfig {
+        config.clone()
+    }
+}

@@ -1,0 +1,119 @@
+//! Properties of a model that code for all families needs.
+
+use crate::image::Preprocess;
+
+/// Origin of the image features that the decoder takes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageTokens {
+    /// One row: the encoder's CLS token.
+    Cls,
+    /// One row: all patch rows of the encoder, pooled.
+    Pooled,
+    /// One row per patch, from the encoder.
+    Patches,
+    /// One row per patch, straight from the pixels: the model has no encoder.
+    Pixels,
+}
+
+/// Sizes of a stack of transformer blocks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StackInfo {
+    /// Number of blocks.
+    pub layers: usize,
+    /// Width of the residual stream.
+    pub width: usize,
+    /// Attention heads of a block.
+    pub heads: usize,
+    /// Factor that attention scores are multiplied by before the softmax.
+    pub scale: f32,
+}
+
+impl StackInfo {
+    /// Returns the multiply-adds of `layers` blocks over `tokens` positions.
+    pub fn multiply_adds(&self, layers: usize, tokens: usize) -> f64 {
+        layers as f64 * (tokens * (12 * self.width * self.width + 2 * tokens * self.width)) as f64
+    }
+}
+
+/// Properties of a model, the same for every family.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelInfo {
+    /// Preparation of input images: size and cropping.
+    pub preprocess: Preprocess,
+    /// Side of a square patch, in pixels.
+    pub patch_size: usize,
+    /// Rows of the encoder in front of the patches: 1 with a CLS token.
+    pub cls_tokens: usize,
+    /// Blocks of the image encoder; `None` without an encoder.
+    pub encoder: Option<StackInfo>,
+    /// Blocks of the decoder.
+    pub decoder: StackInfo,
+    /// Origin of the image features that the decoder takes in.
+    pub image_tokens: ImageTokens,
+    /// Positions of the decoder in front of the text.
+    pub visual_tokens: usize,
+    /// Whether the decoder adds a vector made from the image to every text position.
+    pub conditioned: bool,
+    /// Maximum number of positions, visual tokens and text together.
+    pub context: usize,
+    /// Number of tokens in the vocabulary.
+    pub vocab_size: usize,
+    /// Number of classes of the class head; 0 without one.
+    pub classes: usize,
+    /// Dropout probability during training.
+    pub dropout: f32,
+    /// Whether padding after a caption counts in the loss.
+    pub count_pads: bool,
+    /// Whether an untrained model spreads the probability almost evenly over the vocabulary.
+    pub uniform_start: bool,
+}
+
+impl ModelInfo {
+    /// Side of the square input image, in pixels.
+    pub fn image_size(&self) -> usize {
+        self.preprocess.side
+    }
+
+    /// Number of patches along a side of the image.
+    pub fn grid(&self) -> usize {
+        self.preprocess.side / self.patch_size
+    }
+
+    /// Number of patches of an image.
+    pub fn patches(&self) -> usize {
+        self.grid() * self.grid()
+    }
+
+    /// Number of rows that the image encoder works on, CLS token included.
+    pub fn encoder_rows(&self) -> usize {
+        self.patches() + self.cls_tokens
+    }
+
+    /// Number of values in a patch: 3 channels of `patch_size` by `patch_size` pixels.
+    pub fn patch_values(&self) -> usize {
+        3 * self.patch_size * self.patch_size
+    }
+
+    /// Multiply-adds of patch embedding and encoder blocks for one image.
+    ///
+    /// The last block of a CLS encoder computes only keys and values of all rows, and one row of the rest.
+    pub(super) fn encoder_multiply_adds(&self) -> f64 {
+        let Some(stack) = self.encoder else {
+            return 0.0;
+        };
+        let (rows, width) = (self.encoder_rows(), stack.width);
+        let patches = (self.patches() * self.patch_values() * width) as f64;
+        if self.image_tokens != ImageTokens::Cls || stack.layers == 0 {
+            return patches + stack.multiply_adds(stack.layers, rows);
+        }
+        let last = rows * 2 * width * width + 10 * width * width + 2 * rows * width;
+        patches + stack.multiply_adds(stack.layers - 1, rows) + last as f64
+    }
+
+    /// Multiply-adds of decoder blocks and output layer for one image with `text` tokens.
+    pub(super) fn decoder_multiply_adds(&self, text: usize) -> f64 {
+        let stack = self.decoder;
+        stack.multiply_adds(stack.layers, self.visual_tokens + text)
+            + (text * stack.width * self.vocab_size) as f64
+    }
+}

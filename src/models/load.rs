@@ -1,0 +1,130 @@
+//! Models on disk.
+//!
+//! A checkpoint is a folder with `config.json`, `model.safetensors` and `tokenizer.json`. All files are written atomically.
+
+mod folder;
+mod pack;
+mod safetensors;
+
+use std::path::Path;
+
+use crate::atomic_file;
+use crate::device::DeviceError;
+use crate::hint::{Hint, Hinted};
+use crate::models::ConfigError;
+use crate::text::TokenizerError;
+
+pub use folder::{default_folder, load, restore, save, save_description, shipped, snapshot};
+pub use pack::{Packed, pack};
+pub use safetensors::{
+    Metadata, Values, parse, read_noted, read_values, saved_step, write_halves, write_noted,
+    write_values,
+};
+
+/// Error about a checkpoint or one of its files. Every message names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// A file cannot be read.
+    #[error("cannot read {path}: {reason}")]
+    Read {
+        /// File.
+        path: String,
+        /// Reason given by the system.
+        reason: std::io::Error,
+    },
+    /// A file or folder cannot be written.
+    #[error("cannot write {path}: {reason}")]
+    Write {
+        /// File or folder.
+        path: String,
+        /// Reason given by the system.
+        reason: std::io::Error,
+    },
+    /// A folder has no checkpoint.
+    #[error("{path} is not a checkpoint folder: it has no {missing}")]
+    NotACheckpoint {
+        /// Folder.
+        path: String,
+        /// First file that is absent.
+        missing: &'static str,
+    },
+    /// A file is not a valid safetensors file.
+    #[error("{path} is not a valid safetensors file: {reason}")]
+    Damaged {
+        /// File.
+        path: String,
+        /// Reason given by the parser, or a wrong checksum.
+        reason: String,
+    },
+    /// A tensor is absent.
+    #[error(
+        "{path} has no tensor `{name}`, which the model of its config.json needs: the two files do not belong together"
+    )]
+    Missing {
+        /// File.
+        path: String,
+        /// Name of the tensor.
+        name: String,
+    },
+    /// There are tensors that the model does not have.
+    #[error("{path} has tensors that the model of its config.json does not have: {names}")]
+    Unknown {
+        /// File.
+        path: String,
+        /// Names of the first ones.
+        names: String,
+    },
+    /// A tensor, or another part of the checkpoint, does not fit the model.
+    #[error("{path}: `{name}` {have}, the model needs {want}")]
+    Mismatch {
+        /// File or folder.
+        path: String,
+        /// Name of the tensor or part.
+        name: String,
+        /// What it has, such as `has shape [2, 3]`.
+        have: String,
+        /// What the model needs, such as `[4, 3]`.
+        want: String,
+    },
+    /// The configuration is invalid.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The tokenizer is invalid.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+}
+
+impl Hinted for CheckpointError {
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            CheckpointError::NotACheckpoint { .. } => Some(Hint::CheckpointFolder),
+            CheckpointError::Config(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+/// Writes a file atomically; see [`atomic_file::write`].
+///
+/// # Errors
+/// Names the file that cannot be written.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+    atomic_file::write(path, bytes).map_err(|reason| CheckpointError::Write {
+        path: path.display().to_string(),
+        reason,
+    })
+}
+
+/// Creates a folder, with those above it, if it does not exist.
+///
+/// # Errors
+/// Names the folder that cannot be created.
+pub fn make_folder(dir: &Path) -> Result<(), CheckpointError> {
+    std::fs::create_dir_all(dir).map_err(|reason| CheckpointError::Write {
+        path: dir.display().to_string(),
+        reason,
+    })
+}

@@ -1,0 +1,259 @@
+//! A model of any family.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::load::{self, CheckpointError};
+use super::{Caches, ModelConfig, ModelInfo};
+use crate::device::{Device, DeviceError, Tensor};
+use crate::graph::Var;
+use crate::nn::{Context, ParameterStore, Parameters};
+use crate::ops::max_keys;
+use crate::text::Tokenizer;
+
+/// Positions whose logits are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Logits {
+    /// Visual tokens and text.
+    All,
+    /// Text only.
+    Text,
+    /// The last position only.
+    Last,
+    /// One row per text: `[batch]` indices (`u32`) into all rows of the batch, visual tokens included.
+    Rows(Var),
+}
+
+/// Output of the image encoder for a batch of images.
+#[derive(Debug, Clone, Copy)]
+pub struct ImageFeatures {
+    /// Rows for the projector: `[batch, v, feature width]`.
+    pub rows: Var,
+    /// One vector for the whole image, `[batch, 1, width]`, if the family has one.
+    pub vector: Option<Var>,
+    /// Image as the encoder sees it, `[batch, 3, side, side]`, if the family needs it later.
+    pub pixels: Option<Var>,
+    /// Logits of the class head, `[batch, classes]`, once they are computed.
+    pub class_logits: Option<Var>,
+}
+
+/// Tensors of a class head that training can initialise from data.
+#[derive(Clone)]
+pub struct ClassHeadTensors {
+    /// One row per class, whose direction is compared with the image vector: `[classes, width]`.
+    pub classes: Tensor,
+    /// Bias that is added to the image vector, `[width]`, if there is one.
+    pub bias: Option<Tensor>,
+    /// Embedding of each class that the decoder is given, `[classes, decoder width]`, and the decoder's token embeddings,
+    /// `[vocab, decoder width]`.
+    pub words: Option<(Tensor, Tensor)>,
+}
+
+/// Forward pass of a model family.
+pub trait VisionLanguage: Send + Sync {
+    /// Encodes images `[batch, 3, side, side]`.
+    fn encode(&self, c: &mut Context, image: Var) -> ImageFeatures;
+
+    /// Computes the logits `[batch, classes]` of the class head, and keeps them in `features`. Returns `None` without a class head.
+    fn classify(&self, _c: &mut Context, _features: &mut ImageFeatures) -> Option<Var> {
+        None
+    }
+
+    /// Computes decoder states for the text `ids: [batch, t]`, after image features if given.
+    ///
+    /// Without features the text continues what the caches hold. With caches, keys and values of all new positions are appended
+    /// to them. Returns `[batch, v + t, width]` with `v` visual tokens in front, or `[batch, t, width]` without any.
+    fn decode(
+        &self,
+        c: &mut Context,
+        features: Option<ImageFeatures>,
+        ids: Var,
+        caches: Option<&Caches>,
+    ) -> Var;
+
+    /// Applies the output layer: `[.., width]` to `[.., vocab]`.
+    fn output(&self, c: &mut Context, x: Var) -> Var;
+
+    /// Tensors of the class head; `None` without one.
+    fn class_head(&self) -> Option<ClassHeadTensors> {
+        None
+    }
+}
+
+/// A model of any family: configuration, parameters and forward pass. Clones share the parameters.
+#[derive(Clone)]
+pub struct Model {
+    config: ModelConfig,
+    info: ModelInfo,
+    positions: usize,
+    network: Arc<dyn VisionLanguage>,
+    store: Arc<ParameterStore>,
+    tokenizer: Option<Arc<Tokenizer>>,
+}
+
+impl Model {
+    /// Creates a model with freshly initialised parameters.
+    ///
+    /// # Errors
+    /// Returns an error when the device cannot hold the parameters, or supports fewer tokens than the model has visual tokens.
+    pub fn new(
+        device: &Device,
+        config: impl Into<ModelConfig>,
+        seed: u64,
+    ) -> Result<Model, DeviceError> {
+        let config = config.into();
+        let info = config.info();
+        let most = max_keys(&device.capabilities());
+        let encoder = info.encoder.map_or(0, |_| info.encoder_rows());
+        for (tokens, what) in [
+            (encoder, "tokens in the image encoder"),
+            (info.visual_tokens + 1, "tokens in the decoder"),
+        ] {
+            if tokens > most {
+                return Err(DeviceError::TooManyTokens {
+                    tokens,
+                    what,
+                    most,
+                    adapter: device.name().to_owned(),
+                });
+            }
+        }
+        let (network, store) = Parameters::build(device, seed, |p| config.build(p))?;
+        Ok(Model {
+            positions: info.context.min(most),
+            config,
+            info,
+            network: network.into(),
+            store: Arc::new(store),
+            tokenizer: None,
+        })
+    }
+
+    /// Loads a model of any family, with its tokenizer if there is one, from a checkpoint folder.
+    ///
+    /// # Errors
+    /// Names the file that is absent or damaged, or that does not fit the others.
+    pub fn load(device: &Device, dir: &Path) -> Result<Model, CheckpointError> {
+        let (model, tokenizer) = load::load(device, dir)?;
+        Ok(Model {
+            tokenizer: tokenizer.map(Arc::new),
+            ..model
+        })
+    }
+
+    /// Configuration of the model.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Properties of the model that do not depend on its family.
+    pub fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    /// Tokenizer that was loaded with the model.
+    pub fn tokenizer(&self) -> Option<&Tokenizer> {
+        self.tokenizer.as_deref()
+    }
+
+    /// Maximum number of positions, visual tokens and text together: the context, unless the adapter supports less.
+    pub fn positions(&self) -> usize {
+        self.positions
+    }
+
+    /// Maximum number of text positions.
+    pub fn room(&self) -> usize {
+        self.positions - self.info.visual_tokens
+    }
+
+    /// All parameters by name, in a fixed order.
+    pub fn parameters(&self) -> &[(String, Tensor)] {
+        self.store.named()
+    }
+
+    /// Storage of the parameters, with their roles.
+    pub fn store(&self) -> &ParameterStore {
+        &self.store
+    }
+
+    /// Number of trainable values.
+    pub fn parameter_count(&self) -> usize {
+        let named = self.parameters().iter();
+        named.map(|(_, tensor)| tensor.len()).sum()
+    }
+
+    /// Tensors of the class head; `None` without one.
+    pub fn class_head(&self) -> Option<ClassHeadTensors> {
+        self.network.class_head()
+    }
+
+    /// Allocates empty caches for `batch` texts and `capacity` positions.
+    ///
+    /// # Errors
+    /// Returns an error when the device cannot hold them.
+    pub fn caches(
+        &self,
+        device: &Device,
+        batch: usize,
+        capacity: usize,
+    ) -> Result<Caches, DeviceError> {
+        Caches::new(device, &self.info, batch, capacity)
+    }
+
+    /// Encodes images `[batch, 3, side, side]`.
+    pub fn encode(&self, c: &mut Context, image: Var) -> ImageFeatures {
+        self.network.encode(c, image)
+    }
+
+    /// Computes the logits `[batch, classes]` of the class head, and keeps them in `features`. Returns `None` without a class head.
+    pub fn classify(&self, c: &mut Context, features: &mut ImageFeatures) -> Option<Var> {
+        self.network.classify(c, features)
+    }
+
+    /// Computes logits `[batch, positions, vocab]` for the text `ids: [batch, t]`, after image features if given.
+    ///
+    /// Without features the text continues what the caches hold. With caches, keys and values of all new positions are appended
+    /// to them.
+    pub fn decode(
+        &self,
+        c: &mut Context,
+        features: Option<ImageFeatures>,
+        ids: Var,
+        caches: Option<&Caches>,
+        logits: Logits,
+    ) -> Var {
+        let x = self.network.decode(c, features, ids, caches);
+        let (text, all) = (c.tape.shape(ids)[1], c.tape.shape(x)[1]);
+        let rows = match logits {
+            Logits::All => all,
+            Logits::Text => text,
+            Logits::Last => 1,
+            Logits::Rows(rows) => {
+                let (batch, width) = (c.tape.shape(x)[0], c.tape.shape(x)[2]);
+                let x = c.tape.view(x, &[batch * all, width]);
+                let x = c.tape.embedding(x, rows);
+                let x = c.tape.view(x, &[batch, 1, width]);
+                return self.network.output(c, x);
+            }
+        };
+        let x = if rows == all {
+            x
+        } else {
+            c.tape.slice_rows(x, all - rows, rows)
+        };
+        self.network.output(c, x)
+    }
+
+    /// [Encodes](Self::encode) an image if given, then [decodes](Self::decode) the text after it.
+    pub fn forward(
+        &self,
+        c: &mut Context,
+        image: Option<Var>,
+        ids: Var,
+        caches: Option<&Caches>,
+        logits: Logits,
+    ) -> Var {
+        let features = image.map(|image| self.encode(c, image));
+        self.decode(c, features, ids, caches, logits)
+    }
+}
