@@ -347,9 +347,9 @@ fn prompts_of_different_lengths_are_searched_together() {
     let device = device();
     let prompts: [&[u32]; 4] = [&[BEGIN], &[BEGIN, 4, 7], &[BEGIN, 3], &[BEGIN, 5, 3, 8, 4]];
     for visual_tokens in [
-        VisualTokens::Cls,
-        VisualTokens::Patches,
-        VisualTokens::Pooled,
+        Tokens::Cls,
+        Tokens::Patches,
+        Tokens::Pooled,
     ] {
         let model = model(&device, 12, visual_tokens);
         let pictures = pictures(&model, 4);

@@ -75,6 +75,8 @@ pub fn advice(hint: &Hint) -> Option<String> {
         }
         Hint::StartFrom => "Choose Copy settings to train a new model like this one.".into(),
         Hint::GiveBudget => "Set Train for to more steps, epochs or minutes.".into(),
+        Hint::ExampleConfig => "Train a Preset, which writes an example as config.json.".into(),
+        Hint::CheckpointFolder => "Open a folder that a training has written.".into(),
         Hint::RaiseTimeout => {
             "Set the environment variable SEEMORE_TIMEOUT to more seconds and restart the app."
                 .into()

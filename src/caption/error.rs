@@ -40,6 +40,7 @@ impl Hinted for CaptionError {
         match self {
             CaptionError::NoTokenizer(_) => Some(Hint::AddTokenizer),
             CaptionError::NoPrompt => Some(Hint::GivePrompt),
+            CaptionError::Checkpoint(error) => error.hint(),
             _ => None,
         }
     }

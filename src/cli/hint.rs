@@ -7,6 +7,7 @@ use crate::data::{DataError, Problem};
 use crate::device::DeviceError;
 use crate::graph::RecordError;
 use crate::hint::{Hint, Hinted};
+use crate::models::{CheckpointError, ConfigError};
 use crate::track::{Notice, TrackError};
 use crate::train::{Note, TrainError};
 
@@ -49,6 +50,8 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<Hint> {
     let types = [
         of::<TrainError>,
         of::<CaptionError>,
+        of::<CheckpointError>,
+        of::<ConfigError>,
         of::<DeviceError>,
         of::<RecordError>,
         of::<DataError>,
@@ -104,6 +107,12 @@ pub fn words(hint: &Hint) -> String {
         }
         Hint::StartFrom => "start a new training from this model with --load".into(),
         Hint::GiveBudget => "give --steps, --epochs or --max-time".into(),
+        Hint::ExampleConfig => {
+            "train with --preset tiny, which writes an example as config.json".into()
+        }
+        Hint::CheckpointFolder => {
+            "give the folder that `seemore train --out DIR` has written".into()
+        }
         Hint::RaiseTimeout => "raise the time limit with the variable SEEMORE_TIMEOUT".into(),
     }
 }

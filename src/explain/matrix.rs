@@ -129,6 +129,7 @@ mod tests {
     fn reduces_heads_one_by_one_or_together() {
         let map = AttentionMap {
             layer: "vit.blocks.0.attn".into(),
+            part: crate::nn::Part::Encoder,
             shape: vec![1, 2, 2, 2],
             values: vec![1.0, 0.0, 0.5, 0.5, 0.0, 1.0, 0.75, 0.25],
         };
