@@ -61,7 +61,12 @@ fn model(device: &Device, config: impl Into<ModelConfig>) -> Model {
 
 /// Compares each row of a batch, with prompts of the given lengths, with the full forward pass. `recorded` is the prompt length
 /// that passes are recorded for.
-fn cached_equals_full(config: impl Into<ModelConfig>, prompts: &[usize], recorded: usize, new: usize) {
+fn cached_equals_full(
+    config: impl Into<ModelConfig>,
+    prompts: &[usize],
+    recorded: usize,
+    new: usize,
+) {
     let device = device();
     let model = model(&device, config);
     let info = model.info();

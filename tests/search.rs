@@ -346,11 +346,7 @@ fn a_wide_beam_finds_what_enumeration_finds() {
 fn prompts_of_different_lengths_are_searched_together() {
     let device = device();
     let prompts: [&[u32]; 4] = [&[BEGIN], &[BEGIN, 4, 7], &[BEGIN, 3], &[BEGIN, 5, 3, 8, 4]];
-    for visual_tokens in [
-        Tokens::Cls,
-        Tokens::Patches,
-        Tokens::Pooled,
-    ] {
+    for visual_tokens in [Tokens::Cls, Tokens::Patches, Tokens::Pooled] {
         let model = model(&device, 12, visual_tokens);
         let pictures = pictures(&model, 4);
         for beam in [1, 3] {

@@ -523,14 +523,8 @@ fn gradients(
         clip: 0.0,
         ..OPTIMIZER
     };
-    let optimizer = Optimizer::new(
-        device,
-        model.store(),
-        hyper,
-        GradScaler::default(),
-        trains,
-    )
-    .unwrap();
+    let optimizer =
+        Optimizer::new(device, model.store(), hyper, GradScaler::default(), trains).unwrap();
     let sizes = StepSizes {
         objective,
         ..sizes(8, 1, false)
@@ -712,9 +706,7 @@ fn text_without_pictures_trains_the_decoder() {
             pictures: false,
             ..Objective::CAPTIONS
         };
-        let (step, _) = gradients(&device, &model, objective, &|info| {
-            !info.role.needs_image
-        });
+        let (step, _) = gradients(&device, &model, objective, &|info| !info.role.needs_image);
         let losses: Vec<f32> = (1..20)
             .map(|number| {
                 step.run(&[batch(&config, 0..8)], number, 3e-3, 0.0)
@@ -735,13 +727,9 @@ fn the_average_follows_the_parameters_and_swaps_with_them() {
         ema: 0.9,
         ..OPTIMIZER
     };
-    let optimizer = Optimizer::new(
-        &device,
-        model.store(),
-        hyper,
-        GradScaler::default(),
-        |_| true,
-    )
+    let optimizer = Optimizer::new(&device, model.store(), hyper, GradScaler::default(), |_| {
+        true
+    })
     .unwrap();
     let step = TrainStep::new(&device, &model, &optimizer, 8, LENGTH, 1).unwrap();
     let read = |named: &[(String, seemore::device::Tensor)]| {

@@ -125,7 +125,9 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         report.all(&matmul::measure(&device, (m, n, k), effort)?)?;
     }
     if wanted(What::Attention) {
-        let encoder = info.encoder.map(|stack| (info.encoder_rows(), stack, false));
+        let encoder = info
+            .encoder
+            .map(|stack| (info.encoder_rows(), stack, false));
         let decoder = (info.visual_tokens + args.text, info.decoder, true);
         for (length, stack, causal) in encoder.into_iter().chain([decoder]) {
             let spec = Attention {

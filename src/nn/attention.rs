@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{LayerAttention, Context, Linear, Parameters, Part};
+use super::{Context, LayerAttention, Linear, Parameters, Part};
 use crate::device::{Device, DeviceError, Tensor};
 use crate::graph::{Tape, Var};
 use crate::ops::Attention;

@@ -107,9 +107,7 @@ impl Linear {
     pub fn activated(&self, c: &mut Context, x: Var, activation: Activation) -> Var {
         let weight = c.parameter(&self.weight);
         let outputs = self.weight.shape()[0];
-        let weight = c
-            .tape
-            .view(weight, &[outputs, self.weight.len() / outputs]);
+        let weight = c.tape.view(weight, &[outputs, self.weight.len() / outputs]);
         let bias = self.bias.as_ref().map(|bias| c.parameter(bias));
         c.tape.linear(x, weight, bias, activation)
     }

@@ -340,8 +340,14 @@ mod tests {
                 .map(|info| info.name.clone())
                 .collect::<Vec<_>>()
         };
-        assert_eq!(missing(&[tensor(0), tensor(1), group.reference().clone()]), ["c"]);
+        assert_eq!(
+            missing(&[tensor(0), tensor(1), group.reference().clone()]),
+            ["c"]
+        );
         assert_eq!(missing(&[tensor(0), tensor(1), tensor(2)]), ["k", "c"]);
-        assert_eq!(missing(&[tensor(0), tensor(1), group.reference().clone(), tensor(4)]), [""; 0]);
+        assert_eq!(
+            missing(&[tensor(0), tensor(1), group.reference().clone(), tensor(4)]),
+            [""; 0]
+        );
     }
 }

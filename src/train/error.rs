@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use crate::data::{DataError, Problem};
 use crate::device::DeviceError;
 use crate::hint::{Hint, Hinted};
-use crate::models::checkpoint::CheckpointError;
 use crate::models::ConfigError;
+use crate::models::checkpoint::CheckpointError;
 use crate::text::TokenizerError;
 use crate::track::TrackError;
 

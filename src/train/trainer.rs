@@ -18,8 +18,8 @@ use super::{
 use crate::data::{Batches, Dataset, Sample};
 use crate::device::Device;
 use crate::hint::Hint;
-use crate::models::checkpoint::{self, CheckpointError, Values};
 use crate::models::Model;
+use crate::models::checkpoint::{self, CheckpointError, Values};
 use crate::nn::ParameterInfo;
 use crate::ops::{GradScaler, IGNORE};
 use crate::text::Tokenizer;

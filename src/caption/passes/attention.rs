@@ -24,7 +24,11 @@ impl AttentionPass {
     ///
     /// # Errors
     /// Insufficient device memory for the maps.
-    pub fn new(device: &Device, model: &Model, length: usize) -> Result<AttentionPass, DeviceError> {
+    pub fn new(
+        device: &Device,
+        model: &Model,
+        length: usize,
+    ) -> Result<AttentionPass, DeviceError> {
         let info = model.info();
         let mut tape = device.tape();
         let image = tape.input(&[1, 3, info.image_size(), info.image_size()]);

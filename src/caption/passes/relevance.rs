@@ -29,7 +29,11 @@ impl RelevancePass {
     ///
     /// # Panics
     /// With a model that has no image encoder.
-    pub fn new(device: &Device, model: &Model, length: usize) -> Result<RelevancePass, DeviceError> {
+    pub fn new(
+        device: &Device,
+        model: &Model,
+        length: usize,
+    ) -> Result<RelevancePass, DeviceError> {
         let info = model.info();
         let mut tape = device.tape();
         let image = tape.input(&[1, 3, info.image_size(), info.image_size()]);
@@ -37,7 +41,9 @@ impl RelevancePass {
         let mut c = Context::inference(&mut tape);
         c.patch_gradients = true;
         let logits = model.forward(&mut c, Some(image), ids, None, Logits::Text);
-        let rows = c.patch_rows.expect("a model with an encoder has patch rows");
+        let rows = c
+            .patch_rows
+            .expect("a model with an encoder has patch rows");
         let wanted = tape.input(&[1, length, info.vocab_size]);
         tape.backward(logits, wanted);
         let gradient = tape

@@ -179,13 +179,7 @@ fn a_second_executor_runs_the_schedule_of_a_whole_model() {
     let image = tape.input(&[2, 3, side, side]);
     let ids = tape.input(&[2, 5]);
     let mut c = Context::training(&mut tape, 0.1);
-    let logits = model.forward(
-        &mut c,
-        Some(image),
-        ids,
-        None,
-        crate::models::Logits::Text,
-    );
+    let logits = model.forward(&mut c, Some(image), ids, None, crate::models::Logits::Text);
     let shape = tape.shape(logits).to_vec();
     let cotangent = tape.input(&shape);
     tape.hold(logits);

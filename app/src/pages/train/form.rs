@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use seemore::models::checkpoint;
 use seemore::models::Preset;
+use seemore::models::checkpoint;
 use seemore::text::TokenKind;
 use seemore::train::{Budget, RunConfig};
 use serde::{Deserialize, Serialize};
