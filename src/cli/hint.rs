@@ -116,3 +116,33 @@ pub fn words(hint: &Hint) -> String {
         Hint::RaiseTimeout => "raise the time limit with the variable SEEMORE_TIMEOUT".into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_the_first_hint_of_an_error_chain() {
+        let exists = TrackError::Exists {
+            path: "rows.csv".into(),
+        };
+        let error = anyhow::Error::from(exists).context("tracking failed");
+        assert!(advice(&error).unwrap().contains("--overwrite"));
+        assert_eq!(advice(&anyhow::anyhow!("no hint")), None);
+    }
+
+    #[test]
+    fn words_the_hint_of_a_notice() {
+        let pending = Notice::Pending {
+            address: "http://localhost:5000".into(),
+            reason: "refused".into(),
+            kept: "run/tracking".into(),
+            run: "run".into(),
+        };
+        let text = notice(&pending);
+        assert!(
+            text.starts_with("note: ") && text.ends_with("seemore track run"),
+            "{text}"
+        );
+    }
+}
