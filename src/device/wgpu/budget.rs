@@ -1,7 +1,7 @@
-//! How much memory a device can still give, where that can be found out.
+//! Memory that a device can still allocate, where it can be found out.
 
-/// Bytes of the system's memory that are free or can be freed, in the control group (a container, for instance) of this process;
-/// on Linux only.
+/// Returns the bytes of system memory that are free or can be freed, within the control group (such as a container) of this process.
+/// Linux only.
 pub(super) fn system() -> Option<u64> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
     let kilobytes = number_after(&meminfo, "MemAvailable:")?;
@@ -14,7 +14,7 @@ pub(super) fn system() -> Option<u64> {
         .min()
 }
 
-/// The number in the line of `text` that starts with `name`.
+/// Returns the number in the line of `text` that starts with `name`.
 fn number_after(text: &str, name: &str) -> Option<u64> {
     text.lines()
         .find_map(|line| line.strip_prefix(name))?
@@ -24,7 +24,7 @@ fn number_after(text: &str, name: &str) -> Option<u64> {
         .ok()
 }
 
-/// What the group of a line of /proc/self/cgroup may still take, if it has a limit. What it holds of files can be freed.
+/// Returns the bytes that the group in a line of /proc/self/cgroup may still take, if it has a limit. Cached files can be freed.
 fn group(line: &str, read: &dyn Fn(&str) -> Option<String>) -> Option<u64> {
     let mut fields = line.splitn(3, ':').skip(1);
     let (controllers, path) = (fields.next()?, fields.next()?.trim_end_matches('/'));
@@ -55,11 +55,12 @@ fn group(line: &str, read: &dyn Fn(&str) -> Option<String>) -> Option<u64> {
             .unwrap_or(0);
         Some(number(limit)?.saturating_sub(number(usage)?.saturating_sub(files)))
     };
-    // inside a container the path is that of the host, and the group itself is the root
+    // inside a container the path is the host's, and the group itself is the root
     room(&format!("{root}{path}")).or_else(|| room(root))
 }
 
-/// Bytes that the driver lets this process take beyond what it has, by `VK_EXT_memory_budget`: in the device's largest memory.
+/// Returns the bytes that the driver lets this process allocate beyond what it has, in the heap of the device with most left, by
+/// `VK_EXT_memory_budget`.
 #[cfg(any(windows, target_os = "linux"))]
 pub(super) fn vulkan(device: &wgpu::Device) -> Option<u64> {
     use ash::vk;
@@ -75,7 +76,7 @@ pub(super) fn vulkan(device: &wgpu::Device) -> Option<u64> {
     }
     let mut budget = vk::PhysicalDeviceMemoryBudgetPropertiesEXT::default();
     let mut properties = vk::PhysicalDeviceMemoryProperties2::default().push_next(&mut budget);
-    // SAFETY: Vulkan 1.1 has this function, the extension that fills the chained structure is there, and both structures outlive
+    // SAFETY: Vulkan 1.1 has this function, the extension that fills the chained structure is enabled, and both structures outlive
     // the call.
     #[allow(unsafe_code)]
     unsafe {
@@ -105,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_leaves_its_limit_less_what_it_holds_beside_files() {
+    fn a_group_may_take_its_limit_less_what_it_holds_besides_files() {
         let files = |pairs: &'static [(&'static str, &'static str)]| {
             move |path: &str| {
                 pairs
@@ -128,7 +129,7 @@ mod tests {
             ("/sys/fs/cgroup/memory.current", "700\n"),
         ]);
         assert_eq!(group("0::/", &unlimited), None);
-        // the first version, seen from a container
+        // version 1 of control groups, seen from a container
         let first = files(&[
             ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "1000\n"),
             ("/sys/fs/cgroup/memory/memory.usage_in_bytes", "400\n"),
