@@ -48,6 +48,8 @@ pub fn show(ui: &mut Ui, form: &mut Form, chosen: &Chosen) {
     if mode != Mode::Resume {
         path(ui, "Output", &mut config.checkpoint.out, "runs/...")
             .on_hover_text("Folder to save to; if empty, a new one in runs");
+        ui.checkbox(&mut config.checkpoint.overwrite, "Overwrite")
+            .on_hover_text("Replace a checkpoint that is already in the output folder");
     }
     if mode == Mode::New {
         CollapsingHeader::new("Advanced").show(ui, |ui| advanced(ui, config));
@@ -235,8 +237,6 @@ fn advanced(ui: &mut Ui, config: &mut RunConfig) {
     ui.checkbox(&mut skip, "Skip unusable rows")
         .on_hover_text("Leave rows out that cannot be used. Otherwise they are an error.");
     config.data.strict = !skip;
-    ui.checkbox(&mut config.checkpoint.overwrite, "Overwrite")
-        .on_hover_text("Replace a checkpoint that is already in the output folder");
 }
 
 /// What ends a training, as the window offers it.

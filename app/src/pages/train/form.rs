@@ -114,6 +114,7 @@ impl Form {
             validate_every: Some(config.validation.every),
             save_every: Some(config.checkpoint.every),
             out: config.checkpoint.out.clone(),
+            overwrite: config.checkpoint.overwrite,
         };
         match self.mode {
             Mode::New => RunRequest::New(Box::new(config.clone())),

@@ -36,6 +36,8 @@ pub struct Overrides {
     pub save_every: Option<u64>,
     /// Run folder to save to; the first free one in `runs/` if not given. A resumed training stays in its folder.
     pub out: Option<PathBuf>,
+    /// Whether a checkpoint in `out` may be replaced.
+    pub overwrite: bool,
 }
 
 impl RunRequest {
@@ -57,6 +59,7 @@ impl RunRequest {
             RunRequest::Copy { folder, overrides } => {
                 let mut config = RunConfig::like(&folder)?.stored();
                 config.checkpoint.out.clone_from(&overrides.out);
+                config.checkpoint.overwrite = overrides.overwrite;
                 overrides.apply(&mut config);
                 Ok(config)
             }
