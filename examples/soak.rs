@@ -1,8 +1,8 @@
 //! Trains the smallest model for many steps and checks that memory does not grow:
 //! `cargo run --release --example soak [-- STEPS]`.
 //!
-//! Fails when resident memory grows by more than 5 % and 4 MB after the first tenth of the steps, or when anything is created on the
-//! device after it.
+//! Fails when resident memory grows by more than 5 % and 4 MB after the first tenth of the steps,
+//! or when anything is created on the device after it.
 
 use std::ops::ControlFlow;
 

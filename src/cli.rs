@@ -29,7 +29,8 @@ use crate::models::checkpoint::{self, CheckpointError};
 use crate::ops;
 use crate::train::TrainError;
 
-/// Declares the commands of `seemore`, one line each: help, name, arguments, and the function that runs them.
+/// Declares the commands of `seemore`, one line each: help, name, arguments, and the function that
+/// runs them.
 macro_rules! commands {
     ($($(#[$help:meta])* $name:ident($args:ty) => $run:path,)+) => {
         #[derive(Subcommand)]
@@ -96,10 +97,12 @@ struct AdaptersArgs {}
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Device")]
 struct AdapterArgs {
-    /// Adapter, by its number in `seemore adapters` or a part of its name [default: WGPU_ADAPTER_NAME, else discrete GPU, integrated GPU, software]
+    /// Adapter, by its number in `seemore adapters` or a part of its name [default:
+    /// WGPU_ADAPTER_NAME, else discrete GPU, integrated GPU, software]
     #[arg(long, value_name = "INDEX|NAME")]
     adapter: Option<String>,
-    /// Choose kernel variants by a fixed rule instead of measuring them; measurements are kept in the user's cache folder or SEEMORE_CACHE
+    /// Choose kernel variants by a fixed rule instead of measuring them; measurements are kept in
+    /// the user's cache folder or SEEMORE_CACHE
     #[arg(long, hide_short_help = true)]
     no_autotune: bool,
 }
@@ -130,7 +133,8 @@ impl AdapterArgs {
     }
 }
 
-/// Returns the folder for measurements of kernels: `SEEMORE_CACHE`, else `seemore` in the user's cache folder.
+/// Returns the folder for measurements of kernels: `SEEMORE_CACHE`, else `seemore` in the user's
+/// cache folder.
 pub(crate) fn cache_folder() -> Option<std::path::PathBuf> {
     let named = std::env::var_os("SEEMORE_CACHE").filter(|folder| !folder.is_empty());
     named
@@ -173,8 +177,8 @@ fn say(line: &str) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-/// Prints an error with its hint, and returns the exit code: 0 for success, 2 without an adapter, 3 when the device failed or is too
-/// small, 1 for any other failure.
+/// Prints an error with its hint, and returns the exit code: 0 for success, 2 without an adapter, 3
+/// when the device failed or is too small, 1 for any other failure.
 fn finish(result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else {
         return ExitCode::SUCCESS;

@@ -1,7 +1,8 @@
 //! What a user can change to get past an error.
 //!
-//! An error of the library says what happened and where. What to do about it differs between the command line, which has flags,
-//! and the window, which has labels: errors return a [`Hint`], and each front end words it.
+//! An error of the library says what happened and where. What to do about it differs between the
+//! command line, which has flags, and the window, which has labels: errors return a [`Hint`], and
+//! each front end words it.
 
 use std::path::PathBuf;
 
@@ -11,7 +12,8 @@ use std::path::PathBuf;
 pub enum Hint {
     /// Train or evaluate with fewer pictures at once, or choose a smaller model.
     SmallerBatch,
-    /// Compute each batch in this many parts (gradient accumulation), recompute activations, or use a smaller batch.
+    /// Compute each batch in this many parts (gradient accumulation), recompute activations, or use
+    /// a smaller batch.
     LessMemory {
         /// Number of parts to suggest.
         parts: usize,
@@ -20,7 +22,8 @@ pub enum Hint {
     OtherDevice,
     /// Go on from the last saved state.
     Resume,
-    /// Use a lower learning rate, a longer warm-up or gradient clipping, or let training roll back or skip steps.
+    /// Use a lower learning rate, a longer warm-up or gradient clipping, or let training roll back
+    /// or skip steps.
     Stabilize,
     /// Name the columns of the pictures and captions.
     NameColumns,
@@ -41,7 +44,8 @@ pub enum Hint {
     Setting(&'static str),
     /// Give the training data and the validation data that the run was trained with.
     SameData,
-    /// Allow training pictures to be validation pictures, too; equal ones are then left out of training.
+    /// Allow training pictures to be validation pictures, too; equal ones are then left out of
+    /// training.
     AllowOverlap,
     /// Choose another run folder, allow its checkpoint to be replaced, or continue its training.
     RunExists,
@@ -51,7 +55,8 @@ pub enum Hint {
     OtherParts,
     /// Give the text that the caption starts with.
     GivePrompt,
-    /// Put the tokenizer that the model was trained with into its folder, or import the model again with its characters.
+    /// Put the tokenizer that the model was trained with into its folder, or import the model again
+    /// with its characters.
     AddTokenizer,
     /// Start a new training from this model instead of resuming.
     StartFrom,

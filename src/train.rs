@@ -1,7 +1,7 @@
 //! Training: run configurations, the recorded step, and the loop around it.
 //!
-//! A [`RunConfig`] describes a run and [`TrainRun`] carries it out, reporting to an [`Observer`]. Below them, [`TrainStep`] is one
-//! recorded optimizer step for programs with a loop of their own.
+//! A [`RunConfig`] describes a run and [`TrainRun`] carries it out, reporting to an [`Observer`].
+//! Below them, [`TrainStep`] is one recorded optimizer step for programs with a loop of their own.
 
 mod batch;
 mod batch_search;

@@ -719,7 +719,8 @@ fn import_and_export_round_trip() {
     assert_eq!(read("state.safetensors"), read("again.safetensors"));
     fails(&run(&import), 1, &["--overwrite"]);
 
-    // "red", "green", "blue" and "grey" have 8 letters, which with 4 special tokens make 12: 11 characters and padding here
+    // "red", "green", "blue" and "grey" have 8 letters, which with 4 special tokens make 12: 11
+    // characters and padding here
     let with_characters = |text: &str| {
         std::fs::write(dir.path().join("text.txt"), text).unwrap();
         run(&[&import[..], &["--overwrite", "--characters", "text.txt"]].concat())

@@ -1,4 +1,5 @@
-//! Training survives kills at any moment, full disks, damaged files, non-finite values and impatient users.
+//! Training survives kills at any moment, full disks, damaged files, non-finite values and
+//! impatient users.
 
 mod common;
 
@@ -9,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use common::{cache, fails, losses, seemore, spawn, squares, stderr, succeeds};
 
-/// Flags of a training of the smallest model; dropout and augmentation make it depend on the state of every generator.
+/// Flags of a training of the smallest model; dropout and augmentation make it depend on the state
+/// of every generator.
 const TINY: [&str; 14] = [
     "--data",
     "squares",
@@ -39,8 +41,8 @@ fn random(state: &mut u64) -> u64 {
     *state
 }
 
-/// Reads the output of a training to its end, or kills it once `time` has passed since its first loss and `now` is true.
-/// Returns the losses and whether it was killed.
+/// Reads the output of a training to its end, or kills it once `time` has passed since its first
+/// loss and `now` is true. Returns the losses and whether it was killed.
 fn killed_after(
     mut child: Child,
     time: Duration,
@@ -82,8 +84,8 @@ fn kills_do_not_change_losses_in_half_precision() {
     survives(6, 1, &["--precision", "f16", "--accumulate", "2"]);
 }
 
-/// Kills and resumes a training until it was killed at least this often, in total and inside a save, and compares it with an
-/// uninterrupted one.
+/// Kills and resumes a training until it was killed at least this often, in total and inside a
+/// save, and compares it with an uninterrupted one.
 fn survives(least_kills: u32, least_in_saves: u32, more: &[&str]) {
     const STEPS: u64 = 150;
     let dir = tempfile::tempdir().unwrap();
@@ -115,7 +117,8 @@ fn survives(least_kills: u32, least_in_saves: u32, more: &[&str]) {
     let states = killed_dir.join("states");
     let done = || states.join(format!("step-{STEPS:08}.safetensors")).exists();
     let goes_on = |done: bool| {
-        // a run killed before its first save cannot be resumed, though the states of the run before it are kept
+        // a run killed before its first save cannot be resumed, though the states of the run before
+        // it are kept
         let saved = std::fs::read_dir(&states).is_ok_and(|entries| {
             entries
                 .flatten()
@@ -131,7 +134,8 @@ fn survives(least_kills: u32, least_in_saves: u32, more: &[&str]) {
     while kills < least_kills || in_saves < least_in_saves {
         // a finished run starts again, so that there is always something to kill
         let arguments = goes_on(done());
-        // files being written, with the time of the last write; a kill leaves them to the next run's first save
+        // files being written, with the time of the last write; a kill leaves them to the next
+        // run's first save
         let parts = || {
             let entries = [&states, &killed_dir]
                 .into_iter()
@@ -335,7 +339,8 @@ fn an_unwritable_folder_is_named_before_training() {
 fn non_finite_values_are_found_at_their_step() {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), 2);
-    // the update of step 1 makes parameters whose products overflow in step 2; the state is read after the last step only
+    // the update of step 1 makes parameters whose products overflow in step 2; the state is read
+    // after the last step only
     let wild = [
         "--clip",
         "0",
@@ -449,7 +454,8 @@ fn train_after(dir: &Path, before: &str, flags: &str) -> Output {
         .unwrap()
 }
 
-/// A limit on the memory of the process is one for a software adapter; a graphics card has its own memory, which may be enough.
+/// A limit on the memory of the process is one for a software adapter; a graphics card has its own
+/// memory, which may be enough.
 #[test]
 #[cfg(unix)]
 fn lack_of_device_memory_is_explained() {

@@ -1,4 +1,5 @@
-//! Tracking output. `make test-mlflow` tests it against a real MLflow server and TensorBoard's own reader.
+//! Tracking output. `make test-mlflow` tests it against a real MLflow server and TensorBoard's own
+//! reader.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! The recorded step and the run around it: determinism, accumulation, precision, gradients, observers.
+//! The recorded step and the run around it: determinism, accumulation, precision, gradients,
+//! observers.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -154,13 +155,15 @@ fn accumulation_equals_a_large_batch() {
                 .map(|(a, b)| (a - b).abs())
                 .max_by(f32::total_cmp)
                 .unwrap();
-            // Adam divides tiny gradients by their own size, so rounding may move a parameter by a fraction of the rate
+            // Adam divides tiny gradients by their own size, so rounding may move a parameter by a
+            // fraction of the rate
             assert!(off < 5e-4, "{name}: off by {off}");
         }
     }
 }
 
-/// Counts what this crate creates. Inside wgpu, each write of a batch still creates a staging buffer.
+/// Counts what this crate creates. Inside wgpu, each write of a batch still creates a staging
+/// buffer.
 #[test]
 fn steps_create_nothing_on_the_device() {
     let device = device();
@@ -639,7 +642,8 @@ fn frozen_parts_cost_no_backward_work() {
         let all = dispatches(&[]);
         let encoder = dispatches(&[Part::Encoder]);
         let projector_only = dispatches(&[Part::Encoder, Part::Decoder]);
-        // a frozen encoder has no backward pass, which would take about two dispatches for each forward one
+        // a frozen encoder has no backward pass, which would take about two dispatches for each
+        // forward one
         let forward = {
             let mut tape = device.tape();
             let side = config.info().image_size();

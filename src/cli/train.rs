@@ -15,7 +15,8 @@ use flag::Flag;
 pub(super) use flags::flag_of;
 use terminal::Terminal;
 
-/// Arguments of `train`: one for each setting of a run that the command line can change, and where the others come from.
+/// Arguments of `train`: one for each setting of a run that the command line can change, and where
+/// the others come from.
 #[derive(Clone, Debug)]
 pub struct TrainArgs {
     matches: ArgMatches,
@@ -96,7 +97,8 @@ impl FromArgMatches for TrainArgs {
 }
 
 impl TrainArgs {
-    /// Returns the configuration that the arguments describe: that of a file or run folder, changed by the flags that are given.
+    /// Returns the configuration that the arguments describe: that of a file or run folder, changed
+    /// by the flags that are given.
     ///
     /// # Errors
     /// A file that cannot be read; as a [`clap::Error`], flags that do not go together.

@@ -13,8 +13,8 @@ pub struct Text {
 }
 
 impl Text {
-    /// Encodes a caption. With a tokenizer that has no begin or end of text, as of an imported checkpoint, each character is
-    /// predicted from those before it, and the first is not a target.
+    /// Encodes a caption. With a tokenizer that has no begin or end of text, as of an imported
+    /// checkpoint, each character is predicted from those before it, and the first is not a target.
     pub fn new(tokenizer: &Tokenizer, caption: &str) -> Text {
         let text = tokenizer.encode(caption);
         let all: Vec<u32> = tokenizer
@@ -60,7 +60,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Pads `texts` to `length` positions. Padding is a target only if `count_pads`, as in the original.
+    /// Pads `texts` to `length` positions. Padding is a target only if `count_pads`, as in the
+    /// original.
     pub fn new(
         images: Vec<f32>,
         texts: &[&Text],

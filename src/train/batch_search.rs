@@ -7,10 +7,11 @@ use super::{Footprint, Note, Observer, TrainError, Trainer};
 /// Largest batch that is tried, in pictures.
 const MAX_PICTURES: usize = 4096;
 
-/// Returns the largest batch, of `accumulate` times a power of two, that the data fill and whose step takes at most four fifths of the
-/// device's free memory.
+/// Returns the largest batch, of `accumulate` times a power of two, that the data fill and whose
+/// step takes at most four fifths of the device's free memory.
 ///
-/// Steps are recorded to measure them; where the device does not report its memory they are also allocated.
+/// Steps are recorded to measure them; where the device does not report its memory they are also
+/// allocated.
 pub(super) fn largest_batch(
     setup: Setup,
     config: &RunConfig,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::data::{Dataset, Sample};
 
-/// The distinct concepts of a data set, numbered in alphabetical order. Without a concept of its own, a picture shows what its
-/// caption says.
+/// The distinct concepts of a data set, numbered in alphabetical order. Without a concept of its
+/// own, a picture shows what its caption says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Concepts(BTreeMap<String, u32>);
 

@@ -1,7 +1,7 @@
 //! The description of a training run: everything that decides what is trained, on what and how.
 //!
-//! The command line and the window edit a [`RunConfig`], a run folder stores one, and [`TrainRun`](super::TrainRun) carries one
-//! out.
+//! The command line and the window edit a [`RunConfig`], a run folder stores one, and
+//! [`TrainRun`](super::TrainRun) carries one out.
 
 mod batch_size;
 mod check;
@@ -31,8 +31,9 @@ const SHIPPED_VALIDATION: &str = "data/inputs_val.csv";
 
 /// A complete description of a training run, nested by topic.
 ///
-/// The default trains the preset `seemore` on the shipped drawings. It can be written as TOML or JSON and read back; a file may
-/// leave out whatever keeps its default, and unknown names are refused.
+/// The default trains the preset `seemore` on the shipped drawings. It can be written as TOML or
+/// JSON and read back; a file may leave out whatever keeps its default, and unknown names are
+/// refused.
 ///
 /// ```
 /// use seemore::models::Preset;
@@ -47,7 +48,8 @@ const SHIPPED_VALIDATION: &str = "data/inputs_val.csv";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunConfig {
-    /// Seed of everything random: the same seed on the same adapter gives the same losses, bit for bit.
+    /// Seed of everything random: the same seed on the same adapter gives the same losses, bit for
+    /// bit.
     #[serde(with = "file::seed")]
     pub seed: u64,
     /// What is trained and validated on.
@@ -93,10 +95,11 @@ pub struct DataConfig {
     pub train: Vec<PathBuf>,
     /// Files or folders of pictures to validate on; empty to take them out of `train`.
     pub validation: Vec<PathBuf>,
-    /// Fraction of the training pictures to validate on when `validation` is empty; 0.1 if not given.
+    /// Fraction of the training pictures to validate on when `validation` is empty; 0.1 if not
+    /// given.
     pub validation_split: Option<f64>,
-    /// Whether pictures may be in both sets. Those equal to the pixel are then left out of training; otherwise they are an
-    /// error.
+    /// Whether pictures may be in both sets. Those equal to the pixel are then left out of
+    /// training; otherwise they are an error.
     pub allow_overlap: bool,
     /// Whether a row that cannot be used is an error; otherwise it is left out.
     pub strict: bool,
@@ -104,7 +107,8 @@ pub struct DataConfig {
     pub image_column: String,
     /// CSV column with the captions.
     pub caption_column: String,
-    /// Folder of the pictures that JSONL, COCO and Flickr8k files name; beside the file if not given.
+    /// Folder of the pictures that JSONL, COCO and Flickr8k files name; beside the file if not
+    /// given.
     pub images: Option<PathBuf>,
     /// Text file whose lines the decoder trains on, instead of captions of pictures.
     pub text: Option<PathBuf>,
@@ -193,11 +197,13 @@ impl Default for ModelConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TokenizerConfig {
-    /// What a token stands for in a tokenizer made from the training captions, used when `file` is not given.
+    /// What a token stands for in a tokenizer made from the training captions, used when `file` is
+    /// not given.
     pub kind: TokenKind,
     /// A `tokenizer.json` to use.
     pub file: Option<PathBuf>,
-    /// Largest vocabulary of words or byte pairs, in tokens; all words, or 1024 for byte pairs, if not given.
+    /// Largest vocabulary of words or byte pairs, in tokens; all words, or 1024 for byte pairs, if
+    /// not given.
     pub vocab_size: Option<usize>,
 }
 
@@ -219,7 +225,8 @@ pub struct InitConfig {
     pub load: Option<PathBuf>,
     /// Parts to take from `load`; all if empty.
     pub parts: Vec<Part>,
-    /// Whether the class head of a new model starts with the mean image vector of each concept, instead of at random.
+    /// Whether the class head of a new model starts with the mean image vector of each concept,
+    /// instead of at random.
     pub prototypes: bool,
 }
 
@@ -235,7 +242,8 @@ impl Default for InitConfig {
 
 /// When training ends: at the first limit reached.
 ///
-/// Without any limit the preset `tiny` trains for 200 steps and every other model for 160 steps or 210 seconds.
+/// Without any limit the preset `tiny` trains for 200 steps and every other model for 160 steps or
+/// 210 seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Budget {
@@ -278,7 +286,8 @@ impl Budget {
 }
 
 impl Limits {
-    /// Fraction of the budget that `step` steps and `seconds` use up: at least 1 when a limit is reached.
+    /// Fraction of the budget that `step` steps and `seconds` use up: at least 1 when a limit is
+    /// reached.
     pub fn used(&self, step: u64, seconds: f64) -> f64 {
         let fraction = |done: f64, of: Option<f64>| of.map_or(0.0, |of| done / of.max(1e-9));
         fraction(step as f64, self.steps.map(|steps| steps as f64))
@@ -290,8 +299,8 @@ impl Limits {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BatchConfig {
-    /// Pictures in one optimizer step, or `auto` for the largest power of two times `accumulate` that fits the device and the
-    /// data.
+    /// Pictures in one optimizer step, or `auto` for the largest power of two times `accumulate`
+    /// that fits the device and the data.
     pub size: BatchSize,
     /// Parts that a batch is computed in; must divide `size`.
     pub accumulate: usize,
@@ -316,7 +325,8 @@ impl Default for BatchConfig {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MemoryConfig {
-    /// Whether the backward pass recomputes the intermediate values of each block, for less memory at the same result.
+    /// Whether the backward pass recomputes the intermediate values of each block, for less memory
+    /// at the same result.
     pub checkpoint_activations: bool,
 }
 
@@ -348,7 +358,8 @@ impl Default for ScheduleConfig {
 pub struct LossConfig {
     /// Weight of the caption loss; 0 trains the image encoder alone.
     pub captions: f32,
-    /// Weight of the class loss, which names a picture's concept by a class head on the image vector; 0 for no class head.
+    /// Weight of the class loss, which names a picture's concept by a class head on the image
+    /// vector; 0 for no class head.
     pub classes: f32,
     /// Probability mass of the target that is spread over the whole vocabulary.
     pub label_smoothing: f32,
@@ -477,7 +488,8 @@ impl Default for RunConfig {
 }
 
 impl RunConfig {
-    /// Describes a new training with the model, tokenizer, settings and data of the one that wrote `dir`.
+    /// Describes a new training with the model, tokenizer, settings and data of the one that wrote
+    /// `dir`.
     ///
     /// # Errors
     /// `dir` has no readable `training.json`.
@@ -491,7 +503,8 @@ impl RunConfig {
         Ok(config)
     }
 
-    /// Describes the training that goes on where the one that wrote `dir` stopped, in the same folder.
+    /// Describes the training that goes on where the one that wrote `dir` stopped, in the same
+    /// folder.
     ///
     /// # Errors
     /// `dir` has no state to go on from.
@@ -501,8 +514,9 @@ impl RunConfig {
         Ok(config)
     }
 
-    /// Whether a training described by `other` can go on under this configuration: all that decides the result of a step is
-    /// equal. Data, budget, validation, saves, reports, trackers and memory may differ.
+    /// Whether a training described by `other` can go on under this configuration: all that decides
+    /// the result of a step is equal. Data, budget, validation, saves, reports, trackers and memory
+    /// may differ.
     pub fn continues(&self, other: &RunConfig) -> bool {
         let fixed = |config: &RunConfig| RunConfig {
             data: DataConfig::default(),
@@ -518,8 +532,8 @@ impl RunConfig {
         fixed(self) == fixed(other)
     }
 
-    /// The configuration as a run folder stores it: without the folder, what it replaces or goes on from, and trackers, so that
-    /// running it again starts a new run beside it.
+    /// The configuration as a run folder stores it: without the folder, what it replaces or goes on
+    /// from, and trackers, so that running it again starts a new run beside it.
     pub fn stored(&self) -> RunConfig {
         RunConfig {
             checkpoint: CheckpointConfig {

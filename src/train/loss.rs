@@ -8,8 +8,8 @@ use crate::graph::Var;
 use crate::models::{Logits, Model};
 use crate::nn::Context;
 
-/// What a step minimizes: `captions` times the mean cross entropy of caption tokens plus `classes` times that of the pictures'
-/// concepts.
+/// What a step minimizes: `captions` times the mean cross entropy of caption tokens plus `classes`
+/// times that of the pictures' concepts.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Objective {
     /// Weight of the caption loss.
@@ -135,7 +135,8 @@ impl Loss {
         }
     }
 
-    /// Writes the inputs of the next run; the cross entropy of each part is multiplied by its scale and weight.
+    /// Writes the inputs of the next run; the cross entropy of each part is multiplied by its scale
+    /// and weight.
     pub fn write(&self, plan: &Plan, batch: &Batch, scale: Scale) {
         if let Some(image) = self.image {
             plan.write(image, &batch.images);

@@ -14,7 +14,8 @@ use crate::track::{Notice, TrackError};
 
 /// Follows a training: a terminal, a window, a tracker.
 ///
-/// Every method has a default that does nothing and lets training go on, so `struct Quiet; impl Observer for Quiet {}` is enough.
+/// Every method has a default that does nothing and lets training go on, so `struct Quiet; impl
+/// Observer for Quiet {}` is enough.
 pub trait Observer {
     /// Receives a remark, before the first step or about trackers at the end.
     fn note(&mut self, _note: &Note) {}
@@ -223,7 +224,8 @@ pub(super) fn overlap(pictures: usize, exact: usize) -> String {
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A step was given to the device. Training pauses while the observer handles it; the pause does not count as training time.
+    /// A step was given to the device. Training pauses while the observer handles it; the pause
+    /// does not count as training time.
     Submitted {
         /// Number of the step, from 1.
         step: u64,
@@ -281,7 +283,8 @@ pub enum Event<'a> {
         /// Run folder.
         dir: &'a Path,
     },
-    /// A save failed before the end of training, as on a full disk; the one before it is still there.
+    /// A save failed before the end of training, as on a full disk; the one before it is still
+    /// there.
     SaveFailed {
         /// Step of the state.
         step: u64,

@@ -35,8 +35,8 @@ pub struct OptimizerConfig {
     pub clip: f64,
     /// Parameters that weight decay applies to.
     pub decay: Decay,
-    /// Decay of the exponential moving average of the parameters, which is then validated and saved; 0 disables it. Early on it is
-    /// lower, at most (1 + step) / (10 + step).
+    /// Decay of the exponential moving average of the parameters, which is then validated and
+    /// saved; 0 disables it. Early on it is lower, at most (1 + step) / (10 + step).
     pub ema: f64,
 }
 
@@ -73,7 +73,8 @@ impl Decay {
     }
 }
 
-/// State of the optimizer: the moments of every gradient, laid out as the parameters, and the loss scaler.
+/// State of the optimizer: the moments of every gradient, laid out as the parameters, and the loss
+/// scaler.
 pub struct Optimizer {
     config: OptimizerConfig,
     storage: ParameterStore,
@@ -108,7 +109,8 @@ pub struct Steps {
     pub taken: u64,
     /// Steps skipped because the loss or a gradient was not finite.
     pub skipped: u64,
-    /// First step, counted from 1, whose loss or gradients were not finite at any scale and that was not [forgotten](Optimizer::forget).
+    /// First step, counted from 1, whose loss or gradients were not finite at any scale and that
+    /// was not [forgotten](Optimizer::forget).
     pub bad: Option<u64>,
     /// Number of such steps in a row, up to the last step.
     pub streak: u64,
@@ -207,8 +209,9 @@ impl Optimizer {
         t.bind(&self.state.part(0, &[1]))
     }
 
-    /// Records the norm of `grads`, laid out as the parameters and scaled by [`scale`](Self::scale), and the update of every
-    /// parameter. When the norm or the `loss: [1]` is not finite, nothing is updated.
+    /// Records the norm of `grads`, laid out as the parameters and scaled by
+    /// [`scale`](Self::scale), and the update of every parameter. When the norm or the `loss: [1]`
+    /// is not finite, nothing is updated.
     pub fn record(&self, t: &mut Tape, grads: &[Var], loss: Var) -> Update {
         let rate = t.input(&[1]);
         let filled: Vec<Var> = self.groups.iter().map(|table| t.bind(table)).collect();
@@ -300,8 +303,9 @@ impl Optimizer {
             .write(&[0.0f32]);
     }
 
-    /// Returns everything that changes from step to step: the parameters as `p.PARAMETER`, their moments as `m.PARAMETER` and
-    /// `v.PARAMETER`, `scaler`, and the average as `a.PARAMETER` if it is kept.
+    /// Returns everything that changes from step to step: the parameters as `p.PARAMETER`, their
+    /// moments as `m.PARAMETER` and `v.PARAMETER`, `scaler`, and the average as `a.PARAMETER` if it
+    /// is kept.
     pub fn state(&self) -> Vec<(String, Tensor)> {
         let named = |letter: &str, flats: &[Tensor]| {
             let named = self.storage.named_in(flats).into_iter();
@@ -326,7 +330,8 @@ impl Optimizer {
             .collect()
     }
 
-    /// Returns the prefix of the parameters to validate and save among the names of the [state](Self::state).
+    /// Returns the prefix of the parameters to validate and save among the names of the
+    /// [state](Self::state).
     pub fn result_prefix(&self) -> &'static str {
         if self.average.is_some() { "a." } else { "p." }
     }

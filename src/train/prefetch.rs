@@ -101,7 +101,8 @@ pub(crate) struct Prefetcher<'scope> {
 }
 
 impl<'scope> Prefetcher<'scope> {
-    /// Starts the thread with step `first`. It ends after step `end - 1`, if there is an end, or on drop.
+    /// Starts the thread with step `first`. It ends after step `end - 1`, if there is an end, or on
+    /// drop.
     pub fn new<'a: 'scope>(
         scope: &'scope Scope<'scope, '_>,
         feed: Arc<Feed<'a>>,
@@ -143,8 +144,8 @@ impl<'scope> Prefetcher<'scope> {
         })
     }
 
-    /// Returns the total time that [`next`](Self::next) has waited. The device may have been busy meanwhile, so its idle time is at
-    /// most that.
+    /// Returns the total time that [`next`](Self::next) has waited. The device may have been busy
+    /// meanwhile, so its idle time is at most that.
     pub fn waited(&self) -> Duration {
         self.waited
     }

@@ -1,5 +1,6 @@
-//! Prototypes: the class head starts with the mean image vector of each concept (cf. nearest class mean, Mensink et al. 2013), since even
-//! an untrained encoder gives similar pictures similar vectors.
+//! Prototypes: the class head starts with the mean image vector of each concept (cf. nearest class
+//! mean, Mensink et al. 2013), since even an untrained encoder gives similar pictures similar
+//! vectors.
 
 use super::Concepts;
 use super::concepts::is_variant;
@@ -130,8 +131,8 @@ fn add_direction(sum: &mut [f64], vector: &[f64]) {
         .for_each(|(sum, x)| *sum += x / length);
 }
 
-/// Sets each row of `table: [rows, width]` to the direction of the same row of `sums`, with a root mean square of `size`; rows of zeros
-/// stay.
+/// Sets each row of `table: [rows, width]` to the direction of the same row of `sums`, with a root
+/// mean square of `size`; rows of zeros stay.
 fn set_rows(table: &Tensor, sums: &[f64], size: f64) -> Result<(), DeviceError> {
     let width = table.shape()[1];
     let mut values: Vec<f32> = table.read()?;

@@ -40,7 +40,8 @@ pub struct TrainRun {
 }
 
 impl TrainRun {
-    /// Checks what can be checked without data and device, and makes the run folder if it is a numbered one.
+    /// Checks what can be checked without data and device, and makes the run folder if it is a
+    /// numbered one.
     ///
     /// # Errors
     /// A setting out of range, or a run folder that cannot be used.
@@ -61,7 +62,8 @@ impl TrainRun {
         &self.config
     }
 
-    /// Reads the data, makes the model or loads it, trains it, and reports to `observer` and the configured trackers.
+    /// Reads the data, makes the model or loads it, trains it, and reports to `observer` and the
+    /// configured trackers.
     ///
     /// Kernel variants are chosen as `device` chooses them.
     ///
@@ -235,8 +237,9 @@ fn fitting(
     ))
 }
 
-/// Tokens that the model distinguishes: those of the tokenizer, of words and byte pairs rounded up to a multiple of 64, which makes
-/// the products with the vocabulary faster. The tokens beyond the tokenizer's are never targets.
+/// Tokens that the model distinguishes: those of the tokenizer, of words and byte pairs rounded up
+/// to a multiple of 64, which makes the products with the vocabulary faster. The tokens beyond the
+/// tokenizer's are never targets.
 fn vocab_size(tokenizer: &Tokenizer) -> usize {
     match tokenizer {
         Tokenizer::Characters(_) => tokenizer.vocab_size(),

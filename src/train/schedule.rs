@@ -15,8 +15,9 @@ pub enum Schedule {
 }
 
 impl Schedule {
-    /// Returns the learning rate as a fraction of the peak: a linear rise over `warmup` steps, then the schedule. `step` counts from 0;
-    /// `progress` goes from 0 at the end of the warm-up to 1 at the end of training.
+    /// Returns the learning rate as a fraction of the peak: a linear rise over `warmup` steps, then
+    /// the schedule. `step` counts from 0; `progress` goes from 0 at the end of the warm-up to 1 at
+    /// the end of training.
     pub fn factor(self, step: u64, warmup: u64, progress: f64) -> f64 {
         if step < warmup {
             return (step + 1) as f64 / warmup as f64;

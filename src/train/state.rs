@@ -1,7 +1,9 @@
-//! The whole state of a training, one file for each save: `states/step-00000120.safetensors` in the run folder.
+//! The whole state of a training, one file for each save: `states/step-00000120.safetensors` in the
+//! run folder.
 //!
-//! A file is written aside, flushed to the disk and renamed, so that one by such a name is whole however the program ended. It depends
-//! on no other file of the folder but `config.json` and `tokenizer.json`, which do not change.
+//! A file is written aside, flushed to the disk and renamed, so that one by such a name is whole
+//! however the program ended. It depends on no other file of the folder but `config.json` and
+//! `tokenizer.json`, which do not change.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -19,7 +21,8 @@ use crate::models::checkpoint::{self, CheckpointError, Values};
 /// Key of the progress in the metadata of a state file.
 const NOTE: &str = "training";
 
-/// How far a training is, and how it is configured: noted in each state file, and in `training.json` for people.
+/// How far a training is, and how it is configured: noted in each state file, and in
+/// `training.json` for people.
 #[derive(Debug, Clone, Serialize)]
 pub struct Progress {
     /// Steps trained.
@@ -243,8 +246,8 @@ impl State {
         })
     }
 
-    /// Writes a state, and removes those older than the newest `keep` and what an interrupted save left. The `first` state of a run
-    /// replaces all that are there.
+    /// Writes a state, and removes those older than the newest `keep` and what an interrupted save
+    /// left. The `first` state of a run replaces all that are there.
     pub(super) fn write(
         dir: &Path,
         progress: &Progress,

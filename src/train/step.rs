@@ -11,8 +11,9 @@ use crate::nn::{Context, ParameterInfo};
 use crate::ops::GradScaler;
 use crate::train::{Optimizer, Update};
 
-/// Forward pass, loss, backward pass and update for a fixed batch size and text length. With gradient accumulation the update is a
-/// plan of its own, which runs after the gradients of several batches were summed.
+/// Forward pass, loss, backward pass and update for a fixed batch size and text length. With
+/// gradient accumulation the update is a plan of its own, which runs after the gradients of several
+/// batches were summed.
 pub struct TrainStep {
     /// Loss and gradients.
     plan: Plan,
@@ -37,9 +38,11 @@ pub struct StepSizes {
     pub length: usize,
     /// Batches in a step.
     pub accumulate: usize,
-    /// Whether the backward pass recomputes the intermediate values of blocks, for less memory at the same result.
+    /// Whether the backward pass recomputes the intermediate values of blocks, for less memory at
+    /// the same result.
     pub checkpoint: bool,
-    /// Number format of the operands of matrix products and attention. With f16 the optimizer must scale the loss.
+    /// Number format of the operands of matrix products and attention. With f16 the optimizer must
+    /// scale the loss.
     pub precision: Precision,
     /// What is minimized.
     pub objective: Objective,
@@ -86,7 +89,8 @@ impl Recording {
         self.planned(|tape| Plan::new(device, tape))
     }
 
-    /// Like [`plan`](Self::plan), but compiles on this thread so that [`Device::attempt`] catches failures.
+    /// Like [`plan`](Self::plan), but compiles on this thread so that [`Device::attempt`] catches
+    /// failures.
     pub(crate) fn plan_on_this_thread(self, device: &Device) -> Result<TrainStep, DeviceError> {
         self.planned(|tape| Plan::on_this_thread(device, tape))
     }
@@ -125,8 +129,8 @@ impl Recording {
 }
 
 impl TrainStep {
-    /// Records and allocates a step of `accumulate` batches of `batch` pictures with `length` text positions, in f32 with all
-    /// intermediate values kept: see [`record`](Self::record).
+    /// Records and allocates a step of `accumulate` batches of `batch` pictures with `length` text
+    /// positions, in f32 with all intermediate values kept: see [`record`](Self::record).
     pub fn new(
         device: &Device,
         model: &Model,
@@ -219,9 +223,10 @@ impl TrainStep {
         })
     }
 
-    /// Submits a step without waiting for it. The number of `batches` must be the one recorded; the loss is the mean over the targets
-    /// of all of them, so that accumulation gives the result of one large batch. `seed` must differ from step to step; `keep` is the
-    /// decay of the average of the parameters, if it is kept.
+    /// Submits a step without waiting for it. The number of `batches` must be the one recorded; the
+    /// loss is the mean over the targets of all of them, so that accumulation gives the result of
+    /// one large batch. `seed` must differ from step to step; `keep` is the decay of the average of
+    /// the parameters, if it is kept.
     pub fn run(
         &self,
         batches: &[Batch],
@@ -263,8 +268,9 @@ impl TrainStep {
         }
     }
 
-    /// Computes loss and gradients of a step again, dispatch by dispatch, and finds the first value that is not finite. Parameters and
-    /// moments stay as they are; [`loss`](Self::loss) and [`gradient_norm`](Self::gradient_norm) have no meaning until the next step.
+    /// Computes loss and gradients of a step again, dispatch by dispatch, and finds the first value
+    /// that is not finite. Parameters and moments stay as they are; [`loss`](Self::loss) and
+    /// [`gradient_norm`](Self::gradient_norm) have no meaning until the next step.
     pub fn first_not_finite(
         &self,
         batches: &[Batch],
@@ -294,7 +300,8 @@ impl TrainStep {
         Ok(plan.read::<f32>(self.update.verdict)?[4])
     }
 
-    /// Returns the device memory beside parameters and moments, in bytes: gradients, intermediate values, inputs.
+    /// Returns the device memory beside parameters and moments, in bytes: gradients, intermediate
+    /// values, inputs.
     pub fn bytes(&self) -> u64 {
         let plans = [Some(&self.plan), self.updates.as_ref()];
         self.bytes
@@ -305,7 +312,8 @@ impl TrainStep {
                 .sum::<u64>()
     }
 
-    /// Returns the plan that computes loss and gradients, and the update unless gradients are accumulated.
+    /// Returns the plan that computes loss and gradients, and the update unless gradients are
+    /// accumulated.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }

@@ -113,8 +113,8 @@ impl<'a> Trainer<'a> {
     /// Records the training step without allocating its memory. `out` is the run folder.
     ///
     /// # Errors
-    /// Settings that do not fit the model or the data, an empty data set, a caption too long for the model, a folder that cannot be
-    /// written, too little device memory for the optimizer.
+    /// Settings that do not fit the model or the data, an empty data set, a caption too long for
+    /// the model, a folder that cannot be written, too little device memory for the optimizer.
     pub fn new(
         setup: Setup<'a>,
         config: RunConfig,
@@ -230,7 +230,8 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Goes on where the training that saved `state` stopped: parameters, optimizer state, position in the data, schedule.
+    /// Goes on where the training that saved `state` stopped: parameters, optimizer state, position
+    /// in the data, schedule.
     ///
     /// # Errors
     /// Other training data, or tensors that are not those of this model.
@@ -269,7 +270,8 @@ impl<'a> Trainer<'a> {
         self.limits
     }
 
-    /// Device memory of the training. Parameters and optimizer state are allocated already, the memory of a step is not.
+    /// Device memory of the training. Parameters and optimizer state are allocated already, the
+    /// memory of a step is not.
     pub fn footprint(&self) -> Footprint {
         let parameters = 4 * self.model.parameter_count() as u64;
         // two moments and the gradients, their sums, the average
@@ -286,7 +288,8 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Allocates the memory of a step and frees it: whether it fits, on a device that does not report its memory.
+    /// Allocates the memory of a step and frees it: whether it fits, on a device that does not
+    /// report its memory.
     ///
     /// # Errors
     /// It does not fit.
@@ -297,10 +300,12 @@ impl<'a> Trainer<'a> {
             .attempt(|| recording.plan_on_this_thread(self.device).map(drop))?)
     }
 
-    /// Trains until the budget is used up, saves and validates. When the observer breaks, saves and ends without validating.
+    /// Trains until the budget is used up, saves and validates. When the observer breaks, saves and
+    /// ends without validating.
     ///
     /// # Errors
-    /// Too little memory for a step, found out before it is allocated; a device, a file or numbers that fail on the way.
+    /// Too little memory for a step, found out before it is allocated; a device, a file or numbers
+    /// that fail on the way.
     pub fn run(mut self, observer: &mut dyn Observer) -> Result<Summary, TrainError> {
         self.footprint()
             .check(self.device.name(), 2 * self.config.batch.accumulate)?;
@@ -340,15 +345,16 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// The seed of a step, so that each one draws other dropout masks. The constant, 2^32 over the golden ratio, spreads seeds apart.
+    /// The seed of a step, so that each one draws other dropout masks. The constant, 2^32 over the
+    /// golden ratio, spreads seeds apart.
     fn seed_of(&self, step: u64) -> u32 {
         (self.config.seed as u32)
             .wrapping_mul(0x9E37_79B9)
             .wrapping_add(step as u32)
     }
 
-    /// Learning rate of the next step when `used` of the budget is used up. A schedule over steps is the same on every machine; only
-    /// without a number of steps does it follow the clock.
+    /// Learning rate of the next step when `used` of the budget is used up. A schedule over steps
+    /// is the same on every machine; only without a number of steps does it follow the clock.
     fn learning_rate(&self, used: f64) -> f64 {
         let schedule = &self.config.schedule;
         let warmup = schedule.warmup;

@@ -31,8 +31,8 @@ impl Validation {
     /// Maximum number of pictures at once.
     const BATCH: usize = 16;
 
-    /// Records the passes for a model and a data set. Captions may have one and a half times as many tokens as the longest true
-    /// one.
+    /// Records the passes for a model and a data set. Captions may have one and a half times as
+    /// many tokens as the longest true one.
     ///
     /// # Errors
     /// Insufficient device memory for the passes.
@@ -64,8 +64,9 @@ impl Validation {
         })
     }
 
-    /// Measures the model's current parameters on the data set that the passes were recorded for. Calls `on` between batches with
-    /// the number of pictures that are done; returns `None` when it breaks.
+    /// Measures the model's current parameters on the data set that the passes were recorded for.
+    /// Calls `on` between batches with the number of pictures that are done; returns `None` when it
+    /// breaks.
     ///
     /// # Errors
     /// A lost device.

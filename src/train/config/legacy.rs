@@ -53,7 +53,8 @@ fn two() -> usize {
 }
 
 impl Options {
-    /// The configuration of the run that is in `dir`, whose model and tokenizer are taken from that folder.
+    /// The configuration of the run that is in `dir`, whose model and tokenizer are taken from that
+    /// folder.
     pub fn upgrade(self, dir: &Path) -> RunConfig {
         let mut data = DataConfig::default();
         if let Some(source) = self.source {

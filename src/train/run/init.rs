@@ -5,7 +5,8 @@ use std::path::Path;
 use crate::models::{Model, Part, load as checkpoint};
 use crate::train::{Note, Observer, TrainError};
 
-/// Fills the model with the values that the checkpoint in `dir` has under the same name and shape. Empty `parts` mean all.
+/// Fills the model with the values that the checkpoint in `dir` has under the same name and shape.
+/// Empty `parts` mean all.
 pub fn load(
     dir: &Path,
     parts: &[Part],

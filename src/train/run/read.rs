@@ -68,7 +68,8 @@ pub fn report(
     Ok(())
 }
 
-/// Fails where training pictures are also validation pictures; if that is allowed, leaves those equal to the pixel out.
+/// Fails where training pictures are also validation pictures; if that is allowed, leaves those
+/// equal to the pixel out.
 fn without_overlap(
     data: &DataConfig,
     train: Dataset,

@@ -16,8 +16,8 @@ const MAX_SKIPPED: u64 = 20;
 const MAX_ROLLBACKS: u32 = 5;
 
 impl Trainer<'_> {
-    /// Reads how the steps since the last look went, which the device recorded for each of them, and handles bad ones as configured.
-    /// Returns whether training went back to an earlier step.
+    /// Reads how the steps since the last look went, which the device recorded for each of them,
+    /// and handles bad ones as configured. Returns whether training went back to an earlier step.
     pub(super) fn look(
         &mut self,
         plan: &TrainStep,
@@ -109,7 +109,8 @@ impl Trainer<'_> {
         }
     }
 
-    /// Names the first value of a step that is not finite, by computing the step again with the present parameters.
+    /// Names the first value of a step that is not finite, by computing the step again with the
+    /// present parameters.
     fn explain(&self, plan: &TrainStep, step: u64) -> Result<String, TrainError> {
         for (name, (_, data)) in checkpoint::snapshot(self.model.parameters())? {
             if let Some(value) = data.iter().find(|value| !value.is_finite()) {

@@ -45,8 +45,9 @@ impl Best {
 }
 
 impl Trainer<'_> {
-    /// Measures the model, recording the passes the first time. Also returns the time that the observer took in between. The result is
-    /// `None` without validation pictures, or when the observer ended it.
+    /// Measures the model, recording the passes the first time. Also returns the time that the
+    /// observer took in between. The result is `None` without validation pictures, or when the
+    /// observer ended it.
     pub(super) fn validate(
         &self,
         recorded: &mut Option<Validation>,
