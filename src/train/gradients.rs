@@ -56,6 +56,11 @@ impl Gradients {
         &self.named
     }
 
+    /// Returns the tensors that hold the gradients.
+    pub(super) fn into_tensors(self) -> Vec<Tensor> {
+        self.flats
+    }
+
     /// Returns the device memory, in bytes.
     pub fn bytes(&self) -> u64 {
         self.flats.iter().map(|flat| 4 * flat.len() as u64).sum()

@@ -70,6 +70,8 @@ pub struct Recording {
     first: Var,
     updates: Option<Tape>,
     update: Update,
+    /// Gradients and their sums, which must stay alive until plans hold them.
+    kept: Vec<Tensor>,
     /// Bytes of the gradients.
     bytes: u64,
 }
@@ -107,10 +109,12 @@ impl Recording {
             first,
             updates,
             update,
+            kept,
             bytes,
         } = self;
         let plan = make(plan)?;
         let updates = updates.map(make).transpose()?;
+        drop(kept);
         if updates.is_none() {
             plan.write(first, &[1u32]);
         }
@@ -198,6 +202,7 @@ impl TrainStep {
                 first,
                 updates: None,
                 update,
+                kept: gradients.into_tensors(),
                 bytes,
             });
         }
@@ -208,9 +213,10 @@ impl TrainStep {
             t.accumulate(sum, grad, first);
         }
         let mut updates = device.tape();
-        let sums: Vec<Var> = sums.iter().map(|sum| updates.bind(sum)).collect();
+        let summed: Vec<Var> = sums.iter().map(|sum| updates.bind(sum)).collect();
         let total_var = updates.bind(&total);
-        let update = optimizer.record(&mut updates, &sums, total_var);
+        let update = optimizer.record(&mut updates, &summed, total_var);
+        let kept = [gradients.into_tensors(), sums].concat();
         Ok(Recording {
             plan: tape,
             loss,
@@ -219,6 +225,7 @@ impl TrainStep {
             first,
             updates: Some(updates),
             update,
+            kept,
             bytes,
         })
     }
