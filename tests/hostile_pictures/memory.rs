@@ -22,7 +22,6 @@ fn count(bytes: isize) {
 }
 
 // SAFETY: all calls are forwarded to the system's allocator.
-// SAFETY: every call is passed on to the system's allocator as it is.
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Counted {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
