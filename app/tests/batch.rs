@@ -283,7 +283,7 @@ fn overwriting_needs_a_confirmation() {
     until(&mut harness, "question", |harness| {
         has(harness, "different captions for 1 picture that")
     });
-    assert!(has(&harness, "captions.jsonl: 1 caption without a picture"));
+    assert!(has(&harness, "captions.jsonl: 1 row cannot be used"));
     click(&mut harness, "Only new ones");
     assert_eq!(
         (caption(&harness, "00.png"), caption(&harness, "02.png")),

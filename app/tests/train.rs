@@ -183,7 +183,7 @@ fn training_is_started_paused_stopped_and_resumed() {
     );
     assert!(has(&harness, "Stopped after 60 steps and 1 min 15 s") && enabled(&harness, "Start"));
 
-    click(&mut harness, "Resume");
+    click(&mut harness, "Resume run");
     assert_eq!(
         command(&commands),
         Some(TrainCommand::Start(RunRequest::Resume {
@@ -210,7 +210,7 @@ fn training_is_started_paused_stopped_and_resumed() {
     assert!(
         has(&harness, "Finished after 200 steps")
             && harness
-                .query_by_role_and_label(Role::Button, "Resume")
+                .query_by_role_and_label(Role::Button, "Resume run")
                 .is_none()
     );
     let _: Option<LoadModel> = command(&commands);

@@ -303,7 +303,7 @@ impl BatchPage {
             let filter = TextEdit::singleline(&mut self.filter.text)
                 .id(filter_id())
                 .desired_width(120.0)
-                .hint_text("Caption or file name");
+                .hint_text("Caption or name");
             changed |= ui.add(filter).labelled_by(label.id).changed();
             changed |= ui
                 .checkbox(&mut self.filter.missing, "Without caption")

@@ -9,7 +9,7 @@ use egui_extras::{Column, TableBuilder};
 
 pub use job::{InspectEvent, InspectJob, Inspection, Parameter, Program};
 
-use crate::format::{bytes, micros};
+use crate::format::{bytes, count, micros};
 use crate::page::{Page, PageContext};
 use crate::worker::Event;
 
@@ -237,12 +237,12 @@ fn summary(inspection: &Inspection) -> String {
         format!("{} in one run", micros(time))
     });
     format!(
-        "{} dispatches, {time}; {} of buffers ({} without sharing); {} parameters in {} tensors",
+        "{} dispatches, {time}; {} of buffers ({} without sharing); {} in {}",
         dispatches.len(),
         bytes(memory.total()),
         bytes(memory.unshared + memory.held),
-        parameters.iter().map(elements).sum::<usize>(),
-        parameters.len()
+        count(parameters.iter().map(elements).sum(), "parameter"),
+        count(parameters.len(), "tensor")
     )
 }
 

@@ -253,7 +253,7 @@ impl TrainPage {
             };
             if *interrupted
                 && ui
-                    .button("Resume")
+                    .button("Resume run")
                     .on_hover_text("Continue where the training was stopped")
                     .clicked()
             {
