@@ -63,7 +63,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let scores: Vec<f32> = plan.read(logits)?;
     let chosen = scores.chunks(2).map(|row| (row[1] > row[0]) as u32);
-    let right = chosen.zip(&spiral_of).filter(|(chosen, is)| chosen == *is).count();
+    let right = chosen
+        .zip(&spiral_of)
+        .filter(|(chosen, is)| chosen == *is)
+        .count();
     println!("{right} of {} points on the right spiral", 2 * POINTS);
     Ok(())
 }
