@@ -129,7 +129,7 @@ fn tokenizers_are_words_bytes_or_files() {
     );
     succeeds(&output);
     assert!(
-        stderr(&output).contains("does not know this of --prompt: \"my\""),
+        stderr(&output).contains("vocabulary lacks parts of --prompt: \"my\""),
         "{}",
         stderr(&output)
     );
@@ -981,7 +981,7 @@ fn prompts_and_lengths_are_checked_before_output() {
     let output = run(&["--prompt", "rZd", "--max-tokens", "18446744073709551615"]);
     assert!(succeeds(&output).starts_with("rZd"));
     assert!(
-        stderr(&output).contains("does not know") && stderr(&output).contains("\"Z\""),
+        stderr(&output).contains("vocabulary lacks") && stderr(&output).contains("\"Z\""),
         "{}",
         stderr(&output)
     );

@@ -91,6 +91,7 @@ fn rooms() -> BTreeSet<String> {
     let entries = std::fs::read_dir("src").unwrap();
     entries
         .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
         .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
         .filter(|name| name != "lib" && name != "bin")
         .collect()

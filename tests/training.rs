@@ -358,7 +358,7 @@ fn the_profile_covers_every_dispatch() {
 #[test]
 fn the_default_model_has_the_original_parameter_count() {
     let device = device();
-    let model = Model::new(&device, &Preset::Seemore.config(), 0).unwrap();
+    let model = Model::new(&device, Preset::Seemore.config(), 0).unwrap();
     assert_eq!(model.parameter_count(), 12_907_970);
 }
 

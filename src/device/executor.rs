@@ -22,6 +22,9 @@ pub struct Range {
 /// The bytes of a read, once all work submitted before it is done.
 pub type Read = Pin<Box<dyn Future<Output = Result<Vec<u8>, DeviceError>> + Send>>;
 
+/// The time of each dispatch of a run, or `None` if the device cannot measure it.
+pub type Times<'a> = Pin<Box<dyn Future<Output = Result<Option<Vec<Duration>>, DeviceError>> + 'a>>;
+
 /// The first error that attempted work caused, if any.
 pub type Attempt = Pin<Box<dyn Future<Output = Option<DeviceError>>>>;
 
@@ -128,7 +131,5 @@ pub trait Prepared: Send + Sync {
     fn submit_one(&self, index: usize) -> Result<(), DeviceError>;
 
     /// Runs all dispatches and returns the time of each, or `None` if the device cannot measure it.
-    fn times(
-        &self,
-    ) -> Pin<Box<dyn Future<Output = Result<Option<Vec<Duration>>, DeviceError>> + '_>>;
+    fn times(&self) -> Times<'_>;
 }

@@ -84,7 +84,7 @@ pub(super) mod checks {
         levels: usize,
     ) -> Result<Vec<f32>, Failure> {
         let mut tape = device.tape();
-        let values: Vec<f32> = f32s(&image);
+        let values: Vec<f32> = f32s(image);
         let tensor = Tensor::new(device, &[shape[0], 3, shape[1], shape[2]], &values)?;
         let var = tape.bind(&tensor);
         let histogram = tape.color_histogram(var, levels);

@@ -171,12 +171,15 @@ pub(super) mod checks {
         scale_halves_on_overflow_and_doubles_after_an_interval
     ];
 
+    /// Words of the verdict, and the state.
+    type Step = (Vec<u32>, Vec<f32>);
+
     /// Returns the verdict and state after each step, given norms of scaled gradients and losses.
     fn follow(
         device: &Device,
         spec: GradScaler,
         steps: impl Iterator<Item = (f32, f32)>,
-    ) -> Result<Vec<(Vec<u32>, Vec<f32>)>, Failure> {
+    ) -> Result<Vec<Step>, Failure> {
         let state = Tensor::new(device, &[64], &spec.start())?;
         let mut tape = device.tape();
         let (norm_squared, loss, bound) = (tape.input(&[1]), tape.input(&[1]), tape.bind(&state));
@@ -192,13 +195,12 @@ pub(super) mod checks {
         steps.map(run).collect()
     }
 
+    /// Factor and corrections, take, norm and scale.
+    type Judgement = ([f32; 3], u32, f32, f32);
+
     /// Returns factor and corrections, take, norm and scale after each step, given norms of scaled
     /// gradients.
-    fn judge(
-        device: &Device,
-        spec: GradScaler,
-        norms: &[f32],
-    ) -> Result<Vec<([f32; 3], u32, f32, f32)>, Failure> {
+    fn judge(device: &Device, spec: GradScaler, norms: &[f32]) -> Result<Vec<Judgement>, Failure> {
         let steps = follow(device, spec, norms.iter().map(|&norm| (norm, 1.0)))?;
         let verdict = |(words, state): (Vec<u32>, Vec<f32>)| {
             let float = |at: usize| f32::from_bits(words[at]);

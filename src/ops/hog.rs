@@ -119,7 +119,7 @@ pub(super) mod checks {
 
     fn agrees(device: &Device, image: &[f64], shape: [usize; 4], patch: usize) -> Outcome {
         let mut tape = device.tape();
-        let values: Vec<f32> = f32s(&image);
+        let values: Vec<f32> = f32s(image);
         let tensor = Tensor::new(device, &shape, &values)?;
         let var = tape.bind(&tensor);
         let hog = tape.hog(var, patch);

@@ -122,7 +122,7 @@ impl Page for InspectPage {
             }
             // a narrow window scrolls to the times
             (Some(_), Table::Dispatches) => {
-                drop(ScrollArea::horizontal().show(ui, |ui| self.dispatches(ui)))
+                ScrollArea::horizontal().show(ui, |ui| self.dispatches(ui));
             }
             (Some(inspection), Table::Parameters) => parameters(ui, inspection),
         });

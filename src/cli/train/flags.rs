@@ -2,7 +2,7 @@
 //!
 //! A new setting is a field of [`RunConfig`](crate::train::RunConfig) and an entry here.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use clap::builder::TypedValueParser;
@@ -544,7 +544,7 @@ fn paths(name: &'static str, path: &'static str, help: &str) -> Flag {
         .action(ArgAction::Append);
     Flag::custom(arg, path, move |matches, config| {
         let given = matches.get_many::<PathBuf>(name).expect("it is given");
-        let paths = given.flat_map(split).collect();
+        let paths = given.flat_map(|path| split(path)).collect();
         match path {
             "data.train" => config.data.train = paths,
             _ => config.data.validation = paths,
@@ -554,14 +554,14 @@ fn paths(name: &'static str, path: &'static str, help: &str) -> Flag {
 }
 
 /// The paths of a value, with commas between them unless it is the name of a file.
-fn split(path: &PathBuf) -> Vec<PathBuf> {
+fn split(path: &Path) -> Vec<PathBuf> {
     match path.to_str() {
         Some(text) if !path.exists() => text
             .split(',')
             .filter(|part| !part.is_empty())
             .map(PathBuf::from)
             .collect(),
-        _ => vec![path.clone()],
+        _ => vec![path.to_owned()],
     }
 }
 

@@ -229,11 +229,10 @@ impl Observer for Terminal {
 
     fn on(&mut self, event: Event) -> ControlFlow<()> {
         match event {
-            Event::Submitted { .. } => {
-                if self.stop.load(Ordering::Relaxed) {
-                    return ControlFlow::Break(());
-                }
+            Event::Submitted { .. } if self.stop.load(Ordering::Relaxed) => {
+                return ControlFlow::Break(());
             }
+            Event::Submitted { .. } => {}
             Event::Started { after, kernels } => {
                 let seconds = after.as_secs_f64();
                 if self.json {

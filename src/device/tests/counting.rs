@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::future::ready;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use crate::device::executor::{
-    Attempt, Bound, Created, DeviceInfo, Executor, Prepared, Range, Read,
+    Attempt, Bound, Created, DeviceInfo, Executor, Prepared, Range, Read, Times,
 };
 use crate::device::{Device, DeviceError, Plan, Tensor};
 use crate::graph::{Access, Capabilities, TensorId};
@@ -150,9 +148,7 @@ impl Prepared for Schedule {
         Ok(())
     }
 
-    fn times(
-        &self,
-    ) -> Pin<Box<dyn Future<Output = Result<Option<Vec<Duration>>, DeviceError>> + '_>> {
+    fn times(&self) -> Times<'_> {
         Box::pin(ready(Ok(None)))
     }
 }

@@ -1,7 +1,6 @@
 //! A program bound to buffers and pipelines.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use rayon::prelude::*;
 use super::Shared;
 use super::pipelines::{Pipeline, key};
 use crate::device::DeviceError;
-use crate::device::executor::{Bound, Prepared, Range, Read};
+use crate::device::executor::{Bound, Prepared, Range, Read, Times};
 use crate::graph::Access;
 
 struct Step {
@@ -220,9 +219,7 @@ impl Prepared for PreparedProgram {
         self.shared.submit(encoder)
     }
 
-    fn times(
-        &self,
-    ) -> Pin<Box<dyn Future<Output = Result<Option<Vec<Duration>>, DeviceError>> + '_>> {
+    fn times(&self) -> Times<'_> {
         /// Dispatches per query set, which holds at most 4096 queries.
         const PER_SET: usize = 2048;
         Box::pin(async move {

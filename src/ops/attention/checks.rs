@@ -649,7 +649,7 @@ fn both_sums_over_lanes_agree(device: &Device) -> Outcome {
                 Capabilities {
                     software,
                     subgroup,
-                    ..here.clone()
+                    ..here
                 },
                 width,
             )
