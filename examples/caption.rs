@@ -1,4 +1,5 @@
-//! Captions pictures with the model that ships with seemore: `cargo run --release --example caption PICTURE..`.
+//! Captions pictures with the model that ships with seemore: `cargo run --release --example caption
+//! PICTURE..`.
 
 use std::error::Error;
 

@@ -1,4 +1,5 @@
-//! A model of your own in a page: two layers that learn which of two interleaved spirals a point lies on.
+//! A model of your own in a page: two layers that learn which of two interleaved spirals a point
+//! lies on.
 //!
 //! `cargo run --release --example custom_model`
 

@@ -1,7 +1,7 @@
 //! Where programs run: devices, tensors, and the executors behind them.
 //!
-//! A [`Device`] is a handle to an [`Executor`], the trait that a new kind of device implements. A [`Plan`] is a program with its
-//! memory on a device.
+//! A [`Device`] is a handle to an [`Executor`], the trait that a new kind of device implements. A
+//! [`Plan`] is a program with its memory on a device.
 
 mod error;
 pub mod executor;
@@ -55,8 +55,9 @@ impl fmt::Debug for Device {
 
 /// Time that a read spins before it sleeps: a few decoded tokens.
 ///
-/// Sleeping costs a wake-up, and on a software adapter lets the cores fall asleep that every dispatch must then wake: a token
-/// took 6 to 8 ms on two idle cores, 2.9 ms with spinning, and less CPU time too.
+/// Sleeping costs a wake-up, and on a software adapter lets the cores fall asleep that every
+/// dispatch must then wake: a token took 6 to 8 ms on two idle cores, 2.9 ms with spinning, and
+/// less CPU time too.
 const SPIN: Duration = Duration::from_millis(10);
 
 impl Device {
@@ -66,7 +67,8 @@ impl Device {
         pollster::block_on(self::wgpu::adapters())
     }
 
-    /// Opens the best device: the adapter that `WGPU_ADAPTER_NAME` names, else a discrete GPU, an integrated one, or software.
+    /// Opens the best device: the adapter that `WGPU_ADAPTER_NAME` names, else a discrete GPU, an
+    /// integrated one, or software.
     ///
     /// # Errors
     /// No adapter, or a driver that refuses to open one.
@@ -152,7 +154,8 @@ impl Device {
         self.info().facts.clone()
     }
 
-    /// Returns the bytes that can still be allocated, if the device tells. Other programs may take them at any time.
+    /// Returns the bytes that can still be allocated, if the device tells. Other programs may take
+    /// them at any time.
     pub fn free_memory(&self) -> Option<u64> {
         self.executor().free_memory()
     }
@@ -177,7 +180,8 @@ impl Device {
         (self.max_bytes() / 4) as usize
     }
 
-    /// Returns the first error that the device reported since it was opened. It stays: after one, no result can be trusted.
+    /// Returns the first error that the device reported since it was opened. It stays: after one,
+    /// no result can be trusted.
     ///
     /// # Errors
     /// That error.
@@ -193,8 +197,8 @@ impl Device {
         self.executor().wait()
     }
 
-    /// Runs work that may fail on this driver without harm to what comes after: its errors are returned, and do not count as
-    /// failures of the device.
+    /// Runs work that may fail on this driver without harm to what comes after: its errors are
+    /// returned, and do not count as failures of the device.
     pub(crate) fn attempt<T>(
         &self,
         work: impl FnOnce() -> Result<T, DeviceError>,

@@ -1,4 +1,5 @@
-//! Evaluation of a model on a data set: captions of all pictures, metrics of them, and the perplexity of the true captions.
+//! Evaluation of a model on a data set: captions of all pictures, metrics of them, and the
+//! perplexity of the true captions.
 
 pub mod metrics;
 mod report;
@@ -24,7 +25,8 @@ pub struct EvalOptions {
     pub beam: usize,
     /// Length normalization, see [`CaptionOptions::length_power`].
     pub length_power: f64,
-    /// Maximum number of tokens of a caption; by default one and a half times as many as the longest true caption has.
+    /// Maximum number of tokens of a caption; by default one and a half times as many as the
+    /// longest true caption has.
     pub max_tokens: Option<usize>,
 }
 
@@ -50,13 +52,14 @@ pub struct Evaluation {
     pub exact_match: f64,
     /// Metrics over all captions.
     pub scores: Scores,
-    /// Exponential of the mean cross entropy over the tokens of all true captions, their ends included. Characters outside the
-    /// vocabulary count as the unknown token; tokens beyond the model's context do not count.
+    /// Exponential of the mean cross entropy over the tokens of all true captions, their ends
+    /// included. Characters outside the vocabulary count as the unknown token; tokens beyond the
+    /// model's context do not count.
     pub perplexity: f64,
     /// How well the captions' probabilities predict whether they are exact.
     pub calibration: Calibration,
-    /// Captions written per second, picture encoding included. The first batch, which compiles kernels, counts only if it is the
-    /// only one.
+    /// Captions written per second, picture encoding included. The first batch, which compiles
+    /// kernels, counts only if it is the only one.
     pub captions_per_s: f64,
 }
 
@@ -68,7 +71,8 @@ pub fn references(sample: &Sample) -> impl Iterator<Item = &str> {
 }
 
 impl Evaluation {
-    /// Evaluates a model. `progress` counts every picture once for its caption and once for each true caption.
+    /// Evaluates a model. `progress` counts every picture once for its caption and once for each
+    /// true caption.
     ///
     /// # Errors
     /// Insufficient device memory for the batch, or a lost device.
@@ -130,7 +134,8 @@ impl Evaluation {
     }
 }
 
-/// Token that a sample's caption starts from: begin-of-text, or the true caption's first token where the tokenizer has none.
+/// Token that a sample's caption starts from: begin-of-text, or the true caption's first token
+/// where the tokenizer has none.
 fn first_token(tokenizer: &Tokenizer, sample: &Sample) -> u32 {
     let truth = || Text::new(tokenizer, &sample.caption).ids.first().copied();
     tokenizer.begin().or_else(truth).unwrap_or(tokenizer.pad())

@@ -1,4 +1,5 @@
-//! What is computed: kernels, the tape that records dispatches and gradients, and the program made of it.
+//! What is computed: kernels, the tape that records dispatches and gradients, and the program made
+//! of it.
 //!
 //! Everything here is plain data: no device, no file, no thread.
 

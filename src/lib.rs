@@ -1,9 +1,11 @@
-//! Vision-language models that train and run in WGSL compute shaders, on any GPU that [wgpu](https://docs.rs/wgpu) reaches, and on a
-//! software driver where there is none. No CUDA, no Python.
+//! Vision-language models that train and run in WGSL compute shaders, on any GPU that
+//! [wgpu](https://docs.rs/wgpu) reaches, and on a software driver where there is none. No CUDA, no
+//! Python.
 //!
 //! # Caption a picture
 //!
-//! A [`Session`] loads a model and writes captions: whole, token by token, or for many pictures at once.
+//! A [`Session`] loads a model and writes captions: whole, token by token, or for many pictures at
+//! once.
 //!
 //! ```
 //! use seemore::{Device, Picture, Session};
@@ -24,8 +26,8 @@
 //!
 //! # Train a model
 //!
-//! A [`RunConfig`] describes a training, and a [`TrainRun`] is the only place that assembles one. What happens on the way goes to an
-//! [`Observer`](train::Observer).
+//! A [`RunConfig`] describes a training, and a [`TrainRun`] is the only place that assembles one.
+//! What happens on the way goes to an [`Observer`](train::Observer).
 //!
 //! ```
 //! use seemore::{Device, Preset, RunConfig, TrainRun, train::Observer};
@@ -51,8 +53,9 @@
 //!
 //! # How it works
 //!
-//! Modules record dispatches on a [`Tape`]; [`backward`](Tape::backward) appends more; a [`Program`](graph::Program) gives their values
-//! memory by liveness; a [`Plan`] runs it on a [`Device`]. Recording knows no device, and a device knows no model.
+//! Modules record dispatches on a [`Tape`]; [`backward`](Tape::backward) appends more; a
+//! [`Program`](graph::Program) gives their values memory by liveness; a [`Plan`] runs it on a
+//! [`Device`]. Recording knows no device, and a device knows no model.
 //!
 //! | module | what it holds |
 //! |---|---|
@@ -67,8 +70,9 @@
 //!
 //! # Features
 //!
-//! `wgpu` has the devices, `mlflow` the tracking on MLflow servers, and `cli` the programs `seemore` and `train`. All are on by
-//! default; a program that uses the library wants `default-features = false, features = ["wgpu"]`.
+//! `wgpu` has the devices, `mlflow` the tracking on MLflow servers, and `cli` the programs
+//! `seemore` and `train`. All are on by default; a program that uses the library wants
+//! `default-features = false, features = ["wgpu"]`.
 
 #![deny(unsafe_code)]
 

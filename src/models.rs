@@ -1,8 +1,9 @@
 //! Model families, and models on disk.
 //!
-//! A [`Model`] is what training, captioning, evaluation and explanation work with, whatever its family. A family is one folder:
-//! its configuration, which implements [`FamilyConfig`], and its forward pass, which implements [`VisionLanguage`]. The line in
-//! [`family`](mod@family) registers it.
+//! A [`Model`] is what training, captioning, evaluation and explanation work with, whatever its
+//! family. A family is one folder: its configuration, which implements [`FamilyConfig`], and its
+//! forward pass, which implements [`VisionLanguage`]. The line in [`family`](mod@family) registers
+//! it.
 
 mod caches;
 pub mod config;

@@ -53,8 +53,8 @@ pub struct Context<'a> {
     pub dropout: f32,
     /// Uniform `[1]` of `u32`: dropout seed. Write another value before each step.
     pub seed: Var,
-    /// Number of positions that the key/value caches hold before this pass, as `u32`: `[batch]`, or `[1]` for the whole batch. Zero
-    /// until it is written.
+    /// Number of positions that the key/value caches hold before this pass, as `u32`: `[batch]`, or
+    /// `[1]` for the whole batch. Zero until it is written.
     pub past: Var,
     /// Whether blocks keep only their input for the backward pass and recompute the rest there.
     pub checkpoint: bool,

@@ -1,5 +1,5 @@
-//! Checkpoints of earlier formats give the captions that the program which wrote them gave; `tests/golden/checkpoints/README.md`
-//! describes the files.
+//! Checkpoints of earlier formats give the captions that the program which wrote them gave;
+//! `tests/golden/checkpoints/README.md` describes the files.
 
 use std::collections::BTreeMap;
 use std::path::Path;

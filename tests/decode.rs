@@ -59,8 +59,8 @@ fn model(device: &Device, config: impl Into<ModelConfig>) -> Model {
     model
 }
 
-/// Compares each row of a batch, with prompts of the given lengths, with the full forward pass. `recorded` is the prompt length
-/// that passes are recorded for.
+/// Compares each row of a batch, with prompts of the given lengths, with the full forward pass.
+/// `recorded` is the prompt length that passes are recorded for.
 fn cached_equals_full(
     config: impl Into<ModelConfig>,
     prompts: &[usize],

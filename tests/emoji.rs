@@ -119,7 +119,8 @@ fn tokens_with_heat(session: &Session, picture: &Picture) -> Vec<CaptionToken> {
 #[test]
 fn shipped_model_looks_at_the_drawing() {
     let session = Session::load(&device(), MODEL).unwrap();
-    // a red disc in a corner of a large white picture: cropping brings it to the middle, where corners of the frame stay white
+    // a red disc in a corner of a large white picture: cropping brings it to the middle, where
+    // corners of the frame stay white
     let (width, height) = (300, 200);
     let disc = |x: usize, y: usize| (x as f32 - 60.0).hypot(y as f32 - 50.0) < 40.0;
     let pixel = |i: usize| {

@@ -67,7 +67,8 @@ fn squares(dir: &Path, colours: &[(&str, [u8; 3])], count: u8) {
     }
 }
 
-/// A folder with a trained `model`, the `squares` it was trained on, and `others` with captions that it cannot know.
+/// A folder with a trained `model`, the `squares` it was trained on, and `others` with captions
+/// that it cannot know.
 static TRAINED: LazyLock<TempDir> = LazyLock::new(|| {
     let dir = tempfile::tempdir().unwrap();
     squares(&dir.path().join("squares"), &COLOURS, 4);

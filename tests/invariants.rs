@@ -24,7 +24,8 @@ fn files(path: &str, extension: &str) -> Vec<(PathBuf, String)> {
     found
 }
 
-/// Returns the lines of a Rust file that end up in the library: without comments, and without modules of tests and op checks.
+/// Returns the lines of a Rust file that end up in the library: without comments, and without
+/// modules of tests and op checks.
 fn library_lines(text: &str) -> Vec<(usize, String)> {
     let mut lines = vec![];
     let mut skipping = false;
@@ -60,7 +61,8 @@ fn library_lines(text: &str) -> Vec<(usize, String)> {
     lines
 }
 
-/// Returns the library lines of all Rust files of a room, `src/NAME.rs` and `src/NAME/`, without tests and op checks.
+/// Returns the library lines of all Rust files of a room, `src/NAME.rs` and `src/NAME/`, without
+/// tests and op checks.
 fn room(name: &str) -> Vec<(PathBuf, usize, String)> {
     let mut sources = vec![];
     for path in [format!("src/{name}.rs"), format!("src/{name}")] {
@@ -140,7 +142,8 @@ fn rooms_depend_on_each_other_without_cycles() {
         .iter()
         .map(|name| (name.clone(), uses(name, &rooms)))
         .collect();
-    // rooms whose dependencies are all placed are placed; whatever remains is part of a cycle or above one
+    // rooms whose dependencies are all placed are placed; whatever remains is part of a cycle or
+    // above one
     let mut placed: BTreeSet<&str> = BTreeSet::new();
     loop {
         let ready: Vec<&str> = graph

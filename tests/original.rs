@@ -12,7 +12,8 @@ use seemore::models::seemore::{
 use seemore::models::{Logits, Model};
 use seemore::nn::{AttentionScale, Context, Residual};
 
-/// The state dict that the original would have for our parameter `name`: written down anew from its class definitions.
+/// The state dict that the original would have for our parameter `name`: written down anew from its
+/// class definitions.
 fn original_state(config: &Config, named: &Values) -> Values {
     let mut state = Values::new();
     for (name, (shape, data)) in named {
@@ -123,7 +124,8 @@ fn sizes_are_read_from_shapes_and_values_come_back_bit_for_bit() {
     }
 }
 
-/// The golden parameters under the original's names, imported, give the logits that PyTorch recorded for the original.
+/// The golden parameters under the original's names, imported, give the logits that PyTorch
+/// recorded for the original.
 #[test]
 fn an_imported_state_dict_has_the_originals_logits() {
     let device = device();

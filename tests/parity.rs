@@ -1,5 +1,6 @@
-//! The model against PyTorch's recorded numbers: every `*.safetensors` in `tests/golden`, or in the folder that
-//! `SEEMORE_GOLDEN` names. `golden.json` there explains the tensors and the conventions.
+//! The model against PyTorch's recorded numbers: every `*.safetensors` in `tests/golden`, or in the
+//! folder that `SEEMORE_GOLDEN` names. `golden.json` there explains the tensors and the
+//! conventions.
 //!
 //! Run with `--nocapture` to see the largest deviations.
 
@@ -17,7 +18,8 @@ use seemore::ops::{GradScaler, IGNORE};
 use seemore::train::{Batch, Gradients, TrainStep};
 use seemore::train::{Decay, Optimizer, OptimizerConfig, Rule};
 
-// The tolerances that golden.json suggests: float32 on a device sums in another order than PyTorch does.
+// The tolerances that golden.json suggests: float32 on a device sums in another order than PyTorch
+// does.
 const LOGITS: f64 = 2e-5;
 const LOSS: f64 = 1e-5;
 const ATTENTION: f64 = 1e-5;
@@ -417,7 +419,8 @@ fn fifty_steps_and_the_tokens_after_them_are_pytorchs() {
     }
 }
 
-/// Compares all parameters with what is recorded under `prefix`: all elements, or 256 samples spread over them.
+/// Compares all parameters with what is recorded under `prefix`: all elements, or 256 samples
+/// spread over them.
 fn check_parameters(golden: &Golden, model: &Model, place: &str, prefix: &str) {
     let (mut worst, mut off_count, mut count) = (0.0f64, 0, 0);
     for (name, tensor) in model.parameters() {

@@ -1,5 +1,5 @@
-//! Search for the likeliest texts: greedy on the device equals greedy on the host, batches equal single pictures, and a beam
-//! finds what enumeration finds.
+//! Search for the likeliest texts: greedy on the device equals greedy on the host, batches equal
+//! single pictures, and a beam finds what enumeration finds.
 
 use seemore::caption::{Generator, Hypothesis, Sampling, Search, SearchOptions};
 use seemore::device::Device;
@@ -33,7 +33,8 @@ enum Tokens {
     Pooled,
 }
 
-/// A model with parameters far from their initial values, so that pictures, positions and tokens matter.
+/// A model with parameters far from their initial values, so that pictures, positions and tokens
+/// matter.
 fn model(device: &Device, vocab_size: usize, tokens: Tokens) -> Model {
     let tiny = family::Config::tiny();
     let text = family::TextConfig {
@@ -233,7 +234,8 @@ fn a_beam_finds_texts_at_least_as_likely_as_greedy_search() {
     );
 }
 
-/// All texts of at most three tokens with the logarithm of their probability, from full forward passes, the likeliest first.
+/// All texts of at most three tokens with the logarithm of their probability, from full forward
+/// passes, the likeliest first.
 fn everything(
     device: &Device,
     model: &Model,

@@ -539,7 +539,8 @@ fn gradients(
     (step, optimizer)
 }
 
-/// Checks by a central difference that the loss rises along the gradient by the length of the gradient.
+/// Checks by a central difference that the loss rises along the gradient by the length of the
+/// gradient.
 fn rises_by_its_norm(config: ModelConfig, trains: &dyn Fn(&ParameterInfo) -> bool) {
     let device = device();
     let model = Model::new(&device, &config, 3).unwrap();
@@ -619,7 +620,8 @@ fn gradients_of_the_pooled_model_match_differences() {
 
 #[test]
 fn the_guess_trains_the_decoder_only() {
-    // no gradient flows from the guess to the class head and the encoder, so only the other parameters match differences
+    // no gradient flows from the guess to the class head and the encoder, so only the other
+    // parameters match differences
     rises_by_its_norm(pooled(true), &|info| info.role.part != Part::Encoder);
 }
 

@@ -1,6 +1,7 @@
 //! Renders the screenshots in `docs/`, without a screen.
 //!
-//! Run it with `cargo run --release -p seemore-app --example screenshots`. An argument names another output folder.
+//! Run it with `cargo run --release -p seemore-app --example screenshots`. An argument names
+//! another output folder.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -59,7 +59,8 @@ struct Edit {
 }
 
 impl Gallery {
-    /// Opens a folder. Captions come from the journal or from the text file beside each picture, whichever is newer.
+    /// Opens a folder. Captions come from the journal or from the text file beside each picture,
+    /// whichever is newer.
     ///
     /// Also returns a message if parts of the journal could not be read.
     ///
@@ -153,7 +154,8 @@ impl Gallery {
         self.journal.error()
     }
 
-    /// Sets captions. They are undone together, along with the ones that the same run set just before.
+    /// Sets captions. They are undone together, along with the ones that the same run set just
+    /// before.
     pub fn set(&mut self, captions: Vec<(usize, String)>, run: Option<u64>) {
         let edit = |(entry, after): (usize, String)| {
             let before = std::mem::replace(&mut self.entries[entry].caption, after.clone());

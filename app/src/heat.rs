@@ -16,9 +16,11 @@ pub struct HeatView {
 }
 
 impl HeatView {
-    /// Draws a square picture, `side` points wide, under `heat`: one value per patch, or none for the picture alone.
+    /// Draws a square picture, `side` points wide, under `heat`: one value per patch, or none for
+    /// the picture alone.
     ///
-    /// The texture is remade when `key` changes, so it must differ for different pictures, heat maps and styles.
+    /// The texture is remade when `key` changes, so it must differ for different pictures, heat
+    /// maps and styles.
     pub fn show(
         &mut self,
         ui: &mut Ui,
@@ -45,7 +47,8 @@ impl HeatView {
     }
 }
 
-/// A selectable square with a small heat map, or with the last word of `name` if the heat map is empty.
+/// A selectable square with a small heat map, or with the last word of `name` if the heat map is
+/// empty.
 pub fn small(
     ui: &mut Ui,
     heat: &[f32],

@@ -86,7 +86,8 @@ pub fn advice(hint: &Hint) -> Option<String> {
     })
 }
 
-/// Returns the label of a setting of a run configuration, given its dotted path, if the Train page has a field for it.
+/// Returns the label of a setting of a run configuration, given its dotted path, if the Train page
+/// has a field for it.
 fn label(path: &str) -> Option<&'static str> {
     const LABELS: [(&str, &str); 21] = [
         ("data.train", "Training pictures"),

@@ -1,8 +1,9 @@
 //! The desktop app of seemore.
 //!
-//! A worker thread owns the device and the models. The window sends it [commands](worker::Command), shows the
-//! [events](worker::Event) that come back, and never waits for it. Each page is one file in [`pages`] and one entry of its
-//! registry; a page also defines the commands it sends and the events it handles.
+//! A worker thread owns the device and the models. The window sends it [commands](worker::Command),
+//! shows the [events](worker::Event) that come back, and never waits for it. Each page is one file
+//! in [`pages`] and one entry of its registry; a page also defines the commands it sends and the
+//! events it handles.
 
 #![deny(unsafe_code)]
 #![warn(missing_docs)]

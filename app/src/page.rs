@@ -16,7 +16,8 @@ use crate::worker::{Event, ModelInfo, Slot, WorkerHandle};
 
 /// A page of the window.
 ///
-/// A new page is a file in `pages/` that implements this trait, and an entry in the registry in `pages.rs`.
+/// A new page is a file in `pages/` that implements this trait, and an entry in the registry in
+/// `pages.rs`.
 pub trait Page {
     /// Returns the name on the page's tab.
     fn title(&self) -> &'static str;
@@ -27,7 +28,8 @@ pub trait Page {
     /// Handles an event, also while another page is shown.
     fn handle(&mut self, _event: &mut Event, _context: &mut PageContext) {}
 
-    /// Opens files that were dropped on the page. Returns whether it did; if not, the window opens them as pictures.
+    /// Opens files that were dropped on the page. Returns whether it did; if not, the window opens
+    /// them as pictures.
     fn drop_files(&mut self, _files: &[PathBuf], _context: &mut PageContext) -> bool {
         false
     }
@@ -43,7 +45,8 @@ pub trait Page {
     /// Stores what the page keeps between starts, under a key of its own.
     fn save(&self, _storage: &mut dyn Storage) {}
 
-    /// Prepares for the end of the program. Returns whether the worker has work that it must finish first.
+    /// Prepares for the end of the program. Returns whether the worker has work that it must finish
+    /// first.
     fn close(&mut self) -> bool {
         false
     }

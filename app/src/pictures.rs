@@ -131,7 +131,8 @@ impl Reader {
     }
 }
 
-/// Returns the path itself, or the pictures in it if it is a folder, which are recognized by their extensions.
+/// Returns the path itself, or the pictures in it if it is a folder, which are recognized by their
+/// extensions.
 pub fn files(path: &Path) -> Vec<Result<PathBuf, String>> {
     if !path.is_dir() {
         return vec![Ok(path.to_owned())];

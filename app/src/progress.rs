@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use seemore::progress::Progress;
 
-/// Counts finished items. Clones share the count, so that one thread counts while another one shows it.
+/// Counts finished items. Clones share the count, so that one thread counts while another one shows
+/// it.
 #[derive(Debug, Clone, Default)]
 pub struct Counter {
     shared: Arc<Shared>,

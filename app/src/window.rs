@@ -1,4 +1,5 @@
-//! The window: passes events to the pages, draws the page that is chosen, and handles input that concerns all of them.
+//! The window: passes events to the pages, draws the page that is chosen, and handles input that
+//! concerns all of them.
 
 mod clipboard;
 mod settings;

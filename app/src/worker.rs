@@ -1,7 +1,8 @@
 //! The worker thread, which owns the device and the models.
 //!
-//! [`Command`]s go in and [`Event`]s come out over channels; neither side waits for the other. A command is a type of its own
-//! with a `run` method, so the worker knows nothing about the pages that define them.
+//! [`Command`]s go in and [`Event`]s come out over channels; neither side waits for the other. A
+//! command is a type of its own with a `run` method, so the worker knows nothing about the pages
+//! that define them.
 
 mod command;
 mod event;
@@ -60,9 +61,11 @@ impl Worker {
         self.device.check()
     }
 
-    /// Receives the next command while another one runs, such as a training that captions between its steps.
+    /// Receives the next command while another one runs, such as a training that captions between
+    /// its steps.
     ///
-    /// Waits for one if `wait` is set. The error [`TryRecvError::Disconnected`] means that the window has closed.
+    /// Waits for one if `wait` is set. The error [`TryRecvError::Disconnected`] means that the
+    /// window has closed.
     pub fn receive(&self, wait: bool) -> Result<Box<dyn Command>, TryRecvError> {
         if wait {
             self.commands.recv().map_err(TryRecvError::from)
@@ -133,7 +136,8 @@ impl WorkerHandle {
         }
     }
 
-    /// Returns a handle without a thread, for tests that receive the commands and send the events themselves.
+    /// Returns a handle without a thread, for tests that receive the commands and send the events
+    /// themselves.
     pub fn scripted() -> (WorkerHandle, Receiver<Box<dyn Command>>, EventSender) {
         let (commands, incoming) = channel();
         let (sender, events) = EventSender::channel(|| {});
@@ -155,7 +159,8 @@ impl WorkerHandle {
         self.events.try_recv().ok()
     }
 
-    /// Sends no more commands and waits until the worker has finished, which saves a training that runs.
+    /// Sends no more commands and waits until the worker has finished, which saves a training that
+    /// runs.
     pub fn finish(&mut self) {
         self.commands = channel().0;
         // a panic was reported where it was caught

@@ -22,7 +22,8 @@ impl Drop for Running {
 /// Starts a virtual screen with an unused number.
 fn screen() -> (Running, String) {
     let mut command = Command::new("Xvfb");
-    // without -noreset the server restarts when its last client leaves, and refuses connections meanwhile
+    // without -noreset the server restarts when its last client leaves, and refuses connections
+    // meanwhile
     command
         .args(["-noreset", "-displayfd", "1", "-screen", "0", "1200x800x24"])
         .stdout(Stdio::piped())

@@ -17,7 +17,8 @@ pub enum CaptionError {
     /// The checkpoint folder has no tokenizer, without which tokens are no text.
     #[error("{0} has no tokenizer.json")]
     NoTokenizer(String),
-    /// The tokenizer has no begin-of-text token and the prompt is empty, so there is nothing to continue.
+    /// The tokenizer has no begin-of-text token and the prompt is empty, so there is nothing to
+    /// continue.
     #[error("this model has no begin-of-text token, so a caption cannot start from nothing")]
     NoPrompt,
     /// The prompt does not fit into the model's context.

@@ -7,14 +7,16 @@ use crate::models::Model;
 
 /// Continues prompts of a fixed number of pictures with a key/value cache, one token at a time.
 ///
-/// This is the lowest level of generation, for measurements and tests; [`Session`](super::Session) writes captions.
+/// This is the lowest level of generation, for measurements and tests; [`Session`](super::Session)
+/// writes captions.
 pub struct Generator {
     decoding: Decoding,
     vocab: usize,
 }
 
 impl Generator {
-    /// Records the passes for `batch` pictures with prompts of `prompt` tokens and at most `new` tokens after them.
+    /// Records the passes for `batch` pictures with prompts of `prompt` tokens and at most `new`
+    /// tokens after them.
     ///
     /// # Errors
     /// Insufficient device memory for the caches or passes.
@@ -47,8 +49,8 @@ impl Generator {
         logits.chunks(self.vocab).map(<[f32]>::to_vec).collect()
     }
 
-    /// Runs the prefill over pictures `[batch, 3, side, side]` and prompts of at most the recorded length, one for each picture. Returns the
-    /// logits after each prompt.
+    /// Runs the prefill over pictures `[batch, 3, side, side]` and prompts of at most the recorded
+    /// length, one for each picture. Returns the logits after each prompt.
     pub fn start(
         &mut self,
         images: &[f32],
@@ -58,7 +60,8 @@ impl Generator {
         Ok(self.by_row(self.decoding.logits()?))
     }
 
-    /// Appends one token to each text and returns the logits after it; `None` when the caches are full.
+    /// Appends one token to each text and returns the logits after it; `None` when the caches are
+    /// full.
     pub fn next(&mut self, tokens: &[u32]) -> Result<Option<Vec<Vec<f32>>>, DeviceError> {
         if (0..tokens.len()).any(|row| self.decoding.room(row) <= 1) {
             return Ok(None);
@@ -86,8 +89,8 @@ impl Generator {
         self.decoding.step_plan()
     }
 
-    /// Continues all prompts until `end` or until the caches are full. The `end` token is not returned. Row `i` is sampled with
-    /// the seed `sampling.seed + i`.
+    /// Continues all prompts until `end` or until the caches are full. The `end` token is not
+    /// returned. Row `i` is sampled with the seed `sampling.seed + i`.
     pub fn complete(
         &mut self,
         images: &[f32],

@@ -1,9 +1,10 @@
-//! Recorded passes: the programs that generation, evaluation, validation and explanations run. The pass that scores captions is
-//! `train`'s, beside the loss.
+//! Recorded passes: the programs that generation, evaluation, validation and explanations run. The
+//! pass that scores captions is `train`'s, beside the loss.
 //!
-//! A pass records the model's forward pass once for fixed sizes; pictures, tokens and cache positions are written before each
-//! run. Text lengths are rounded up to a [`text_bucket`] and padded on the right: attention is causal, so padding never reaches
-//! the positions before it, and tokens written later replace its cached keys and values.
+//! A pass records the model's forward pass once for fixed sizes; pictures, tokens and cache
+//! positions are written before each run. Text lengths are rounded up to a [`text_bucket`] and
+//! padded on the right: attention is causal, so padding never reaches the positions before it, and
+//! tokens written later replace its cached keys and values.
 
 mod attention;
 mod decoding;
@@ -15,9 +16,11 @@ pub(crate) use decoding::{Decoding, DecodingSpec};
 pub(crate) use pool::Pool;
 pub use relevance::RelevancePass;
 
-/// Text length to record a pass for, so that passes serve texts of several lengths: 1, 8, 16, 32 and so on, at most `room`.
+/// Text length to record a pass for, so that passes serve texts of several lengths: 1, 8, 16, 32
+/// and so on, at most `room`.
 ///
-/// A single begin-of-text token, the most frequent prompt, has a bucket of its own, so that it costs no padding.
+/// A single begin-of-text token, the most frequent prompt, has a bucket of its own, so that it
+/// costs no padding.
 pub(crate) fn text_bucket(tokens: usize, room: usize) -> usize {
     match tokens {
         0 | 1 => 1,
@@ -27,7 +30,8 @@ pub(crate) fn text_bucket(tokens: usize, room: usize) -> usize {
     .max(tokens)
 }
 
-/// Text length to record a pass for that runs once per text or token: a multiple of 8, at most `room`.
+/// Text length to record a pass for that runs once per text or token: a multiple of 8, at most
+/// `room`.
 pub(crate) fn length_bucket(tokens: usize, room: usize) -> usize {
     tokens.next_multiple_of(8).min(room).max(tokens)
 }

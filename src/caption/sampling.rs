@@ -10,7 +10,8 @@ pub struct Sampling {
     pub temperature: f32,
     /// Number of likeliest tokens to choose among; 0 for all.
     pub top_k: usize,
-    /// Probability mass of the likeliest tokens to choose among (nucleus sampling, Holtzman et al. 2020); 1 for all.
+    /// Probability mass of the likeliest tokens to choose among (nucleus sampling, Holtzman et al.
+    /// 2020); 1 for all.
     pub top_p: f32,
     /// Seed of the random choice.
     pub seed: u64,
@@ -61,7 +62,8 @@ impl Sampler {
         }
     }
 
-    /// Chooses a token from the logits of one position. Among equal logits the lowest token id ranks first.
+    /// Chooses a token from the logits of one position. Among equal logits the lowest token id
+    /// ranks first.
     ///
     /// # Panics
     /// Without logits.
@@ -106,7 +108,8 @@ impl Sampler {
     }
 }
 
-/// All tokens with their probabilities, the likeliest first. Among equal logits the lowest token id ranks first.
+/// All tokens with their probabilities, the likeliest first. Among equal logits the lowest token id
+/// ranks first.
 pub fn ranked(logits: &[f32]) -> Vec<Choice> {
     let mut order: Vec<usize> = (0..logits.len()).collect();
     order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));

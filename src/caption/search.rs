@@ -18,9 +18,9 @@ pub struct SearchOptions {
     pub new: usize,
     /// Number of hypotheses kept for each picture; 1 is greedy search.
     pub beam: usize,
-    /// Exponent of the length normalization: hypotheses are ranked by their log-probability divided by their number of tokens to
-    /// this power (Wu et al. 2016). 0 ranks texts by probability, which exact match rewards; 1 by the mean over their tokens,
-    /// which favours long texts.
+    /// Exponent of the length normalization: hypotheses are ranked by their log-probability divided
+    /// by their number of tokens to this power (Wu et al. 2016). 0 ranks texts by probability,
+    /// which exact match rewards; 1 by the mean over their tokens, which favours long texts.
     pub length_power: f64,
 }
 
@@ -29,8 +29,8 @@ pub struct SearchOptions {
 pub struct Hypothesis {
     /// Token ids after the prompt, without the end token.
     pub tokens: Vec<u32>,
-    /// Logarithm of each token's probability, given the picture and the tokens before it. Has one more entry for the end token if
-    /// the text ended.
+    /// Logarithm of each token's probability, given the picture and the tokens before it. Has one
+    /// more entry for the end token if the text ended.
     pub log_probabilities: Vec<f64>,
     /// Whether the text ended with the end token.
     pub ended: bool,
@@ -85,7 +85,8 @@ impl Candidate {
 
 /// Searches for the likeliest texts of a fixed number of pictures.
 ///
-/// [`Session`](super::Session) searches with recorded passes that it shares; this is for models without a tokenizer.
+/// [`Session`](super::Session) searches with recorded passes that it shares; this is for models
+/// without a tokenizer.
 pub struct Search {
     options: SearchOptions,
     decoding: Decoding,
@@ -134,11 +135,13 @@ impl Search {
         Ok(Search { options, decoding })
     }
 
-    /// Returns the hypotheses for pictures `[n, 3, side, side]` and their prompts, the best first: `beam` for each picture, unless
-    /// there are fewer texts. They end with the token `end`, or where the context or the maximum number of tokens does.
+    /// Returns the hypotheses for pictures `[n, 3, side, side]` and their prompts, the best first:
+    /// `beam` for each picture, unless there are fewer texts. They end with the token `end`, or
+    /// where the context or the maximum number of tokens does.
     ///
     /// # Panics
-    /// With more pictures than the batch has, another number of prompts, or a prompt that is empty or too long.
+    /// With more pictures than the batch has, another number of prompts, or a prompt that is empty
+    /// or too long.
     pub fn run(
         &mut self,
         images: &[f32],
@@ -178,7 +181,8 @@ impl Wanted {
     }
 }
 
-/// Searches for texts of pictures whose prefill is written; greedily without a beam. `None` when cancelled.
+/// Searches for texts of pictures whose prefill is written; greedily without a beam. `None` when
+/// cancelled.
 pub(crate) fn search(
     decoding: &mut Decoding,
     wanted: &Wanted,
@@ -195,7 +199,8 @@ fn is_cancelled(cancel: Option<&Cancel>) -> bool {
     cancel.is_some_and(Cancel::is_cancelled)
 }
 
-/// Takes the likeliest token every time. The device chooses: two numbers for each text come back per token.
+/// Takes the likeliest token every time. The device chooses: two numbers for each text come back
+/// per token.
 fn greedy(
     decoding: &mut Decoding,
     wanted: &Wanted,
@@ -262,7 +267,8 @@ pub(crate) fn sample(
     }
 }
 
-/// Keeps the best hypotheses of each picture, those that have ended among them, until all have. Logits come back for each token.
+/// Keeps the best hypotheses of each picture, those that have ended among them, until all have.
+/// Logits come back for each token.
 fn beam(
     decoding: &mut Decoding,
     wanted: &Wanted,
@@ -314,8 +320,8 @@ fn beam(
     Ok(Some(beams))
 }
 
-/// The best of a picture's hypotheses that have ended and of all continuations of the others, each with the index of the
-/// hypothesis that it is or continues. `logits: [hypotheses, vocab]`.
+/// The best of a picture's hypotheses that have ended and of all continuations of the others, each
+/// with the index of the hypothesis that it is or continues. `logits: [hypotheses, vocab]`.
 fn best(
     hypotheses: &[Hypothesis],
     logits: &[f32],

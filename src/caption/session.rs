@@ -30,10 +30,11 @@ pub struct CaptionOptions {
     pub max_tokens: usize,
     /// How the next token is chosen. Ignored with a beam.
     pub sampling: Sampling,
-    /// Number of hypotheses kept while a caption is written, of which the likeliest is returned; 1 for none beside it. Streams
-    /// have no beam.
+    /// Number of hypotheses kept while a caption is written, of which the likeliest is returned; 1
+    /// for none beside it. Streams have no beam.
     pub beam: usize,
-    /// Exponent of the length normalization that ranks hypotheses, see [`SearchOptions`](super::SearchOptions::length_power).
+    /// Exponent of the length normalization that ranks hypotheses, see
+    /// [`SearchOptions`](super::SearchOptions::length_power).
     pub length_power: f64,
     /// Maximum number of pictures on the device at once.
     pub batch_size: usize,
@@ -62,8 +63,8 @@ pub struct Caption {
     pub text: String,
     /// Token ids after the prompt, without the end token.
     pub tokens: Vec<u32>,
-    /// Natural logarithm of the caption's probability given the picture and the prompt, the end token included if the caption
-    /// ended with one.
+    /// Natural logarithm of the caption's probability given the picture and the prompt, the end
+    /// token included if the caption ended with one.
     pub log_probability: f64,
 }
 
@@ -76,9 +77,10 @@ pub struct CaptionToken {
     pub text: String,
     /// The likeliest other tokens, at most [`ALTERNATIVES`], with their probabilities.
     pub others: Vec<(String, f32)>,
-    /// Share of attention on each patch, row by row over the picture; empty unless asked for. It is the attention of the image
-    /// encoder's last CLS row, or of the token's position in the decoder's last layer, as a mean over heads, and sums to at
-    /// most 1; for pooled visual tokens it is the [relevance](RelevancePass) of the patches.
+    /// Share of attention on each patch, row by row over the picture; empty unless asked for. It is
+    /// the attention of the image encoder's last CLS row, or of the token's position in the
+    /// decoder's last layer, as a mean over heads, and sums to at most 1; for pooled visual tokens
+    /// it is the [relevance](RelevancePass) of the patches.
     pub heat: Vec<f32>,
 }
 
@@ -93,7 +95,8 @@ impl CaptionToken {
     }
 }
 
-/// A picture as a model takes it in: cropped and resized. Smaller than most pictures, so that many fit into memory.
+/// A picture as a model takes it in: cropped and resized. Smaller than most pictures, so that many
+/// fit into memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelInput(Picture);
 
@@ -106,7 +109,8 @@ impl ModelInput {
 
 /// A loaded model that writes captions.
 ///
-/// Clones are cheap, share the model and its recorded passes, and may be used from several threads at once.
+/// Clones are cheap, share the model and its recorded passes, and may be used from several threads
+/// at once.
 #[derive(Clone)]
 pub struct Session(Arc<Inner>);
 
@@ -139,7 +143,8 @@ impl Session {
     /// Loads a checkpoint folder.
     ///
     /// # Errors
-    /// A folder that is no checkpoint, a checkpoint without a tokenizer, or insufficient device memory.
+    /// A folder that is no checkpoint, a checkpoint without a tokenizer, or insufficient device
+    /// memory.
     pub fn load(device: &Device, folder: impl AsRef<Path>) -> Result<Session, CaptionError> {
         let folder = folder.as_ref();
         let (model, tokenizer) = checkpoint::load(device, folder)?;
@@ -183,7 +188,8 @@ impl Session {
         self.0.model.room()
     }
 
-    /// Whether the model has attention to show. Models that read a CLS token need encoder blocks for it.
+    /// Whether the model has attention to show. Models that read a CLS token need encoder blocks
+    /// for it.
     pub fn has_heat(&self) -> bool {
         let info = self.info();
         info.image_tokens != ImageTokens::Cls || info.encoder.is_some_and(|stack| stack.layers > 0)
@@ -220,8 +226,8 @@ impl Session {
         Ok(found.remove(0))
     }
 
-    /// Writes the captions of many pictures, [`batch_size`](CaptionOptions::batch_size) at a time. Sampling draws picture `i` with
-    /// the seed plus `i`.
+    /// Writes the captions of many pictures, [`batch_size`](CaptionOptions::batch_size) at a time.
+    /// Sampling draws picture `i` with the seed plus `i`.
     ///
     /// # Errors
     /// See [`caption_with`](Self::caption_with).
@@ -235,8 +241,8 @@ impl Session {
         self.captions_of(&inputs, &prompts, options, &Cancel::new())
     }
 
-    /// Writes the captions of preprocessed pictures, each after a prompt of its own, unless another thread cancels it. The
-    /// prompts replace that of the options.
+    /// Writes the captions of preprocessed pictures, each after a prompt of its own, unless another
+    /// thread cancels it. The prompts replace that of the options.
     ///
     /// # Errors
     /// As [`caption_with`](Self::caption_with), and [`CaptionError::Cancelled`].
@@ -265,8 +271,8 @@ impl Session {
         Ok(captions)
     }
 
-    /// Writes the captions that a beam search finds, the best first: [`beam`](CaptionOptions::beam) of them, unless there are fewer
-    /// texts.
+    /// Writes the captions that a beam search finds, the best first: [`beam`](CaptionOptions::beam)
+    /// of them, unless there are fewer texts.
     ///
     /// # Errors
     /// See [`caption_with`](Self::caption_with).
@@ -291,7 +297,8 @@ impl Session {
         Ok(captions)
     }
 
-    /// Writes a caption and calls `on` with each token as soon as it is chosen; `on` may stop it. Returns the caption so far.
+    /// Writes a caption and calls `on` with each token as soon as it is chosen; `on` may stop it.
+    /// Returns the caption so far.
     ///
     /// # Errors
     /// See [`caption_with`](Self::caption_with).
@@ -333,7 +340,8 @@ impl Session {
         decoding.start(image, &[prompt]);
         let limit = decoding.room(0).min(options.max_tokens);
         let mut logits = decoding.logits()?;
-        // pooled patches are no keys of the decoder, and the encoder's attention is the same for every token
+        // pooled patches are no keys of the decoder, and the encoder's attention is the same for
+        // every token
         let pooled = options.heat && info.image_tokens == ImageTokens::Pooled;
         let encoder = if options.heat {
             decoding.maps()?
@@ -384,8 +392,9 @@ impl Session {
         Ok(caption)
     }
 
-    /// Returns the attention of every layer over a picture, a prompt and the tokens that were written after it; and the
-    /// [relevance](RelevancePass) of each patch to each token, which models without an image encoder do not have.
+    /// Returns the attention of every layer over a picture, a prompt and the tokens that were
+    /// written after it; and the [relevance](RelevancePass) of each patch to each token, which
+    /// models without an image encoder do not have.
     ///
     /// # Errors
     /// See [`caption_with`](Self::caption_with).
@@ -423,7 +432,8 @@ impl Session {
         Ok((maps, relevance))
     }
 
-    /// Calls `inspect` with the recorded plans that write a caption: the prefill and the decode step.
+    /// Calls `inspect` with the recorded plans that write a caption: the prefill and the decode
+    /// step.
     ///
     /// # Errors
     /// Insufficient device memory for the passes.
@@ -518,8 +528,8 @@ impl Session {
         )
     }
 
-    /// Searches for a text after each prompt and calls `on` with each batch's range and hypotheses. `image` returns the picture of a
-    /// prompt, `[3, side, side]` and normalised.
+    /// Searches for a text after each prompt and calls `on` with each batch's range and hypotheses.
+    /// `image` returns the picture of a prompt, `[3, side, side]` and normalised.
     pub(crate) fn search(
         &self,
         image: &dyn Fn(usize) -> Vec<f32>,
@@ -602,8 +612,9 @@ fn alternatives(tokenizer: &Tokenizer, logits: &[f32], chosen: u32) -> Vec<(Stri
         .collect()
 }
 
-/// Share of attention on each patch when a token was chosen: of the encoder's last CLS row, or of row `query` of the decoder's
-/// last layer. `encoder` are the maps of the prefill, `decoder` those of the pass that chose the token.
+/// Share of attention on each patch when a token was chosen: of the encoder's last CLS row, or of
+/// row `query` of the decoder's last layer. `encoder` are the maps of the prefill, `decoder` those
+/// of the pass that chose the token.
 fn heat(
     info: &ModelInfo,
     encoder: &[AttentionMap],

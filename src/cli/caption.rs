@@ -15,7 +15,8 @@ use crate::image::{MAX_BYTES, Picture};
 
 #[derive(Args)]
 pub struct CaptionArgs {
-    /// Pictures (PNG, JPEG, WebP, GIF, BMP; at most 64 megapixels); `-` reads one from standard input
+    /// Pictures (PNG, JPEG, WebP, GIF, BMP; at most 64 megapixels); `-` reads one from standard
+    /// input
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// Checkpoint folder [default: the shipped data/checkpoints/emoji, else the newest in runs/]
@@ -72,7 +73,8 @@ pub struct CaptionArgs {
     )]
     n_best: Option<usize>,
 
-    /// Heat maps of each token's attention, as a PNG file; with several pictures, IMAGE-FILE.png for each
+    /// Heat maps of each token's attention, as a PNG file; with several pictures, IMAGE-FILE.png
+    /// for each
     #[arg(long, value_name = "FILE.png", help_heading = "Attention")]
     attention: Option<PathBuf>,
     /// Replace existing heat map files
@@ -162,7 +164,8 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
     }
 }
 
-/// The heat map file of each picture. All are checked before the first caption, so that no file is overwritten and no work lost.
+/// The heat map file of each picture. All are checked before the first caption, so that no file is
+/// overwritten and no work lost.
 fn heat_files(args: &CaptionArgs) -> anyhow::Result<Vec<Option<PathBuf>>> {
     let Some(file) = &args.attention else {
         return Ok(vec![None; args.images.len()]);

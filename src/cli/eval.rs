@@ -19,7 +19,8 @@ use crate::train::Text;
 
 #[derive(Args)]
 pub struct EvalArgs {
-    /// Pictures with captions, in any format that `train --data` takes; several are evaluated as one
+    /// Pictures with captions, in any format that `train --data` takes; several are evaluated as
+    /// one
     #[arg(long, required = true, num_args = 1.., value_name = "FILE|DIR")]
     data: Vec<PathBuf>,
     /// Checkpoint folder [default: the shipped data/checkpoints/emoji, else the newest in runs/]
@@ -53,7 +54,8 @@ pub struct EvalArgs {
     /// Report with confident mistakes and all pictures, as one HTML file
     #[arg(long, value_name = "FILE.html", help_heading = "Output")]
     html: Option<PathBuf>,
-    /// Contact sheet of pictures and captions, as a PNG file; the truth in brackets where a caption is wrong
+    /// Contact sheet of pictures and captions, as a PNG file; the truth in brackets where a caption
+    /// is wrong
     #[arg(long, value_name = "FILE.png", help_heading = "Output")]
     sheet: Option<PathBuf>,
     /// Number of pictures on the contact sheet

@@ -20,7 +20,8 @@ pub struct ImportArgs {
     /// Checkpoint folder to write
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Text file whose distinct characters, sorted, are the vocabulary [default: for 66 tokens, the characters of the original's training text]
+    /// Text file whose distinct characters, sorted, are the vocabulary [default: for 66 tokens, the
+    /// characters of the original's training text]
     #[arg(long, value_name = "FILE.txt")]
     characters: Option<PathBuf>,
     /// Replace the checkpoint in the folder

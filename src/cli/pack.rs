@@ -12,7 +12,8 @@ pub struct PackArgs {
     /// Checkpoint folder
     #[arg(value_name = "DIR")]
     dir: PathBuf,
-    /// Folder to write: parameters as 16-bit floats, tokenizer and training options, without optimizer states
+    /// Folder to write: parameters as 16-bit floats, tokenizer and training options, without
+    /// optimizer states
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Replace a checkpoint that is already in --out

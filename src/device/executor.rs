@@ -66,8 +66,9 @@ pub struct Created {
 
 /// Runs programs: arrays of bytes by id, kernels, and submission in order.
 ///
-/// Reads are asynchronous, so that an implementation may run where blocking is impossible; [`Device`](super::Device) has the
-/// blocking forms. All other work takes effect in the order of the calls.
+/// Reads are asynchronous, so that an implementation may run where blocking is impossible;
+/// [`Device`](super::Device) has the blocking forms. All other work takes effect in the order of
+/// the calls.
 pub trait Executor: fmt::Debug + Send + Sync {
     /// Returns facts for people.
     fn info(&self) -> &DeviceInfo;
@@ -78,16 +79,19 @@ pub trait Executor: fmt::Debug + Send + Sync {
     /// Returns the size of the largest array that a kernel can bind, in bytes.
     fn max_bytes(&self) -> u64;
 
-    /// Returns the bytes that can still be allocated, if the device tells. Other programs may take them at any time.
+    /// Returns the bytes that can still be allocated, if the device tells. Other programs may take
+    /// them at any time.
     fn free_memory(&self) -> Option<u64>;
 
     /// Returns counts of created objects.
     fn created(&self) -> Created;
 
-    /// Allocates an array of zero bytes. The size is a multiple of 16 and at most [`max_bytes`](Self::max_bytes).
+    /// Allocates an array of zero bytes. The size is a multiple of 16 and at most
+    /// [`max_bytes`](Self::max_bytes).
     ///
     /// # Errors
-    /// A device without memory, as far as it tells at once; otherwise [`check`](Self::check) does later.
+    /// A device without memory, as far as it tells at once; otherwise [`check`](Self::check) does
+    /// later.
     fn allocate(&self, bytes: u64) -> Result<TensorId, DeviceError>;
 
     /// Frees an array. Prepared programs that use it keep it until they are dropped.
@@ -99,7 +103,8 @@ pub trait Executor: fmt::Debug + Send + Sync {
     /// Reads bytes after all work submitted so far.
     fn read(&self, range: Range) -> Read;
 
-    /// Compiles kernels and binds memory, for any number of runs. With `parallel`, kernels may be compiled on several threads.
+    /// Compiles kernels and binds memory, for any number of runs. With `parallel`, kernels may be
+    /// compiled on several threads.
     ///
     /// # Errors
     /// A device that failed.
@@ -112,10 +117,12 @@ pub trait Executor: fmt::Debug + Send + Sync {
     /// Waits until all submitted work is done.
     fn wait(&self) -> Result<(), DeviceError>;
 
-    /// Returns the first error since the device was opened. It stays: after one, no result can be trusted.
+    /// Returns the first error since the device was opened. It stays: after one, no result can be
+    /// trusted.
     fn check(&self) -> Result<(), DeviceError>;
 
-    /// Runs `work` at once, so that errors it causes on this thread do not count as failures of the device but are returned.
+    /// Runs `work` at once, so that errors it causes on this thread do not count as failures of the
+    /// device but are returned.
     fn attempt(&self, work: &mut dyn FnMut()) -> Attempt;
 }
 

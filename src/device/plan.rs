@@ -43,7 +43,8 @@ impl DispatchInfo {
         }
     }
 
-    /// Returns the bytes read and written if every value is touched once: a lower bound of the traffic.
+    /// Returns the bytes read and written if every value is touched once: a lower bound of the
+    /// traffic.
     pub fn bytes(&self) -> u64 {
         let shapes = self.reads.iter().chain(&self.writes);
         shapes
@@ -112,25 +113,28 @@ impl Plan {
         Program::measure(tape)
     }
 
-    /// Allocates memory for the program of `tape` and compiles its kernels. Dispatches whose results nobody can see are left out.
+    /// Allocates memory for the program of `tape` and compiles its kernels. Dispatches whose
+    /// results nobody can see are left out.
     ///
     /// # Errors
     /// A value larger than the device binds at once, or a device without memory for the plan.
     ///
     /// # Panics
-    /// If an intermediate value is read before anything wrote it, or a bound tensor does not exist any more: a mistake in an op or
-    /// a model.
+    /// If an intermediate value is read before anything wrote it, or a bound tensor does not exist
+    /// any more: a mistake in an op or a model.
     pub fn new(device: &Device, tape: Tape) -> Result<Plan, DeviceError> {
         Self::build(device, Program::new(tape), true)
     }
 
-    /// Like [`new`](Self::new), with separate memory for each value: to show that sharing changes nothing.
+    /// Like [`new`](Self::new), with separate memory for each value: to show that sharing changes
+    /// nothing.
     #[cfg(test)]
     pub(crate) fn unshared(device: &Device, tape: Tape) -> Result<Plan, DeviceError> {
         Self::build(device, Program::unshared(tape), true)
     }
 
-    /// Like [`new`](Self::new), but compiles on this thread so that [`Device::attempt`] sees the errors.
+    /// Like [`new`](Self::new), but compiles on this thread so that [`Device::attempt`] sees the
+    /// errors.
     pub(crate) fn on_this_thread(device: &Device, tape: Tape) -> Result<Plan, DeviceError> {
         Self::build(device, Program::new(tape), false)
     }
@@ -267,7 +271,8 @@ impl Plan {
         self.prepared.submit()
     }
 
-    /// Runs the program and reads all elements of an input or held value after it, with one submission for both.
+    /// Runs the program and reads all elements of an input or held value after it, with one
+    /// submission for both.
     ///
     /// # Errors
     /// A device that failed.
@@ -281,8 +286,8 @@ impl Plan {
         Ok(bytemuck::pod_collect_to_vec(&bytes))
     }
 
-    /// Runs the program one dispatch at a time until `until` accepts a dispatch, and looks at all floats that each writes: slow, for
-    /// finding the origin of a non-finite number.
+    /// Runs the program one dispatch at a time until `until` accepts a dispatch, and looks at all
+    /// floats that each writes: slow, for finding the origin of a non-finite number.
     ///
     /// # Errors
     /// A device that failed.
@@ -326,8 +331,8 @@ impl Plan {
         Ok(None)
     }
 
-    /// Runs the program once with every dispatch timed, and sums the times by kernel, longest first. `None` if the device cannot
-    /// measure them.
+    /// Runs the program once with every dispatch timed, and sums the times by kernel, longest
+    /// first. `None` if the device cannot measure them.
     ///
     /// # Errors
     /// A device that failed.
@@ -351,7 +356,8 @@ impl Plan {
         Ok(Some(timings))
     }
 
-    /// Runs the program once with every dispatch timed, and returns the times in order. `None` if the device cannot measure them.
+    /// Runs the program once with every dispatch timed, and returns the times in order. `None` if
+    /// the device cannot measure them.
     ///
     /// # Errors
     /// A device that failed.
@@ -413,8 +419,8 @@ fn step(program: &Program, bound: &Bound) -> Step {
     }
 }
 
-/// Checks that what a dispatch writes does not lie in an array that it uses otherwise too, not even in another part of it: devices
-/// guard arrays as a whole.
+/// Checks that what a dispatch writes does not lie in an array that it uses otherwise too, not even
+/// in another part of it: devices guard arrays as a whole.
 fn check_memory(dispatch: &Dispatch, ranges: &BTreeMap<Var, Range>) {
     for v in dispatch.written() {
         let uses = dispatch.args.iter();
@@ -474,8 +480,8 @@ fn allocate_slots(device: &Device, program: &Program) -> Result<Vec<Arc<Allocati
     Ok(made)
 }
 
-/// Fills with NaN everything that the program must write before it reads: a kernel that leaves part of an output untouched then
-/// fails its test, which fresh memory of zeros would hide.
+/// Fills with NaN everything that the program must write before it reads: a kernel that leaves part
+/// of an output untouched then fails its test, which fresh memory of zeros would hide.
 #[cfg(test)]
 fn poison(device: &Device, program: &Program, ranges: &BTreeMap<Var, Range>) {
     let mut first: BTreeMap<Var, Access> = BTreeMap::new();

@@ -18,7 +18,8 @@ impl Drop for Allocation {
     }
 }
 
-/// An array of 4-byte elements (`f32` or `u32`) that stays on the device between runs: parameters, optimizer state, caches.
+/// An array of 4-byte elements (`f32` or `u32`) that stays on the device between runs: parameters,
+/// optimizer state, caches.
 ///
 /// Cheap to clone; clones share their elements. A tensor may be a [`part`](Self::part) of another.
 #[derive(Clone)]
@@ -63,7 +64,8 @@ impl Tensor {
         Ok(tensor)
     }
 
-    /// Returns the elements from position `first` on as a tensor of the given shape, without a copy.
+    /// Returns the elements from position `first` on as a tensor of the given shape, without a
+    /// copy.
     ///
     /// # Panics
     /// If it would reach past the end.
@@ -85,7 +87,8 @@ impl Tensor {
         }
     }
 
-    /// Returns whether a kernel can bind it: all tensors but parts that do not start at a multiple of 256 bytes.
+    /// Returns whether a kernel can bind it: all tensors but parts that do not start at a multiple
+    /// of 256 bytes.
     pub fn is_aligned(&self) -> bool {
         self.reference.is_aligned()
     }

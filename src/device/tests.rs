@@ -1,4 +1,5 @@
-//! Tests of devices and plans: what was recorded, run on a real adapter and on an executor that only counts.
+//! Tests of devices and plans: what was recorded, run on a real adapter and on an executor that
+//! only counts.
 
 mod counting;
 mod plans;

@@ -1,8 +1,9 @@
 //! Chooses between kernel variants by measuring them on the device at hand, once.
 //!
-//! Answers are kept in `tuned.json` in a folder of the caller's choice. A stored answer is taken as it is for as long as the kernels
-//! stay as they are, so runs with the same file record the same kernels. A file that cannot be read or written costs a
-//! warning and the measurement, never the run.
+//! Answers are kept in `tuned.json` in a folder of the caller's choice. A stored answer is taken as
+//! it is for as long as the kernels stay as they are, so runs with the same file record the same
+//! kernels. A file that cannot be read or written costs a warning and the measurement, never the
+//! run.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,7 +22,8 @@ type Answers = BTreeMap<String, String>;
 
 #[derive(Default, Serialize, Deserialize)]
 struct File {
-    /// Hash of the sources of all kernels that are chosen between: answers about others mean nothing.
+    /// Hash of the sources of all kernels that are chosen between: answers about others mean
+    /// nothing.
     kernels: String,
     /// Answers by adapter and driver.
     adapters: BTreeMap<String, Answers>,
@@ -53,15 +55,16 @@ pub struct Measured {
     pub time: Duration,
 }
 
-/// Time of another variant, relative to the one of the fixed rule, below which it is chosen: smaller gains may be noise.
+/// Time of another variant, relative to the one of the fixed rule, below which it is chosen:
+/// smaller gains may be noise.
 const MARGIN: f64 = 0.9;
 
 /// Runs of each variant, of which the fastest counts.
 const ROUNDS: usize = 3;
 
 impl Tuner {
-    /// Returns a tuner for `device` that keeps its answers in `folder`, or only in memory. `sources` are those of the kernels it chooses
-    /// between.
+    /// Returns a tuner for `device` that keeps its answers in `folder`, or only in memory.
+    /// `sources` are those of the kernels it chooses between.
     pub fn new(device: &Device, folder: Option<PathBuf>, sources: &[&str]) -> Tuner {
         let tuner = Tuner {
             device: device.clone(),
@@ -217,7 +220,8 @@ mod tests {
     use super::*;
     use crate::graph::Tape;
 
-    /// Chooses between a fill of many numbers and one of few, the slow one first. Returns the choice and how often one was recorded.
+    /// Chooses between a fill of many numbers and one of few, the slow one first. Returns the
+    /// choice and how often one was recorded.
     fn choose(tuner: &Tuner, class: &str) -> (usize, usize) {
         let recorded = Cell::new(0);
         let record = |t: &mut Tape, index: usize| {

@@ -146,8 +146,8 @@ impl Executor for WgpuExecutor {
     }
 }
 
-/// Values made on first use, each once. Different ones are made at the same time; callers block while another thread makes the
-/// same one.
+/// Values made on first use, each once. Different ones are made at the same time; callers block
+/// while another thread makes the same one.
 struct Once<K, T>(Mutex<BTreeMap<K, Arc<std::sync::OnceLock<T>>>>);
 
 impl<K, T> Default for Once<K, T> {

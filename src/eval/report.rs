@@ -226,8 +226,8 @@ fn picture(sample: &Sample) -> String {
     )
 }
 
-/// Draws accuracy over probability: a bar for each bin's accuracy, a dot at its mean probability whose area is the bin's share of
-/// captions, and the diagonal of perfect calibration.
+/// Draws accuracy over probability: a bar for each bin's accuracy, a dot at its mean probability
+/// whose area is the bin's share of captions, and the diagonal of perfect calibration.
 fn plot(f: &mut Formatter, calibration: &Calibration) -> fmt::Result {
     const SIZE: f64 = 280.0;
     const LEFT: f64 = 40.0;

@@ -38,7 +38,8 @@ impl AttentionMap {
     }
 }
 
-/// Attention of one query to `patches` keys from `first` on, as a mean over the heads of the first batch element.
+/// Attention of one query to `patches` keys from `first` on, as a mean over the heads of the first
+/// batch element.
 pub(crate) fn token_heat(
     map: &AttentionMap,
     query: usize,

@@ -1,15 +1,18 @@
 //! Attention of one pass over a picture and its caption.
 //!
-//! Attention tells where a layer moved information from; it does not explain why a caption was written (Jain & Wallace 2019).
+//! Attention tells where a layer moved information from; it does not explain why a caption was
+//! written (Jain & Wallace 2019).
 
 use super::{AttentionMap, Heads, Matrix};
 
-/// The attention of every layer over one picture and one text, as an [`AttentionPass`](crate::caption::AttentionPass) reads it.
+/// The attention of every layer over one picture and one text, as an
+/// [`AttentionPass`](crate::caption::AttentionPass) reads it.
 #[derive(Debug, Clone)]
 pub struct AttentionMaps {
     /// Maps of the image encoder's layers, first to last: `[1, heads, rows, rows]`.
     pub encoder: Vec<AttentionMap>,
-    /// Maps of the decoder's layers: `[1, heads, positions, positions]`, the visual tokens before the text.
+    /// Maps of the decoder's layers: `[1, heads, positions, positions]`, the visual tokens before
+    /// the text.
     pub decoder: Vec<AttentionMap>,
     /// Number of encoder rows before the patches: 1 with a CLS token, else 0.
     pub first: usize,
@@ -20,8 +23,9 @@ pub struct AttentionMaps {
 }
 
 impl AttentionMaps {
-    /// Attention rollout through the encoder, from its last rows back to its first: the product over layers of the mean over heads
-    /// averaged with the identity, which stands for the residual connection (Abnar & Zuidema 2020). `None` without layers.
+    /// Attention rollout through the encoder, from its last rows back to its first: the product
+    /// over layers of the mean over heads averaged with the identity, which stands for the residual
+    /// connection (Abnar & Zuidema 2020). `None` without layers.
     pub fn rollout(&self) -> Option<Matrix> {
         let halved = |map| {
             let mut matrix = Matrix::new(map, Heads::Mean);
@@ -45,8 +49,8 @@ impl AttentionMaps {
         self.encoder.iter().map(halved).reduce(product)
     }
 
-    /// Attention to each patch in an encoder matrix: that of patch `query` if given, else of the CLS row of a CLS model, else the mean
-    /// over rows.
+    /// Attention to each patch in an encoder matrix: that of patch `query` if given, else of the
+    /// CLS row of a CLS model, else the mean over rows.
     pub fn over_patches(&self, matrix: &Matrix, query: Option<usize>) -> Vec<f32> {
         let row = match query {
             Some(patch) => matrix.row(self.first + patch).to_vec(),
@@ -56,8 +60,8 @@ impl AttentionMaps {
         row[self.first..].to_vec()
     }
 
-    /// Attention to each visual token, in a decoder matrix, at the position that chose token `token` of a caption after a prompt of
-    /// `prompt` tokens.
+    /// Attention to each visual token, in a decoder matrix, at the position that chose token
+    /// `token` of a caption after a prompt of `prompt` tokens.
     pub fn of_token(&self, matrix: &Matrix, prompt: usize, token: usize) -> Vec<f32> {
         matrix.row(self.position(prompt, token))[..self.visual].to_vec()
     }
@@ -67,7 +71,8 @@ impl AttentionMaps {
         self.visual + prompt + token - 1
     }
 
-    /// Attention to one visual token, in a decoder matrix, at the positions that chose each of `count` tokens.
+    /// Attention to one visual token, in a decoder matrix, at the positions that chose each of
+    /// `count` tokens.
     pub fn by_token(&self, matrix: &Matrix, prompt: usize, count: usize, patch: usize) -> Vec<f32> {
         (0..count)
             .map(|token| matrix.row(self.position(prompt, token))[patch])

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A colour scale whose lightness increases monotonically, so that it is readable without colour vision.
+/// A colour scale whose lightness increases monotonically, so that it is readable without colour
+/// vision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ColorMap {
@@ -28,8 +29,8 @@ impl ColorMap {
         }
     }
 
-    /// Red, green and blue, each from 0 to 255, for a value from 0 (coldest) to 1 (hottest). Interpolates linearly between five
-    /// colours of matplotlib's map of that name.
+    /// Red, green and blue, each from 0 to 255, for a value from 0 (coldest) to 1 (hottest).
+    /// Interpolates linearly between five colours of matplotlib's map of that name.
     pub fn color(self, share: f32) -> [f32; 3] {
         let stops: [[u8; 3]; 5] = match self {
             ColorMap::Viridis => [

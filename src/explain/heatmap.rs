@@ -27,8 +27,8 @@ fn sample(map: &[f32], grid: usize, x: f32, y: f32) -> f32 {
     row(top) * (1.0 - fy) + row(bottom) * fy
 }
 
-/// A map scaled to [0, 1], from its coldest to its hottest patch. An almost even map becomes 0 all over, so that noise does not
-/// look like attention.
+/// A map scaled to [0, 1], from its coldest to its hottest patch. An almost even map becomes 0 all
+/// over, so that noise does not look like attention.
 fn stretched(map: &[f32]) -> Vec<f32> {
     let (least, most) = map.iter().fold((f32::MAX, f32::MIN), |(least, most), &v| {
         (least.min(v), most.max(v))
@@ -45,8 +45,9 @@ fn stretched(map: &[f32]) -> Vec<f32> {
         .collect()
 }
 
-/// Draws heat over a square picture, scaled from the coldest to the hottest patch. `heat` is a square grid, row by row; empty for
-/// the picture alone. `opacity` is the heat's share of the colours, from 0 to 1.
+/// Draws heat over a square picture, scaled from the coldest to the hottest patch. `heat` is a
+/// square grid, row by row; empty for the picture alone. `opacity` is the heat's share of the
+/// colours, from 0 to 1.
 pub fn overlay(picture: &Picture, heat: &[f32], colors: ColorMap, opacity: f32) -> RgbImage {
     let side = picture.width as u32;
     let grid = (heat.len() as f64).sqrt() as usize;
@@ -76,8 +77,9 @@ pub struct Panel<'a> {
     pub heat: &'a [f32],
 }
 
-/// Draws the plain picture, then a panel for every token with its heat over the picture, each scaled from its coldest to its
-/// hottest patch. Under each panel stand the token, its probability, and the hottest patch's share of the attention.
+/// Draws the plain picture, then a panel for every token with its heat over the picture, each
+/// scaled from its coldest to its hottest patch. Under each panel stand the token, its probability,
+/// and the hottest patch's share of the attention.
 pub fn draw(picture: &Picture, tokens: &[Panel]) -> RgbImage {
     let small = picture.resize(SIDE as usize);
     let panels = tokens.len() as u32 + 1;

@@ -13,7 +13,8 @@ pub enum Heads {
     Max,
 }
 
-/// Attention of one layer, `[rows, rows]` in row-major order: row `i` is the attention of query `i` over all keys.
+/// Attention of one layer, `[rows, rows]` in row-major order: row `i` is the attention of query `i`
+/// over all keys.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Matrix {
     /// Number of queries and of keys.
@@ -58,8 +59,9 @@ impl Matrix {
         sums.iter().map(|sum| sum / self.rows as f32).collect()
     }
 
-    /// Attention sinks: keys that receive more than [`SINK`] times an even share as a mean over queries, whatever these look for
-    /// (Xiao et al. 2023; the outlier patches that Darcet et al. 2023 move into registers).
+    /// Attention sinks: keys that receive more than [`SINK`] times an even share as a mean over
+    /// queries, whatever these look for (Xiao et al. 2023; the outlier patches that Darcet et al.
+    /// 2023 move into registers).
     pub fn sinks(&self) -> Vec<bool> {
         self.received()
             .iter()
@@ -67,7 +69,8 @@ impl Matrix {
             .collect()
     }
 
-    /// Entropy of a row in nats, as a mean over queries: 0 for attention on one key, `ln(rows)` for an even distribution.
+    /// Entropy of a row in nats, as a mean over queries: 0 for attention on one key, `ln(rows)` for
+    /// an even distribution.
     pub fn entropy(&self) -> f64 {
         let term = |&p: &f32| {
             if p > 0.0 {
@@ -79,8 +82,8 @@ impl Matrix {
         self.values.iter().map(term).sum::<f64>() / self.rows as f64
     }
 
-    /// Distance between a patch and the patches it attends to, in patch widths, as a mean over patches (Dosovitskiy et al. 2021,
-    /// figure 7). Rows before `first` are no patches.
+    /// Distance between a patch and the patches it attends to, in patch widths, as a mean over
+    /// patches (Dosovitskiy et al. 2021, figure 7). Rows before `first` are no patches.
     pub fn distance(&self, first: usize) -> f64 {
         let patches = self.rows - first;
         let grid = (patches as f64).sqrt() as usize;

@@ -3,7 +3,8 @@
 /// Device properties that select a kernel variant while recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Invocations in a subgroup, if the device has subgroup operations and all subgroups have this size.
+    /// Invocations in a subgroup, if the device has subgroup operations and all subgroups have this
+    /// size.
     pub subgroup: Option<u32>,
     /// Whether the device is a CPU: barriers and workgroup memory then cost more than they save.
     pub software: bool,

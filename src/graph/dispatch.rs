@@ -13,7 +13,8 @@ pub struct Dispatch {
     pub kernel: &'static Kernel,
     /// Entry point within the file.
     pub entry: &'static Entry,
-    /// Values bound, one for each binding of the entry point but `params`, in binding order. None is a view.
+    /// Values bound, one for each binding of the entry point but `params`, in binding order. None
+    /// is a view.
     pub args: Vec<Var>,
     /// Shape under which each value is bound.
     pub shapes: Vec<Vec<usize>>,
@@ -89,7 +90,8 @@ impl From<f32> for Param {
     }
 }
 
-/// A dispatch being put together: recorded by [`elements`](Self::elements), [`rows`](Self::rows) or [`groups`](Self::groups).
+/// A dispatch being put together: recorded by [`elements`](Self::elements), [`rows`](Self::rows) or
+/// [`groups`](Self::groups).
 #[must_use = "a dispatch is recorded by `elements`, `rows` or `groups`"]
 pub struct DispatchBuilder<'t> {
     tape: &'t mut Tape,
@@ -137,8 +139,8 @@ impl<'t> DispatchBuilder<'t> {
         self
     }
 
-    /// Records at least one invocation for each of `count` elements, in workgroups of the override constant `WG`. Beyond 65,535
-    /// workgroups the kernel must stride.
+    /// Records at least one invocation for each of `count` elements, in workgroups of the override
+    /// constant `WG`. Beyond 65,535 workgroups the kernel must stride.
     #[track_caller]
     pub fn elements(self, count: usize) {
         let workgroup = self.tape.capabilities.workgroup.min(256);
@@ -146,14 +148,16 @@ impl<'t> DispatchBuilder<'t> {
         self.constant("WG", workgroup).groups([groups, 1, 1]);
     }
 
-    /// Records one workgroup for each of `count` rows. A workgroup's row is `group.x + group.y * groups.x`, and may lie past the last.
+    /// Records one workgroup for each of `count` rows. A workgroup's row is `group.x + group.y *
+    /// groups.x`, and may lie past the last.
     #[track_caller]
     pub fn rows(self, count: usize) {
         let x = count.clamp(1, MAX_GROUPS);
         self.groups([x, count.div_ceil(x).max(1), 1]);
     }
 
-    /// Records the given workgroups in x, y and z. More than 65,535 along an axis are an error when the tape becomes a program.
+    /// Records the given workgroups in x, y and z. More than 65,535 along an axis are an error when
+    /// the tape becomes a program.
     ///
     /// # Panics
     /// If bindings, parameters or constants are not those of the entry point: a mistake in the op.

@@ -1,4 +1,5 @@
-//! Reverse-mode automatic differentiation: gradients are recorded as further dispatches of the same tape.
+//! Reverse-mode automatic differentiation: gradients are recorded as further dispatches of the same
+//! tape.
 
 use std::collections::BTreeMap;
 
@@ -23,15 +24,16 @@ pub struct Segment {
 }
 
 impl Tape {
-    /// Returns whether a gradient with respect to `v` is wanted; if not, no backward work may be recorded for it.
+    /// Returns whether a gradient with respect to `v` is wanted; if not, no backward work may be
+    /// recorded for it.
     pub fn needs_grad(&self, v: Var) -> bool {
         self.variable_of(v).grad
     }
 
     /// Records how the gradient of `out` flows to `inputs`.
     ///
-    /// The closure receives d loss / d out and calls [`add_grad`](Self::add_grad) for every input that
-    /// [`needs_grad`](Self::needs_grad).
+    /// The closure receives d loss / d out and calls [`add_grad`](Self::add_grad) for every input
+    /// that [`needs_grad`](Self::needs_grad).
     pub fn record(
         &mut self,
         out: Var,
@@ -47,8 +49,8 @@ impl Tape {
 
     /// Records how the gradients of several outputs of one op flow to its inputs.
     ///
-    /// The closure receives the gradients once those of all outputs are complete, with `None` for an output that the loss does not
-    /// depend on. It is not called if there is none at all.
+    /// The closure receives the gradients once those of all outputs are complete, with `None` for
+    /// an output that the loss does not depend on. It is not called if there is none at all.
     pub fn record_many<const N: usize>(
         &mut self,
         outs: [Var; N],
@@ -69,8 +71,8 @@ impl Tape {
         })));
     }
 
-    /// Starts a segment whose intermediate values are not kept for the backward pass but computed again there: activation
-    /// checkpointing (Chen et al. 2016).
+    /// Starts a segment whose intermediate values are not kept for the backward pass but computed
+    /// again there: activation checkpointing (Chen et al. 2016).
     ///
     /// It costs the segment's forward pass a second time; results are the same, bit for bit.
     pub fn segment(&mut self) -> Segment {
@@ -83,8 +85,9 @@ impl Tape {
 
     /// Ends a segment. Of everything it computed, only `outputs` may be used afterwards.
     ///
-    /// Gradients recorded in the segment read its values. The forward pass therefore writes to fresh values that nothing reads later,
-    /// and the same dispatches, repeated in [`backward`](Self::backward), write the original ones.
+    /// Gradients recorded in the segment read its values. The forward pass therefore writes to
+    /// fresh values that nothing reads later, and the same dispatches, repeated in
+    /// [`backward`](Self::backward), write the original ones.
     ///
     /// # Panics
     /// If the segment changes a tensor in place, which must not happen twice.
@@ -108,7 +111,8 @@ impl Tape {
         {
             *v = forward.get(v).copied().unwrap_or(*v);
         }
-        // outputs exist already: the second pass writes them where nobody reads, and liveness removes what serves only them
+        // outputs exist already: the second pass writes them where nobody reads, and liveness
+        // removes what serves only them
         for dispatch in &mut again {
             let written: Vec<Var> = dispatch.written().collect();
             for v in written {
@@ -168,7 +172,8 @@ impl Tape {
     #[track_caller]
     pub fn backward(&mut self, out: Var, seed: Var) {
         self.add_grad(out, seed);
-        // a value's users were recorded after its producer, so its gradient is complete when the producer's turn comes
+        // a value's users were recorded after its producer, so its gradient is complete when the
+        // producer's turn comes
         for pullback in std::mem::take(&mut self.pullbacks).into_iter().rev() {
             match pullback {
                 Pullback::Gradient(backward) => backward(self),
@@ -177,7 +182,8 @@ impl Tape {
         }
     }
 
-    /// Returns the gradient of `v` after [`backward`](Self::backward), unless `out` does not depend on it.
+    /// Returns the gradient of `v` after [`backward`](Self::backward), unless `out` does not depend
+    /// on it.
     pub fn grad(&self, v: Var) -> Option<Var> {
         self.grads.get(&v).copied()
     }

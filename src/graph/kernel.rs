@@ -1,6 +1,7 @@
 //! Kernels: WGSL files, and what naga reads from them.
 //!
-//! Bindings, access modes, parameters and override constants come from the source and are never repeated in Rust.
+//! Bindings, access modes, parameters and override constants come from the source and are never
+//! repeated in Rust.
 
 use std::sync::OnceLock;
 
@@ -10,18 +11,21 @@ use naga::{AddressSpace, Module, ScalarKind, StorageAccess, TypeInner};
 pub struct Kernel {
     /// Stem of the file in `shaders/`.
     pub name: &'static str,
-    /// Text of the file, followed by the shared files it uses. WGSL does not depend on order, so line numbers hold.
+    /// Text of the file, followed by the shared files it uses. WGSL does not depend on order, so
+    /// line numbers hold.
     pub source: &'static str,
     /// Whether it runs without bounds checks: see `unchecked`.
     pub(crate) unchecked: bool,
     reflection: OnceLock<Vec<Entry>>,
 }
 
-/// Declares a [`Kernel`] from `shaders/NAME.wgsl` of the calling crate, with shared sources appended.
+/// Declares a [`Kernel`] from `shaders/NAME.wgsl` of the calling crate, with shared sources
+/// appended.
 ///
-/// A shared source is any `&'static str` constant: one of [`ops::shared`](crate::ops::shared), or the crate's own.
+/// A shared source is any `&'static str` constant: one of [`ops::shared`](crate::ops::shared), or
+/// the crate's own.
 ///
-/// ```ignore
+/// ```text
 /// static SOFTMAX: Kernel = kernel!("softmax", shared::REDUCE, shared::WIDE);
 /// ```
 #[macro_export]
@@ -133,8 +137,9 @@ impl Kernel {
         }
     }
 
-    /// Runs this kernel without checks of array indices and loop bounds, because its loops over arrays must be unrolled to be fast. It
-    /// must clamp every load, guard every store, and end all its loops by itself.
+    /// Runs this kernel without checks of array indices and loop bounds, because its loops over
+    /// arrays must be unrolled to be fast. It must clamp every load, guard every store, and end all
+    /// its loops by itself.
     pub(crate) const fn unchecked(mut self) -> Kernel {
         self.unchecked = true;
         self
@@ -143,7 +148,8 @@ impl Kernel {
     /// Returns the entry point of that name.
     ///
     /// # Panics
-    /// If the file is not valid WGSL or has no such entry point: mistakes in the program, not in its input.
+    /// If the file is not valid WGSL or has no such entry point: mistakes in the program, not in
+    /// its input.
     #[track_caller]
     pub fn entry(&self, name: &str) -> &Entry {
         let entries = self.reflection.get_or_init(|| {
@@ -227,7 +233,8 @@ fn reflect(source: &str) -> Result<Vec<Entry>, String> {
     Ok(entries.collect())
 }
 
-/// Returns the bytes of each float of an array of floats or of vectors of floats; 0 for anything else.
+/// Returns the bytes of each float of an array of floats or of vectors of floats; 0 for anything
+/// else.
 fn float(module: &Module, array: naga::Handle<naga::Type>) -> u32 {
     let TypeInner::Array { base, .. } = module.types[array].inner else {
         return 0;

@@ -1,4 +1,5 @@
-//! A tape made ready for devices: the dispatches that matter, and memory for their values by liveness.
+//! A tape made ready for devices: the dispatches that matter, and memory for their values by
+//! liveness.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +7,8 @@ use super::dispatch::Dispatch;
 use super::tape::Home;
 use super::{Access, RecordError, Tape, TensorRef, Var};
 
-/// Returns the bytes of memory for 4-byte elements of `shape`, rounded up to 16 so that kernels can view them as `vec4`.
+/// Returns the bytes of memory for 4-byte elements of `shape`, rounded up to 16 so that kernels can
+/// view them as `vec4`.
 pub fn padded_bytes(shape: &[usize]) -> u64 {
     (4 * shape.iter().product::<usize>() as u64)
         .next_multiple_of(16)
@@ -35,7 +37,8 @@ pub struct Value {
     pub place: Place,
 }
 
-/// A recorded program as plain data, for any device: dispatches in order, and where their values live.
+/// A recorded program as plain data, for any device: dispatches in order, and where their values
+/// live.
 pub struct Program {
     /// Dispatches in order. Those whose results nobody can see are left out.
     pub dispatches: Vec<Dispatch>,
@@ -91,7 +94,8 @@ impl Program {
         Self::with(tape, share)
     }
 
-    /// Turns a tape into a program with separate memory for each value, to show that sharing changes nothing.
+    /// Turns a tape into a program with separate memory for each value, to show that sharing
+    /// changes nothing.
     pub fn unshared(tape: Tape) -> Result<Program, RecordError> {
         Self::with(tape, |lives| {
             (
@@ -151,7 +155,8 @@ impl Program {
         })
     }
 
-    /// Returns the value that `v` is, or is a view of, with the shape of `v`. `None` for intermediate values that no dispatch uses.
+    /// Returns the value that `v` is, or is a view of, with the shape of `v`. `None` for
+    /// intermediate values that no dispatch uses.
     pub fn value(&self, v: Var) -> Option<(Var, &[usize], &Place)> {
         match self.views.get(&v) {
             Some((of, shape)) => Some((*of, shape, &self.values.get(of)?.place)),
@@ -216,7 +221,8 @@ fn layout(tape: &Tape, share: Share) -> Layout {
     }
 }
 
-/// Returns which dispatches write a value that is held, outlives the program, or is read by a live dispatch.
+/// Returns which dispatches write a value that is held, outlives the program, or is read by a live
+/// dispatch.
 fn live(tape: &Tape) -> Vec<bool> {
     let visible = |variable: &super::tape::Variable| !matches!(variable.home, Home::Transient);
     let mut wanted: Vec<bool> = tape.variables.iter().map(visible).collect();
@@ -240,8 +246,9 @@ struct Life {
     last: usize,
 }
 
-/// Assigns memory so that no two values share one while both are alive: largest values first, each into the first slot that is
-/// free all its life. A value that a dispatch reads and one that it writes are both alive during it.
+/// Assigns memory so that no two values share one while both are alive: largest values first, each
+/// into the first slot that is free all its life. A value that a dispatch reads and one that it
+/// writes are both alive during it.
 ///
 /// Returns the size of each slot and the slot of each value.
 fn share(lives: &[Life]) -> (Vec<u64>, Vec<usize>) {

@@ -8,7 +8,8 @@ use super::{
     Access, Capabilities, Choose, DispatchBuilder, Kernel, Precision, RecordError, TensorRef,
 };
 
-/// A value of a recorded program: an array of 4-byte elements with a shape. Only meaningful on its tape.
+/// A value of a recorded program: an array of 4-byte elements with a shape. Only meaningful on its
+/// tape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Var(pub(crate) u32);
 
@@ -37,8 +38,9 @@ pub(crate) struct Variable {
 
 /// A recording of dispatches, with the closures that append their gradients.
 ///
-/// Recording is append-only: a recorded value never changes its shape, and [`view`](Self::view) returns a new value. Nothing runs
-/// until a [`Program`](super::Program) made of the tape is prepared on a device.
+/// Recording is append-only: a recorded value never changes its shape, and [`view`](Self::view)
+/// returns a new value. Nothing runs until a [`Program`](super::Program) made of the tape is
+/// prepared on a device.
 pub struct Tape {
     pub(super) capabilities: Capabilities,
     pub(super) chooser: Option<std::sync::Arc<dyn Choose>>,
@@ -87,9 +89,11 @@ impl Tape {
         self.chooser.clone()
     }
 
-    /// Rounds the operands of the matrix products and attention recorded from here on, and of their gradients.
+    /// Rounds the operands of the matrix products and attention recorded from here on, and of their
+    /// gradients.
     ///
-    /// Meant for passes without a key/value cache: a cache would be converted as a whole for every token.
+    /// Meant for passes without a key/value cache: a cache would be converted as a whole for every
+    /// token.
     pub fn set_precision(&mut self, precision: Precision) {
         self.precision = precision;
     }
@@ -145,10 +149,11 @@ impl Tape {
         self.add_variable(&[data.len()], Home::Constant(bytes), false)
     }
 
-    /// Binds a tensor that outlives the program, without a gradient: caches, optimizer state, frozen parameters.
+    /// Binds a tensor that outlives the program, without a gradient: caches, optimizer state,
+    /// frozen parameters.
     ///
-    /// A tensor that is bound already gives the same value, or a view of it if the shape differs. The tensor must exist when the
-    /// program is prepared.
+    /// A tensor that is bound already gives the same value, or a view of it if the shape differs.
+    /// The tensor must exist when the program is prepared.
     ///
     /// # Panics
     /// If the tensor is a part of an array that does not start at a multiple of 256 bytes.
@@ -179,8 +184,8 @@ impl Tape {
     /// Binds a tensor whose gradient is wanted.
     ///
     /// # Panics
-    /// If a part of the tensor, or a whole that it is a part of, is already a parameter: the gradient of one would lack that of the
-    /// other. Slice the whole instead.
+    /// If a part of the tensor, or a whole that it is a part of, is already a parameter: the
+    /// gradient of one would lack that of the other. Slice the whole instead.
     #[track_caller]
     pub fn parameter(&mut self, tensor: impl Into<TensorRef>) -> Var {
         let tensor = tensor.into();
@@ -223,7 +228,8 @@ impl Tape {
         self.output(&shape)
     }
 
-    /// Returns the elements of `v` under another shape, without work on the device. Gradients flow through.
+    /// Returns the elements of `v` under another shape, without work on the device. Gradients flow
+    /// through.
     ///
     /// # Panics
     /// If the shape has another number of elements.
@@ -296,7 +302,8 @@ impl Tape {
         self.variables.iter().enumerate().filter_map(of).collect()
     }
 
-    /// Writes `v` into `tensor`, without a copy if `v` is an intermediate value that no dispatch has read so far.
+    /// Writes `v` into `tensor`, without a copy if `v` is an intermediate value that no dispatch
+    /// has read so far.
     ///
     /// # Panics
     /// If the number of elements differs, or the tensor does not start at a multiple of 256 bytes.
@@ -328,7 +335,8 @@ impl Tape {
         self.variables[placed.0 as usize].home = Home::Tensor(tensor);
     }
 
-    /// Returns the value that `record` derives from `v`, recorded once per name until something is written to `v`.
+    /// Returns the value that `record` derives from `v`, recorded once per name until something is
+    /// written to `v`.
     pub(crate) fn once(
         &mut self,
         name: &'static str,
@@ -348,7 +356,8 @@ impl Tape {
         self.dispatches.len()
     }
 
-    /// Returns a number that is unique on this tape: two dropouts with one seed must draw different masks.
+    /// Returns a number that is unique on this tape: two dropouts with one seed must draw different
+    /// masks.
     pub fn site(&mut self) -> u32 {
         self.sites += 1;
         self.sites

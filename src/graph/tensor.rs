@@ -9,7 +9,8 @@ pub const ALIGNMENT: usize = 64;
 
 /// A contiguous part of an array on a device, or all of it, with a shape.
 ///
-/// Plain data: it keeps nothing alive. The array must exist when a program that refers to it is prepared.
+/// Plain data: it keeps nothing alive. The array must exist when a program that refers to it is
+/// prepared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorRef {
     /// The array.

@@ -1,4 +1,5 @@
-//! Tests of recording that need no device. Those that run what was recorded are in `device/tests.rs`.
+//! Tests of recording that need no device. Those that run what was recorded are in
+//! `device/tests.rs`.
 
 use super::*;
 

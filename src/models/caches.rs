@@ -5,7 +5,8 @@ use crate::device::{Device, DeviceError, Tensor};
 use crate::graph::{Tape, Var};
 use crate::nn::{Cache, gather_rows};
 
-/// Key/value caches of all decoder layers, and the vector that the decoder adds to every text position, if any.
+/// Key/value caches of all decoder layers, and the vector that the decoder adds to every text
+/// position, if any.
 #[derive(Clone)]
 pub struct Caches {
     layers: Vec<Cache>,
@@ -35,7 +36,8 @@ impl Caches {
         })
     }
 
-    /// Copies batch element `elements[i]` of `from`, which may be these caches, to batch element `i`; see [`Cache::gather`].
+    /// Copies batch element `elements[i]` of `from`, which may be these caches, to batch element
+    /// `i`; see [`Cache::gather`].
     pub fn gather(&self, tape: &mut Tape, from: &Caches, elements: Var, start: Var) {
         for (layer, from) in self.layers.iter().zip(&from.layers) {
             layer.gather(tape, from, elements, start);

@@ -10,7 +10,8 @@ use super::{ConfigError, ModelInfo, Overrides, VisionLanguage, emoji, seemore, u
 use crate::device::DeviceError;
 use crate::nn::Parameters;
 
-/// Configuration of a model family: the values that decide the arithmetic of a model and the shapes of its parameters.
+/// Configuration of a model family: the values that decide the arithmetic of a model and the shapes
+/// of its parameters.
 pub trait FamilyConfig: Debug {
     /// Returns the properties that code for all families needs.
     fn info(&self) -> ModelInfo;
@@ -24,7 +25,8 @@ pub trait FamilyConfig: Debug {
     /// Replaces the values that `overrides` holds.
     fn apply(&mut self, overrides: &Overrides);
 
-    /// Returns the multiply-adds of the matrix products in a forward pass over one image and `text` tokens.
+    /// Returns the multiply-adds of the matrix products in a forward pass over one image and `text`
+    /// tokens.
     fn multiply_adds(&self, text: usize) -> f64;
 
     /// Creates the layers.
@@ -38,9 +40,9 @@ macro_rules! families {
     ($($(#[$doc:meta])* $family:ident($module:ident)),* $(,)?) => {
         /// Configuration of a model of any family, stored as `config.json`.
         ///
-        /// The file holds the `family`, the `version` of the format and the fields of the family's configuration. Fields that
-        /// are absent take the family's default values. Files of version 1, which had no tag and one flat list of fields, are
-        /// upgraded when they are read.
+        /// The file holds the `family`, the `version` of the format and the fields of the family's
+        /// configuration. Fields that are absent take the family's default values. Files of version
+        /// 1, which had no tag and one flat list of fields, are upgraded when they are read.
         #[derive(Debug, Clone, PartialEq)]
         pub enum ModelConfig {
             $($(#[$doc])* $family($module::Config)),*
@@ -107,7 +109,8 @@ families! {
 }
 
 impl ModelConfig {
-    /// Reads a configuration from the fields of a `config.json` of any known version, without checking it.
+    /// Reads a configuration from the fields of a `config.json` of any known version, without
+    /// checking it.
     ///
     /// # Errors
     /// Names an unknown family, version or field, or a value of the wrong type.
@@ -155,7 +158,8 @@ impl ModelConfig {
         self.check()
     }
 
-    /// Returns the multiply-adds of the matrix products in a forward pass over one image and `text` tokens.
+    /// Returns the multiply-adds of the matrix products in a forward pass over one image and `text`
+    /// tokens.
     pub fn multiply_adds(&self, text: usize) -> f64 {
         self.inner().multiply_adds(text)
     }

@@ -96,7 +96,8 @@ impl ModelInfo {
 
     /// Multiply-adds of patch embedding and encoder blocks for one image.
     ///
-    /// The last block of a CLS encoder computes only keys and values of all rows, and one row of the rest.
+    /// The last block of a CLS encoder computes only keys and values of all rows, and one row of
+    /// the rest.
     pub(super) fn encoder_multiply_adds(&self) -> f64 {
         let Some(stack) = self.encoder else {
             return 0.0;

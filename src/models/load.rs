@@ -1,6 +1,7 @@
 //! Models on disk.
 //!
-//! A checkpoint is a folder with `config.json`, `model.safetensors` and `tokenizer.json`. All files are written atomically.
+//! A checkpoint is a folder with `config.json`, `model.safetensors` and `tokenizer.json`. All files
+//! are written atomically.
 
 mod folder;
 mod pack;

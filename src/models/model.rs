@@ -20,7 +20,8 @@ pub enum Logits {
     Text,
     /// The last position only.
     Last,
-    /// One row per text: `[batch]` indices (`u32`) into all rows of the batch, visual tokens included.
+    /// One row per text: `[batch]` indices (`u32`) into all rows of the batch, visual tokens
+    /// included.
     Rows(Var),
 }
 
@@ -44,8 +45,8 @@ pub struct ClassHeadTensors {
     pub classes: Tensor,
     /// Bias that is added to the image vector, `[width]`, if there is one.
     pub bias: Option<Tensor>,
-    /// Embedding of each class that the decoder is given, `[classes, decoder width]`, and the decoder's token embeddings,
-    /// `[vocab, decoder width]`.
+    /// Embedding of each class that the decoder is given, `[classes, decoder width]`, and the
+    /// decoder's token embeddings, `[vocab, decoder width]`.
     pub words: Option<(Tensor, Tensor)>,
 }
 
@@ -54,15 +55,17 @@ pub trait VisionLanguage: Send + Sync {
     /// Encodes images `[batch, 3, side, side]`.
     fn encode(&self, c: &mut Context, image: Var) -> ImageFeatures;
 
-    /// Computes the logits `[batch, classes]` of the class head, and keeps them in `features`. Returns `None` without a class head.
+    /// Computes the logits `[batch, classes]` of the class head, and keeps them in `features`.
+    /// Returns `None` without a class head.
     fn classify(&self, _c: &mut Context, _features: &mut ImageFeatures) -> Option<Var> {
         None
     }
 
     /// Computes decoder states for the text `ids: [batch, t]`, after image features if given.
     ///
-    /// Without features the text continues what the caches hold. With caches, keys and values of all new positions are appended
-    /// to them. Returns `[batch, v + t, width]` with `v` visual tokens in front, or `[batch, t, width]` without any.
+    /// Without features the text continues what the caches hold. With caches, keys and values of
+    /// all new positions are appended to them. Returns `[batch, v + t, width]` with `v` visual
+    /// tokens in front, or `[batch, t, width]` without any.
     fn decode(
         &self,
         c: &mut Context,
@@ -95,7 +98,8 @@ impl Model {
     /// Creates a model with freshly initialised parameters.
     ///
     /// # Errors
-    /// Returns an error when the device cannot hold the parameters, or supports fewer tokens than the model has visual tokens.
+    /// Returns an error when the device cannot hold the parameters, or supports fewer tokens than
+    /// the model has visual tokens.
     pub fn new(
         device: &Device,
         config: impl Into<ModelConfig>,
@@ -156,7 +160,8 @@ impl Model {
         self.tokenizer.as_deref()
     }
 
-    /// Maximum number of positions, visual tokens and text together: the context, unless the adapter supports less.
+    /// Maximum number of positions, visual tokens and text together: the context, unless the
+    /// adapter supports less.
     pub fn positions(&self) -> usize {
         self.positions
     }
@@ -205,15 +210,17 @@ impl Model {
         self.network.encode(c, image)
     }
 
-    /// Computes the logits `[batch, classes]` of the class head, and keeps them in `features`. Returns `None` without a class head.
+    /// Computes the logits `[batch, classes]` of the class head, and keeps them in `features`.
+    /// Returns `None` without a class head.
     pub fn classify(&self, c: &mut Context, features: &mut ImageFeatures) -> Option<Var> {
         self.network.classify(c, features)
     }
 
-    /// Computes logits `[batch, positions, vocab]` for the text `ids: [batch, t]`, after image features if given.
+    /// Computes logits `[batch, positions, vocab]` for the text `ids: [batch, t]`, after image
+    /// features if given.
     ///
-    /// Without features the text continues what the caches hold. With caches, keys and values of all new positions are appended
-    /// to them.
+    /// Without features the text continues what the caches hold. With caches, keys and values of
+    /// all new positions are appended to them.
     pub fn decode(
         &self,
         c: &mut Context,

@@ -8,7 +8,8 @@ use super::{ModelConfig, emoji, seemore};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
-    /// Sizes of the original seemore with standard arithmetic: 12,907,970 parameters at 66 characters
+    /// Sizes of the original seemore with standard arithmetic: 12,907,970 parameters at 66
+    /// characters
     Seemore,
     /// Sizes and arithmetic of the original seemore, for its checkpoints
     SeemoreOriginal,
@@ -18,8 +19,8 @@ pub enum Preset {
     Fuyu,
     /// Small enough to train in seconds on a CPU
     Tiny,
-    /// Learns drawings from few examples each: oriented gradients, pooled patches, and an image vector at every text position. For a
-    /// tokenizer of words
+    /// Learns drawings from few examples each: oriented gradients, pooled patches, and an image
+    /// vector at every text position. For a tokenizer of words
     Emoji,
 }
 

@@ -1,6 +1,7 @@
 //! The *seemore* family: vision transformer, projector, decoder.
 //!
-//! The decoder sees the encoder's CLS row (seemore), all patch rows (LLaVA), or the patches themselves (Fuyu).
+//! The decoder sees the encoder's CLS row (seemore), all patch rows (LLaVA), or the patches
+//! themselves (Fuyu).
 
 mod config;
 mod network;

@@ -48,14 +48,15 @@ impl Cache {
 
     /// Copies batch element `elements[i]` of `from`, which may be this cache, to batch element `i`.
     ///
-    /// `elements` are `u32`. `start: [1]` is the row where the copies begin, a `u32` that the host sets to 0.
+    /// `elements` are `u32`. `start: [1]` is the row where the copies begin, a `u32` that the host
+    /// sets to 0.
     pub fn gather(&self, tape: &mut Tape, from: &Cache, elements: Var, start: Var) {
         gather_rows(tape, &self.0, &from.0, elements, start);
     }
 }
 
-/// Copies element `elements[i]` of `from`, which may be `to`, to element `i` of `to: [batch, rows, width]`; see
-/// [`Cache::gather`].
+/// Copies element `elements[i]` of `from`, which may be `to`, to element `i` of `to: [batch, rows,
+/// width]`; see [`Cache::gather`].
 ///
 /// # Panics
 /// Panics when `from` does not have three axes.
@@ -76,7 +77,8 @@ pub fn gather_rows(tape: &mut Tape, to: &Tensor, from: &Tensor, elements: Var, s
 
 /// Multi-head self-attention: `proj(concat over heads of softmax(q k^T scale) v)`.
 ///
-/// Query, key and value have no bias. Rows `h hd .. (h + 1) hd` of their weights belong to head `h`, `hd` being its width.
+/// Query, key and value have no bias. Rows `h hd .. (h + 1) hd` of their weights belong to head
+/// `h`, `hd` being its width.
 pub struct SelfAttention {
     path: String,
     part: Part,
@@ -118,8 +120,8 @@ impl SelfAttention {
 
     /// Maps `x: [batch, t, width]` to `[batch, t, width]`.
     ///
-    /// With a cache, the keys and values of `x` are appended after its first `past` positions, and the queries attend to all of
-    /// them.
+    /// With a cache, the keys and values of `x` are appended after its first `past` positions, and
+    /// the queries attend to all of them.
     pub fn forward(&self, c: &mut Context, x: Var, cache: Option<&Cache>) -> Var {
         let qkv = self.qkv.forward(c, x);
         let Some(Cache(cache)) = cache else {
@@ -130,7 +132,8 @@ impl SelfAttention {
         self.finish(c, qkv, cache, y)
     }
 
-    /// Returns the output rows of `queries: [batch, n, width]`, some rows of `x`, which attend to all rows of `x`.
+    /// Returns the output rows of `queries: [batch, n, width]`, some rows of `x`, which attend to
+    /// all rows of `x`.
     ///
     /// Not for causal layers.
     pub fn for_queries(&self, c: &mut Context, queries: Var, x: Var) -> Var {
@@ -156,7 +159,8 @@ impl SelfAttention {
         }
     }
 
-    /// Applies the output layer to the heads' outputs `y`, and records the probabilities where the context asks for them.
+    /// Applies the output layer to the heads' outputs `y`, and records the probabilities where the
+    /// context asks for them.
     fn finish(&self, c: &mut Context, q: Var, kv: Var, y: Var) -> Var {
         let spec = self.spec(c);
         if let Some(maps) = &mut c.maps {
@@ -182,7 +186,8 @@ mod tests {
     const ROWS: usize = 5;
     const QUERIES: usize = 2;
 
-    /// Output rows of the first queries of two batch elements, gradient of all of `x`, and gradients of the parameters by name.
+    /// Output rows of the first queries of two batch elements, gradient of all of `x`, and
+    /// gradients of the parameters by name.
     fn first_queries(
         attn: &SelfAttention,
         store: &ParameterStore,
@@ -228,7 +233,8 @@ mod tests {
 
     #[test]
     fn queries_of_some_rows_match_full_attention() {
-        // parts of the weight can be bound where they start at a multiple of 64 elements: at widths 8 and 16, not at 6
+        // parts of the weight can be bound where they start at a multiple of 64 elements: at widths
+        // 8 and 16, not at 6
         for width in [6, 8, 16] {
             let (attn, store) = Parameters::build(&device(), 3, |p| {
                 SelfAttention::new(p, "attn", width, 2, 0.5, false)

@@ -13,11 +13,13 @@ use crate::ops::Dropout;
 pub enum Residual {
     /// `y = h + mlp(ln2(h))`, the pre-norm transformer.
     Prenorm,
-    /// `y = ln2(h) + mlp(ln2(h))`, as in the original seemore: the normalised value replaces the residual stream.
+    /// `y = ln2(h) + mlp(ln2(h))`, as in the original seemore: the normalised value replaces the
+    /// residual stream.
     AfterLn2,
 }
 
-/// Residual stream between blocks: a value and an optional branch, which the next LayerNorm adds to it.
+/// Residual stream between blocks: a value and an optional branch, which the next LayerNorm adds to
+/// it.
 #[derive(Debug, Clone, Copy)]
 pub struct Stream {
     x: Var,
@@ -70,7 +72,8 @@ pub struct BlockShape {
     pub eps: f32,
 }
 
-/// Transformer block: `h = x + dropout(attn(ln1(x)))`, then a feed-forward layer with its [`Residual`].
+/// Transformer block: `h = x + dropout(attn(ln1(x)))`, then a feed-forward layer with its
+/// [`Residual`].
 pub struct Block {
     ln1: LayerNorm,
     attn: SelfAttention,
@@ -115,7 +118,8 @@ impl Block {
         self.feed_forward(c, x, attended)
     }
 
-    /// Returns the first `rows` rows of the output, `[batch, rows, width]`, without computing the others.
+    /// Returns the first `rows` rows of the output, `[batch, rows, width]`, without computing the
+    /// others.
     ///
     /// For the last block of an encoder of which only these rows are used.
     pub fn first_rows(&self, c: &mut Context, stream: Stream, rows: usize) -> Stream {

@@ -8,7 +8,8 @@ use crate::ops::Activation;
 /// Factor that cosines are multiplied by before the softmax.
 pub const COSINE_SCALE: f32 = 20.0;
 
-/// Scores classes by the cosine between a vector and one row of `weight: [classes, width]` per class.
+/// Scores classes by the cosine between a vector and one row of `weight: [classes, width]` per
+/// class.
 pub struct CosineHead {
     weight: Tensor,
 }
@@ -49,7 +50,8 @@ pub fn cosine(c: &mut Context, x: Var, rows: Var) -> Var {
     c.tape.linear(x, rows, None, Activation::None)
 }
 
-/// Scales the rows of a table to length 1. A table is normalised once per tape, however often it is used.
+/// Scales the rows of a table to length 1. A table is normalised once per tape, however often it is
+/// used.
 pub fn unit_rows(c: &mut Context, rows: Var) -> Var {
     c.tape
         .once("unit", rows, |tape| tape.l2_normalize(rows, 1.0))

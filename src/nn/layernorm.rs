@@ -5,7 +5,8 @@ use crate::device::{DeviceError, Tensor};
 use crate::graph::Var;
 use crate::ops::Dropout;
 
-/// Normalises the last axis to mean 0 and variance 1, then scales it by `weight: [width]` and shifts it by `bias: [width]`.
+/// Normalises the last axis to mean 0 and variance 1, then scales it by `weight: [width]` and
+/// shifts it by `bias: [width]`.
 pub struct LayerNorm {
     weight: Tensor,
     bias: Tensor,

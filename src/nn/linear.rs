@@ -28,7 +28,8 @@ impl Linear {
         Self::with_shape(p, name, &[outputs, inputs], bias)
     }
 
-    /// Creates a layer whose inputs span several axes: `weight: [out, ..]`, as in a convolution over patches.
+    /// Creates a layer whose inputs span several axes: `weight: [out, ..]`, as in a convolution
+    /// over patches.
     ///
     /// # Errors
     /// Returns an error when the device cannot hold them.

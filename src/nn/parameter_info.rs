@@ -16,7 +16,8 @@ pub enum Part {
 
 /// Place of a parameter in the model: its part, and the losses whose gradient reaches it.
 ///
-/// [`Parameters::with_role`](super::Parameters::with_role) sets the role of the parameters that a module creates.
+/// [`Parameters::with_role`](super::Parameters::with_role) sets the role of the parameters that a
+/// module creates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Role {
     /// Part of the model that the parameter belongs to.
@@ -69,7 +70,8 @@ impl Role {
 /// Name, shape and role of a parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParameterInfo {
-    /// Module path, which is also the name of the tensor in checkpoints, such as `blocks.0.attn.q.weight`.
+    /// Module path, which is also the name of the tensor in checkpoints, such as
+    /// `blocks.0.attn.q.weight`.
     pub name: String,
     /// Lengths of the axes.
     pub shape: Vec<usize>,
@@ -78,7 +80,8 @@ pub struct ParameterInfo {
 }
 
 impl ParameterInfo {
-    /// Whether the parameter is a matrix or a table of embeddings rather than a bias, a norm or another vector.
+    /// Whether the parameter is a matrix or a table of embeddings rather than a bias, a norm or
+    /// another vector.
     ///
     /// Axes of length 1 do not count.
     pub fn is_matrix(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Storage of a model's parameters.
 //!
-//! Parameters lie one after another in a few large tensors, so that the optimizer and everything else that treats all parameters
-//! alike needs one dispatch instead of one per parameter.
+//! Parameters lie one after another in a few large tensors, so that the optimizer and everything
+//! else that treats all parameters alike needs one dispatch instead of one per parameter.
 
 use std::ops::Range;
 
@@ -9,7 +9,8 @@ use super::{ParameterInfo, Role};
 use crate::device::{Device, DeviceError, Tensor};
 use crate::graph::TensorRef;
 
-/// Alignment of parameters, in elements (256 bytes): every adapter can bind a buffer at these offsets.
+/// Alignment of parameters, in elements (256 bytes): every adapter can bind a buffer at these
+/// offsets.
 pub const BLOCK: usize = 64;
 
 /// Treatment of a parameter by the optimizer.
@@ -87,7 +88,8 @@ impl ParameterStore {
         })
     }
 
-    /// Adds parameters of one shape and role without a gap between them, and returns the tensor of all of them.
+    /// Adds parameters of one shape and role without a gap between them, and returns the tensor of
+    /// all of them.
     pub(super) fn add(
         &mut self,
         names: &[String],
@@ -159,9 +161,9 @@ impl ParameterStore {
 
     /// Builds the optimizer's table for each flat tensor: `[len / BLOCK]` of `u32`.
     ///
-    /// An entry is the number of elements of the block that train, which are its first ones, plus 256 if weight decay applies to
-    /// them. `group` decides for each parameter; parameters that share a block, those of a fused group, are treated as the first
-    /// of them.
+    /// An entry is the number of elements of the block that train, which are its first ones, plus
+    /// 256 if weight decay applies to them. `group` decides for each parameter; parameters that
+    /// share a block, those of a fused group, are treated as the first of them.
     ///
     /// # Errors
     /// Returns an error when the device cannot hold the tables.
@@ -208,7 +210,8 @@ impl ParameterStore {
             .collect()
     }
 
-    /// Returns the part of `flats`, made by [`zeros`](Self::zeros), that belongs to each parameter, by the parameter's name.
+    /// Returns the part of `flats`, made by [`zeros`](Self::zeros), that belongs to each parameter,
+    /// by the parameter's name.
     pub fn named_in(&self, flats: &[Tensor]) -> Vec<(String, Tensor)> {
         let part = |(info, place): (&ParameterInfo, &Place)| {
             let part = flats[place.flat].part(place.range.start, &info.shape);
@@ -217,7 +220,8 @@ impl ParameterStore {
         self.infos.iter().zip(&self.places).map(part).collect()
     }
 
-    /// Returns the part of `flats`, made by [`zeros`](Self::zeros), that belongs to `parameter`, or to a part of it.
+    /// Returns the part of `flats`, made by [`zeros`](Self::zeros), that belongs to `parameter`, or
+    /// to a part of it.
     pub fn counterpart(&self, parameter: &TensorRef, flats: &[Tensor]) -> Option<Tensor> {
         let place = |(flat, other): (&Tensor, &Tensor)| {
             Some(other.part(parameter.offset_in(flat.reference())?, &parameter.shape))

@@ -15,7 +15,8 @@ pub enum Init {
     Ones,
     /// Normal distribution with mean 0 and this standard deviation.
     Normal(f32),
-    /// Uniform distribution on `[-1/sqrt(inputs), 1/sqrt(inputs)]`, as in PyTorch's `Linear` and `Conv2d`.
+    /// Uniform distribution on `[-1/sqrt(inputs), 1/sqrt(inputs)]`, as in PyTorch's `Linear` and
+    /// `Conv2d`.
     Uniform {
         /// Number of inputs of the layer.
         inputs: usize,
@@ -35,7 +36,8 @@ pub struct Parameters {
 impl Parameters {
     /// Returns the value that `make` builds, and the store that holds its parameters.
     ///
-    /// `make` is called twice: first to count the parameters, so that they can share a few large tensors, then to create them.
+    /// `make` is called twice: first to count the parameters, so that they can share a few large
+    /// tensors, then to create them.
     ///
     /// # Errors
     /// Returns an error of `make`, or one about a device that cannot hold the parameters.
@@ -96,7 +98,8 @@ impl Parameters {
         self.create_group(&[name], shape, init)
     }
 
-    /// Creates parameters `path.name`, each of `shape`, that are used as one tensor of shape `[names * shape[0], shape[1], ..]`.
+    /// Creates parameters `path.name`, each of `shape`, that are used as one tensor of shape
+    /// `[names * shape[0], shape[1], ..]`.
     ///
     /// # Errors
     /// Returns an error when the device cannot hold them.

@@ -14,7 +14,8 @@ pub struct PatchEmbedding {
 
 impl PatchEmbedding {
     /// Creates the parameters `cls: [1, 1, width]` if `cls_token`, `pos: [1, rows, width]` and
-    /// `patch.weight: [width, 3, patch_size, patch_size]` with its bias, for square images of `image_size` pixels.
+    /// `patch.weight: [width, 3, patch_size, patch_size]` with its bias, for square images of
+    /// `image_size` pixels.
     ///
     /// # Errors
     /// Returns an error when the device cannot hold the parameters.
@@ -36,10 +37,11 @@ impl PatchEmbedding {
         })
     }
 
-    /// Maps `image: [batch, 3, side, side]` to `[batch, rows, width]`. `extra: [batch, patches, width]` is added to the embedded
-    /// patches.
+    /// Maps `image: [batch, 3, side, side]` to `[batch, rows, width]`. `extra: [batch, patches,
+    /// width]` is added to the embedded patches.
     ///
-    /// Keeps the result and its gradient where the context asks for [patch gradients](Context::patch_gradients).
+    /// Keeps the result and its gradient where the context asks for [patch
+    /// gradients](Context::patch_gradients).
     pub fn forward(&self, c: &mut Context, image: Var, extra: Option<Var>) -> Var {
         let pixels = c.tape.patchify(image, self.patch_size);
         let mut x = self.patch.forward(c, pixels);

@@ -31,7 +31,8 @@ impl Transformer {
         })
     }
 
-    /// Maps `x: [batch, t, width]` to `[batch, t, width]`, with one key/value cache per block when `caches` are given.
+    /// Maps `x: [batch, t, width]` to `[batch, t, width]`, with one key/value cache per block when
+    /// `caches` are given.
     pub fn forward(&self, c: &mut Context, x: Var, caches: Option<&[Cache]>) -> Var {
         run(&self.blocks, c, x, caches).norm(c, &self.norm).1
     }

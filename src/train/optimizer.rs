@@ -132,7 +132,8 @@ pub struct Spike {
 }
 
 impl Optimizer {
-    /// Makes the optimizer of the parameters in `storage`, of which those train that `trains` accepts.
+    /// Makes the optimizer of the parameters in `storage`, of which those train that `trains`
+    /// accepts.
     pub fn new(
         device: &Device,
         storage: &ParameterStore,

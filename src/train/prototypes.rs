@@ -22,9 +22,10 @@ const WORDS: f64 = 0.5;
 
 /// Sets the class head of an untrained model.
 ///
-/// The mean over all pictures, which distinguishes none, is subtracted from the image vector through its bias, if it has one. The
-/// row of a class becomes the direction of the concept's mean vector over its pictures that are not variants, and the class's embedding
-/// for the decoder, if there is one, the mean direction of the tokens in its name.
+/// The mean over all pictures, which distinguishes none, is subtracted from the image vector
+/// through its bias, if it has one. The row of a class becomes the direction of the concept's mean
+/// vector over its pictures that are not variants, and the class's embedding for the decoder, if
+/// there is one, the mean direction of the tokens in its name.
 pub(super) fn start(
     device: &Device,
     model: &Model,

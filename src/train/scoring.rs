@@ -47,9 +47,10 @@ impl ScoringPass {
         })
     }
 
-    /// Cross entropy in nats, summed over all tokens of the captions, and the number of these tokens. `images` are
-    /// `[n, 3, side, side]` with `n` captions, at most as many as the pass has rows. Captions are cut to the pass's length.
-    /// `count_pads` scores the padding too, as the original seemore does.
+    /// Cross entropy in nats, summed over all tokens of the captions, and the number of these
+    /// tokens. `images` are `[n, 3, side, side]` with `n` captions, at most as many as the pass has
+    /// rows. Captions are cut to the pass's length. `count_pads` scores the padding too, as the
+    /// original seemore does.
     pub(crate) fn score(
         &self,
         images: &[f32],

@@ -152,7 +152,8 @@ impl TrainStep {
         Self::record(device, model, optimizer, &sizes, &|_| true)?.plan(device)
     }
 
-    /// Records a step for the parameters that `trains` accepts. Nothing is computed for the gradients of the others.
+    /// Records a step for the parameters that `trains` accepts. Nothing is computed for the
+    /// gradients of the others.
     pub fn record(
         device: &Device,
         model: &Model,

@@ -76,7 +76,8 @@ pub const COLOURS: [(&str, [u8; 3]); 4] = [
     ("grey", [128; 3]),
 ];
 
-/// A folder of plain squares, each with its colour's name as caption: `count` shades of each colour.
+/// A folder of plain squares, each with its colour's name as caption: `count` shades of each
+/// colour.
 pub fn squares(dir: &Path, count: u8) {
     std::fs::create_dir_all(dir).unwrap();
     for (name, colour) in COLOURS {

@@ -1,4 +1,5 @@
-//! The journal of a folder: a hidden JSON lines file that every edit is appended to as soon as it is made.
+//! The journal of a folder: a hidden JSON lines file that every edit is appended to as soon as it
+//! is made.
 //!
 //! A crash therefore loses no edits. Training can read the file as a data set.
 
@@ -46,7 +47,8 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Reads the records of a folder and counts the lines that cannot be read. A missing journal is empty.
+    /// Reads the records of a folder and counts the lines that cannot be read. A missing journal is
+    /// empty.
     pub fn read(folder: &Path) -> Result<(Vec<Record>, usize), String> {
         let path = file(folder);
         let bytes = match std::fs::read(&path) {

@@ -18,7 +18,8 @@ pub struct Replacement {
 }
 
 impl Gallery {
-    /// Returns the entries whose name or caption contains a text, ignoring case; if `missing`, only those without a caption.
+    /// Returns the entries whose name or caption contains a text, ignoring case; if `missing`, only
+    /// those without a caption.
     pub fn matching(&self, text: &str, missing: bool) -> Vec<usize> {
         let text = text.trim().to_lowercase();
         let contains = |entry: &Entry| {
@@ -33,7 +34,8 @@ impl Gallery {
             .collect()
     }
 
-    /// Returns the captions of `entries` that a replacement would change, as they would be after it.
+    /// Returns the captions of `entries` that a replacement would change, as they would be after
+    /// it.
     ///
     /// # Errors
     /// A message, if the regular expression is invalid.

@@ -1,4 +1,5 @@
-//! The Attention page: the attention of every layer and head over the picture, and of the decoder over its own text.
+//! The Attention page: the attention of every layer and head over the picture, and of the decoder
+//! over its own text.
 
 mod job;
 mod layers;
@@ -246,7 +247,8 @@ impl AttentionPage {
         View { heat, matrix }
     }
 
-    /// Returns the attention of a layer to each patch; empty if the layer does not attend to patches.
+    /// Returns the attention of a layer to each patch; empty if the layer does not attend to
+    /// patches.
     fn heat_of(&self, attention: &Attention, source: Source, matrix: &Matrix) -> Vec<f32> {
         let maps = &attention.maps;
         let (heat, patches) = match source {

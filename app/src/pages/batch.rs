@@ -1,4 +1,5 @@
-//! The Batch page: the pictures of a folder with editable captions, and tools that change many captions at once.
+//! The Batch page: the pictures of a folder with editable captions, and tools that change many
+//! captions at once.
 
 mod files;
 mod job;
@@ -59,7 +60,8 @@ pub struct BatchPage {
     gallery: Option<Gallery>,
     thumbnails: Option<Thumbnails>,
     filter: Filter,
-    /// Entries that matched the filter when it was last applied. A caption that changes keeps its place.
+    /// Entries that matched the filter when it was last applied. A caption that changes keeps its
+    /// place.
     shown: Vec<usize>,
     edit: Option<Edit>,
     /// Row to scroll to in the next frame, and whether to focus its caption.

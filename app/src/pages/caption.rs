@@ -1,4 +1,5 @@
-//! The Caption page: pictures on the left, the model's input and caption in the middle, settings on the right.
+//! The Caption page: pictures on the left, the model's input and caption in the middle, settings on
+//! the right.
 
 mod controls;
 mod job;

@@ -6,7 +6,8 @@ use super::Worker;
 
 /// A command to the worker thread.
 ///
-/// Each page defines its commands as types of its own; the worker runs them in the order in which they were sent.
+/// Each page defines its commands as types of its own; the worker runs them in the order in which
+/// they were sent.
 pub trait Command: Any + Send {
     /// Runs the command on the worker thread and sends its results and failures as events.
     fn run(self: Box<Self>, worker: &mut Worker);

@@ -8,7 +8,8 @@ use seemore::models::checkpoint;
 use super::{Command, Event, Worker};
 use crate::hint;
 
-/// Index of one of the two models that the worker holds: 0 is the chosen one, 1 the one it is compared with.
+/// Index of one of the two models that the worker holds: 0 is the chosen one, 1 the one it is
+/// compared with.
 pub type Slot = usize;
 
 /// A loaded model, as the window shows it.

@@ -11,15 +11,16 @@ use seemore::ops;
 pub struct WorkerOptions {
     /// Adapter to run on: its index, or part of its name. `None` takes the best one.
     pub adapter: Option<String>,
-    /// Whether kernel variants are chosen by measuring them on the adapter, as the command line does.
+    /// Whether kernel variants are chosen by measuring them on the adapter, as the command line
+    /// does.
     pub autotune: bool,
 }
 
 impl WorkerOptions {
     /// Opens the device.
     ///
-    /// With `autotune`, variants are measured when a program is first recorded, on the thread that records it, and
-    /// remembered in the cache folder that the command line uses.
+    /// With `autotune`, variants are measured when a program is first recorded, on the thread that
+    /// records it, and remembered in the cache folder that the command line uses.
     pub(super) fn open(&self) -> Result<Device, DeviceError> {
         let device = Device::open(self.adapter.as_deref())?;
         if !self.autotune {
@@ -30,7 +31,8 @@ impl WorkerOptions {
     }
 }
 
-/// Returns the folder for measurements of kernels: `SEEMORE_CACHE`, else `seemore` in the user's cache folder.
+/// Returns the folder for measurements of kernels: `SEEMORE_CACHE`, else `seemore` in the user's
+/// cache folder.
 fn cache_folder() -> Option<PathBuf> {
     let named = std::env::var_os("SEEMORE_CACHE").filter(|folder| !folder.is_empty());
     named

@@ -72,7 +72,8 @@ pub fn fill(harness: &mut Harness<Window>, label: &str, text: &str) {
     harness.run_steps(2);
 }
 
-/// Compares the window with a picture in `tests/snapshots`, or replaces that picture if `UPDATE_SNAPSHOTS=1` is set.
+/// Compares the window with a picture in `tests/snapshots`, or replaces that picture if
+/// `UPDATE_SNAPSHOTS=1` is set.
 pub fn snapshot(harness: &mut Harness<Window>, name: &str) {
     harness.run_steps(3);
     // drivers differ in a few pixels at the edges of glyphs and curves

@@ -6,7 +6,8 @@ use crate::graph::Var;
 use crate::models::{ImageTokens, Logits, Model};
 use crate::nn::{Context, LayerAttention};
 
-/// A recorded pass over one picture and a text, without caches, that keeps the attention of every layer.
+/// A recorded pass over one picture and a text, without caches, that keeps the attention of every
+/// layer.
 pub struct AttentionPass {
     plan: Plan,
     image: Var,
@@ -50,7 +51,8 @@ impl AttentionPass {
         })
     }
 
-    /// Returns the attention over a normalised picture `[3, side, side]` and a text, from its first token on.
+    /// Returns the attention over a normalised picture `[3, side, side]` and a text, from its first
+    /// token on.
     ///
     /// # Panics
     /// With a text longer than the pass was recorded for.

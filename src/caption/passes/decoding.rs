@@ -35,7 +35,8 @@ pub(crate) struct Pass {
     /// `[rows, 1, vocab]`.
     pub(crate) logits: Var,
     maps: Vec<LayerAttention>,
-    /// The likeliest token of each text and the negative logarithm of its probability, `[rows]` each.
+    /// The likeliest token of each text and the negative logarithm of its probability, `[rows]`
+    /// each.
     choice: Option<(Var, Var)>,
 }
 
@@ -113,15 +114,16 @@ impl CacheCopy {
     }
 }
 
-/// The pass over pictures and prompts padded to `tokens`. With a beam it fills caches of its own, which every hypothesis copies.
+/// The pass over pictures and prompts padded to `tokens`. With a beam it fills caches of its own,
+/// which every hypothesis copies.
 struct Prefill {
     tokens: usize,
     pass: Pass,
     spread: Option<CacheCopy>,
 }
 
-/// Recorded passes that write texts of a fixed number of pictures: a prefill for each prompt length in use, and one decode step
-/// that all of them share.
+/// Recorded passes that write texts of a fixed number of pictures: a prefill for each prompt length
+/// in use, and one decode step that all of them share.
 pub(crate) struct Decoding {
     spec: DecodingSpec,
     caches: Caches,
@@ -172,7 +174,8 @@ impl Decoding {
         &self.spec
     }
 
-    /// Records a prefill for prompts of at most `tokens` tokens, unless one of that length is recorded.
+    /// Records a prefill for prompts of at most `tokens` tokens, unless one of that length is
+    /// recorded.
     ///
     /// # Errors
     /// Insufficient device memory for the pass.
@@ -203,11 +206,13 @@ impl Decoding {
         Ok(())
     }
 
-    /// Writes pictures `[n, 3, side, side]` and their prompts for the shortest recorded prefill that takes them, `n` at most the
-    /// number of rows; missing rows get an empty picture and token 0.
+    /// Writes pictures `[n, 3, side, side]` and their prompts for the shortest recorded prefill
+    /// that takes them, `n` at most the number of rows; missing rows get an empty picture and token
+    /// 0.
     ///
     /// # Panics
-    /// With more pictures than rows, another number of prompts, an empty prompt, or one longer than was prepared for.
+    /// With more pictures than rows, another number of prompts, an empty prompt, or one longer than
+    /// was prepared for.
     pub(crate) fn start(&mut self, images: &[f32], prompts: &[&[u32]]) {
         let DecodingSpec { rows, beam, .. } = self.spec;
         let count = images.len() / self.pixels;
@@ -287,7 +292,8 @@ impl Decoding {
         pass.plan.run_and_read(pass.logits)
     }
 
-    /// Runs the pass that was written last and returns the likeliest token of each row with the logarithm of its probability.
+    /// Runs the pass that was written last and returns the likeliest token of each row with the
+    /// logarithm of its probability.
     pub(crate) fn likeliest(&self) -> Result<(Vec<u32>, Vec<f64>), DeviceError> {
         let pass = self.pass();
         let (token, loss) = pass.choice.expect("recorded with argmax");
@@ -335,8 +341,8 @@ impl Decoding {
         self.past[row] as usize
     }
 
-    /// Number of tokens that the texts of a picture may still get: one more than fits into the caches, since the last is not fed
-    /// back.
+    /// Number of tokens that the texts of a picture may still get: one more than fits into the
+    /// caches, since the last is not fed back.
     pub(crate) fn room(&self, picture: usize) -> usize {
         (self.spec.capacity + 1).saturating_sub(self.past(picture * self.spec.beam))
     }

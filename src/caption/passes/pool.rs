@@ -4,8 +4,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Idle values by key, the most recently used first.
 ///
-/// A value is taken out while it is in use, so that no thread waits for another: two threads that want the same key at the same
-/// time get a value each.
+/// A value is taken out while it is in use, so that no thread waits for another: two threads that
+/// want the same key at the same time get a value each.
 pub(crate) struct Pool<K, V> {
     idle: Mutex<Vec<(K, V)>>,
     limit: usize,
@@ -25,7 +25,8 @@ impl<K, V> Pool<K, V> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `run` on the most recently used value whose key `fits`, or on one that `make` makes, and keeps the value.
+    /// Runs `run` on the most recently used value whose key `fits`, or on one that `make` makes,
+    /// and keeps the value.
     ///
     /// # Errors
     /// Those of `make` and `run`.

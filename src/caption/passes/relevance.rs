@@ -5,9 +5,11 @@ use crate::graph::Var;
 use crate::models::{Logits, Model};
 use crate::nn::Context;
 
-/// A recorded pass over one picture and a text, and back from a token's logit to the patch embeddings.
+/// A recorded pass over one picture and a text, and back from a token's logit to the patch
+/// embeddings.
 ///
-/// It explains models whose decoder does not attend to patches, where attention maps say nothing about them.
+/// It explains models whose decoder does not attend to patches, where attention maps say nothing
+/// about them.
 pub struct RelevancePass {
     plan: Plan,
     image: Var,
@@ -63,9 +65,10 @@ impl RelevancePass {
         })
     }
 
-    /// Returns the share of each patch, row by row, in the logit of `token` after `text`: the sum over the patch's embedding of
-    /// gradient times value, which is to first order what the logit would lose without it (Shrikumar et al. 2016). Negative sums
-    /// count as 0; the shares sum to 1.
+    /// Returns the share of each patch, row by row, in the logit of `token` after `text`: the sum
+    /// over the patch's embedding of gradient times value, which is to first order what the logit
+    /// would lose without it (Shrikumar et al. 2016). Negative sums count as 0; the shares sum to
+    /// 1.
     ///
     /// # Panics
     /// With an empty text, or one longer than the pass was recorded for.
@@ -114,8 +117,9 @@ mod tests {
     use crate::models::emoji::{ClassHeadConfig, Config, TextConfig, VisionConfig};
     use crate::ops::check::{device, random, random_f32};
 
-    /// Scaling a patch embedding changes the logit by the share of its product with the gradient. The embeddings cannot be written from
-    /// outside, so the test changes the position embedding that is added to them.
+    /// Scaling a patch embedding changes the logit by the share of its product with the gradient.
+    /// The embeddings cannot be written from outside, so the test changes the position embedding
+    /// that is added to them.
     #[test]
     fn relevance_is_the_first_order_change_of_the_logit() {
         let device = device();

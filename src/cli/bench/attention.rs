@@ -4,8 +4,8 @@ use super::measure::{Case, Effort, Failure, Measurement, bytes_of, expect, noise
 use crate::device::{Device, Plan};
 use crate::ops::Attention;
 
-/// Measures attention of packed queries, keys and values, `shape` being `[batch, length, width]`: forward, and forward with
-/// backward.
+/// Measures attention of packed queries, keys and values, `shape` being `[batch, length, width]`:
+/// forward, and forward with backward.
 pub fn measure(
     device: &Device,
     shape: [usize; 3],
@@ -82,7 +82,8 @@ fn unpacked(rows: &[f32], width: usize) -> [Vec<f32>; 3] {
     })
 }
 
-/// Checks the last head of the first batch element against f64: the output and, if given, the gradients of q, k and v.
+/// Checks the last head of the first batch element against f64: the output and, if given, the
+/// gradients of q, k and v.
 fn check_attention(
     got: &[Vec<f32>],
     [q, k, v, cotangent]: &[Vec<f32>; 4],

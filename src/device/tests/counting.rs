@@ -1,4 +1,5 @@
-//! A second executor, which moves bytes but computes nothing: whole programs are scheduled on it without any other code knowing.
+//! A second executor, which moves bytes but computes nothing: whole programs are scheduled on it
+//! without any other code knowing.
 
 use std::collections::BTreeMap;
 use std::future::ready;
@@ -21,7 +22,8 @@ struct Counts {
     ran: BTreeMap<String, usize>,
 }
 
-/// Counts what is asked of it. Every dispatch fills the values it writes with its number in the schedule.
+/// Counts what is asked of it. Every dispatch fills the values it writes with its number in the
+/// schedule.
 struct Counting(Arc<Mutex<Counts>>, DeviceInfo);
 
 impl std::fmt::Debug for Counting {

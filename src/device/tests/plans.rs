@@ -61,7 +61,8 @@ fn a_dispatch_that_writes_cannot_use_two_parts_of_one_tensor() {
 
 const N: usize = 1000;
 
-/// Returns result and gradients of twelve blocks `x + gelu(dropout(gelu(x + a)) + b)`, and the memory and dispatches of their plan.
+/// Returns result and gradients of twelve blocks `x + gelu(dropout(gelu(x + a)) + b)`, and the
+/// memory and dispatches of their plan.
 fn gradients(device: &Device, nested: bool, checkpoint: bool) -> (Vec<Vec<u32>>, Memory, usize) {
     let mut tape = device.tape();
     let [x, a, b] = [(); 3].map(|()| tape.variable(&[N]));
@@ -151,7 +152,8 @@ fn step() -> impl Strategy<Value = (u8, usize, usize)> {
     (0..6u8, 0..100usize, 0..100usize)
 }
 
-/// Returns the bits of the result of a random graph over values of 6 x 5, and of the gradients of its inputs.
+/// Returns the bits of the result of a random graph over values of 6 x 5, and of the gradients of
+/// its inputs.
 fn evaluated(
     device: &Device,
     steps: &[(u8, usize, usize)],

@@ -102,8 +102,8 @@ fn describe(index: usize, info: &wgpu::AdapterInfo) -> AdapterInfo {
     }
 }
 
-/// Returns the adapters, best first: discrete, integrated, virtual, then software. Without `every_backend`, those of the backends
-/// that `WGPU_BACKEND` allows.
+/// Returns the adapters, best first: discrete, integrated, virtual, then software. Without
+/// `every_backend`, those of the backends that `WGPU_BACKEND` allows.
 async fn enumerate(every_backend: bool) -> Vec<wgpu::Adapter> {
     let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
@@ -123,7 +123,8 @@ pub(in crate::device) async fn adapters() -> Vec<AdapterInfo> {
     infos(&enumerate(false).await)
 }
 
-/// Returns the adapter that `wanted` names by index or part of its name; else the one of `WGPU_ADAPTER_NAME`; else the best.
+/// Returns the adapter that `wanted` names by index or part of its name; else the one of
+/// `WGPU_ADAPTER_NAME`; else the best.
 pub(super) async fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter, DeviceError> {
     let mut adapters = enumerate(false).await;
     if adapters.is_empty() {
@@ -156,7 +157,8 @@ fn listed(adapters: &[AdapterInfo]) -> String {
     adapters.iter().map(line).collect()
 }
 
-/// Returns why there is no adapter, given the value of `WGPU_BACKEND` and the adapters there would be without it.
+/// Returns why there is no adapter, given the value of `WGPU_BACKEND` and the adapters there would
+/// be without it.
 fn none_found(backend: Option<String>, without: &[AdapterInfo]) -> DeviceError {
     let advice = match backend {
         Some(backend) if !without.is_empty() => {

@@ -1,7 +1,7 @@
 //! Memory that a device can still allocate, where it can be found out.
 
-/// Returns the bytes of system memory that are free or can be freed, within the control group (such as a container) of this process.
-/// Linux only.
+/// Returns the bytes of system memory that are free or can be freed, within the control group (such
+/// as a container) of this process. Linux only.
 pub(super) fn system() -> Option<u64> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
     let kilobytes = number_after(&meminfo, "MemAvailable:")?;
@@ -24,7 +24,8 @@ fn number_after(text: &str, name: &str) -> Option<u64> {
         .ok()
 }
 
-/// Returns the bytes that the group in a line of /proc/self/cgroup may still take, if it has a limit. Cached files can be freed.
+/// Returns the bytes that the group in a line of /proc/self/cgroup may still take, if it has a
+/// limit. Cached files can be freed.
 fn group(line: &str, read: &dyn Fn(&str) -> Option<String>) -> Option<u64> {
     let mut fields = line.splitn(3, ':').skip(1);
     let (controllers, path) = (fields.next()?, fields.next()?.trim_end_matches('/'));
@@ -59,8 +60,8 @@ fn group(line: &str, read: &dyn Fn(&str) -> Option<String>) -> Option<u64> {
     room(&format!("{root}{path}")).or_else(|| room(root))
 }
 
-/// Returns the bytes that the driver lets this process allocate beyond what it has, in the heap of the device with most left, by
-/// `VK_EXT_memory_budget`.
+/// Returns the bytes that the driver lets this process allocate beyond what it has, in the heap of
+/// the device with most left, by `VK_EXT_memory_budget`.
 #[cfg(any(windows, target_os = "linux"))]
 pub(super) fn vulkan(device: &wgpu::Device) -> Option<u64> {
     use ash::vk;
@@ -76,8 +77,8 @@ pub(super) fn vulkan(device: &wgpu::Device) -> Option<u64> {
     }
     let mut budget = vk::PhysicalDeviceMemoryBudgetPropertiesEXT::default();
     let mut properties = vk::PhysicalDeviceMemoryProperties2::default().push_next(&mut budget);
-    // SAFETY: Vulkan 1.1 has this function, the extension that fills the chained structure is enabled, and both structures outlive
-    // the call.
+    // SAFETY: Vulkan 1.1 has this function, the extension that fills the chained structure is
+    // enabled, and both structures outlive the call.
     #[allow(unsafe_code)]
     unsafe {
         instance

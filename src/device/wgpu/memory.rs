@@ -20,7 +20,8 @@ pub(super) struct Memory {
     staging: Mutex<Vec<wgpu::Buffer>>,
 }
 
-/// Number of the next array: unique among all devices, so that an array of another device is never taken for one of this.
+/// Number of the next array: unique among all devices, so that an array of another device is never
+/// taken for one of this.
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
 impl Memory {
@@ -173,7 +174,8 @@ impl Future for Readback {
     }
 }
 
-/// Returns the size of a staging buffer for reads of `size` bytes: larger where the limit allows it, so that it is seldom replaced.
+/// Returns the size of a staging buffer for reads of `size` bytes: larger where the limit allows
+/// it, so that it is seldom replaced.
 fn staging_bytes(size: u64, limit: u64) -> u64 {
     size.next_power_of_two().max(1 << 16).min(limit).max(size)
 }

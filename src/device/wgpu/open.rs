@@ -153,7 +153,8 @@ fn describe(
     }
 }
 
-/// Returns the side of the f16 matrices, 16 or else 8, that subgroups of this adapter multiply with f32 sums.
+/// Returns the side of the f16 matrices, 16 or else 8, that subgroups of this adapter multiply with
+/// f32 sums.
 fn cooperative(
     adapter: &wgpu::Adapter,
     info: &wgpu::AdapterInfo,
@@ -186,9 +187,9 @@ fn experimental(enabled: bool) -> wgpu::ExperimentalFeatures {
     if !enabled {
         return wgpu::ExperimentalFeatures::disabled();
     }
-    // SAFETY: the one feature that needs it is cooperative matrices, used by shaders/matmul_cooperative.wgsl alone. It
-    // loads and stores matrices only in workgroup memory, at constant places inside its arrays, and its op test runs it at sizes
-    // around every bound.
+    // SAFETY: the one feature that needs it is cooperative matrices, used by
+    // shaders/matmul_cooperative.wgsl alone. It loads and stores matrices only in workgroup memory,
+    // at constant places inside its arrays, and its op test runs it at sizes around every bound.
     #[allow(unsafe_code)]
     unsafe {
         wgpu::ExperimentalFeatures::enabled()

@@ -34,7 +34,8 @@ pub(super) fn key(dispatch: &Dispatch) -> Key {
 }
 
 impl Shared {
-    /// Returns the pipeline of a dispatch. Threads that need different ones compile at the same time.
+    /// Returns the pipeline of a dispatch. Threads that need different ones compile at the same
+    /// time.
     pub fn pipeline(&self, dispatch: &Dispatch) -> Pipeline {
         let pipelines = &self.pipelines.pipelines;
         pipelines.get_or_make(key(dispatch), || self.compile(dispatch))
@@ -102,9 +103,9 @@ fn shader_module(device: &wgpu::Device, kernel: &Kernel) -> wgpu::ShaderModule {
     if !kernel.unchecked {
         return device.create_shader_module(descriptor);
     }
-    // SAFETY: only this crate can declare a kernel `unchecked`, and its source is a file of this crate, never input. Such a kernel
-    // keeps every index inside its buffers and arrays by itself and has no endless loop; its op test runs it at sizes around every
-    // bound.
+    // SAFETY: only this crate can declare a kernel `unchecked`, and its source is a file of this
+    // crate, never input. Such a kernel keeps every index inside its buffers and arrays by itself
+    // and has no endless loop; its op test runs it at sizes around every bound.
     #[allow(unsafe_code)]
     unsafe {
         device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())

@@ -101,7 +101,8 @@ fn step(
     }
 }
 
-/// Returns the pipeline of every dispatch. New ones are compiled at the same time, on all cores, if `parallel`.
+/// Returns the pipeline of every dispatch. New ones are compiled at the same time, on all cores, if
+/// `parallel`.
 fn compile(shared: &Shared, schedule: &[Bound], parallel: bool) -> Vec<Pipeline> {
     let mut numbers = BTreeMap::new();
     let mut distinct = vec![];
@@ -126,7 +127,8 @@ fn compile(shared: &Shared, schedule: &[Bound], parallel: bool) -> Vec<Pipeline>
     number_of.into_iter().map(pipeline).collect()
 }
 
-/// Returns one uniform buffer with the `params` blocks of all dispatches, equal blocks once, and the offset of each dispatch's block.
+/// Returns one uniform buffer with the `params` blocks of all dispatches, equal blocks once, and
+/// the offset of each dispatch's block.
 fn pack_params(shared: &Shared, schedule: &[Bound]) -> (Option<wgpu::Buffer>, Vec<u64>) {
     let align = shared.limits.min_uniform_buffer_offset_alignment as usize;
     let mut known: BTreeMap<&[u8], u64> = BTreeMap::new();

@@ -8,7 +8,8 @@ use super::Shared;
 use crate::device::DeviceError;
 use crate::device::executor::Attempt;
 
-/// Submissions that the host may be ahead of the device: each holds on to what the host wrote for it.
+/// Submissions that the host may be ahead of the device: each holds on to what the host wrote for
+/// it.
 const MAX_IN_FLIGHT: usize = 16;
 
 /// Submissions under way, and the time that one may take.
@@ -27,8 +28,8 @@ impl Submissions {
     }
 }
 
-/// Returns the longest that one submission may take: the value of `SEEMORE_TIMEOUT` in seconds, else five minutes on hardware and an
-/// hour on a software adapter, which finishes even if slowly.
+/// Returns the longest that one submission may take: the value of `SEEMORE_TIMEOUT` in seconds,
+/// else five minutes on hardware and an hour on a software adapter, which finishes even if slowly.
 pub(super) fn timeout(software: bool, variable: Option<String>) -> Option<Duration> {
     let default = if software { 3600.0 } else { 300.0 };
     let seconds = variable
@@ -45,7 +46,8 @@ fn lost(error: impl ToString) -> DeviceError {
 }
 
 impl Shared {
-    /// Lets the driver recycle what earlier runs used and call back for mapped buffers; does not wait.
+    /// Lets the driver recycle what earlier runs used and call back for mapped buffers; does not
+    /// wait.
     pub fn poll(&self) -> Result<(), DeviceError> {
         self.device
             .poll(wgpu::PollType::Poll)

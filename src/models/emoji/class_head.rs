@@ -5,10 +5,12 @@ use crate::device::{DeviceError, Tensor};
 use crate::graph::Var;
 use crate::nn::{Context, CosineHead, EMBEDDING_STD, Init, Parameters, Role};
 
-/// Factor on the logits before they become a guess. The most probable concept stands out, so that the words of two do not mix.
+/// Factor on the logits before they become a guess. The most probable concept stands out, so that
+/// the words of two do not mix.
 const GUESS_SHARPNESS: f32 = 4.0;
 
-/// Scores concepts by their cosine with the image vector, and turns the scores into an embedding for the decoder.
+/// Scores concepts by their cosine with the image vector, and turns the scores into an embedding
+/// for the decoder.
 pub(super) struct ClassHead {
     head: CosineHead,
     /// Embeddings of the concepts, `[classes, decoder width]`.
@@ -40,8 +42,9 @@ impl ClassHead {
         self.head.forward(c, vector)
     }
 
-    /// Returns the mean of the concepts' embeddings, weighted by their probabilities: `logits: [batch, classes]` to
-    /// `[batch, 1, decoder width]`. `None` if the decoder is not given a guess.
+    /// Returns the mean of the concepts' embeddings, weighted by their probabilities: `logits:
+    /// [batch, classes]` to `[batch, 1, decoder width]`. `None` if the decoder is not given a
+    /// guess.
     ///
     /// The decoder's gradient reaches the embeddings, not the probabilities.
     pub(super) fn guess(&self, c: &mut Context, logits: Var) -> Option<Var> {

@@ -21,8 +21,9 @@ pub enum VisualTokens {
     Cls,
     /// One token per patch.
     Patches,
-    /// One vector made of all patch rows: each is narrowed to `pool_width` values, these are laid side by side, so that places in
-    /// the image keep their meaning, and mixed by a linear layer. The encoder has no CLS token.
+    /// One vector made of all patch rows: each is narrowed to `pool_width` values, these are laid
+    /// side by side, so that places in the image keep their meaning, and mixed by a linear layer.
+    /// The encoder has no CLS token.
     Pooled,
 }
 
@@ -42,7 +43,8 @@ pub enum Fusion {
 pub enum Output {
     /// Linear layer with weights of its own.
     Linear,
-    /// `20 cos(x, token embedding)`, with embeddings shared by input and output (Press & Wolf 2017).
+    /// `20 cos(x, token embedding)`, with embeddings shared by input and output (Press & Wolf
+    /// 2017).
     Cosine,
 }
 
@@ -66,14 +68,16 @@ pub struct VisionConfig {
     pub cls_token: bool,
     /// Values that each patch keeps when patches are pooled.
     pub pool_width: usize,
-    /// Whether images are cropped to what is drawn on their plain background before they are resized.
+    /// Whether images are cropped to what is drawn on their plain background before they are
+    /// resized.
     pub crop: bool,
     /// Whether images are seen as ink on white paper, 0 for white to 1, instead of normalised.
     pub ink: bool,
-    /// Whether the patch embedding sees histograms of oriented gradients beside the pixels. Needs `ink` and an even `patch_size`.
+    /// Whether the patch embedding sees histograms of oriented gradients beside the pixels. Needs
+    /// `ink` and an even `patch_size`.
     pub oriented_gradients: bool,
-    /// Levels of red, green and blue in the colour histogram that is added to every text position: a multiple of 4, or 0 for no
-    /// histogram. Needs `ink`.
+    /// Levels of red, green and blue in the colour histogram that is added to every text position:
+    /// a multiple of 4, or 0 for no histogram. Needs `ink`.
     pub color_levels: usize,
 }
 
@@ -102,8 +106,8 @@ impl Default for VisionConfig {
 pub struct ClassHeadConfig {
     /// Number of concepts; 0 for no head. Training sets it.
     pub classes: usize,
-    /// Whether the decoder is given the guess of the head: the concepts' embeddings, weighted by their probabilities, are
-    /// normalised and added to every text position.
+    /// Whether the decoder is given the guess of the head: the concepts' embeddings, weighted by
+    /// their probabilities, are normalised and added to every text position.
     pub guess: bool,
 }
 

@@ -20,7 +20,8 @@ pub(super) struct ImageContext {
     pub(super) colors: Option<Var>,
 }
 
-/// Token and position embeddings, causal blocks, output layer, and the layers that take in the image.
+/// Token and position embeddings, causal blocks, output layer, and the layers that take in the
+/// image.
 pub(super) struct Decoder {
     tok: Embedding,
     pos: Positions,
@@ -50,7 +51,8 @@ impl Decoder {
         };
         let init = Init::Normal(EMBEDDING_STD);
         let cosine = text.output == Output::Cosine;
-        // with cosine output token embeddings have elements of size 1, beside which smaller positions would be lost
+        // with cosine output token embeddings have elements of size 1, beside which smaller
+        // positions would be lost
         let positions = if cosine { Init::Normal(0.3) } else { init };
         let tok = Embedding::new(p, "tok", text.vocab_size, width, init)?;
         let pos = Positions::new(p, "pos", text.context, width, positions)?;
@@ -86,7 +88,8 @@ impl Decoder {
         })
     }
 
-    /// Computes states for `ids: [batch, t]`: `[batch, v + t, width]` with visual tokens in front, else `[batch, t, width]`.
+    /// Computes states for `ids: [batch, t]`: `[batch, v + t, width]` with visual tokens in front,
+    /// else `[batch, t, width]`.
     pub(super) fn forward(
         &self,
         c: &mut Context,
@@ -105,7 +108,8 @@ impl Decoder {
         self.stack.forward(c, x, caches.map(Caches::layers))
     }
 
-    /// Embeds tokens. With cosine output only the direction of an embedding counts, here too, and its elements have size 1.
+    /// Embeds tokens. With cosine output only the direction of an embedding counts, here too, and
+    /// its elements have size 1.
     fn embed(&self, c: &mut Context, ids: Var) -> Var {
         if self.lm_head.is_some() {
             return self.tok.forward(c, ids);
@@ -116,8 +120,8 @@ impl Decoder {
         c.tape.scale(x, (self.width as f32).sqrt())
     }
 
-    /// Returns the vector `[batch, 1, width]` that is added to every text position: the sum of image vector, guess and colours, each
-    /// normalised. Without an image it comes from the caches.
+    /// Returns the vector `[batch, 1, width]` that is added to every text position: the sum of
+    /// image vector, guess and colours, each normalised. Without an image it comes from the caches.
     fn conditioning(
         &self,
         c: &mut Context,

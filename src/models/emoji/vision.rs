@@ -65,13 +65,15 @@ impl Vision {
         })
     }
 
-    /// Returns the image as the encoder sees it: `image: [batch, 3, side, side]`, as ink if configured.
+    /// Returns the image as the encoder sees it: `image: [batch, 3, side, side]`, as ink if
+    /// configured.
     pub(super) fn see(&self, c: &mut Context, image: Var) -> Var {
         if self.ink { c.tape.ink(image) } else { image }
     }
 
-    /// Maps `pixels: [batch, 3, side, side]` to the visual tokens, `[batch, 1, width]` (CLS, pooled) or `[batch, patches, width]`, and
-    /// one vector for the whole image, `[batch, 1, width]`, if there is one.
+    /// Maps `pixels: [batch, 3, side, side]` to the visual tokens, `[batch, 1, width]` (CLS,
+    /// pooled) or `[batch, patches, width]`, and one vector for the whole image, `[batch, 1,
+    /// width]`, if there is one.
     pub(super) fn forward(&self, c: &mut Context, pixels: Var) -> (Var, Option<Var>) {
         let shapes = self.gradients.as_ref().map(|layer| {
             let gradients = c.tape.hog(pixels, self.patch_size);

@@ -98,8 +98,8 @@ pub fn save_description(
     Ok(())
 }
 
-/// Returns the folder of the model that is shipped with this program: `data/checkpoints/emoji` in the current folder, or in one
-/// above the executable.
+/// Returns the folder of the model that is shipped with this program: `data/checkpoints/emoji` in
+/// the current folder, or in one above the executable.
 pub fn shipped() -> Option<PathBuf> {
     let program = std::env::current_exe().ok();
     let above = program
@@ -111,7 +111,8 @@ pub fn shipped() -> Option<PathBuf> {
         .find(|dir| dir.join("model.safetensors").is_file())
 }
 
-/// Returns the checkpoint folder to use when none is named: the [`shipped`] one, else the one in `runs/` that was written last.
+/// Returns the checkpoint folder to use when none is named: the [`shipped`] one, else the one in
+/// `runs/` that was written last.
 pub fn default_folder() -> Option<PathBuf> {
     shipped().or_else(newest_run)
 }

@@ -14,10 +14,12 @@ pub struct Packed {
     pub tensors: usize,
 }
 
-/// Copies a checkpoint folder to another with parameters as 16-bit floats and without training states.
+/// Copies a checkpoint folder to another with parameters as 16-bit floats and without training
+/// states.
 ///
 /// # Errors
-/// Returns an error when a file cannot be read or written, or when a value is beyond the range of 16-bit floats.
+/// Returns an error when a file cannot be read or written, or when a value is beyond the range of
+/// 16-bit floats.
 pub fn pack(from: &Path, to: &Path) -> Result<Packed, CheckpointError> {
     let parameters = from.join("model.safetensors");
     let values = read_values(&parameters)?;

@@ -17,15 +17,16 @@ pub type Metadata = BTreeMap<String, String>;
 /// Note that holds the checksum of the tensors.
 const CHECKSUM: &str = "crc32";
 
-/// Key of the file's metadata that holds all notes, as JSON. With one key per note their order would differ from time to time, and
-/// saving the same model twice would not give the same file.
+/// Key of the file's metadata that holds all notes, as JSON. With one key per note their order
+/// would differ from time to time, and saving the same model twice would not give the same file.
 const NOTES: &str = "seemore";
 
-/// Reads all tensors of a safetensors file, which must have 32-bit or 16-bit (IEEE or bfloat16) floats.
+/// Reads all tensors of a safetensors file, which must have 32-bit or 16-bit (IEEE or bfloat16)
+/// floats.
 ///
 /// # Errors
-/// Returns an error when the file cannot be read, is cut off or is not a safetensors file, when it has other numbers, and when
-/// the tensors do not match the checksum in the file.
+/// Returns an error when the file cannot be read, is cut off or is not a safetensors file, when it
+/// has other numbers, and when the tensors do not match the checksum in the file.
 pub fn read_values(path: &Path) -> Result<Values, CheckpointError> {
     read_noted(path).map(|(values, _)| values)
 }
@@ -43,7 +44,8 @@ pub fn read_noted(path: &Path) -> Result<(Values, Metadata), CheckpointError> {
     parse(&bytes, &name)
 }
 
-/// Reads tensors and notes from the bytes of a safetensors file. `name` returns the file's name for errors.
+/// Reads tensors and notes from the bytes of a safetensors file. `name` returns the file's name for
+/// errors.
 ///
 /// # Errors
 /// See [`read_values`].
@@ -144,7 +146,8 @@ pub fn saved_step(path: &Path) -> Result<Option<u64>, CheckpointError> {
         .and_then(|step| step.parse().ok()))
 }
 
-/// Writes a safetensors file of 32-bit floats atomically, with a note of the training step if given.
+/// Writes a safetensors file of 32-bit floats atomically, with a note of the training step if
+/// given.
 ///
 /// # Errors
 /// Returns an error when the file cannot be written.
@@ -184,7 +187,8 @@ fn noted(step: Option<u64>) -> Metadata {
 /// Writes a safetensors file of 16-bit floats atomically: half as large, to share a model.
 ///
 /// # Errors
-/// Returns an error when the file cannot be written, or when a value is beyond the range of 16-bit floats (65,504).
+/// Returns an error when the file cannot be written, or when a value is beyond the range of 16-bit
+/// floats (65,504).
 pub fn write_halves(
     path: &Path,
     values: &Values,

@@ -39,7 +39,8 @@ pub struct VisionConfig {
     pub heads: usize,
     /// Whether a CLS token stands in front of the patches.
     pub cls_token: bool,
-    /// Classes that a head on the CLS row tells apart, for an auxiliary loss; 0 for no head. Training sets it.
+    /// Classes that a head on the CLS row tells apart, for an auxiliary loss; 0 for no head.
+    /// Training sets it.
     pub classes: usize,
 }
 
@@ -191,7 +192,8 @@ impl Config {
         }
     }
 
-    /// Lists the fields because of which the original seemore would compute other logits with this model's parameters.
+    /// Lists the fields because of which the original seemore would compute other logits with this
+    /// model's parameters.
     pub fn differences_from_original(&self) -> Vec<String> {
         let original = Config::original();
         let mut list = vec![];

@@ -106,8 +106,9 @@ impl Vision {
         })
     }
 
-    /// Maps images `[batch, 3, side, side]` to the visual tokens, `[batch, 1, width]` or `[batch, patches, width]`, and the CLS row
-    /// `[batch, 1, width]` where a class head or the decoder needs it.
+    /// Maps images `[batch, 3, side, side]` to the visual tokens, `[batch, 1, width]` or `[batch,
+    /// patches, width]`, and the CLS row `[batch, 1, width]` where a class head or the decoder
+    /// needs it.
     fn forward(&self, c: &mut Context, image: Var) -> (Var, Option<Var>) {
         let x = self.embedding.forward(c, image, None);
         if self.tokens == VisualTokens::Cls {

@@ -51,7 +51,8 @@ const BLOCK: [(&str, &str); 5] = [
     ("fc2", "ffn.2"),
 ];
 
-/// Query, key and value, one matrix here and one per head in the original: our name, the original's name.
+/// Query, key and value, one matrix here and one per head in the original: our name, the original's
+/// name.
 const HEADS: [(&str, &str); 3] = [("q", "query"), ("k", "key"), ("v", "value")];
 
 /// Names of tensors outside the blocks: ours, the original's.
@@ -114,8 +115,8 @@ impl Stack {
     }
 }
 
-/// Converts a state dict of the original, read from `path`: derives the configuration from the tensors' shapes, and returns the
-/// values under our names.
+/// Converts a state dict of the original, read from `path`: derives the configuration from the
+/// tensors' shapes, and returns the values under our names.
 ///
 /// The configuration has the original's arithmetic ([`Config::original`]).
 ///
@@ -260,7 +261,8 @@ pub fn import_original(path: &Path, mut values: Values) -> Result<(Config, Value
     Ok((config, ours))
 }
 
-/// Returns the original's name of our tensor, with `*` for the head where the original has one tensor per head.
+/// Returns the original's name of our tensor, with `*` for the head where the original has one
+/// tensor per head.
 pub fn original_name(name: &str) -> Option<String> {
     if let Some((_, theirs)) = outside().into_iter().find(|(ours, _)| ours == name) {
         return Some(theirs);
@@ -280,9 +282,11 @@ pub fn original_name(name: &str) -> Option<String> {
     Some(format!("{stack}.{layer}.attn.heads.*.{theirs}.{kind}"))
 }
 
-/// Converts our values to a state dict of the original: the inverse of [`import_original`], bit for bit.
+/// Converts our values to a state dict of the original: the inverse of [`import_original`], bit for
+/// bit.
 ///
-/// Only the structure must be the original's; for the arithmetic see [`Config::differences_from_original`].
+/// Only the structure must be the original's; for the arithmetic see
+/// [`Config::differences_from_original`].
 ///
 /// # Errors
 /// Names what the original does not have.

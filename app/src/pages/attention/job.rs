@@ -71,8 +71,8 @@ impl AttentionJob {
 }
 
 impl Attention {
-    /// Writes all values as safetensors: the map of each layer, `[heads, queries, keys]`, under its path in the model, and
-    /// `relevance`, `[tokens, patches]`.
+    /// Writes all values as safetensors: the map of each layer, `[heads, queries, keys]`, under its
+    /// path in the model, and `relevance`, `[tokens, patches]`.
     ///
     /// # Errors
     /// If the file cannot be written.

@@ -78,7 +78,8 @@ impl Run {
         self.cancel.cancel();
     }
 
-    /// Sets the captions of a job, except those that the user has changed or is editing (`editing`).
+    /// Sets the captions of a job, except those that the user has changed or is editing
+    /// (`editing`).
     pub fn take(
         &mut self,
         gallery: &mut Gallery,

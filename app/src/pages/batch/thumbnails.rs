@@ -1,4 +1,5 @@
-//! Thumbnails of the visible pictures, decoded on background threads and kept in a least-recently-used cache.
+//! Thumbnails of the visible pictures, decoded on background threads and kept in a
+//! least-recently-used cache.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};

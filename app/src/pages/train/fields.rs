@@ -318,7 +318,8 @@ fn budget(ui: &mut Ui, config: &mut RunConfig, mode: Mode) {
     }
 }
 
-/// Returns the last folder and the file name of a path, which is the part that differs between paths.
+/// Returns the last folder and the file name of a path, which is the part that differs between
+/// paths.
 pub(super) fn short_path(path: &Path) -> String {
     let name = path.file_name().unwrap_or(path.as_os_str());
     let folder = path.parent().and_then(|folder| folder.file_name());

@@ -17,7 +17,8 @@ pub struct Form {
     pub mode: Mode,
     /// Run folder of the training to copy or resume.
     pub folder: String,
-    /// The configuration of a new training. Copied and resumed trainings use its budget and its intervals.
+    /// The configuration of a new training. Copied and resumed trainings use its budget and its
+    /// intervals.
     pub config: RunConfig,
 }
 
@@ -66,7 +67,8 @@ impl From<&Form> for Stored {
 }
 
 impl From<Stored> for Form {
-    /// Reads a stored form. A configuration that cannot be read, such as one of another version, becomes the default.
+    /// Reads a stored form. A configuration that cannot be read, such as one of another version,
+    /// becomes the default.
     fn from(stored: Stored) -> Form {
         let default = Form::default();
         let config = Some(stored.config).filter(|text| !text.is_empty());
@@ -124,7 +126,8 @@ impl Form {
     }
 }
 
-/// Returns the settings of a configuration that differ from the defaults, as the text of a run file.
+/// Returns the settings of a configuration that differ from the defaults, as the text of a run
+/// file.
 pub fn run_file(config: &RunConfig) -> String {
     let lines = |config: &RunConfig| config.to_toml().unwrap_or_default();
     let (text, defaults) = (lines(config), lines(&RunConfig::default()));

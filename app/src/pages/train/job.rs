@@ -1,5 +1,5 @@
-//! Trains a model. Between its steps and the batches of a validation, other commands run, so that captions can be written
-//! meanwhile.
+//! Trains a model. Between its steps and the batches of a validation, other commands run, so that
+//! captions can be written meanwhile.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;

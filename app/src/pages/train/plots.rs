@@ -20,7 +20,8 @@ const RATE: Color32 = Color32::from_rgb(60, 160, 105);
 /// Height of a plot, in points.
 const HEIGHT: f32 = 165.0;
 
-/// Draws both plots side by side, or below each other in a narrow window. `log` selects a logarithmic loss axis.
+/// Draws both plots side by side, or below each other in a narrow window. `log` selects a
+/// logarithmic loss axis.
 pub fn show(ui: &mut Ui, history: &History, log: &mut bool) {
     let columns = if ui.available_width() < 480.0 { 1 } else { 2 };
     ui.columns(columns, |columns| {
@@ -96,7 +97,8 @@ fn losses(ui: &mut Ui, history: &History, log: bool) {
     );
 }
 
-/// Draws a plot of values over steps. `label` describes it for screen readers; with `log`, values are decimal logarithms.
+/// Draws a plot of values over steps. `label` describes it for screen readers; with `log`, values
+/// are decimal logarithms.
 fn plot(
     ui: &mut Ui,
     name: &str,

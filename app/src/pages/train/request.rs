@@ -34,7 +34,8 @@ pub struct Overrides {
     pub validate_every: Option<u64>,
     /// Steps between saves.
     pub save_every: Option<u64>,
-    /// Run folder to save to; the first free one in `runs/` if not given. A resumed training stays in its folder.
+    /// Run folder to save to; the first free one in `runs/` if not given. A resumed training stays
+    /// in its folder.
     pub out: Option<PathBuf>,
     /// Whether a checkpoint in `out` may be replaced.
     pub overwrite: bool,
@@ -49,7 +50,8 @@ impl RunRequest {
         }
     }
 
-    /// Returns the configuration of the run, which for other trainings' settings is read from their folder.
+    /// Returns the configuration of the run, which for other trainings' settings is read from their
+    /// folder.
     ///
     /// # Errors
     /// If the folder holds no training that can be copied or resumed.

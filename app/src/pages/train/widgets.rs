@@ -85,7 +85,8 @@ pub fn paths(
     });
 }
 
-/// Draws a list of values. Returns the chosen value if it differs from `current`; `None` there stands for a custom value.
+/// Draws a list of values. Returns the chosen value if it differs from `current`; `None` there
+/// stands for a custom value.
 pub fn choice<T: Copy + PartialEq>(
     ui: &mut Ui,
     label: &str,

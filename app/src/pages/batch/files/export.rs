@@ -33,7 +33,8 @@ pub enum Exported {
 }
 
 impl Export {
-    /// Writes the captions, but does not replace files with other contents unless `overwrite` is set.
+    /// Writes the captions, but does not replace files with other contents unless `overwrite` is
+    /// set.
     pub fn write(self, overwrite: bool) -> Result<Exported, String> {
         let existing: Vec<PathBuf> = match self.format {
             _ if overwrite => vec![],
