@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::caption::CaptionError;
 use crate::device::Tuner;
@@ -145,7 +145,26 @@ pub(crate) fn cache_folder() -> Option<std::path::PathBuf> {
 /// The program `seemore`.
 pub fn seemore() -> ExitCode {
     log::start();
-    finish(Seemore::parse().command.run())
+    let matches = help_on_a_screen(Seemore::command()).get_matches();
+    let seemore = Seemore::from_arg_matches(&matches);
+    finish(seemore.unwrap_or_else(|error| error.exit()).command.run())
+}
+
+/// Gives `--help` of all commands the compact form of `-h`, with all flags. `train` has its own.
+fn help_on_a_screen(command: clap::Command) -> clap::Command {
+    command.mut_subcommands(|command| match command.get_name() {
+        "train" => command,
+        _ => help_on_a_screen(command)
+            .mut_args(|arg| arg.hide_short_help(false))
+            .disable_help_flag(true)
+            .arg(
+                Arg::new("help")
+                    .short('h')
+                    .long("help")
+                    .action(ArgAction::HelpShort)
+                    .help("Print help"),
+            ),
+    })
 }
 
 /// The program `train`.
