@@ -1409,6 +1409,8 @@ fn a_saved_configuration_repeats_the_run() {
     assert_eq!(first.len(), 4);
     // the file that the flags describe, and the one that the run folder stores
     run(&[&flags[..], &["--save-config", "saved.toml"]].concat());
+    let output = seemore(dir.path(), &["train", "--save-config", "saved.toml"]);
+    fails(&output, 1, &["saved.toml", "already exists"]);
     for (file, out) in [("saved.toml", "second"), ("first/run.toml", "third")] {
         assert_eq!(run(&[file, "--out", out, "--json"]), first, "{file}");
     }

@@ -6,6 +6,7 @@ mod terminal;
 
 use std::path::PathBuf;
 
+use anyhow::bail;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
@@ -188,7 +189,13 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     };
     if let Some(path) = args.matches.get_one::<PathBuf>("save-config") {
         config.check()?;
-        return Ok(config.save(path)?);
+        if path.exists() {
+            let path = path.display();
+            bail!("{path} already exists: give --save-config another name, or remove it first");
+        }
+        config.save(path)?;
+        eprintln!("run configuration: {}", path.display());
+        return Ok(());
     }
     let run = TrainRun::new(config)?;
     let device = args.adapter.open()?;
