@@ -6,16 +6,7 @@ use seemore::device::Plan;
 use seemore::models::seemore::VisualTokens;
 use seemore::models::{Logits, Model, ModelConfig, Preset, emoji, seemore as family};
 use seemore::nn::Context;
-
-/// Reproducible numbers in [-1, 1).
-fn noise(count: usize, seed: u32) -> Vec<f32> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_mul(1664525).wrapping_add(1013904223);
-        (state >> 8) as f32 / (1u32 << 23) as f32 - 1.0
-    };
-    (0..count).map(|_| next()).collect()
-}
+use seemore::ops::check::random_f32;
 
 /// Logits `[batch, positions, vocab]` of one forward pass over everything.
 fn full(device: &Device, model: &Model, images: &[f32], ids: &[u32], batch: usize) -> Vec<f32> {
@@ -47,12 +38,12 @@ fn model(device: &Device, config: impl Into<ModelConfig>) -> Model {
     let model = Model::new(device, config, 7).unwrap();
     for (_, tensor) in model.parameters() {
         let values: Vec<f32> = tensor.read::<f32>().unwrap();
-        let noise = noise(values.len(), values.len() as u32);
+        let noise = random_f32(values.len(), values.len() as u64);
         tensor.write(
             &values
                 .iter()
                 .zip(noise)
-                .map(|(value, noise)| value + 0.1 * noise)
+                .map(|(value, noise)| value + 0.05 * noise)
                 .collect::<Vec<f32>>(),
         );
     }
@@ -71,7 +62,7 @@ fn cached_equals_full(
     let model = model(&device, config);
     let info = model.info();
     let batch = prompts.len();
-    let images = noise(batch * 3 * info.image_size().pow(2), 1);
+    let images = random_f32(batch * 3 * info.image_size().pow(2), 1);
     let total = recorded + new;
     let token = |row: usize, at: usize| ((row * 31 + at * 17 + 5) % info.vocab_size) as u32;
     let ids: Vec<u32> = (0..batch)
@@ -212,7 +203,7 @@ fn earlier_contents_of_the_caches_do_not_change_results() {
     let device = device();
     let config = Preset::Tiny.config();
     let model = Model::new(&device, &config, 7).unwrap();
-    let images = [1, 2].map(|seed| noise(3 * model.info().image_size().pow(2), seed));
+    let images = [1, 2].map(|seed| random_f32(3 * model.info().image_size().pow(2), seed));
     let mut generator = Generator::new(&device, &model, 1, 1, 5).unwrap();
     let mut run = |image: &[f32]| {
         let first = generator.start(image, &[&[1]]).unwrap();
