@@ -336,10 +336,9 @@ fn the_profile_covers_every_dispatch() {
     .unwrap();
     let step = TrainStep::new(&device, &model, &optimizer, 8, LENGTH, 1).unwrap();
     step.run(&[batch(&config, 0..8)], 1, 1e-3, 0.0).unwrap();
-    let Some(timings) = step.plan().profile().unwrap() else {
-        assert!(!device.has_timestamps());
-        return;
-    };
+    // tests need an adapter with timestamps, as lavapipe and GPUs have
+    let timings = step.plan().profile().unwrap();
+    let timings = timings.expect("the adapter measures the time of dispatches");
     assert_eq!(
         timings
             .iter()
