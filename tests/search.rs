@@ -7,13 +7,22 @@ use seemore::device::Plan;
 use seemore::models::seemore::VisualTokens;
 use seemore::models::{Logits, Model, ModelConfig, emoji, seemore as family};
 use seemore::nn::Context;
-use seemore::ops::check::random_f32;
 
 const BEGIN: u32 = 1;
 const END: u32 = 2;
 
 fn device() -> Device {
     Device::open(None).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Reproducible numbers in [-1, 1).
+fn noise(count: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(2654435761);
+    let mut next = || {
+        state = state.wrapping_mul(1664525).wrapping_add(1013904223);
+        (state >> 8) as f32 / (1u32 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
 }
 
 /// Visual tokens of the models that are searched.
@@ -65,12 +74,12 @@ fn model(device: &Device, vocab_size: usize, tokens: Tokens) -> Model {
     let model = Model::new(device, &config, 7).unwrap();
     for (_, tensor) in model.parameters() {
         let values: Vec<f32> = tensor.read::<f32>().unwrap();
-        let noise = random_f32(values.len(), values.len() as u64);
+        let noise = noise(values.len(), values.len() as u32);
         tensor.write(
             &values
                 .iter()
                 .zip(noise)
-                .map(|(value, noise)| value + 0.075 * noise)
+                .map(|(value, noise)| value + 0.15 * noise)
                 .collect::<Vec<f32>>(),
         );
     }
@@ -80,7 +89,7 @@ fn model(device: &Device, vocab_size: usize, tokens: Tokens) -> Model {
 fn pictures(model: &Model, count: usize) -> Vec<Vec<f32>> {
     let side = model.info().image_size();
     (0..count)
-        .map(|seed| random_f32(3 * side * side, 11 + seed as u64))
+        .map(|seed| noise(3 * side * side, 11 + seed as u32))
         .collect()
 }
 
