@@ -106,7 +106,7 @@ for name, folder, steps in [("there and whole", "there", 20), ("killed", "killed
     assert run.info.status == "FINISHED", (name, run.info.status)
     config = json.load(open(f"{folder}/training.json"))["config"]
     assert run.data.params["batch.size"] == str(config["batch"]["size"]), run.data.params
-    assert run.data.params["model.width"] and run.data.params["optimizer.beta1"] == "0.9" and run.data.params["adapter"]
+    assert run.data.params["model.text.width"] and run.data.params["optimizer.beta1"] == "0.9" and run.data.params["adapter"]
     for metric in ["loss", "learning_rate", "gradient_norm", "tokens_per_s", "resident_mb", "cpu_seconds"]:
         history = client.get_metric_history(run.info.run_id, metric)
         assert sorted(point.step for point in history) == list(range(1, steps + 1)), (name, metric, len(history))
@@ -135,6 +135,6 @@ killed = EventAccumulator("killed_board").Reload()
 assert [event.step for event in killed.Scalars("loss")] == list(range(1, 401)), len(killed.Scalars("loss"))
 assert all(abs(event.value - float(row[2])) < 1e-6 for event, row in zip(killed.Scalars("loss"), rows)), "other losses"
 text = board.Tensors("parameters/text_summary") if "parameters/text_summary" in board.Tags()["tensors"] else board.Tensors("parameters")
-assert b"batch_size" in text[0].tensor_proto.string_val[0]
+assert b"batch.size" in text[0].tensor_proto.string_val[0]
 print("mlflow and tensorboard have all parameters, every metric of every step once, and identical files")
 PYTHON

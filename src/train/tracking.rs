@@ -151,7 +151,7 @@ impl Observer for Tracked<'_> {
 }
 
 /// Returns the configuration, the model and the machine by dotted names such as `optimizer.beta1`,
-/// `model.width` and `adapter`.
+/// `model.text.width` and `adapter`.
 fn parameters(ready: &Ready) -> Vec<(String, String)> {
     let mut flat = vec![];
     let plain = |value: serde_json::Result<Value>| value.expect("configurations are plain data");
