@@ -39,7 +39,7 @@ impl Worker {
         events: EventSender,
     ) -> Result<(), DeviceError> {
         let device = options.open()?;
-        events.send(Event::Adapter(device.describe()));
+        events.send(Event::Adapter(describe(&device)));
         let mut worker = Worker {
             device,
             models: [None, None],
@@ -97,6 +97,15 @@ impl Worker {
     /// Puts a model into a slot, or empties it.
     fn set_model(&mut self, slot: Slot, model: Option<Session>) {
         self.models[slot] = model;
+    }
+}
+
+/// Returns the adapter as the status bar shows it.
+fn describe(device: &Device) -> String {
+    if device.capabilities().software {
+        format!("Running on the CPU: {}", device.adapter())
+    } else {
+        device.adapter()
     }
 }
 
