@@ -83,6 +83,12 @@ fn sizes(batch: usize, accumulate: usize, checkpoint: bool) -> StepSizes {
     }
 }
 
+/// The optimizer of all parameters of a model.
+fn optimizer(device: &Device, model: &Model) -> Optimizer {
+    let scaler = GradScaler::default();
+    Optimizer::new(device, model.store(), OPTIMIZER, scaler, |_| true).unwrap()
+}
+
 struct Run {
     model: Model,
     losses: Vec<f32>,
@@ -90,14 +96,7 @@ struct Run {
 
 fn train(device: &Device, config: &ModelConfig, parts: usize, steps: u64) -> Run {
     let model = Model::new(device, config, 3).unwrap();
-    let optimizer = Optimizer::new(
-        device,
-        model.store(),
-        OPTIMIZER,
-        GradScaler::default(),
-        |_| true,
-    )
-    .unwrap();
+    let optimizer = optimizer(device, &model);
     let step = TrainStep::new(device, &model, &optimizer, 8 / parts, LENGTH, parts).unwrap();
     let batches: Vec<Batch> = (0..parts)
         .map(|part| batch(config, part * 8 / parts..(part + 1) * 8 / parts))
@@ -169,14 +168,7 @@ fn steps_create_nothing_on_the_device() {
     let device = device();
     let config = config(0.1);
     let model = Model::new(&device, &config, 3).unwrap();
-    let optimizer = Optimizer::new(
-        &device,
-        model.store(),
-        OPTIMIZER,
-        GradScaler::default(),
-        |_| true,
-    )
-    .unwrap();
+    let optimizer = optimizer(&device, &model);
     let step = TrainStep::new(&device, &model, &optimizer, 4, LENGTH, 2).unwrap();
     let batches = [batch(&config, 0..4), batch(&config, 4..8)];
     let run = |number: u64| {
@@ -194,14 +186,7 @@ fn dropout_depends_on_the_seed_only() {
     let device = device();
     let config = config(0.3);
     let model = Model::new(&device, &config, 3).unwrap();
-    let optimizer = Optimizer::new(
-        &device,
-        model.store(),
-        OPTIMIZER,
-        GradScaler::default(),
-        |_| true,
-    )
-    .unwrap();
+    let optimizer = optimizer(&device, &model);
     let step = TrainStep::new(&device, &model, &optimizer, 8, LENGTH, 1).unwrap();
     let batches = [batch(&config, 0..8)];
     let loss = |seed| {
@@ -218,14 +203,7 @@ fn values_of_disjoint_lifetimes_share_buffers() {
     let device = device();
     let config = config(0.1);
     let model = Model::new(&device, &config, 3).unwrap();
-    let optimizer = Optimizer::new(
-        &device,
-        model.store(),
-        OPTIMIZER,
-        GradScaler::default(),
-        |_| true,
-    )
-    .unwrap();
+    let optimizer = optimizer(&device, &model);
     let step = TrainStep::new(&device, &model, &optimizer, 8, LENGTH, 1).unwrap();
     let memory = step.plan().memory();
     assert!(memory.shared < memory.unshared * 3 / 4, "{memory:?}");
@@ -258,14 +236,7 @@ fn recomputing_blocks_saves_memory_and_keeps_results() {
         let batches = [batch(&config, 0..8)];
         let [(kept, most), (again, less)] = [false, true].map(|checkpoint| {
             let model = Model::new(&device, &config, 3).unwrap();
-            let optimizer = Optimizer::new(
-                &device,
-                model.store(),
-                OPTIMIZER,
-                GradScaler::default(),
-                |_| true,
-            )
-            .unwrap();
+            let optimizer = optimizer(&device, &model);
             let step = TrainStep::record(
                 &device,
                 &model,
@@ -298,14 +269,7 @@ fn recomputing_blocks_saves_memory_and_keeps_results() {
     // with larger batches the gradients of the parameters, which both have, weigh less
     let config = config(0.1);
     let model = Model::new(&device, &config, 3).unwrap();
-    let optimizer = Optimizer::new(
-        &device,
-        model.store(),
-        OPTIMIZER,
-        GradScaler::default(),
-        |_| true,
-    )
-    .unwrap();
+    let optimizer = optimizer(&device, &model);
     let [most, less] = [false, true].map(|checkpoint| {
         TrainStep::record(
             &device,
@@ -326,14 +290,7 @@ fn the_profile_covers_every_dispatch() {
     let device = device();
     let config = config(0.1);
     let model = Model::new(&device, &config, 3).unwrap();
-    let optimizer = Optimizer::new(
-        &device,
-        model.store(),
-        OPTIMIZER,
-        GradScaler::default(),
-        |_| true,
-    )
-    .unwrap();
+    let optimizer = optimizer(&device, &model);
     let step = TrainStep::new(&device, &model, &optimizer, 8, LENGTH, 1).unwrap();
     step.run(&[batch(&config, 0..8)], 1, 1e-3, 0.0).unwrap();
     // tests need an adapter with timestamps, as lavapipe and GPUs have
