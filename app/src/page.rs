@@ -1,4 +1,4 @@
-//! What a page is, and what it shares with the window and the other pages.
+//! The trait of pages, and the state that pages share with the window.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ pub trait Page {
     }
 }
 
-/// What pages share with each other and the window.
+/// State shared by the pages and the window.
 pub struct PageContext {
     /// The egui context, for textures and repaints.
     pub egui: Context,
@@ -95,7 +95,7 @@ pub struct ModelSlot {
 /// A picture and the caption that the chosen model has written so far.
 #[derive(Debug, Clone)]
 pub struct Selection {
-    /// The picture as it was opened.
+    /// Original picture, before preprocessing.
     pub picture: Arc<Picture>,
     /// Text that the caption starts with.
     pub prefix: String,

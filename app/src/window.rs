@@ -21,7 +21,7 @@ use crate::toasts::Toasts;
 use crate::worker::{Event, ListCheckpoints, LoadModel, Slot, WorkerHandle, WorkerOptions};
 use settings::Settings;
 
-/// What the window starts with.
+/// Options that the window starts with.
 #[derive(Debug, Clone, Default)]
 pub struct StartOptions {
     /// Pictures and folders to open.

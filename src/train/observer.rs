@@ -42,7 +42,7 @@ pub trait Observer {
 /// Discards everything.
 impl Observer for () {}
 
-/// What is about to be trained, and on what.
+/// Model, data and settings of a training that is about to start.
 #[derive(Debug)]
 pub struct Ready<'a> {
     /// Number of parameters of the model.
@@ -119,7 +119,7 @@ pub enum Note {
         /// Tensors of the model that start afresh, and why.
         fresh: Vec<String>,
     },
-    /// A tracker failed; training goes on without it.
+    /// A tracker failed; training continues without it.
     TrackerFailed(TrackError),
     /// What a tracker reports at the end.
     Tracker(Notice),
@@ -188,7 +188,7 @@ impl fmt::Display for Note {
             Note::TrackerFailed(reason) => {
                 write!(
                     f,
-                    "warning: {reason}; training goes on without this tracker"
+                    "warning: {reason}; training continues without this tracker"
                 )
             }
             Note::Tracker(notice) => match notice {

@@ -44,7 +44,7 @@ struct Stored {
     step: u64,
     seconds: f64,
     config: Option<RunConfig>,
-    /// Of versions before `config`.
+    /// Options of a state written before `config` existed.
     options: Option<Options>,
     data: u64,
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! What the tests of the program share.
+//! Helpers shared by the tests of the program.
 
 // each test file uses a part of it
 #![allow(dead_code)]
@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use image::{Rgb, RgbImage};
 
-/// What these tests measure is not what the user's runs should go by.
+/// Folder for kernel measurements of these tests, apart from the user's.
 pub fn cache() -> &'static str {
     concat!(env!("CARGO_TARGET_TMPDIR"), "/cache")
 }

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use seemore::atomic_file;
 
-/// A caption as it was set at some time.
+/// A recorded edit: the caption of a picture and when it was set.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Record {
     /// Name of the file in the folder.

@@ -9,7 +9,7 @@ use super::{Entry, Gallery};
 pub struct Replacement {
     /// Text or regular expression to find.
     pub text: String,
-    /// What replaces it. With a regular expression, `$1` stands for the first group.
+    /// Replacement text. With a regular expression, `$1` stands for the first group.
     pub with: String,
     /// Whether upper and lower case differ.
     pub match_case: bool,

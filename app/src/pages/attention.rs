@@ -49,7 +49,7 @@ struct Requested {
     tokens: Vec<u32>,
 }
 
-/// What the heat map shows.
+/// Source of the heat map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Source {
     /// Gradient times input of the selected token.

@@ -1,4 +1,4 @@
-//! What the window keeps between starts. Pages store their own settings.
+//! Settings of the window that persist between starts. Pages store their own.
 
 use std::path::PathBuf;
 

@@ -29,7 +29,7 @@ pub fn load(
                 "{name} ({shape:?} there, {:?} here)",
                 tensor.shape()
             )),
-            None => fresh.push(format!("{name} (not there)")),
+            None => fresh.push(format!("{name} (missing)")),
         }
     }
     if tensors == 0 {

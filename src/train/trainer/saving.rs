@@ -20,7 +20,7 @@ pub(super) fn probe(dir: &Path) -> Result<(), TrainError> {
 }
 
 impl Trainer<'_> {
-    /// What a state notes beside its tensors, after `seconds` of training.
+    /// Returns the progress stored beside a state's tensors, after `seconds` of training.
     pub(super) fn progress(&self, seconds: f64) -> Progress {
         Progress {
             step: self.step,

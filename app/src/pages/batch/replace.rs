@@ -16,7 +16,7 @@ pub struct Replace {
     preview: Option<Preview>,
 }
 
-/// What a replacement would change.
+/// Captions that a replacement would change.
 struct Preview {
     replacement: Replacement,
     /// Version of the gallery.

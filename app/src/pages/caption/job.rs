@@ -34,11 +34,11 @@ pub struct CaptionJob {
 pub struct CaptionEvent {
     /// Number of the job.
     pub job: u64,
-    /// What has happened.
+    /// Progress that is reported.
     pub progress: CaptionProgress,
 }
 
-/// What has happened in a caption job.
+/// Progress of a caption job.
 #[derive(Debug)]
 pub enum CaptionProgress {
     /// The part of the picture that the model sees, [`INPUT_SIZE`] pixels wide and high.

@@ -239,7 +239,7 @@ fn advanced(ui: &mut Ui, config: &mut RunConfig) {
     config.data.strict = !skip;
 }
 
-/// What ends a training, as the window offers it.
+/// Limit that ends a training.
 #[derive(Clone, Copy, PartialEq)]
 enum Limit {
     Steps,

@@ -1,4 +1,4 @@
-//! What the fields edit: a run configuration, or another training whose settings are used.
+//! The form behind the fields: a run configuration, or another training whose settings are used.
 
 use std::path::PathBuf;
 

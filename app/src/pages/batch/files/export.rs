@@ -27,7 +27,7 @@ pub enum Exported {
         export: Export,
         /// Number of such files.
         count: usize,
-        /// One of them.
+        /// First such file, in the order of the export.
         first: PathBuf,
     },
 }
