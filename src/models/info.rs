@@ -1,6 +1,7 @@
 //! Properties of a model that code for all families needs.
 
 use crate::image::Preprocess;
+use crate::nn::AttentionScale;
 
 /// Origin of the image features that the decoder takes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,16 @@ pub struct StackInfo {
 }
 
 impl StackInfo {
+    /// Returns the sizes of `layers` blocks, with attention scaled as `scale` says.
+    pub fn new(layers: usize, width: usize, heads: usize, scale: AttentionScale) -> StackInfo {
+        StackInfo {
+            layers,
+            width,
+            heads,
+            scale: scale.factor(width, heads),
+        }
+    }
+
     /// Returns the multiply-adds of `layers` blocks over `tokens` positions.
     pub fn multiply_adds(&self, layers: usize, tokens: usize) -> f64 {
         layers as f64 * (tokens * (12 * self.width * self.width + 2 * tokens * self.width)) as f64

@@ -57,7 +57,16 @@ pub trait VisionLanguage: Send + Sync {
 
     /// Computes the logits `[batch, classes]` of the class head, and keeps them in `features`.
     /// Returns `None` without a class head.
-    fn classify(&self, _c: &mut Context, _features: &mut ImageFeatures) -> Option<Var> {
+    fn classify(&self, c: &mut Context, features: &mut ImageFeatures) -> Option<Var> {
+        if features.class_logits.is_none() {
+            features.class_logits = self.class_logits(c, features.vector?);
+        }
+        features.class_logits
+    }
+
+    /// Computes the logits `[batch, classes]` of the class head for the image vector. Returns
+    /// `None` without a class head.
+    fn class_logits(&self, _c: &mut Context, _vector: Var) -> Option<Var> {
         None
     }
 

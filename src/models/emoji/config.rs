@@ -237,18 +237,13 @@ impl FamilyConfig for Config {
             },
             patch_size: vision.patch_size,
             cls_tokens: self.has_cls() as usize,
-            encoder: Some(StackInfo {
-                layers: vision.layers,
-                width: vision.width,
-                heads: vision.heads,
-                scale: self.attention_scale.factor(vision.width, vision.heads),
-            }),
-            decoder: StackInfo {
-                layers: text.layers,
-                width: text.width,
-                heads: text.heads,
-                scale: self.attention_scale.factor(text.width, text.heads),
-            },
+            encoder: Some(StackInfo::new(
+                vision.layers,
+                vision.width,
+                vision.heads,
+                self.attention_scale,
+            )),
+            decoder: StackInfo::new(text.layers, text.width, text.heads, self.attention_scale),
             image_tokens: match vision.tokens {
                 VisualTokens::Cls => ImageTokens::Cls,
                 VisualTokens::Patches => ImageTokens::Patches,

@@ -225,12 +225,12 @@ impl FamilyConfig for Config {
     fn info(&self) -> ModelInfo {
         let (vision, text) = (&self.vision, &self.text);
         let patches = (vision.image_size / vision.patch_size.max(1)).pow(2);
-        let encoder = StackInfo {
-            layers: vision.layers,
-            width: vision.width,
-            heads: vision.heads,
-            scale: self.attention_scale.factor(vision.width, vision.heads),
-        };
+        let encoder = StackInfo::new(
+            vision.layers,
+            vision.width,
+            vision.heads,
+            self.attention_scale,
+        );
         let has_encoder = self.visual_tokens != VisualTokens::Fuyu;
         ModelInfo {
             preprocess: Preprocess {
@@ -240,12 +240,7 @@ impl FamilyConfig for Config {
             patch_size: vision.patch_size,
             cls_tokens: (has_encoder && vision.cls_token) as usize,
             encoder: has_encoder.then_some(encoder),
-            decoder: StackInfo {
-                layers: text.layers,
-                width: text.width,
-                heads: text.heads,
-                scale: self.attention_scale.factor(text.width, text.heads),
-            },
+            decoder: StackInfo::new(text.layers, text.width, text.heads, self.attention_scale),
             image_tokens: match self.visual_tokens {
                 VisualTokens::Cls => ImageTokens::Cls,
                 VisualTokens::Patches => ImageTokens::Patches,

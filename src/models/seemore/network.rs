@@ -139,12 +139,9 @@ impl VisionLanguage for Network {
         }
     }
 
-    fn classify(&self, c: &mut Context, features: &mut ImageFeatures) -> Option<Var> {
-        if features.class_logits.is_none() {
-            let (head, vector) = self.class_head.as_ref().zip(features.vector)?;
-            features.class_logits = Some(head.forward(c, vector));
-        }
-        features.class_logits
+    fn class_logits(&self, c: &mut Context, vector: Var) -> Option<Var> {
+        let head = self.class_head.as_ref()?;
+        Some(head.forward(c, vector))
     }
 
     fn decode(
