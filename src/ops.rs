@@ -5,6 +5,7 @@
 //! in common.
 
 pub mod check;
+pub mod native;
 pub mod shared;
 mod vector_width;
 
@@ -73,7 +74,7 @@ mod tests {
         for entry in std::fs::read_dir("src/ops").unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_stem().unwrap().to_str().unwrap();
-            if path.is_dir() || ["check", "shared", "vector_width"].contains(&name) {
+            if path.is_dir() || ["check", "native", "shared", "vector_width"].contains(&name) {
                 continue;
             }
             let (_, checks) = CHECKS

@@ -51,7 +51,7 @@ impl Dispatch {
     }
 }
 
-fn place(kernel: &Kernel, entry: &Entry) -> String {
+pub(super) fn place(kernel: &Kernel, entry: &Entry) -> String {
     format!("shaders/{}.wgsl `{}`", kernel.name, entry.name)
 }
 

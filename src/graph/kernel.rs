@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 
 use naga::{AddressSpace, Module, ScalarKind, StorageAccess, TypeInner};
 
+use super::Native;
+
 /// A WGSL file with its entry points. Declare one as a `static` with [`kernel!`](crate::kernel!).
 pub struct Kernel {
     /// Stem of the file in `shaders/`.
@@ -16,6 +18,8 @@ pub struct Kernel {
     pub source: &'static str,
     /// Whether it runs without bounds checks: see `unchecked`.
     pub(crate) unchecked: bool,
+    /// Rust bodies by entry point.
+    bodies: &'static [(&'static str, Native)],
     reflection: OnceLock<Vec<Entry>>,
 }
 
@@ -26,7 +30,8 @@ pub struct Kernel {
 /// the crate's own.
 ///
 /// ```text
-/// static SOFTMAX: Kernel = kernel!("softmax", shared::REDUCE, shared::WIDE);
+/// static SOFTMAX: Kernel = kernel!("softmax", shared::REDUCE, shared::WIDE)
+///     .native(&[("forward", forward), ("backward", backward)]);
 /// ```
 #[macro_export]
 macro_rules! kernel {
@@ -133,8 +138,21 @@ impl Kernel {
             name,
             source,
             unchecked: false,
+            bodies: &[],
             reflection: OnceLock::new(),
         }
+    }
+
+    /// Gives entry points their Rust bodies, without which they do not run on a CPU.
+    pub const fn native(mut self, bodies: &'static [(&'static str, Native)]) -> Kernel {
+        self.bodies = bodies;
+        self
+    }
+
+    /// Returns the Rust body of an entry point, if it has one.
+    pub fn body(&self, entry: &str) -> Option<Native> {
+        let body = self.bodies.iter().find(|(name, _)| *name == entry);
+        body.map(|(_, body)| *body)
     }
 
     /// Runs this kernel without checks of array indices and loop bounds, because its loops over

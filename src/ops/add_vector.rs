@@ -3,7 +3,7 @@
 use crate::graph::{Tape, Var};
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static ADD_VECTOR: VectorWidth = vector_width!("add_vector");
+static ADD_VECTOR: VectorWidth = vector_width!("add_vector"; native: &[]);
 
 impl Tape {
     /// Records `y[b, i] = x[b, i] + v[b]` with `x: [b, t, c]` and `v` of `b * c` elements, such as

@@ -4,7 +4,7 @@ use crate::graph::{Tape, Var};
 use crate::ops::shared;
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static ARGMAX: VectorWidth = vector_width!("argmax", shared::REDUCE);
+static ARGMAX: VectorWidth = vector_width!("argmax", shared::REDUCE; native: &[]);
 
 impl Tape {
     /// Records `y[r]`, the column of the largest element of `x[r]` as `u32`, the lowest column of

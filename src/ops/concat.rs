@@ -3,7 +3,7 @@
 use crate::graph::{Tape, Var};
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static CONCAT: VectorWidth = vector_width!("concat");
+static CONCAT: VectorWidth = vector_width!("concat"; native: &[]);
 
 impl Tape {
     /// Records the concatenation `[b, ta + tb, c]` of the rows of `a: [b, ta, c]` and `b: [b, tb,

@@ -4,7 +4,7 @@ use crate::graph::{Tape, Var};
 use crate::ops::shared;
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static CROSS_ENTROPY: VectorWidth = vector_width!("cross_entropy", shared::REDUCE);
+static CROSS_ENTROPY: VectorWidth = vector_width!("cross_entropy", shared::REDUCE; native: &[]);
 
 /// Target of a row that has no loss, such as padding, image tokens or the prompt.
 pub const IGNORE: u32 = u32::MAX;

@@ -3,7 +3,7 @@
 use crate::graph::{Tape, Var};
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static EMBEDDING: VectorWidth = vector_width!("embedding");
+static EMBEDDING: VectorWidth = vector_width!("embedding"; native: &[]);
 
 impl Tape {
     /// Records `y[.., i] = table[ids[.., i]]` with `table: [v, c]`, `ids: [..]` of `u32` and `y:

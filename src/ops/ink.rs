@@ -4,7 +4,7 @@ use crate::graph::{Tape, Var};
 use crate::image::{MEAN, STD};
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static INK: VectorWidth = vector_width!("ink");
+static INK: VectorWidth = vector_width!("ink"; native: &[]);
 
 impl Tape {
     /// Records the ink of a [normalised](crate::image::normalise) `image: [b, 3, h, w]`: per

@@ -4,7 +4,7 @@ use crate::graph::{Tape, Var};
 use crate::ops::shared;
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static L2_NORMALIZE: VectorWidth = vector_width!("l2_normalize", shared::REDUCE);
+static L2_NORMALIZE: VectorWidth = vector_width!("l2_normalize", shared::REDUCE; native: &[]);
 
 impl Tape {
     /// Records `y = length * x / sqrt(sum of x * x + 1e-12)` over the last axis of `x: [.., c]`.

@@ -4,7 +4,7 @@ use crate::graph::{Param, Tape, Var};
 use crate::ops::shared;
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static LAYERNORM: VectorWidth = vector_width!("layernorm", shared::REDUCE);
+static LAYERNORM: VectorWidth = vector_width!("layernorm", shared::REDUCE; native: &[]);
 
 /// Rows over which one invocation sums the gradients of weight and bias.
 const CHUNK: usize = 32;

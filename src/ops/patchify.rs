@@ -3,7 +3,7 @@
 use crate::graph::{Tape, Var};
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static PATCHIFY: VectorWidth = vector_width!("patchify");
+static PATCHIFY: VectorWidth = vector_width!("patchify"; native: &[]);
 
 impl Tape {
     /// Records `image: [b, ch, h, w]` as patches `[b, (h / patch) * (w / patch), ch * patch *

@@ -3,7 +3,7 @@
 use crate::graph::{Tape, Var};
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static POSITIONS: VectorWidth = vector_width!("positions");
+static POSITIONS: VectorWidth = vector_width!("positions"; native: &[]);
 
 impl Tape {
     /// Records `y[b, i] = x[b, i] + table[start[b] + i]` with `x: [b, t, c]`, `table: [max, c]` and

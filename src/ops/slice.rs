@@ -3,7 +3,7 @@
 use crate::graph::{Tape, Var};
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static SLICE: VectorWidth = vector_width!("slice");
+static SLICE: VectorWidth = vector_width!("slice"; native: &[]);
 
 impl Tape {
     /// Records `y[b, i] = x[b, start + i]` with `x: [b, t, c]` and `y: [b, len, c]`.

@@ -1,10 +1,12 @@
 //! Softmax over the last axis.
 
-use crate::graph::{Tape, Var};
+use crate::graph::{NativeCall, Tape, Var};
+use crate::ops::native::{math, rows};
 use crate::ops::shared;
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static SOFTMAX: VectorWidth = vector_width!("softmax", shared::REDUCE);
+static SOFTMAX: VectorWidth = vector_width!("softmax", shared::REDUCE;
+    native: &[("forward", forward), ("backward", backward)]);
 
 impl Tape {
     /// Records `y = exp(x) / sum of exp(x)` over the last axis of `x: [.., c]`.
@@ -35,6 +37,50 @@ impl Tape {
         });
         y
     }
+}
+
+fn forward(call: &NativeCall) {
+    let (x, y) = (call.read::<f32>("x"), call.write::<f32>("y"));
+    let cols = y.len() / call.size("rows");
+    rows(
+        call,
+        y,
+        cols,
+        #[inline(always)]
+        |row, y| {
+            let x = &x[row * cols..][..cols];
+            let peak = math::max(x);
+            for (y, x) in y.iter_mut().zip(x) {
+                *y = math::exp(x - peak);
+            }
+            let scale = 1.0
+                / math::sum(
+                    cols,
+                    #[inline(always)]
+                    |at| y[at],
+                );
+            y.iter_mut().for_each(|y| *y *= scale);
+        },
+    );
+}
+
+fn backward(call: &NativeCall) {
+    let (saved, dy) = (call.read::<f32>("saved"), call.read::<f32>("dy"));
+    let dx = call.write::<f32>("dx");
+    let cols = dx.len() / call.size("rows");
+    rows(
+        call,
+        dx,
+        cols,
+        #[inline(always)]
+        |row, dx| {
+            let (y, dy) = (&saved[row * cols..][..cols], &dy[row * cols..][..cols]);
+            let product = math::dot(y, dy);
+            for ((dx, y), dy) in dx.iter_mut().zip(y).zip(dy) {
+                *dx = y * (dy - product);
+            }
+        },
+    );
 }
 
 pub(super) mod checks {

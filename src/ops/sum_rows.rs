@@ -3,7 +3,7 @@
 use crate::graph::{Tape, Var};
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static SUM_ROWS: VectorWidth = vector_width!("sum_rows");
+static SUM_ROWS: VectorWidth = vector_width!("sum_rows"; native: &[]);
 
 /// Rows that one invocation sums at most. More are summed in chunks first, which spreads the work
 /// over the device and keeps loops below lavapipe's limit of 65,535 rounds.

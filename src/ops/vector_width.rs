@@ -12,12 +12,14 @@ pub(crate) struct VectorWidth {
     pub narrow: Kernel,
 }
 
-/// Declares [`VectorWidth`] as [`kernel!`](crate::kernel!) declares a kernel.
+/// Declares [`VectorWidth`] as [`kernel!`](crate::kernel!) declares a kernel, with the Rust bodies
+/// of its entry points.
 macro_rules! vector_width {
-    ($name:literal $(, $shared:expr)* $(,)?) => {
+    ($name:literal $(, $shared:expr)*; native: $bodies:expr) => {
         $crate::ops::vector_width::VectorWidth {
-            wide: $crate::kernel!($name, $crate::ops::shared::WIDE $(, $shared)*),
-            narrow: $crate::kernel!($name, $crate::ops::shared::NARROW $(, $shared)*),
+            wide: $crate::kernel!($name, $crate::ops::shared::WIDE $(, $shared)*).native($bodies),
+            narrow: $crate::kernel!($name, $crate::ops::shared::NARROW $(, $shared)*)
+                .native($bodies),
         }
     };
 }

@@ -1,0 +1,141 @@
+//! Vector arithmetic on slices of f32, written so that compilers turn it into vector instructions.
+
+/// Number of partial sums of a reduction: a full vector of every processor.
+const LANES: usize = 16;
+
+/// Returns the sum of the terms of each index below `count`, in a fixed order.
+#[inline(always)]
+pub fn sum(count: usize, term: impl Fn(usize) -> f32) -> f32 {
+    let mut lanes = [0f32; LANES];
+    let whole = count / LANES * LANES;
+    let mut at = 0;
+    while at < whole {
+        for (lane, sum) in lanes.iter_mut().enumerate() {
+            *sum += term(at + lane);
+        }
+        at += LANES;
+    }
+    let mut rest = 0.0;
+    for at in whole..count {
+        rest += term(at);
+    }
+    fold(lanes, |a, b| a + b) + rest
+}
+
+/// Returns the sum of products of two slices of one length.
+#[inline(always)]
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let count = a.len().min(b.len());
+    let (a, b) = (&a[..count], &b[..count]);
+    sum(
+        count,
+        #[inline(always)]
+        |at| a[at] * b[at],
+    )
+}
+
+/// Returns the largest element, or the lowest finite number for none. NaN is ignored.
+#[inline(always)]
+pub fn max(x: &[f32]) -> f32 {
+    let mut lanes = [f32::MIN; LANES];
+    let mut chunks = x.chunks_exact(LANES);
+    for chunk in &mut chunks {
+        for (most, x) in lanes.iter_mut().zip(chunk) {
+            *most = if *x > *most { *x } else { *most };
+        }
+    }
+    let rest = chunks.remainder().iter().copied().fold(f32::MIN, f32::max);
+    fold(lanes, f32::max).max(rest)
+}
+
+#[inline(always)]
+fn fold(lanes: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = lanes;
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] = join(lanes[lane], lanes[lane + half]);
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// Returns e to the power of `x`, within 2 units in the last place; 0 below -87.3.
+///
+/// Range reduction by powers of two and the polynomial of Cephes (Moshier), `expf`.
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    const LOWEST: f32 = -87.3;
+    const HIGHEST: f32 = 88.72;
+    // adding it rounds to a whole number, which then stands in the lowest bits
+    const ROUND: f32 = 12_582_912.0;
+    // comparisons instead of `clamp`, so that NaN stays
+    let clamped = if x > HIGHEST { HIGHEST } else { x };
+    let clamped = if clamped < LOWEST { LOWEST } else { clamped };
+    let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
+    let whole = shifted - ROUND;
+    // ln 2 in two parts
+    let r = (clamped - whole * 0.693_359_4) + whole * 2.121_944_4e-4;
+    let mut p = 1.987_569_1e-4;
+    p = p * r + 1.398_199_9e-3;
+    p = p * r + 8.333_452e-3;
+    p = p * r + 4.166_579_6e-2;
+    p = p * r + 1.666_666_5e-1;
+    p = p * r + 0.5;
+    let y = p * (r * r) + r + 1.0;
+    // 2^whole in two factors: at the upper end it is no f32
+    let exponent = shifted.to_bits().wrapping_sub(ROUND.to_bits()) as i32;
+    let half = exponent >> 1;
+    let power = |n: i32| f32::from_bits((n.wrapping_add(127) as u32) << 23);
+    let result = y * power(half) * power(exponent - half);
+    let result = if x < LOWEST { 0.0 } else { result };
+    if x > HIGHEST { f32::INFINITY } else { result }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::native::vectorized;
+
+    #[test]
+    fn exp_is_close_everywhere_and_keeps_special_values() {
+        let mut worst = 0f64;
+        for step in -87_000..=88_700 {
+            let x = step as f32 / 1000.0 + 1.7e-4;
+            let (got, want) = (exp(x) as f64, (x as f64).exp());
+            worst = worst.max(((got - want) / want).abs());
+        }
+        assert!(
+            worst < 2.0 * f32::EPSILON as f64,
+            "relative error {worst:e}"
+        );
+        assert_eq!(exp(0.0), 1.0);
+        assert_eq!(exp(f32::MIN), 0.0);
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+        assert_eq!(exp(f32::INFINITY), f32::INFINITY);
+        assert_eq!(exp(89.0), f32::INFINITY);
+        assert!(exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn wide_vectors_give_the_same_bits() {
+        let x: Vec<f32> = (0..1037).map(|n| (n as f32 * 0.37).sin() * 9.0).collect();
+        let both = || (sum(x.len(), |at| exp(x[at])), dot(&x, &x), max(&x));
+        let wide = vectorized(
+            #[inline(always)]
+            || {
+                (
+                    sum(
+                        x.len(),
+                        #[inline(always)]
+                        |at| exp(x[at]),
+                    ),
+                    dot(&x, &x),
+                    max(&x),
+                )
+            },
+        );
+        assert_eq!(both(), wide);
+    }
+}

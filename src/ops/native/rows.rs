@@ -1,0 +1,199 @@
+//! Loops over rows of outputs, in tasks on all threads.
+
+use crate::graph::{Element, NativeCall};
+
+/// Elements of a task: large enough to pay for handing it out, small enough to share evenly.
+const TASK: usize = 16 * 1024;
+
+/// Runs `work` compiled for the widest vectors that the processor has: AVX-512, AVX2 or NEON.
+///
+/// Mark the closure, and every closure and function that it calls, `#[inline(always)]`: what is not
+/// inlined is compiled for the least processor.
+#[inline(always)]
+pub fn vectorized<R>(work: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(work)
+}
+
+/// Calls `task` with each range of up to `length` numbers below `count`, on all threads.
+pub fn blocks(
+    call: &NativeCall,
+    count: usize,
+    length: usize,
+    task: impl Fn(std::ops::Range<usize>) + Sync,
+) {
+    let length = length.max(1);
+    let run = |index: usize| task(index * length..count.min((index + 1) * length));
+    match count.div_ceil(length) {
+        0 => (),
+        1 => run(0),
+        tasks => call.workers.for_each(tasks, &run),
+    }
+}
+
+/// An output that tasks write disjoint parts of.
+struct Parts<T>(*mut T, usize);
+
+// SAFETY: tasks get slices of disjoint ranges
+#[allow(unsafe_code)]
+unsafe impl<T: Send> Sync for Parts<T> {}
+
+impl<T> Parts<T> {
+    fn new(all: &mut [T]) -> Parts<T> {
+        Parts(all.as_mut_ptr(), all.len())
+    }
+
+    /// Returns the elements of a range.
+    ///
+    /// # Safety
+    /// The ranges of all slices in use at the same time must be disjoint.
+    #[inline(always)]
+    #[allow(unsafe_code, clippy::mut_from_ref)]
+    unsafe fn slice(&self, start: usize, length: usize) -> &mut [T] {
+        assert!(start + length <= self.1);
+        // SAFETY: in bounds, and the caller promises that no other slice overlaps it
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(start), length) }
+    }
+}
+
+/// Number of rows of a task.
+fn rows_of_task(width: usize) -> usize {
+    (TASK / width.max(1)).max(1)
+}
+
+/// Calls `work` with the index and the `width` elements of each row of `out`, on all threads, with
+/// the processor's widest vectors. A last row may be shorter.
+#[inline(always)]
+pub fn rows<T: Element>(
+    call: &NativeCall,
+    out: &mut [T],
+    width: usize,
+    work: impl Fn(usize, &mut [T]) + Sync,
+) {
+    let (length, out) = (out.len(), Parts::new(out));
+    blocks(
+        call,
+        length.div_ceil(width),
+        rows_of_task(width),
+        |range: std::ops::Range<usize>| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    for row in range {
+                        let start = row * width;
+                        // SAFETY: each row is in one task
+                        #[allow(unsafe_code)]
+                        let part = unsafe { out.slice(start, width.min(length - start)) };
+                        work(row, part);
+                    }
+                },
+            );
+        },
+    );
+}
+
+/// Like [`rows`], for two outputs with as many rows: `a` in rows of `a_width` elements and `b` in
+/// rows of `b_width`.
+#[inline(always)]
+pub fn rows_of_two<T: Element, U: Element>(
+    call: &NativeCall,
+    (a, a_width): (&mut [T], usize),
+    (b, b_width): (&mut [U], usize),
+    work: impl Fn(usize, &mut [T], &mut [U]) + Sync,
+) {
+    let none: &mut [f32] = &mut [];
+    rows_of_three(
+        call,
+        (a, a_width),
+        (b, b_width),
+        (none, 0),
+        #[inline(always)]
+        |row, a, b, _| work(row, a, b),
+    );
+}
+
+/// Like [`rows`], for three outputs with as many rows.
+#[inline(always)]
+pub fn rows_of_three<T: Element, U: Element, V: Element>(
+    call: &NativeCall,
+    (a, a_width): (&mut [T], usize),
+    (b, b_width): (&mut [U], usize),
+    (c, c_width): (&mut [V], usize),
+    work: impl Fn(usize, &mut [T], &mut [U], &mut [V]) + Sync,
+) {
+    let count = a.len() / a_width;
+    let (a, b, c) = (Parts::new(a), Parts::new(b), Parts::new(c));
+    blocks(
+        call,
+        count,
+        rows_of_task(a_width.max(b_width).max(c_width)),
+        |range: std::ops::Range<usize>| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    for row in range {
+                        // SAFETY: each row is in one task
+                        #[allow(unsafe_code)]
+                        let (a, b, c) = unsafe {
+                            (
+                                a.slice(row * a_width, a_width),
+                                b.slice(row * b_width, b_width),
+                                c.slice(row * c_width, c_width),
+                            )
+                        };
+                        work(row, a, b, c);
+                    }
+                },
+            );
+        },
+    );
+}
+
+/// Sums `rows` rows of terms into `out`, one element for each column: `add` adds the terms of a
+/// row at columns `range` to the sums of these columns.
+///
+/// Rows are summed in order within blocks of fixed size, then the blocks in order.
+#[inline(always)]
+pub fn columns(
+    call: &NativeCall,
+    rows: usize,
+    out: &mut [f32],
+    add: impl Fn(usize, std::ops::Range<usize>, &mut [f32]) + Sync,
+) {
+    /// Most columns of a task: sums of as many stay in the first-level cache.
+    const COLUMNS: usize = 1024;
+    let width = out.len();
+    let across = COLUMNS.min(width.max(1));
+    // few enough blocks that summing them costs little, enough for many threads
+    let down = (rows * across).div_ceil(4 * TASK).clamp(1, 64);
+    let height = rows.div_ceil(down).max(1);
+    let down = rows.div_ceil(height).max(1);
+    let mut partial = vec![0f32; if down > 1 { (down - 1) * width } else { 0 }];
+    let (sums, partials) = (Parts::new(out), Parts::new(&mut partial));
+    let strips = width.div_ceil(across);
+    blocks(call, strips * down, 1, |range: std::ops::Range<usize>| {
+        let (block, strip) = (range.start / strips, range.start % strips);
+        let columns = strip * across..width.min((strip + 1) * across);
+        // SAFETY: each task has a block of rows and a strip of columns of its own
+        #[allow(unsafe_code)]
+        let sums = unsafe {
+            match block {
+                0 => sums.slice(columns.start, columns.len()),
+                block => partials.slice((block - 1) * width + columns.start, columns.len()),
+            }
+        };
+        vectorized(
+            #[inline(always)]
+            || {
+                sums.fill(0.0);
+                for row in block * height..rows.min((block + 1) * height) {
+                    add(row, columns.clone(), sums);
+                }
+            },
+        );
+    });
+    for block in partial.chunks(width.max(1)) {
+        for (sum, part) in out.iter_mut().zip(block) {
+            *sum += part;
+        }
+    }
+}
