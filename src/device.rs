@@ -3,9 +3,12 @@
 //! A [`Device`] is a handle to an [`Executor`], the trait that a new kind of device implements. A
 //! [`Plan`] is a program with its memory on a device.
 
+mod choose;
+mod cpu;
 mod error;
 pub mod executor;
 mod plan;
+mod system_memory;
 mod tensor;
 #[cfg(test)]
 mod tests;
@@ -24,6 +27,8 @@ use std::time::{Duration, Instant};
 #[cfg(feature = "wgpu")]
 pub use self::wgpu::AdapterInfo;
 pub use crate::graph::Memory;
+pub use choose::DEVICE_VARIABLE;
+pub use cpu::CpuExecutor;
 pub use error::DeviceError;
 pub use executor::{Created, Executor};
 pub use plan::{DispatchInfo, Finding, Plan, Timing};
@@ -61,30 +66,36 @@ impl fmt::Debug for Device {
 const SPIN: Duration = Duration::from_millis(10);
 
 impl Device {
-    /// Lists the adapters, best first, in the order that indices count.
+    /// Lists the graphics adapters, best first, in the order that indices count. The CPU is no
+    /// adapter: it is always there.
     #[cfg(feature = "wgpu")]
     pub fn adapters() -> Vec<AdapterInfo> {
         pollster::block_on(self::wgpu::adapters())
     }
 
-    /// Opens the best device: the adapter that `WGPU_ADAPTER_NAME` names, else a discrete GPU, an
-    /// integrated one, or software.
+    /// Opens the best device: the one that `SEEMORE_DEVICE` names, else a GPU, else the CPU.
     ///
     /// # Errors
-    /// No adapter, or a driver that refuses to open one.
-    #[cfg(feature = "wgpu")]
+    /// As [`open`](Self::open).
     pub fn best() -> Result<Device, DeviceError> {
         Self::open(None)
     }
 
-    /// Opens the adapter that `wanted` names by index or part of its name, or the best one.
+    /// Opens the device that `wanted` names:
+    ///
+    /// - `auto`: a discrete, integrated or virtual GPU, else the CPU;
+    /// - `gpu`: such a GPU;
+    /// - `cpu`: the CPU with a thread for each core, or `cpu:4` with four;
+    /// - an index of [`adapters`](Self::adapters), or part of a name there. Only so is a software
+    ///   graphics driver chosen.
+    ///
+    /// `None` takes the word in `SEEMORE_DEVICE` or, for names of adapters, `WGPU_ADAPTER_NAME`,
+    /// else `auto`.
     ///
     /// # Errors
-    /// No adapter, no such adapter, or a driver that refuses to open it.
-    #[cfg(feature = "wgpu")]
+    /// No such device, or a driver that refuses to open it.
     pub fn open(wanted: Option<&str>) -> Result<Device, DeviceError> {
-        let executor = pollster::block_on(self::wgpu::WgpuExecutor::open(wanted))?;
-        Ok(Self::with_executor(Arc::new(executor)))
+        choose::open(wanted)
     }
 
     /// Returns a device that runs on the given executor.
@@ -143,7 +154,9 @@ impl Device {
     pub fn describe(&self) -> String {
         let line = self.adapter();
         if self.capabilities().software {
-            format!("{line}\nNO GPU IN USE: this is a software driver, the CPU does all the work")
+            format!(
+                "{line}\nThis is a software graphics driver. The device `cpu` runs several times as fast"
+            )
         } else {
             line
         }

@@ -56,6 +56,14 @@ pub enum DeviceError {
         /// Name of the adapter.
         adapter: String,
     },
+    /// A kernel has no body that a CPU can run.
+    #[error(
+        "{place} has no Rust body, which the CPU needs: give the kernel one with `Kernel::native`"
+    )]
+    NoNativeBody {
+        /// File and entry point.
+        place: String,
+    },
     /// The recorded program cannot run on any device.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -93,6 +101,7 @@ impl Hinted for DeviceError {
             DeviceError::Lost(_) => Some(Hint::Resume),
             DeviceError::Stuck { .. } => Some(Hint::RaiseTimeout),
             DeviceError::Rejected(_) => None,
+            DeviceError::NoNativeBody { .. } => Some(Hint::OtherDevice),
         }
     }
 }

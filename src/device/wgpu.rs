@@ -14,13 +14,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use adapters::AdapterInfo;
-pub(super) use adapters::adapters;
+pub(super) use adapters::{adapters, no_gpu};
 
 use self::memory::Memory;
 use self::pipelines::Pipelines;
 use self::submission::Submissions;
-use super::DeviceError;
 use super::executor::{Attempt, Bound, Created, DeviceInfo, Executor, Prepared, Range, Read};
+use super::{DeviceError, system_memory};
 use crate::graph::{Capabilities, TensorId};
 
 #[derive(Default)]
@@ -86,7 +86,7 @@ impl Executor for WgpuExecutor {
 
     fn free_memory(&self) -> Option<u64> {
         if self.0.capabilities.software {
-            budget::system()
+            system_memory::free()
         } else {
             budget::vulkan(&self.0.device)
         }
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_lost_device_is_an_error_everywhere_and_never_a_panic() {
-        let executor = pollster::block_on(WgpuExecutor::open(None)).unwrap();
+        let executor = pollster::block_on(WgpuExecutor::open("0")).unwrap();
         let lost = executor.0.clone();
         let device = Device::with_executor(Arc::new(executor));
         let mut tape = device.tape();
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn a_vulkan_driver_that_reports_memory_reports_some() {
-        let executor = pollster::block_on(WgpuExecutor::open(None)).unwrap();
+        let executor = pollster::block_on(WgpuExecutor::open("0")).unwrap();
         let free = budget::vulkan(&executor.0.device);
         assert!(free.is_none_or(|bytes| bytes > 1 << 20));
     }

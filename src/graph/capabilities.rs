@@ -6,7 +6,10 @@ pub struct Capabilities {
     /// Invocations in a subgroup, if the device has subgroup operations and all subgroups have this
     /// size.
     pub subgroup: Option<u32>,
-    /// Whether the device is a CPU: barriers and workgroup memory then cost more than they save.
+    /// Whether the Rust bodies of kernels run instead of the WGSL, without the limits of graphics
+    /// drivers.
+    pub native: bool,
+    /// Whether the device is a graphics driver that runs on a CPU: barriers and workgroup memory then cost more than they save.
     pub software: bool,
     /// Largest number of invocations in a workgroup.
     pub workgroup: u32,
@@ -18,6 +21,7 @@ impl Capabilities {
     /// The least that every device has, for recording without one.
     pub const MINIMAL: Capabilities = Capabilities {
         subgroup: None,
+        native: false,
         software: false,
         workgroup: 256,
         cooperative: None,

@@ -63,7 +63,8 @@ impl<E: std::error::Error> From<E> for Failure {
     }
 }
 
-/// Lists the checks of an op's module `checks` as `CHECKS`, and makes a test of each.
+/// Lists the checks of an op's module `checks` as `CHECKS`, and makes a test of each on the CPU and
+/// one on a graphics adapter.
 macro_rules! checks {
     ($($name:ident),+ $(,)?) => {
         pub const CHECKS: &[$crate::ops::check::Check] =
@@ -71,12 +72,23 @@ macro_rules! checks {
 
         #[cfg(test)]
         mod tests {
-            $(
-                #[test]
-                fn $name() -> $crate::ops::check::Outcome {
-                    super::$name(&$crate::ops::check::device())
-                }
-            )+
+            mod cpu {
+                $(
+                    #[test]
+                    fn $name() -> $crate::ops::check::Outcome {
+                        super::super::$name(&$crate::ops::check::cpu())
+                    }
+                )+
+            }
+
+            mod graphics {
+                $(
+                    #[test]
+                    fn $name() -> $crate::ops::check::Outcome {
+                        super::super::$name(&$crate::ops::check::graphics())
+                    }
+                )+
+            }
         }
     };
 }
@@ -137,12 +149,31 @@ pub fn self_test(
     }
 }
 
-/// The device that all tests of this crate share. Tests fail, never skip, without an adapter.
+/// The device that `SEEMORE_DEVICE` names, else the best, shared by all tests of this crate.
 #[cfg(test)]
 pub(crate) fn device() -> Device {
     static DEVICE: std::sync::OnceLock<Device> = std::sync::OnceLock::new();
     DEVICE
-        .get_or_init(|| Device::open(None).unwrap_or_else(|error| panic!("{error}")))
+        .get_or_init(|| Device::best().unwrap_or_else(|error| panic!("{error}")))
+        .clone()
+}
+
+/// The CPU, shared by all tests of this crate.
+#[cfg(test)]
+pub(crate) fn cpu() -> Device {
+    static DEVICE: std::sync::OnceLock<Device> = std::sync::OnceLock::new();
+    DEVICE
+        .get_or_init(|| Device::open(Some("cpu")).unwrap())
+        .clone()
+}
+
+/// The best graphics adapter, software included, shared by all tests of this crate. Tests fail,
+/// never skip, without one.
+#[cfg(test)]
+pub(crate) fn graphics() -> Device {
+    static DEVICE: std::sync::OnceLock<Device> = std::sync::OnceLock::new();
+    DEVICE
+        .get_or_init(|| Device::open(Some("0")).unwrap_or_else(|error| panic!("{error}")))
         .clone()
 }
 
@@ -362,7 +393,7 @@ pub fn close_to_scale(
 
 #[cfg(test)]
 mod tests {
-    use super::{Check, Failure, close, device, self_test};
+    use super::{Check, Failure, close, cpu, self_test};
 
     #[test]
     fn self_test_reports_what_a_failed_check_says() {
@@ -376,7 +407,7 @@ mod tests {
         };
         let mut reported = vec![];
         let checks: [(&str, &[Check]); 2] = [("good", &[PASSES]), ("bad", &[FAILS, PASSES])];
-        self_test(&device(), &checks, |op, passed, failures| {
+        self_test(&cpu(), &checks, |op, passed, failures| {
             reported.push((op, passed, failures.to_vec()))
         });
         assert_eq!(

@@ -123,25 +123,41 @@ pub(in crate::device) async fn adapters() -> Vec<AdapterInfo> {
     infos(&enumerate(false).await)
 }
 
-/// Returns the adapter that `wanted` names by index or part of its name; else the one of
-/// `WGPU_ADAPTER_NAME`; else the best.
-pub(super) async fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter, DeviceError> {
+/// Returns the best adapter that is no software driver, if there is one.
+pub(super) async fn gpu() -> Option<wgpu::Adapter> {
+    let best = enumerate(false).await.into_iter().next()?;
+    (best.get_info().device_type != wgpu::DeviceType::Cpu).then_some(best)
+}
+
+/// Returns the adapter that `wanted` names by index or part of its name.
+pub(super) async fn choose(wanted: &str) -> Result<wgpu::Adapter, DeviceError> {
     let mut adapters = enumerate(false).await;
     if adapters.is_empty() {
-        let backend = std::env::var("WGPU_BACKEND").ok();
-        return Err(none_found(backend, &infos(&enumerate(true).await)));
+        return Err(no_adapter());
     }
     let infos = infos(&adapters);
-    let variable = || std::env::var("WGPU_ADAPTER_NAME").ok();
-    let wanted = wanted.map(str::to_owned).or_else(variable);
-    let index = match wanted.filter(|name| !name.is_empty()) {
-        None => 0,
-        Some(wanted) => select(&infos, &wanted).ok_or_else(|| DeviceError::UnknownAdapter {
-            have: listed(&infos),
-            wanted,
-        })?,
-    };
+    let index = select(&infos, wanted).ok_or_else(|| DeviceError::UnknownAdapter {
+        have: listed(&infos),
+        wanted: wanted.to_owned(),
+    })?;
     Ok(adapters.swap_remove(index))
+}
+
+fn no_adapter() -> DeviceError {
+    let backend = std::env::var("WGPU_BACKEND").ok();
+    none_found(backend, &infos(&pollster::block_on(enumerate(true))))
+}
+
+/// Returns why there is no GPU.
+pub(in crate::device) fn no_gpu() -> DeviceError {
+    let software = pollster::block_on(adapters());
+    if software.is_empty() {
+        return no_adapter();
+    }
+    DeviceError::UnknownAdapter {
+        wanted: "gpu".into(),
+        have: listed(&software),
+    }
 }
 
 fn infos(adapters: &[wgpu::Adapter]) -> Vec<AdapterInfo> {
@@ -154,7 +170,11 @@ fn infos(adapters: &[wgpu::Adapter]) -> Vec<AdapterInfo> {
 
 fn listed(adapters: &[AdapterInfo]) -> String {
     let line = |adapter| format!("  {adapter}\n");
-    adapters.iter().map(line).collect()
+    adapters
+        .iter()
+        .map(line)
+        .chain(["  cpu: the processor, without a driver".to_owned()])
+        .collect()
 }
 
 /// Returns why there is no adapter, given the value of `WGPU_BACKEND` and the adapters there would

@@ -9,9 +9,20 @@ use crate::device::executor::DeviceInfo;
 use crate::graph::Capabilities;
 
 impl WgpuExecutor {
-    /// Opens the adapter that `wanted` names by index or part of its name, or the best one.
-    pub async fn open(wanted: Option<&str>) -> Result<WgpuExecutor, DeviceError> {
-        let adapter = adapters::choose(wanted).await?;
+    /// Opens the adapter that `wanted` names by index or part of its name.
+    pub async fn open(wanted: &str) -> Result<WgpuExecutor, DeviceError> {
+        Self::open_adapter(adapters::choose(wanted).await?).await
+    }
+
+    /// Opens the best adapter that is no software driver, if there is one.
+    pub async fn open_gpu() -> Result<Option<WgpuExecutor>, DeviceError> {
+        match adapters::gpu().await {
+            Some(adapter) => Self::open_adapter(adapter).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn open_adapter(adapter: wgpu::Adapter) -> Result<WgpuExecutor, DeviceError> {
         let info = adapter.get_info();
         let optional =
             wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16 | wgpu::Features::TIMESTAMP_QUERY;
@@ -42,6 +53,7 @@ impl WgpuExecutor {
             && features.contains(wgpu::Features::SUBGROUP);
         let capabilities = Capabilities {
             subgroup: fixed.then_some(info.subgroup_min_size),
+            native: false,
             software: info.device_type == wgpu::DeviceType::Cpu,
             workgroup: limits
                 .max_compute_invocations_per_workgroup

@@ -440,6 +440,7 @@ mod tests {
     fn capabilities(software: bool, subgroup: Option<u32>) -> Capabilities {
         Capabilities {
             subgroup,
+            native: false,
             software,
             workgroup: 256,
             cooperative: None,
