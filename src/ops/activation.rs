@@ -1,11 +1,14 @@
 //! Activation functions: ReLU, and GELU in its exact and tanh forms.
 
-use crate::graph::Kernel;
+use crate::graph::{Kernel, NativeCall};
 use crate::graph::{Tape, Var};
 use crate::kernel;
+use crate::ops::native::activation::{activate_slice, differentiate_slice};
+use crate::ops::native::elements;
 use crate::ops::shared;
 
-static ACTIVATION: Kernel = kernel!("activation", shared::ACTIVATION);
+static ACTIVATION: Kernel = kernel!("activation", shared::ACTIVATION)
+    .native(&[("forward", forward), ("backward", backward)]);
 
 /// An elementwise activation function. Its number is the override constant `ACTIVATION` of the
 /// kernels.
@@ -21,6 +24,18 @@ pub enum Activation {
     Gelu = 2,
     /// GELU's tanh approximation, as in GPT-2 and SigLIP; PyTorch's `approximate="tanh"`.
     GeluTanh = 3,
+}
+
+impl Activation {
+    /// Returns the activation that a dispatch sets as its constant `ACTIVATION`.
+    pub(crate) fn of(call: &NativeCall) -> Activation {
+        use Activation::{Gelu, GeluTanh, None, Relu};
+        let number = call.constant("ACTIVATION");
+        [None, Relu, Gelu, GeluTanh]
+            .into_iter()
+            .find(|&activation| activation as u32 as f64 == number)
+            .unwrap_or_else(|| panic!("no activation has the number {number}"))
+    }
 }
 
 impl Tape {
@@ -76,6 +91,32 @@ impl Tape {
     pub fn gelu_tanh(&mut self, x: Var) -> Var {
         self.activation(x, Activation::GeluTanh)
     }
+}
+
+fn forward(call: &NativeCall) {
+    let activation = Activation::of(call);
+    let (x, y) = (call.read::<f32>("x"), call.write::<f32>("y"));
+    elements(
+        call,
+        y,
+        #[inline(always)]
+        |start, y| activate_slice(activation, &x[start..][..y.len()], y),
+    );
+}
+
+fn backward(call: &NativeCall) {
+    let activation = Activation::of(call);
+    let (x, dy) = (call.read::<f32>("x"), call.read::<f32>("dy"));
+    let dx = call.write::<f32>("dx");
+    elements(
+        call,
+        dx,
+        #[inline(always)]
+        |start, dx| {
+            let (x, dy) = (&x[start..][..dx.len()], &dy[start..][..dx.len()]);
+            differentiate_slice(activation, x, dy, dx);
+        },
+    );
 }
 
 pub(super) mod checks {

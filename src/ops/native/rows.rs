@@ -91,6 +91,23 @@ pub fn rows<T: Element>(
     );
 }
 
+/// Calls `work` with the index of the first element and the elements of each part of `out`, on all
+/// threads, with the processor's widest vectors: for elementwise ops.
+#[inline(always)]
+pub fn elements<T: Element>(
+    call: &NativeCall,
+    out: &mut [T],
+    work: impl Fn(usize, &mut [T]) + Sync,
+) {
+    rows(
+        call,
+        out,
+        TASK,
+        #[inline(always)]
+        |part, out| work(part * TASK, out),
+    );
+}
+
 /// Like [`rows`], for two outputs with as many rows: `a` in rows of `a_width` elements and `b` in
 /// rows of `b_width`.
 #[inline(always)]
