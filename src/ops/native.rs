@@ -6,6 +6,9 @@
 
 pub mod activation;
 pub mod math;
+pub mod random;
 mod rows;
 
-pub use rows::{blocks, columns, elements, rows, rows_of_three, rows_of_two, vectorized};
+pub use rows::{
+    blocks, columns, elements, rows, rows_of_three, rows_of_two, rows_with_cost, vectorized,
+};

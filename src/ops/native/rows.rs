@@ -69,11 +69,24 @@ pub fn rows<T: Element>(
     width: usize,
     work: impl Fn(usize, &mut [T]) + Sync,
 ) {
+    rows_with_cost(call, out, width, width, work);
+}
+
+/// Like [`rows`], for rows that take as long as `cost` elements of elementwise work, such as those
+/// that reduce many inputs.
+#[inline(always)]
+pub fn rows_with_cost<T: Element>(
+    call: &NativeCall,
+    out: &mut [T],
+    width: usize,
+    cost: usize,
+    work: impl Fn(usize, &mut [T]) + Sync,
+) {
     let (length, out) = (out.len(), Parts::new(out));
     blocks(
         call,
         length.div_ceil(width),
-        rows_of_task(width),
+        rows_of_task(cost),
         |range: std::ops::Range<usize>| {
             vectorized(
                 #[inline(always)]
