@@ -55,9 +55,9 @@ fn forward(call: &NativeCall) {
             }
             let scale = 1.0
                 / math::sum(
-                    cols,
+                    [y],
                     #[inline(always)]
-                    |at| y[at],
+                    |[y]| y,
                 );
             y.iter_mut().for_each(|y| *y *= scale);
         },

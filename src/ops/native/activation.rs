@@ -89,7 +89,7 @@ fn normal_distribution(x: f32) -> (f32, f32) {
     // instruction, `min` with its rules for NaN three
     let a = if x.abs() < 14.0 { x.abs() } else { 14.0 };
     let gaussian = exp(-0.5 * a * a);
-    let t = 1.0 / (1.0 + a * 0.353_553_4);
+    let t = 1.0 / (1.0 + a * 0.353_553_38);
     let u = t - 0.5;
     // coefficients as in the WGSL, which says where they are from
     let mut p = -2.982_300_7e-2;

@@ -3,34 +3,70 @@
 /// Number of partial sums of a reduction: a full vector of every processor.
 const LANES: usize = 16;
 
-/// Returns the sum of the terms of each index below `count`, in a fixed order.
+/// Returns the sum of a term for each place of slices of one length, in a fixed order. `term` gets
+/// the elements at the place.
 #[inline(always)]
-pub fn sum(count: usize, term: impl Fn(usize) -> f32) -> f32 {
-    let mut lanes = [0f32; LANES];
-    let whole = count / LANES * LANES;
-    let mut at = 0;
-    while at < whole {
-        for (lane, sum) in lanes.iter_mut().enumerate() {
-            *sum += term(at + lane);
+pub fn sum<const N: usize>(slices: [&[f32]; N], term: impl Fn([f32; N]) -> f32) -> f32 {
+    let [sum] = sums(
+        slices,
+        #[inline(always)]
+        |elements| [term(elements)],
+    );
+    sum
+}
+
+/// Returns several sums of terms, like [`sum`], in one pass.
+#[inline(always)]
+pub fn sums<const N: usize, const K: usize>(
+    slices: [&[f32]; N],
+    terms: impl Fn([f32; N]) -> [f32; K],
+) -> [f32; K] {
+    let count = slices[0].len();
+    // the length of the others stands in the code too, else each access would be checked
+    let slices = slices.map(
+        #[inline(always)]
+        |slice| slice[..count].as_chunks::<LANES>(),
+    );
+    let mut lanes = [[0f32; LANES]; K];
+    for at in 0..count / LANES {
+        for lane in 0..LANES {
+            let terms = terms(slices.map(
+                #[inline(always)]
+                |(chunks, _)| chunks[at][lane],
+            ));
+            for (lanes, term) in lanes.iter_mut().zip(terms) {
+                lanes[lane] += term;
+            }
         }
-        at += LANES;
     }
-    let mut rest = 0.0;
-    for at in whole..count {
-        rest += term(at);
+    for lane in 0..count % LANES {
+        let terms = terms(slices.map(
+            #[inline(always)]
+            |(_, rest)| rest[lane],
+        ));
+        for (lanes, term) in lanes.iter_mut().zip(terms) {
+            lanes[lane] += term;
+        }
     }
-    fold(lanes, |a, b| a + b) + rest
+    lanes.map(
+        #[inline(always)]
+        |lanes| {
+            fold(
+                lanes,
+                #[inline(always)]
+                |a, b| a + b,
+            )
+        },
+    )
 }
 
 /// Returns the sum of products of two slices of one length.
 #[inline(always)]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let count = a.len().min(b.len());
-    let (a, b) = (&a[..count], &b[..count]);
     sum(
-        count,
+        [a, b],
         #[inline(always)]
-        |at| a[at] * b[at],
+        |[a, b]| a * b,
     )
 }
 
@@ -121,15 +157,15 @@ mod tests {
     #[test]
     fn wide_vectors_give_the_same_bits() {
         let x: Vec<f32> = (0..1037).map(|n| (n as f32 * 0.37).sin() * 9.0).collect();
-        let both = || (sum(x.len(), |at| exp(x[at])), dot(&x, &x), max(&x));
+        let both = || (sum([&x], |[x]| exp(x)), dot(&x, &x), max(&x));
         let wide = vectorized(
             #[inline(always)]
             || {
                 (
                     sum(
-                        x.len(),
+                        [&x],
                         #[inline(always)]
-                        |at| exp(x[at]),
+                        |[x]| exp(x),
                     ),
                     dot(&x, &x),
                     max(&x),
