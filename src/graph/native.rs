@@ -176,6 +176,19 @@ impl<'a> NativeCall<'a> {
         }
     }
 
+    /// Returns whether an argument holds f32: not integers, nor halves packed into them.
+    ///
+    /// # Panics
+    /// If the WGSL has no such binding.
+    #[track_caller]
+    pub fn holds_floats(&self, name: &str) -> bool {
+        let found = self.bindings().find(|(_, binding)| binding.name == name);
+        match found {
+            Some((_, binding)) => binding.float == 4,
+            None => panic!("{} has no binding `{name}`", self.place()),
+        }
+    }
+
     #[track_caller]
     fn param(&self, name: &str, float: bool) -> [u8; 4] {
         let field = self.entry.params.iter().find(|field| field.name == name);

@@ -6,7 +6,8 @@ use crate::ops::layernorm::Norm;
 use crate::ops::shared;
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static ADD_LAYERNORM: VectorWidth = vector_width!("add_layernorm", shared::RANDOM, shared::REDUCE; native: &[]);
+static ADD_LAYERNORM: VectorWidth =
+    vector_width!("add_layernorm", shared::RANDOM, shared::REDUCE; native: &[]);
 
 impl Tape {
     /// Records `h = x + dropout(branch)` and `y = layernorm(h)` in one dispatch. Returns `(h, y)`.

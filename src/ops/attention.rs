@@ -1,6 +1,7 @@
 //! Multi-head attention that never stores its scores.
 
 pub(super) mod checks;
+mod native;
 
 use crate::graph::{Capabilities, DispatchBuilder, Kernel, Precision, Tape, Var};
 use crate::kernel;
@@ -19,15 +20,18 @@ struct Forms {
 macro_rules! forms {
     ($lanes:expr) => {
         Forms {
-            f32: kernel!("attention", shared::RANDOM, $lanes, shared::ATTENTION_F32),
+            f32: kernel!("attention", shared::RANDOM, $lanes, shared::ATTENTION_F32)
+                .native(native::BODIES),
             f16: kernel!(
                 "attention",
                 shared::RANDOM,
                 $lanes,
                 shared::ATTENTION_F16,
                 shared::HALVES
-            ),
-            cache: kernel!("attention", shared::RANDOM, $lanes, shared::ATTENTION_CACHE),
+            )
+            .native(native::BODIES),
+            cache: kernel!("attention", shared::RANDOM, $lanes, shared::ATTENTION_CACHE)
+                .native(native::CACHE_BODIES),
         }
     };
 }

@@ -1,6 +1,7 @@
 //! Matrix products and linear layers, where training and inference spend most of their time.
 
 pub(super) mod checks;
+mod native;
 mod variant;
 
 use self::variant::{Epilogue, Form, LONGEST, Product};

@@ -6,9 +6,34 @@
 
 pub mod activation;
 pub mod math;
+mod parts;
+pub mod product;
 pub mod random;
 mod rows;
 
+pub use parts::Parts;
 pub use rows::{
     blocks, columns, elements, rows, rows_of_three, rows_of_two, rows_with_cost, vectorized,
 };
+
+use std::borrow::Cow;
+
+use half::f16;
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
+
+use crate::graph::NativeCall;
+
+/// Returns the floats of an argument that the entry point only reads, unpacked if it holds two
+/// halves in each element.
+#[track_caller]
+pub fn floats<'a>(call: &NativeCall<'a>, name: &str) -> Cow<'a, [f32]> {
+    if call.holds_floats(name) {
+        return Cow::Borrowed(call.read(name));
+    }
+    let halves: &[u16] = bytemuck::cast_slice(call.read::<u32>(name));
+    let mut floats = vec![0.0; halves.len()];
+    halves
+        .reinterpret_cast::<f16>()
+        .convert_to_f32_slice(&mut floats);
+    Cow::Owned(floats)
+}

@@ -1,5 +1,6 @@
 //! Kernel variants of matrix products, and the choice between them.
 
+use super::native::BODIES;
 use crate::graph::Capabilities;
 use crate::graph::Kernel;
 use crate::graph::{Candidates, Precision, Tape};
@@ -49,8 +50,12 @@ impl Epilogues {
 macro_rules! epilogues {
     ($name:literal $(, $shared:expr)+) => {
         Epilogues {
-            plain: kernel!($name, shared::PRODUCT $(, $shared)+, shared::PRODUCT_PLAIN).unchecked(),
-            bias: kernel!($name, shared::PRODUCT $(, $shared)+, shared::PRODUCT_BIAS).unchecked(),
+            plain: kernel!($name, shared::PRODUCT $(, $shared)+, shared::PRODUCT_PLAIN)
+                .unchecked()
+                .native(BODIES),
+            bias: kernel!($name, shared::PRODUCT $(, $shared)+, shared::PRODUCT_BIAS)
+                .unchecked()
+                .native(BODIES),
             bias_activation: kernel!(
                 $name,
                 shared::PRODUCT
@@ -58,7 +63,8 @@ macro_rules! epilogues {
                 shared::PRODUCT_BIAS_ACTIVATION,
                 shared::ACTIVATION
             )
-            .unchecked(),
+            .unchecked()
+            .native(BODIES),
         }
     };
 }
@@ -206,6 +212,8 @@ impl Product {
         let cooperative = capabilities.cooperative.is_some() && self.precision == Precision::F16;
         let few = self.m <= FEW;
         let (mut variants, plausible) = match (capabilities.software, few) {
+            // all have the same Rust body
+            _ if capabilities.native => (vec![Direct], 1),
             (true, true) => (vec![Vector], 1),
             (true, false) if shuffle => (vec![Shuffle, Direct], 2),
             (true, false) => (vec![Direct], 1),
@@ -345,7 +353,7 @@ impl Product {
             } else {
                 (256 / groups).min(k / 256).max(1)
             };
-            if self.whole {
+            if self.whole || capabilities.native {
                 1
             } else {
                 spread.max(k.div_ceil(LONGEST))

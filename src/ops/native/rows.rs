@@ -1,5 +1,6 @@
 //! Loops over rows of outputs, in tasks on all threads.
 
+use super::parts::Parts;
 use crate::graph::{Element, NativeCall};
 
 /// Elements of a task: large enough to pay for handing it out, small enough to share evenly.
@@ -27,31 +28,6 @@ pub fn blocks(
         0 => (),
         1 => run(0),
         tasks => call.workers.for_each(tasks, &run),
-    }
-}
-
-/// An output that tasks write disjoint parts of.
-struct Parts<T>(*mut T, usize);
-
-// SAFETY: tasks get slices of disjoint ranges
-#[allow(unsafe_code)]
-unsafe impl<T: Send> Sync for Parts<T> {}
-
-impl<T> Parts<T> {
-    fn new(all: &mut [T]) -> Parts<T> {
-        Parts(all.as_mut_ptr(), all.len())
-    }
-
-    /// Returns the elements of a range.
-    ///
-    /// # Safety
-    /// The ranges of all slices in use at the same time must be disjoint.
-    #[inline(always)]
-    #[allow(unsafe_code, clippy::mut_from_ref)]
-    unsafe fn slice(&self, start: usize, length: usize) -> &mut [T] {
-        assert!(start + length <= self.1);
-        // SAFETY: in bounds, and the caller promises that no other slice overlaps it
-        unsafe { std::slice::from_raw_parts_mut(self.0.add(start), length) }
     }
 }
 

@@ -1,0 +1,181 @@
+//! Products of strided matrices, by the crate `gemm`.
+
+use super::parts::Parts;
+
+/// A matrix in a slice: element `(i, j)` is at `i * row + j * column`.
+#[derive(Debug, Clone, Copy)]
+pub struct Strided<'a> {
+    /// Elements, from that of the first row and column.
+    pub data: &'a [f32],
+    /// Distance of rows.
+    pub row: usize,
+    /// Distance of columns.
+    pub column: usize,
+}
+
+impl<'a> Strided<'a> {
+    /// Returns a matrix of contiguous rows at that distance.
+    #[inline]
+    pub fn rows(data: &'a [f32], row: usize) -> Strided<'a> {
+        Strided {
+            data,
+            row,
+            column: 1,
+        }
+    }
+
+    /// Returns the matrix with rows and columns exchanged.
+    #[inline]
+    pub fn transposed(self) -> Strided<'a> {
+        Strided {
+            row: self.column,
+            column: self.row,
+            ..self
+        }
+    }
+
+    /// Returns the matrix from row `i` and column `j` on.
+    ///
+    /// # Panics
+    /// If there is no such element.
+    #[inline]
+    pub fn from(self, i: usize, j: usize) -> Strided<'a> {
+        Strided {
+            data: &self.data[i * self.row + j * self.column..],
+            ..self
+        }
+    }
+
+    #[inline]
+    fn check(self, rows: usize, columns: usize) {
+        if rows > 0 && columns > 0 {
+            assert!((rows - 1) * self.row + (columns - 1) * self.column < self.data.len());
+        }
+    }
+}
+
+/// Sizes of `a[m, k] · b[k, n]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Extent {
+    /// Rows of the result.
+    pub m: usize,
+    /// Columns of the result.
+    pub n: usize,
+    /// Terms of each sum.
+    pub k: usize,
+}
+
+/// Computes `c = factor * a · b` on this thread, for `c` in rows at a distance of `c_row`.
+///
+/// # Panics
+/// If a matrix does not fit into its slice.
+pub fn multiply(c: &mut [f32], c_row: usize, size: Extent, factor: f32, a: Strided, b: Strided) {
+    let parts = Parts::new(c);
+    // SAFETY: this is the only user of the slice
+    #[allow(unsafe_code)]
+    unsafe {
+        multiply_part(&parts, 0, c_row, size, factor, a, b);
+    }
+}
+
+/// Computes `c = factor * a · b` on this thread, for `c` in rows at a distance of `c_row` from
+/// element `c_at` of an output.
+///
+/// # Panics
+/// If a matrix does not fit into its slice.
+///
+/// # Safety
+/// Nobody else may use these `n` columns of these `m` rows of `c` at the same time.
+#[allow(unsafe_code)]
+pub unsafe fn multiply_part(
+    c: &Parts<f32>,
+    c_at: usize,
+    c_row: usize,
+    Extent { m, n, k }: Extent,
+    factor: f32,
+    a: Strided,
+    b: Strided,
+) {
+    if m == 0 || n == 0 {
+        return;
+    }
+    a.check(m, k);
+    b.check(k, n);
+    assert!(n <= c_row || m == 1);
+    let to = c.at(c_at, c_at + (m - 1) * c_row + n);
+    // SAFETY: all elements are in bounds, and the caller promises that `c` is its own
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            to,
+            1,
+            c_row as isize,
+            false,
+            a.data.as_ptr(),
+            a.column as isize,
+            a.row as isize,
+            b.data.as_ptr(),
+            b.column as isize,
+            b.row as isize,
+            0.0,
+            factor,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(count: usize, seed: usize) -> Vec<f32> {
+        (0..count)
+            .map(|at| ((at * 7919 + seed * 104_729) % 1000) as f32 / 500.0 - 1.0)
+            .collect()
+    }
+
+    /// Tasks compute blocks of a product: how it is cut must not change its bits.
+    #[test]
+    fn blocks_of_a_product_are_the_whole_product() {
+        for (m, n, k) in [(37, 300, 700), (592, 256, 512), (130, 66, 2048)] {
+            for flip in [false, true] {
+                let (a, b) = (values(m * k, 1), values(k * n, 2));
+                let left = Strided::rows(&a, k);
+                let right = match flip {
+                    false => Strided::rows(&b, n),
+                    true => Strided::rows(&b, k).transposed(),
+                };
+                let mut whole = vec![0.0; m * n];
+                multiply(&mut whole, n, Extent { m, n, k }, 1.0, left, right);
+                let mut blocks = vec![f32::NAN; m * n];
+                for (i, j) in [(0, 0), (0, 64), (32, 0), (32, 64)] {
+                    let m = if i == 0 { 32 } else { m - 32 };
+                    let width = if j == 0 { 64 } else { n - 64 };
+                    multiply(
+                        &mut blocks[i * n + j..],
+                        n,
+                        Extent { m, n: width, k },
+                        1.0,
+                        left.from(i, 0),
+                        right.from(0, j),
+                    );
+                }
+                assert_eq!(whole, blocks, "{m} {n} {k} {flip}");
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic]
+    fn a_matrix_that_does_not_fit_is_refused() {
+        let a = values(12, 1);
+        let mut c = vec![0.0; 9];
+        let a = Strided::rows(&a, 4);
+        multiply(&mut c, 3, Extent { m: 3, n: 3, k: 5 }, 1.0, a, a);
+    }
+}
