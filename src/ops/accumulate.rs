@@ -1,10 +1,10 @@
 //! Gradient accumulation over several runs of a plan.
 
-use crate::graph::Kernel;
-use crate::graph::{Tape, Var};
+use crate::graph::{Kernel, NativeCall, Tape, Var};
 use crate::kernel;
+use crate::ops::native::elements;
 
-static ACCUMULATE: Kernel = kernel!("accumulate");
+static ACCUMULATE: Kernel = kernel!("accumulate").native(&[("forward", forward)]);
 
 impl Tape {
     /// Records `acc += grad` in place, for a persistent `acc` of as many elements as `grad`.
@@ -32,6 +32,26 @@ impl Tape {
             .param("n", n)
             .elements(n.div_ceil(4));
     }
+}
+
+fn forward(call: &NativeCall) {
+    let (acc, grad) = (call.write::<f32>("acc"), call.read::<f32>("grad"));
+    let first = call.read::<u32>("first")[0] != 0;
+    elements(
+        call,
+        acc,
+        #[inline(always)]
+        |start, acc| {
+            let grad = &grad[start..][..acc.len()];
+            if first {
+                acc.copy_from_slice(grad);
+            } else {
+                for (acc, grad) in acc.iter_mut().zip(grad) {
+                    *acc += grad;
+                }
+            }
+        },
+    );
 }
 
 pub(super) mod checks {

@@ -1,11 +1,12 @@
 //! The AdamW optimizer step.
 
-use crate::graph::Kernel;
-use crate::graph::{Tape, Var};
+use crate::graph::{Kernel, NativeCall, Tape, Var};
 use crate::kernel;
+use crate::ops::grad_scaler::Verdict;
+use crate::ops::native::rows_of_three;
 use crate::ops::shared;
 
-static ADAMW: Kernel = kernel!("adamw", shared::VERDICT);
+static ADAMW: Kernel = kernel!("adamw", shared::VERDICT).native(&[("step", step)]);
 
 /// Hyperparameters of AdamW (Loshchilov & Hutter 2019).
 ///
@@ -97,6 +98,46 @@ impl Tape {
             .param("weight_decay", hyper.weight_decay as f32)
             .elements(n / 4);
     }
+}
+
+fn step(call: &NativeCall) {
+    const BLOCK: usize = 64;
+    let (p, m, v) = (call.write("p"), call.write("m"), call.write("v"));
+    let (g, filled) = (call.read::<f32>("g"), call.read::<u32>("filled"));
+    let (verdict, rate) = (Verdict::read(call), call.read::<f32>("rate")[0]);
+    if !verdict.take {
+        return;
+    }
+    let [beta1, beta2, rest1, rest2, eps, weight_decay] =
+        ["beta1", "beta2", "rest1", "rest2", "eps", "weight_decay"].map(|name| call.float(name));
+    let (pace, root) = (rate / verdict.correction1, verdict.correction2.sqrt());
+    rows_of_three(
+        call,
+        (p, BLOCK),
+        (m, BLOCK),
+        (v, BLOCK),
+        #[inline(always)]
+        |block, p: &mut [f32], m: &mut [f32], v: &mut [f32]| {
+            let trained = filled[block] as usize % 256;
+            let decays = filled[block] >= 256;
+            let shrink = 1.0 - rate * if decays { weight_decay } else { 0.0 };
+            let g = &g[block * BLOCK..][..BLOCK];
+            let (p, m, v) = (&mut p[..BLOCK], &mut m[..BLOCK], &mut v[..BLOCK]);
+            for i in 0..BLOCK {
+                // 0 in the padding, where m, v and p then stay 0
+                let grad = if i < trained {
+                    verdict.factor * g[i]
+                } else {
+                    0.0
+                };
+                let first = beta1 * m[i] + rest1 * grad;
+                let second = beta2 * v[i] + rest2 * grad * grad;
+                m[i] = first;
+                v[i] = second;
+                p[i] = p[i] * shrink - pace * first / (second.sqrt() / root + eps);
+            }
+        },
+    );
 }
 
 pub(super) mod checks {

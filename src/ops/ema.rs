@@ -1,11 +1,12 @@
 //! Exponential moving average of parameters (Polyak & Juditsky 1992).
 
-use crate::graph::Kernel;
-use crate::graph::{Tape, Var};
+use crate::graph::{Kernel, NativeCall, Tape, Var};
 use crate::kernel;
+use crate::ops::grad_scaler::Verdict;
+use crate::ops::native::elements;
 use crate::ops::shared;
 
-static EMA: Kernel = kernel!("ema", shared::VERDICT);
+static EMA: Kernel = kernel!("ema", shared::VERDICT).native(&[("step", step)]);
 
 impl Tape {
     /// Records `average += (1 - decay) * (param - average)` for a persistent `average`, changed in
@@ -36,6 +37,24 @@ impl Tape {
             .bind("verdict", verdict);
         call.bind("decay", decay).param("n", n).elements(n / 4);
     }
+}
+
+fn step(call: &NativeCall) {
+    let (average, p) = (call.write::<f32>("average"), call.read::<f32>("p"));
+    let share = 1.0 - call.read::<f32>("decay")[0];
+    if !Verdict::read(call).take {
+        return;
+    }
+    elements(
+        call,
+        average,
+        #[inline(always)]
+        |start, average| {
+            for (average, p) in average.iter_mut().zip(&p[start..]) {
+                *average += share * (p - *average);
+            }
+        },
+    );
 }
 
 pub(super) mod checks {

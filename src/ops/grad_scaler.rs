@@ -1,11 +1,10 @@
 //! Loss scaling, gradient clipping, and the decision whether to take a step.
 
-use crate::graph::Kernel;
-use crate::graph::{Precision, Tape, Var};
+use crate::graph::{Kernel, NativeCall, Precision, Tape, Var};
 use crate::kernel;
 use crate::ops::shared;
 
-static GRAD_SCALER: Kernel = kernel!("grad_scaler", shared::VERDICT);
+static GRAD_SCALER: Kernel = kernel!("grad_scaler", shared::VERDICT).native(&[("update", update)]);
 
 /// Settings of [`Tape::grad_scaler`]. The default neither scales nor clips gradients; it skips
 /// steps with non-finite ones.
@@ -156,6 +155,124 @@ impl Tape {
             .groups([1, 1, 1]);
         verdict
     }
+}
+
+/// Fields of shaders/shared/verdict.wgsl that optimizers read.
+pub(super) struct Verdict {
+    pub factor: f32,
+    pub correction1: f32,
+    pub correction2: f32,
+    pub take: bool,
+}
+
+impl Verdict {
+    /// Reads the binding `verdict` of a call.
+    pub fn read(call: &NativeCall) -> Verdict {
+        let words = call.read::<u32>("verdict");
+        Verdict {
+            factor: f32::from_bits(words[0]),
+            correction1: f32::from_bits(words[1]),
+            correction2: f32::from_bits(words[2]),
+            take: words[3] != 0,
+        }
+    }
+}
+
+fn update(call: &NativeCall) {
+    let (squared, loss) = (
+        call.read::<f32>("norm_squared")[0],
+        call.read::<f32>("loss")[0],
+    );
+    let (state, verdict) = (call.write::<f32>("state"), call.write::<u32>("verdict"));
+    let [clip, beta1, beta2, rest1, rest2] =
+        ["clip", "beta1", "beta2", "rest1", "rest2"].map(|name| call.float(name));
+    let [growth, backoff, interval, least, most] =
+        ["growth", "backoff", "interval", "least", "most"].map(|name| call.float(name));
+    let [
+        scale,
+        run,
+        taken,
+        skipped,
+        correction1,
+        correction2,
+        bad,
+        streak,
+        rest @ ..,
+    ] = state
+    else {
+        panic!("a state of {} numbers", state.len())
+    };
+    let old = *scale;
+    let norm = squared.sqrt() / old;
+    verdict[4] = norm.to_bits();
+    let mut decide = |factor: f32, take: bool| {
+        verdict[0] = factor.to_bits();
+        verdict[3] = take as u32;
+    };
+    if call.size("freeze") != 0 && *bad != 0.0 {
+        return decide(0.0, false);
+    }
+    // both are false for NaN
+    if squared <= f32::MAX && loss.abs() <= f32::MAX {
+        let clipping = if clip > 0.0 {
+            (clip / (norm + 1e-6)).min(1.0)
+        } else {
+            1.0
+        };
+        decide(clipping / old, true);
+        *taken += 1.0;
+        *streak = 0.0;
+        follow(rest, loss, *taken + *skipped);
+        *correction1 = beta1 * *correction1 + rest1;
+        *correction2 = beta2 * *correction2 + rest2;
+        *run += 1.0;
+        if *run >= interval {
+            *run = 0.0;
+            *scale = (old * growth).min(most);
+        }
+    } else {
+        decide(0.0, false);
+        *skipped += 1.0;
+        *run = 0.0;
+        *scale = (old * backoff).max(least);
+        if *scale == old {
+            *streak += 1.0;
+            if *bad == 0.0 {
+                *bad = *taken + *skipped;
+            }
+        }
+    }
+    verdict[1] = correction1.to_bits();
+    verdict[2] = correction2.to_bits();
+}
+
+/// Updates the fields of the state that track the loss, from `mean` on.
+fn follow(state: &mut [f32], loss: f32, step: f32) {
+    let [
+        mean,
+        variance,
+        seen,
+        spikes,
+        spike_step,
+        spike_loss,
+        spike_mean,
+        ..,
+    ] = state
+    else {
+        panic!("{} numbers to track the loss", state.len())
+    };
+    *seen += 1.0;
+    let mut change = loss - *mean;
+    let most = 6.0 * variance.sqrt() + 0.05 * mean.abs();
+    if *seen > 30.0 && change > most {
+        *spikes += 1.0;
+        (*spike_step, *spike_loss, *spike_mean) = (step, loss, *mean);
+        change = most;
+    }
+    let share = (1.0 / *seen).max(0.02);
+    // a loss may be so large that its square, or its distance from another, is infinite
+    *mean = (*mean + share * change).clamp(f32::MIN, f32::MAX);
+    *variance = ((1.0 - share) * (*variance + share * change * change)).min(f32::MAX);
 }
 
 pub(super) mod checks {
