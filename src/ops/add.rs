@@ -1,10 +1,10 @@
 //! Addition, with the second operand repeated over leading axes.
 
-use crate::graph::Kernel;
-use crate::graph::{Tape, Var};
+use crate::graph::{Kernel, NativeCall, Tape, Var};
 use crate::kernel;
+use crate::ops::native::elements;
 
-static ADD: Kernel = kernel!("add");
+static ADD: Kernel = kernel!("add").native(&[("forward", forward), ("repeat", repeat)]);
 
 impl Tape {
     /// Records `c = a + b` with `a: [.., d..]` and `b: [d..]`: `b` is repeated over the leading
@@ -48,6 +48,35 @@ impl Tape {
         });
         c
     }
+}
+
+fn forward(call: &NativeCall) {
+    repeated(call, call.read("b"));
+}
+
+fn repeat(call: &NativeCall) {
+    repeated(call, call.read("b_scalar"));
+}
+
+fn repeated(call: &NativeCall, b: &[f32]) {
+    let (a, c) = (call.read::<f32>("a"), call.write::<f32>("c"));
+    elements(
+        call,
+        c,
+        #[inline(always)]
+        |start, c| {
+            let mut at = 0;
+            while at < c.len() {
+                let b = &b[(start + at) % b.len()..];
+                let run = b.len().min(c.len() - at);
+                let a = &a[start + at..][..run];
+                for ((c, a), b) in c[at..][..run].iter_mut().zip(a).zip(b) {
+                    *c = a + b;
+                }
+                at += run;
+            }
+        },
+    );
 }
 
 pub(super) mod checks {

@@ -1,9 +1,11 @@
 //! Addition of one vector per batch element to all of its rows.
 
-use crate::graph::{Tape, Var};
+use crate::graph::{NativeCall, Tape, Var};
+use crate::ops::native::{rows, rows_with_cost};
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static ADD_VECTOR: VectorWidth = vector_width!("add_vector"; native: &[]);
+static ADD_VECTOR: VectorWidth = vector_width!("add_vector";
+    native: &[("forward", forward), ("backward", backward)]);
 
 impl Tape {
     /// Records `y[b, i] = x[b, i] + v[b]` with `x: [b, t, c]` and `v` of `b * c` elements, such as
@@ -46,6 +48,47 @@ impl Tape {
         });
         y
     }
+}
+
+fn forward(call: &NativeCall) {
+    let (x, v, y) = (
+        call.read::<f32>("x"),
+        call.read::<f32>("v"),
+        call.write::<f32>("y"),
+    );
+    let (cols, length) = (v.len() / call.size("batch"), call.size("length"));
+    rows(
+        call,
+        y,
+        cols,
+        #[inline(always)]
+        |row, y| {
+            let (x, v) = (&x[row * cols..][..cols], &v[row / length * cols..][..cols]);
+            for ((y, x), v) in y.iter_mut().zip(x).zip(v) {
+                *y = x + v;
+            }
+        },
+    );
+}
+
+fn backward(call: &NativeCall) {
+    let (dy, dv) = (call.read::<f32>("dy"), call.write::<f32>("dv"));
+    let (cols, length) = (dv.len() / call.size("batch"), call.size("length"));
+    rows_with_cost(
+        call,
+        dv,
+        cols,
+        length * cols,
+        #[inline(always)]
+        |batch, dv| {
+            dv.fill(0.0);
+            for dy in dy[batch * length * cols..][..length * cols].chunks_exact(cols) {
+                for (dv, dy) in dv.iter_mut().zip(dy) {
+                    *dv += dy;
+                }
+            }
+        },
+    );
 }
 
 pub(super) mod checks {

@@ -1,10 +1,10 @@
 //! Writing of rows into a cache of keys and values.
 
-use crate::graph::Kernel;
-use crate::graph::{Tape, Var};
+use crate::graph::{Kernel, NativeCall, Tape, Var};
 use crate::kernel;
+use crate::ops::native::rows_with_cost;
 
-static CACHE_ROWS: Kernel = kernel!("cache_rows");
+static CACHE_ROWS: Kernel = kernel!("cache_rows").native(&[("forward", forward)]);
 
 impl Tape {
     /// Records writing the last `c` columns of `rows: [b, t, ..]` into the persistent `cache: [b,
@@ -48,6 +48,27 @@ impl Tape {
             .param("past_stride", past_stride)
             .elements(n);
     }
+}
+
+fn forward(call: &NativeCall) {
+    let (rows, past) = (call.read::<f32>("rows"), call.read::<u32>("past"));
+    let cache = call.write::<f32>("cache");
+    let [t, capacity, c, stride] = ["t", "capacity", "c", "stride"].map(|name| call.size(name));
+    let past_stride = call.size("past_stride");
+    rows_with_cost(
+        call,
+        cache,
+        capacity * c,
+        t * c,
+        #[inline(always)]
+        |batch, cache| {
+            let past = past[batch * past_stride] as usize;
+            let rows = rows[batch * t * stride..][..t * stride].chunks_exact(stride);
+            for (cached, row) in cache.chunks_exact_mut(c).skip(past).zip(rows) {
+                cached.copy_from_slice(&row[stride - c..]);
+            }
+        },
+    );
 }
 
 pub(super) mod checks {

@@ -1,9 +1,10 @@
 //! Concatenation of rows, such as image tokens before text.
 
-use crate::graph::{Tape, Var};
+use crate::graph::{NativeCall, Tape, Var};
+use crate::ops::native::rows;
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static CONCAT: VectorWidth = vector_width!("concat"; native: &[]);
+static CONCAT: VectorWidth = vector_width!("concat"; native: &[("forward", forward)]);
 
 impl Tape {
     /// Records the concatenation `[b, ta + tb, c]` of the rows of `a: [b, ta, c]` and `b: [b, tb,
@@ -52,6 +53,32 @@ impl Tape {
         });
         y
     }
+}
+
+fn forward(call: &NativeCall) {
+    let (a, c, y) = (
+        call.read::<f32>("a"),
+        call.read::<f32>("c"),
+        call.write::<f32>("y"),
+    );
+    let [batch, batch_a, rows_a, rows_c] =
+        ["batch", "batch_a", "rows_a", "rows_c"].map(|name| call.size(name));
+    let cols = y.len() / (batch * (rows_a + rows_c));
+    rows(
+        call,
+        y,
+        cols,
+        #[inline(always)]
+        |at, y| {
+            let (b, row) = (at / (rows_a + rows_c), at % (rows_a + rows_c));
+            let (from, row) = if row < rows_a {
+                (a, b % batch_a * rows_a + row)
+            } else {
+                (c, b * rows_c + row - rows_a)
+            };
+            y.copy_from_slice(&from[row * cols..][..cols]);
+        },
+    );
 }
 
 pub(super) mod checks {

@@ -1,11 +1,12 @@
 //! Dropout with a mask that is a pure function of seed, site and index.
 
-use crate::graph::Kernel;
-use crate::graph::{Tape, Var};
+use crate::graph::{Kernel, NativeCall, Tape, Var};
 use crate::kernel;
+use crate::ops::native::elements;
+use crate::ops::native::random::keep;
 use crate::ops::shared;
 
-static DROPOUT: Kernel = kernel!("dropout", shared::RANDOM);
+static DROPOUT: Kernel = kernel!("dropout", shared::RANDOM).native(&[("forward", forward)]);
 
 /// Dropout as a part of another op.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +70,23 @@ impl Tape {
             .elements(n.div_ceil(4));
         y
     }
+}
+
+fn forward(call: &NativeCall) {
+    let (x, y) = (call.read::<f32>("x"), call.write::<f32>("y"));
+    let (seed, site) = (call.read::<u32>("seed")[0], call.size("site") as u32);
+    let p = call.float("p");
+    elements(
+        call,
+        y,
+        #[inline(always)]
+        |start, y| {
+            let x = &x[start..][..y.len()];
+            for (i, (y, x)) in y.iter_mut().zip(x).enumerate() {
+                *y = x * keep(seed, site, (start + i) as u32, p);
+            }
+        },
+    );
 }
 
 pub(super) mod checks {

@@ -1,10 +1,10 @@
 //! Constants of any shape.
 
-use crate::graph::Kernel;
-use crate::graph::{Tape, Var};
+use crate::graph::{Kernel, NativeCall, Tape, Var};
 use crate::kernel;
+use crate::ops::native::elements;
 
-static FILL: Kernel = kernel!("fill");
+static FILL: Kernel = kernel!("fill").native(&[("forward", forward)]);
 
 impl Tape {
     /// Records a value of the given shape with all elements equal to `value`.
@@ -19,6 +19,16 @@ impl Tape {
             .elements(n.div_ceil(4));
         y
     }
+}
+
+fn forward(call: &NativeCall) {
+    let value = call.float("value");
+    elements(
+        call,
+        call.write::<f32>("y"),
+        #[inline(always)]
+        |_, y| y.fill(value),
+    );
 }
 
 pub(super) mod checks {

@@ -1,10 +1,10 @@
 //! Conversion to half precision, for kernels that read their operands at half the size.
 
-use crate::graph::Kernel;
-use crate::graph::{Tape, Var};
+use crate::graph::{Kernel, NativeCall, Tape, Var};
 use crate::kernel;
+use crate::ops::native::elements;
 
-static HALF: Kernel = kernel!("half");
+static HALF: Kernel = kernel!("half").native(&[("forward", forward)]);
 
 impl Tape {
     /// Records `x` rounded to halves, two in each element.
@@ -24,6 +24,62 @@ impl Tape {
             y
         })
     }
+}
+
+fn forward(call: &NativeCall) {
+    let (x, y) = (call.read::<f32>("x"), call.write::<u32>("y"));
+    elements(
+        call,
+        y,
+        #[inline(always)]
+        |start, y| {
+            let x = &x[2 * start..];
+            let pairs = x.chunks_exact(2);
+            let rest = pairs.remainder();
+            let whole = y.len().min(pairs.len());
+            let (full, padding) = y.split_at_mut(whole);
+            for (y, pair) in full.iter_mut().zip(pairs) {
+                *y = nearest_half(pair[0]) | nearest_half(pair[1]) << 16;
+            }
+            padding.fill(0);
+            if let ([y, ..], [last]) = (padding, rest) {
+                *y = nearest_half(*last);
+            }
+        },
+    );
+}
+
+/// Returns the bits of the nearest half, ties to even.
+#[inline(always)]
+fn nearest_half(x: f32) -> u32 {
+    let bits = x.to_bits();
+    let magnitude = bits & 0x7fff_ffff;
+    // drops 13 bits of the mantissa; a carry goes into the exponent, whose bias changes from 127 to
+    // 15
+    let normal = magnitude
+        .wrapping_add(0xfff + (magnitude >> 13 & 1))
+        .wrapping_sub(112 << 23)
+        >> 13;
+    // below 2^-14 halves are multiples of 2^-24, the distance of two f32 next to 0.5
+    let small = (f32::from_bits(magnitude) + 0.5)
+        .to_bits()
+        .wrapping_sub(0.5f32.to_bits());
+    let half = if magnitude < 0x3880_0000 {
+        small
+    } else {
+        normal
+    };
+    let half = if magnitude >= 0x477f_f000 {
+        0x7c00
+    } else {
+        half
+    };
+    let half = if magnitude > 0x7f80_0000 {
+        0x7e00
+    } else {
+        half
+    };
+    bits >> 16 & 0x8000 | half
 }
 
 pub(crate) mod checks {

@@ -1,10 +1,11 @@
 //! Images as ink on white paper: 0 for white.
 
-use crate::graph::{Tape, Var};
+use crate::graph::{NativeCall, Tape, Var};
 use crate::image::{MEAN, STD};
+use crate::ops::native::rows;
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static INK: VectorWidth = vector_width!("ink"; native: &[]);
+static INK: VectorWidth = vector_width!("ink"; native: &[("forward", forward)]);
 
 impl Tape {
     /// Records the ink of a [normalised](crate::image::normalise) `image: [b, 3, h, w]`: per
@@ -38,6 +39,25 @@ impl Tape {
             .elements(n);
         y
     }
+}
+
+fn forward(call: &NativeCall) {
+    let (x, y) = (call.read::<f32>("x"), call.write::<f32>("y"));
+    let white = ["white_red", "white_green", "white_blue"].map(|name| call.float(name));
+    let deviation = ["red", "green", "blue"].map(|name| call.float(name));
+    let pixels = y.len() / (call.size("n") / call.size("pixels"));
+    rows(
+        call,
+        y,
+        pixels,
+        #[inline(always)]
+        |plane, y| {
+            let (white, deviation) = (white[plane % 3], deviation[plane % 3]);
+            for (y, x) in y.iter_mut().zip(&x[plane * pixels..]) {
+                *y = deviation * (white - x);
+            }
+        },
+    );
 }
 
 pub(super) mod checks {
