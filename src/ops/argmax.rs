@@ -1,10 +1,12 @@
 //! Index of the largest element of each row: greedy decoding.
 
-use crate::graph::{Tape, Var};
+use crate::graph::{NativeCall, Tape, Var};
+use crate::ops::native::{math, rows_with_cost};
 use crate::ops::shared;
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static ARGMAX: VectorWidth = vector_width!("argmax", shared::REDUCE; native: &[]);
+static ARGMAX: VectorWidth = vector_width!("argmax", shared::REDUCE;
+    native: &[("forward", forward)]);
 
 impl Tape {
     /// Records `y[r]`, the column of the largest element of `x[r]` as `u32`, the lowest column of
@@ -30,6 +32,34 @@ impl Tape {
             .rows(rows);
         y
     }
+}
+
+fn forward(call: &NativeCall) {
+    /// Elements that are searched at once.
+    const PART: usize = 64;
+    let (x, y) = (call.read::<f32>("x"), call.write::<u32>("y"));
+    let cols = x.len() / y.len();
+    rows_with_cost(
+        call,
+        y,
+        1,
+        cols,
+        #[inline(always)]
+        |row, y| {
+            let x = &x[row * cols..][..cols];
+            let peak = math::max(x);
+            let part = x
+                .chunks(PART)
+                .position(
+                    #[inline(always)]
+                    |part| part.iter().fold(false, |found, x| found | (*x == peak)),
+                )
+                .unwrap_or(0);
+            let within = x[part * PART..].iter().position(|x| *x == peak);
+            // column 0 is the answer for a row of minus infinity
+            y[0] = within.map_or(0, |within| part * PART + within) as u32;
+        },
+    );
 }
 
 pub(super) mod checks {

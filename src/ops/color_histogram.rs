@@ -1,10 +1,10 @@
 //! Colour histograms of images (Swain & Ballard 1991).
 
-use crate::graph::Kernel;
-use crate::graph::{Tape, Var};
+use crate::graph::{Kernel, NativeCall, Tape, Var};
 use crate::kernel;
+use crate::ops::native::rows_with_cost;
 
-static COLOR_HISTOGRAM: Kernel = kernel!("color_histogram");
+static COLOR_HISTOGRAM: Kernel = kernel!("color_histogram").native(&[("forward", forward)]);
 
 impl Tape {
     /// Records the colour histogram `[b, levels^3]` of `image: [b, 3, h, w]` with channels in 0 to
@@ -40,6 +40,53 @@ impl Tape {
             .elements(quads);
         y
     }
+}
+
+fn forward(call: &NativeCall) {
+    /// Cost of a pixel, which is added to 8 bins one after another.
+    const COST: usize = 32;
+    let (image, y) = (call.read::<f32>("image"), call.write::<f32>("y"));
+    let (levels, pixels) = (call.size("levels"), call.size("pixels"));
+    let last = levels - 1;
+    rows_with_cost(
+        call,
+        y,
+        levels.pow(3),
+        COST * pixels,
+        #[inline(always)]
+        |batch, y| {
+            let image = &image[batch * 3 * pixels..][..3 * pixels];
+            let (red, rest) = image.split_at(pixels);
+            let (green, blue) = rest.split_at(pixels);
+            y.fill(0.0);
+            for ((red, green), blue) in red.iter().zip(green).zip(blue) {
+                let blues = near(*blue, last);
+                let greens = near(*green, last);
+                for (red, red_share) in near(*red, last) {
+                    for (green, green_share) in greens {
+                        let row = (red * levels + green) * levels;
+                        for (blue, blue_share) in blues {
+                            y[row + blue] += red_share * green_share * blue_share;
+                        }
+                    }
+                }
+            }
+            for y in y {
+                *y = 4.0 * (*y / pixels as f32).sqrt();
+            }
+        },
+    );
+}
+
+/// Returns the levels below and above a value, with their shares of it.
+#[inline(always)]
+fn near(x: f32, last: usize) -> [(usize, f32); 2] {
+    // NaN becomes 0
+    let x = if x > 0.0 { x } else { 0.0 };
+    let place = last as f32 * if x < 1.0 { x } else { 1.0 };
+    let low = place as usize;
+    let above = place - low as f32;
+    [(low, 1.0 - above), ((low + 1).min(last), above)]
 }
 
 pub(super) mod checks {

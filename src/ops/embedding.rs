@@ -1,9 +1,11 @@
 //! Embedding: rows of a table chosen by ids.
 
-use crate::graph::{Tape, Var};
+use crate::graph::{NativeCall, Tape, Var};
+use crate::ops::native::{rows, rows_with_cost};
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static EMBEDDING: VectorWidth = vector_width!("embedding"; native: &[]);
+static EMBEDDING: VectorWidth = vector_width!("embedding";
+    native: &[("forward", forward), ("link", link), ("backward", backward)]);
 
 impl Tape {
     /// Records `y[.., i] = table[ids[.., i]]` with `table: [v, c]`, `ids: [..]` of `u32` and `y:
@@ -59,6 +61,73 @@ impl Tape {
         });
         y
     }
+}
+
+/// End of a chain of links.
+const NONE: u32 = u32::MAX;
+
+fn forward(call: &NativeCall) {
+    let (table, ids) = (call.read::<f32>("table"), call.read::<u32>("ids"));
+    let (y, last) = (call.write::<f32>("y"), call.size("rows") - 1);
+    let cols = y.len() / ids.len();
+    rows(
+        call,
+        y,
+        cols,
+        #[inline(always)]
+        |i, y| {
+            let row = last.min(ids[i] as usize);
+            y.copy_from_slice(&table[row * cols..][..cols]);
+        },
+    );
+}
+
+fn link(call: &NativeCall) {
+    let (ids, links) = (call.read::<u32>("ids"), call.write::<u32>("links"));
+    let (count, chunk) = (call.size("rows"), call.size("chunk"));
+    rows(
+        call,
+        links,
+        count + chunk,
+        #[inline(always)]
+        |index, links| {
+            links.fill(NONE);
+            let (heads, nexts) = links.split_at_mut(count);
+            let first = index * chunk;
+            let ids = &ids[first..ids.len().min(first + chunk)];
+            for (at, (id, next)) in ids.iter().zip(nexts).enumerate().rev() {
+                let head = &mut heads[(count - 1).min(*id as usize)];
+                *next = std::mem::replace(head, (first + at) as u32);
+            }
+        },
+    );
+}
+
+fn backward(call: &NativeCall) {
+    let (dy, linked) = (call.read::<f32>("dy"), call.read::<u32>("linked"));
+    let dtable = call.write::<f32>("dtable");
+    let [n, count, chunk, chunks] = ["n", "rows", "chunk", "chunks"].map(|name| call.size(name));
+    let cols = dtable.len() / (chunks * count);
+    rows_with_cost(
+        call,
+        dtable,
+        cols,
+        cols + n * cols / (chunks * count),
+        #[inline(always)]
+        |row, dtable| {
+            let (index, row) = (row / count, row % count);
+            let links = &linked[index * (count + chunk)..][..count + chunk];
+            dtable.fill(0.0);
+            let mut at = links[row];
+            while at != NONE {
+                let dy = &dy[at as usize * cols..][..cols];
+                for (sum, dy) in dtable.iter_mut().zip(dy) {
+                    *sum += dy;
+                }
+                at = links[count + at as usize - index * chunk];
+            }
+        },
+    );
 }
 
 pub(super) mod checks {
