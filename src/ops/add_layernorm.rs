@@ -1,13 +1,15 @@
 //! A residual connection fused with the LayerNorm that follows it.
 
-use crate::graph::{Tape, Var};
+use crate::graph::{NativeCall, Tape, Var};
 use crate::ops::Dropout;
-use crate::ops::layernorm::Norm;
+use crate::ops::layernorm::{Norm, differentiate, normalize};
+use crate::ops::native::random::keep;
+use crate::ops::native::{rows, rows_of_three, rows_of_two};
 use crate::ops::shared;
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static ADD_LAYERNORM: VectorWidth =
-    vector_width!("add_layernorm", shared::RANDOM, shared::REDUCE; native: &[]);
+static ADD_LAYERNORM: VectorWidth = vector_width!("add_layernorm", shared::RANDOM, shared::REDUCE;
+    native: &[("forward", forward), ("backward", backward), ("backward_drop", backward_drop)]);
 
 impl Tape {
     /// Records `h = x + dropout(branch)` and `y = layernorm(h)` in one dispatch. Returns `(h, y)`.
@@ -111,6 +113,125 @@ impl Tape {
         });
         (h, y)
     }
+}
+
+/// Dropout of the branch.
+#[derive(Clone, Copy)]
+struct Mask {
+    seed: u32,
+    site: u32,
+    p: f32,
+}
+
+impl Mask {
+    fn of(call: &NativeCall) -> Mask {
+        Mask {
+            seed: call.read::<u32>("seed")[0],
+            site: call.size("site") as u32,
+            p: call.float("p"),
+        }
+    }
+
+    /// Returns the factor of an element of `branch`.
+    #[inline(always)]
+    fn factor(self, index: u32) -> f32 {
+        keep(self.seed, self.site, index, self.p)
+    }
+}
+
+fn forward(call: &NativeCall) {
+    let (x, branch) = (call.read::<f32>("x"), call.read::<f32>("branch"));
+    let affine = [call.read::<f32>("weight"), call.read::<f32>("bias")];
+    let (h, y) = (call.write::<f32>("h"), call.write::<f32>("y"));
+    let stats = call.write::<f32>("stats");
+    let (mask, eps) = (Mask::of(call), call.float("eps"));
+    let cols = affine[0].len();
+    rows_of_three(
+        call,
+        (h, cols),
+        (y, cols),
+        (stats, 2),
+        #[inline(always)]
+        |row, h, y, stats| {
+            let first = row * cols;
+            let (x, branch) = (&x[first..][..cols], &branch[first..][..cols]);
+            if mask.p > 0.0 {
+                let places = h.iter_mut().zip(x).zip(branch).enumerate();
+                for (col, ((h, x), branch)) in places {
+                    *h = x + branch * mask.factor((first + col) as u32);
+                }
+            } else {
+                for ((h, x), branch) in h.iter_mut().zip(x).zip(branch) {
+                    *h = x + branch;
+                }
+            }
+            normalize(h, affine, eps, y, stats);
+        },
+    );
+}
+
+/// Operands of the gradient with respect to `x`.
+struct Gradient<'a> {
+    dy: &'a [f32],
+    dh: &'a [f32],
+    h: &'a [f32],
+    weight: &'a [f32],
+    stats: &'a [f32],
+}
+
+impl Gradient<'_> {
+    fn of<'a>(call: &NativeCall<'a>) -> Gradient<'a> {
+        Gradient {
+            dy: call.read("dy"),
+            dh: call.read("dh"),
+            h: call.read("sum"),
+            weight: call.read("weight"),
+            stats: call.read("saved"),
+        }
+    }
+
+    #[inline(always)]
+    fn row(&self, row: usize, dx: &mut [f32]) {
+        let cols = dx.len();
+        let [dy, dh, h] = [self.dy, self.dh, self.h].map(
+            #[inline(always)]
+            |all| &all[row * cols..][..cols],
+        );
+        differentiate(dy, h, self.weight, &self.stats[2 * row..][..2], dx);
+        for (dx, dh) in dx.iter_mut().zip(dh) {
+            *dx += dh;
+        }
+    }
+}
+
+fn backward(call: &NativeCall) {
+    let gradient = Gradient::of(call);
+    rows(
+        call,
+        call.write::<f32>("dx"),
+        gradient.weight.len(),
+        #[inline(always)]
+        |row, dx| gradient.row(row, dx),
+    );
+}
+
+fn backward_drop(call: &NativeCall) {
+    let (gradient, mask) = (Gradient::of(call), Mask::of(call));
+    let (dx, dbranch) = (call.write::<f32>("dx"), call.write::<f32>("dbranch"));
+    let cols = gradient.weight.len();
+    rows_of_two(
+        call,
+        (dx, cols),
+        (dbranch, cols),
+        #[inline(always)]
+        |row, dx, dbranch| {
+            gradient.row(row, dx);
+            let first = row * cols;
+            for (col, (dbranch, dx)) in dbranch.iter_mut().zip(dx).enumerate() {
+                *dbranch = *dx * mask.factor((first + col) as u32);
+            }
+        },
+    );
 }
 
 pub(super) mod checks {

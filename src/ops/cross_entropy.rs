@@ -1,10 +1,12 @@
 //! Cross-entropy, the loss of classifiers and language models.
 
-use crate::graph::{Tape, Var};
+use crate::graph::{NativeCall, Tape, Var};
+use crate::ops::native::{math, rows, rows_of_two_with_cost};
 use crate::ops::shared;
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static CROSS_ENTROPY: VectorWidth = vector_width!("cross_entropy", shared::REDUCE; native: &[]);
+static CROSS_ENTROPY: VectorWidth = vector_width!("cross_entropy", shared::REDUCE;
+    native: &[("forward", forward), ("backward", backward)]);
 
 /// Target of a row that has no loss, such as padding, image tokens or the prompt.
 pub const IGNORE: u32 = u32::MAX;
@@ -76,6 +78,66 @@ impl Tape {
             .rows(rows);
         (losses, stats)
     }
+}
+
+fn forward(call: &NativeCall) {
+    let (x, targets) = (call.read::<f32>("x"), call.read::<u32>("targets"));
+    let (scale, smoothing) = (call.read::<f32>("scale")[0], call.float("smoothing"));
+    let (losses, stats) = (call.write::<f32>("losses"), call.write::<f32>("stats"));
+    let cols = x.len() / targets.len();
+    rows_of_two_with_cost(
+        call,
+        (losses, 1),
+        (stats, 2),
+        cols,
+        #[inline(always)]
+        |row, loss, stats| {
+            let x = &x[row * cols..][..cols];
+            let peak = math::max(x);
+            let [exponentials, below] = math::sums(
+                [x],
+                #[inline(always)]
+                |[x]| [math::exp(x - peak), x - peak],
+            );
+            loss[0] = match targets[row] {
+                IGNORE => 0.0,
+                target => {
+                    let logit = x[(target as usize).min(cols - 1)] - peak;
+                    let mean = below / cols as f32;
+                    scale * (exponentials.ln() - (logit * (1.0 - smoothing) + mean * smoothing))
+                }
+            };
+            stats.copy_from_slice(&[peak, exponentials]);
+        },
+    );
+}
+
+fn backward(call: &NativeCall) {
+    let (x, targets) = (call.read::<f32>("x"), call.read::<u32>("targets"));
+    let (saved, smoothing) = (call.read::<f32>("saved"), call.float("smoothing"));
+    let factor = call.read::<f32>("scale")[0] * call.read::<f32>("dloss")[0];
+    let cols = x.len() / targets.len();
+    let uniform = smoothing / cols as f32;
+    rows(
+        call,
+        call.write::<f32>("dx"),
+        cols,
+        #[inline(always)]
+        |row, dx| {
+            if targets[row] == IGNORE {
+                dx.fill(0.0);
+                return;
+            }
+            let x = &x[row * cols..][..cols];
+            let (peak, share) = (saved[2 * row], 1.0 / saved[2 * row + 1]);
+            for (dx, x) in dx.iter_mut().zip(x) {
+                *dx = factor * (math::exp(x - peak) * share - uniform);
+            }
+            let target = (targets[row] as usize).min(cols - 1);
+            let wanted = uniform + (1.0 - smoothing);
+            dx[target] = factor * (math::exp(x[target] - peak) * share - wanted);
+        },
+    );
 }
 
 pub(super) mod checks {

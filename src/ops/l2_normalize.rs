@@ -1,10 +1,12 @@
 //! Scaling of rows to one length, which makes products of rows cosines.
 
-use crate::graph::{Tape, Var};
+use crate::graph::{NativeCall, Tape, Var};
+use crate::ops::native::{math, rows, rows_of_two};
 use crate::ops::shared;
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static L2_NORMALIZE: VectorWidth = vector_width!("l2_normalize", shared::REDUCE; native: &[]);
+static L2_NORMALIZE: VectorWidth = vector_width!("l2_normalize", shared::REDUCE;
+    native: &[("forward", forward), ("backward", backward)]);
 
 impl Tape {
     /// Records `y = length * x / sqrt(sum of x * x + 1e-12)` over the last axis of `x: [.., c]`.
@@ -40,6 +42,46 @@ impl Tape {
         });
         y
     }
+}
+
+fn forward(call: &NativeCall) {
+    let (x, length) = (call.read::<f32>("x"), call.float("length"));
+    let (y, inverse) = (call.write::<f32>("y"), call.write::<f32>("inverse"));
+    let cols = x.len() / inverse.len();
+    rows_of_two(
+        call,
+        (y, cols),
+        (inverse, 1),
+        #[inline(always)]
+        |row, y, inverse| {
+            let x = &x[row * cols..][..cols];
+            let scale = 1.0 / (math::dot(x, x) + 1e-12).sqrt();
+            for (y, x) in y.iter_mut().zip(x) {
+                *y = length * scale * x;
+            }
+            inverse[0] = scale;
+        },
+    );
+}
+
+fn backward(call: &NativeCall) {
+    let (x, dy) = (call.read::<f32>("x"), call.read::<f32>("dy"));
+    let (saved, length) = (call.read::<f32>("saved"), call.float("length"));
+    let cols = x.len() / saved.len();
+    rows(
+        call,
+        call.write::<f32>("dx"),
+        cols,
+        #[inline(always)]
+        |row, dx| {
+            let (x, dy) = (&x[row * cols..][..cols], &dy[row * cols..][..cols]);
+            let scale = saved[row];
+            let along = math::dot(x, dy) * scale * scale;
+            for ((dx, x), dy) in dx.iter_mut().zip(x).zip(dy) {
+                *dx = length * scale * (dy - along * x);
+            }
+        },
+    );
 }
 
 pub(super) mod checks {

@@ -1,10 +1,15 @@
 //! Layer normalisation over the last axis.
 
-use crate::graph::{Param, Tape, Var};
+use crate::graph::{NativeCall, Param, Tape, Var};
+use crate::ops::native::{math, rows, rows_of_two, rows_of_two_with_cost};
 use crate::ops::shared;
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static LAYERNORM: VectorWidth = vector_width!("layernorm", shared::REDUCE; native: &[]);
+static LAYERNORM: VectorWidth = vector_width!("layernorm", shared::REDUCE; native: &[
+    ("forward", forward),
+    ("backward", backward),
+    ("backward_weights", backward_weights),
+]);
 
 /// Rows over which one invocation sums the gradients of weight and bias.
 const CHUNK: usize = 32;
@@ -118,6 +123,110 @@ impl Tape {
         y
     }
 }
+
+/// Writes LayerNorm of a row to `y`, and its mean and one over its standard deviation to `stats`.
+#[inline(always)]
+pub(super) fn normalize(
+    x: &[f32],
+    [weight, bias]: [&[f32]; 2],
+    eps: f32,
+    y: &mut [f32],
+    stats: &mut [f32],
+) {
+    let count = x.len() as f32;
+    let mean = math::sum(
+        [x],
+        #[inline(always)]
+        |[x]| x,
+    ) / count;
+    let squares = math::sum(
+        [x],
+        #[inline(always)]
+        |[x]| (x - mean) * (x - mean),
+    );
+    let rstd = 1.0 / (squares / count + eps).sqrt();
+    for (((y, x), weight), bias) in y.iter_mut().zip(x).zip(weight).zip(bias) {
+        *y = (x - mean) * rstd * weight + bias;
+    }
+    stats.copy_from_slice(&[mean, rstd]);
+}
+
+/// Writes the gradient with respect to a row `x` to `dx`.
+#[inline(always)]
+pub(super) fn differentiate(dy: &[f32], x: &[f32], weight: &[f32], stats: &[f32], dx: &mut [f32]) {
+    let (mean, rstd) = (stats[0], stats[1]);
+    let sums = math::sums(
+        [dy, x, weight],
+        #[inline(always)]
+        |[dy, x, weight]| {
+            let g = dy * weight;
+            [g, g * (x - mean) * rstd]
+        },
+    );
+    let [mean_g, mean_gz] = sums.map(|sum| sum / x.len() as f32);
+    for (((dx, dy), x), weight) in dx.iter_mut().zip(dy).zip(x).zip(weight) {
+        *dx = rstd * (dy * weight - mean_g - (x - mean) * rstd * mean_gz);
+    }
+}
+
+fn forward(call: &NativeCall) {
+    let (x, eps) = (call.read::<f32>("x"), call.float("eps"));
+    let affine = [call.read::<f32>("weight"), call.read::<f32>("bias")];
+    let (y, stats) = (call.write::<f32>("y"), call.write::<f32>("stats"));
+    let cols = affine[0].len();
+    rows_of_two(
+        call,
+        (y, cols),
+        (stats, 2),
+        #[inline(always)]
+        |row, y, stats| normalize(&x[row * cols..][..cols], affine, eps, y, stats),
+    );
+}
+
+fn backward(call: &NativeCall) {
+    let (dy, x) = (call.read::<f32>("dy"), call.read::<f32>("x"));
+    let (weight, saved) = (call.read::<f32>("weight"), call.read::<f32>("saved"));
+    let cols = weight.len();
+    rows(
+        call,
+        call.write::<f32>("dx"),
+        cols,
+        #[inline(always)]
+        |row, dx| {
+            let (dy, x) = (&dy[row * cols..][..cols], &x[row * cols..][..cols]);
+            differentiate(dy, x, weight, &saved[2 * row..][..2], dx);
+        },
+    );
+}
+
+fn backward_weights(call: &NativeCall) {
+    let (dy, x) = (call.read::<f32>("dy"), call.read::<f32>("x"));
+    let saved = call.read::<f32>("saved");
+    let (dweight, dbias) = (call.write::<f32>("dweight"), call.write::<f32>("dbias"));
+    let (rows, chunk) = (call.size("rows"), call.size("chunk"));
+    let cols = x.len() / rows;
+    rows_of_two_with_cost(
+        call,
+        (dweight, cols),
+        (dbias, cols),
+        chunk.min(rows) * cols,
+        #[inline(always)]
+        |index, dweight, dbias| {
+            dweight.fill(0.0);
+            dbias.fill(0.0);
+            for row in index * chunk..rows.min((index + 1) * chunk) {
+                let (dy, x) = (&dy[row * cols..][..cols], &x[row * cols..][..cols]);
+                let (mean, rstd) = (saved[2 * row], saved[2 * row + 1]);
+                let sums = dweight.iter_mut().zip(dbias.iter_mut());
+                for (((dweight, dbias), dy), x) in sums.zip(dy).zip(x) {
+                    *dweight += dy * (x - mean) * rstd;
+                    *dbias += dy;
+                }
+            }
+        },
+    );
+}
+
 pub(super) mod checks {
     use crate::device::Device;
     use crate::ops::check::{Array, Outcome, checks, forward, gradients};

@@ -13,7 +13,8 @@ mod rows;
 
 pub use parts::Parts;
 pub use rows::{
-    blocks, columns, elements, rows, rows_of_three, rows_of_two, rows_with_cost, vectorized,
+    blocks, columns, elements, rows, rows_of_three, rows_of_two, rows_of_two_with_cost,
+    rows_with_cost, vectorized,
 };
 
 use std::borrow::Cow;

@@ -1,10 +1,10 @@
 //! Padding or truncation of the width of attention heads.
 
-use crate::graph::Kernel;
-use crate::graph::{Tape, Var};
+use crate::graph::{Kernel, NativeCall, Tape, Var};
 use crate::kernel;
+use crate::ops::native::rows;
 
-static PAD_HEADS: Kernel = kernel!("pad_heads");
+static PAD_HEADS: Kernel = kernel!("pad_heads").native(&[("forward", forward)]);
 
 impl Tape {
     /// Records `x: [.., heads * from]` as `[.., heads * to]`: each head is truncated or padded with
@@ -34,6 +34,22 @@ impl Tape {
         });
         y
     }
+}
+
+fn forward(call: &NativeCall) {
+    let (x, y) = (call.read::<f32>("x"), call.write::<f32>("y"));
+    let (from, to) = (call.size("from_width"), call.size("to_width"));
+    let kept = from.min(to);
+    rows(
+        call,
+        y,
+        to,
+        #[inline(always)]
+        |head, y| {
+            y[..kept].copy_from_slice(&x[head * from..][..kept]);
+            y[kept..].fill(0.0);
+        },
+    );
 }
 
 pub(super) mod checks {

@@ -1,9 +1,11 @@
 //! Splitting of an image into patches, for the patch embedding.
 
-use crate::graph::{Tape, Var};
+use crate::graph::{NativeCall, Tape, Var};
+use crate::ops::native::rows;
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static PATCHIFY: VectorWidth = vector_width!("patchify"; native: &[]);
+static PATCHIFY: VectorWidth =
+    vector_width!("patchify"; native: &[("forward", forward), ("backward", backward)]);
 
 impl Tape {
     /// Records `image: [b, ch, h, w]` as patches `[b, (h / patch) * (w / patch), ch * patch *
@@ -52,6 +54,73 @@ impl Tape {
         });
         y
     }
+}
+
+/// Sizes of an image and its patches, in elements.
+struct Sizes {
+    channels: usize,
+    height: usize,
+    width: usize,
+    patch: usize,
+}
+
+impl Sizes {
+    fn of(call: &NativeCall) -> Sizes {
+        let patch = call.size("patch_rows");
+        Sizes {
+            channels: call.size("channels"),
+            height: call.size("height"),
+            // `width` and `patch_cols` count lanes, patches are square
+            width: call.size("width") / call.size("patch_cols") * patch,
+            patch,
+        }
+    }
+
+    /// Returns the number of patches along the height and the width.
+    fn patches(&self) -> (usize, usize) {
+        (self.height / self.patch, self.width / self.patch)
+    }
+}
+
+fn forward(call: &NativeCall) {
+    let (image, y) = (call.read::<f32>("image"), call.write::<f32>("y"));
+    let sizes = Sizes::of(call);
+    let (patch, (down, across)) = (sizes.patch, sizes.patches());
+    rows(
+        call,
+        y,
+        sizes.channels * patch * patch,
+        #[inline(always)]
+        |place, y| {
+            let (b, r, s) = (place / across / down, place / across % down, place % across);
+            for (line, y) in y.chunks_exact_mut(patch).enumerate() {
+                let channel = b * sizes.channels + line / patch;
+                let row = channel * sizes.height + r * patch + line % patch;
+                y.copy_from_slice(&image[row * sizes.width + s * patch..][..patch]);
+            }
+        },
+    );
+}
+
+fn backward(call: &NativeCall) {
+    let (dy, dimage) = (call.read::<f32>("dy"), call.write::<f32>("dimage"));
+    let sizes = Sizes::of(call);
+    let (patch, (down, across)) = (sizes.patch, sizes.patches());
+    rows(
+        call,
+        dimage,
+        sizes.width,
+        #[inline(always)]
+        |row, dimage| {
+            let (channel, row) = (row / sizes.height, row % sizes.height);
+            let (b, c) = (channel / sizes.channels, channel % sizes.channels);
+            let first = (b * down + row / patch) * across;
+            for (s, dimage) in dimage.chunks_exact_mut(patch).enumerate() {
+                let line = ((first + s) * sizes.channels + c) * patch + row % patch;
+                dimage.copy_from_slice(&dy[line * patch..][..patch]);
+            }
+        },
+    );
 }
 
 pub(super) mod checks {

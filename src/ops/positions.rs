@@ -1,9 +1,11 @@
 //! Position embeddings, counted from a start for each row of a batch.
 
-use crate::graph::{Tape, Var};
+use crate::graph::{NativeCall, Tape, Var};
+use crate::ops::native::{rows, rows_with_cost};
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static POSITIONS: VectorWidth = vector_width!("positions"; native: &[]);
+static POSITIONS: VectorWidth =
+    vector_width!("positions"; native: &[("forward", forward), ("backward", backward)]);
 
 impl Tape {
     /// Records `y[b, i] = x[b, i] + table[start[b] + i]` with `x: [b, t, c]`, `table: [max, c]` and
@@ -56,6 +58,54 @@ impl Tape {
         });
         y
     }
+}
+
+fn forward(call: &NativeCall) {
+    let (x, table) = (call.read::<f32>("x"), call.read::<f32>("table"));
+    let (start, stride) = (call.read::<u32>("start"), call.size("start_stride"));
+    let (length, last) = (call.size("length"), call.size("rows") - 1);
+    let cols = table.len() / (last + 1);
+    rows(
+        call,
+        call.write::<f32>("y"),
+        cols,
+        #[inline(always)]
+        |row, y| {
+            let first = start[row / length * stride];
+            let place = (first.wrapping_add((row % length) as u32) as usize).min(last);
+            let (x, position) = (&x[row * cols..][..cols], &table[place * cols..][..cols]);
+            for ((y, x), position) in y.iter_mut().zip(x).zip(position) {
+                *y = x + position;
+            }
+        },
+    );
+}
+
+fn backward(call: &NativeCall) {
+    let (dy, dtable) = (call.read::<f32>("dy"), call.write::<f32>("dtable"));
+    let (start, stride) = (call.read::<u32>("start"), call.size("start_stride"));
+    let (batch, length) = (call.size("batch"), call.size("length"));
+    let cols = dtable.len() / call.size("rows");
+    rows_with_cost(
+        call,
+        dtable,
+        cols,
+        batch * cols,
+        #[inline(always)]
+        |row, dtable| {
+            dtable.fill(0.0);
+            for b in 0..batch {
+                // below start this wraps around to a large number
+                let place = (row as u32).wrapping_sub(start[b * stride]) as usize;
+                if place < length {
+                    let dy = &dy[(b * length + place) * cols..][..cols];
+                    for (dtable, dy) in dtable.iter_mut().zip(dy) {
+                        *dtable += dy;
+                    }
+                }
+            }
+        },
+    );
 }
 
 pub(super) mod checks {

@@ -1,10 +1,10 @@
 //! Multiplication by a constant.
 
-use crate::graph::Kernel;
-use crate::graph::{Tape, Var};
+use crate::graph::{Kernel, NativeCall, Tape, Var};
 use crate::kernel;
+use crate::ops::native::elements;
 
-static SCALE: Kernel = kernel!("scale");
+static SCALE: Kernel = kernel!("scale").native(&[("forward", forward)]);
 
 impl Tape {
     /// Records `y = factor * x`, elementwise, for `x` of any shape.
@@ -30,6 +30,20 @@ impl Tape {
             .elements(n.div_ceil(4));
         y
     }
+}
+
+fn forward(call: &NativeCall) {
+    let (x, factor) = (call.read::<f32>("x"), call.float("factor"));
+    elements(
+        call,
+        call.write::<f32>("y"),
+        #[inline(always)]
+        |start, y| {
+            for (y, x) in y.iter_mut().zip(&x[start..]) {
+                *y = factor * x;
+            }
+        },
+    );
 }
 
 pub(super) mod checks {

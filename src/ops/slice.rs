@@ -1,9 +1,11 @@
 //! A range of rows of every batch element.
 
-use crate::graph::{Tape, Var};
+use crate::graph::{NativeCall, Tape, Var};
+use crate::ops::native::rows;
 use crate::ops::vector_width::{VectorWidth, vector_width};
 
-static SLICE: VectorWidth = vector_width!("slice"; native: &[]);
+static SLICE: VectorWidth =
+    vector_width!("slice"; native: &[("forward", forward), ("backward", backward)]);
 
 impl Tape {
     /// Records `y[b, i] = x[b, start + i]` with `x: [b, t, c]` and `y: [b, len, c]`.
@@ -43,6 +45,41 @@ impl Tape {
         });
         y
     }
+}
+
+fn forward(call: &NativeCall) {
+    let (x, y) = (call.read::<f32>("x"), call.write::<f32>("y"));
+    let (all, start, length) = (call.size("rows"), call.size("start"), call.size("length"));
+    let cols = x.len() / (call.size("batch") * all);
+    rows(
+        call,
+        y,
+        cols,
+        #[inline(always)]
+        |row, y| {
+            let place = row / length * all + start + row % length;
+            y.copy_from_slice(&x[place * cols..][..cols]);
+        },
+    );
+}
+
+fn backward(call: &NativeCall) {
+    let (dy, dx) = (call.read::<f32>("dy"), call.write::<f32>("dx"));
+    let (all, start, length) = (call.size("rows"), call.size("start"), call.size("length"));
+    let cols = dx.len() / (call.size("batch") * all);
+    rows(
+        call,
+        dx,
+        cols,
+        #[inline(always)]
+        |row, dx| match (row % all).checked_sub(start) {
+            Some(place) if place < length => {
+                let place = row / all * length + place;
+                dx.copy_from_slice(&dy[place * cols..][..cols]);
+            }
+            _ => dx.fill(0.0),
+        },
+    );
 }
 
 pub(super) mod checks {

@@ -1,11 +1,12 @@
 //! Sum of squares, for the norm of all gradients.
 
-use crate::graph::Kernel;
-use crate::graph::{Tape, Var};
+use crate::graph::{Kernel, NativeCall, Tape, Var};
 use crate::kernel;
+use crate::ops::native::{math, rows_with_cost};
 use crate::ops::shared;
 
-static SUM_SQUARES: Kernel = kernel!("sum_squares", shared::REDUCE);
+static SUM_SQUARES: Kernel =
+    kernel!("sum_squares", shared::REDUCE).native(&[("squares", squares), ("sum", sum)]);
 
 /// Workgroups of the first stage at most; the second stage sums their results in one workgroup.
 const PARTS: usize = 1024;
@@ -50,6 +51,45 @@ impl Tape {
             .groups([1, 1, 1]);
         sum
     }
+}
+
+fn squares(call: &NativeCall) {
+    const BLOCK: usize = 64;
+    let (x, filled) = (call.read::<f32>("x"), call.read::<u32>("filled"));
+    let partials = call.write::<f32>("partials");
+    let part = filled.len().div_ceil(partials.len());
+    rows_with_cost(
+        call,
+        partials,
+        1,
+        part * BLOCK,
+        #[inline(always)]
+        |index, partial| {
+            let range = (index * part).min(filled.len())..filled.len().min((index + 1) * part);
+            let x = &x[range.start * BLOCK..range.end * BLOCK];
+            let mut sum = 0.0;
+            // blocks without padding in one go
+            let filled = &filled[range];
+            let mut at = 0;
+            while at < filled.len() {
+                let is_full = |filled: &&u32| **filled as usize % 256 == BLOCK;
+                let full = filled[at..].iter().take_while(is_full).count();
+                let (length, blocks) = match full {
+                    0 => (filled[at] as usize % 256, 1),
+                    full => (full * BLOCK, full),
+                };
+                let x = &x[at * BLOCK..][..length];
+                sum += math::dot(x, x);
+                at += blocks;
+            }
+            partial[0] = sum;
+        },
+    );
+}
+
+fn sum(call: &NativeCall) {
+    let sums = call.read::<f32>("sums");
+    call.write::<f32>("result")[0] = math::sum([sums], |[sum]| sum);
 }
 
 pub(super) mod checks {

@@ -106,12 +106,26 @@ pub fn rows_of_two<T: Element, U: Element>(
     (b, b_width): (&mut [U], usize),
     work: impl Fn(usize, &mut [T], &mut [U]) + Sync,
 ) {
+    let cost = a_width.max(b_width);
+    rows_of_two_with_cost(call, (a, a_width), (b, b_width), cost, work);
+}
+
+/// [`rows_of_two`] with the cost of a row, as [`rows_with_cost`].
+#[inline(always)]
+pub fn rows_of_two_with_cost<T: Element, U: Element>(
+    call: &NativeCall,
+    (a, a_width): (&mut [T], usize),
+    (b, b_width): (&mut [U], usize),
+    cost: usize,
+    work: impl Fn(usize, &mut [T], &mut [U]) + Sync,
+) {
     let none: &mut [f32] = &mut [];
-    rows_of_three(
+    rows_of_three_with_cost(
         call,
         (a, a_width),
         (b, b_width),
         (none, 0),
+        cost,
         #[inline(always)]
         |row, a, b, _| work(row, a, b),
     );
@@ -126,12 +140,26 @@ pub fn rows_of_three<T: Element, U: Element, V: Element>(
     (c, c_width): (&mut [V], usize),
     work: impl Fn(usize, &mut [T], &mut [U], &mut [V]) + Sync,
 ) {
+    let cost = a_width.max(b_width).max(c_width);
+    rows_of_three_with_cost(call, (a, a_width), (b, b_width), (c, c_width), cost, work);
+}
+
+/// [`rows_of_three`] with the cost of a row, as [`rows_with_cost`].
+#[inline(always)]
+fn rows_of_three_with_cost<T: Element, U: Element, V: Element>(
+    call: &NativeCall,
+    (a, a_width): (&mut [T], usize),
+    (b, b_width): (&mut [U], usize),
+    (c, c_width): (&mut [V], usize),
+    cost: usize,
+    work: impl Fn(usize, &mut [T], &mut [U], &mut [V]) + Sync,
+) {
     let count = a.len() / a_width;
     let (a, b, c) = (Parts::new(a), Parts::new(b), Parts::new(c));
     blocks(
         call,
         count,
-        rows_of_task(a_width.max(b_width).max(c_width)),
+        rows_of_task(cost),
         |range: std::ops::Range<usize>| {
             vectorized(
                 #[inline(always)]
