@@ -1,10 +1,12 @@
 //! Histograms of oriented gradients (Dalal & Triggs 2005).
 
-use crate::graph::Kernel;
-use crate::graph::{Tape, Var};
-use crate::kernel;
+use std::f32::consts::PI;
 
-static HOG: Kernel = kernel!("hog");
+use crate::graph::{Kernel, NativeCall, Tape, Var};
+use crate::kernel;
+use crate::ops::native::{math, rows, rows_with_cost};
+
+static HOG: Kernel = kernel!("hog").native(&[("orient", orient), ("blocks", blocks)]);
 
 /// Returns the number of features that [`Tape::hog`] gives for a square patch with a side of
 /// `patch` pixels: 8 orientations per cell, cells 2 pixels apart.
@@ -53,6 +55,141 @@ impl Tape {
             .elements(count);
         y
     }
+}
+
+/// Orientations of a cell.
+const BINS: usize = 8;
+
+fn orient(call: &NativeCall) {
+    /// Cost of a pixel, whose bins are added to 4 cells.
+    const COST: usize = 32;
+    let (image, cells) = (call.read::<f32>("image"), call.write::<f32>("cells"));
+    let [channels, height, width] = ["channels", "height", "width"].map(|name| call.size(name));
+    let (down, across, pixels) = (height / 2, width / 2, height * width);
+    rows_with_cost(
+        call,
+        cells,
+        down * across * BINS,
+        COST * pixels,
+        #[inline(always)]
+        |batch, cells| {
+            let image = &image[batch * channels * pixels..][..channels * pixels];
+            let (mut lengths, mut orientations) = (vec![0f32; width], vec![0f32; width]);
+            let mut padded = vec![0f32; width + 2];
+            cells.fill(0.0);
+            for row in 0..height {
+                lengths.fill(0.0);
+                orientations.fill(0.0);
+                let (xs, ys) = (&mut lengths, &mut orientations);
+                for plane in image.chunks_exact(pixels) {
+                    let line = |row: usize| &plane[row * width..][..width];
+                    let (above, below) = (row.saturating_sub(1), (row + 1).min(height - 1));
+                    longest(line(row), [line(above), line(below)], &mut padded, xs, ys);
+                }
+                polar(xs, ys);
+                for (col, (length, orientation)) in lengths.iter().zip(&orientations).enumerate() {
+                    let shares = shares(*length, *orientation);
+                    for r in covering(row, down) {
+                        for s in covering(col, across) {
+                            let cell = &mut cells[(r * across + s) * BINS..][..BINS];
+                            for (bin, share) in cell.iter_mut().zip(shares) {
+                                *bin += share;
+                            }
+                        }
+                    }
+                }
+            }
+            cells.iter_mut().for_each(|bin| *bin /= 16.0);
+        },
+    );
+}
+
+/// Replaces the gradients `(xs, ys)` of a line of pixels by those of another channel where these
+/// are longer. `near` are the lines above and below.
+#[inline(always)]
+fn longest(line: &[f32], near: [&[f32]; 2], padded: &mut [f32], xs: &mut [f32], ys: &mut [f32]) {
+    let width = line.len();
+    padded[0] = line[0];
+    padded[1..=width].copy_from_slice(line);
+    padded[width + 1] = line[width - 1];
+    let (before, after) = (&padded[..width], &padded[2..][..width]);
+    let [above, below] = near.map(|line| &line[..width]);
+    let (xs, ys) = (&mut xs[..width], &mut ys[..width]);
+    for col in 0..width {
+        let (x, y) = (after[col] - before[col], below[col] - above[col]);
+        let longer = x * x + y * y > xs[col] * xs[col] + ys[col] * ys[col];
+        xs[col] = if longer { x } else { xs[col] };
+        ys[col] = if longer { y } else { ys[col] };
+    }
+}
+
+/// Turns gradients into their lengths and orientations from 0 to 8.
+#[inline(always)]
+fn polar(xs: &mut [f32], ys: &mut [f32]) {
+    for (x, y) in xs.iter_mut().zip(ys) {
+        let angle = math::atan2(*y, *x);
+        *x = (*x * *x + *y * *y).sqrt();
+        *y = BINS as f32 / PI * if angle < 0.0 { angle + PI } else { angle };
+    }
+}
+
+/// Returns what a gradient adds to each orientation.
+#[inline(always)]
+fn shares(length: f32, orientation: f32) -> [f32; BINS] {
+    let mut shares = [0.0; BINS];
+    for (k, share) in shares.iter_mut().enumerate() {
+        let apart = (k as f32 - orientation).abs();
+        let around = BINS as f32 - apart;
+        let near = 1.0 - if apart < around { apart } else { around };
+        *share = length * if near > 0.0 { near } else { 0.0 };
+    }
+    shares
+}
+
+/// Returns the cells along an axis of `count` that cover a pixel: each covers 4, 2 apart, the first
+/// from -1.
+#[inline(always)]
+fn covering(pixel: usize, count: usize) -> std::ops::Range<usize> {
+    pixel.saturating_sub(1) / 2..pixel.div_ceil(2).min(count - 1) + 1
+}
+
+fn blocks(call: &NativeCall) {
+    let (known, y) = (call.read::<f32>("known"), call.write::<f32>("y"));
+    let [height, width, side] = ["height", "width", "patch_cells"].map(|name| call.size(name));
+    let (down, across) = (height / 2, width / 2);
+    rows(
+        call,
+        y,
+        down * across * BINS,
+        #[inline(always)]
+        |batch, y| {
+            let known = &known[batch * y.len()..][..y.len()];
+            let energies: Vec<f32> = known
+                .chunks_exact(BINS)
+                .map(
+                    #[inline(always)]
+                    |cell| cell.iter().map(|bin| bin * bin).sum(),
+                )
+                .collect();
+            for (at, y) in y.chunks_exact_mut(BINS).enumerate() {
+                let (patch, within) = (at / (side * side), at % (side * side));
+                let r = patch / (across / side) * side + within / side;
+                let s = patch % (across / side) * side + within % side;
+                let mut energy = 0.0;
+                for row in r.saturating_sub(1)..(r + 2).min(down) {
+                    for col in s.saturating_sub(1)..(s + 2).min(across) {
+                        energy += energies[row * across + col];
+                    }
+                }
+                let scale = 1.0 / ((energy / 9.0).sqrt() + 0.02);
+                let cell = &known[(r * across + s) * BINS..][..BINS];
+                for (y, bin) in y.iter_mut().zip(cell) {
+                    let bin = scale * bin;
+                    *y = 2.0 * if bin < 1.0 { bin } else { 1.0 };
+                }
+            }
+        },
+    );
 }
 
 pub(super) mod checks {

@@ -129,6 +129,36 @@ pub fn exp(x: f32) -> f32 {
     if x > HIGHEST { f32::INFINITY } else { result }
 }
 
+/// Returns the angle of the point `(x, y)` from -pi to pi, within 4e-7; 0 at the origin.
+///
+/// The polynomial of Cephes (Moshier), `atanf`.
+#[inline(always)]
+pub fn atan2(y: f32, x: f32) -> f32 {
+    use std::f32::consts::{FRAC_PI_2, FRAC_PI_4, PI};
+    /// Tangent of pi / 8.
+    const MIDDLE: f32 = 0.414_213_57;
+    let (across, up) = (x.abs(), y.abs());
+    let steep = up > across;
+    let (small, large) = if steep { (across, up) } else { (up, across) };
+    // the tangent of an angle, or past pi / 8 of the angle less pi / 4
+    let past = small > MIDDLE * large;
+    let (base, above, below) = if past {
+        (FRAC_PI_4, small - large, small + large)
+    } else {
+        (0.0, small, large)
+    };
+    let t = above / if below > 0.0 { below } else { 1.0 };
+    let z = t * t;
+    let mut p = 8.053_745e-2;
+    p = p * z - 1.387_768_6e-1;
+    p = p * z + 1.997_771_1e-1;
+    p = p * z - 3.333_295e-1;
+    let angle = base + (p * z * t + t);
+    let angle = if steep { FRAC_PI_2 - angle } else { angle };
+    let angle = if x < 0.0 { PI - angle } else { angle };
+    angle.copysign(y)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +182,24 @@ mod tests {
         assert_eq!(exp(f32::INFINITY), f32::INFINITY);
         assert_eq!(exp(89.0), f32::INFINITY);
         assert!(exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn atan2_is_close_in_every_direction() {
+        let mut worst = 0f64;
+        for step in 0..100_000 {
+            let angle = step as f64 * 6.283_185e-5 - std::f64::consts::PI;
+            for length in [1e-12, 1.0, 3e15] {
+                let (y, x) = ((angle.sin() * length) as f32, (angle.cos() * length) as f32);
+                let error = atan2(y, x) as f64 - (y as f64).atan2(x as f64);
+                worst = worst.max(error.abs());
+            }
+        }
+        assert!(worst < 4e-7, "error {worst:e}");
+        assert_eq!(atan2(0.0, 0.0), 0.0);
+        assert_eq!(atan2(0.0, -1.0), std::f32::consts::PI);
+        assert_eq!(atan2(-2.0, 0.0), -std::f32::consts::FRAC_PI_2);
+        assert!(atan2(f32::NAN, 1.0).is_nan());
     }
 
     #[test]
