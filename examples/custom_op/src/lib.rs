@@ -1,14 +1,16 @@
 //! An op defined outside of seemore: squared ReLU (So et al. 2021, "Primer").
 //!
-//! An op is a kernel in `shaders/`, a method that records it on a [`Tape`] with its gradient, and a
-//! check against an f64 reference. Nothing of it is registered anywhere: bindings and parameters
-//! are read from the WGSL.
+//! An op is a kernel in `shaders/`, Rust bodies of its entry points for devices that are CPUs, a
+//! method that records it on a [`Tape`] with its gradient, and a check against an f64 reference.
+//! Nothing of it is registered anywhere: bindings and parameters are read from the WGSL.
 
-use seemore::graph::{Kernel, Tape, Var};
+use seemore::graph::{Kernel, NativeCall, Tape, Var};
 use seemore::kernel;
+use seemore::ops::native::elements;
 use seemore::ops::shared;
 
-static SQUARED_RELU: Kernel = kernel!("squared_relu", shared::ACTIVATION);
+static SQUARED_RELU: Kernel = kernel!("squared_relu", shared::ACTIVATION)
+    .native(&[("forward", forward), ("backward", backward)]);
 
 /// Adds squared ReLU to [`Tape`].
 pub trait SquaredRelu {
@@ -38,6 +40,43 @@ impl SquaredRelu for Tape {
         });
         y
     }
+}
+
+fn forward(call: &NativeCall) {
+    let (x, y) = (call.read::<f32>("x"), call.write::<f32>("y"));
+    elements(
+        call,
+        y,
+        // what is inlined is compiled for the processor's widest vectors
+        #[inline(always)]
+        |start, y| {
+            for (y, x) in y.iter_mut().zip(&x[start..]) {
+                let positive = relu(*x);
+                *y = positive * positive;
+            }
+        },
+    );
+}
+
+fn backward(call: &NativeCall) {
+    let (x, dy) = (call.read::<f32>("x"), call.read::<f32>("dy"));
+    let dx = call.write::<f32>("dx");
+    elements(
+        call,
+        dx,
+        #[inline(always)]
+        |start, dx| {
+            for ((dx, x), dy) in dx.iter_mut().zip(&x[start..]).zip(&dy[start..]) {
+                *dx = 2.0 * dy * relu(*x);
+            }
+        },
+    );
+}
+
+/// NaN stays NaN, as in the WGSL.
+#[inline(always)]
+fn relu(x: f32) -> f32 {
+    if x < 0.0 { 0.0 } else { x }
 }
 
 #[cfg(test)]
