@@ -196,6 +196,11 @@ fn decodes_with_a_picture_added_to_every_position() {
         patches.vision.color_levels = 0;
         even(patches, 2, 1, 5);
     }
+    let mut fuyu = prefix;
+    fuyu.vision.tokens = emoji::VisualTokens::Fuyu;
+    fuyu.vision.oriented_gradients = false;
+    fuyu.vision.color_levels = 0;
+    even(fuyu, 2, 1, 5);
 }
 
 #[test]

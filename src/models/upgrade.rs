@@ -86,15 +86,16 @@ impl Default for Flat {
 impl Flat {
     /// Whether the model uses what only the emoji family has.
     fn is_emoji(&self) -> bool {
-        let any = self.crop || self.output == emoji::Output::Cosine;
-        let of_encoder = self.hog
-            || self.ink
+        let always = self.crop
+            || self.output == emoji::Output::Cosine
+            || self.fusion == emoji::Fusion::Add
+            || self.hog
             || self.color_levels > 0
-            || self.guess
-            || self.classes > 0 && self.visual_tokens != VisualTokens::Cls
-            || self.visual_tokens == VisualTokens::Pooled
-            || self.fusion == emoji::Fusion::Add;
-        any || of_encoder && self.visual_tokens != VisualTokens::Fuyu
+            || self.visual_tokens == VisualTokens::Pooled;
+        // without an encoder, version 1 ignored ink and guess, and refused classes
+        let with_encoder =
+            self.ink || self.guess || self.classes > 0 && self.visual_tokens != VisualTokens::Cls;
+        always || with_encoder && self.visual_tokens != VisualTokens::Fuyu
     }
 
     fn seemore(self) -> seemore::Config {
@@ -132,8 +133,8 @@ impl Flat {
         }
     }
 
-    fn emoji(self) -> Result<emoji::Config, ConfigError> {
-        Ok(emoji::Config {
+    fn emoji(self) -> emoji::Config {
+        emoji::Config {
             vision: emoji::VisionConfig {
                 image_size: self.image_size,
                 patch_size: self.patch_size,
@@ -143,11 +144,8 @@ impl Flat {
                 tokens: match self.visual_tokens {
                     VisualTokens::Cls => emoji::VisualTokens::Cls,
                     VisualTokens::Patches => emoji::VisualTokens::Patches,
+                    VisualTokens::Fuyu => emoji::VisualTokens::Fuyu,
                     VisualTokens::Pooled => emoji::VisualTokens::Pooled,
-                    VisualTokens::Fuyu => {
-                        let rule = "models without an image encoder have neither class head, crop, fusion nor cosine output";
-                        return Err(ConfigError::field("visual_tokens", "fuyu", rule));
-                    }
                 },
                 cls_token: self.cls_token,
                 pool_width: self.pool_width,
@@ -177,7 +175,7 @@ impl Flat {
             attention_scale: self.attention_scale,
             residual: self.residual,
             count_pads: self.count_pads,
-        })
+        }
     }
 }
 
@@ -192,7 +190,7 @@ pub(super) fn is_flat(fields: &Map<String, Value>) -> bool {
 pub(super) fn upgrade(fields: Map<String, Value>) -> Result<ModelConfig, ConfigError> {
     let flat: Flat = from_fields(fields)?;
     if flat.is_emoji() {
-        Ok(flat.emoji()?.into())
+        Ok(flat.emoji().into())
     } else {
         Ok(flat.seemore().into())
     }
@@ -246,7 +244,24 @@ mod tests {
     fn unknown_flat_fields_are_refused() {
         let error = ModelConfig::parse(br#"{"layers": 2, "colour_levels": 8}"#).unwrap_err();
         assert!(error.to_string().contains("colour_levels"), "{error}");
-        let error = ModelConfig::parse(br#"{"visual_tokens": "fuyu", "output": "cosine"}"#);
-        assert!(error.unwrap_err().to_string().contains("fuyu"));
+    }
+
+    #[test]
+    fn models_without_an_encoder_keep_crop_and_cosine_output() {
+        let config = upgraded(json!({"visual_tokens": "fuyu", "crop": true, "output": "cosine"}));
+        let ModelConfig::Emoji(emoji) = &config else {
+            panic!("{} has neither crop nor cosine output", config.family())
+        };
+        let info = config.info();
+        assert!(info.preprocess.crop && emoji.text.output == emoji::Output::Cosine);
+        assert_eq!((info.encoder, info.visual_tokens), (None, 36));
+        for fields in [
+            json!({"visual_tokens": "fuyu", "classes": 5}),
+            json!({"visual_tokens": "fuyu", "fusion": "add"}),
+            json!({"visual_tokens": "fuyu", "ink": true, "hog": true}),
+            json!({"visual_tokens": "fuyu", "ink": true, "color_levels": 4}),
+        ] {
+            assert!(ModelConfig::parse(fields.to_string().as_bytes()).is_err());
+        }
     }
 }

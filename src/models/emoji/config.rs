@@ -21,6 +21,9 @@ pub enum VisualTokens {
     Cls,
     /// One token per patch.
     Patches,
+    /// One token per patch, straight from the pixels: no encoder, and therefore no class head,
+    /// oriented gradients or colour histogram.
+    Fuyu,
     /// One vector made of all patch rows: each is narrowed to `pool_width` values, these are laid
     /// side by side, so that places in the image keep their meaning, and mixed by a linear layer.
     /// The encoder has no CLS token.
@@ -216,9 +219,22 @@ impl Config {
         (self.vision.image_size / self.vision.patch_size.max(1)).pow(2)
     }
 
+    /// Whether the model has an image encoder.
+    pub(super) fn has_encoder(&self) -> bool {
+        self.vision.tokens != VisualTokens::Fuyu
+    }
+
     /// Whether the encoder has a CLS token.
     pub(super) fn has_cls(&self) -> bool {
-        self.vision.cls_token && self.vision.tokens != VisualTokens::Pooled
+        self.vision.cls_token && self.has_encoder() && self.vision.tokens != VisualTokens::Pooled
+    }
+
+    /// Width of the image features that the projector takes.
+    pub(super) fn feature_width(&self) -> usize {
+        match self.vision.tokens {
+            VisualTokens::Fuyu => 3 * self.vision.patch_size * self.vision.patch_size,
+            VisualTokens::Cls | VisualTokens::Patches | VisualTokens::Pooled => self.vision.width,
+        }
     }
 
     /// Whether the decoder is given the class head's guess.
@@ -230,6 +246,12 @@ impl Config {
 impl FamilyConfig for Config {
     fn info(&self) -> ModelInfo {
         let (vision, text) = (&self.vision, &self.text);
+        let encoder = StackInfo::new(
+            vision.layers,
+            vision.width,
+            vision.heads,
+            self.attention_scale,
+        );
         ModelInfo {
             preprocess: Preprocess {
                 side: vision.image_size,
@@ -237,21 +259,17 @@ impl FamilyConfig for Config {
             },
             patch_size: vision.patch_size,
             cls_tokens: self.has_cls() as usize,
-            encoder: Some(StackInfo::new(
-                vision.layers,
-                vision.width,
-                vision.heads,
-                self.attention_scale,
-            )),
+            encoder: self.has_encoder().then_some(encoder),
             decoder: StackInfo::new(text.layers, text.width, text.heads, self.attention_scale),
             image_tokens: match vision.tokens {
                 VisualTokens::Cls => ImageTokens::Cls,
                 VisualTokens::Patches => ImageTokens::Patches,
+                VisualTokens::Fuyu => ImageTokens::Pixels,
                 VisualTokens::Pooled => ImageTokens::Pooled,
             },
             visual_tokens: match (text.fusion, vision.tokens) {
                 (Fusion::Add, _) => 0,
-                (Fusion::Prefix, VisualTokens::Patches) => self.patches(),
+                (Fusion::Prefix, VisualTokens::Patches | VisualTokens::Fuyu) => self.patches(),
                 (Fusion::Prefix, VisualTokens::Cls | VisualTokens::Pooled) => 1,
             },
             conditioned: text.fusion == Fusion::Add || self.guesses() || vision.color_levels > 0,
@@ -281,7 +299,22 @@ impl FamilyConfig for Config {
             let rule = "it must be even when vision.oriented_gradients is true";
             return fail("vision.patch_size", &vision.patch_size, rule);
         }
-        if text.fusion == Fusion::Add && vision.tokens == VisualTokens::Patches {
+        let needs_encoder = "it needs an image encoder: vision.tokens \"fuyu\" has none";
+        if !self.has_encoder() && self.class_head.classes > 0 {
+            return fail(
+                "class_head.classes",
+                &self.class_head.classes,
+                needs_encoder,
+            );
+        }
+        if !self.has_encoder() && vision.oriented_gradients {
+            return fail("vision.oriented_gradients", &true, needs_encoder);
+        }
+        if !self.has_encoder() && vision.color_levels > 0 {
+            return fail("vision.color_levels", &vision.color_levels, needs_encoder);
+        }
+        let one_vector = matches!(vision.tokens, VisualTokens::Cls | VisualTokens::Pooled);
+        if text.fusion == Fusion::Add && !one_vector {
             let rule = "it takes one vector for the whole image: set vision.tokens to \"cls\" or \"pooled\"";
             return fail("text.fusion", &"add", rule);
         }
@@ -325,7 +358,7 @@ impl FamilyConfig for Config {
         let projector = self
             .projector
             .kind
-            .multiply_adds(self.vision.width, self.text.width);
+            .multiply_adds(self.feature_width(), self.text.width);
         info.encoder_multiply_adds()
             + info.visual_tokens as f64 * projector
             + info.decoder_multiply_adds(text)

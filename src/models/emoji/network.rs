@@ -11,10 +11,12 @@ use crate::nn::{Context, Parameters, Projector, Role};
 
 /// Image encoder, class head, projector and decoder of an emoji model.
 pub struct Network {
-    vision: Vision,
+    /// Absent where patches go straight to the projector.
+    vision: Option<Vision>,
     class_head: Option<ClassHead>,
     projector: Projector,
     decoder: Decoder,
+    patch_size: usize,
     color_levels: usize,
     guesses: bool,
 }
@@ -25,12 +27,15 @@ impl Network {
     /// # Errors
     /// Returns an error when the device cannot hold the parameters.
     pub fn new(p: &mut Parameters, config: &Config) -> Result<Network, DeviceError> {
-        let vision = p.with_role(Role::ENCODER, |p| Vision::new(p, config))?;
+        let vision = config
+            .has_encoder()
+            .then(|| p.with_role(Role::ENCODER, |p| Vision::new(p, config)))
+            .transpose()?;
         let class_head = (config.class_head.classes > 0)
             .then(|| ClassHead::new(p, config))
             .transpose()?;
         let projector = p.with_role(Role::PROJECTOR, |p| {
-            let (inputs, outputs) = (config.vision.width, config.text.width);
+            let (inputs, outputs) = (config.feature_width(), config.text.width);
             Projector::new(p, config.projector.kind, inputs, outputs)
         })?;
         let decoder = p.with_role(Role::DECODER, |p| Decoder::new(p, config))?;
@@ -39,6 +44,7 @@ impl Network {
             class_head,
             projector,
             decoder,
+            patch_size: config.vision.patch_size,
             color_levels: config.vision.color_levels,
             guesses: config.guesses(),
         })
@@ -67,8 +73,16 @@ impl Network {
 
 impl VisionLanguage for Network {
     fn encode(&self, c: &mut Context, image: Var) -> ImageFeatures {
-        let pixels = self.vision.see(c, image);
-        let (rows, vector) = self.vision.forward(c, pixels);
+        let Some(vision) = &self.vision else {
+            return ImageFeatures {
+                rows: c.tape.patchify(image, self.patch_size),
+                vector: None,
+                pixels: None,
+                class_logits: None,
+            };
+        };
+        let pixels = vision.see(c, image);
+        let (rows, vector) = vision.forward(c, pixels);
         ImageFeatures {
             rows,
             vector,
@@ -101,7 +115,7 @@ impl VisionLanguage for Network {
         let head = self.class_head.as_ref()?;
         Some(ClassHeadTensors {
             classes: head.weight().clone(),
-            bias: self.vision.pooling_bias().cloned(),
+            bias: self.vision.as_ref()?.pooling_bias().cloned(),
             words: head
                 .words()
                 .map(|words| (words.clone(), self.decoder.tokens().clone())),

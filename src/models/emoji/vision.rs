@@ -35,7 +35,7 @@ impl Vision {
         let pooling = match vision.tokens {
             VisualTokens::Pooled => Some(Role::ENCODER),
             VisualTokens::Patches if config.class_head.classes > 0 => Some(Role::CLASS_HEAD),
-            VisualTokens::Patches | VisualTokens::Cls => None,
+            VisualTokens::Patches | VisualTokens::Cls | VisualTokens::Fuyu => None,
         };
         p.scope("vit", |p| {
             Ok(Vision {
