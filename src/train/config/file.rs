@@ -86,7 +86,9 @@ pub(super) mod seed {
 
 /// An augmentation by its name where it has one, else as a table.
 pub(super) mod augment {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+    use serde::de::value::MapAccessDeserializer;
+    use serde::de::{self, MapAccess, Visitor};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     use crate::image::{Augment, Strength};
 
@@ -107,21 +109,29 @@ pub(super) mod augment {
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Augment, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Value {
-            Name(String),
-            Table(Box<Augment>),
+        from.deserialize_any(NameOrTable)
+    }
+
+    /// Unlike an untagged enum, keeps the error about an unknown name inside the table.
+    struct NameOrTable;
+
+    impl<'de> Visitor<'de> for NameOrTable {
+        type Value = Augment;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+            f.write_str("none, light, strong or a table of augmentations")
         }
-        match Value::deserialize(from)? {
-            Value::Name(name) => NAMES
+
+        fn visit_str<E: de::Error>(self, name: &str) -> Result<Augment, E> {
+            NAMES
                 .iter()
                 .find(|(known, _)| *known == name)
                 .map(|(_, strength)| Augment::from(*strength))
-                .ok_or_else(|| {
-                    de::Error::custom(format!("{name} is not one of none, light and strong"))
-                }),
-            Value::Table(augment) => Ok(*augment),
+                .ok_or_else(|| E::custom(format!("{name} is not one of none, light and strong")))
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Augment, A::Error> {
+            Augment::deserialize(MapAccessDeserializer::new(table))
         }
     }
 }

@@ -82,6 +82,19 @@ fn named_augmentations_are_written_by_name() {
 }
 
 #[test]
+fn errors_in_an_augmentation_name_what_is_allowed() {
+    for (text, words) in [
+        ("[augment]\nscal = [1.0, 2.0]", ["`scal`", "`scale`"]),
+        ("[augment]\nflip = \"often\"", ["\"often\"", "f32"]),
+        ("augment = \"heavy\"", ["heavy", "light and strong"]),
+        ("augment = 3", ["`3`", "light, strong or a table"]),
+    ] {
+        let error = RunConfig::from_toml(text).unwrap_err().to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    }
+}
+
+#[test]
 fn numbers_out_of_range_are_named() {
     let checked = |change: fn(&mut RunConfig)| {
         let mut config = RunConfig::default();
