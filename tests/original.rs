@@ -1,4 +1,4 @@
-//! Checkpoints of the original: in, out, bit for bit.
+//! The original: its size, and its checkpoints in and out, bit for bit.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use seemore::models::load::{self, Values};
 use seemore::models::seemore::{
     Config, TextConfig, VisionConfig, export_original, import_original, original_name,
 };
-use seemore::models::{Logits, Model};
+use seemore::models::{Logits, Model, Preset};
 use seemore::nn::{AttentionScale, Context, Residual};
 
 /// The state dict that the original would have for our parameter `name`: written down anew from its
@@ -126,6 +126,13 @@ fn sizes_are_read_from_shapes_and_values_come_back_bit_for_bit() {
 
 /// The golden parameters under the original's names, imported, give the logits that PyTorch
 /// recorded for the original.
+#[test]
+fn the_default_model_has_the_original_parameter_count() {
+    let device = device();
+    let model = Model::new(&device, Preset::Seemore.config(), 0).unwrap();
+    assert_eq!(model.parameter_count(), 12_907_970);
+}
+
 #[test]
 fn an_imported_state_dict_has_the_originals_logits() {
     let device = device();
