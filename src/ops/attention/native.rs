@@ -301,7 +301,11 @@ fn softmax(scores: &mut [f32]) -> f32 {
         #[inline(always)]
         |s| *s = math::exp(*s - peak),
     );
-    let sum = math::sum([&*scores], #[inline(always)] |[s]| s);
+    let sum = math::sum(
+        [&*scores],
+        #[inline(always)]
+        |[s]| s,
+    );
     let factor = 1.0 / sum;
     scores.iter_mut().for_each(|s| *s *= factor);
     peak + sum.ln()

@@ -99,9 +99,10 @@ fn in_every_variant(
         here.cooperative.is_some() && precision == Precision::F16
     );
     ensure!(
-        names.contains(&"tiled")
-            && names.contains(&"direct")
-            && names.contains(&"vector") == (m <= 4)
+        here.native
+            || names.contains(&"tiled")
+                && names.contains(&"direct")
+                && names.contains(&"vector") == (m <= 4)
     );
     for name in names {
         let forced = Arc::new(Forced {

@@ -17,7 +17,8 @@ pub(super) const BODIES: &[(&str, Native)] = &[
 
 /// Most rows of a product that is summed directly. For these, reading `b` once is all the work.
 const FEW: usize = 4;
-/// Rows and columns of a task. Cutting rows costs more: `gemm` packs `b` again for each.
+/// Rows and columns of a task. Cutting rows costs more: `gemm` packs `b` again for each. The bits of
+/// a sum depend on the block that it is in, so blocks must not depend on the number of threads.
 const ROWS: usize = 1024;
 const COLUMNS: usize = 128;
 /// Multiplications of a task of a product of few rows, and of a batch of small products.

@@ -208,12 +208,14 @@ impl Product {
     /// from the first, are worth measuring: the others have never come close on such an adapter.
     fn variants(self, capabilities: &Capabilities) -> (Vec<Variant>, usize) {
         use Variant::{Cooperative, Direct, Shuffle, Tiled, Vector};
+        if capabilities.native {
+            // all have the same Rust body
+            return (vec![Direct], 1);
+        }
         let shuffle = capabilities.subgroup.is_some_and(|size| size <= 16) && self.fours();
         let cooperative = capabilities.cooperative.is_some() && self.precision == Precision::F16;
         let few = self.m <= FEW;
         let (mut variants, plausible) = match (capabilities.software, few) {
-            // all have the same Rust body
-            _ if capabilities.native => (vec![Direct], 1),
             (true, true) => (vec![Vector], 1),
             (true, false) if shuffle => (vec![Shuffle, Direct], 2),
             (true, false) => (vec![Direct], 1),
