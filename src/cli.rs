@@ -3,6 +3,7 @@
 mod bench;
 mod caption;
 mod data;
+mod devices;
 mod doctor;
 mod eval;
 mod hint;
@@ -17,16 +18,13 @@ pub mod values;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context;
-use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::caption::CaptionError;
-use crate::device::Tuner;
-use crate::device::{Device, DeviceError};
+use crate::device::DeviceError;
 use crate::models::checkpoint::{self, CheckpointError};
-use crate::ops;
 use crate::train::TrainError;
 
 /// Declares the commands of `seemore`, one line each: help, name, arguments, and the function that
@@ -67,9 +65,10 @@ commands! {
     Bench(bench::BenchArgs) => bench::run,
     /// Upload tracking data that an MLflow server missed
     Track(track::TrackArgs) => track::run,
-    /// List the adapters that --adapter can choose
-    Adapters(AdaptersArgs) => adapters,
-    /// Check adapters, drivers, folders and every kernel
+    /// List the devices that --device can choose, with the speed of each
+    #[command(alias = "adapters")]
+    Devices(devices::DevicesArgs) => devices::run,
+    /// Check devices, drivers, folders and every kernel
     Doctor(doctor::DoctorArgs) => doctor::run,
 }
 
@@ -87,50 +86,6 @@ struct Seemore {
 struct Train {
     #[command(flatten)]
     args: train::TrainArgs,
-}
-
-/// Arguments of `seemore adapters`.
-#[derive(Args)]
-struct AdaptersArgs {}
-
-/// Choice of the device.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Device")]
-struct AdapterArgs {
-    /// Adapter, by its number in `seemore adapters` or a part of its name [default:
-    /// WGPU_ADAPTER_NAME, else discrete GPU, integrated GPU, software]
-    #[arg(long, value_name = "INDEX|NAME")]
-    adapter: Option<String>,
-    /// Choose kernel variants by a fixed rule instead of measuring them; measurements are kept in
-    /// the user's cache folder or SEEMORE_CACHE
-    #[arg(long, hide_short_help = true)]
-    no_autotune: bool,
-}
-
-impl AdapterArgs {
-    /// Opens the device, names it on standard error, and chooses kernel variants as the flags say.
-    fn open(&self) -> Result<Device, DeviceError> {
-        Ok(self.tuned(&self.device()?))
-    }
-
-    /// Opens the device and names it on standard error, without choosing kernel variants.
-    fn device(&self) -> Result<Device, DeviceError> {
-        let device = Device::open(self.adapter.as_deref())?;
-        eprintln!("adapter: {}", device.describe());
-        Ok(device)
-    }
-
-    /// Chooses kernel variants on a device as the flags say.
-    fn tuned(&self, device: &Device) -> Device {
-        match self.no_autotune {
-            true => device.clone(),
-            false => device.choosing(Arc::new(Tuner::new(
-                device,
-                cache_folder(),
-                &ops::tuned_sources(),
-            ))),
-        }
-    }
 }
 
 /// Returns the folder for measurements of kernels: `SEEMORE_CACHE`, else `seemore` in the user's
@@ -171,16 +126,6 @@ fn help_on_a_screen(command: clap::Command) -> clap::Command {
 pub fn train() -> ExitCode {
     log::start();
     finish(train::run(&Train::parse().args))
-}
-
-/// Runs `seemore adapters`.
-fn adapters(_: &AdaptersArgs) -> anyhow::Result<()> {
-    let adapters = Device::adapters();
-    if adapters.is_empty() {
-        Device::open(None)?;
-    }
-    adapters.iter().for_each(|line| say(&line.to_string()));
-    Ok(())
 }
 
 /// The checkpoint folder to use when no `--model` is given.

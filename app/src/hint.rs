@@ -48,7 +48,7 @@ pub fn advice(hint: &Hint) -> Option<String> {
         Hint::LessMemory { parts } => format!(
             "Set Gradient accumulation to {parts}, turn on Recompute activations, or lower Batch size."
         ),
-        Hint::OtherDevice => "Start the app with another adapter (option --adapter).".into(),
+        Hint::OtherDevice => "Start the app with another device, such as `--device cpu`.".into(),
         Hint::Resume => "Choose Resume to continue from the last saved state.".into(),
         Hint::Stabilize => {
             "Lower Learning rate, raise Warm-up, set Gradient clipping, or change Non-finite loss."

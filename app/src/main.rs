@@ -16,9 +16,10 @@ struct Args {
     /// Checkpoint folder [default: the last one used, else the model that comes with seemore]
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
-    /// Adapter to run on: its number in `seemore adapters`, or part of its name
-    #[arg(long, value_name = "INDEX|NAME")]
-    adapter: Option<String>,
+    /// Device: auto (a GPU, else the CPU), gpu, cpu, cpu:THREADS, or an adapter by its number in
+    /// `seemore devices` or a part of its name [env: SEEMORE_DEVICE] [default: auto]
+    #[arg(long, alias = "adapter", value_name = "DEVICE")]
+    device: Option<String>,
     /// Select kernel variants by a fixed rule instead of measuring them on this adapter
     #[arg(long)]
     no_autotune: bool,
@@ -36,7 +37,7 @@ fn main() -> eframe::Result {
     let start = StartOptions {
         pictures: args.pictures,
         model: args.model,
-        adapter: args.adapter,
+        device: args.device,
         autotune: !args.no_autotune,
     };
     eframe::run_native(

@@ -28,8 +28,9 @@ pub struct StartOptions {
     pub pictures: Vec<PathBuf>,
     /// Checkpoint folder. `None` takes the last one used, else the model that comes with seemore.
     pub model: Option<PathBuf>,
-    /// Adapter to run on: its index, or part of its name. `None` takes the best one.
-    pub adapter: Option<String>,
+    /// Device to run on, as [`Device::open`](seemore::device::Device::open) reads it. `None` takes the
+    /// best one.
+    pub device: Option<String>,
     /// Whether kernel variants are chosen by measuring them on the adapter.
     pub autotune: bool,
 }
@@ -77,7 +78,7 @@ impl Window {
     /// Opens the window and starts a worker.
     pub fn new(c: &CreationContext, start: StartOptions) -> Window {
         let options = WorkerOptions {
-            adapter: start.adapter.clone(),
+            device: start.device.clone(),
             autotune: start.autotune,
         };
         let ctx = c.egui_ctx.clone();
@@ -302,7 +303,7 @@ impl Window {
 
     fn status_bar(&self, ui: &mut Ui) {
         ui.horizontal(|ui| {
-            ui.label(self.adapter.as_deref().unwrap_or("Opening the adapter..."));
+            ui.label(self.adapter.as_deref().unwrap_or("Opening the device..."));
             for status in self.pages.iter().filter_map(|page| page.status()) {
                 ui.separator();
                 ui.label(status);

@@ -100,10 +100,10 @@ impl Worker {
     }
 }
 
-/// Returns the adapter as the status bar shows it.
+/// Returns the device as the status bar shows it.
 fn describe(device: &Device) -> String {
     if device.capabilities().software {
-        format!("Running on the CPU: {}", device.adapter())
+        format!("Slow software driver: {}", device.adapter())
     } else {
         device.adapter()
     }

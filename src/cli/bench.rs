@@ -15,7 +15,7 @@ mod measure;
 mod report;
 mod train;
 
-use super::AdapterArgs;
+use super::devices::DeviceArgs;
 use super::values::named;
 use crate::graph::Precision;
 use crate::models::{ModelConfig, Overrides, Preset};
@@ -77,7 +77,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
     #[command(flatten)]
-    adapter: AdapterArgs,
+    device: DeviceArgs,
 }
 
 pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
@@ -110,7 +110,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     })?;
     let info = config.info();
     let earlier = args.against.as_deref().map(report::read).transpose()?;
-    let device = args.adapter.open()?;
+    let device = args.device.open()?;
     let effort = Effort {
         warmup: args.warmup,
         runs: args.runs,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::AdapterArgs;
+use super::devices::DeviceArgs;
 use crate::caption::{CaptionOptions, CaptionToken, Sampling, Session};
 use crate::explain::heatmap::{self, Panel};
 use crate::image::{MAX_BYTES, Picture};
@@ -81,7 +81,7 @@ pub struct CaptionArgs {
     #[arg(long, help_heading = "Attention")]
     overwrite: bool,
     #[command(flatten)]
-    adapter: AdapterArgs,
+    device: DeviceArgs,
 }
 
 pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
@@ -105,7 +105,7 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
         Some(dir) => dir.clone(),
         None => super::default_model()?,
     };
-    let device = args.adapter.open()?;
+    let device = args.device.open()?;
     eprintln!("model: {}", dir.display());
     let session = Session::load(&device, &dir)?;
     let unknown = session.tokenizer().unknown_parts(&args.prompt);

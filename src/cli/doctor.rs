@@ -8,7 +8,8 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
-use super::{AdapterArgs, cache_folder, say};
+use super::devices::DeviceArgs;
+use super::{cache_folder, say};
 use crate::device::Tuner;
 use crate::device::{Device, DeviceError};
 use crate::models::checkpoint;
@@ -23,7 +24,7 @@ pub struct DoctorArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    adapter: AdapterArgs,
+    device: DeviceArgs,
 }
 
 /// Free disk space to warn below, in bytes: a few saved states of the default model.
@@ -33,6 +34,8 @@ const LEAST_FREE: u64 = 1 << 30;
 struct Report {
     json: bool,
     found: Map<String, Value>,
+    /// Findings about the device that is being checked.
+    device: Map<String, Value>,
     /// Problems found, each with a remedy.
     problems: Vec<String>,
 }
@@ -45,14 +48,23 @@ impl Report {
     }
 
     fn note(&mut self, key: &str, name: &str, value: impl Into<Value>) {
-        let value = value.into();
+        let value = self.line(name, value.into());
+        self.found.insert(key.to_owned(), value);
+    }
+
+    fn of_device(&mut self, key: &str, name: &str, value: impl Into<Value>) {
+        let value = self.line(name, value.into());
+        self.device.insert(key.to_owned(), value);
+    }
+
+    fn line(&self, name: &str, value: Value) -> Value {
         if !self.json {
             let text = value
                 .as_str()
                 .map_or_else(|| value.to_string(), str::to_owned);
             say(&format!("  {name:28} {text}"));
         }
-        self.found.insert(key.to_owned(), value);
+        value
     }
 
     fn problem(&mut self, what: String) {
@@ -67,6 +79,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
     let mut report = Report {
         json: args.json,
         found: Map::new(),
+        device: Map::new(),
         problems: vec![],
     };
     report.section("Program");
@@ -84,19 +97,40 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
     model(&mut report);
     disks(&mut report);
 
-    report.section("Adapters");
+    report.section("Graphics adapters");
     let adapters: Vec<String> = Device::adapters().iter().map(ToString::to_string).collect();
     if !args.json {
         adapters.iter().for_each(|line| say(&format!("  {line}")));
+        if adapters.is_empty() {
+            say("  none: the CPU does all the work. A graphics card needs its Vulkan driver");
+        }
     }
     report.found.insert("adapters".into(), json!(adapters));
-    let device = match Device::open(args.adapter.adapter.as_deref()) {
-        Ok(opened) => device(&opened, args, &mut report),
-        Err(error) => Err(error),
+    // both kinds of kernels, unless one device is asked for
+    let words: Vec<Option<&str>> = match args.device.name.as_deref() {
+        Some(word) => vec![Some(word)],
+        None if adapters.is_empty() => vec![Some("cpu")],
+        // the one that `auto` chooses last, so that its facts stand alone
+        None if Device::adapters()[0].kind == "software" => vec![Some("0"), Some("cpu")],
+        None => vec![Some("cpu"), Some("0")],
     };
-    if let Err(error) = &device {
-        report.problem(error.to_string());
+    let mut checked = Ok(());
+    let mut devices = vec![];
+    for word in words {
+        let result = match Device::open(word) {
+            Ok(opened) => device(&opened, args, &mut report),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = result {
+            report.problem(error.to_string());
+            checked = checked.and(Err(error));
+        }
+        devices.push(json!(report.device));
+        let found = std::mem::take(&mut report.device);
+        // the last one's facts stand alone, too, as in earlier versions
+        report.found.extend(found);
     }
+    report.found.insert("devices".into(), json!(devices));
     let Report {
         problems,
         mut found,
@@ -107,7 +141,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
         say(&Value::from(found).to_string());
     }
     // an error of the device has its own exit code
-    device?;
+    checked?;
     match problems.len() {
         0 => {
             if !args.json {
@@ -177,23 +211,23 @@ fn writable(folder: &Path) -> std::io::Result<u64> {
 }
 
 fn device(device: &Device, args: &DoctorArgs, report: &mut Report) -> Result<(), DeviceError> {
-    report.section("Chosen adapter");
-    report.note("adapter", "adapter", device.adapter());
+    report.section(&format!("Device {}", device.name()));
+    report.of_device("adapter", "device", device.adapter());
     if device.capabilities().software {
-        let advice = "this is a software driver: the CPU does all the work. If there is a graphics card, install its Vulkan driver";
-        report.note("note", "note", advice);
+        let advice = "this is a software driver, for checks: the device cpu is faster. A graphics card needs its Vulkan driver";
+        report.of_device("note", "note", advice);
     }
     for (name, value) in device.facts() {
-        report.note(name, name, value);
+        report.of_device(name, name, value);
     }
     let free = device
         .free_memory()
-        .map_or("not reported by the adapter".into(), |free| {
+        .map_or("not reported by the device".into(), |free| {
             format!("{:.1} GB", free as f64 / 1e9)
         });
-    report.note("free memory", "free memory", free);
+    report.of_device("free memory", "free memory", free);
 
-    report.section("Kernel variants chosen by measurement on this adapter");
+    report.section("Kernel variants chosen by measurement here");
     let answers = Tuner::new(device, cache_folder(), &ops::tuned_sources()).answers();
     if answers.is_empty() && !args.json {
         say("  none yet: they are measured on first use");
@@ -203,7 +237,7 @@ fn device(device: &Device, args: &DoctorArgs, report: &mut Report) -> Result<(),
             .iter()
             .for_each(|(class, form)| say(&format!("  {class:60} {form}")));
     }
-    report.found.insert("variants".into(), json!(answers));
+    report.device.insert("variants".into(), json!(answers));
     if args.no_self_test {
         return Ok(());
     }
@@ -231,17 +265,17 @@ fn self_test(device: &Device, report: &mut Report) {
         broken.extend(failed.iter().map(|text| format!("{op}: {text}")));
     });
     bar.finish_and_clear();
-    report.note(
+    report.of_device(
         "ops",
         "ops in agreement",
         format!("{agree} of {}, {tests} checks passed", ops::CHECKS.len()),
     );
-    report.note(
+    report.of_device(
         "self_test_seconds",
         "seconds",
         (10.0 * start.elapsed().as_secs_f64()).round() / 10.0,
     );
     for text in broken {
-        report.problem(format!("{text}. This driver computes wrong results: update it, choose another --adapter, and report this"));
+        report.problem(format!("{text}. This device computes wrong results: update its driver, choose another with --device, and report this"));
     }
 }

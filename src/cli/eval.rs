@@ -9,7 +9,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use super::data::{LayoutArgs, reading};
-use super::{AdapterArgs, default_model, hint, say};
+use super::devices::DeviceArgs;
+use super::{default_model, hint, say};
 use crate::caption::Session;
 use crate::data::{Dataset, Loaded};
 use crate::eval::{EvalOptions, Evaluation, Report, references};
@@ -76,7 +77,7 @@ pub struct EvalArgs {
     #[arg(long, help_heading = "Data")]
     strict: bool,
     #[command(flatten, next_help_heading = "Device")]
-    adapter: AdapterArgs,
+    device: DeviceArgs,
 }
 
 pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
@@ -97,7 +98,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
         Some(dir) => dir.clone(),
         None => default_model()?,
     };
-    let device = args.adapter.open()?;
+    let device = args.device.open()?;
     let session = Session::load(&device, &dir)?;
     let mut dataset = load(args, session.info().preprocess)?;
     dataset.samples.truncate(args.limit.unwrap_or(usize::MAX));

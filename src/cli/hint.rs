@@ -71,7 +71,7 @@ pub fn words(hint: &Hint) -> String {
         Hint::LessMemory { parts } => {
             format!("use --accumulate {parts}, --checkpoint-activations or a smaller --batch-size")
         }
-        Hint::OtherDevice => "choose another adapter with --adapter".into(),
+        Hint::OtherDevice => "choose another device with --device: `seemore devices` lists them, and cpu needs no driver".into(),
         Hint::Resume => "go on from the last save with --resume".into(),
         Hint::Stabilize => {
             "use a lower --lr, a longer --warmup or a smaller --clip, or choose what --on-nan does"

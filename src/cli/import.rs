@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 
-use super::AdapterArgs;
+use super::devices::DeviceArgs;
 use crate::models::load::{self, CheckpointError};
 use crate::models::seemore::{export_original, import_original, original_name};
 use crate::models::{FamilyConfig, Model, ModelConfig};
@@ -28,7 +28,7 @@ pub struct ImportArgs {
     #[arg(long)]
     overwrite: bool,
     #[command(flatten)]
-    adapter: AdapterArgs,
+    device: DeviceArgs,
 }
 
 #[derive(Args)]
@@ -89,7 +89,7 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
         None => Some(Tokenizer::plain(ORIGINAL_CHARACTERS.chars()))
             .filter(|t| t.vocab_size() == config.text.vocab_size),
     };
-    let device = args.adapter.open()?;
+    let device = args.device.open()?;
     let model = Model::new(&device, &config, 0)?;
     load::restore(model.parameters(), values, &args.file).map_err(|error| match error {
         CheckpointError::Mismatch {

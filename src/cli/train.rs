@@ -10,7 +10,7 @@ use anyhow::bail;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
-use super::AdapterArgs;
+use super::devices::DeviceArgs;
 use crate::train::{RunConfig, TrainRun};
 use flag::Flag;
 pub(super) use flags::flag_of;
@@ -21,7 +21,7 @@ use terminal::Terminal;
 #[derive(Clone, Debug)]
 pub struct TrainArgs {
     matches: ArgMatches,
-    adapter: AdapterArgs,
+    device: DeviceArgs,
 }
 
 /// Arguments that are not settings of the run.
@@ -75,7 +75,7 @@ impl Args for TrainArgs {
             .into_iter()
             .fold(command, |command, flag| command.arg(flag.arg));
         let command = others().into_iter().fold(command, Command::arg);
-        AdapterArgs::augment_args(command)
+        DeviceArgs::augment_args(command)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -87,7 +87,7 @@ impl FromArgMatches for TrainArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<TrainArgs, clap::Error> {
         Ok(TrainArgs {
             matches: matches.clone(),
-            adapter: AdapterArgs::from_arg_matches(matches)?,
+            device: DeviceArgs::from_arg_matches(matches)?,
         })
     }
 
@@ -198,7 +198,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let run = TrainRun::new(config)?;
-    let device = args.adapter.open()?;
+    let device = args.device.open()?;
     let mut terminal = Terminal::new(args.matches.get_flag("json"));
     let summary = run.start(&device, &mut terminal)?;
     terminal.finish(&summary, run.out())

@@ -28,7 +28,7 @@ fn a_trained_model_captions_and_draws_attention() {
         succeeds(&output),
         "squares/red0.png: red\nsquares/blue1.png: blue\n"
     );
-    assert!(stderr(&output).contains("adapter: "));
+    assert!(stderr(&output).contains("device: "));
 
     let output = seemore(
         dir.path(),

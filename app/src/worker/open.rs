@@ -9,8 +9,8 @@ use seemore::ops;
 /// How the worker opens its device.
 #[derive(Debug, Clone, Default)]
 pub struct WorkerOptions {
-    /// Adapter to run on: its index, or part of its name. `None` takes the best one.
-    pub adapter: Option<String>,
+    /// Device to run on, as [`Device::open`] reads it. `None` takes the best one.
+    pub device: Option<String>,
     /// Whether kernel variants are chosen by measuring them on the adapter, as the command line
     /// does.
     pub autotune: bool,
@@ -22,7 +22,7 @@ impl WorkerOptions {
     /// With `autotune`, variants are measured when a program is first recorded, on the thread that
     /// records it, and remembered in the cache folder that the command line uses.
     pub(super) fn open(&self) -> Result<Device, DeviceError> {
-        let device = Device::open(self.adapter.as_deref())?;
+        let device = Device::open(self.device.as_deref())?;
         if !self.autotune {
             return Ok(device);
         }
