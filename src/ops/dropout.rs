@@ -92,6 +92,7 @@ fn forward(call: &NativeCall) {
 pub(super) mod checks {
     use crate::device::{Device, Plan};
     use crate::ops::check::{Failure, Outcome, checks, ensure, ensure_eq};
+    use crate::ops::native::random::random_bits;
 
     checks![
         masks_follow_the_generator_forward_and_backward,
@@ -100,16 +101,6 @@ pub(super) mod checks {
         zero_probability_records_nothing,
         neighbouring_counters_are_not_correlated
     ];
-
-    /// The function of that name in shaders/shared/random.wgsl.
-    pub(crate) fn random_bits(seed: u32, site: u32, index: u32) -> u32 {
-        let pcg = |input: u32| {
-            let state = input.wrapping_mul(747796405).wrapping_add(2891336453);
-            let word = ((state >> ((state >> 28) + 4)) ^ state).wrapping_mul(277803737);
-            (word >> 22) ^ word
-        };
-        pcg(pcg(index).wrapping_add(pcg(site.wrapping_add(pcg(seed)))))
-    }
 
     /// Returns the output of two sites and the gradient through the first, for an input and
     /// cotangent of ones.

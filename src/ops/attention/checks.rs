@@ -8,8 +8,8 @@ use crate::ops::check::{
     Array, Failure, Outcome, checks, close, ensure, ensure_eq, f32s, forward, gradients, random,
     random_f32,
 };
-use crate::ops::dropout::checks::random_bits;
 use crate::ops::half::checks::nearest;
+use crate::ops::native::random::random_bits;
 
 checks![
     agrees_with_its_reference,
