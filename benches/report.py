@@ -180,6 +180,38 @@ def software(run):
     return text
 
 
+def cpu(run):
+    """Goals and figures on the CPU executor."""
+    text = ["## On the CPU: goals", ""]
+    rows = []
+    wall = lambda variant: lambda record: variant_line(record, variant).get("median_ms")
+
+    def beside(what, part, variant, names, value, most):
+        name, cell, record = fastest([entry for entry in torch_cells(run, what, part) if entry[0].split("/")[0] in names], value)
+        times = ratio(cell and run.beside(record, part, wall(variant)), cell and value(cell))
+        rows.append(goal(f"{variant} beside PyTorch {names[0]}", f"at most {most} of its time", f"{number(times)}" if times else "", ratio(most, times), name or ""))
+
+    step = lambda cell: cell["median_ms"]
+    beside("train", "train", "step", ["eager"], step, 0.6)
+    beside("train, compile", "train", "step", ["compile"], step, 1.0)
+    beside("decode", "decode", "further token", ["fp32"], lambda cell: cell["further_token"]["median_ms"], 0.2)
+    memory, theirs = run.memory("seemore", "train"), run.memory("pytorch", "train")
+    rows.append(goal("peak memory of a training process", "at most 300 MB", f"{size(memory)}; PyTorch {size(theirs)}", ratio(300e6, memory)))
+    vit, peer = run.ours("encode", "encode", "images to features", "median_ms"), next(iter(run.of("vit", "encode")), None)
+    if peer and vit:
+        line = peer["lines"][0]
+        each = vit / line["batch"]
+        for name in ("onnxruntime", "pytorch"):
+            if name in line:
+                times = ratio(each, line[name]["median_ms"])
+                most = 0.9 if name == "onnxruntime" else 1.0
+                note = f"{number(each)} ms a picture, {name} {number(line[name]['median_ms'])} ms"
+                rows.append(goal(f"CLIP ViT-B/16 shape, batch {line['batch']}, beside {name}", f"at most {most} of its time", number(times), ratio(most, times), note))
+    text += table(["what", "goal", "reached", "goal met", "note"], rows)
+    text += side_by_side(run) + every_kernel(run, "all")
+    return text
+
+
 def side_by_side(run):
     """The same work by each program."""
     text = ["### The same work by each", ""]
@@ -369,11 +401,14 @@ def commands(run):
 def write(folder):
     read = lambda name: Run(folder / "results" / name) if (folder / "results" / name).exists() else None
     text = ["# Results", "", "Written by `benches/run` from the raw records in `results/`; not edited by hand.", ""]
-    peers, scales, cards = read("software/peers.json"), read("software/scale.json"), read("gpu/gpu.json")
+    native, peers, cards = read("cpu/peers.json"), read("software/peers.json"), read("gpu/gpu.json")
+    scales = [run for run in (read("cpu/scale.json"), read("software/scale.json"), read("gpu/scale.json")) if run]
     if cards and "(software," in cards.machine["adapter"] and not cards.machine["smoke"]:
         sys.exit(f"results/gpu/gpu.json is not from a GPU: {cards.machine['adapter']}")
-    if any(run and run.machine["smoke"] for run in (peers, scales, cards)):
+    if any(run and run.machine["smoke"] for run in (native, peers, *scales, cards)):
         text += ["**Parts of this are from a smoke run with tiny sizes, and say so: those figures mean nothing.**", ""]
+    if native:
+        text += cpu(native) + section(native, "Where and how") + commands(native)
     if peers:
         text += software(peers) + section(peers, "Where and how") + commands(peers)
     text += ["## On a GPU", ""]
@@ -383,7 +418,7 @@ def write(folder):
         text += ["No GPU was at hand, so no figure here is from one. `benches/gpu` tests and measures on the GPU of the machine it runs on."]
         text += ["Its goals: a training step below torch.compile's at fp32, and below PyTorch eager's at bf16; a matrix product of 4096x4096x4096"]
         text += ["at no less than 60 % of cuBLAS in f32, and 50 % in f16.", ""]
-    for run in [run for run in (scales, read("gpu/scale.json")) if run][:1]:
+    for run in scales[:1]:
         text += growth(run, folder) + section(run, "Where and how") + commands(run)
     (folder / "RESULTS.md").write_text("\n".join(text).rstrip() + "\n")
 

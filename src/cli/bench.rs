@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 mod attention;
 mod decode;
+mod encode;
 mod layernorm;
 mod load;
 mod matmul;
@@ -31,6 +32,7 @@ enum What {
     Layernorm,
     Train,
     Decode,
+    Encode,
     Load,
     All,
 }
@@ -168,6 +170,9 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     }
     if wanted(What::Decode) {
         report.all(&decode::measure(&device, &config, 1, 4, 64, effort)?)?;
+    }
+    if wanted(What::Encode) {
+        report.all(&encode::measure(&device, &config, args.batch_size, effort)?)?;
     }
     if wanted(What::Load) {
         report.all(&load::measure(&device, &config, 256, 128, effort)?)?;

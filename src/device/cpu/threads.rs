@@ -223,7 +223,7 @@ impl Workers for Threads {
         shared.work(task, tasks);
         let mut state = shared.state.fetch_sub(OPEN, Ordering::AcqRel) - OPEN;
         let mut rounds = 0;
-        while state % NEXT != 0 {
+        while !state.is_multiple_of(NEXT) {
             rounds += 1;
             if rounds < ROUNDS {
                 std::hint::spin_loop();

@@ -17,12 +17,45 @@ pub(super) const BODIES: &[(&str, Native)] = &[
 
 /// Most rows of a product that is summed directly. For these, reading `b` once is all the work.
 const FEW: usize = 4;
-/// Rows and columns of a task. Cutting rows costs more: `gemm` packs `b` again for each. The bits of
-/// a sum depend on the block that it is in, so blocks must not depend on the number of threads.
-const ROWS: usize = 1024;
-const COLUMNS: usize = 128;
-/// Multiplications of a task of a product of few rows, and of a batch of small products.
+/// Multiplications of a task of a product of few rows: 128 KB of `b`, read in some 5 us.
+const FEW_WORK: usize = 32 * 1024;
+/// Least multiplications of a task of other products.
 const WORK: usize = 128 * 1024;
+
+/// Cut of a product into tasks.
+///
+/// The bits of a sum depend on the block that it is in, so the cut depends on sizes alone, never on
+/// the number of threads.
+#[derive(Debug, PartialEq, Eq)]
+struct Cut {
+    rows: usize,
+    columns: usize,
+}
+
+impl Cut {
+    fn of(Extent { m, n, k }: Extent) -> Cut {
+        /// Tasks that a small product is cut into, to share it evenly.
+        const TASKS: usize = 4;
+        /// Most rows, and columns, of a task. Cutting rows costs more: `gemm` packs columns again
+        /// for each.
+        const ROWS: usize = 1024;
+        const COLUMNS: usize = 128;
+        /// Columns are cut at multiples of two vectors.
+        const UNIT: usize = 32;
+        let worth = (m * n * k / WORK).clamp(1, TASKS);
+        let even = n.div_ceil(worth).next_multiple_of(UNIT);
+        let columns = match even.clamp(2 * UNIT, COLUMNS) {
+            // a rest that is no vector costs as much as one
+            columns if n < columns + UNIT => n.max(1),
+            columns => columns,
+        };
+        let down = worth.div_ceil(n.div_ceil(columns)).max(m.div_ceil(ROWS));
+        Cut {
+            rows: m.div_ceil(down).max(1),
+            columns,
+        }
+    }
+}
 
 fn product(call: &NativeCall) {
     run(
@@ -145,7 +178,7 @@ fn few_rows(
     finish: impl Fn(Place, &mut [f32]) + Sync,
 ) {
     let Extent { m, n, k } = product.size;
-    let length = (WORK / k.max(1)).clamp(1, n.max(1));
+    let length = (FEW_WORK / k.max(1)).clamp(1, n.max(1));
     let strips = n.div_ceil(length.max(1));
     blocks(call, items * strips, 1, |task: Range<usize>| {
         let (z, strip) = (task.start / strips, task.start % strips);
@@ -180,9 +213,10 @@ fn by_blocks(
     finish: impl Fn(Place, &mut [f32]) + Sync,
 ) {
     let Extent { m, n, k } = product.size;
-    let (down, across) = (m.div_ceil(ROWS), n.div_ceil(COLUMNS));
+    let cut = Cut::of(product.size);
+    let (down, across) = (m.div_ceil(cut.rows), n.div_ceil(cut.columns));
     // several small products are one task
-    let block = m.min(ROWS) * n.min(COLUMNS) * k;
+    let block = m.min(cut.rows) * n.min(cut.columns) * k;
     let length = (WORK / block.max(1)).max(1);
     blocks(
         call,
@@ -190,12 +224,12 @@ fn by_blocks(
         length,
         |tasks: Range<usize>| {
             for task in tasks {
-                let (z, row) = (task / across / down, task / across % down * ROWS);
-                let column = task % across * COLUMNS;
+                let (z, row) = (task / across / down, task / across % down * cut.rows);
+                let column = task % across * cut.columns;
                 let (a, b, terms) = product.operands(z);
                 let part = Extent {
-                    m: ROWS.min(m - row),
-                    n: COLUMNS.min(n - column),
+                    m: cut.rows.min(m - row),
+                    n: cut.columns.min(n - column),
                     k: terms,
                 };
                 let start = (z * m + row) * n + column;
@@ -224,4 +258,24 @@ fn by_blocks(
             }
         },
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_are_cut_evenly_and_small_ones_not_at_all() {
+        let cut = |m, n, k| {
+            let Cut { rows, columns } = Cut::of(Extent { m, n, k });
+            (m.div_ceil(rows), n.div_ceil(columns))
+        };
+        assert_eq!(cut(592, 512, 2048), (1, 4));
+        assert_eq!(cut(592, 2048, 512), (1, 16));
+        assert_eq!(cut(2048, 512, 592), (2, 4));
+        assert_eq!(cut(528, 384, 128), (1, 4));
+        assert_eq!(cut(528, 128, 512), (2, 2));
+        assert_eq!(cut(528, 66, 128), (4, 1));
+        assert_eq!(cut(16, 16, 16), (1, 1));
+    }
 }

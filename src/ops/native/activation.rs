@@ -79,7 +79,7 @@ fn gelu_tanh(x: f32) -> f32 {
 #[inline(always)]
 fn gelu_tanh_derivative(x: f32) -> f32 {
     let (gate, x) = tanh_gate(x);
-    gate + x * gate * (1.0 - gate) * 1.595_769_1 * (1.0 + 0.134_145 * x * x)
+    gate + x * gate * (1.0 - gate) * 1.595_769 * (1.0 + 0.134_145 * x * x)
 }
 
 /// Returns Phi(x) of the normal distribution, and exp(-x*x/2).
@@ -94,7 +94,7 @@ fn normal_distribution(x: f32) -> (f32, f32) {
     // coefficients as in the WGSL, which says where they are from
     let mut p = -2.982_300_7e-2;
     p = p * u + 2.442_937e-2;
-    p = p * u + 4.765_662_9e-2;
+    p = p * u + 4.765_663e-2;
     p = p * u - 5.155_201_6e-2;
     p = p * u - 8.592_634e-2;
     p = p * u + 7.287_338_4e-2;
@@ -111,6 +111,6 @@ fn normal_distribution(x: f32) -> (f32, f32) {
 fn tanh_gate(x: f32) -> (f32, f32) {
     let a = if x < 10.0 { x } else { 10.0 };
     let a = if a > -10.0 { a } else { -10.0 };
-    let gate = 1.0 / (1.0 + exp(-1.595_769_1 * a * (1.0 + 0.044_715 * a * a)));
+    let gate = 1.0 / (1.0 + exp(-1.595_769 * a * (1.0 + 0.044_715 * a * a)));
     (gate, a)
 }
