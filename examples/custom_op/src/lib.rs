@@ -88,13 +88,16 @@ mod tests {
 
     #[test]
     fn squared_relu_agrees_with_its_reference() -> Outcome {
-        let device = Device::open(None)?;
-        gradients(
-            &device,
-            // one element, around a workgroup's 1024, and more than one axis
-            &[[&[1]], [&[1023]], [&[1024]], [&[1025]], [&[3, 37]]],
-            |t, [x]| t.squared_relu(x),
-            |[x]| x.map(|x| x.max(0.0).powi(2)),
-        )
+        // the Rust bodies, and the WGSL on the first graphics adapter
+        for device in ["cpu", "0"] {
+            gradients(
+                &Device::open(Some(device))?,
+                // one element, around a workgroup's 1024, and more than one axis
+                &[[&[1]], [&[1023]], [&[1024]], [&[1025]], [&[3, 37]]],
+                |t, [x]| t.squared_relu(x),
+                |[x]| x.map(|x| x.max(0.0).powi(2)),
+            )?;
+        }
+        Ok(())
     }
 }
