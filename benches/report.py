@@ -330,8 +330,8 @@ AXES = [
 ]
 
 
-def growth(run, folder):
-    """How cost grows: tables, exponents and plots."""
+def growth(run, folder, other=None):
+    """How cost grows: tables, exponents and plots. `other` is a second device, for the plots."""
     text = ["## How cost grows", ""]
     times, memories, rows, slopes = [], [], [], []
     for what, label, amount, unit in AXES:
@@ -341,7 +341,11 @@ def growth(run, folder):
         curve = lambda value: [(x, value(line, rss)) for x, line, rss in points]
         wall, cpu = curve(lambda line, _: line["median_ms"]), curve(lambda line, _: line["cpu_ms"])
         plan, process = curve(lambda line, _: line["peak_gpu_bytes"]), curve(lambda _, rss: rss)
-        times.append((f"by {what} size" if what != "text" else "by text length", label, [("CPU", cpu), ("wall", wall)]))
+        lines = [("CPU", cpu), ("wall", wall)]
+        if other:
+            theirs = [(record["size"], variant_line(record, "step")["median_ms"]) for record in other.of("seemore", what)]
+            lines = [("wall", wall), ("software Vulkan" if "(software," in other.machine["adapter"] else "other device", theirs)]
+        times.append((f"by {what} size" if what != "text" else "by text length", label, lines))
         memories.append((times[-1][0], label, [("process", process), ("plan", plan)]))
         work = curve(lambda line, _: line["gflops"] * line["median_ms"])
         grown = lambda points: number(plot.exponent([(amount(x), y) for x, y in points]))
@@ -419,7 +423,7 @@ def write(folder):
         text += ["Its goals: a training step below torch.compile's at fp32, and below PyTorch eager's at bf16; a matrix product of 4096x4096x4096"]
         text += ["at no less than 60 % of cuBLAS in f32, and 50 % in f16.", ""]
     for run in scales[:1]:
-        text += growth(run, folder) + section(run, "Where and how") + commands(run)
+        text += growth(run, folder, scales[1] if len(scales) > 1 else None) + section(run, "Where and how") + commands(run)
     (folder / "RESULTS.md").write_text("\n".join(text).rstrip() + "\n")
 
 
