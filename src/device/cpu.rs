@@ -18,6 +18,9 @@ use super::executor::{Attempt, Bound, Created, DeviceInfo, Executor, Prepared, R
 use super::{DeviceError, system_memory};
 use crate::graph::{Capabilities, TensorId};
 
+/// Largest array in bytes: kernels count elements in u32.
+const MAX_BYTES: u64 = 4 * (u32::MAX as u64) / 16 * 16;
+
 /// State of an open device, shared by the executor and the programs prepared on it.
 struct Shared {
     threads: Threads,
@@ -73,6 +76,10 @@ impl CpuExecutor {
                 facts: vec![
                     ("threads", threads.to_string()),
                     ("vector instructions", vectors.to_owned()),
+                    (
+                        "largest tensor",
+                        format!("{:.1} GB", MAX_BYTES as f64 / 1e9),
+                    ),
                 ],
             },
             shared: Arc::new(Shared {
@@ -98,8 +105,7 @@ impl Executor for CpuExecutor {
     }
 
     fn max_bytes(&self) -> u64 {
-        // kernels count elements in u32
-        4 * u64::from(u32::MAX) / 16 * 16
+        MAX_BYTES
     }
 
     fn free_memory(&self) -> Option<u64> {

@@ -2,20 +2,64 @@
 
 use super::*;
 
-#[test]
-fn a_missing_adapter_exits_with_2_and_install_advice() {
-    let dir = tempfile::tempdir().unwrap();
-    squares(&dir.path().join("squares"), 1);
-    let output = Command::new(env!("CARGO_BIN_EXE_seemore"))
-        .args(["train", "--data", "squares", "--preset", "tiny"])
+/// `seemore` on a system without graphics drivers.
+fn without_drivers(dir: &Path, args: &[&str]) -> std::process::Output {
+    Command::new(env!("CARGO_BIN_EXE_seemore"))
+        .args(args)
         .env("VK_DRIVER_FILES", "/nonexistent")
         .env("VK_ICD_FILENAMES", "/nonexistent")
-        .current_dir(dir.path())
+        .env_remove("SEEMORE_DEVICE")
+        .current_dir(dir)
         .output()
-        .unwrap();
-    if cfg!(target_os = "linux") {
-        fails(&output, 2, &["no graphics adapter", "install"]);
+        .unwrap()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_cpu_trains_and_captions_without_a_graphics_driver() {
+    let dir = tempfile::tempdir().unwrap();
+    squares(&dir.path().join("squares"), 4);
+    let run = |args: &[&str]| without_drivers(dir.path(), args);
+    let train = ["train", "--data", "squares", "--preset", "tiny", "--steps"];
+    let rest = ["60", "--no-augment", "--out", "model"];
+    let output = run(&[&train[..], &rest].concat());
+    succeeds(&output);
+    assert!(stderr(&output).contains("(CPU, "), "{}", stderr(&output));
+    let caption = run(&["caption", "squares/red0.png", "--model", "model"]);
+    assert!(succeeds(&caption).contains("red"), "{}", stdout(&caption));
+    let listed = succeeds(&run(&["devices", "--no-speed"]));
+    assert!(listed.contains("* cpu"), "{listed}");
+    let output = run(&[&train[..], &["1", "--device", "gpu"]].concat());
+    fails(&output, 2, &["no graphics adapter", "install", "--device"]);
+}
+
+#[test]
+fn devices_are_listed_with_their_speed() {
+    let dir = tempfile::tempdir().unwrap();
+    let printed = succeeds(&seemore(dir.path(), &["devices", "--json"]));
+    let lines: Vec<serde_json::Value> = printed
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(
+        lines.iter().any(|line| line["device"] == "cpu"),
+        "{printed}"
+    );
+    assert!(lines.iter().any(|line| line["device"] == "0"), "{printed}");
+    for line in &lines {
+        assert!(line["gflops"].as_f64().unwrap() > 0.0, "{printed}");
     }
+    let chosen = lines.iter().filter(|line| line["auto"] == true).count();
+    assert_eq!(chosen, 1, "{printed}");
+}
+
+#[test]
+fn an_unknown_device_exits_with_2_and_lists_those_that_are_here() {
+    let dir = tempfile::tempdir().unwrap();
+    squares(&dir.path().join("squares"), 1);
+    let args = ["train", "--data", "squares", "--device", "no such device"];
+    let output = seemore(dir.path(), &args);
+    fails(&output, 2, &["no such device", "cpu: "]);
 }
 
 #[test]
@@ -53,7 +97,8 @@ fn doctor_reports_adapters_and_problems() {
             .env("VK_ICD_FILENAMES", "/nonexistent")
             .output()
             .unwrap();
-        fails(&output, 2, &["no graphics adapter", "install"]);
+        fails(&output, 1, &["cannot write to", "file/cache"]);
+        assert!(stdout(&output).contains("none: the CPU does all the work"));
     }
 }
 
@@ -67,6 +112,7 @@ fn bench_compares_with_an_earlier_run() {
         "layernorm",
         "train",
         "decode",
+        "encode",
         "load",
         "--preset",
         "tiny",
@@ -88,6 +134,7 @@ fn bench_compares_with_an_earlier_run() {
         "layernorm",
         "train",
         "decode",
+        "encode",
         "load",
     ] {
         let line = lines

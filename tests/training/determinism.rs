@@ -1,6 +1,7 @@
 //! Equal seeds give equal results.
 
-use seemore::models::Model;
+use seemore::device::Device;
+use seemore::models::{Model, Overrides, Preset};
 use seemore::train::TrainStep;
 
 use super::{LENGTH, Run, batch, config, device, optimizer, train};
@@ -46,4 +47,28 @@ fn dropout_depends_on_the_seed_only() {
     };
     assert_eq!(loss(1), loss(1));
     assert_ne!(loss(1), loss(2));
+}
+
+/// The default model, whose sizes cut every kernel into several tasks.
+#[test]
+fn the_number_of_threads_does_not_change_a_bit() {
+    let mut config = Preset::Seemore.config();
+    let overrides = Overrides {
+        vocab_size: Some(20),
+        ..Overrides::default()
+    };
+    config.apply(&overrides).unwrap();
+    let run = |device: &str| {
+        let device = Device::open(Some(device)).unwrap();
+        train(&device, &config, 1, 2)
+    };
+    let one = run("cpu:1");
+    for threads in ["cpu:2", "cpu:5"] {
+        let other = run(threads);
+        let pairs = one.model.parameters().iter().zip(other.model.parameters());
+        for ((name, a), (_, b)) in pairs {
+            let same = a.read::<u32>().unwrap() == b.read::<u32>().unwrap();
+            assert!(same, "{name} differs with {threads}");
+        }
+    }
 }
