@@ -215,7 +215,7 @@ fn length() -> Vec<Flag> {
             "STEPS",
             field!(budget.steps),
             value_parser!(u64).range(1..),
-            "Optimizer steps [default: 200 for preset tiny, else 160 or 210 s]",
+            "Optimizer steps [default: 200, or 210 s where they take longer]",
         ),
         optional(
             "epochs",

@@ -312,7 +312,7 @@ fn budget(ui: &mut Ui, config: &mut RunConfig, mode: Mode) {
         }
         _ => drop(ui.weak(match mode {
             Mode::New if tiny => "200 steps",
-            Mode::New => "160 steps, at most 210 s",
+            Mode::New => "200 steps, at most 210 s",
             _ => "As long as that training",
         })),
     }
