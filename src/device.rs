@@ -275,8 +275,8 @@ impl Device {
     }
 
     fn read<T: bytemuck::Pod>(&self, range: Range) -> Result<Vec<T>, DeviceError> {
-        let bytes = self.block_on(self.executor().read(range))?;
-        Ok(bytemuck::pod_collect_to_vec(&bytes))
+        let words = self.block_on(self.executor().read(range))?;
+        Ok(bytemuck::cast_vec(words))
     }
 
     /// Waits for a read: the blocking form of the executor's asynchronous ones.

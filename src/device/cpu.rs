@@ -138,8 +138,8 @@ impl Executor for CpuExecutor {
     }
 
     fn read(&self, range: Range) -> Read {
-        let bytes = self.shared.arrays().of(range.id).read(range);
-        Box::pin(ready(Ok(bytes)))
+        let words = self.shared.arrays().of(range.id).read(range);
+        Box::pin(ready(Ok(words)))
     }
 
     fn prepare(

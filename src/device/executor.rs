@@ -19,8 +19,8 @@ pub struct Range {
     pub bytes: u64,
 }
 
-/// The bytes of a read, once all work submitted before it is done.
-pub type Read = Pin<Box<dyn Future<Output = Result<Vec<u8>, DeviceError>> + Send>>;
+/// The contents of a range as 4-byte words, once all work submitted before the read is done.
+pub type Read = Pin<Box<dyn Future<Output = Result<Vec<u32>, DeviceError>> + Send>>;
 
 /// The time of each dispatch of a run, or `None` if the device cannot measure it.
 pub type Times<'a> = Pin<Box<dyn Future<Output = Result<Option<Vec<Duration>>, DeviceError>> + 'a>>;
@@ -100,7 +100,7 @@ pub trait Executor: fmt::Debug + Send + Sync {
     /// Writes bytes of the host, before all work submitted later.
     fn write(&self, id: TensorId, offset: u64, bytes: &[u8]);
 
-    /// Reads bytes after all work submitted so far.
+    /// Reads a range after all work submitted so far.
     fn read(&self, range: Range) -> Read;
 
     /// Compiles kernels and binds memory, for any number of runs. With `parallel`, kernels may be
@@ -131,7 +131,7 @@ pub trait Prepared: Send + Sync {
     /// Submits all dispatches once, without waiting for them.
     fn submit(&self) -> Result<(), DeviceError>;
 
-    /// Submits all dispatches and reads bytes after them.
+    /// Submits all dispatches and reads a range after them.
     fn submit_and_read(&self, range: Range) -> Read;
 
     /// Submits one dispatch alone, without waiting for it.

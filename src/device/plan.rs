@@ -241,7 +241,7 @@ impl Plan {
     /// A device that failed.
     ///
     /// # Panics
-    /// If `v` is no such value.
+    /// If `v` is no such value, or `T` does not have the size and alignment of `f32`.
     #[track_caller]
     pub fn read<T: bytemuck::Pod>(&self, v: Var) -> Result<Vec<T>, DeviceError> {
         self.device.read(self.home(v).range)
@@ -278,12 +278,12 @@ impl Plan {
     /// A device that failed.
     ///
     /// # Panics
-    /// If `v` is no such value.
+    /// If `v` is no such value, or `T` does not have the size and alignment of `f32`.
     #[track_caller]
     pub fn run_and_read<T: bytemuck::Pod>(&self, v: Var) -> Result<Vec<T>, DeviceError> {
         let range = self.home(v).range;
-        let bytes = self.device.block_on(self.prepared.submit_and_read(range))?;
-        Ok(bytemuck::pod_collect_to_vec(&bytes))
+        let words = self.device.block_on(self.prepared.submit_and_read(range))?;
+        Ok(bytemuck::cast_vec(words))
     }
 
     /// Runs the program one dispatch at a time until `until` accepts a dispatch, and looks at all
@@ -306,15 +306,15 @@ impl Plan {
             }
             for &(range, float) in step.writes.iter().filter(|(_, float)| *float > 0) {
                 let read = self.device.executor().read(range);
-                let bytes = self.device.block_on(read)?;
+                let words = self.device.block_on(read)?;
                 let floats: Vec<f32> = match float {
-                    2 => bytes
+                    2 => bytemuck::cast_slice::<u32, u8>(&words)
                         .as_chunks()
                         .0
                         .iter()
                         .map(|&bytes| half::f16::from_le_bytes(bytes).to_f32())
                         .collect(),
-                    _ => bytemuck::pod_collect_to_vec(&bytes),
+                    _ => bytemuck::cast_vec(words),
                 };
                 if let Some(&value) = floats.iter().find(|value| !value.is_finite()) {
                     return Ok(Some(Finding {

@@ -59,10 +59,11 @@ impl Array {
 
     /// Returns a copy of a range. The caller holds the lock of the arrays.
     #[allow(unsafe_code)]
-    pub fn read(&self, range: Range) -> Vec<u8> {
-        let from = self.at(range.offset, range.bytes);
-        // SAFETY: in bounds and initialised; the lock keeps writers away
-        unsafe { std::slice::from_raw_parts(from, range.bytes as usize) }.to_vec()
+    pub fn read(&self, range: Range) -> Vec<u32> {
+        let from = self.at(range.offset, range.bytes).cast::<u32>();
+        assert!(from.is_aligned());
+        // SAFETY: in bounds, aligned and initialised; the lock keeps writers away
+        unsafe { std::slice::from_raw_parts(from, range.bytes as usize / 4) }.to_vec()
     }
 }
 

@@ -103,8 +103,8 @@ impl Prepared for CpuProgram {
 
     fn submit_and_read(&self, range: Range) -> Read {
         self.run_all(|| ());
-        let bytes = self.shared.arrays().of(range.id).read(range);
-        Box::pin(ready(Ok(bytes)))
+        let words = self.shared.arrays().of(range.id).read(range);
+        Box::pin(ready(Ok(words)))
     }
 
     fn submit_one(&self, index: usize) -> Result<(), DeviceError> {

@@ -142,7 +142,7 @@ struct Readback {
 }
 
 impl Future for Readback {
-    type Output = Result<Vec<u8>, DeviceError>;
+    type Output = Result<Vec<u32>, DeviceError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context) -> Poll<Self::Output> {
         let outcome = {
@@ -163,7 +163,7 @@ impl Future for Readback {
             outcome.map_err(lost)?;
             let range = staging.get_mapped_range(0..self.size);
             let range = range.map_err(|error| lost(error.to_string()))?;
-            Ok(range[..self.bytes].to_vec())
+            Ok(bytemuck::pod_collect_to_vec(&range[..self.bytes]))
         };
         let data = read();
         if data.is_ok() {
