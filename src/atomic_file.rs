@@ -1,6 +1,7 @@
 //! Atomic file writes: a file is either complete or absent.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// Suffix of a file that is being written.
@@ -13,22 +14,39 @@ const PART: &str = ".part";
 /// # Errors
 /// An error of the system. A previous file is then unchanged, and the temporary file is removed.
 pub fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    write_with(path, |file| file.write_all(bytes))
+}
+
+/// Writes a file atomically, as [`write`], with the contents that `contents` writes.
+///
+/// # Errors
+/// An error of the system or of `contents`. A previous file is then unchanged, and the temporary
+/// file is removed.
+pub fn write_with<E: From<std::io::Error>>(
+    path: &Path,
+    contents: impl FnOnce(&mut BufWriter<File>) -> Result<(), E>,
+) -> Result<(), E> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(PART);
     let temporary = PathBuf::from(temporary);
-    let written = write_synced(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
+    let written =
+        write_synced(&temporary, contents).and_then(|()| Ok(std::fs::rename(&temporary, path)?));
     if written.is_err() {
         // frees its space on a full disk
         let _ = std::fs::remove_file(&temporary);
         return written;
     }
-    flush_name(path)
+    Ok(flush_name(path)?)
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = std::fs::File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+fn write_synced<E: From<std::io::Error>>(
+    path: &Path,
+    contents: impl FnOnce(&mut BufWriter<File>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut file = BufWriter::new(File::create(path)?);
+    contents(&mut file)?;
+    let file = file.into_inner().map_err(|error| error.into_error())?;
+    Ok(file.sync_all()?)
 }
 
 /// Flushes the name of a new file, which is part of the folder's data, to disk.
@@ -38,7 +56,7 @@ fn flush_name(path: &Path) -> std::io::Result<()> {
         .parent()
         .filter(|dir| !dir.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    std::fs::File::open(dir)?.sync_all()
+    File::open(dir)?.sync_all()
 }
 
 /// Does nothing: other systems cannot open folders, and their file systems keep the order of
