@@ -160,7 +160,7 @@ fn an_imported_state_dict_has_the_originals_logits() {
 
     let (config, values) = import_original(&path, load::read_values(&path).unwrap()).unwrap();
     let model = Model::new(&device, &config, 0).unwrap();
-    load::restore(model.parameters(), values, &path).unwrap();
+    load::restore(model.parameters(), &values, &path).unwrap();
     let ids: Vec<i64> = bytemuck::pod_collect_to_vec(golden.tensor("in.idx").unwrap().data());
     let [batch, length] = golden.tensor("in.idx").unwrap().shape()[..] else {
         panic!("ids have two axes")

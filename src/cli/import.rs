@@ -91,7 +91,7 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
     };
     let device = args.device.open()?;
     let model = Model::new(&device, &config, 0)?;
-    load::restore(model.parameters(), values, &args.file).map_err(|error| match error {
+    load::restore(model.parameters(), &values, &args.file).map_err(|error| match error {
         CheckpointError::Mismatch {
             path,
             name,

@@ -87,6 +87,13 @@ impl Tensor {
         }
     }
 
+    /// Splits the tensor into parts of one axis with at most `len` elements, in order, for reads and
+    /// writes that need little memory.
+    pub(crate) fn pieces(&self, len: usize) -> impl Iterator<Item = Tensor> {
+        let starts = (0..self.len()).step_by(len);
+        starts.map(move |first| self.part(first, &[len.min(self.len() - first)]))
+    }
+
     /// Returns whether a kernel can bind it: all tensors but parts that do not start at a multiple
     /// of 256 bytes.
     pub fn is_aligned(&self) -> bool {
@@ -134,6 +141,9 @@ impl Tensor {
     ///
     /// # Errors
     /// A device that failed.
+    ///
+    /// # Panics
+    /// If `T` does not have the size and alignment of `f32`.
     pub fn read<T: bytemuck::Pod>(&self) -> Result<Vec<T>, DeviceError> {
         self.allocation.device.read(self.range())
     }

@@ -18,8 +18,8 @@ use crate::text::TokenizerError;
 pub use folder::{default_folder, load, restore, save, save_description, shipped, snapshot};
 pub use pack::{Packed, pack};
 pub use safetensors::{
-    Metadata, Values, parse, read_noted, read_values, saved_step, write_halves, write_noted,
-    write_values,
+    Metadata, TensorFile, Values, first_not_finite, parse, read_values, step_note, write_halves,
+    write_tensors, write_values,
 };
 
 /// Error about a checkpoint or one of its files. Every message names the file.

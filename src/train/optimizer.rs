@@ -7,6 +7,9 @@ use crate::graph::{Tape, Var};
 use crate::nn::{ParameterGroup, ParameterInfo, ParameterStore};
 use crate::ops::{AdamW, GradScaler};
 
+/// Number of elements that the host copies at once.
+const PIECE: usize = 1 << 20;
+
 /// Update rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -177,7 +180,9 @@ impl Optimizer {
     /// Sets the average to the present parameters.
     pub fn start_average(&self) -> Result<(), DeviceError> {
         for (average, parameters) in self.average.iter().flatten().zip(self.storage.flats()) {
-            average.write(&parameters.read::<f32>()?);
+            for (average, parameters) in average.pieces(PIECE).zip(parameters.pieces(PIECE)) {
+                average.write(&parameters.read::<f32>()?);
+            }
         }
         Ok(())
     }
@@ -190,9 +195,11 @@ impl Optimizer {
     /// Swaps parameters and their average, if it is kept. A second call undoes it.
     pub fn swap_average(&self) -> Result<(), DeviceError> {
         for (average, parameters) in self.average.iter().flatten().zip(self.storage.flats()) {
-            let (averaged, trained) = (average.read::<f32>()?, parameters.read::<f32>()?);
-            average.write(&trained);
-            parameters.write(&averaged);
+            for (average, parameters) in average.pieces(PIECE).zip(parameters.pieces(PIECE)) {
+                let (averaged, trained) = (average.read::<f32>()?, parameters.read::<f32>()?);
+                average.write(&trained);
+                parameters.write(&averaged);
+            }
         }
         Ok(())
     }
@@ -329,11 +336,5 @@ impl Optimizer {
             .chain(average)
             .chain([("scaler".to_owned(), self.state.clone())])
             .collect()
-    }
-
-    /// Returns the prefix of the parameters to validate and save among the names of the
-    /// [state](Self::state).
-    pub fn result_prefix(&self) -> &'static str {
-        if self.average.is_some() { "a." } else { "p." }
     }
 }

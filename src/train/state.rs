@@ -5,18 +5,17 @@
 //! however the program ended. It depends on no other file of the folder but `config.json` and
 //! `tokenizer.json`, which do not change.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use super::config::{Options, RunConfig};
 use super::trainer::Best;
 use crate::atomic_file;
+use crate::device::Tensor;
 use crate::hint::Hint;
-use crate::models::checkpoint::{self, CheckpointError, Values};
+use crate::models::checkpoint::{self, CheckpointError, TensorFile};
 
 /// Key of the progress in the metadata of a state file.
 const NOTE: &str = "training";
@@ -97,13 +96,13 @@ impl Progress {
     }
 }
 
-/// A state that was read: see [`Optimizer::state`](crate::train::Optimizer::state) for its tensors.
+/// A verified state on the disk: see [`Optimizer::state`](crate::train::Optimizer::state) for its
+/// tensors.
 #[derive(Debug, Clone)]
 pub struct State {
     /// How far the training is.
     pub progress: Progress,
-    pub(super) tensors: Values,
-    /// The file, for messages.
+    /// The file, with the tensors.
     pub(super) path: PathBuf,
 }
 
@@ -156,7 +155,7 @@ fn states(dir: &Path) -> (PathBuf, Vec<u64>) {
 }
 
 impl State {
-    /// Reads the newest state in a run folder.
+    /// Finds the newest state in a run folder, verifies it and reads its progress.
     ///
     /// # Errors
     /// No state, or one that is damaged; the message then names the state before it.
@@ -207,10 +206,10 @@ impl State {
     /// Those of [`newest`](Self::newest).
     pub fn newest_progress(dir: &Path) -> Result<Progress, TrainError> {
         let (place, steps) = states(dir);
-        let noted = steps
-            .last()
-            .and_then(|&step| State::read_note(&file(&place, step)))
-            .and_then(|note| Progress::parse(&note, dir).ok());
+        let noted = steps.last().and_then(|&step| {
+            let state = TensorFile::open(&file(&place, step)).ok()?;
+            Progress::parse(state.notes().get(NOTE)?, dir).ok()
+        });
         match noted {
             Some(progress) => Ok(progress),
             // says what is wrong
@@ -218,30 +217,17 @@ impl State {
         }
     }
 
-    /// Reads the note in the header of a state file, if it has one.
-    fn read_note(path: &Path) -> Option<String> {
-        let mut file = std::fs::File::open(path).ok()?;
-        let mut length = [0; 8];
-        file.read_exact(&mut length).ok()?;
-        let mut header = length.to_vec();
-        file.take(u64::from_le_bytes(length))
-            .read_to_end(&mut header)
-            .ok()?;
-        let (_, metadata) = SafeTensors::read_metadata(&header).ok()?;
-        metadata.metadata().as_ref()?.get(NOTE).cloned()
-    }
-
     fn read(path: &Path, dir: &Path) -> Result<State, String> {
-        let (tensors, metadata) =
-            checkpoint::read_noted(path).map_err(|error| error.to_string())?;
-        let note = metadata
+        let mut file = TensorFile::open(path).map_err(|error| error.to_string())?;
+        file.verify().map_err(|error| error.to_string())?;
+        let note = file
+            .notes()
             .get(NOTE)
             .ok_or_else(|| format!("{} is not the state of a training", path.display()))?;
         let progress =
             Progress::parse(note, dir).map_err(|reason| format!("{}: {reason}", path.display()))?;
         Ok(State {
             progress,
-            tensors,
             path: path.to_owned(),
         })
     }
@@ -251,7 +237,7 @@ impl State {
     pub(super) fn write(
         dir: &Path,
         progress: &Progress,
-        tensors: &Values,
+        tensors: &[(String, Tensor)],
         keep: usize,
         first: bool,
     ) -> Result<(), TrainError> {
@@ -270,7 +256,7 @@ impl State {
         }
         let json = serde_json::to_string(progress).expect("progress is plain data");
         checkpoint::make_folder(&folder)?;
-        checkpoint::write_noted(&path, tensors, [(NOTE.to_owned(), json)].into())?;
+        checkpoint::write_tensors(&path, tensors, [(NOTE.to_owned(), json)].into())?;
         let steps = steps_in(&folder);
         for &old in &steps[..steps.len().saturating_sub(keep.max(1))] {
             // one that stays does no harm
@@ -304,6 +290,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Device;
 
     fn progress() -> Progress {
         Progress {
@@ -328,12 +315,18 @@ mod tests {
     #[test]
     fn the_progress_is_read_without_the_tensors() {
         let dir = tempfile::tempdir().unwrap();
-        let tensors = Values::from([("p.x".to_owned(), (vec![2], vec![1.0, 2.0]))]);
-        State::write(dir.path(), &progress(), &tensors, 2, true).unwrap();
+        let device = Device::open(Some("cpu")).unwrap();
+        let tensor = Tensor::new(&device, &[2], &[1.0f32, 2.0]).unwrap();
+        State::write(dir.path(), &progress(), &[("p.x".into(), tensor)], 2, true).unwrap();
+        let path = State::newest(dir.path()).unwrap().path;
+        // a damaged tensor
+        let mut bytes = std::fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        assert!(State::newest(dir.path()).is_err());
         let read = State::newest_progress(dir.path()).unwrap();
         assert_eq!((read.step, read.rate), (7, 0.5));
         assert_eq!(read.config, RunConfig::default());
-        assert_eq!(State::newest(dir.path()).unwrap().tensors, tensors);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::data::{Batches, Dataset, Sample};
 use crate::device::Device;
 use crate::hint::Hint;
 use crate::models::Model;
-use crate::models::checkpoint::{self, CheckpointError, Values};
+use crate::models::checkpoint::{self, CheckpointError, TensorFile, Values};
 use crate::nn::ParameterInfo;
 use crate::ops::{GradScaler, IGNORE};
 use crate::text::Tokenizer;
@@ -236,11 +236,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// Other training data, or tensors that are not those of this model.
     pub fn resume(&mut self, state: State) -> Result<(), TrainError> {
-        let State {
-            progress,
-            tensors,
-            path,
-        } = state;
+        let State { progress, path } = state;
         if progress.data != self.data {
             return Err(TrainError::Resume {
                 path,
@@ -248,8 +244,13 @@ impl<'a> Trainer<'a> {
                 hint: Some(Hint::SameData),
             });
         }
-        checkpoint::restore(&self.optimizer.state(), tensors, &path)?;
+        TensorFile::open(&path)?.restore(&self.optimizer.state())?;
         self.saved |= self.out.as_deref().is_some_and(|out| path.starts_with(out));
+        self.take(&progress)
+    }
+
+    /// Takes over the counters of a state whose tensors are on the device.
+    fn take(&mut self, progress: &Progress) -> Result<(), TrainError> {
         (self.step, self.before, self.best, self.rate) = (
             progress.step,
             progress.seconds,

@@ -1,8 +1,9 @@
 //! Checkpoint folders: `config.json`, `model.safetensors` and `tokenizer.json`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::safetensors::{Values, read_values, write_values};
+use super::safetensors::{Metadata, TensorFile, Values, write_tensors};
 use super::{CheckpointError, make_folder, write_file};
 use crate::device::{Device, DeviceError, Tensor};
 use crate::models::{Model, ModelConfig};
@@ -28,13 +29,28 @@ pub fn snapshot(named: &[(String, Tensor)]) -> Result<Values, DeviceError> {
 /// Returns an error when the names or shapes of both differ.
 pub fn restore(
     named: &[(String, Tensor)],
-    mut values: Values,
+    values: &Values,
     path: &Path,
 ) -> Result<(), CheckpointError> {
-    let path = || path.display().to_string();
+    let shapes = values.iter();
+    let shapes = shapes.map(|(name, (shape, _))| (name.as_str(), shape.as_slice()));
+    check_shapes(named, shapes.collect(), &path.display().to_string())?;
     for (name, tensor) in named {
-        let (shape, data) = values
-            .remove(name)
+        tensor.write(&values[name].1);
+    }
+    Ok(())
+}
+
+/// Checks that the file `path` has the shapes of the named tensors, and no other tensors.
+pub(super) fn check_shapes(
+    named: &[(String, Tensor)],
+    mut shapes: BTreeMap<&str, &[usize]>,
+    path: &str,
+) -> Result<(), CheckpointError> {
+    let path = || path.to_owned();
+    for (name, tensor) in named {
+        let shape = shapes
+            .remove(name.as_str())
             .ok_or_else(|| CheckpointError::Missing {
                 path: path(),
                 name: name.clone(),
@@ -47,14 +63,13 @@ pub fn restore(
                 want: format!("{:?}", tensor.shape()),
             });
         }
-        tensor.write(&data);
     }
-    if values.is_empty() {
+    if shapes.is_empty() {
         return Ok(());
     }
-    let names: Vec<_> = values.keys().take(LISTED).map(String::as_str).collect();
-    let more = if values.len() > LISTED {
-        format!(" and {} more", values.len() - LISTED)
+    let names: Vec<_> = shapes.keys().take(LISTED).copied().collect();
+    let more = if shapes.len() > LISTED {
+        format!(" and {} more", shapes.len() - LISTED)
     } else {
         String::new()
     };
@@ -74,8 +89,11 @@ pub fn save(
     tokenizer: Option<&Tokenizer>,
 ) -> Result<(), CheckpointError> {
     save_description(dir, model, tokenizer)?;
-    let values = snapshot(model.parameters())?;
-    write_values(&dir.join("model.safetensors"), &values, None)
+    write_tensors(
+        &dir.join("model.safetensors"),
+        model.parameters(),
+        Metadata::new(),
+    )
 }
 
 /// Saves configuration and tokenizer, which training does not change, into a folder.
@@ -143,10 +161,9 @@ pub fn load(device: &Device, dir: &Path) -> Result<(Model, Option<Tokenizer>), C
         }
     }
     let config = ModelConfig::load(&dir.join("config.json"))?;
-    let path = dir.join("model.safetensors");
-    let values = read_values(&path)?;
+    let mut file = TensorFile::open(&dir.join("model.safetensors"))?;
     let model = Model::new(device, config, 0)?;
-    restore(model.parameters(), values, &path)?;
+    file.restore(model.parameters())?;
     let tokenizer = dir.join("tokenizer.json");
     let tokenizer = tokenizer
         .is_file()

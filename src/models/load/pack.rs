@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::safetensors::{read_values, saved_step, write_halves};
+use super::safetensors::{TensorFile, write_halves};
 use super::{CheckpointError, make_folder, write_file};
 
 /// Sizes of a packed checkpoint.
@@ -22,8 +22,8 @@ pub struct Packed {
 /// 16-bit floats.
 pub fn pack(from: &Path, to: &Path) -> Result<Packed, CheckpointError> {
     let parameters = from.join("model.safetensors");
-    let values = read_values(&parameters)?;
-    let step = saved_step(&parameters)?;
+    let mut file = TensorFile::open(&parameters)?;
+    let values = file.values()?;
     make_folder(to)?;
     for name in ["config.json", "tokenizer.json", "training.json", "run.toml"] {
         let file = from.join(name);
@@ -36,7 +36,7 @@ pub fn pack(from: &Path, to: &Path) -> Result<Packed, CheckpointError> {
         }
     }
     let packed = to.join("model.safetensors");
-    write_halves(&packed, &values, step)?;
+    write_halves(&packed, &values, file.step())?;
     Ok(Packed {
         bytes: std::fs::metadata(&packed).map_or(0, |file| file.len()),
         tensors: values.len(),

@@ -1,12 +1,14 @@
 //! safetensors files: named tensors, with a checksum and notes.
 
+mod reader;
+mod writer;
+
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use half::{bf16, f16};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use crate::device::{DeviceError, Tensor};
 
-use super::{CheckpointError, write_file};
+pub use reader::{TensorFile, parse, read_values};
+pub use writer::{step_note, write_halves, write_tensors, write_values};
 
 /// Tensors of a file by name, each with its shape.
 pub type Values = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
@@ -17,240 +19,198 @@ pub type Metadata = BTreeMap<String, String>;
 /// Note that holds the checksum of the tensors.
 const CHECKSUM: &str = "crc32";
 
+/// Note that holds the training step.
+const STEP: &str = "step";
+
 /// Key of the file's metadata that holds all notes, as JSON. With one key per note their order
 /// would differ from time to time, and saving the same model twice would not give the same file.
 const NOTES: &str = "seemore";
 
-/// Reads all tensors of a safetensors file, which must have 32-bit or 16-bit (IEEE or bfloat16)
-/// floats.
-///
-/// # Errors
-/// Returns an error when the file cannot be read, is cut off or is not a safetensors file, when it
-/// has other numbers, and when the tensors do not match the checksum in the file.
-pub fn read_values(path: &Path) -> Result<Values, CheckpointError> {
-    read_noted(path).map(|(values, _)| values)
-}
+/// Number of elements that are read or written at once: large enough for full speed, and small
+/// beside a model.
+const PIECE: usize = 1 << 18;
 
-/// Reads all tensors and notes of a safetensors file; see [`read_values`].
-///
-/// # Errors
-/// See [`read_values`].
-pub fn read_noted(path: &Path) -> Result<(Values, Metadata), CheckpointError> {
-    let name = || path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|reason| CheckpointError::Read {
-        path: name(),
-        reason,
-    })?;
-    parse(&bytes, &name)
-}
+/// CRC-32 of names, shapes and bytes of tensors, in the order of their names.
+#[derive(Default)]
+struct Checksum(crc32fast::Hasher);
 
-/// Reads tensors and notes from the bytes of a safetensors file. `name` returns the file's name for
-/// errors.
-///
-/// # Errors
-/// See [`read_values`].
-pub fn parse(
-    bytes: &[u8],
-    name: &dyn Fn() -> String,
-) -> Result<(Values, Metadata), CheckpointError> {
-    let damaged = |reason: String| CheckpointError::Damaged {
-        path: name(),
-        reason,
-    };
-    let (_, header) =
-        SafeTensors::read_metadata(bytes).map_err(|error| damaged(error.to_string()))?;
-    let metadata = notes(header.metadata().iter().flatten());
-    let file = SafeTensors::deserialize(bytes).map_err(|error| damaged(error.to_string()))?;
-    if let Some(want) = metadata.get(CHECKSUM) {
-        let mut tensors = file.tensors();
-        tensors.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let have = checksum(
-            tensors
-                .iter()
-                .map(|(name, view)| (name.as_str(), view.shape(), view.data())),
-        );
-        if *want != have {
-            return Err(damaged(format!(
-                "its checksum is {have}, but it was {want} when the file was written: the contents have changed"
-            )));
+impl Checksum {
+    /// Adds the name and shape of a tensor, whose bytes follow.
+    fn start(&mut self, name: &str, shape: &[usize]) {
+        self.0.update(name.as_bytes());
+        for &length in shape {
+            self.0.update(&(length as u64).to_le_bytes());
         }
     }
-    let mut values = Values::new();
-    for (tensor, view) in file.tensors() {
-        let halves = || view.data().as_chunks().0.iter().copied();
-        let data = match view.dtype() {
-            Dtype::F32 => bytemuck::pod_collect_to_vec(view.data()),
-            Dtype::F16 => halves()
-                .map(|bytes| f16::from_le_bytes(bytes).to_f32())
-                .collect(),
-            Dtype::BF16 => halves()
-                .map(|bytes| bf16::from_le_bytes(bytes).to_f32())
-                .collect(),
-            other => {
-                let (have, want) = (format!("holds {other:?} values"), "F32, F16 or BF16".into());
-                return Err(CheckpointError::Mismatch {
-                    path: name(),
-                    name: tensor,
-                    have,
-                    want,
-                });
+
+    fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Returns eight hexadecimal digits.
+    fn finish(self) -> String {
+        format!("{:08x}", self.0.finalize())
+    }
+}
+
+/// Returns the first of the named tensors with a non-finite value, and that value.
+///
+/// # Errors
+/// Returns an error when the device is lost.
+pub fn first_not_finite(named: &[(String, Tensor)]) -> Result<Option<(&str, f32)>, DeviceError> {
+    for (name, tensor) in named {
+        for piece in tensor.pieces(PIECE) {
+            let values: Vec<f32> = piece.read()?;
+            if let Some(&value) = values.iter().find(|value| !value.is_finite()) {
+                return Ok(Some((name, value)));
             }
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use safetensors::tensor::{Dtype, TensorView};
+
+    use super::*;
+    use crate::device::Device;
+    use crate::models::checkpoint::CheckpointError;
+
+    /// Tensors with a scalar, an empty one, and one of more than a piece; not in the order of their
+    /// names.
+    fn values() -> Values {
+        let large = (0..PIECE + 3).map(|x| x as f32 * 0.1 - 5.0).collect();
+        Values::from([
+            ("m.weight".into(), (vec![1, PIECE + 3], large)),
+            ("a.bias".into(), (vec![2], vec![-0.0, f32::MIN_POSITIVE])),
+            ("scalar".into(), (vec![], vec![2.5])),
+            ("empty".into(), (vec![0, 4], vec![])),
+        ])
+    }
+
+    fn on(device: &Device, values: &Values) -> Vec<(String, Tensor)> {
+        let tensor = |(name, (shape, data)): (&String, &(Vec<usize>, Vec<f32>))| {
+            (name.clone(), Tensor::new(device, shape, data).unwrap())
         };
-        values.insert(tensor, (view.shape().to_vec(), data));
+        values.iter().rev().map(tensor).collect()
     }
-    Ok((values, metadata))
-}
 
-/// Merges the metadata of a file and the notes inside it.
-fn notes<'a>(metadata: impl Iterator<Item = (&'a String, &'a String)>) -> Metadata {
-    let mut notes = Metadata::new();
-    for (key, value) in metadata {
-        match serde_json::from_str::<Metadata>(value) {
-            Ok(ours) if key == NOTES => notes.extend(ours),
-            _ => _ = notes.insert(key.clone(), value.clone()),
+    fn notes() -> Metadata {
+        Metadata::from([("training".into(), r#"{"a": "\"é"}"#.into())])
+    }
+
+    /// The bytes of a file, assembled in memory by the `safetensors` crate.
+    fn assembled(values: &Values) -> Vec<u8> {
+        let mut sum = Checksum::default();
+        let views = values.iter().map(|(name, (shape, data))| {
+            let bytes: &[u8] = bytemuck::cast_slice(data);
+            sum.start(name, shape);
+            sum.update(bytes);
+            (
+                name,
+                TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap(),
+            )
+        });
+        let views: Vec<_> = views.collect();
+        let mut notes = notes();
+        notes.insert(CHECKSUM.into(), sum.finish());
+        let notes = serde_json::to_string(&notes).unwrap();
+        safetensors::serialize(views, Some([(NOTES.into(), notes)].into())).unwrap()
+    }
+
+    fn device() -> Device {
+        Device::open(Some("cpu")).unwrap()
+    }
+
+    #[test]
+    fn tensors_are_written_as_the_safetensors_crate_writes_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.safetensors");
+        let values = values();
+        write_tensors(&path, &on(&device(), &values), notes()).unwrap();
+        assert!(std::fs::read(&path).unwrap() == assembled(&values));
+        assert!(read_values(&path).unwrap() == values);
+        let from_memory = dir.path().join("y.safetensors");
+        write_values(&from_memory, &values, Some(7)).unwrap();
+        assert!(read_values(&from_memory).unwrap() == values);
+        assert_eq!(TensorFile::open(&from_memory).unwrap().step(), Some(7));
+    }
+
+    #[test]
+    fn tensors_are_restored_from_32_and_16_bit_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.safetensors");
+        let mut values = values();
+        for halves in [false, true] {
+            if halves {
+                // what 16-bit floats hold exactly
+                for (_, data) in values.values_mut() {
+                    data.iter_mut()
+                        .for_each(|x| *x = half::f16::from_f32(*x).to_f32());
+                }
+                write_halves(&path, &values, None).unwrap();
+            } else {
+                write_values(&path, &values, None).unwrap();
+            }
+            let device = device();
+            let zeros = values
+                .iter()
+                .map(|(name, (shape, data))| (name.clone(), (shape.clone(), vec![0.0; data.len()])))
+                .collect();
+            let named = on(&device, &zeros);
+            TensorFile::open(&path).unwrap().restore(&named).unwrap();
+            for (name, tensor) in &named {
+                assert!(tensor.read::<f32>().unwrap() == values[name].1, "{name}");
+            }
         }
     }
-    notes
-}
 
-/// Returns the CRC-32 of names, shapes and bytes of tensors, in the order of their names.
-fn checksum<'a>(tensors: impl Iterator<Item = (&'a str, &'a [usize], &'a [u8])>) -> String {
-    let mut hasher = crc32fast::Hasher::new();
-    for (name, shape, bytes) in tensors {
-        hasher.update(name.as_bytes());
-        shape
-            .iter()
-            .for_each(|&length| hasher.update(&(length as u64).to_le_bytes()));
-        hasher.update(bytes);
-    }
-    format!("{:08x}", hasher.finalize())
-}
-
-/// Returns the training step that a safetensors file was saved at, if it is noted.
-///
-/// # Errors
-/// Returns an error when the file cannot be read or is not a safetensors file.
-pub fn saved_step(path: &Path) -> Result<Option<u64>, CheckpointError> {
-    let name = || path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|reason| CheckpointError::Read {
-        path: name(),
-        reason,
-    })?;
-    let (_, metadata) =
-        SafeTensors::read_metadata(&bytes).map_err(|error| CheckpointError::Damaged {
-            path: name(),
-            reason: error.to_string(),
-        })?;
-    Ok(notes(metadata.metadata().iter().flatten())
-        .get("step")
-        .and_then(|step| step.parse().ok()))
-}
-
-/// Writes a safetensors file of 32-bit floats atomically, with a note of the training step if
-/// given.
-///
-/// # Errors
-/// Returns an error when the file cannot be written.
-pub fn write_values(
-    path: &Path,
-    values: &Values,
-    step: Option<u64>,
-) -> Result<(), CheckpointError> {
-    write_noted(path, values, noted(step))
-}
-
-/// Writes a safetensors file of 32-bit floats atomically, with any notes.
-///
-/// # Errors
-/// Returns an error when the file cannot be written.
-pub fn write_noted(
-    path: &Path,
-    values: &Values,
-    metadata: Metadata,
-) -> Result<(), CheckpointError> {
-    let bytes = values.iter().map(|(name, (shape, data))| {
-        (
-            name.as_str(),
-            shape.clone(),
-            bytemuck::cast_slice(data).to_vec(),
-        )
-    });
-    write_tensors(path, Dtype::F32, bytes.collect(), metadata)
-}
-
-fn noted(step: Option<u64>) -> Metadata {
-    step.iter()
-        .map(|step| ("step".to_owned(), step.to_string()))
-        .collect()
-}
-
-/// Writes a safetensors file of 16-bit floats atomically: half as large, to share a model.
-///
-/// # Errors
-/// Returns an error when the file cannot be written, or when a value is beyond the range of 16-bit
-/// floats (65,504).
-pub fn write_halves(
-    path: &Path,
-    values: &Values,
-    step: Option<u64>,
-) -> Result<(), CheckpointError> {
-    let mut tensors = vec![];
-    for (name, (shape, data)) in values {
-        if let Some(value) = data
-            .iter()
-            .find(|value| !f16::from_f32(**value).is_finite())
-        {
-            let (have, want) = (
-                format!("has the value {value}"),
-                "values within the range of 16-bit floats".into(),
-            );
-            return Err(CheckpointError::Mismatch {
-                path: path.display().to_string(),
-                name: name.clone(),
-                have,
-                want,
-            });
+    #[test]
+    fn damage_is_told_from_a_file_of_another_model() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.safetensors");
+        let (device, values) = (device(), values());
+        write_values(&path, &values, None).unwrap();
+        let mut other = on(&device, &values);
+        other.pop();
+        let restore = |named: &[(String, Tensor)]| {
+            let mut file = TensorFile::open(&path).unwrap();
+            file.restore(named).unwrap_err()
+        };
+        assert!(matches!(restore(&other), CheckpointError::Unknown { .. }));
+        let mut bytes = std::fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        for named in [other, on(&device, &values)] {
+            assert!(matches!(restore(&named), CheckpointError::Damaged { .. }));
         }
-        tensors.push((
-            name.as_str(),
-            shape.clone(),
-            data.iter()
-                .flat_map(|value| f16::from_f32(*value).to_le_bytes())
-                .collect(),
+        assert!(matches!(
+            read_values(&path),
+            Err(CheckpointError::Damaged { .. })
         ));
     }
-    write_tensors(path, Dtype::F16, tensors, noted(step))
-}
 
-/// Writes tensors, which are in the order of their names.
-fn write_tensors(
-    path: &Path,
-    dtype: Dtype,
-    tensors: Vec<(&str, Vec<usize>, Vec<u8>)>,
-    mut metadata: Metadata,
-) -> Result<(), CheckpointError> {
-    let name = || path.display().to_string();
-    let sum = checksum(
-        tensors
-            .iter()
-            .map(|(name, shape, bytes)| (*name, shape.as_slice(), bytes.as_slice())),
-    );
-    metadata.insert(CHECKSUM.to_owned(), sum);
-    let views = tensors.iter().map(|(tensor, shape, bytes)| {
-        let view = TensorView::new(dtype, shape.clone(), bytes);
-        view.map(|view| (*tensor, view))
-            .map_err(|error| CheckpointError::Damaged {
-                path: name(),
-                reason: error.to_string(),
-            })
-    });
-    let views: Vec<_> = views.collect::<Result<_, _>>()?;
-    let notes = serde_json::to_string(&metadata).expect("strings are plain data");
-    let bytes = safetensors::serialize(views, Some([(NOTES.to_owned(), notes)].into())).map_err(
-        |error| CheckpointError::Damaged {
-            path: name(),
-            reason: error.to_string(),
-        },
-    )?;
-    write_file(path, &bytes)
+    #[test]
+    fn a_file_that_cannot_be_written_is_named() {
+        let path = Path::new("nowhere/x.safetensors");
+        let error = write_tensors(path, &on(&device(), &values()), notes()).unwrap_err();
+        assert!(matches!(error, CheckpointError::Write { .. }), "{error}");
+        assert!(error.to_string().contains("nowhere"), "{error}");
+    }
+
+    #[test]
+    fn non_finite_values_are_found() {
+        let mut values = values();
+        let found = |values: &Values| {
+            let named = on(&device(), values);
+            let found = first_not_finite(&named).unwrap();
+            found.map(|(name, value)| (name.to_owned(), value))
+        };
+        assert_eq!(found(&values), None);
+        values.get_mut("m.weight").unwrap().1[PIECE + 1] = f32::INFINITY;
+        assert_eq!(found(&values), Some(("m.weight".into(), f32::INFINITY)));
+    }
 }

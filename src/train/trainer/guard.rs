@@ -1,5 +1,6 @@
 //! Steps whose loss or gradients are not finite: found, explained, skipped or rolled back.
 
+use std::path::Path;
 use std::time::Instant;
 
 use super::Trainer;
@@ -62,12 +63,11 @@ impl Trainer<'_> {
                 match self.out.as_deref().filter(|_| self.saved) {
                     Some(dir) => self.resume(State::newest(dir)?)?,
                     None => {
-                        let (progress, tensors) = self.start.clone().expect("kept for rollbacks");
-                        self.resume(State {
-                            progress,
-                            tensors,
-                            path: "the start of this run".into(),
-                        })?;
+                        let (progress, tensors) = self.start.take().expect("kept for rollbacks");
+                        let path = Path::new("the start of this run");
+                        checkpoint::restore(&self.optimizer.state(), &tensors, path)?;
+                        self.take(&progress)?;
+                        self.start = Some((progress, tensors));
                     }
                 }
                 (self.before, self.rate, self.rollbacks) = (seconds, rate, self.rollbacks + 1);
@@ -112,10 +112,8 @@ impl Trainer<'_> {
     /// Names the first value of a step that is not finite, by computing the step again with the
     /// present parameters.
     fn explain(&self, plan: &TrainStep, step: u64) -> Result<String, TrainError> {
-        for (name, (_, data)) in checkpoint::snapshot(self.model.parameters())? {
-            if let Some(value) = data.iter().find(|value| !value.is_finite()) {
-                return Ok(format!("parameter {name} holds {value} at step {step}"));
-            }
+        if let Some((name, value)) = checkpoint::first_not_finite(self.model.parameters())? {
+            return Ok(format!("parameter {name} holds {value} at step {step}"));
         }
         let batches = self.feed.batches(step - 1);
         let Some(finding) = plan.first_not_finite(&batches, self.seed_of(step - 1))? else {

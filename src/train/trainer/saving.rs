@@ -38,11 +38,15 @@ impl Trainer<'_> {
             return Ok(());
         };
         checkpoint::save_description(&dir, self.model, Some(self.tokenizer))?;
-        let parameters = checkpoint::snapshot(&self.optimizer.result())?;
-        Ok(checkpoint::write_values(
+        self.write_result(&dir)
+    }
+
+    /// Writes the parameters to validate into a folder.
+    fn write_result(&self, dir: &Path) -> Result<(), TrainError> {
+        Ok(checkpoint::write_tensors(
             &dir.join("model.safetensors"),
-            &parameters,
-            Some(self.step),
+            &self.optimizer.result(),
+            checkpoint::step_note(Some(self.step)),
         )?)
     }
 
@@ -55,12 +59,9 @@ impl Trainer<'_> {
         let Some(dir) = self.out.clone() else {
             return Ok(());
         };
-        let state = checkpoint::snapshot(&self.optimizer.state())?;
+        let state = self.optimizer.state();
         // a model that diverged must not replace one that did not
-        if let Some((name, _)) = state
-            .iter()
-            .find(|(_, (_, data))| data.iter().any(|value| !value.is_finite()))
-        {
+        if let Some((name, _)) = checkpoint::first_not_finite(&state)? {
             return Err(TrainError::Diverged {
                 what: format!("{name} is not finite at step {}", self.step),
                 kept: self.kept(),
@@ -77,15 +78,7 @@ impl Trainer<'_> {
             progress.config.save(&dir.join("run.toml"))?;
             self.described = true;
         }
-        let prefix = self.optimizer.result_prefix();
-        let model = state
-            .into_iter()
-            .filter_map(|(name, values)| Some((name.strip_prefix(prefix)?.to_owned(), values)));
-        checkpoint::write_values(
-            &dir.join("model.safetensors"),
-            &model.collect(),
-            Some(self.step),
-        )?;
+        self.write_result(&dir)?;
         let json = serde_json::to_string_pretty(&progress).expect("progress is plain data");
         checkpoint::write_file(&dir.join("training.json"), json.as_bytes())?;
         // the caller decides what follows a save, not the observer

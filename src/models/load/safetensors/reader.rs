@@ -1,0 +1,296 @@
+//! Reading safetensors files a piece at a time.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use half::{bf16, f16};
+use safetensors::SafeTensorError;
+use safetensors::tensor::{self, Dtype, TensorInfo};
+
+use super::{CHECKSUM, Checksum, Metadata, NOTES, PIECE, STEP, Values};
+use crate::device::Tensor;
+use crate::models::load::CheckpointError;
+use crate::models::load::folder::check_shapes;
+
+/// Longest header, as in the `safetensors` crate.
+const MAX_HEADER: u64 = 100_000_000;
+
+/// Appends the values that bytes of a file stand for.
+type Widen = fn(&[u8], &mut Vec<f32>);
+
+/// An open safetensors file whose tensors are read a piece at a time, so that a model is in memory
+/// once while it is loaded.
+///
+/// Values are 32-bit or 16-bit (IEEE or bfloat16) floats.
+#[derive(Debug)]
+pub struct TensorFile<R = File> {
+    reader: R,
+    /// Name of the file, for errors.
+    path: String,
+    tensors: BTreeMap<String, TensorInfo>,
+    notes: Metadata,
+    /// Position of the first tensor in the file.
+    start: u64,
+}
+
+impl TensorFile {
+    /// Opens a file and reads its header.
+    ///
+    /// # Errors
+    /// Returns an error when the file cannot be read, is cut off or is not a safetensors file.
+    pub fn open(path: &Path) -> Result<TensorFile, CheckpointError> {
+        let name = path.display().to_string();
+        match File::open(path) {
+            Ok(file) => TensorFile::new(file, name),
+            Err(reason) => Err(CheckpointError::Read { path: name, reason }),
+        }
+    }
+}
+
+impl<R: Read + Seek> TensorFile<R> {
+    fn new(mut reader: R, path: String) -> Result<TensorFile<R>, CheckpointError> {
+        let (size, header) = match read_header(&mut reader) {
+            Ok(read) => read,
+            Err(reason) => return Err(CheckpointError::Read { path, reason }),
+        };
+        let parsed = header.and_then(|header| {
+            let metadata: tensor::Metadata = serde_json::from_slice(&header)
+                .map_err(SafeTensorError::InvalidHeaderDeserialization)?;
+            let start = 8 + header.len() as u64;
+            if start.checked_add(metadata.data_len() as u64) != Some(size) {
+                return Err(SafeTensorError::MetadataIncompleteBuffer);
+            }
+            Ok((start, metadata))
+        });
+        let (start, metadata) = match parsed {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                let reason = error.to_string();
+                return Err(CheckpointError::Damaged { path, reason });
+            }
+        };
+        let tensors = metadata.tensors().into_iter();
+        Ok(TensorFile {
+            reader,
+            path,
+            tensors: tensors.map(|(name, info)| (name, info.clone())).collect(),
+            notes: notes(metadata.metadata().iter().flatten()),
+            start,
+        })
+    }
+
+    /// Returns the notes beside the tensors.
+    pub fn notes(&self) -> &Metadata {
+        &self.notes
+    }
+
+    /// Returns the training step that the file was saved at, if it is noted.
+    pub fn step(&self) -> Option<u64> {
+        self.notes.get(STEP)?.parse().ok()
+    }
+
+    /// Returns the shape of a tensor, if the file has it.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|info| info.shape.as_slice())
+    }
+
+    /// Verifies the checksum, if the file has one, and the type of all values.
+    ///
+    /// # Errors
+    /// Returns an error when the file cannot be read, does not match its checksum or has other
+    /// values than floats.
+    pub fn verify(&mut self) -> Result<(), CheckpointError> {
+        self.visit(|_, _, _| ())
+    }
+
+    /// Reads all tensors.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub fn values(&mut self) -> Result<Values, CheckpointError> {
+        let empty = |(name, info): (&String, &TensorInfo)| {
+            let len = info.shape.iter().product();
+            (name.clone(), (info.shape.clone(), Vec::with_capacity(len)))
+        };
+        let mut values: Values = self.tensors.iter().map(empty).collect();
+        self.visit(|name, _, data| {
+            let (_, whole) = values.get_mut(name).expect("all tensors have an entry");
+            whole.extend_from_slice(data);
+        })?;
+        Ok(values)
+    }
+
+    /// Writes the tensors of the file to those of the same name among `wanted`, which must have the
+    /// same shapes, and verifies the file.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify). Tensors on the device may then have been replaced already.
+    ///
+    /// # Panics
+    /// If a shape differs.
+    pub fn read_into(&mut self, wanted: &BTreeMap<&str, &Tensor>) -> Result<(), CheckpointError> {
+        for (name, tensor) in wanted {
+            let shape = self.shape(name).unwrap_or(tensor.shape());
+            assert_eq!(shape, tensor.shape(), "shape of {name}");
+        }
+        self.visit(|name, first, data| {
+            if let Some(tensor) = wanted.get(name) {
+                tensor.part(first, &[data.len()]).write(data);
+            }
+        })
+    }
+
+    /// Writes all tensors of the file to named tensors.
+    ///
+    /// # Errors
+    /// Returns an error when the names or shapes of both differ, and as [`verify`](Self::verify).
+    /// Tensors on the device may then have been replaced already.
+    pub fn restore(&mut self, named: &[(String, Tensor)]) -> Result<(), CheckpointError> {
+        let shapes = self.tensors.iter();
+        let shapes = shapes.map(|(name, info)| (name.as_str(), info.shape.as_slice()));
+        if let Err(mismatch) = check_shapes(named, shapes.collect(), &self.path) {
+            // a damaged header is no other model
+            self.verify()?;
+            return Err(mismatch);
+        }
+        let named = named.iter();
+        self.read_into(
+            &named
+                .map(|(name, tensor)| (name.as_str(), tensor))
+                .collect(),
+        )
+    }
+
+    /// Passes all tensors to `each` in the order of their names: name, position of the first
+    /// element, and at most [`PIECE`] elements.
+    fn visit(&mut self, mut each: impl FnMut(&str, usize, &[f32])) -> Result<(), CheckpointError> {
+        let (mut buffer, mut wide) = (vec![0.0f32; PIECE], vec![]);
+        let mut sum = Checksum::default();
+        let mut unsupported = None;
+        for (name, info) in &self.tensors {
+            sum.start(name, &info.shape);
+            let widen: Option<Widen> = match info.dtype {
+                Dtype::F32 => None,
+                Dtype::F16 => Some(|bytes, wide| {
+                    let halves = bytes.as_chunks().0.iter();
+                    wide.extend(halves.map(|&bytes| f16::from_le_bytes(bytes).to_f32()));
+                }),
+                Dtype::BF16 => Some(|bytes, wide| {
+                    let halves = bytes.as_chunks().0.iter();
+                    wide.extend(halves.map(|&bytes| bf16::from_le_bytes(bytes).to_f32()));
+                }),
+                other => {
+                    unsupported.get_or_insert((name, other));
+                    Some(|_, _| ())
+                }
+            };
+            let (from, to) = info.data_offsets;
+            let read = |reason| CheckpointError::Read {
+                path: self.path.clone(),
+                reason,
+            };
+            let position = SeekFrom::Start(self.start + from as u64);
+            self.reader.seek(position).map_err(read)?;
+            let (mut first, mut left) = (0, to - from);
+            while left > 0 {
+                let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut buffer);
+                let len = left.min(bytes.len());
+                let bytes = &mut bytes[..len];
+                self.reader.read_exact(bytes).map_err(read)?;
+                sum.update(bytes);
+                let piece = match widen {
+                    None => &buffer[..len / 4],
+                    Some(widen) => {
+                        wide.clear();
+                        widen(bytes, &mut wide);
+                        &wide[..]
+                    }
+                };
+                if !piece.is_empty() {
+                    each(name, first, piece);
+                }
+                first += piece.len();
+                left -= len;
+            }
+        }
+        let have = sum.finish();
+        if let Some(want) = self.notes.get(CHECKSUM).filter(|want| **want != have) {
+            return Err(CheckpointError::Damaged {
+                path: self.path.clone(),
+                reason: format!(
+                    "its checksum is {have}, but it was {want} when the file was written: the contents have changed"
+                ),
+            });
+        }
+        match unsupported {
+            Some((name, dtype)) => Err(CheckpointError::Mismatch {
+                path: self.path.clone(),
+                name: name.clone(),
+                have: format!("holds {dtype:?} values"),
+                want: "F32, F16 or BF16".into(),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Reads the size of a file and its header.
+fn read_header(
+    reader: &mut (impl Read + Seek),
+) -> io::Result<(u64, Result<Vec<u8>, SafeTensorError>)> {
+    let mut prefix = vec![];
+    reader.take(8).read_to_end(&mut prefix)?;
+    let size = reader.seek(SeekFrom::End(0))?;
+    let Ok(length) = <[u8; 8]>::try_from(prefix) else {
+        return Ok((size, Err(SafeTensorError::HeaderTooSmall)));
+    };
+    let length = u64::from_le_bytes(length);
+    if length > MAX_HEADER {
+        return Ok((size, Err(SafeTensorError::HeaderTooLarge)));
+    }
+    if length > size - 8 {
+        return Ok((size, Err(SafeTensorError::InvalidHeaderLength)));
+    }
+    let mut header = vec![0; length as usize];
+    reader.seek(SeekFrom::Start(8))?;
+    reader.read_exact(&mut header)?;
+    Ok((size, Ok(header)))
+}
+
+/// Merges the metadata of a file and the notes inside it.
+fn notes<'a>(metadata: impl Iterator<Item = (&'a String, &'a String)>) -> Metadata {
+    let mut notes = Metadata::new();
+    for (key, value) in metadata {
+        match serde_json::from_str::<Metadata>(value) {
+            Ok(ours) if key == NOTES => notes.extend(ours),
+            _ => _ = notes.insert(key.clone(), value.clone()),
+        }
+    }
+    notes
+}
+
+/// Reads all tensors of a safetensors file, which must have 32-bit or 16-bit (IEEE or bfloat16)
+/// floats.
+///
+/// # Errors
+/// Returns an error when the file cannot be read, is cut off or is not a safetensors file, when it
+/// has other numbers, and when the tensors do not match the checksum in the file.
+pub fn read_values(path: &Path) -> Result<Values, CheckpointError> {
+    TensorFile::open(path)?.values()
+}
+
+/// Reads tensors and notes from the bytes of a safetensors file. `name` returns the file's name for
+/// errors.
+///
+/// # Errors
+/// See [`read_values`].
+pub fn parse(
+    bytes: &[u8],
+    name: &dyn Fn() -> String,
+) -> Result<(Values, Metadata), CheckpointError> {
+    let mut file = TensorFile::new(Cursor::new(bytes), name())?;
+    let values = file.values()?;
+    Ok((values, file.notes))
+}
