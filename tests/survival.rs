@@ -464,7 +464,7 @@ fn lack_of_device_memory_is_explained() {
     let output = train_after(
         dir.path(),
         "ulimit -v 2000000",
-        "--data squares --preset seemore --batch-size 384 --steps 1 --out run",
+        "--data squares --preset seemore --batch-size 768 --steps 1 --out run",
     );
     if !output.status.success() {
         fails(
@@ -472,7 +472,7 @@ fn lack_of_device_memory_is_explained() {
             3,
             &[
                 "out of memory",
-                "bytes of [384",
+                "bytes of [768",
                 "shaders/",
                 "--batch-size",
                 "--accumulate",
