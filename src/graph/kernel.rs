@@ -3,6 +3,9 @@
 //! Bindings, access modes, parameters and override constants come from the source and are never
 //! repeated in Rust.
 
+#[cfg(test)]
+pub(crate) mod uniformity;
+
 use std::sync::OnceLock;
 
 use naga::{AddressSpace, Module, ScalarKind, StorageAccess, TypeInner};
