@@ -2,6 +2,8 @@
 
 mod adapters;
 mod budget;
+#[cfg(test)]
+mod limits;
 mod memory;
 mod open;
 mod pipelines;

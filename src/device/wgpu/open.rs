@@ -11,22 +11,36 @@ use crate::graph::Capabilities;
 impl WgpuExecutor {
     /// Opens the adapter that `wanted` names by index or part of its name.
     pub async fn open(wanted: &str) -> Result<WgpuExecutor, DeviceError> {
-        Self::open_adapter(adapters::choose(wanted).await?).await
+        let adapter = adapters::choose(wanted).await?;
+        let limits = adapter.limits();
+        Self::open_adapter(adapter, limits).await
+    }
+
+    /// Like [`open`](Self::open), with smaller limits than the adapter has.
+    #[cfg(test)]
+    pub(super) async fn open_limited(
+        wanted: &str,
+        limits: wgpu::Limits,
+    ) -> Result<WgpuExecutor, DeviceError> {
+        Self::open_adapter(adapters::choose(wanted).await?, limits).await
     }
 
     /// Opens the best adapter that is no software driver, if there is one.
     pub async fn open_gpu() -> Result<Option<WgpuExecutor>, DeviceError> {
-        match adapters::gpu().await {
-            Some(adapter) => Self::open_adapter(adapter).await.map(Some),
-            None => Ok(None),
-        }
+        let Some(adapter) = adapters::gpu().await else {
+            return Ok(None);
+        };
+        let limits = adapter.limits();
+        Self::open_adapter(adapter, limits).await.map(Some)
     }
 
-    async fn open_adapter(adapter: wgpu::Adapter) -> Result<WgpuExecutor, DeviceError> {
+    async fn open_adapter(
+        adapter: wgpu::Adapter,
+        limits: wgpu::Limits,
+    ) -> Result<WgpuExecutor, DeviceError> {
         let info = adapter.get_info();
         let optional =
             wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16 | wgpu::Features::TIMESTAMP_QUERY;
-        let limits = adapter.limits();
         let cooperative = cooperative(&adapter, &info, &limits);
         let mut features = adapter.features() & optional;
         features.set(
