@@ -37,7 +37,8 @@ fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) gr
         let v = rounded(x[i]);
         let bits = bitcast<vec4u>(v);
         let infinite = (bits & vec4u(0x7fffffff)) == vec4u(0x7f800000);
-        let ends = select(vec4u(), ((bits >> vec4u(16)) & vec4u(0x8000)) | vec4u(0x7c00), infinite);
+        // a product, since GLSL 4.3 selects floats alone
+        let ends = vec4u(infinite) * (((bits >> vec4u(16)) & vec4u(0x8000)) | vec4u(0x7c00));
         let rest = select(v, vec4f(), infinite);
         y[i] = vec2u(pack2x16float(rest.xy), pack2x16float(rest.zw)) | (ends.xz | (ends.yw << vec2u(16)));
     }
