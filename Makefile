@@ -1,6 +1,6 @@
 # Thin: everything but the driver is cargo's work.
 
-.PHONY: train app test test-adapter test-mlflow driver screen
+.PHONY: train app test test-adapter test-mlflow driver screen spirv-val
 
 # Train the default model on the shipped drawings (half a minute on two CPU cores).
 train:
@@ -11,7 +11,7 @@ app:
 	cargo run --release -p seemore-app
 
 # All tests: on a GPU if there is one, else the CPU, and those of kernels on a graphics adapter too.
-test: driver screen
+test: driver screen spirv-val
 	cargo test --workspace
 
 # The tests that compute, once more on the first graphics adapter.
@@ -29,3 +29,7 @@ driver:
 # A virtual screen for the test that opens the window.
 screen:
 	@sh tools/screen.sh
+
+# The program that checks kernels as Vulkan takes them.
+spirv-val:
+	@sh tools/spirv_val.sh

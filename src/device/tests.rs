@@ -4,3 +4,6 @@
 mod counting;
 mod plans;
 mod tensors;
+mod translation;
+mod uniformity;
+mod variants;
