@@ -17,7 +17,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     write_with(path, |file| file.write_all(bytes))
 }
 
-/// Writes a file atomically, as [`write`], with the contents that `contents` writes.
+/// Writes a file atomically, as [`write()`] does, with the contents that `contents` writes.
 ///
 /// # Errors
 /// An error of the system or of `contents`. A previous file is then unchanged, and the temporary

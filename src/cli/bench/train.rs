@@ -1,15 +1,16 @@
 //! Benchmark of training.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cpu_time::ProcessTime;
 
 use super::measure::{
-    Case, Effort, Failure, Measurement, Times, expect, kernel_times, noise, time,
+    Case, Effort, Failure, KernelTime, Measurement, Times, expect, kernel_times, noise, time,
 };
 use crate::data::{Batches, Dataset, Sample};
-use crate::device::Device;
+use crate::device::{Device, Plan};
 use crate::graph::Precision;
 use crate::image::Augment;
 use crate::models::{Model, ModelConfig};
@@ -158,9 +159,62 @@ pub fn measure(
     };
     let mut steps = case("step", Some(3.0 * forward_flops(config, batch, text))).measured(times);
     steps.kernels = kernel_times(step.plan())?;
-    Ok(vec![
-        steps,
+    let products = products(step.plan(), effort)?;
+    let products = products.map(|(flops, times, kernels)| Measurement {
+        kernels,
+        gflops_per_cpu_s: None,
+        ..case("matrix products of a step", Some(flops)).measured(times)
+    });
+    let mut measured = vec![steps];
+    measured.extend(products);
+    measured.extend([
         case("waiting for input in a step", None).measured(Times::new(waits, Duration::ZERO)),
         case("first step, kernels compiled", None).measured(compile),
-    ])
+    ]);
+    Ok(measured)
+}
+
+/// Operations and times of the matrix products of a program, with the time of those of each shape
+/// `MxNxK`; `None` without timestamps. Operands and results are whole matrices.
+fn products(plan: &Plan, effort: Effort) -> Result<Option<(f64, Times, Vec<KernelTime>)>, Failure> {
+    let count = |shape: Option<&Vec<usize>>| {
+        shape.map_or(0.0, |shape| shape.iter().product::<usize>() as f64)
+    };
+    let shapes: Vec<Option<[f64; 3]>> = plan
+        .calls()
+        .map(|call| {
+            let [a, b, c] = [call.reads.first(), call.reads.get(1), call.writes.last()].map(count);
+            // a = m k, b = k n, c = m n
+            let side = |x: f64, y: f64, z: f64| (x * y / z).sqrt();
+            let product = call.kernel.starts_with("matmul");
+            product.then(|| [side(a, c, b), side(b, c, a), side(a, b, c)])
+        })
+        .collect();
+    let flops = shapes.iter().flatten().map(|[m, n, k]| 2.0 * m * n * k);
+    let flops = flops.sum();
+    let (mut sums, mut by_shape) = (vec![], BTreeMap::<String, (usize, Duration)>::new());
+    let runs = effort.runs.max(1);
+    for _ in 0..runs {
+        let Some(times) = plan.times()? else {
+            return Ok(None);
+        };
+        let mut sum = Duration::ZERO;
+        for (shape, time) in shapes.iter().zip(times) {
+            let Some([m, n, k]) = shape else { continue };
+            sum += time;
+            let entry = by_shape.entry(format!("{m}x{n}x{k}")).or_default();
+            *entry = (entry.0 + 1, entry.1 + time);
+        }
+        sums.push(sum);
+    }
+    let mut kernels: Vec<KernelTime> = by_shape
+        .into_iter()
+        .map(|(kernel, (dispatches, time))| KernelTime {
+            kernel,
+            dispatches: dispatches / runs as usize,
+            ms: 1e3 * time.as_secs_f64() / runs as f64,
+        })
+        .collect();
+    kernels.sort_by(|a, b| b.ms.total_cmp(&a.ms));
+    Ok(Some((flops, Times::new(sums, Duration::ZERO), kernels)))
 }
