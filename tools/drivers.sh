@@ -108,7 +108,7 @@ print("|", found["adapter"].replace("|", "/"), "|", found["subgroups"], "|", end
         echo "$output" | grep -E "^test result|FAILED|panicked|^Error" | sed "s/^/$driver: /" >&2 || true
     done
     if [ -n "$broken" ]; then failed=1; fi
-    echo "$facts $passed | ${broken:-none} |" | tee -a "$record"
+    echo "$facts$passed | ${broken:-none} |" | tee -a "$record"
 done
 
 if [ $# -eq 0 ]; then
