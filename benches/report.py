@@ -344,7 +344,7 @@ def growth(run, folder, other=None):
         lines = [("CPU", cpu), ("wall", wall)]
         if other:
             theirs = [(record["size"], variant_line(record, "step")["median_ms"]) for record in other.of("seemore", what)]
-            lines = [("wall", wall), ("software Vulkan" if "(software," in other.machine["adapter"] else "other device", theirs)]
+            lines = [("the CPU" if "(CPU," in run.machine["adapter"] else "this device", wall), ("software Vulkan" if "(software," in other.machine["adapter"] else "other device", theirs)]
         times.append((f"by {what} size" if what != "text" else "by text length", label, lines))
         memories.append((times[-1][0], label, [("process", process), ("plan", plan)]))
         work = curve(lambda line, _: line["gflops"] * line["median_ms"])
