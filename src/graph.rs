@@ -1,5 +1,5 @@
-//! What is computed: kernels, the tape that records dispatches and gradients, and the program made
-//! of it.
+//! Recording of computations: kernels, the tape that records dispatches and gradients, and the
+//! program made of it.
 //!
 //! Everything here is plain data: no device, no file, no thread.
 

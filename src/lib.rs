@@ -27,7 +27,7 @@
 //! # Train a model
 //!
 //! A [`RunConfig`] describes a training, and a [`TrainRun`] is the only place that assembles one.
-//! What happens on the way goes to an [`Observer`](train::Observer).
+//! Events of the run go to an [`Observer`](train::Observer).
 //!
 //! ```
 //! use seemore::{Device, Preset, RunConfig, TrainRun, train::Observer};

@@ -98,7 +98,8 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
     disks(&mut report);
 
     report.section("Graphics adapters");
-    let adapters: Vec<String> = Device::adapters().iter().map(ToString::to_string).collect();
+    let listed = Device::adapters();
+    let adapters: Vec<String> = listed.iter().map(ToString::to_string).collect();
     if !args.json {
         adapters.iter().for_each(|line| say(&format!("  {line}")));
         if adapters.is_empty() {
@@ -109,10 +110,12 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
     // both kinds of kernels, unless one device is asked for
     let words: Vec<Option<&str>> = match args.device.name.as_deref() {
         Some(word) => vec![Some(word)],
-        None if adapters.is_empty() => vec![Some("cpu")],
         // the one that `auto` chooses last, so that its facts stand alone
-        None if Device::adapters()[0].kind == "software" => vec![Some("0"), Some("cpu")],
-        None => vec![Some("cpu"), Some("0")],
+        None => match listed.first() {
+            None => vec![Some("cpu")],
+            Some(best) if best.kind == "software" => vec![Some("0"), Some("cpu")],
+            Some(_) => vec![Some("cpu"), Some("0")],
+        },
     };
     let mut checked = Ok(());
     let mut devices = vec![];

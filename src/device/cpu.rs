@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::memory::Array;
 use self::threads::Threads;
-use super::executor::{Attempt, Bound, Created, DeviceInfo, Executor, Prepared, Range, Read};
+use super::executor::{Bound, Created, DeviceInfo, Executor, Prepared, Range, Read};
 use super::{DeviceError, system_memory};
 use crate::graph::{Capabilities, TensorId};
 
@@ -148,22 +148,5 @@ impl Executor for CpuExecutor {
         _parallel: bool,
     ) -> Result<Box<dyn Prepared>, DeviceError> {
         Ok(Box::new(prepared::prepare(&self.shared, schedule)?))
-    }
-
-    fn poll(&self) -> Result<(), DeviceError> {
-        Ok(())
-    }
-
-    fn wait(&self) -> Result<(), DeviceError> {
-        Ok(())
-    }
-
-    fn check(&self) -> Result<(), DeviceError> {
-        Ok(())
-    }
-
-    fn attempt(&self, work: &mut dyn FnMut()) -> Attempt {
-        work();
-        Box::pin(ready(None))
     }
 }

@@ -1,7 +1,7 @@
 //! What a device must be able to do. Everything else in the library is written against this trait.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -111,19 +111,29 @@ pub trait Executor: fmt::Debug + Send + Sync {
     fn prepare(&self, schedule: &[Bound], parallel: bool)
     -> Result<Box<dyn Prepared>, DeviceError>;
 
-    /// Makes pending reads progress without waiting.
-    fn poll(&self) -> Result<(), DeviceError>;
+    /// Makes pending reads progress without waiting. Does nothing by default: for executors whose
+    /// submissions return when their work is done.
+    fn poll(&self) -> Result<(), DeviceError> {
+        Ok(())
+    }
 
-    /// Waits until all submitted work is done.
-    fn wait(&self) -> Result<(), DeviceError>;
+    /// Waits until all submitted work is done. Does nothing by default, as [`poll`](Self::poll).
+    fn wait(&self) -> Result<(), DeviceError> {
+        Ok(())
+    }
 
     /// Returns the first error since the device was opened. It stays: after one, no result can be
-    /// trusted.
-    fn check(&self) -> Result<(), DeviceError>;
+    /// trusted. By default there is none.
+    fn check(&self) -> Result<(), DeviceError> {
+        Ok(())
+    }
 
     /// Runs `work` at once, so that errors it causes on this thread do not count as failures of the
-    /// device but are returned.
-    fn attempt(&self, work: &mut dyn FnMut()) -> Attempt;
+    /// device but are returned. By default work causes no errors of the device.
+    fn attempt(&self, work: &mut dyn FnMut()) -> Attempt {
+        work();
+        Box::pin(ready(None))
+    }
 }
 
 /// A program that an [`Executor`] can run.

@@ -1,8 +1,8 @@
-//! What Rust bodies of kernels are written with: loops over rows on all threads, and vector
+//! Building blocks of the Rust bodies of kernels: loops over rows on all threads, and vector
 //! arithmetic.
 //!
 //! Work is cut into tasks by its size alone, and sums are taken in a fixed order, so results do not
-//! depend on the number of threads or on the width of the processor's vectors.
+//! depend on the number of threads. Only those of `product` depend on the processor.
 
 pub mod activation;
 pub mod math;
@@ -13,8 +13,8 @@ mod rows;
 
 pub use parts::Parts;
 pub use rows::{
-    blocks, columns, elements, rows, rows_of_three, rows_of_two, rows_of_two_with_cost,
-    rows_with_cost, vectorized,
+    blocks, elements, rows, rows_of_three, rows_of_two, rows_of_two_with_cost, rows_with_cost,
+    vectorized,
 };
 
 use std::borrow::Cow;

@@ -100,7 +100,7 @@ impl Shared {
         }
     }
 
-    /// What a thread does all its life.
+    /// Joins jobs until the pool ends, and sleeps while there is none. Runs on each thread.
     #[allow(unsafe_code)]
     fn serve(&self) {
         let mut last = 0;

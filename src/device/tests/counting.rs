@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use std::future::ready;
 use std::sync::{Arc, Mutex};
 
-use crate::device::executor::{
-    Attempt, Bound, Created, DeviceInfo, Executor, Prepared, Range, Read, Times,
-};
+use crate::device::executor::{Bound, Created, DeviceInfo, Executor, Prepared, Range, Read, Times};
 use crate::device::{Device, DeviceError, Plan, Tensor};
 use crate::graph::{Access, Capabilities, TensorId};
 use crate::models::{Model, Preset};
@@ -101,23 +99,6 @@ impl Executor for Counting {
             counts: self.0.clone(),
             steps: steps.collect(),
         }))
-    }
-
-    fn poll(&self) -> Result<(), DeviceError> {
-        Ok(())
-    }
-
-    fn wait(&self) -> Result<(), DeviceError> {
-        Ok(())
-    }
-
-    fn check(&self) -> Result<(), DeviceError> {
-        Ok(())
-    }
-
-    fn attempt(&self, work: &mut dyn FnMut()) -> Attempt {
-        work();
-        Box::pin(ready(None))
     }
 }
 

@@ -8,9 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::caption::{AttentionPass, Generator, RelevancePass, Search, SearchOptions};
-use crate::device::executor::{
-    Attempt, Bound, Created, DeviceInfo, Executor, Prepared, Range, Read, Times,
-};
+use crate::device::executor::{Bound, Created, DeviceInfo, Executor, Prepared, Range, Read, Times};
 use crate::device::{Device, DeviceError, Plan};
 use crate::graph::{Always, Capabilities, Kernel, Precision, Tape, TensorId, Var};
 use crate::models::{Model, ModelConfig, Preset, emoji, seemore};
@@ -161,23 +159,6 @@ impl Executor for Recorder {
             }
         }
         Ok(Box::new(Nothing))
-    }
-
-    fn poll(&self) -> Result<(), DeviceError> {
-        Ok(())
-    }
-
-    fn wait(&self) -> Result<(), DeviceError> {
-        Ok(())
-    }
-
-    fn check(&self) -> Result<(), DeviceError> {
-        Ok(())
-    }
-
-    fn attempt(&self, work: &mut dyn FnMut()) -> Attempt {
-        work();
-        Box::pin(ready(None))
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) const CACHE_BODIES: &[(&str, Native)] = &[("forward", append_and_atte
 
 /// Rows of a tile: of queries, and of keys for their gradients.
 const TILE: usize = 64;
-/// Most queries that are multiplied with each key by itself.
+/// Largest number of queries whose scores are summed key by key instead of by `gemm`.
 const FEW: usize = 4;
 /// Multiplications of a task of small slices.
 const WORK: usize = 64 * 1024;

@@ -15,7 +15,8 @@ pub(super) const BODIES: &[(&str, Native)] = &[
     ("product_bias_activation", product_bias_activation),
 ];
 
-/// Most rows of a product that is summed directly. For these, reading `b` once is all the work.
+/// Largest number of rows of a product that is summed without `gemm`: reading `b` once is then all
+/// the work.
 const FEW: usize = 4;
 /// Multiplications of a task of a product of few rows: 128 KB of `b`, read in some 5 us.
 const FEW_WORK: usize = 32 * 1024;
@@ -36,8 +37,8 @@ impl Cut {
     fn of(Extent { m, n, k }: Extent) -> Cut {
         /// Tasks that a small product is cut into, to share it evenly.
         const TASKS: usize = 4;
-        /// Most rows, and columns, of a task. Cutting rows costs more: `gemm` packs columns again
-        /// for each.
+        /// Largest number of rows, and of columns, of a task. Cutting rows costs more: `gemm` packs
+        /// columns again for each.
         const ROWS: usize = 1024;
         const COLUMNS: usize = 128;
         /// Columns are cut at multiples of two vectors.

@@ -26,7 +26,7 @@ trait Source {
     fn pieces(&self, each: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<(), Failure>;
 }
 
-/// What can keep a file from being written.
+/// Failure to write a file: of the file system, or of the device that holds the values.
 enum Failure {
     File(io::Error),
     Device(DeviceError),
