@@ -5,6 +5,7 @@
 //! in common.
 
 pub mod check;
+pub mod encoding;
 pub mod native;
 pub mod shared;
 mod vector_width;
@@ -61,6 +62,7 @@ pub use attention::{Attention, max_keys};
 pub use check::self_test;
 pub use cross_entropy::IGNORE;
 pub use dropout::Dropout;
+pub use encoding::{Encoding, EncodingError};
 pub use grad_scaler::GradScaler;
 pub use hog::hog_values;
 pub use matmul::{MATMUL_VARIANTS, Matrix, transposed, tuned_sources};
@@ -74,7 +76,7 @@ mod tests {
         for entry in std::fs::read_dir("src/ops").unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_stem().unwrap().to_str().unwrap();
-            if path.is_dir() || ["check", "native", "shared", "vector_width"].contains(&name) {
+            if path.is_dir() || ["check", "encoding", "native", "shared", "vector_width"].contains(&name) {
                 continue;
             }
             let (_, checks) = CHECKS

@@ -1,0 +1,47 @@
+//! Q5_0: `d * (q - 16)` with `q` from 0 to 31. A block of a file is f16 d, a word of the fifth bits
+//! and 16 bytes of nibbles.
+
+use super::f16::decode_halves;
+use super::format::{BLOCK, Format, Row};
+use super::nibbles;
+use super::q4_0::shift;
+use super::q8_0::put_half;
+
+/// 5 bits, and a scale every 32 columns.
+pub(crate) struct Q50;
+
+/// Words of the quants of a block.
+const WORDS: usize = nibbles::LOW + 1;
+
+impl Format for Q50 {
+    const BLOCK: usize = BLOCK;
+    const BLOCK_BYTES: usize = 22;
+
+    fn row_words(blocks: usize) -> usize {
+        WORDS * blocks + blocks.div_ceil(2)
+    }
+
+    fn repack(bytes: &[u8], words: &mut [u32]) {
+        let blocks = bytes.as_chunks::<{ Self::BLOCK_BYTES }>().0;
+        let count = blocks.len();
+        for (at, block) in blocks.iter().enumerate() {
+            let upper = u32::from_le_bytes([block[2], block[3], block[4], block[5]]);
+            let mut quants = nibbles::of_ggml(&block[6..]);
+            nibbles::add_fifth(&mut quants, upper);
+            nibbles::put_low(words, at, &quants);
+            words[nibbles::LOW * count + at] = nibbles::fifth_bits(&quants);
+            put_half(words, 2 * WORDS * count + at, [block[0], block[1]]);
+        }
+    }
+
+    #[inline(always)]
+    fn quants(row: Row, block: usize) -> [f32; BLOCK] {
+        nibbles::five(row, block)
+    }
+
+    #[inline(always)]
+    fn scales(row: Row, first: usize, scales: &mut [f32], offsets: &mut [f32]) {
+        decode_halves(&row.halves(WORDS * row.blocks)[first..], scales);
+        shift(16.0, scales, offsets);
+    }
+}
