@@ -28,6 +28,7 @@ ops! {
     adamw
     add
     add_layernorm
+    add_rmsnorm
     add_vector
     argmax
     attention
@@ -49,6 +50,7 @@ ops! {
     pad_heads
     patchify
     positions
+    rmsnorm
     scale
     slice
     softmax

@@ -477,6 +477,13 @@ fn rows_of(device: &Device, rows: usize, cols: usize) {
     op(device, [x, vector, vector], |t, [x, weight, bias]| {
         t.layernorm(x, weight, bias, 1e-5)
     });
+    op(device, [x, vector], |t, [x, weight]| {
+        t.rmsnorm(x, weight, 1e-5)
+    });
+    op(device, [x, x, vector], |t, [x, branch, weight]| {
+        let (h, y) = t.add_rmsnorm(x, branch, weight, 1e-5);
+        t.add(h, y)
+    });
     for p in [0.0, 0.1] {
         op(
             device,
