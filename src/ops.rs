@@ -51,6 +51,7 @@ ops! {
     patchify
     positions
     rmsnorm
+    rope
     scale
     slice
     softmax

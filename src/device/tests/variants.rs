@@ -445,6 +445,12 @@ fn others(device: &Device) {
     ] {
         rows_of(device, rows, cols);
     }
+    for width in [16, 6] {
+        op(device, [&[2, 3, 5 * width]], |t, [x]| {
+            let (table, past) = (t.input(&[9, width / 2, 2]), t.input(&[1]));
+            t.rope(x, table, past, 4, width)
+        });
+    }
     for patch in [8, 7] {
         op(device, [&[1, 3, 3 * patch, 3 * patch]], |t, [image]| {
             t.patchify(image, patch)
