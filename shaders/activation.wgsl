@@ -1,5 +1,6 @@
 // activation: y[i] = f(x[i]);  dx[i] = dy[i] * f'(x[i])
-// f is chosen by ACTIVATION: 1 relu, 2 gelu (erf), 3 gelu (tanh); see shared/activation.wgsl.
+// f is chosen by ACTIVATION: 1 relu, 2 gelu (erf), 3 gelu (tanh), 4 quick gelu; see
+// shared/activation.wgsl.
 //
 //   forward    x[n] -> y[n]
 //   backward   dy[n], x[n] -> dx[n]

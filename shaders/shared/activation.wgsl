@@ -1,6 +1,6 @@
-// Activations and their derivatives. `kind` is 0 none, 1 relu, 2 gelu (erf), 3 gelu (tanh), as
-// `Activation` of src/ops/activation.rs. Callers pass a constant, so that the compiler keeps one
-// branch.
+// Activations and their derivatives. `kind` is 0 none, 1 relu, 2 gelu (erf), 3 gelu (tanh), 4 quick
+// gelu, as `Activation` of src/ops/activation.rs. Callers pass a constant, so that the compiler
+// keeps one branch.
 
 // 1 - Phi(a) for a in [0, 14], Phi the normal distribution; gaussian = exp(-a*a/2). A polynomial in
 // t - 1/2 with t = 1 / (1 + z/2), z = a / sqrt(2), for exp(z^2) erfc(z) / t, interpolated at
@@ -40,12 +40,23 @@ fn tanh_gate(x: vec4f) -> vec4f {
     return 1.0 / (1.0 + exp(-1.5957691 * a * (1.0 + 0.044715 * a * a)));
 }
 
+// 1 / (1 + exp(-u)) for u in [-87, 87], where exp is finite.
+fn logistic(u: vec4f) -> vec4f {
+    return 1.0 / (1.0 + exp(-u));
+}
+
+// 1.702 x, clamped to where `logistic` takes it.
+fn quick_argument(x: vec4f) -> vec4f {
+    return clamp(1.702 * x, vec4f(-87.0), vec4f(87.0));
+}
+
 // y = activation(x). NaN stays NaN.
 fn activate(kind: u32, x: vec4f) -> vec4f {
     switch kind {
         case 1u: { return select(x, vec4f(0.0), x < vec4f(0.0)); }
         case 2u: { return x * normal_distribution(x, gaussian(x)); }
         case 3u: { return x * tanh_gate(x); }
+        case 4u: { return x * logistic(quick_argument(x)); }
         default: { return x; }
     }
 }
@@ -62,6 +73,11 @@ fn activation_derivative(kind: u32, x: vec4f) -> vec4f {
             let a = clamp(x, vec4f(-10.0), vec4f(10.0));
             let gate = tanh_gate(x);
             return gate + a * gate * (1.0 - gate) * 1.5957691 * (1.0 + 0.134145 * a * a);
+        }
+        case 4u: {
+            let u = quick_argument(x);
+            let gate = logistic(u);
+            return gate + u * gate * (1.0 - gate);
         }
         default: { return vec4f(1.0); }
     }

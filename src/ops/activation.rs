@@ -1,4 +1,4 @@
-//! Activation functions: ReLU, and GELU in its exact and tanh forms.
+//! Activation functions: ReLU, and GELU in its exact, tanh and logistic forms.
 
 use crate::graph::{Kernel, NativeCall};
 use crate::graph::{Tape, Var};
@@ -24,14 +24,16 @@ pub enum Activation {
     Gelu = 2,
     /// GELU's tanh approximation, as in GPT-2 and SigLIP; PyTorch's `approximate="tanh"`.
     GeluTanh = 3,
+    /// `x * sigmoid(1.702 x)`: GELU's logistic approximation (Hendrycks & Gimpel 2016), as in CLIP.
+    QuickGelu = 4,
 }
 
 impl Activation {
     /// Returns the activation that a dispatch sets as its constant `ACTIVATION`.
     pub(crate) fn of(call: &NativeCall) -> Activation {
-        use Activation::{Gelu, GeluTanh, None, Relu};
+        use Activation::{Gelu, GeluTanh, None, QuickGelu, Relu};
         let number = call.constant("ACTIVATION");
-        [None, Relu, Gelu, GeluTanh]
+        [None, Relu, Gelu, GeluTanh, QuickGelu]
             .into_iter()
             .find(|&activation| activation as u32 as f64 == number)
             .unwrap_or_else(|| panic!("no activation has the number {number}"))
@@ -91,6 +93,12 @@ impl Tape {
     pub fn gelu_tanh(&mut self, x: Var) -> Var {
         self.activation(x, Activation::GeluTanh)
     }
+
+    /// Records `y = x * sigmoid(1.702 x)`: GELU's logistic approximation.
+    #[track_caller]
+    pub fn quick_gelu(&mut self, x: Var) -> Var {
+        self.activation(x, Activation::QuickGelu)
+    }
 }
 
 fn forward(call: &NativeCall) {
@@ -142,6 +150,11 @@ pub(super) mod checks {
         0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044715 * x * x * x)).tanh())
     }
 
+    /// GELU's logistic approximation in f64.
+    pub(crate) fn quick_gelu(x: f64) -> f64 {
+        x / (1.0 + (-1.702 * x).exp())
+    }
+
     fn agrees_with_its_reference(device: &Device) -> Outcome {
         let shapes: [[&[usize]; 1]; 5] = [[&[1]], [&[1023]], [&[1024]], [&[1025]], [&[3, 37]]];
         gradients(
@@ -156,6 +169,12 @@ pub(super) mod checks {
             &shapes,
             |t, [x]| t.gelu_tanh(x),
             |[x]| x.map(gelu_tanh),
+        )?;
+        gradients(
+            device,
+            &shapes,
+            |t, [x]| t.quick_gelu(x),
+            |[x]| x.map(quick_gelu),
         )?;
         forward(
             device,
@@ -213,7 +232,12 @@ pub(super) mod checks {
 
     fn large_values_do_not_overflow_and_nan_stays_nan(device: &Device) -> Outcome {
         let x = [-1e30f32, -1e4, -15.0, 15.0, 1e4, 1e30, f32::NAN, 0.0];
-        for activation in [Activation::Relu, Activation::Gelu, Activation::GeluTanh] {
+        for activation in [
+            Activation::Relu,
+            Activation::Gelu,
+            Activation::GeluTanh,
+            Activation::QuickGelu,
+        ] {
             let (y, slope) = curve(device, activation, &x)?;
             for i in 0..6 {
                 ensure!(

@@ -473,6 +473,7 @@ fn rows_of(device: &Device, rows: usize, cols: usize) {
     op(device, [x], |t, [x]| t.relu(x));
     op(device, [x], |t, [x]| t.gelu(x));
     op(device, [x], |t, [x]| t.gelu_tanh(x));
+    op(device, [x], |t, [x]| t.quick_gelu(x));
     op(device, [x], |t, [x]| t.l2_normalize(x, 1.0));
     op(device, [x], |t, [x]| t.scale(x, 2.0));
     op(device, [x], |t, [x]| t.slice_rows(x, 1, 1));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use crate::device::Device;
 use crate::graph::{Candidates, Choose};
-use crate::ops::activation::checks::{gelu, gelu_tanh};
+use crate::ops::activation::checks::{gelu, gelu_tanh, quick_gelu};
 use crate::ops::check::{Array, Outcome, checks, ensure, ensure_eq, forward, gradients};
 use crate::ops::half::checks::nearest;
 
@@ -323,6 +323,7 @@ fn linear_agrees_with_its_reference(device: &Device) -> Outcome {
         Activation::Relu => x.max(0.0),
         Activation::Gelu => gelu(x),
         Activation::GeluTanh => gelu_tanh(x),
+        Activation::QuickGelu => quick_gelu(x),
     };
     let cases: [(&[usize], usize); 6] = [
         (&[2, 5, 8], 12),
@@ -337,6 +338,7 @@ fn linear_agrees_with_its_reference(device: &Device) -> Outcome {
         Activation::Relu,
         Activation::Gelu,
         Activation::GeluTanh,
+        Activation::QuickGelu,
     ] {
         let function = |x: f64| apply(activation, x);
         for (x, n) in cases {

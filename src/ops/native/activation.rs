@@ -11,6 +11,7 @@ pub fn activate_slice(activation: Activation, x: &[f32], y: &mut [f32]) {
         Activation::Relu => map(x, y, relu),
         Activation::Gelu => map(x, y, gelu),
         Activation::GeluTanh => map(x, y, gelu_tanh),
+        Activation::QuickGelu => map(x, y, quick_gelu),
     }
 }
 
@@ -22,6 +23,7 @@ pub fn activate_in_place(activation: Activation, x: &mut [f32]) {
         Activation::Relu => x.iter_mut().for_each(|x| *x = relu(*x)),
         Activation::Gelu => x.iter_mut().for_each(|x| *x = gelu(*x)),
         Activation::GeluTanh => x.iter_mut().for_each(|x| *x = gelu_tanh(*x)),
+        Activation::QuickGelu => x.iter_mut().for_each(|x| *x = quick_gelu(*x)),
     }
 }
 
@@ -33,6 +35,7 @@ pub fn differentiate_slice(activation: Activation, x: &[f32], dy: &[f32], dx: &m
         Activation::Relu => chain(x, dy, dx, relu_derivative),
         Activation::Gelu => chain(x, dy, dx, gelu_derivative),
         Activation::GeluTanh => chain(x, dy, dx, gelu_tanh_derivative),
+        Activation::QuickGelu => chain(x, dy, dx, quick_gelu_derivative),
     }
 }
 
@@ -80,6 +83,23 @@ fn gelu_tanh(x: f32) -> f32 {
 fn gelu_tanh_derivative(x: f32) -> f32 {
     let (gate, x) = tanh_gate(x);
     gate + x * gate * (1.0 - gate) * 1.595_769 * (1.0 + 0.134_145 * x * x)
+}
+
+#[inline(always)]
+fn quick_gelu(x: f32) -> f32 {
+    x * logistic(1.702 * x)
+}
+
+#[inline(always)]
+fn quick_gelu_derivative(x: f32) -> f32 {
+    let gate = logistic(1.702 * x);
+    gate + 1.702 * x * gate * (1.0 - gate)
+}
+
+/// Returns the logistic function `1 / (1 + exp(-x))`; 0 below -88.8.
+#[inline(always)]
+pub fn logistic(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
 }
 
 /// Returns Phi(x) of the normal distribution, and exp(-x*x/2).
