@@ -57,6 +57,7 @@ ops! {
     softmax
     sum_rows
     sum_squares
+    swiglu
 }
 
 pub use activation::Activation;

@@ -491,6 +491,7 @@ fn rows_of(device: &Device, rows: usize, cols: usize) {
         let (h, y) = t.add_rmsnorm(x, branch, weight, 1e-5);
         t.add(h, y)
     });
+    op(device, [&[rows, 2 * cols]], |t, [x]| t.swiglu(x));
     for p in [0.0, 0.1] {
         op(
             device,
