@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use seemore::data::{Captioned, Layout};
 use seemore::image::{Picture, Preprocess};
 use seemore::models::ModelConfig;
-use seemore::models::checkpoint;
+use seemore::models::checkpoint::{self, Gguf};
 use seemore::models::seemore::import_original;
 use seemore::text::Tokenizer;
 
@@ -104,6 +104,31 @@ fn checkpoints() {
         }
     });
     assert!(whole >= 1);
+}
+
+#[test]
+fn gguf_files() {
+    let (mut whole, mut rows) = (0, 0);
+    each("gguf", |bytes| {
+        let size = bytes.len();
+        let Ok(file) = Gguf::parse(bytes, "fuzzed") else {
+            return;
+        };
+        whole += 1;
+        let mut bytes = vec![];
+        for tensor in file.tensors() {
+            file.read_rows(tensor, 0..tensor.rows(), &mut bytes)
+                .unwrap();
+            assert!(bytes.len() <= size);
+            let (encoding, cols) = (tensor.encoding(), tensor.cols());
+            let mut words = vec![0; tensor.rows() * encoding.row_words(cols).unwrap()];
+            encoding.from_ggml(&bytes, cols, &mut words).unwrap();
+            let mut values = vec![0.0; tensor.rows() * cols];
+            encoding.decode(&words, cols, &mut values).unwrap();
+            rows += tensor.rows();
+        }
+    });
+    assert!(whole >= 4 && rows >= 20, "{whole} files with {rows} rows");
 }
 
 /// Tensors larger than the file, overlapping tensors, and headers longer than the file.

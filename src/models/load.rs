@@ -4,6 +4,7 @@
 //! are written atomically.
 
 mod folder;
+pub mod gguf;
 mod pack;
 mod safetensors;
 
@@ -16,6 +17,7 @@ use crate::models::ConfigError;
 use crate::text::TokenizerError;
 
 pub use folder::{default_folder, load, restore, save, save_description, shipped, snapshot};
+pub use gguf::{Gguf, GgufError, GgufTensor};
 pub use pack::{Packed, pack};
 pub use safetensors::{
     Metadata, TensorFile, Values, first_not_finite, parse, read_values, step_note, write_halves,
@@ -93,6 +95,9 @@ pub enum CheckpointError {
     /// The tokenizer is invalid.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// A GGUF file is invalid.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
     /// The device failed.
     #[error(transparent)]
     Device(#[from] DeviceError),
