@@ -1,15 +1,17 @@
 // attention: out[i] = sum over keys j of P[i, j] v[j], P = softmax over j of scale * q[i] . k[j], for each batch element
-// and head b. Causal: query i uses key j if j <= past[b] + i; otherwise it uses every key.
+// and head b. Causal: query i uses key j if j <= past[b] + i; otherwise it uses every key. `group` heads in a row share their
+// keys and values (Ainslie et al. 2023), 1 of them in plain multi-head attention.
 //
 //   forward        q[b, tq, q_stride], kv[b, capacity, kv_stride] -> out[b, tq, heads, 4 HD4], lse[tiles, b heads, 4]
 //   backward_q     q, kv, y = out, dout, lse -> dq like q, delta like lse
 //                  dq[i] = sum_j dS[i, j] k[j], dS = scale P (dout[i] . v[j] - delta[i]), delta[i] = out[i] . dout[i]
 //   backward_kv    q, kv, dout, lse, delta -> dkv like kv     dk[j] = sum_i dS[i, j] q[i], dv[j] = sum_i P[i, j] dout[i]
+//                  over the heads `member`.. of each group, `members` of them; added to dkv unless member is 0
 //   probabilities  q, kv -> p[b, heads, tq, capacity]
 //
 // Rows are packed. Of a row of q the first heads HD4 vec4s are the query, of a row of kv those from k_at on are the key and
 // those behind it the value. q and kv may be one array of rows q | k | v; then dq and dkv are one array too, of which
-// backward_q writes the first third of each row and backward_kv the rest.
+// backward_q writes the queries of each row and backward_kv the rest.
 //
 // P is never stored, except by `probabilities`: lse[i] = log of the sum over j of exp(scale q[i] . k[j]) gives it again.
 // LANES invocations own a tile of four rows (queries; keys in backward_kv) and walk over the other side four rows at a
@@ -34,6 +36,9 @@ struct Params {
     site: u32,         // names this dropout among those that share a seed
     dropout: f32,
     past_stride: u32,  // 1 with a past for each batch element, 0 with one for all
+    group: u32,        // heads that share a key and a value
+    member: u32,       // first head of each group in backward_kv
+    members: u32,      // heads of each group in backward_kv
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -61,25 +66,27 @@ const FOUR = vec4u(0, 1, 2, 3);
 // What an invocation works on.
 struct Place {
     tile: u32,   // index into lse and delta
-    slice: u32,  // batch element and head
+    slice: u32,  // batch element and head; the first head of a group in backward_kv
     first: u32,  // first row of the tile; not below tq past the last tile
     lane: u32,   // 0..LANES; has the columns lane, lane + LANES, ..
     local: u32,  // number in the workgroup, as over_lanes counts
 }
 
-fn place(i: Invocation) -> Place {
+// The place among tiles of which each is of `heads` slices.
+fn place(i: Invocation, heads: u32) -> Place {
     let tile = (i.group.x + i.group.y * i.groups.x) * (WG / LANES) + i.local / LANES;
-    return Place(tile, tile % params.slices, 4 * (tile / params.slices), i.local % LANES, i.local);
+    let sets = params.slices / heads;
+    return Place(tile, tile % sets * heads, 4 * (tile / sets), i.local % LANES, i.local);
 }
 
-// Where the head of a slice begins in its batch element's first row, in an array of `rows` rows each.
-fn head_at(slice: u32, rows: u32, stride: u32) -> u32 {
-    return slice / params.heads * rows * stride + slice % params.heads * HD4;
+// Where a slice's columns begin in its batch element's first row, in an array of `rows` rows each; `group` heads share columns.
+fn head_at(slice: u32, rows: u32, stride: u32, group: u32) -> u32 {
+    return slice / params.heads * rows * stride + slice % params.heads / group * HD4;
 }
 
-fn query_head(slice: u32) -> u32 { return head_at(slice, params.tq, params.q_stride); }
-fn key_head(slice: u32) -> u32 { return head_at(slice, params.capacity, params.kv_stride) + params.k_at; }
-fn out_head(slice: u32) -> u32 { return head_at(slice, params.tq, params.heads * HD4); }
+fn query_head(slice: u32) -> u32 { return head_at(slice, params.tq, params.q_stride, 1); }
+fn key_head(slice: u32) -> u32 { return head_at(slice, params.capacity, params.kv_stride, params.group) + params.k_at; }
+fn out_head(slice: u32) -> u32 { return head_at(slice, params.tq, params.heads * HD4, 1); }
 
 // Where a head that begins at `head` lies in the four rows from `first` on; rows from `end` on repeat the last.
 fn rows_at(head: u32, first: u32, end: u32, stride: u32) -> vec4u {
@@ -91,7 +98,7 @@ fn key_rows(head: u32, first: u32, end: u32) -> vec4u { return rows_at(head, fir
 fn out_rows(head: u32, first: u32) -> vec4u { return rows_at(head, first, params.tq, params.heads * HD4); }
 
 // From a key to its value.
-fn value_offset() -> u32 { return params.heads * HD4; }
+fn value_offset() -> u32 { return params.heads / params.group * HD4; }
 
 // Whether the invocation has an `n`-th column.
 fn has(me: Place, n: u32) -> bool {
@@ -261,9 +268,9 @@ fn kept_keys(me: Place, j: u32) -> mat4x4f {
 }
 
 // The key and value of the one new row, from behind its query into the cache at row past[b]. Each invocation copies the columns
-// that it reads, and no other reads them in this dispatch.
+// that it reads, and those that read the same columns in this dispatch copy the same values.
 fn append(me: Place) {
-    let row = query_head(me.slice) + value_offset() + me.lane;
+    let row = head_at(me.slice, params.tq, params.q_stride, params.group) + params.heads * HD4 + me.lane;
     let to = key_head(me.slice) + min(past_of(me.slice), params.capacity - 1) * params.kv_stride + me.lane;
     for (var n = 0u; n < 2; n++) {
         if has(me, n) && me.first < params.tq {
@@ -275,7 +282,7 @@ fn append(me: Place) {
 
 @compute @workgroup_size(WG)
 fn forward(invocation: Invocation) {
-    let me = place(invocation);
+    let me = place(invocation, 1);
     if APPENDS { append(me); }
     let own = load_q(me, query_rows(query_head(me.slice), me.first));
     let last = last_keys(me);
@@ -311,7 +318,7 @@ fn forward(invocation: Invocation) {
 
 @compute @workgroup_size(WG)
 fn backward_q(invocation: Invocation) {
-    let me = place(invocation);
+    let me = place(invocation, 1);
     let rows = query_rows(query_head(me.slice), me.first);
     let own = load_q(me, rows);
     let own_out = out_rows(out_head(me.slice), me.first);
@@ -350,55 +357,67 @@ fn backward_q(invocation: Invocation) {
     }
 }
 
+// Writes a part of dk or dv, or adds it to that of the group's earlier heads.
+fn add(at: u32, value: vec4f) {
+    if params.member == 0 {
+        dkv[at] = value;
+    } else {
+        dkv[at] += value;
+    }
+}
+
 @compute @workgroup_size(WG)
 fn backward_kv(invocation: Invocation) {
-    let me = place(invocation);
+    let me = place(invocation, params.group);
     let rows = key_rows(key_head(me.slice), me.first, params.capacity);
     let own_k = load_kv(me, rows);
     let own_v = load_kv(me, rows + value_offset());
     // the first key of the workgroup, the same in all of its invocations
-    let first_key = 4 * ((invocation.group.x + invocation.group.y * invocation.groups.x) * (WG / LANES) / params.slices);
+    let first_key = 4 * ((invocation.group.x + invocation.group.y * invocation.groups.x) * (WG / LANES) / (params.slices / params.group));
     let free = vec4<bool>(params.causal == 0);
     var gk = Rows();
     var gv = Rows();
-    let head = query_head(me.slice);
-    let head_out = out_head(me.slice);
-    for (var i = select(0, first_key, params.causal == 1); i < params.tq; i += 4) {
-        let queries = load_q(me, query_rows(head, i));
-        let gradients = load_dout(me, out_rows(head_out, i));
-        let log_sum = norm[i / 4 * params.slices + me.slice];
-        let inner = shift[i / 4 * params.slices + me.slice];
-        let s = over_lanes(me.local, products(own_k, queries));
-        var e = over_lanes(me.local, products(own_v, gradients));
-        let real = i + FOUR < vec4u(params.tq);
-        let weights = mat4x4f(
-            select(vec4f(), exp(params.scale * s[0] - log_sum), real & (free | (i + FOUR >= vec4u(me.first)))),
-            select(vec4f(), exp(params.scale * s[1] - log_sum), real & (free | (i + FOUR >= vec4u(me.first + 1)))),
-            select(vec4f(), exp(params.scale * s[2] - log_sum), real & (free | (i + FOUR >= vec4u(me.first + 2)))),
-            select(vec4f(), exp(params.scale * s[3] - log_sum), real & (free | (i + FOUR >= vec4u(me.first + 3)))),
-        );
-        var dropped = weights;
-        if DROPOUT {
-            let index = (me.slice * params.tq + i + FOUR) * params.capacity + me.first;
-            let factors = mat4x4f(kept(index), kept(index + 1), kept(index + 2), kept(index + 3));
-            dropped = times(weights, factors);
-            e = times(e, factors);
+    for (var member = 0u; member < params.members; member++) {
+        let slice = me.slice + params.member + member;
+        let head = query_head(slice);
+        let head_out = out_head(slice);
+        for (var i = select(0, first_key, params.causal == 1); i < params.tq; i += 4) {
+            let queries = load_q(me, query_rows(head, i));
+            let gradients = load_dout(me, out_rows(head_out, i));
+            let log_sum = norm[i / 4 * params.slices + slice];
+            let inner = shift[i / 4 * params.slices + slice];
+            let s = over_lanes(me.local, products(own_k, queries));
+            var e = over_lanes(me.local, products(own_v, gradients));
+            let real = i + FOUR < vec4u(params.tq);
+            let weights = mat4x4f(
+                select(vec4f(), exp(params.scale * s[0] - log_sum), real & (free | (i + FOUR >= vec4u(me.first)))),
+                select(vec4f(), exp(params.scale * s[1] - log_sum), real & (free | (i + FOUR >= vec4u(me.first + 1)))),
+                select(vec4f(), exp(params.scale * s[2] - log_sum), real & (free | (i + FOUR >= vec4u(me.first + 2)))),
+                select(vec4f(), exp(params.scale * s[3] - log_sum), real & (free | (i + FOUR >= vec4u(me.first + 3)))),
+            );
+            var dropped = weights;
+            if DROPOUT {
+                let index = (slice * params.tq + i + FOUR) * params.capacity + me.first;
+                let factors = mat4x4f(kept(index), kept(index + 1), kept(index + 2), kept(index + 3));
+                dropped = times(weights, factors);
+                e = times(e, factors);
+            }
+            gv = add_weighted(gv, gradients, dropped);
+            gk = add_weighted(gk, queries, times(weights, e - mat4x4f(inner, inner, inner, inner)));
         }
-        gv = add_weighted(gv, gradients, dropped);
-        gk = add_weighted(gk, queries, times(weights, e - mat4x4f(inner, inner, inner, inner)));
     }
     gk = rows_scaled(gk, vec4f(params.scale));
     for (var x = 0u; x < 4 && me.first + x < params.capacity; x++) {
         let key = rows[x] + me.lane;
         let value = key + value_offset();
-        if has(me, 0) { dkv[key] = gk.c0[x]; dkv[value] = gv.c0[x]; }
-        if has(me, 1) { dkv[key + LANES] = gk.c1[x]; dkv[value + LANES] = gv.c1[x]; }
+        if has(me, 0) { add(key, gk.c0[x]); add(value, gv.c0[x]); }
+        if has(me, 1) { add(key + LANES, gk.c1[x]); add(value + LANES, gv.c1[x]); }
     }
 }
 
 @compute @workgroup_size(WG)
 fn probabilities(invocation: Invocation) {
-    let me = place(invocation);
+    let me = place(invocation, 1);
     let own = load_q(me, query_rows(query_head(me.slice), me.first));
     let last = last_keys(me);
     let end = keys_used(invocation.group, invocation.groups);

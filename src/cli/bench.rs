@@ -134,6 +134,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         for (length, stack, causal) in encoder.into_iter().chain([decoder]) {
             let spec = Attention {
                 heads: stack.heads,
+                kv_heads: stack.heads,
                 scale: stack.scale,
                 causal,
                 dropout: 0.0,

@@ -153,6 +153,7 @@ impl SelfAttention {
         let dropout = if c.training { c.dropout } else { 0.0 };
         Attention {
             heads: self.heads,
+            kv_heads: self.heads,
             scale: self.scale,
             causal: self.causal,
             dropout,

@@ -1,7 +1,9 @@
-//! Multi-head attention that never stores its scores.
+//! Multi-head and grouped-query attention that never stores its scores.
 
 pub(super) mod checks;
 mod native;
+
+use std::ops::Range;
 
 use crate::graph::{Capabilities, DispatchBuilder, Kernel, Precision, Tape, Var};
 use crate::kernel;
@@ -42,14 +44,29 @@ static MEMORY: Forms = forms!(shared::LANES_MEMORY);
 /// Settings of [`Tape::attention`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attention {
-    /// Number of heads.
+    /// Number of heads of queries.
     pub heads: usize,
+    /// Number of heads of keys and values, a divisor of `heads`: query head `h` uses head `h /
+    /// (heads / kv_heads)`. As many as `heads` in plain multi-head attention.
+    pub kv_heads: usize,
     /// Factor of the scores, usually `1 / sqrt(head width)`.
     pub scale: f32,
     /// Whether a query attends only to keys up to its own position.
     pub causal: bool,
     /// Dropout of the probabilities, in [0, 1).
     pub dropout: f32,
+}
+
+impl Attention {
+    /// Returns the number of query heads that share keys and values.
+    fn group(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+
+    /// Returns the number of heads in a row of queries, keys and values.
+    fn packed_heads(&self) -> usize {
+        self.heads + 2 * self.kv_heads
+    }
 }
 
 /// Returns the largest number of keys of [`Tape::attention`] and [`Tape::attention_probabilities`]
@@ -94,7 +111,7 @@ impl Sizes {
         else {
             unreachable!("checked by the callers")
         };
-        let width4 = t.attention_width(q, kv) / spec.heads / 4;
+        let width4 = t.head_width(q, kv, spec) / 4;
         let lanes = width4.div_ceil(2).next_power_of_two();
         let columns = width4.div_ceil(lanes);
         let strides = [q_columns / 4, kv_columns / 4];
@@ -158,9 +175,22 @@ impl Sizes {
         [self.batch, self.tq, self.spec.heads * self.width4 * 4]
     }
 
-    /// Records a dispatch with `lanes` invocations for every tile of four rows.
+    /// Records a dispatch with `lanes` invocations for every tile of four rows of each head.
     #[track_caller]
     fn dispatch(&self, call: DispatchBuilder, rows: usize) {
+        self.dispatch_members(call, rows, self.slices(), 0..self.spec.group());
+    }
+
+    /// Records a dispatch with `lanes` invocations for every tile of four rows of each of `sets`
+    /// sets. Only gradients of keys and values depend on `members`, heads of each group.
+    #[track_caller]
+    fn dispatch_members(
+        &self,
+        call: DispatchBuilder,
+        rows: usize,
+        sets: usize,
+        members: Range<usize>,
+    ) {
         let [q_stride, kv_stride] = self.strides;
         call.param("heads", self.spec.heads)
             .param("slices", self.slices())
@@ -168,28 +198,34 @@ impl Sizes {
             .param("capacity", self.capacity)
             .param("q_stride", q_stride)
             .param("kv_stride", kv_stride)
-            .param("k_at", kv_stride - 2 * self.spec.heads * self.width4)
+            .param("k_at", kv_stride - 2 * self.spec.kv_heads * self.width4)
             .param("causal", self.spec.causal)
             .param("scale", self.spec.scale)
             .param("site", self.site)
             .param("dropout", self.spec.dropout)
             .param("past_stride", self.past_stride)
+            .param("group", self.spec.group())
+            .param("member", members.start)
+            .param("members", members.len())
             .constant("WG", self.workgroup as u32)
             .constant("HD4", self.width4 as u32)
             .constant("LANES", self.lanes as u32)
             .constant("COLS", self.columns as u32)
             .constant("DROPOUT", (self.spec.dropout > 0.0) as u32)
-            .rows((rows.div_ceil(4) * self.slices()).div_ceil(self.workgroup / self.lanes));
+            .rows((rows.div_ceil(4) * sets).div_ceil(self.workgroup / self.lanes));
     }
 }
 
 impl Tape {
-    /// Records multi-head attention (Vaswani et al. 2017) of packed rows, giving `[b, tq, c]`.
+    /// Records multi-head attention (Vaswani et al. 2017) of packed rows, giving `[b, tq, heads *
+    /// d]`; with fewer heads of keys and values than of queries, grouped-query attention (Ainslie
+    /// et al. 2023).
     ///
-    /// Either `q` and `kv` are one variable `[b, t, 3c]` with rows query | key | value, or `kv: [b,
-    /// capacity, 2c]` has rows key | value and `q: [b, tq, c]` the queries. Of a `q: [b, tq, 3c]`
-    /// with another `kv` only the queries are used. Head `h` is columns `h * c / heads..` of each
-    /// part; heads have a width of 1 to 128, and are fastest at multiples of four.
+    /// Either `q` and `kv` are one variable `[b, t, (heads + 2 * kv_heads) * d]` with rows query |
+    /// key | value, or `kv: [b, capacity, 2 * kv_heads * d]` has rows key | value and `q: [b, tq,
+    /// heads * d]` the queries. Of a `q` with packed rows and another `kv` only the queries are
+    /// used. Head `h` is columns `h * d..` of each part; heads have a width `d` of 1 to 128, and
+    /// are fastest at multiples of four.
     ///
     /// `past: [b]`, or `[1]` for the whole batch, holds the number of keys that precede the first
     /// query of each batch element, as `u32`: 0 in training, the number of cached positions when
@@ -214,17 +250,17 @@ impl Tape {
             "attention: dropout {} is not in [0, 1)",
             spec.dropout
         );
-        let (q_shape, kv_shape, c) = (self.shape(q), self.shape(kv), self.attention_width(q, kv));
+        let (q_shape, kv_shape) = (self.shape(q), self.shape(kv));
+        let width = self.head_width(q, kv, spec);
         let grad = self.needs_grad(q) || self.needs_grad(kv);
         assert!(
             q_shape[1] == kv_shape[1] || !spec.causal || !grad,
             "attention: a causal gradient needs as many keys as queries, got q {q_shape:?} and kv {kv_shape:?}"
         );
         assert!(
-            q == kv || q_shape[2] == c || !grad,
+            q == kv || q_shape[2] == spec.heads * width || !grad,
             "attention: a gradient needs q with its own keys and values or alone, got q {q_shape:?} and kv {kv_shape:?}"
         );
-        let width = c / spec.heads;
         if width.is_multiple_of(4) {
             return self.attention_of_fours(q, kv, past, seed, spec);
         }
@@ -268,19 +304,26 @@ impl Tape {
                 sizes.tq,
             );
             if t.needs_grad(kv) {
-                // the two dispatches write different columns of one packed variable, with none in
-                // between
+                // the dispatches write different columns of one packed variable, with none in
+                // between; those for later heads of a group add to what the first wrote
                 let dkv = if q == kv { dq } else { t.like(kv) };
-                let call = t
-                    .call(sizes.kernel(), "backward_kv")
-                    .bind("shift", delta)
-                    .bind("dkv", dkv);
-                sizes.dispatch(
-                    inputs
-                        .into_iter()
-                        .fold(call, |call, (name, v)| call.bind(name, v)),
-                    sizes.capacity,
-                );
+                let (group, sets) = (sizes.spec.group(), sizes.batch * sizes.spec.kv_heads);
+                // loops over the queries of all heads of a group may be too long for the adapter
+                let members = (max_keys(&t.capabilities()) / sizes.tq).clamp(1, group);
+                for first in (0..group).step_by(members) {
+                    let call = t
+                        .call(sizes.kernel(), "backward_kv")
+                        .bind("shift", delta)
+                        .bind("dkv", dkv);
+                    sizes.dispatch_members(
+                        inputs
+                            .into_iter()
+                            .fold(call, |call, (name, v)| call.bind(name, v)),
+                        sizes.capacity,
+                        sets,
+                        first..group.min(first + members),
+                    );
+                }
                 if q != kv {
                     t.add_grad(kv, dkv);
                 }
@@ -290,10 +333,10 @@ impl Tape {
         out
     }
 
-    /// Records appending the keys and values of `qkv: [b, t, 3c]` to the persistent `cache: [b,
-    /// capacity, 2c]` at rows `past[b]..past[b] + t`, in place, and the attention `[b, t, c]` of
-    /// the new queries to the cache. `past` is as in [`attention`](Self::attention). One new row
-    /// takes a single dispatch. It has no gradient.
+    /// Records appending the keys and values of `qkv: [b, t, (heads + 2 * kv_heads) * d]` to the
+    /// persistent `cache: [b, capacity, 2 * kv_heads * d]` at rows `past[b]..past[b] + t`, in
+    /// place, and the attention `[b, t, heads * d]` of the new queries to the cache. `past` is as
+    /// in [`attention`](Self::attention). One new row takes a single dispatch. It has no gradient.
     #[track_caller]
     pub fn attention_append(
         &mut self,
@@ -304,13 +347,10 @@ impl Tape {
         spec: &Attention,
     ) -> Var {
         self.check_attention("attention_append", [qkv, cache, past], spec);
-        let (t, stride, c) = (
-            self.shape(qkv)[1],
-            self.shape(qkv)[2],
-            self.attention_width(qkv, cache),
-        );
+        let (t, stride) = (self.shape(qkv)[1], self.shape(qkv)[2]);
+        let width = self.head_width(qkv, cache, spec);
         assert!(
-            stride == 3 * c,
+            stride == spec.packed_heads() * width,
             "attention_append: rows {:?} are not query | key | value",
             self.shape(qkv)
         );
@@ -318,7 +358,7 @@ impl Tape {
             !self.needs_grad(qkv) && !self.needs_grad(cache),
             "attention_append: a cache has no gradient"
         );
-        if t > 1 || !(c / spec.heads).is_multiple_of(4) || self.precision() != Precision::F32 {
+        if t > 1 || !width.is_multiple_of(4) || self.precision() != Precision::F32 {
             self.cache_rows(cache, qkv, past);
             return self.attention(qkv, cache, past, seed, spec);
         }
@@ -353,7 +393,7 @@ impl Tape {
     #[track_caller]
     pub fn attention_probabilities(&mut self, q: Var, kv: Var, past: Var, spec: &Attention) -> Var {
         self.check_attention("attention_probabilities", [q, kv, past], spec);
-        let width = self.attention_width(q, kv) / spec.heads;
+        let width = self.head_width(q, kv, spec);
         let (q, kv) = if width.is_multiple_of(4) {
             (q, kv)
         } else {
@@ -372,9 +412,13 @@ impl Tape {
         p
     }
 
-    /// Returns the number of columns `c` of queries, of keys and of values.
-    fn attention_width(&self, q: Var, kv: Var) -> usize {
-        self.shape(kv)[2] / if q == kv { 3 } else { 2 }
+    /// Returns the width of heads.
+    fn head_width(&self, q: Var, kv: Var, spec: &Attention) -> usize {
+        let heads = match q == kv {
+            true => spec.packed_heads(),
+            false => 2 * spec.kv_heads,
+        };
+        self.shape(kv)[2] / heads
     }
 
     /// Records padding of heads to a width that is a multiple of four.
@@ -395,27 +439,28 @@ impl Tape {
                 shapes()
             )
         };
-        let c = self.attention_width(q, kv);
-        let packed = if q == kv {
-            kv_columns == 3 * c
-        } else {
-            kv_columns == 2 * c && (q_columns == c || q_columns == 3 * c)
+        assert!(
+            spec.kv_heads > 0 && spec.heads > 0 && spec.heads.is_multiple_of(spec.kv_heads),
+            "{op}: {} heads do not divide into groups for {} heads of keys and values",
+            spec.heads,
+            spec.kv_heads
+        );
+        let width = self.head_width(q, kv, spec);
+        let (queries, all) = (spec.heads * width, spec.packed_heads() * width);
+        let packed = match q == kv {
+            true => kv_columns == all,
+            false => kv_columns == all - queries && (q_columns == queries || q_columns == all),
         };
         assert!(
             packed && b == b_kv && tq <= capacity && b * tq > 0,
-            "{op}: {} do not fit",
-            shapes()
+            "{op}: {} do not fit {} heads of queries and {} of keys and values",
+            shapes(),
+            spec.heads,
+            spec.kv_heads
         );
         assert!(
-            spec.heads > 0 && c.is_multiple_of(spec.heads),
-            "{op}: {} columns do not divide into {} heads",
-            c,
-            spec.heads
-        );
-        assert!(
-            (1..=128).contains(&(c / spec.heads)),
-            "{op}: heads of {} columns, want 1 to 128",
-            c / spec.heads
+            (1..=128).contains(&width),
+            "{op}: heads of {width} columns, want 1 to 128"
         );
         assert!(
             self.len(past) == 1 || self.len(past) == b || !spec.causal,

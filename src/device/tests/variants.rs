@@ -419,10 +419,11 @@ fn others(device: &Device) {
         for (precision, dropout) in [(Precision::F32, 0.1), (Precision::F16, 0.0)] {
             prepare(device, |t| {
                 t.set_precision(precision);
-                let qkv = t.variable(&[2, 9, 6 * width]);
+                let qkv = t.variable(&[2, 9, 4 * width]);
                 let (past, seed) = (t.input(&[1]), t.input(&[1]));
                 let spec = Attention {
                     heads: 2,
+                    kv_heads: 1,
                     scale: 1.0,
                     causal: true,
                     dropout,

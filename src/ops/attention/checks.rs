@@ -15,23 +15,31 @@ checks![
     agrees_with_its_reference,
     few_queries_attend_to_many_keys,
     heads_of_any_width_agree,
+    heads_that_share_keys_agree,
     dropout_is_equal_forward_and_backward,
     large_scores_do_not_overflow,
     long_sequences_and_large_batches_agree,
     append_equals_writing_the_cache_first,
     decodes_with_a_cache,
+    decodes_long_caches,
     half_precision_rounds_only_the_operands,
     half_precision_handles_few_queries_and_many_keys,
     half_precision_decodes_with_a_cache,
     operands_are_converted_to_halves_once,
     two_runs_are_equal_bit_for_bit,
     both_sums_over_lanes_agree,
-    largest_number_of_keys_agrees
+    largest_number_of_keys_agrees,
+    gradients_of_many_queries_agree
 ];
 
 pub(super) fn spec(heads: usize, causal: bool) -> Attention {
+    grouped(heads, heads, causal)
+}
+
+pub(super) fn grouped(heads: usize, kv_heads: usize, causal: bool) -> Attention {
     Attention {
         heads,
+        kv_heads,
         scale: 0.4,
         causal,
         dropout: 0.0,
@@ -43,7 +51,7 @@ fn probabilities(q: &Array, k: &Array, past: &[usize], spec: &Attention) -> Vec<
     let &[b, tq, c] = &q.shape[..] else {
         unreachable!()
     };
-    let (capacity, width) = (k.shape[1], c / spec.heads);
+    let (capacity, width, k_columns) = (k.shape[1], c / spec.heads, k.shape[2]);
     let mut p = Vec::with_capacity(b * spec.heads * tq * capacity);
     for (n, h, i) in
         (0..b * spec.heads * tq).map(|at| (at / tq / spec.heads, at / tq % spec.heads, at % tq))
@@ -55,7 +63,8 @@ fn probabilities(q: &Array, k: &Array, past: &[usize], spec: &Attention) -> Vec<
             capacity
         };
         let score = |j: usize| {
-            let key = &k.data[(n * capacity + j) * c + h * width..][..width];
+            let key = (n * capacity + j) * k_columns + h / spec.group() * width;
+            let key = &k.data[key..][..width];
             spec.scale as f64 * query.iter().zip(key).map(|(q, k)| q * k).sum::<f64>()
         };
         let scores: Vec<f64> = (0..keys).map(score).collect();
@@ -84,7 +93,7 @@ fn reference(q: &Array, k: &Array, v: &Array, past: &[usize], spec: &Attention) 
     let &[b, tq, c] = &q.shape[..] else {
         unreachable!()
     };
-    let (capacity, width) = (k.shape[1], c / spec.heads);
+    let (capacity, width, v_columns) = (k.shape[1], c / spec.heads, v.shape[2]);
     let mut out = vec![0.0; b * tq * c];
     for (at, row) in probabilities(q, k, past, spec).chunks(capacity).enumerate() {
         let (n, h, i) = (at / tq / spec.heads, at / tq % spec.heads, at % tq);
@@ -95,7 +104,8 @@ fn reference(q: &Array, k: &Array, v: &Array, past: &[usize], spec: &Attention) 
             } else {
                 *p
             };
-            let value = &v.data[(n * capacity + j) * c + h * width..][..width];
+            let value = (n * capacity + j) * v_columns + h / spec.group() * width;
+            let value = &v.data[value..][..width];
             out.iter_mut().zip(value).for_each(|(out, v)| *out += p * v);
         }
     }
@@ -108,31 +118,45 @@ fn record(t: &mut Tape, q: Var, kv: Var, spec: &Attention) -> Var {
     t.attention(q, kv, past, seed, spec)
 }
 
-/// Returns part `at` of rows packed from `parts` parts.
-fn part(x: &Array, at: usize, parts: usize) -> Array {
-    let (stride, c) = (x.shape[2], x.shape[2] / parts);
-    Array {
-        shape: vec![x.shape[0], x.shape[1], c],
-        data: x
-            .data
-            .chunks(stride)
-            .flat_map(|row| row[at * c..][..c].to_vec())
-            .collect(),
-    }
+/// Splits rows into parts of these numbers of columns.
+fn split<const N: usize>(x: &Array, columns: [usize; N]) -> [Array; N] {
+    let (stride, mut first) = (x.shape[2], 0);
+    assert_eq!(columns.iter().sum::<usize>(), stride);
+    columns.map(|columns| {
+        let rows = x.data.chunks(stride);
+        let data = rows.flat_map(|row| row[first..][..columns].to_vec());
+        let part = Array {
+            shape: vec![x.shape[0], x.shape[1], columns],
+            data: data.collect(),
+        };
+        first += columns;
+        part
+    })
+}
+
+/// Returns the columns of queries, keys and values of heads of this width.
+fn columns(spec: &Attention, width: usize) -> [usize; 3] {
+    [spec.heads, spec.kv_heads, spec.kv_heads].map(|heads| heads * width)
+}
+
+/// Splits packed rows into queries, keys and values.
+fn unpacked(qkv: &Array, spec: &Attention) -> [Array; 3] {
+    split(qkv, columns(spec, qkv.shape[2] / spec.packed_heads()))
+}
+
+/// Splits rows into keys and values.
+fn keys_and_values(kv: &Array) -> [Array; 2] {
+    split(kv, [kv.shape[2] / 2; 2])
 }
 
 fn reference_packed(qkv: &Array, spec: &Attention) -> Vec<f64> {
-    reference(
-        &part(qkv, 0, 3),
-        &part(qkv, 1, 3),
-        &part(qkv, 2, 3),
-        &[0],
-        spec,
-    )
+    let [q, k, v] = unpacked(qkv, spec);
+    reference(&q, &k, &v, &[0], spec)
 }
 
 fn reference_separate(q: &Array, kv: &Array, spec: &Attention) -> Vec<f64> {
-    reference(q, &part(kv, 0, 2), &part(kv, 1, 2), &[0], spec)
+    let [k, v] = keys_and_values(kv);
+    reference(q, &k, &v, &[0], spec)
 }
 
 #[track_caller]
@@ -143,7 +167,7 @@ pub(super) fn checked(
     width: usize,
     spec: &Attention,
 ) -> Outcome {
-    let shape: &[usize] = &[b, t, 3 * spec.heads * width];
+    let shape: &[usize] = &[b, t, spec.packed_heads() * width];
     gradients(
         device,
         &[[shape]],
@@ -198,6 +222,48 @@ fn heads_of_any_width_agree(device: &Device) -> Outcome {
     Ok(())
 }
 
+fn heads_that_share_keys_agree(device: &Device) -> Outcome {
+    for (heads, kv_heads) in [(6, 2), (9, 3), (4, 1)] {
+        for (b, t, width, causal, dropout) in [
+            (2, 1, 8, true, 0.0),
+            (2, 17, 8, true, 0.0),
+            (1, 33, 64, true, 0.0),
+            (1, 37, 20, false, 0.0),
+            (2, 9, 5, true, 0.0),
+            (2, 6, 3, false, 0.0),
+            (1, 5, 128, true, 0.0),
+            (2, 18, 12, true, 0.3),
+            (2, 7, 3, false, 0.3),
+        ] {
+            let spec = Attention {
+                dropout,
+                ..grouped(heads, kv_heads, causal)
+            };
+            checked(device, b, t, width, &spec)?;
+        }
+        for (tq, capacity, width, dropout) in [
+            (1, 37, 16, 0.0),
+            (6, 33, 4, 0.3),
+            (3, 9, 3, 0.0),
+            (40, 70, 8, 0.0),
+        ] {
+            let spec = Attention {
+                dropout,
+                ..grouped(heads, kv_heads, false)
+            };
+            let few: &[usize] = &[2, tq, heads * width];
+            let many: &[usize] = &[2, capacity, 2 * kv_heads * width];
+            gradients(
+                device,
+                &[[few, many]],
+                |t, [q, kv]| record(t, q, kv, &spec),
+                |[q, kv]| reference_separate(q, kv, &spec),
+            )?;
+        }
+    }
+    Ok(())
+}
+
 fn dropout_is_equal_forward_and_backward(device: &Device) -> Outcome {
     for causal in [false, true] {
         for (b, t, heads, width) in [(2, 33, 2, 16), (2, 7, 2, 64), (2, 5, 3, 3)] {
@@ -245,22 +311,24 @@ fn long_sequences_and_large_batches_agree(device: &Device) -> Outcome {
     Ok(())
 }
 
-/// Output and probabilities of queries packed `q_parts` to a row against a cache, and the arrays
+/// Output and probabilities of queries, in packed rows or alone, against a cache, and the arrays
 /// they come from. `held` is the number of cached rows of each batch element, or of all.
 fn cached(
     device: &Device,
     [b, tq, capacity, width]: [usize; 4],
-    q_parts: usize,
+    packed: bool,
     held: &[usize],
     spec: &Attention,
     precision: Precision,
 ) -> Result<([Vec<f32>; 2], [Array; 3]), Failure> {
-    let c = width * spec.heads;
+    let [c, k_columns, v_columns] = columns(spec, width);
+    let kv_columns = k_columns + v_columns;
+    let q_columns = c + if packed { kv_columns } else { 0 };
     let mut t = device.tape();
     t.set_precision(precision);
     let (q, kv) = (
-        t.input(&[b, tq, q_parts * c]),
-        t.input(&[b, capacity, 2 * c]),
+        t.input(&[b, tq, q_columns]),
+        t.input(&[b, capacity, kv_columns]),
     );
     let (past, seed) = (t.input(&[held.len()]), t.input(&[1]));
     let out = t.attention(q, kv, past, seed, spec);
@@ -269,7 +337,7 @@ fn cached(
     t.hold(p);
     let plan = Plan::new(device, t)?;
     let [queries, mut rows] =
-        [(q, tq, q_parts * c), (kv, capacity, 2 * c)].map(|(var, rows, columns)| {
+        [(q, tq, q_columns), (kv, capacity, kv_columns)].map(|(var, rows, columns)| {
             let array = Array {
                 shape: vec![b, rows, columns],
                 data: random(b * rows * columns, 1 + rows as u64),
@@ -285,7 +353,8 @@ fn cached(
         } else {
             capacity
         };
-        let behind = (element * capacity + used) * 2 * c..(element + 1) * capacity * 2 * c;
+        let behind =
+            (element * capacity + used) * kv_columns..(element + 1) * capacity * kv_columns;
         unused[behind.clone()].fill(f32::NAN);
         rows.data[behind].fill(0.0);
     }
@@ -295,39 +364,34 @@ fn cached(
         &held.iter().map(|&rows| rows as u32).collect::<Vec<_>>(),
     );
     plan.run()?;
-    Ok((
-        [plan.read(out)?, plan.read(p)?],
-        [
-            part(&queries, 0, q_parts),
-            part(&rows, 0, 2),
-            part(&rows, 1, 2),
-        ],
-    ))
+    let [queries, _] = split(&queries, [c, q_columns - c]);
+    let [k, v] = keys_and_values(&rows);
+    Ok(([plan.read(out)?, plan.read(p)?], [queries, k, v]))
 }
 
 fn append_equals_writing_the_cache_first(device: &Device) -> Outcome {
     for causal in [false, true] {
-        for (b, t, capacity, heads, width) in [
-            (1, 1, 5, 8, 16),
-            (3, 1, 9, 2, 4),
-            (2, 1, 7, 3, 20),
-            (1, 1, 6, 2, 128),
-            (2, 2, 8, 2, 8),
-            (2, 1, 6, 2, 3),
+        for (b, t, capacity, heads, kv_heads, width) in [
+            (1, 1, 5, 8, 8, 16),
+            (3, 1, 9, 2, 2, 4),
+            (2, 1, 7, 3, 3, 20),
+            (1, 1, 6, 2, 2, 128),
+            (2, 2, 8, 2, 2, 8),
+            (2, 1, 6, 2, 2, 3),
+            (2, 1, 9, 6, 2, 20),
+            (1, 1, 7, 9, 3, 64),
+            (2, 1, 5, 4, 1, 128),
+            (2, 3, 9, 4, 1, 8),
+            (2, 1, 6, 6, 2, 3),
         ] {
-            let (c, spec) = (
-                heads * width,
-                Attention {
-                    dropout: 0.0,
-                    ..spec(heads, causal)
-                },
-            );
-            let empty: Vec<f32> = random_f32(b * capacity * 2 * c, 5);
+            let spec = grouped(heads, kv_heads, causal);
+            let (c, all) = (2 * kv_heads * width, spec.packed_heads() * width);
+            let empty: Vec<f32> = random_f32(b * capacity * c, 5);
             let run = |append: bool, ragged: bool| -> Result<_, Failure> {
-                let cache = Tensor::new(device, &[b, capacity, 2 * c], &empty)?;
+                let cache = Tensor::new(device, &[b, capacity, c], &empty)?;
                 let mut tape = device.tape();
                 let (qkv, past, seed) = (
-                    tape.input(&[b, t, 3 * c]),
+                    tape.input(&[b, t, all]),
                     tape.input(&[if ragged { b } else { 1 }]),
                     tape.input(&[1]),
                 );
@@ -345,7 +409,7 @@ fn append_equals_writing_the_cache_first(device: &Device) -> Outcome {
                     let rows = (0..plan.shape(past)[0])
                         .map(|element| ((row + element * t) % (capacity - t + 1)) as u32);
                     plan.write(past, &rows.collect::<Vec<_>>());
-                    plan.write(qkv, &random_f32(b * t * 3 * c, 10 + row as u64));
+                    plan.write(qkv, &random_f32(b * t * all, 10 + row as u64));
                     plan.run()?;
                     outputs.extend(plan.read::<u32>(out)?);
                 }
@@ -356,7 +420,7 @@ fn append_equals_writing_the_cache_first(device: &Device) -> Outcome {
                 ensure_eq!(
                     (&appended.0, &appended.1),
                     (&written.0, &written.1),
-                    "{b} {t} {heads} heads of {width}"
+                    "{b} {t} {heads} heads of {width}, {kv_heads} of keys"
                 );
                 ensure_eq!(written.2 - appended.2, (t == 1 && width % 4 == 0) as usize);
             }
@@ -381,17 +445,21 @@ fn decodes_with_a_cache(device: &Device) -> Outcome {
             (5, 3, 19, 3, &[14, 2, 16, 0, 7]),
             (9, 6, 21, 20, &[0, 15, 3, 9, 1, 12, 7, 2, 14]),
         ] {
-            for q_parts in [1, 3] {
-                let spec = spec(2, causal);
+            for (heads, kv_heads, packed) in
+                [(2, 2, false), (2, 2, true), (6, 2, true), (4, 1, false)]
+            {
+                let spec = grouped(heads, kv_heads, causal);
                 let ([out, p], [q, k, v]) = cached(
                     device,
                     [b, tq, capacity, width],
-                    q_parts,
+                    packed,
                     past,
                     &spec,
                     Precision::F32,
                 )?;
-                let what = format!("{causal} {b} {tq} {capacity} {width} {past:?} {q_parts}");
+                let what = format!(
+                    "{causal} {b} {tq} {capacity} {width} {past:?} {heads} {kv_heads} {packed}"
+                );
                 close(
                     &what,
                     &out,
@@ -410,6 +478,33 @@ fn decodes_with_a_cache(device: &Device) -> Outcome {
     Ok(())
 }
 
+/// Caches of several chunks and blocks of keys, which meet in every query.
+fn decodes_long_caches(device: &Device) -> Outcome {
+    for (heads, kv_heads, tq, capacity, width, past) in [
+        (9, 3, 1, 700, 64, &[640, 129][..]),
+        (9, 3, 1, 700, 64, &[699]),
+        (12, 12, 1, 300, 64, &[255, 0]),
+        (2, 2, 3, 1500, 20, &[1200, 3]),
+        (4, 1, 2, 400, 16, &[390]),
+        (6, 2, 30, 300, 16, &[200, 0]),
+        (2, 2, 100, 300, 36, &[17, 200]),
+    ] {
+        for (causal, dropout) in [(true, 0.0), (false, 0.0), (true, 0.3)] {
+            let spec = Attention {
+                dropout,
+                ..grouped(heads, kv_heads, causal)
+            };
+            let sizes = [2, tq, capacity, width];
+            let ([out, p], [q, k, v]) = cached(device, sizes, true, past, &spec, Precision::F32)?;
+            let what = format!("{heads} {kv_heads} {tq} {capacity} {width} {past:?} {causal}");
+            let want = reference(&q, &k, &v, past, &spec);
+            close(&what, &out, &want, 0..out.len())?;
+            close(&what, &p, &probabilities(&q, &k, past, &spec), 0..p.len())?;
+        }
+    }
+    Ok(())
+}
+
 fn halved(x: &Array) -> Array {
     Array {
         shape: x.shape.clone(),
@@ -417,13 +512,14 @@ fn halved(x: &Array) -> Array {
     }
 }
 
-/// Packs one row of each part into a row.
-fn packed<const N: usize>(parts: [Vec<f64>; N], c: usize) -> Vec<f64> {
-    (0..parts[0].len())
-        .step_by(c)
-        .flat_map(|at| parts.iter().flat_map(move |part| &part[at..][..c]))
-        .copied()
-        .collect()
+/// Packs one row of each part, of these numbers of columns, into a row.
+fn packed<const N: usize>(parts: [Vec<f64>; N], columns: [usize; N]) -> Vec<f64> {
+    let rows = parts[0].len() / columns[0];
+    let of_row = |row: usize| {
+        let parts = parts.iter().zip(columns);
+        parts.flat_map(move |(part, columns)| &part[row * columns..][..columns])
+    };
+    (0..rows).flat_map(of_row).copied().collect()
 }
 
 /// Returns the gradients of `q`, `k` and `v`.
@@ -431,12 +527,12 @@ fn reference_gradients([q, k, v, dout]: [&Array; 4], spec: &Attention) -> [Vec<f
     let &[_, tq, c] = &q.shape[..] else {
         unreachable!()
     };
-    let (capacity, width) = (k.shape[1], c / spec.heads);
+    let (capacity, width, k_columns) = (k.shape[1], c / spec.heads, k.shape[2]);
     let [mut dq, mut dk, mut dv] = [q, k, v].map(|x| vec![0.0; x.data.len()]);
     for (at, row) in probabilities(q, k, &[0], spec).chunks(capacity).enumerate() {
         let (n, h, i) = (at / tq / spec.heads, at / tq % spec.heads, at % tq);
         let (query, key) = ((n * tq + i) * c + h * width, |j: usize| {
-            (n * capacity + j) * c + h * width
+            (n * capacity + j) * k_columns + h / spec.group() * width
         });
         let kept = |j: usize| {
             if spec.dropout > 0.0 {
@@ -467,29 +563,29 @@ fn reference_gradients([q, k, v, dout]: [&Array; 4], spec: &Attention) -> [Vec<f
 /// In half precision queries, keys, values and the output's gradient are rounded and nothing else:
 /// against a reference of the same operands the tolerance is that of f32.
 fn half_precision_rounds_only_the_operands(device: &Device) -> Outcome {
-    for (b, t, heads, width) in [
-        (2, 1, 1, 4),
-        (2, 17, 3, 20),
-        (2, 33, 2, 16),
-        (1, 37, 2, 64),
-        (1, 21, 1, 128),
-        (2, 9, 3, 3),
+    for (b, t, heads, kv_heads, width) in [
+        (2, 1, 1, 1, 4),
+        (2, 17, 3, 3, 20),
+        (2, 33, 2, 2, 16),
+        (1, 37, 2, 2, 64),
+        (1, 21, 1, 1, 128),
+        (2, 9, 3, 3, 3),
+        (1, 18, 6, 2, 20),
+        (1, 9, 4, 1, 3),
     ] {
         for (causal, dropout) in [(false, 0.0), (true, 0.0), (true, 0.3)] {
-            let (c, spec) = (
-                heads * width,
-                Attention {
-                    dropout,
-                    ..spec(heads, causal)
-                },
-            );
+            let spec = Attention {
+                dropout,
+                ..grouped(heads, kv_heads, causal)
+            };
+            let (c, all) = (heads * width, spec.packed_heads() * width);
             let op = |t: &mut Tape, qkv: Var| {
                 t.set_precision(Precision::F16);
                 record(t, qkv, qkv, &spec)
             };
             forward(
                 device,
-                &[[&[b, t, 3 * c]]],
+                &[[&[b, t, all]]],
                 |t, [qkv]| op(t, qkv),
                 |[qkv]| reference_packed(&halved(qkv), &spec),
             )?;
@@ -499,10 +595,11 @@ fn half_precision_rounds_only_the_operands(device: &Device) -> Outcome {
                 t.grad(qkv).unwrap()
             };
             let want = |[qkv, dout]: [&Array; 2]| {
-                let [q, k, v] = [0, 1, 2].map(|at| part(&halved(qkv), at, 3));
-                packed(reference_gradients([&q, &k, &v, &halved(dout)], &spec), c)
+                let [q, k, v] = unpacked(&halved(qkv), &spec);
+                let parts = reference_gradients([&q, &k, &v, &halved(dout)], &spec);
+                packed(parts, columns(&spec, width))
             };
-            forward(device, &[[&[b, t, 3 * c], &[b, t, c]]], gradient, want)?;
+            forward(device, &[[&[b, t, all], &[b, t, c]]], gradient, want)?;
         }
     }
     Ok(())
@@ -525,7 +622,7 @@ fn half_precision_handles_few_queries_and_many_keys(device: &Device) -> Outcome 
             t.grad([q, kv][of]).unwrap()
         };
         let want = |[q, kv, dout]: [&Array; 3]| {
-            let [k, v] = [0, 1].map(|at| part(&halved(kv), at, 2));
+            let [k, v] = keys_and_values(&halved(kv));
             reference_gradients([&halved(q), &k, &v, &halved(dout)], &spec)
         };
         forward(
@@ -540,7 +637,7 @@ fn half_precision_handles_few_queries_and_many_keys(device: &Device) -> Outcome 
             |t, v| gradient(t, v, 1),
             |v| {
                 let [_, dk, dv] = want(v);
-                packed([dk, dv], c)
+                packed([dk, dv], [c; 2])
             },
         )?;
     }
@@ -555,18 +652,18 @@ fn half_precision_decodes_with_a_cache(device: &Device) -> Outcome {
         (1, 5, 19, 3, &[14]),
         (3, 5, 19, 16, &[14, 0, 6]),
     ] {
-        for q_parts in [1, 3] {
-            let spec = spec(2, true);
+        for (heads, kv_heads, packed) in [(2, 2, false), (2, 2, true), (6, 2, true)] {
+            let spec = grouped(heads, kv_heads, true);
             let ([out, p], arrays) = cached(
                 device,
                 [b, tq, capacity, width],
-                q_parts,
+                packed,
                 past,
                 &spec,
                 Precision::F16,
             )?;
             let [q, k, v] = arrays.each_ref().map(halved);
-            let what = format!("{b} {tq} {capacity} {width} {past:?} {q_parts}");
+            let what = format!("{b} {tq} {capacity} {width} {past:?} {heads} {packed}");
             close(
                 &what,
                 &out,
@@ -684,6 +781,63 @@ fn largest_number_of_keys_agrees(device: &Device) -> Outcome {
     Ok(())
 }
 
+/// Gradients of keys that many queries of several heads use, which an adapter that ends long loops
+/// sums in several dispatches.
+fn gradients_of_many_queries_agree(device: &Device) -> Outcome {
+    const QUERIES: usize = 2500;
+    let spec = grouped(3, 1, false);
+    let run = |software| -> Result<(usize, Vec<Vec<f32>>), Failure> {
+        let mut t = Tape::new(Capabilities {
+            software,
+            ..device.capabilities()
+        });
+        let qkv = t.variable(&[1, QUERIES, 5 * 4]);
+        let out = record(&mut t, qkv, qkv, &spec);
+        let dout = t.input(&[1, QUERIES, 3 * 4]);
+        t.backward(out, dout);
+        let grad = t.grad(qkv).unwrap();
+        t.hold(grad);
+        let dispatches = t.dispatches();
+        let plan = Plan::new(device, t)?;
+        plan.write(qkv, &random_f32(QUERIES * 20, 1));
+        plan.write(dout, &random_f32(QUERIES * 12, 2));
+        plan.run()?;
+        let grad: Vec<f32> = plan.read(grad)?;
+        // sums of queries and of keys and values differ in magnitude
+        let part = |range: std::ops::Range<usize>| {
+            let rows = grad.chunks(20);
+            rows.flat_map(|row| row[range.clone()].to_vec()).collect()
+        };
+        Ok((dispatches, vec![part(0..12), part(12..16), part(16..20)]))
+    };
+    let (several, got) = run(true)?;
+    let (one, want) = run(false)?;
+    ensure_eq!(several - one, 1);
+    for (got, want) in got.iter().zip(&want) {
+        let want: Vec<f64> = want.iter().map(|&x| x as f64).collect();
+        close("gradient", got, &want, 0..got.len())?;
+    }
+    Ok(())
+}
+
+#[test]
+#[should_panic(expected = "attention: 5 heads do not divide into groups for 2 heads of keys")]
+fn rejects_heads_that_do_not_divide_into_groups() {
+    let device = crate::ops::check::device();
+    let mut t = device.tape();
+    let qkv = t.input(&[1, 4, 36]);
+    record(&mut t, qkv, qkv, &grouped(5, 2, true));
+}
+
+#[test]
+#[should_panic(expected = "do not fit 4 heads of queries and 2 of keys and values")]
+fn rejects_a_cache_for_more_heads_than_there_are() {
+    let device = crate::ops::check::device();
+    let mut t = device.tape();
+    let (q, kv) = (t.input(&[1, 1, 16]), t.input(&[1, 4, 32]));
+    record(&mut t, q, kv, &grouped(4, 2, true));
+}
+
 #[test]
 #[should_panic(expected = "attention: 6001 keys, this adapter takes 6000")]
 fn rejects_more_keys_than_the_adapter_takes() {
@@ -718,14 +872,15 @@ fn rejects_a_gradient_of_packed_queries_with_other_keys() {
 mod properties {
     use proptest::prelude::*;
 
-    use super::{checked, spec};
+    use super::{checked, grouped};
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
 
         #[test]
-        fn attention_of_any_size_agrees(batch in 1..3usize, tokens in 1..50usize, heads in 1..5usize, width in 1..40usize, causal: bool) {
-            checked(&crate::ops::check::device(), batch, tokens, width, &spec(heads, causal)).unwrap();
+        fn attention_of_any_size_agrees(batch in 1..3usize, tokens in 1..50usize, kv_heads in 1..4usize, group in 1..4usize, width in 1..40usize, causal: bool) {
+            let spec = grouped(kv_heads * group, kv_heads, causal);
+            checked(&crate::ops::check::device(), batch, tokens, width, &spec).unwrap();
         }
     }
 }

@@ -1,5 +1,8 @@
-//! Rust bodies of attention: scores of a tile of queries as a matrix product, softmax, and another
-//! product.
+//! Rust bodies of attention. Many queries are computed in tiles, few as dot products with parts of
+//! the keys. Gradients are matrix products of tiles.
+
+mod few;
+mod tile;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -8,6 +11,7 @@ use crate::graph::{Native, NativeCall};
 use crate::ops::native::product::{Extent, Strided, multiply};
 use crate::ops::native::random::keep;
 use crate::ops::native::{Parts, blocks, floats, math, vectorized};
+use tile::{Drop, GROUP, Tile};
 
 pub(super) const BODIES: &[(&str, Native)] = &[
     ("forward", forward),
@@ -19,16 +23,23 @@ pub(super) const BODIES: &[(&str, Native)] = &[
 /// Bodies of the kernel that appends a decoded row to its cache.
 pub(super) const CACHE_BODIES: &[(&str, Native)] = &[("forward", append_and_attend)];
 
-/// Rows of a tile: of queries, and of keys for their gradients.
+/// Rows of a tile of the backward pass: of queries, and of keys for their gradients.
 const TILE: usize = 64;
-/// Largest number of queries whose scores are summed key by key instead of by `gemm`.
-const FEW: usize = 4;
+/// Largest number of queries that share keys, and of rows of other products, that are multiplied one
+/// by one instead of in tiles.
+const FEW: usize = 6;
 /// Multiplications of a task of small slices.
 const WORK: usize = 64 * 1024;
+/// Tasks that a large forward pass is cut into at least.
+const TASKS: usize = 48;
+/// Largest number of queries of a tile of the forward pass: more would not reuse keys better.
+const LARGEST: usize = 6 * GROUP;
 
 /// Sizes and options of a call.
 struct Sizes {
     heads: usize,
+    /// Heads that share keys and values.
+    group: usize,
     slices: usize,
     tq: usize,
     capacity: usize,
@@ -62,6 +73,7 @@ impl Sizes {
         let dropout = call.constant("DROPOUT") != 0.0;
         Sizes {
             heads: call.size("heads"),
+            group: call.size("group"),
             slices: call.size("slices"),
             tq: call.size("tq"),
             capacity: call.size("capacity"),
@@ -81,13 +93,19 @@ impl Sizes {
         self.heads * self.width
     }
 
+    /// Elements of all keys of a row, and of all values.
+    fn kv_width(&self) -> usize {
+        self.heads / self.group * self.width
+    }
+
     fn slice(&self, index: usize) -> Slice {
         let (element, head) = (index / self.heads, index % self.heads);
-        let key = element * self.capacity * self.kv_row + head * self.width + self.k_at;
+        let kv_head = head / self.group;
+        let key = element * self.capacity * self.kv_row + kv_head * self.width + self.k_at;
         Slice {
             query: element * self.tq * self.q_row + head * self.width,
             key,
-            value: key + self.out_row(),
+            value: key + self.kv_width(),
             out: element * self.tq * self.out_row() + head * self.width,
             index,
             element,
@@ -103,9 +121,9 @@ impl Sizes {
         }
     }
 
-    fn past(&self, past: &[u32], slice: &Slice) -> usize {
+    fn past(&self, past: &[u32], element: usize) -> usize {
         match self.causal {
-            true => past[slice.element * self.past_stride] as usize,
+            true => past[element * self.past_stride] as usize,
             false => 0,
         }
     }
@@ -122,20 +140,22 @@ impl Sizes {
         (slice.index * self.tq + i) * self.capacity
     }
 
-    /// Calls `task` with each slice and each tile of its `rows` rows, on all threads.
+    /// Calls `task` with the number of each of `sets` sets of `rows` rows and each tile of up to
+    /// `tile` of the rows, on all threads. A row takes products with `columns` others.
     fn tiles(
         &self,
         call: &NativeCall,
-        rows: usize,
+        sets: usize,
+        (rows, tile): (usize, usize),
         columns: usize,
-        task: impl Fn(&Slice, Range<usize>) + Sync,
+        task: impl Fn(usize, Range<usize>) + Sync,
     ) {
-        let down = rows.div_ceil(TILE);
-        let length = WORK / (rows.min(TILE) * columns * self.width).max(1);
-        blocks(call, self.slices * down, length, |range| {
-            for tile in range {
-                let first = tile % down * TILE;
-                task(&self.slice(tile / down), first..rows.min(first + TILE));
+        let down = rows.div_ceil(tile);
+        let length = WORK / (rows.min(tile) * columns * self.width).max(1);
+        blocks(call, sets * down, length, |range| {
+            for index in range {
+                let first = index % down * tile;
+                task(index / down, first..rows.min(first + tile));
             }
         });
     }
@@ -149,7 +169,7 @@ fn append_and_attend(call: &NativeCall) {
     let sizes = Sizes::of(call);
     let (q, kv) = (call.read::<f32>("q"), call.write::<f32>("kv"));
     let past = call.read::<u32>("past");
-    let row = 2 * sizes.out_row();
+    let row = 2 * sizes.kv_width();
     for element in 0..sizes.slices / sizes.heads {
         let at = (past[element * sizes.past_stride] as usize).min(sizes.capacity - 1);
         let to = (element * sizes.capacity + at) * sizes.kv_row + sizes.k_at;
@@ -164,43 +184,59 @@ fn attend(call: &NativeCall, q: &[f32], kv: &[f32]) {
     let (past, seed) = (call.read::<u32>("past"), call.read::<u32>("seed")[0]);
     let out = Parts::new(call.write::<f32>("out"));
     let lse = Parts::new(call.write::<f32>("lse"));
-    sizes.tiles(call, sizes.tq, sizes.capacity, |slice, tile| {
-        let past = sizes.past(past, slice);
-        let keys = sizes.keys(past, tile.end - 1);
-        let mut p = vec![0.0; tile.len() * keys];
-        scores(sizes, slice, q, kv, tile.clone(), keys, sizes.scale, &mut p);
-        let mut o = vec![0.0; tile.len() * sizes.width];
-        vectorized(
-            #[inline(always)]
-            || {
-                for (p, i) in p.chunks_exact_mut(keys).zip(tile.clone()) {
-                    let (used, masked) = p.split_at_mut(sizes.keys(past, i));
-                    let log_sum = softmax(used);
-                    masked.fill(0.0);
-                    // SAFETY: each query of each slice is in one task
-                    #[allow(unsafe_code)]
-                    let lse = unsafe { lse.slice(sizes.per_query(slice, i), 1) };
-                    lse[0] = log_sum;
-                    if sizes.dropout > 0.0 {
-                        let first = sizes.draws(slice, i) as u32;
-                        for (j, p) in used.iter_mut().enumerate() {
-                            *p *= keep(
-                                seed,
-                                sizes.site,
-                                first.wrapping_add(j as u32),
-                                sizes.dropout,
-                            );
-                        }
-                    }
-                }
-            },
+    let write = |slice: &Slice, i: usize, from: &[f32], log_sum: f32| {
+        // SAFETY: each query of each slice is in one task
+        #[allow(unsafe_code)]
+        let (out, lse) = unsafe {
+            (
+                out.slice(slice.out + i * sizes.out_row(), sizes.width),
+                lse.slice(sizes.per_query(slice, i), 1),
+            )
+        };
+        out.copy_from_slice(&from[..sizes.width]);
+        lse[0] = log_sum;
+    };
+    // queries that share keys and values
+    let (sets, rows) = (sizes.slices / sizes.group, sizes.group * sizes.tq);
+    if rows <= FEW {
+        few::attend(call, sizes, [q, kv], past, seed, write);
+        return;
+    }
+    let tile = (sets * rows)
+        .div_ceil(TASKS)
+        .next_multiple_of(GROUP)
+        .min(LARGEST);
+    sizes.tiles(call, sets, (rows, tile), sizes.capacity, |set, range| {
+        let first = sizes.slice(set * sizes.group);
+        let past = sizes.past(past, first.element);
+        let mut tile = Tile::new(
+            sizes.width,
+            &kv[first.key..],
+            &kv[first.value..],
+            sizes.kv_row,
         );
-        weighted(&p, keys, tile.len(), &kv[slice.value..], sizes, &mut o);
-        for (o, i) in o.chunks_exact(sizes.width).zip(tile) {
-            // SAFETY: as above
-            #[allow(unsafe_code)]
-            let out = unsafe { out.slice(slice.out + i * sizes.out_row(), sizes.width) };
-            out.copy_from_slice(o);
+        // queries at one position follow each other, so that a tile's use about as many keys
+        let query = |row: usize| {
+            let (i, member) = (row / sizes.group, row % sizes.group);
+            (sizes.slice(first.index + member), i)
+        };
+        let mut draws = vec![];
+        for row in range.clone() {
+            let (slice, i) = query(row);
+            let from = &q[slice.query + i * sizes.q_row..][..sizes.width];
+            tile.push(from, sizes.scale, sizes.keys(past, i));
+            draws.push(sizes.draws(&slice, i) as u32);
+        }
+        let attended = tile.attend((sizes.dropout > 0.0).then_some(Drop {
+            seed,
+            site: sizes.site,
+            p: sizes.dropout,
+            first: &draws,
+        }));
+        let results = attended.rows().zip(&attended.log_sums);
+        for ((out, log_sum), row) in results.zip(range) {
+            let (slice, i) = query(row);
+            write(&slice, i, out, *log_sum);
         }
     });
 }
@@ -369,8 +405,10 @@ fn backward_q(call: &NativeCall) {
     let (y, past) = (call.read::<f32>("y"), call.read::<u32>("past"));
     let dq = Parts::new(call.write::<f32>("dq"));
     let delta = Parts::new(call.write::<f32>("delta"));
-    sizes.tiles(call, sizes.tq, sizes.capacity, |slice, tile| {
-        let (past, row) = (sizes.past(past, slice), sizes.out_row());
+    let tiles = (sizes.tq, TILE);
+    sizes.tiles(call, sizes.slices, tiles, sizes.capacity, |slice, tile| {
+        let slice = &sizes.slice(slice);
+        let (past, row) = (sizes.past(past, slice.element), sizes.out_row());
         let keys = sizes.keys(past, tile.end - 1);
         let (mut p, mut ds) = (vec![0.0; tile.len() * keys], vec![0.0; tile.len() * keys]);
         scores(sizes, slice, q, kv, tile.clone(), keys, sizes.scale, &mut p);
@@ -422,14 +460,20 @@ fn backward_kv(call: &NativeCall) {
     } = operands;
     let shift = call.read::<f32>("shift");
     let dkv = Parts::new(call.write::<f32>("dkv"));
-    sizes.tiles(call, sizes.capacity, sizes.tq, |slice, tile| {
+    // the heads, of those that share keys, whose gradients this call adds
+    let (first_member, members) = (call.size("member"), call.size("members"));
+    let sets = sizes.slices / sizes.group;
+    let tiles = (sizes.capacity, TILE);
+    sizes.tiles(call, sets, tiles, members * sizes.tq, |set, tile| {
+        let (width, row, keys) = (sizes.width, sizes.out_row(), tile.len());
         // causal: queries before the first key do not use it
         let first = if sizes.causal { tile.start } else { 0 };
-        let (queries, keys) = (sizes.tq.saturating_sub(first), tile.len());
-        let (width, row) = (sizes.width, sizes.out_row());
+        let queries = sizes.tq.saturating_sub(first);
         let (mut p, mut ds) = (vec![0.0; queries * keys], vec![0.0; queries * keys]);
         let (mut gk, mut gv) = (vec![0.0; keys * width], vec![0.0; keys * width]);
-        if queries > 0 {
+        let mut more = vec![0.0; if members > 1 { keys * width } else { 0 }];
+        for member in 0..if queries > 0 { members } else { 0 } {
+            let slice = &sizes.slice(set * sizes.group + first_member + member);
             let own_q = &q[slice.query + first * sizes.q_row..];
             let own_dout = &dout[slice.out + first * row..];
             let at = tile.start * sizes.kv_row;
@@ -466,16 +510,25 @@ fn backward_kv(call: &NativeCall) {
                 n: width,
                 k: queries,
             };
-            let flipped = |m| Strided::rows(m, keys).transposed();
             let own_q = Strided::rows(own_q, sizes.q_row);
-            multiply(&mut gk, width, size, 1.0, flipped(&ds), own_q);
             let own_dout = Strided::rows(own_dout, row);
-            multiply(&mut gv, width, size, 1.0, flipped(&p), own_dout);
+            for (g, weights, rows) in [(&mut gk, &ds, own_q), (&mut gv, &p, own_dout)] {
+                let weights = Strided::rows(weights, keys).transposed();
+                if member == 0 {
+                    multiply(g, width, size, 1.0, weights, rows);
+                    continue;
+                }
+                multiply(&mut more, width, size, 1.0, weights, rows);
+                for (g, more) in g.iter_mut().zip(&more) {
+                    *g += more;
+                }
+            }
         }
+        let slice = sizes.slice(set * sizes.group);
         let rows = gk.chunks_exact(width).zip(gv.chunks_exact(width));
         for ((gk, gv), j) in rows.zip(tile) {
             let at = j * sizes.kv_row;
-            // SAFETY: each key of each slice is in one task, and its value is behind it
+            // SAFETY: each key of each set is in one task, and its value is behind it
             #[allow(unsafe_code)]
             let (dk, dv) = unsafe {
                 (
@@ -483,8 +536,15 @@ fn backward_kv(call: &NativeCall) {
                     dkv.slice(slice.value + at, width),
                 )
             };
-            dk.copy_from_slice(gk);
-            dv.copy_from_slice(gv);
+            for (to, from) in [(dk, gk), (dv, gv)] {
+                if first_member == 0 {
+                    to.copy_from_slice(from);
+                    continue;
+                }
+                for (to, from) in to.iter_mut().zip(from) {
+                    *to += from;
+                }
+            }
         }
     });
 }
@@ -494,8 +554,10 @@ fn probabilities(call: &NativeCall) {
     let (q, kv) = (&floats(call, "q"), &floats(call, "kv"));
     let past = call.read::<u32>("past");
     let p = Parts::new(call.write::<f32>("p"));
-    sizes.tiles(call, sizes.tq, sizes.capacity, |slice, tile| {
-        let past = sizes.past(past, slice);
+    let tiles = (sizes.tq, TILE);
+    sizes.tiles(call, sizes.slices, tiles, sizes.capacity, |slice, tile| {
+        let slice = &sizes.slice(slice);
+        let past = sizes.past(past, slice.element);
         let keys = sizes.keys(past, tile.end - 1);
         let mut s = vec![0.0; tile.len() * keys];
         scores(sizes, slice, q, kv, tile.clone(), keys, sizes.scale, &mut s);
