@@ -3,15 +3,19 @@
 mod augment;
 mod crop;
 mod decode;
+mod filter;
 pub mod lettering;
 mod picture;
 mod preprocess;
+mod resample;
 mod resize;
 mod sheet;
 
 pub use augment::{Augment, Strength, Subject};
 pub(crate) use decode::read;
 pub use decode::{MAX_BYTES, MAX_PIXELS, MAX_SIDE, PictureError};
+pub use filter::Filter;
 pub use picture::Picture;
 pub use preprocess::{MEAN, Preprocess, STD, normalise};
+pub use resample::{Layout, resample, resample_planes};
 pub use sheet::{ContactSheet, Tile};

@@ -1,6 +1,7 @@
 //! Cropping to the drawing on a plain background.
 
 use super::decode::MAX_PIXELS;
+use super::filter::Filter;
 use super::picture::Picture;
 
 impl Picture {
@@ -16,8 +17,9 @@ impl Picture {
         if (side * side) as u64 > MAX_PIXELS {
             const LONGEST: usize = 4096;
             let shrunk = |length: usize| (length * LONGEST / self.width.max(self.height)).max(1);
+            let (width, height) = (shrunk(self.width), shrunk(self.height));
             return self
-                .stretched(shrunk(self.width), shrunk(self.height))
+                .resampled(width, height, Filter::Bilinear)
                 .cropped(margin);
         }
         let first = |centre: f32| (centre - (side as f32 - 1.0) / 2.0).round() as isize;
