@@ -6,14 +6,18 @@
 //! it.
 
 mod caches;
+pub mod clip;
 pub mod config;
 pub mod emoji;
 pub mod family;
 mod info;
 pub mod load;
 mod model;
+pub mod nanovlm;
 mod preset;
+pub mod processor;
 pub mod seemore;
+pub mod smolvlm;
 mod upgrade;
 
 pub use caches::Caches;

@@ -1,6 +1,7 @@
 //! Resampling filters, and the weights that they give inputs along one axis.
 
 use std::f64::consts::PI;
+use std::ops::Range;
 
 /// Resampling filter, as defined by Pillow. When shrinking, a filter is widened by the factor, so
 /// that every input counts.
@@ -74,18 +75,18 @@ pub(super) struct Taps<T> {
 }
 
 impl Taps<f64> {
-    /// Computes the weights for resampling `input` values to `output` values. The weights of an
-    /// output sum to 1.
-    pub fn new(input: usize, output: usize, filter: Filter) -> Taps<f64> {
+    /// Computes the weights for resampling `input` values to `output` values, for a part of the
+    /// outputs. The weights of an output sum to 1.
+    pub fn new(input: usize, output: usize, part: Range<usize>, filter: Filter) -> Taps<f64> {
         let scale = input as f64 / output as f64;
         let widening = scale.max(1.0);
         let support = filter.support() * widening;
         let mut taps = Taps {
-            firsts: Vec::with_capacity(output),
-            ends: Vec::with_capacity(output),
+            firsts: Vec::with_capacity(part.len()),
+            ends: Vec::with_capacity(part.len()),
             weights: vec![],
         };
-        for place in 0..output {
+        for place in part {
             let centre = (place as f64 + 0.5) * scale;
             let first = (centre - support + 0.5).max(0.0) as usize;
             let end = ((centre + support + 0.5) as usize).min(input);
@@ -113,6 +114,22 @@ impl<T> Taps<T> {
             ends: self.ends,
             weights: self.weights.into_iter().map(convert).collect(),
         }
+    }
+
+    /// Returns the range of inputs that outputs need.
+    pub fn inputs(&self) -> Range<usize> {
+        let ends = (0..self.len()).map(|output| {
+            let (first, weights) = self.of(output);
+            first + weights.len()
+        });
+        let first = self.firsts.iter().copied().min().unwrap_or(0);
+        first..ends.max().unwrap_or(0)
+    }
+
+    /// Counts inputs from `first` on.
+    pub fn counted_from(mut self, first: usize) -> Taps<T> {
+        self.firsts.iter_mut().for_each(|input| *input -= first);
+        self
     }
 
     /// Number of outputs.
@@ -145,11 +162,14 @@ mod tests {
     fn weights_sum_to_one_and_stay_inside() {
         for filter in Filter::ALL {
             for (input, output) in [(1, 1), (1, 9), (9, 1), (7, 5), (5, 7), (300, 7), (2, 301)] {
-                let taps = Taps::new(input, output, filter);
+                let taps = Taps::new(input, output, 0..output, filter);
                 assert_eq!(taps.len(), output);
                 for place in 0..output {
                     let (first, weights) = taps.of(place);
                     assert!(!weights.is_empty() && first + weights.len() <= input);
+                    assert!(taps.inputs().contains(&first));
+                    let part = Taps::new(input, output, place..output, filter);
+                    assert_eq!(part.of(0), (first, weights));
                     let total: f64 = weights.iter().sum();
                     assert!((total - 1.0).abs() < 1e-12, "{filter:?} {input} {output}");
                 }

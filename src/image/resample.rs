@@ -1,6 +1,9 @@
 //! Resampling of 8-bit pixels, bit for bit as `Image.resize` of Pillow 12.3, and of floats, as
 //! PyTorch's antialiased `interpolate`.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::filter::{Filter, Taps};
@@ -61,6 +64,22 @@ pub fn resample(
     new_size: (usize, usize),
     filter: Filter,
 ) -> Vec<u8> {
+    let whole = (0..new_size.0, 0..new_size.1);
+    resample_window(pixels, size, layout, new_size, whole, filter)
+}
+
+/// Computes the pixels of [`resample`] in a range of columns and of rows only.
+///
+/// # Panics
+/// As [`resample`]; a range outside of `new_size`.
+pub fn resample_window(
+    pixels: &[u8],
+    size: (usize, usize),
+    layout: Layout,
+    new_size: (usize, usize),
+    window: (Range<usize>, Range<usize>),
+    filter: Filter,
+) -> Vec<u8> {
     let (width, height) = size;
     assert!(
         new_size.0 > 0 && new_size.1 > 0 && !pixels.is_empty(),
@@ -69,9 +88,7 @@ pub fn resample(
         new_size.1
     );
     assert_eq!(pixels.len(), width * height * layout.channels);
-    if size == new_size {
-        return pixels.to_vec();
-    }
+    assert!(window.0.end <= new_size.0 && window.1.end <= new_size.1);
     let passes = match layout.channels {
         1 => passes::<1>,
         2 => passes::<2>,
@@ -79,14 +96,15 @@ pub fn resample(
         4 => passes::<4>,
         channels => panic!("pixels have 1 to 4 channels, not {channels}"),
     };
-    if layout.alpha {
+    // colours of a picture that keeps its size are not rounded
+    if layout.alpha && size != new_size {
         let mut pixels = pixels.to_vec();
         premultiply(&mut pixels, layout.channels);
-        let mut resampled = passes(&pixels, size, new_size, filter);
+        let mut resampled = passes(&pixels, size, new_size, window, filter);
         unpremultiply(&mut resampled, layout.channels);
         resampled
     } else {
-        passes(pixels, size, new_size, filter)
+        passes(pixels, size, new_size, window, filter)
     }
 }
 
@@ -94,22 +112,37 @@ fn passes<const C: usize>(
     pixels: &[u8],
     (width, height): (usize, usize),
     (new_width, new_height): (usize, usize),
+    (columns, rows): (Range<usize>, Range<usize>),
     filter: Filter,
 ) -> Vec<u8> {
-    let taps = |input: usize, output: usize| {
-        (input != output).then(|| Taps::new(input, output, filter).map(fixed))
+    if columns.is_empty() || rows.is_empty() {
+        return vec![];
+    }
+    let taps = |input: usize, output: usize, part: &Range<usize>| {
+        let taps = || Taps::new(input, output, part.clone(), filter).map(fixed);
+        (input != output).then(taps)
     };
-    let (columns, rows) = (taps(width, new_width), taps(height, new_height));
-    match (&columns, &rows) {
-        (Some(columns), Some(rows)) if height > 100 * width && new_height < height => {
-            across::<C>(&down(pixels, C * width, rows), width, columns)
+    let across_taps = taps(width, new_width, &columns);
+    let down_taps = taps(height, new_height, &rows);
+    // only the rows that the output needs
+    let needed = down_taps.as_ref().map_or(rows, Taps::inputs);
+    let down_taps = down_taps.map(|taps| taps.counted_from(needed.start));
+    let pixels = &pixels[needed.start * C * width..needed.end * C * width];
+    let narrow = |pixels: Cow<[u8]>| match &across_taps {
+        Some(taps) => across::<C>(&pixels, width, taps),
+        None if columns == (0..width) => pixels.into_owned(),
+        None => pixels
+            .chunks_exact(C * width)
+            .flat_map(|row| &row[C * columns.start..C * columns.end])
+            .copied()
+            .collect(),
+    };
+    match &down_taps {
+        Some(taps) if height > 100 * width && new_height < height => {
+            narrow(down(pixels, C * width, taps).into())
         }
-        (Some(columns), Some(rows)) => {
-            down(&across::<C>(pixels, width, columns), C * new_width, rows)
-        }
-        (Some(columns), None) => across::<C>(pixels, width, columns),
-        (None, Some(rows)) => down(pixels, C * width, rows),
-        (None, None) => pixels.to_vec(),
+        Some(taps) => down(&narrow(pixels.into()), C * columns.len(), taps),
+        None => narrow(pixels.into()),
     }
 }
 
@@ -296,7 +329,8 @@ pub fn resample_planes(
 ) -> Vec<f32> {
     assert!(new_width > 0 && new_height > 0 && width > 0 && height > 0);
     assert_eq!(planes.len() % (width * height), 0);
-    let taps = |input, output| Taps::new(input, output, filter).map(|weight| weight as f32);
+    let taps =
+        |input, output| Taps::new(input, output, 0..output, filter).map(|weight| weight as f32);
     let (columns, rows) = (taps(width, new_width), taps(height, new_height));
     let mut wide = vec![0.0; planes.len() / width * new_width];
     wide.par_chunks_exact_mut(new_width)
@@ -374,7 +408,8 @@ mod tests {
                 };
                 let pixels = pixels(width * height * channels);
                 for filter in Filter::ALL {
-                    let taps = |input, output| Taps::new(input, output, filter).map(fixed);
+                    let taps =
+                        |input, output| Taps::new(input, output, 0..output, filter).map(fixed);
                     let wide = across_plainly(&pixels, width, channels, &taps(width, new_width));
                     let high = turned(&wide, new_width, channels);
                     let high = across_plainly(&high, height, channels, &taps(height, new_height));
@@ -400,6 +435,37 @@ mod tests {
             resample(&tall, size, Layout::GREY, (5, 7), Filter::Lanczos),
             both
         );
+    }
+
+    #[test]
+    fn windows_hold_the_pixels_of_the_whole() {
+        let (width, height) = (23, 31);
+        let pixels = pixels(4 * width * height);
+        for new_size in [(40, 17), (23, 50), (9, 31), (23, 31)] {
+            for filter in Filter::ALL {
+                let (columns, rows) = (2..new_size.0 - 3, 5..9);
+                let (size, layout) = ((width, height), Layout::RGBA);
+                let window = (columns.clone(), rows.clone());
+                let got = resample_window(&pixels, size, layout, new_size, window, filter);
+                let all = resample(&pixels, size, layout, new_size, filter);
+                let lines = all.chunks_exact(4 * new_size.0);
+                let lines = lines.skip(rows.start).take(rows.len());
+                let want = lines.flat_map(|line| &line[4 * columns.start..4 * columns.end]);
+                assert!(got.iter().eq(want), "{new_size:?} {filter:?}");
+            }
+        }
+        // of a picture that would take gigabytes
+        let window = (0..3, 12_000_000..12_000_002);
+        let size = (300, 400_000_000);
+        let got = resample_window(
+            &[1, 2, 3, 4],
+            (1, 4),
+            Layout::GREY,
+            size,
+            window,
+            Filter::Bicubic,
+        );
+        assert_eq!(got, [1; 6]);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Resizing of pictures.
 
+use std::ops::Range;
+
 use super::filter::Filter;
 use super::picture::Picture;
-use super::resample::{Layout, resample};
+use super::resample::{Layout, resample, resample_window};
 
 impl Picture {
     /// Stretches the picture to a square. Gives the same bits as Pillow's bilinear filter, which is
@@ -22,6 +24,33 @@ impl Picture {
             width,
             height,
             rgb: resample(&self.rgb, size, Layout::RGB, new_size, filter),
+        }
+    }
+
+    /// Computes a part of the picture stretched to the given size: these columns and rows of
+    /// [`resampled`](Self::resampled).
+    ///
+    /// # Panics
+    /// A width or height of 0, or a range outside of them.
+    pub fn resampled_window(
+        &self,
+        (width, height): (usize, usize),
+        columns: Range<usize>,
+        rows: Range<usize>,
+        filter: Filter,
+    ) -> Picture {
+        let (size, new_size) = ((self.width, self.height), (width, height));
+        Picture {
+            width: columns.len(),
+            height: rows.len(),
+            rgb: resample_window(
+                &self.rgb,
+                size,
+                Layout::RGB,
+                new_size,
+                (columns, rows),
+                filter,
+            ),
         }
     }
 }

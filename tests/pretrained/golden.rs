@@ -83,6 +83,14 @@ impl Recorded {
         Recorded(std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
     }
 
+    /// Whether the file has a tensor.
+    pub fn holds(&self, name: &str) -> bool {
+        SafeTensors::deserialize(&self.0)
+            .unwrap()
+            .tensor(name)
+            .is_ok()
+    }
+
     /// Returns the shape and the values of a tensor, whose elements have the size of `T`.
     #[track_caller]
     pub fn tensor<T: bytemuck::Pod>(&self, name: &str) -> (Vec<usize>, Vec<T>) {

@@ -1,4 +1,5 @@
 //! Numbers recorded from Hugging Face's models and libraries; see tests/golden/hf/README.md.
 
 mod golden;
+mod preprocess;
 mod resize;

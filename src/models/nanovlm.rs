@@ -1,0 +1,3 @@
+//! The *nanoVLM* family.
+
+pub mod preprocess;
