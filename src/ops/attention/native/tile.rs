@@ -14,7 +14,7 @@ const BLOCK: usize = 64;
 /// Rows of a product whose sums are in registers at a time.
 const ROWS: usize = 4;
 /// Elements that rows are padded to: the widest vector.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 /// Queries that share keys and values.
 pub(super) struct Tile<'a> {
@@ -274,7 +274,7 @@ impl State {
 ///
 /// Range reduction by whole numbers and the polynomial of Cephes (Moshier), `exp2f`.
 #[inline(always)]
-fn power_below<S: Simd>(simd: S, x: S::f32s, peak: S::f32s) -> S::f32s {
+pub(super) fn power_below<S: Simd>(simd: S, x: S::f32s, peak: S::f32s) -> S::f32s {
     const COEFFICIENTS: [f32; 6] = [
         1.339_887_4e-3,
         9.618_437e-3,
