@@ -49,10 +49,12 @@ ops! {
     matmul
     pad_heads
     patchify
+    pixel_shuffle
     positions
     rmsnorm
     rope
     scale
+    scatter_rows
     slice
     softmax
     sum_rows

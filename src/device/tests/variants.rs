@@ -493,6 +493,11 @@ fn rows_of(device: &Device, rows: usize, cols: usize) {
         t.add(h, y)
     });
     op(device, [&[rows, 2 * cols]], |t, [x]| t.swiglu(x));
+    op(device, [x, &[2, cols]], |t, [x, rows]| {
+        let at = t.input(&[2]);
+        t.scatter_rows(x, rows, at)
+    });
+    op(device, [&[1, 36, cols]], |t, [x]| t.pixel_shuffle(x, 3));
     for p in [0.0, 0.1] {
         op(
             device,
