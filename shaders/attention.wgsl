@@ -6,7 +6,7 @@
 //   backward_q     q, kv, y = out, dout, lse -> dq like q, delta like lse
 //                  dq[i] = sum_j dS[i, j] k[j], dS = scale P (dout[i] . v[j] - delta[i]), delta[i] = out[i] . dout[i]
 //   backward_kv    q, kv, dout, lse, delta -> dkv like kv     dk[j] = sum_i dS[i, j] q[i], dv[j] = sum_i P[i, j] dout[i]
-//                  over the heads `member`.. of each group, `members` of them; added to dkv unless member is 0
+//                  over MEMBERS heads of each group from `member` on; added to dkv unless member is 0
 //   probabilities  q, kv -> p[b, heads, tq, capacity]
 //
 // Rows are packed. Of a row of q the first heads HD4 vec4s are the query, of a row of kv those from k_at on are the key and
@@ -38,7 +38,6 @@ struct Params {
     past_stride: u32,  // 1 with a past for each batch element, 0 with one for all
     group: u32,        // heads that share a key and a value
     member: u32,       // first head of each group in backward_kv
-    members: u32,      // heads of each group in backward_kv
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -59,6 +58,7 @@ override HD4: u32 = 16;          // vec4s in a head
 override LANES: u32 = 8;         // invocations of a tile, a power of two that divides WG
 override COLS: u32 = 2;          // vec4 columns of an invocation, 1 or 2; LANES COLS >= HD4
 override DROPOUT: bool = false;
+override MEMBERS: u32 = 1;       // heads of each group in backward_kv
 
 const LOWEST = -3.4028234e38;
 const FOUR = vec4u(0, 1, 2, 3);
@@ -357,8 +357,47 @@ fn backward_q(invocation: Invocation) {
     }
 }
 
+// Gradients of four keys and values.
+struct Gradients {
+    k: Rows,
+    v: Rows,
+}
+
+// Adds the part of the queries i.. of one slice.
+fn add_slice(me: Place, slice: u32, first: u32, own_k: Rows, own_v: Rows, before: Gradients) -> Gradients {
+    let free = vec4<bool>(params.causal == 0);
+    let head = query_head(slice);
+    let head_out = out_head(slice);
+    var g = before;
+    for (var i = first; i < params.tq; i += 4) {
+        let queries = load_q(me, query_rows(head, i));
+        let gradients = load_dout(me, out_rows(head_out, i));
+        let log_sum = norm[i / 4 * params.slices + slice];
+        let inner = shift[i / 4 * params.slices + slice];
+        let s = over_lanes(me.local, products(own_k, queries));
+        var e = over_lanes(me.local, products(own_v, gradients));
+        let real = i + FOUR < vec4u(params.tq);
+        let weights = mat4x4f(
+            select(vec4f(), exp(params.scale * s[0] - log_sum), real & (free | (i + FOUR >= vec4u(me.first)))),
+            select(vec4f(), exp(params.scale * s[1] - log_sum), real & (free | (i + FOUR >= vec4u(me.first + 1)))),
+            select(vec4f(), exp(params.scale * s[2] - log_sum), real & (free | (i + FOUR >= vec4u(me.first + 2)))),
+            select(vec4f(), exp(params.scale * s[3] - log_sum), real & (free | (i + FOUR >= vec4u(me.first + 3)))),
+        );
+        var dropped = weights;
+        if DROPOUT {
+            let index = (slice * params.tq + i + FOUR) * params.capacity + me.first;
+            let factors = mat4x4f(kept(index), kept(index + 1), kept(index + 2), kept(index + 3));
+            dropped = times(weights, factors);
+            e = times(e, factors);
+        }
+        g.v = add_weighted(g.v, gradients, dropped);
+        g.k = add_weighted(g.k, queries, times(weights, e - mat4x4f(inner, inner, inner, inner)));
+    }
+    return g;
+}
+
 // Writes a part of dk or dv, or adds it to that of the group's earlier heads.
-fn add(at: u32, value: vec4f) {
+fn store(at: u32, value: vec4f) {
     if params.member == 0 {
         dkv[at] = value;
     } else {
@@ -373,45 +412,20 @@ fn backward_kv(invocation: Invocation) {
     let own_k = load_kv(me, rows);
     let own_v = load_kv(me, rows + value_offset());
     // the first key of the workgroup, the same in all of its invocations
-    let first_key = 4 * ((invocation.group.x + invocation.group.y * invocation.groups.x) * (WG / LANES) / (params.slices / params.group));
-    let free = vec4<bool>(params.causal == 0);
-    var gk = Rows();
-    var gv = Rows();
-    for (var member = 0u; member < params.members; member++) {
-        let slice = me.slice + params.member + member;
-        let head = query_head(slice);
-        let head_out = out_head(slice);
-        for (var i = select(0, first_key, params.causal == 1); i < params.tq; i += 4) {
-            let queries = load_q(me, query_rows(head, i));
-            let gradients = load_dout(me, out_rows(head_out, i));
-            let log_sum = norm[i / 4 * params.slices + slice];
-            let inner = shift[i / 4 * params.slices + slice];
-            let s = over_lanes(me.local, products(own_k, queries));
-            var e = over_lanes(me.local, products(own_v, gradients));
-            let real = i + FOUR < vec4u(params.tq);
-            let weights = mat4x4f(
-                select(vec4f(), exp(params.scale * s[0] - log_sum), real & (free | (i + FOUR >= vec4u(me.first)))),
-                select(vec4f(), exp(params.scale * s[1] - log_sum), real & (free | (i + FOUR >= vec4u(me.first + 1)))),
-                select(vec4f(), exp(params.scale * s[2] - log_sum), real & (free | (i + FOUR >= vec4u(me.first + 2)))),
-                select(vec4f(), exp(params.scale * s[3] - log_sum), real & (free | (i + FOUR >= vec4u(me.first + 3)))),
-            );
-            var dropped = weights;
-            if DROPOUT {
-                let index = (slice * params.tq + i + FOUR) * params.capacity + me.first;
-                let factors = mat4x4f(kept(index), kept(index + 1), kept(index + 2), kept(index + 3));
-                dropped = times(weights, factors);
-                e = times(e, factors);
-            }
-            gv = add_weighted(gv, gradients, dropped);
-            gk = add_weighted(gk, queries, times(weights, e - mat4x4f(inner, inner, inner, inner)));
-        }
+    let first_tile = (invocation.group.x + invocation.group.y * invocation.groups.x) * (WG / LANES);
+    let first_key = 4 * (first_tile / (params.slices / params.group));
+    let first = select(0, first_key, params.causal == 1);
+    let slice = me.slice + params.member;
+    var g = add_slice(me, slice, first, own_k, own_v, Gradients());
+    for (var member = 1u; member < MEMBERS; member++) {
+        g = add_slice(me, slice + member, first, own_k, own_v, g);
     }
-    gk = rows_scaled(gk, vec4f(params.scale));
+    g.k = rows_scaled(g.k, vec4f(params.scale));
     for (var x = 0u; x < 4 && me.first + x < params.capacity; x++) {
         let key = rows[x] + me.lane;
         let value = key + value_offset();
-        if has(me, 0) { add(key, gk.c0[x]); add(value, gv.c0[x]); }
-        if has(me, 1) { add(key + LANES, gk.c1[x]); add(value + LANES, gv.c1[x]); }
+        if has(me, 0) { store(key, g.k.c0[x]); store(value, g.v.c0[x]); }
+        if has(me, 1) { store(key + LANES, g.k.c1[x]); store(value + LANES, g.v.c1[x]); }
     }
 }
 

@@ -178,7 +178,7 @@ impl Sizes {
     /// Records a dispatch with `lanes` invocations for every tile of four rows of each head.
     #[track_caller]
     fn dispatch(&self, call: DispatchBuilder, rows: usize) {
-        self.dispatch_members(call, rows, self.slices(), 0..self.spec.group());
+        self.dispatch_members(call, rows, self.slices(), 0..1);
     }
 
     /// Records a dispatch with `lanes` invocations for every tile of four rows of each of `sets`
@@ -206,12 +206,12 @@ impl Sizes {
             .param("past_stride", self.past_stride)
             .param("group", self.spec.group())
             .param("member", members.start)
-            .param("members", members.len())
             .constant("WG", self.workgroup as u32)
             .constant("HD4", self.width4 as u32)
             .constant("LANES", self.lanes as u32)
             .constant("COLS", self.columns as u32)
             .constant("DROPOUT", (self.spec.dropout > 0.0) as u32)
+            .constant("MEMBERS", members.len() as u32)
             .rows((rows.div_ceil(4) * sets).div_ceil(self.workgroup / self.lanes));
     }
 }

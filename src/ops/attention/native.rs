@@ -461,7 +461,7 @@ fn backward_kv(call: &NativeCall) {
     let shift = call.read::<f32>("shift");
     let dkv = Parts::new(call.write::<f32>("dkv"));
     // the heads, of those that share keys, whose gradients this call adds
-    let (first_member, members) = (call.size("member"), call.size("members"));
+    let (first_member, members) = (call.size("member"), call.constant("MEMBERS") as usize);
     let sets = sizes.slices / sizes.group;
     let tiles = (sizes.capacity, TILE);
     sizes.tiles(call, sets, tiles, members * sizes.tq, |set, tile| {
