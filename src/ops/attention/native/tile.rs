@@ -345,10 +345,10 @@ fn columns_of_product<S: Simd, const WIDE: usize>(
     let mut sums = [[simd.splat_f32s(0.0); WIDE]; ROWS];
     for (k, b) in (0..depth).zip(b.chunks(row)) {
         let b = &b[..WIDE];
-        for n in 0..ROWS {
+        for (n, sums) in sums.iter_mut().enumerate() {
             let a = simd.splat_f32s(a(n, k));
-            for wide in 0..WIDE {
-                sums[n][wide] = simd.mul_add_e_f32s(a, b[wide], sums[n][wide]);
+            for (sum, b) in sums.iter_mut().zip(b) {
+                *sum = simd.mul_add_e_f32s(a, *b, *sum);
             }
         }
     }
