@@ -47,6 +47,7 @@ ops! {
     l2_normalize
     layernorm
     matmul
+    packed_linear
     pad_heads
     patchify
     pixel_shuffle
@@ -60,6 +61,7 @@ ops! {
     sum_rows
     sum_squares
     swiglu
+    unpack
 }
 
 pub use activation::Activation;

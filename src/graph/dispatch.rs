@@ -115,6 +115,12 @@ impl<'t> DispatchBuilder<'t> {
         }
     }
 
+    /// Returns whether the entry point has a binding of that name.
+    pub fn has_binding(&self, name: &str) -> bool {
+        let mut bindings = self.entry.bindings.iter();
+        bindings.any(|binding| binding.name == name)
+    }
+
     /// Binds a value to the binding of that name.
     pub fn bind(mut self, name: &'static str, v: Var) -> Self {
         self.args.push((name, v));

@@ -118,6 +118,11 @@ impl<'a> NativeCall<'a> {
             .enumerate()
     }
 
+    /// Returns whether the entry point has a binding of that name.
+    pub fn has_binding(&self, name: &str) -> bool {
+        self.bindings().any(|(_, binding)| binding.name == name)
+    }
+
     #[track_caller]
     fn take(&self, name: &str, write: bool) -> usize {
         let Some((at, binding)) = self.bindings().find(|(_, binding)| binding.name == name) else {

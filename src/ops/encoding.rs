@@ -40,7 +40,9 @@
 mod bf16;
 mod f16;
 mod format;
+mod halves;
 mod k_scales;
+mod kernels;
 mod nibbles;
 mod q4_0;
 mod q4_1;
@@ -50,12 +52,14 @@ mod q5_1;
 mod q5_k;
 mod q6_k;
 mod q8_0;
+mod sample;
 
 use std::fmt;
 
 pub(crate) use bf16::Bf16;
 pub(crate) use f16::F16;
-pub(crate) use format::{BLOCK, Format, Row, decode_blocks};
+pub(crate) use format::{BLOCK, Format, PIECE, Row, decode_blocks, decode_row};
+pub(crate) use kernels::{PackedKernels, bind_packed, packed_kernels, packed_words};
 pub(crate) use q4_0::Q40;
 pub(crate) use q4_1::Q41;
 pub(crate) use q4_k::Q4K;
@@ -334,7 +338,7 @@ impl Encoding {
         for (words, values) in rows {
             for_format!(
                 self,
-                F => decode_blocks::<F>(Row::new(words, cols), 0, values),
+                F => decode_row::<F>(Row::new(words, cols), 0, values),
                 F32 => values.copy_from_slice(bytemuck::cast_slice(words))
             );
         }

@@ -4,7 +4,8 @@ pub(super) mod checks;
 mod native;
 mod variant;
 
-use self::variant::{Epilogue, Form, LONGEST, Product};
+pub(super) use self::variant::LONGEST;
+use self::variant::{Epilogue, Form, Product};
 pub use self::variant::{MATMUL_VARIANTS, tuned_sources};
 use crate::graph::{DispatchBuilder, Precision, Tape, Var};
 use crate::ops::Activation;
@@ -199,6 +200,31 @@ impl Tape {
                 t.bias_backward(bias, dpre, n);
             });
         }
+        y
+    }
+
+    /// Records `x · weightᵀ + bias` like [`linear`](Self::linear), without a gradient.
+    ///
+    /// # Panics
+    /// If there is a bias and sums have more than [`LONGEST`] terms.
+    pub(crate) fn linear_without_gradient(
+        &mut self,
+        x: Var,
+        weight: Var,
+        bias: Option<Var>,
+    ) -> Var {
+        let ((m, k), n) = (self.rows_cols(x), self.shape(weight)[0]);
+        let shape = [&self.shape(x)[..self.shape(x).len() - 1], &[n]].concat();
+        let sizes = Sizes { m, n, k, batch: 1 };
+        let Some(bias) = bias else {
+            return self.product(sizes, x.into(), transposed(weight), &shape);
+        };
+        assert!(k <= LONGEST, "linear: a bias after {k} terms");
+        let product = sizes.product(self, [false, true], true);
+        let (form, y) = (product.form(self), self.output(&shape));
+        self.dispatch(Epilogue::Bias, &form, product, [x, weight], |call| {
+            call.bind("bias", bias).bind("c", y)
+        });
         y
     }
 

@@ -2,7 +2,8 @@
 //! arithmetic.
 //!
 //! Work is cut into tasks by its size alone, and sums are taken in a fixed order, so results do not
-//! depend on the number of threads. Only those of `product` depend on the processor.
+//! depend on the number of threads. Only those of `product` and of [`vectors`] depend on the
+//! processor.
 
 pub mod activation;
 pub mod math;
@@ -10,6 +11,7 @@ mod parts;
 pub mod product;
 pub mod random;
 mod rows;
+pub mod vectors;
 
 pub use parts::Parts;
 pub use rows::{

@@ -45,6 +45,28 @@ shared! {
     OPERANDS_F16 = "operands_f16";
     /// Operands of a product as f32.
     OPERANDS_F32 = "operands_f32";
+    /// What the formats of packed weights have in common.
+    PACKED = "packed";
+    /// Packed weights in BF16.
+    PACKED_BF16 = "packed_bf16";
+    /// Packed weights in F16.
+    PACKED_F16 = "packed_f16";
+    /// Packed weights in Q4_0.
+    PACKED_Q4_0 = "packed_q4_0";
+    /// Packed weights in Q4_1.
+    PACKED_Q4_1 = "packed_q4_1";
+    /// Packed weights in Q4_K.
+    PACKED_Q4_K = "packed_q4_k";
+    /// Packed weights in Q5_0.
+    PACKED_Q5_0 = "packed_q5_0";
+    /// Packed weights in Q5_1.
+    PACKED_Q5_1 = "packed_q5_1";
+    /// Packed weights in Q5_K.
+    PACKED_Q5_K = "packed_q5_k";
+    /// Packed weights in Q6_K.
+    PACKED_Q6_K = "packed_q6_k";
+    /// Packed weights in Q8_0.
+    PACKED_Q8_0 = "packed_q8_0";
     /// Sizes, tiles and splits of a matrix product.
     PRODUCT = "product";
     /// Epilogue of a product: a bias.

@@ -1,43 +1,43 @@
 //! BF16: the upper halves of 32-bit floats.
 
-use super::f16::repack_halves;
-use super::format::{BLOCK, Format, Row};
+use super::format::{Format, Row};
+use super::halves;
+use crate::ops::native::vectors::{LANES, Vectors};
 
 /// 16-bit bfloat.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Bf16;
 
 impl Format for Bf16 {
     const BLOCK: usize = 1;
     const BLOCK_BYTES: usize = 2;
     const SCALED: bool = false;
-    const SHIFTED: bool = false;
 
     fn row_words(blocks: usize) -> usize {
-        16 * blocks
+        LANES * blocks
     }
 
     fn repack(bytes: &[u8], words: &mut [u32]) {
-        repack_halves(bytes, words);
+        halves::pack(bytes, words);
     }
 
     #[inline(always)]
-    fn quants(row: Row, block: usize) -> [f32; BLOCK] {
-        let halves = &row.halves(0).as_chunks::<BLOCK>().0[block];
-        let mut values = [0.0; BLOCK];
-        for (value, half) in values.iter_mut().zip(halves) {
-            *value = f32::from_bits(u32::from(*half) << 16);
-        }
-        values
+    fn quants<V: Vectors>(v: V, row: Row, block: usize) -> [V::Floats; 2] {
+        let halves = row.halves(0).as_chunks().0;
+        let [low, high] = [
+            v.shorts(&halves[2 * block]),
+            v.shorts(&halves[2 * block + 1]),
+        ];
+        [v.of_bits(v.shl::<16>(low)), v.of_bits(v.shl::<16>(high))]
     }
 
     #[inline(always)]
-    fn scales(_row: Row, _first: usize, _scales: &mut [f32], _offsets: &mut [f32]) {}
+    fn scales<V: Vectors>(_: V, _: Row, _: usize, _: &mut [f32; LANES], _: &mut [f32; LANES]) {}
 }
 
 /// Encodes a row, rounding to nearest, ties to even.
 pub(super) fn encode(values: &[f32], words: &mut [u32]) {
     for (at, value) in values.iter().enumerate() {
-        let half = half::bf16::from_f32(*value).to_bits();
-        words[at / 2] |= u32::from(half) << (16 * (at % 2));
+        halves::put(words, at, half::bf16::from_f32(*value).to_le_bytes());
     }
 }

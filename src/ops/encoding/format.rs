@@ -1,7 +1,12 @@
 //! What the formats have in common: blocks of 32 columns, quants, scales and offsets.
 
-/// Columns of a block on a device.
-pub(crate) const BLOCK: usize = 32;
+use crate::ops::native::vectors::{LANES, VectorWork, Vectors, with_vectors};
+
+/// Columns of a block on a device: two vectors.
+pub(crate) const BLOCK: usize = 2 * LANES;
+
+/// Blocks whose scales are decoded at once.
+pub(crate) const PIECE: usize = 8;
 
 /// A row of words.
 #[derive(Debug, Clone, Copy)]
@@ -27,21 +32,27 @@ impl<'a> Row<'a> {
     pub fn halves(self, first: usize) -> &'a [u16] {
         bytemuck::cast_slice(&self.words[first..])
     }
+
+    /// Returns vector `at` of a region of bytes that begins with the row.
+    #[inline(always)]
+    pub fn bytes(self, at: usize) -> &'a [u8; LANES] {
+        &bytemuck::cast_slice(self.words).as_chunks().0[at]
+    }
 }
 
 /// A format of weights in 16 bits or less. Column `c` is `scale * quant + offset`, where the
 /// product is exact in f32.
-pub(crate) trait Format {
+pub(crate) trait Format: Copy + Sync {
     /// Columns of a block of a file.
     const BLOCK: usize;
     /// Bytes of a block of a file.
     const BLOCK_BYTES: usize;
-    /// Columns that share a scale and an offset: 16 or 32.
+    /// Columns that share a scale: 16 or 32.
     const GROUP: usize = BLOCK;
     /// Whether there are scales: if not, the quants are the values.
     const SCALED: bool = true;
-    /// Whether there are offsets: if not, all are zero.
-    const SHIFTED: bool = true;
+    /// Whether there are offsets, one for each block: if not, all are zero.
+    const SHIFTED: bool = false;
 
     /// Returns the number of words of a row, without those that pad it.
     fn row_words(blocks: usize) -> usize;
@@ -50,66 +61,83 @@ pub(crate) trait Format {
     fn repack(bytes: &[u8], words: &mut [u32]);
 
     /// Returns the quants of a block.
-    fn quants(row: Row, block: usize) -> [f32; BLOCK];
+    fn quants<V: Vectors>(v: V, row: Row, block: usize) -> [V::Floats; 2];
 
-    /// Writes scales and offsets of groups from group `first` on. Formats without scales or without
-    /// offsets do not write them.
-    fn scales(row: Row, first: usize, scales: &mut [f32], offsets: &mut [f32]);
+    /// Writes the scales of the groups, and the offsets of the blocks, of piece `piece` of a row.
+    /// Those behind the last block stay as they are, as do offsets of formats without.
+    fn scales<V: Vectors>(
+        v: V,
+        row: Row,
+        piece: usize,
+        scales: &mut [f32; LANES],
+        offsets: &mut [f32; LANES],
+    );
 }
 
 /// Decodes the columns of a row from block `first` on.
 #[inline(always)]
-pub(crate) fn decode_blocks<F: Format>(row: Row, first: usize, values: &mut [f32]) {
-    /// Blocks whose scales are decoded at once.
-    const PIECE: usize = 8;
-    let per_block = BLOCK / F::GROUP;
-    let pieces = values.chunks_mut(PIECE * BLOCK);
-    for (piece, values) in pieces.enumerate() {
-        let block = first + piece * PIECE;
-        let count = values.len().div_ceil(BLOCK);
-        let (mut scales, mut offsets) = ([1.0; 2 * PIECE], [0.0; 2 * PIECE]);
-        if F::SCALED {
-            let groups = count * per_block;
-            F::scales(
-                row,
-                block * per_block,
-                &mut scales[..groups],
-                &mut offsets[..groups],
-            );
-        }
-        let (whole, rest) = values.as_chunks_mut::<BLOCK>();
-        for (at, values) in whole.iter_mut().enumerate() {
-            *values = decode_block::<F>(row, block, at, &scales, &offsets);
-        }
-        if !rest.is_empty() {
-            let last = decode_block::<F>(row, block, whole.len(), &scales, &offsets);
-            rest.copy_from_slice(&last[..rest.len()]);
-        }
-    }
-}
-
-/// Decodes block `first + at` with the scales and offsets of the groups from block `first` on.
-#[inline(always)]
-fn decode_block<F: Format>(
+pub(crate) fn decode_blocks<F: Format, V: Vectors>(
+    v: V,
     row: Row,
     first: usize,
-    at: usize,
-    scales: &[f32],
-    offsets: &[f32],
-) -> [f32; BLOCK] {
-    let mut values = F::quants(row, first + at);
-    if F::SCALED {
-        let per_block = BLOCK / F::GROUP;
-        for (part, values) in values.chunks_exact_mut(F::GROUP).enumerate() {
-            let group = at * per_block + part;
-            let (scale, offset) = (scales[group], offsets[group]);
-            for value in values {
-                *value *= scale;
+    values: &mut [f32],
+) {
+    let (mut scales, mut offsets) = ([1.0; LANES], [0.0; LANES]);
+    let mut decoded = usize::MAX;
+    let mut decode = |block: usize, values: &mut [f32; BLOCK]| {
+        let mut parts = F::quants(v, row, block);
+        if F::SCALED {
+            if decoded != block / PIECE {
+                decoded = block / PIECE;
+                F::scales(v, row, decoded, &mut scales, &mut offsets);
+            }
+            let at = block % PIECE;
+            let per_block = BLOCK / F::GROUP;
+            for (half, part) in parts.iter_mut().enumerate() {
+                let group = per_block * at + half % per_block;
+                *part = v.mul(v.splat(scales[group]), *part);
                 if F::SHIFTED {
-                    *value += offset;
+                    *part = v.add(*part, v.splat(offsets[at]));
                 }
             }
         }
+        let (low, high) = values.split_at_mut(LANES);
+        for (half, part) in [low, high].into_iter().zip(parts) {
+            v.store(part, &mut half.as_chunks_mut().0[0]);
+        }
+    };
+    let (whole, rest) = values.as_chunks_mut::<BLOCK>();
+    let last = first + whole.len();
+    for (block, values) in (first..).zip(whole) {
+        decode(block, values);
     }
-    values
+    if !rest.is_empty() {
+        let mut values = [0.0; BLOCK];
+        decode(last, &mut values);
+        rest.copy_from_slice(&values[..rest.len()]);
+    }
+}
+
+/// Like [`decode_blocks`], with the widest vectors of the processor.
+pub(crate) fn decode_row<F: Format>(row: Row, first: usize, values: &mut [f32]) {
+    struct Decode<'a, F> {
+        row: Row<'a>,
+        first: usize,
+        values: &'a mut [f32],
+        format: std::marker::PhantomData<F>,
+    }
+    impl<F: Format> VectorWork for Decode<'_, F> {
+        type Output = ();
+
+        #[inline(always)]
+        fn run<V: Vectors>(self, v: V) {
+            decode_blocks::<F, V>(v, self.row, self.first, self.values);
+        }
+    }
+    with_vectors(Decode {
+        row,
+        first,
+        values,
+        format: std::marker::PhantomData::<F>,
+    });
 }

@@ -1,7 +1,8 @@
 //! Scales and minimums of the formats with blocks of 256 columns: eight of six bits each, times an
 //! f16 scale and an f16 minimum.
 
-use super::f16::f32_of_half;
+use super::halves;
+use crate::ops::native::vectors::{LANES, Vectors};
 
 /// Blocks of 32 columns in one of 256.
 pub(super) const BLOCKS: usize = 8;
@@ -38,24 +39,33 @@ pub(super) fn repack(bytes: &[u8]) -> [u32; WORDS] {
     words
 }
 
-/// Writes scales and offsets of the blocks from block `first` on, given the words of all.
+/// Writes scales and offsets of eight blocks, given the words of all.
 #[inline(always)]
-pub(super) fn decode(words: &[u32], first: usize, scales: &mut [f32], offsets: &mut [f32]) {
-    let mut done = 0;
-    while done < scales.len() {
-        let (eight, at) = ((first + done) / BLOCKS, (first + done) % BLOCKS);
-        let &[pair, low_scales, low_minimums, upper] = &words.as_chunks::<WORDS>().0[eight];
-        let (scale, minimum) = (f32_of_half(pair as u16), f32_of_half((pair >> 16) as u16));
-        let (mut all_scales, mut all_offsets) = ([0.0; BLOCKS], [0.0; BLOCKS]);
-        for at in 0..BLOCKS as u32 {
-            let factor = low_scales >> (4 * at) & 15 | (upper >> (2 * at) & 3) << 4;
-            let times = low_minimums >> (4 * at) & 15 | (upper >> (16 + 2 * at) & 3) << 4;
-            all_scales[at as usize] = scale * factor as i32 as f32;
-            all_offsets[at as usize] = -minimum * times as i32 as f32;
-        }
-        let count = (BLOCKS - at).min(scales.len() - done);
-        scales[done..][..count].copy_from_slice(&all_scales[at..][..count]);
-        offsets[done..][..count].copy_from_slice(&all_offsets[at..][..count]);
-        done += count;
-    }
+pub(super) fn decode<V: Vectors>(
+    v: V,
+    words: &[u32],
+    piece: usize,
+    scales: &mut [f32; LANES],
+    offsets: &mut [f32; LANES],
+) {
+    // lanes 0 to 7 are scales, 8 to 15 minimums; a shift by 32 leaves nothing
+    const SCALES: [u32; LANES] = [0, 4, 8, 12, 16, 20, 24, 28, 32, 32, 32, 32, 32, 32, 32, 32];
+    const MINIMUMS: [u32; LANES] = [32, 32, 32, 32, 32, 32, 32, 32, 0, 4, 8, 12, 16, 20, 24, 28];
+    const UPPER: [u32; LANES] = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30];
+    let &[pair, low_scales, low_minimums, upper] = &words.as_chunks::<WORDS>().0[piece];
+    let low = v.or(
+        v.shr_each(v.splat_int(low_scales), &SCALES),
+        v.shr_each(v.splat_int(low_minimums), &MINIMUMS),
+    );
+    let upper = v.shr_each(v.splat_int(upper), &UPPER);
+    let six = v.or(
+        v.and(low, v.splat_int(15)),
+        v.and(v.shl::<4>(upper), v.splat_int(48)),
+    );
+    let six = v.to_floats(six);
+    v.store(v.mul(v.splat(halves::value(pair as u16)), six), scales);
+    let mut minimums = [0.0; LANES];
+    let minimum = -halves::value((pair >> 16) as u16);
+    v.store(v.mul(v.splat(minimum), six), &mut minimums);
+    offsets[..BLOCKS].copy_from_slice(&minimums[BLOCKS..]);
 }

@@ -1,6 +1,7 @@
 //! Quants of four bits, and the fifth and sixth bits beside them.
 
 use super::format::{BLOCK, Row};
+use crate::ops::native::vectors::{LANES, Vectors};
 
 /// Words of the lower four bits of a block.
 pub(super) const LOW: usize = 4;
@@ -48,77 +49,64 @@ pub(super) fn add_fifth(quants: &mut [u8; BLOCK], bits: u32) {
     }
 }
 
-/// Returns the 16 bytes of a block's lower four bits.
+/// Returns the lower four bits of a block's quants.
 #[inline(always)]
-fn bytes<'a>(row: Row<'a>, block: usize) -> &'a [u8; 16] {
-    &bytemuck::cast_slice(&row.words[..LOW * row.blocks])
-        .as_chunks()
-        .0[block]
+pub(super) fn four<V: Vectors>(v: V, row: Row, block: usize) -> [V::Ints; 2] {
+    let bytes = v.bytes(row.bytes(block));
+    [v.and(bytes, v.splat_int(15)), v.shr::<4>(bytes)]
 }
 
-/// Returns the quants of a block of four bits.
-#[inline(always)]
-pub(super) fn four(row: Row, block: usize) -> [f32; BLOCK] {
-    let bytes = bytes(row, block);
-    let mut quants = [0.0; BLOCK];
-    for at in 0..16 {
-        let byte = i32::from(bytes[at]);
-        quants[at] = (byte & 15) as f32;
-        quants[16 + at] = (byte >> 4) as f32;
-    }
-    quants
-}
-
-/// Shift of the fifth bit of the first 16 columns of a block.
-const FIFTH: [u32; 16] = {
-    let mut shifts = [0; 16];
+/// Shifts that bring the bits of 16 columns to the lowest place, given the distance from one word
+/// of four columns to the next.
+const fn shifts(step: usize) -> [u32; LANES] {
+    let mut shifts = [0; LANES];
     let mut at = 0;
-    while at < 16 {
-        shifts[at] = (8 * (at % 4) + at / 4) as u32;
+    while at < LANES {
+        shifts[at] = (8 * (at % 4) + step * (at / 4)) as u32;
         at += 1;
     }
     shifts
-};
+}
 
 /// Returns the quants of a block of five bits.
 #[inline(always)]
-pub(super) fn five(row: Row, block: usize) -> [f32; BLOCK] {
-    let bytes = bytes(row, block);
-    let upper = row.words[LOW * row.blocks + block];
-    let mut quants = [0.0; BLOCK];
-    for at in 0..16 {
-        let byte = u32::from(bytes[at]);
-        let low = byte & 15 | (upper >> FIFTH[at] & 1) << 4;
-        let high = byte >> 4 | (upper >> 4 >> FIFTH[at] & 1) << 4;
-        quants[at] = low as i32 as f32;
-        quants[16 + at] = high as i32 as f32;
-    }
-    quants
+pub(super) fn five<V: Vectors>(v: V, row: Row, block: usize) -> [V::Ints; 2] {
+    const SHIFTS: [u32; LANES] = shifts(1);
+    let upper = v.splat_int(row.words[LOW * row.blocks + block]);
+    // bit 0 belongs to the low half, bit 4 to the high one
+    let upper = v.shr_each(upper, &SHIFTS);
+    let [low, high] = four(v, row, block);
+    let bit = v.splat_int(16);
+    [
+        v.or(low, v.and(v.shl::<4>(upper), bit)),
+        v.or(high, v.and(upper, bit)),
+    ]
 }
-
-/// Shift of the fifth and sixth bits of 16 columns of a block.
-const UPPER: [u32; 16] = {
-    let mut shifts = [0; 16];
-    let mut at = 0;
-    while at < 16 {
-        shifts[at] = (8 * (at % 4) + 2 * (at / 4)) as u32;
-        at += 1;
-    }
-    shifts
-};
 
 /// Returns the quants of a block of six bits.
 #[inline(always)]
-pub(super) fn six(row: Row, block: usize) -> [f32; BLOCK] {
-    let bytes = bytes(row, block);
+pub(super) fn six<V: Vectors>(v: V, row: Row, block: usize) -> [V::Ints; 2] {
+    const SHIFTS: [u32; LANES] = shifts(2);
     let upper = &row.words[LOW * row.blocks + 2 * block..][..2];
-    let mut quants = [0.0; BLOCK];
-    for at in 0..16 {
-        let byte = u32::from(bytes[at]);
-        let low = byte & 15 | (upper[0] >> UPPER[at] & 3) << 4;
-        let high = byte >> 4 | (upper[1] >> UPPER[at] & 3) << 4;
-        quants[at] = low as i32 as f32;
-        quants[16 + at] = high as i32 as f32;
-    }
-    quants
+    let bits = v.splat_int(48);
+    let first = v.shr_each(v.splat_int(upper[0]), &SHIFTS);
+    let second = v.shr_each(v.splat_int(upper[1]), &SHIFTS);
+    let [low, high] = four(v, row, block);
+    [
+        v.or(low, v.and(v.shl::<4>(first), bits)),
+        v.or(high, v.and(v.shl::<4>(second), bits)),
+    ]
+}
+
+/// Converts quants.
+#[inline(always)]
+pub(super) fn to_floats<V: Vectors>(v: V, [low, high]: [V::Ints; 2]) -> [V::Floats; 2] {
+    [v.to_floats(low), v.to_floats(high)]
+}
+
+/// Converts quants less the one that stands for zero.
+#[inline(always)]
+pub(super) fn less<V: Vectors>(v: V, [low, high]: [V::Ints; 2], zero: u32) -> [V::Floats; 2] {
+    let zero = v.splat_int(zero);
+    to_floats(v, [v.sub(low, zero), v.sub(high, zero)])
 }

@@ -1,11 +1,11 @@
 //! Q4_0: `d * (q - 8)` with `q` from 0 to 15. A block of a file is f16 d and 16 bytes of nibbles.
 
-use super::f16::decode_halves;
 use super::format::{BLOCK, Format, Row};
-use super::nibbles;
-use super::q8_0::put_half;
+use super::{halves, nibbles};
+use crate::ops::native::vectors::{LANES, Vectors};
 
 /// 4 bits, and a scale every 32 columns.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Q40;
 
 impl Format for Q40 {
@@ -21,27 +21,25 @@ impl Format for Q40 {
         let scales = nibbles::LOW * blocks.len();
         for (at, block) in blocks.iter().enumerate() {
             nibbles::put_low(words, at, &nibbles::of_ggml(&block[2..]));
-            put_half(words, 2 * scales + at, [block[0], block[1]]);
+            halves::put(words, 2 * scales + at, [block[0], block[1]]);
         }
     }
 
     #[inline(always)]
-    fn quants(row: Row, block: usize) -> [f32; BLOCK] {
-        nibbles::four(row, block)
+    fn quants<V: Vectors>(v: V, row: Row, block: usize) -> [V::Floats; 2] {
+        let quants = nibbles::four(v, row, block);
+        nibbles::less(v, quants, 8)
     }
 
     #[inline(always)]
-    fn scales(row: Row, first: usize, scales: &mut [f32], offsets: &mut [f32]) {
-        decode_halves(&row.halves(nibbles::LOW * row.blocks)[first..], scales);
-        shift(8.0, scales, offsets);
-    }
-}
-
-/// Writes the offsets of quants whose zero is `zero`.
-#[inline(always)]
-pub(super) fn shift(zero: f32, scales: &[f32], offsets: &mut [f32]) {
-    for (offset, scale) in offsets.iter_mut().zip(scales) {
-        *offset = -zero * scale;
+    fn scales<V: Vectors>(
+        _: V,
+        row: Row,
+        piece: usize,
+        scales: &mut [f32; LANES],
+        _: &mut [f32; LANES],
+    ) {
+        halves::scales(row, nibbles::LOW * row.blocks, piece, scales);
     }
 }
 
@@ -59,6 +57,6 @@ pub(super) fn encode(values: &[f32], words: &mut [u32]) {
         let quants = block.map(|x| ((x * inverse + 8.5) as i8).min(15) as u8);
         nibbles::put_low(words, at, &quants);
         let scale = half::f16::from_f32(scale).to_le_bytes();
-        put_half(words, 2 * scales + at, scale);
+        halves::put(words, 2 * scales + at, scale);
     }
 }

@@ -1,16 +1,18 @@
 //! Q4_1: `d * q + m` with `q` from 0 to 15. A block of a file is f16 d, f16 m and 16 bytes of
 //! nibbles.
 
-use super::f16::f32_of_half;
 use super::format::{BLOCK, Format, Row};
-use super::nibbles;
+use super::{halves, nibbles};
+use crate::ops::native::vectors::{LANES, Vectors};
 
 /// 4 bits, and a scale and a minimum every 32 columns.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Q41;
 
 impl Format for Q41 {
     const BLOCK: usize = BLOCK;
     const BLOCK_BYTES: usize = 20;
+    const SHIFTED: bool = true;
 
     fn row_words(blocks: usize) -> usize {
         (nibbles::LOW + 1) * blocks
@@ -26,22 +28,19 @@ impl Format for Q41 {
     }
 
     #[inline(always)]
-    fn quants(row: Row, block: usize) -> [f32; BLOCK] {
-        nibbles::four(row, block)
+    fn quants<V: Vectors>(v: V, row: Row, block: usize) -> [V::Floats; 2] {
+        nibbles::to_floats(v, nibbles::four(v, row, block))
     }
 
     #[inline(always)]
-    fn scales(row: Row, first: usize, scales: &mut [f32], offsets: &mut [f32]) {
-        let pairs = &row.words[nibbles::LOW * row.blocks + first..];
-        decode_pairs(pairs, scales, offsets);
-    }
-}
-
-/// Decodes pairs of halves: scale and minimum.
-#[inline(always)]
-pub(super) fn decode_pairs(pairs: &[u32], scales: &mut [f32], offsets: &mut [f32]) {
-    for ((scale, offset), pair) in scales.iter_mut().zip(offsets).zip(pairs) {
-        *scale = f32_of_half(*pair as u16);
-        *offset = f32_of_half((pair >> 16) as u16);
+    fn scales<V: Vectors>(
+        _: V,
+        row: Row,
+        piece: usize,
+        scales: &mut [f32; LANES],
+        offsets: &mut [f32; LANES],
+    ) {
+        let start = nibbles::LOW * row.blocks;
+        halves::pairs(row, start, piece, scales, offsets);
     }
 }

@@ -3,15 +3,17 @@
 //! the low halves.
 
 use super::format::{self, Format, Row};
-use super::k_scales;
-use super::nibbles;
+use super::{k_scales, nibbles};
+use crate::ops::native::vectors::{LANES, Vectors};
 
 /// 4 bits, with 6-bit scales and minimums every 32 columns of a block of 256.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Q4K;
 
 impl Format for Q4K {
     const BLOCK: usize = k_scales::BLOCKS * format::BLOCK;
     const BLOCK_BYTES: usize = 144;
+    const SHIFTED: bool = true;
 
     fn row_words(blocks: usize) -> usize {
         nibbles::LOW * blocks + blocks / k_scales::BLOCKS * k_scales::WORDS
@@ -31,14 +33,20 @@ impl Format for Q4K {
     }
 
     #[inline(always)]
-    fn quants(row: Row, block: usize) -> [f32; format::BLOCK] {
-        nibbles::four(row, block)
+    fn quants<V: Vectors>(v: V, row: Row, block: usize) -> [V::Floats; 2] {
+        nibbles::to_floats(v, nibbles::four(v, row, block))
     }
 
     #[inline(always)]
-    fn scales(row: Row, first: usize, scales: &mut [f32], offsets: &mut [f32]) {
+    fn scales<V: Vectors>(
+        v: V,
+        row: Row,
+        piece: usize,
+        scales: &mut [f32; LANES],
+        offsets: &mut [f32; LANES],
+    ) {
         let words = &row.words[nibbles::LOW * row.blocks..];
-        k_scales::decode(words, first, scales, offsets);
+        k_scales::decode(v, words, piece, scales, offsets);
     }
 }
 

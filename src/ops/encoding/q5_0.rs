@@ -1,13 +1,12 @@
 //! Q5_0: `d * (q - 16)` with `q` from 0 to 31. A block of a file is f16 d, a word of the fifth bits
 //! and 16 bytes of nibbles.
 
-use super::f16::decode_halves;
 use super::format::{BLOCK, Format, Row};
-use super::nibbles;
-use super::q4_0::shift;
-use super::q8_0::put_half;
+use super::{halves, nibbles};
+use crate::ops::native::vectors::{LANES, Vectors};
 
 /// 5 bits, and a scale every 32 columns.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Q50;
 
 /// Words of the quants of a block.
@@ -30,18 +29,24 @@ impl Format for Q50 {
             nibbles::add_fifth(&mut quants, upper);
             nibbles::put_low(words, at, &quants);
             words[nibbles::LOW * count + at] = nibbles::fifth_bits(&quants);
-            put_half(words, 2 * WORDS * count + at, [block[0], block[1]]);
+            halves::put(words, 2 * WORDS * count + at, [block[0], block[1]]);
         }
     }
 
     #[inline(always)]
-    fn quants(row: Row, block: usize) -> [f32; BLOCK] {
-        nibbles::five(row, block)
+    fn quants<V: Vectors>(v: V, row: Row, block: usize) -> [V::Floats; 2] {
+        let quants = nibbles::five(v, row, block);
+        nibbles::less(v, quants, 16)
     }
 
     #[inline(always)]
-    fn scales(row: Row, first: usize, scales: &mut [f32], offsets: &mut [f32]) {
-        decode_halves(&row.halves(WORDS * row.blocks)[first..], scales);
-        shift(16.0, scales, offsets);
+    fn scales<V: Vectors>(
+        _: V,
+        row: Row,
+        piece: usize,
+        scales: &mut [f32; LANES],
+        _: &mut [f32; LANES],
+    ) {
+        halves::scales(row, WORDS * row.blocks, piece, scales);
     }
 }

@@ -2,10 +2,11 @@
 //! bits and 16 bytes of nibbles.
 
 use super::format::{BLOCK, Format, Row};
-use super::nibbles;
-use super::q4_1::decode_pairs;
+use super::{halves, nibbles};
+use crate::ops::native::vectors::{LANES, Vectors};
 
 /// 5 bits, and a scale and a minimum every 32 columns.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Q51;
 
 /// Words of the quants of a block.
@@ -14,6 +15,7 @@ const WORDS: usize = nibbles::LOW + 1;
 impl Format for Q51 {
     const BLOCK: usize = BLOCK;
     const BLOCK_BYTES: usize = 24;
+    const SHIFTED: bool = true;
 
     fn row_words(blocks: usize) -> usize {
         (WORDS + 1) * blocks
@@ -34,12 +36,18 @@ impl Format for Q51 {
     }
 
     #[inline(always)]
-    fn quants(row: Row, block: usize) -> [f32; BLOCK] {
-        nibbles::five(row, block)
+    fn quants<V: Vectors>(v: V, row: Row, block: usize) -> [V::Floats; 2] {
+        nibbles::to_floats(v, nibbles::five(v, row, block))
     }
 
     #[inline(always)]
-    fn scales(row: Row, first: usize, scales: &mut [f32], offsets: &mut [f32]) {
-        decode_pairs(&row.words[WORDS * row.blocks + first..], scales, offsets);
+    fn scales<V: Vectors>(
+        _: V,
+        row: Row,
+        piece: usize,
+        scales: &mut [f32; LANES],
+        offsets: &mut [f32; LANES],
+    ) {
+        halves::pairs(row, WORDS * row.blocks, piece, scales, offsets);
     }
 }

@@ -3,11 +3,12 @@
 //! the fifth of column `32 i + l`.
 
 use super::format::{self, Format, Row};
-use super::k_scales;
-use super::nibbles;
 use super::q4_k::low_bits;
+use super::{k_scales, nibbles};
+use crate::ops::native::vectors::{LANES, Vectors};
 
 /// 5 bits, with 6-bit scales and minimums every 32 columns of a block of 256.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Q5K;
 
 /// Words of the quants of a block.
@@ -16,6 +17,7 @@ const WORDS: usize = nibbles::LOW + 1;
 impl Format for Q5K {
     const BLOCK: usize = k_scales::BLOCKS * format::BLOCK;
     const BLOCK_BYTES: usize = 176;
+    const SHIFTED: bool = true;
 
     fn row_words(blocks: usize) -> usize {
         WORDS * blocks + blocks / k_scales::BLOCKS * k_scales::WORDS
@@ -41,12 +43,19 @@ impl Format for Q5K {
     }
 
     #[inline(always)]
-    fn quants(row: Row, block: usize) -> [f32; format::BLOCK] {
-        nibbles::five(row, block)
+    fn quants<V: Vectors>(v: V, row: Row, block: usize) -> [V::Floats; 2] {
+        nibbles::to_floats(v, nibbles::five(v, row, block))
     }
 
     #[inline(always)]
-    fn scales(row: Row, first: usize, scales: &mut [f32], offsets: &mut [f32]) {
-        k_scales::decode(&row.words[WORDS * row.blocks..], first, scales, offsets);
+    fn scales<V: Vectors>(
+        v: V,
+        row: Row,
+        piece: usize,
+        scales: &mut [f32; LANES],
+        offsets: &mut [f32; LANES],
+    ) {
+        let words = &row.words[WORDS * row.blocks..];
+        k_scales::decode(v, words, piece, scales, offsets);
     }
 }

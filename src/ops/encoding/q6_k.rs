@@ -5,14 +5,13 @@
 //! columns the first two are the low halves of the 64 bytes, the last two the high halves, and part
 //! `i` has its upper bits in bits `2 i` and the next of the 32 bytes.
 
-use super::f16::f32_of_half;
 use super::format::{self, Format, Row};
 use super::k_scales::BLOCKS;
-use super::nibbles;
-use super::q4_0::shift;
-use super::q8_0::put_half;
+use super::{halves, nibbles};
+use crate::ops::native::vectors::{LANES, Vectors};
 
 /// 6 bits, with 8-bit scales every 16 columns of a block of 256.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Q6K;
 
 /// Words of the quants of a block.
@@ -56,25 +55,29 @@ impl Format for Q6K {
                 *word = u32::from_le_bytes(*factors);
             }
             let after = scales + GROUPS / 4 * files.len();
-            put_half(words, 2 * after + at, [scale[0], scale[1]]);
+            halves::put(words, 2 * after + at, [scale[0], scale[1]]);
         }
     }
 
     #[inline(always)]
-    fn quants(row: Row, block: usize) -> [f32; format::BLOCK] {
-        nibbles::six(row, block)
+    fn quants<V: Vectors>(v: V, row: Row, block: usize) -> [V::Floats; 2] {
+        let quants = nibbles::six(v, row, block);
+        nibbles::less(v, quants, 32)
     }
 
     #[inline(always)]
-    fn scales(row: Row, first: usize, scales: &mut [f32], offsets: &mut [f32]) {
-        let count = row.blocks / BLOCKS;
-        let (factors, after) = row.words[WORDS * row.blocks..].split_at(GROUPS / 4 * count);
-        let factors: &[i8] = &bytemuck::cast_slice(factors)[first..];
-        let halves: &[u16] = bytemuck::cast_slice(after);
-        for (at, (scale, factor)) in scales.iter_mut().zip(factors).enumerate() {
-            let half = halves[(first + at) / GROUPS];
-            *scale = f32_of_half(half) * i32::from(*factor) as f32;
-        }
-        shift(32.0, scales, offsets);
+    fn scales<V: Vectors>(
+        v: V,
+        row: Row,
+        piece: usize,
+        scales: &mut [f32; LANES],
+        _: &mut [f32; LANES],
+    ) {
+        let start = WORDS * row.blocks;
+        // a piece has 16 factors
+        let factors = bytemuck::cast_ref(Row::bytes(row, start / 4 + piece));
+        let half = row.halves(start + row.blocks / BLOCKS * GROUPS / 4)[piece];
+        let factors = v.to_floats(v.signed_bytes(factors));
+        v.store(v.mul(v.splat(halves::value(half)), factors), scales);
     }
 }

@@ -1,18 +1,19 @@
 //! Q8_0: `d * q` with `q` from -128 to 127. A block of a file is f16 d and 32 signed bytes.
 
-use super::f16::decode_halves;
 use super::format::{BLOCK, Format, Row};
+use super::halves;
+use crate::ops::native::vectors::{LANES, Vectors};
 
 /// Words of the quants of a block.
 const WORDS: usize = 8;
 
 /// 8 bits, and a scale every 32 columns.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Q80;
 
 impl Format for Q80 {
     const BLOCK: usize = BLOCK;
     const BLOCK_BYTES: usize = 34;
-    const SHIFTED: bool = false;
 
     fn row_words(blocks: usize) -> usize {
         WORDS * blocks + blocks.div_ceil(2)
@@ -25,30 +26,29 @@ impl Format for Q80 {
             for (word, quants) in words[WORDS * at..].iter_mut().zip(block[2..].as_chunks().0) {
                 *word = u32::from_le_bytes(*quants);
             }
-            put_half(words, 2 * scales + at, [block[0], block[1]]);
+            halves::put(words, 2 * scales + at, [block[0], block[1]]);
         }
     }
 
     #[inline(always)]
-    fn quants(row: Row, block: usize) -> [f32; BLOCK] {
-        let bytes: &[i8] = bytemuck::cast_slice(&row.words[..WORDS * row.blocks]);
-        let bytes = &bytes.as_chunks::<BLOCK>().0[block];
-        let mut quants = [0.0; BLOCK];
-        for (quant, byte) in quants.iter_mut().zip(bytes) {
-            *quant = i32::from(*byte) as f32;
-        }
-        quants
+    fn quants<V: Vectors>(v: V, row: Row, block: usize) -> [V::Floats; 2] {
+        let (low, high) = (row.bytes(2 * block), row.bytes(2 * block + 1));
+        [
+            v.to_floats(v.signed_bytes(bytemuck::cast_ref(low))),
+            v.to_floats(v.signed_bytes(bytemuck::cast_ref(high))),
+        ]
     }
 
     #[inline(always)]
-    fn scales(row: Row, first: usize, scales: &mut [f32], _offsets: &mut [f32]) {
-        decode_halves(&row.halves(WORDS * row.blocks)[first..], scales);
+    fn scales<V: Vectors>(
+        _: V,
+        row: Row,
+        piece: usize,
+        scales: &mut [f32; LANES],
+        _: &mut [f32; LANES],
+    ) {
+        halves::scales(row, WORDS * row.blocks, piece, scales);
     }
-}
-
-/// Stores half `at` of a row.
-pub(super) fn put_half(words: &mut [u32], at: usize, half: [u8; 2]) {
-    words[at / 2] |= u32::from(u16::from_le_bytes(half)) << (16 * (at % 2));
 }
 
 /// Encodes a row: the largest magnitude of a block becomes 127.
@@ -64,6 +64,6 @@ pub(super) fn encode(values: &[f32], words: &mut [u32]) {
             words[WORDS * at + place / 4] |= u32::from(quant as u8) << (8 * (place % 4));
         }
         let scale = half::f16::from_f32(scale).to_le_bytes();
-        put_half(words, 2 * scales + at, scale);
+        halves::put(words, 2 * scales + at, scale);
     }
 }

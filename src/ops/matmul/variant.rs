@@ -151,7 +151,7 @@ pub(super) struct Form {
 }
 
 /// Longest sum in one dispatch, which keeps loops below lavapipe's limit of 65,535 rounds.
-pub(super) const LONGEST: usize = 32_768;
+pub(in crate::ops) const LONGEST: usize = 32_768;
 
 /// Largest number of rows of [`Variant::Vector`].
 const FEW: usize = 4;

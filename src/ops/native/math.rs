@@ -159,6 +159,32 @@ pub fn atan2(y: f32, x: f32) -> f32 {
     angle.copysign(y)
 }
 
+/// Returns the value of a 16-bit IEEE float, in operations that compilers turn into vector
+/// instructions.
+#[inline(always)]
+pub fn f32_of_half(half: u16) -> f32 {
+    /// 2^-14, the least normal half.
+    const LEAST: f32 = f32::from_bits(113 << 23);
+    let bits = u32::from(half);
+    let magnitude = (bits & 0x7fff) << 13;
+    // the exponent's bias changes from 15 to 127
+    let normal = magnitude + (112 << 23);
+    let subnormal = (f32::from_bits(magnitude + (113 << 23)) - LEAST).to_bits();
+    // infinity and NaN have the highest exponent of either format
+    let special = magnitude + (224 << 23);
+    let value = if magnitude < 1 << 23 {
+        subnormal
+    } else {
+        normal
+    };
+    let value = if magnitude >= 31 << 23 {
+        special
+    } else {
+        value
+    };
+    f32::from_bits(value | (bits & 0x8000) << 16)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,6 +226,15 @@ mod tests {
         assert_eq!(atan2(0.0, -1.0), std::f32::consts::PI);
         assert_eq!(atan2(-2.0, 0.0), -std::f32::consts::FRAC_PI_2);
         assert!(atan2(f32::NAN, 1.0).is_nan());
+    }
+
+    #[test]
+    fn every_half_has_its_value() {
+        for bits in 0..=u16::MAX {
+            let (got, want) = (f32_of_half(bits), half::f16::from_bits(bits).to_f32());
+            let same = got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan();
+            assert!(same, "{bits:#x}: {got}, want {want}");
+        }
     }
 
     #[test]

@@ -91,6 +91,44 @@ pub unsafe fn multiply_part(
     c: &Parts<f32>,
     c_at: usize,
     c_row: usize,
+    size: Extent,
+    factor: f32,
+    a: Strided,
+    b: Strided,
+) {
+    // SAFETY: the caller's promise
+    unsafe { product(c, (c_at, c_row), false, size, factor, a, b) }
+}
+
+/// Computes `c += a · b` like [`multiply_part`].
+///
+/// # Panics
+/// If a matrix does not fit into its slice.
+///
+/// # Safety
+/// As [`multiply_part`].
+#[allow(unsafe_code)]
+pub unsafe fn multiply_part_onto(
+    c: &Parts<f32>,
+    c_at: usize,
+    c_row: usize,
+    size: Extent,
+    a: Strided,
+    b: Strided,
+) {
+    // SAFETY: the caller's promise
+    unsafe { product(c, (c_at, c_row), true, size, 1.0, a, b) }
+}
+
+/// Computes `c = factor * a · b`, or adds it to `c`.
+///
+/// # Safety
+/// As [`multiply_part`].
+#[allow(unsafe_code)]
+unsafe fn product(
+    c: &Parts<f32>,
+    (c_at, c_row): (usize, usize),
+    onto: bool,
     Extent { m, n, k }: Extent,
     factor: f32,
     a: Strided,
@@ -112,14 +150,14 @@ pub unsafe fn multiply_part(
             to,
             1,
             c_row as isize,
-            false,
+            onto,
             a.data.as_ptr(),
             a.column as isize,
             a.row as isize,
             b.data.as_ptr(),
             b.column as isize,
             b.row as isize,
-            0.0,
+            if onto { 1.0 } else { 0.0 },
             factor,
             false,
             false,
@@ -166,6 +204,24 @@ mod tests {
                 }
                 assert!(row[n..].iter().all(|rest| rest.is_nan()));
             }
+        }
+    }
+
+    #[test]
+    fn a_product_is_added_to_what_was_there() {
+        let (a, b) = (values(6, 1), values(6, 2));
+        let mut c = vec![10.0; 4];
+        let (left, right) = (Strided::rows(&a, 3), Strided::rows(&b, 2));
+        // SAFETY: the only user
+        #[allow(unsafe_code)]
+        unsafe {
+            let size = Extent { m: 2, n: 2, k: 3 };
+            multiply_part_onto(&Parts::new(&mut c), 0, 2, size, left, right);
+        }
+        for (at, got) in c.into_iter().enumerate() {
+            let (i, j) = (at / 2, at % 2);
+            let want: f32 = (0..3).map(|l| a[3 * i + l] * b[2 * l + j]).sum();
+            assert!((got - 10.0 - want).abs() < 1e-5, "{i} {j}: {got}");
         }
     }
 

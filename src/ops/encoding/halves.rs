@@ -1,0 +1,62 @@
+//! 16-bit values, two in a word, and scales among them.
+
+use std::sync::LazyLock;
+
+use super::format::{PIECE, Row};
+use crate::ops::native::math::f32_of_half;
+use crate::ops::native::vectors::LANES;
+
+/// The value of every half. A scale is one of some thousand values, which stay in the cache.
+static VALUES: LazyLock<Box<[f32; 1 << 16]>> = LazyLock::new(|| {
+    let values: Vec<f32> = (0..=u16::MAX).map(f32_of_half).collect();
+    values.try_into().expect("there are 65,536 halves")
+});
+
+/// Returns the value of a half.
+#[inline(always)]
+pub(super) fn value(half: u16) -> f32 {
+    VALUES[usize::from(half)]
+}
+
+/// Writes the scales of a piece, which are halves from word `start` of the row on.
+#[inline(always)]
+pub(super) fn scales(row: Row, start: usize, piece: usize, scales: &mut [f32; LANES]) {
+    let values = &**VALUES;
+    let halves = &row.halves(start)[PIECE * piece..];
+    let count = PIECE.min(row.blocks - PIECE * piece);
+    for (scale, half) in scales[..count].iter_mut().zip(halves) {
+        *scale = values[usize::from(*half)];
+    }
+}
+
+/// Writes the scales and offsets of a piece, which are pairs of halves from word `start` of the row
+/// on.
+#[inline(always)]
+pub(super) fn pairs(
+    row: Row,
+    start: usize,
+    piece: usize,
+    scales: &mut [f32; LANES],
+    offsets: &mut [f32; LANES],
+) {
+    let values = &**VALUES;
+    let pairs = &row.words[start + PIECE * piece..];
+    let count = PIECE.min(row.blocks - PIECE * piece);
+    let scales = scales[..count].iter_mut().zip(offsets);
+    for ((scale, offset), pair) in scales.zip(pairs) {
+        *scale = values[*pair as u16 as usize];
+        *offset = values[(pair >> 16) as usize];
+    }
+}
+
+/// Packs the 16-bit values of a row of a file.
+pub(super) fn pack(bytes: &[u8], words: &mut [u32]) {
+    for (at, bytes) in bytes.as_chunks().0.iter().enumerate() {
+        put(words, at, *bytes);
+    }
+}
+
+/// Stores half `at` of a row, whose words are zero.
+pub(super) fn put(words: &mut [u32], at: usize, half: [u8; 2]) {
+    words[at / 2] |= u32::from(u16::from_le_bytes(half)) << (16 * (at % 2));
+}

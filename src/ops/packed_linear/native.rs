@@ -1,0 +1,296 @@
+//! Rust bodies of products with packed weights.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use super::dots::dots;
+use crate::graph::{Native, NativeCall};
+use crate::ops::encoding::{BLOCK, Format, Row, decode_blocks, packed_words};
+use crate::ops::native::product::{Extent, Strided, multiply_part, multiply_part_onto};
+use crate::ops::native::vectors::{VectorWork, Vectors, with_vectors};
+use crate::ops::native::{Parts, blocks, vectorized};
+
+/// Bodies for a format.
+pub(super) const fn bodies<F: Format>() -> &'static [(&'static str, Native)] {
+    const {
+        &[
+            ("forward", forward::<F>),
+            ("forward_bias", forward_bias::<F>),
+            ("backward", backward::<F>),
+        ]
+    }
+}
+
+/// Largest number of rows of `x` for which weights are decoded in registers. For more they are
+/// decoded into memory, for `gemm`.
+const FEW: usize = 4;
+/// Rows of weights that share a load of `x`.
+const PAIR: usize = 2;
+/// Weights of a task of few rows: decoded in some 3 us.
+const FEW_WORK: usize = 32 * 1024;
+/// Rows of weights that a task of many rows decodes, and columns that one of a backward pass does.
+const PANEL: usize = 64;
+/// Largest number of rows of `x` in a task. Cutting them costs more: weights are decoded again for
+/// each part.
+const PART: usize = 512;
+
+thread_local! {
+    /// Decoded weights.
+    static DECODED: RefCell<Vec<f32>> = const { RefCell::new(vec![]) };
+}
+
+/// Weights in words.
+#[derive(Clone, Copy)]
+struct Weights<'a, F> {
+    words: &'a [u32],
+    row_words: usize,
+    /// Columns.
+    k: usize,
+    format: PhantomData<F>,
+}
+
+impl<'a, F: Format> Weights<'a, F> {
+    fn of(call: &NativeCall<'a>) -> Self {
+        Weights {
+            words: packed_words(call),
+            row_words: 4 * call.size("row_quads"),
+            k: call.size("k"),
+            format: PhantomData,
+        }
+    }
+
+    #[inline(always)]
+    fn row(&self, row: usize) -> Row<'a> {
+        let words = &self.words[row * self.row_words..][..self.row_words];
+        Row::new(words, self.k)
+    }
+
+    /// Decodes columns of rows, each into a row of `width` values, from block `first` on.
+    fn decode(&self, rows: Range<usize>, first: usize, width: usize, values: &mut [f32]) {
+        with_vectors(Decode {
+            weights: self,
+            rows,
+            first,
+            width,
+            values,
+        });
+    }
+}
+
+struct Decode<'a, 'w, F> {
+    weights: &'a Weights<'w, F>,
+    rows: Range<usize>,
+    first: usize,
+    width: usize,
+    values: &'a mut [f32],
+}
+
+impl<F: Format> VectorWork for Decode<'_, '_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vectors>(self, v: V) {
+        let values = self.values.chunks_exact_mut(self.width);
+        for (row, values) in self.rows.zip(values) {
+            decode_blocks::<F, V>(v, self.weights.row(row), self.first, values);
+        }
+    }
+}
+
+fn forward<F: Format>(call: &NativeCall) {
+    run::<F>(call, None);
+}
+
+fn forward_bias<F: Format>(call: &NativeCall) {
+    run::<F>(call, Some(call.read("bias")));
+}
+
+fn run<F: Format>(call: &NativeCall, bias: Option<&[f32]>) {
+    let weights = Weights::<F>::of(call);
+    let (m, n) = (call.size("m"), call.size("n"));
+    let (x, y) = (call.read::<f32>("x"), Parts::new(call.write::<f32>("y")));
+    if m <= FEW {
+        few_rows(call, weights, x, [m, n], bias, &y);
+    } else {
+        many_rows(call, weights, x, [m, n], bias, &y);
+    }
+}
+
+/// Returns rows of whole blocks, zero behind column `k`.
+fn whole(x: &[f32], k: usize) -> Cow<'_, [f32]> {
+    if k.is_multiple_of(BLOCK) {
+        return Cow::Borrowed(x);
+    }
+    let width = k.next_multiple_of(BLOCK);
+    let mut padded = vec![0.0; x.len() / k * width];
+    for (padded, x) in padded.chunks_exact_mut(width).zip(x.chunks_exact(k)) {
+        padded[..k].copy_from_slice(x);
+    }
+    Cow::Owned(padded)
+}
+
+/// Sums of a task: all rows of `x` times a strip of rows of weights.
+struct Strip<'a, F> {
+    weights: Weights<'a, F>,
+    x: &'a [[f32; BLOCK]],
+    m: usize,
+    n: usize,
+    columns: Range<usize>,
+    bias: Option<&'a [f32]>,
+    y: &'a Parts<'a, f32>,
+}
+
+fn few_rows<F: Format>(
+    call: &NativeCall,
+    weights: Weights<F>,
+    x: &[f32],
+    [m, n]: [usize; 2],
+    bias: Option<&[f32]>,
+    y: &Parts<f32>,
+) {
+    let x = whole(x, weights.k);
+    let x = x.as_chunks().0;
+    let length = (FEW_WORK / weights.k.max(1))
+        .next_multiple_of(PAIR)
+        .max(PAIR);
+    blocks(call, n, length, |columns| {
+        with_vectors(Strip {
+            weights,
+            x,
+            m,
+            n,
+            columns,
+            bias,
+            y,
+        });
+    });
+}
+
+impl<F: Format> VectorWork for Strip<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vectors>(self, v: V) {
+        // three rows are four, one of them twice
+        match self.m {
+            1 => self.sums::<V, 1>(v),
+            2 => self.sums::<V, 2>(v),
+            _ => self.sums::<V, 4>(v),
+        }
+    }
+}
+
+impl<F: Format> Strip<'_, F> {
+    #[inline(always)]
+    fn sums<V: Vectors, const M: usize>(self, v: V) {
+        let width = self.weights.k.div_ceil(BLOCK);
+        let mut x: [&[[f32; BLOCK]]; M] = [&[]; M];
+        for (i, x) in x.iter_mut().enumerate() {
+            *x = &self.x[i.min(self.m - 1) * width..][..width];
+        }
+        let last = self.columns.end - 1;
+        let first = self.columns.start;
+        for j in self.columns.step_by(PAIR) {
+            let pair = [j, (j + 1).min(last)];
+            let rows = [self.weights.row(pair[0]), self.weights.row(pair[1])];
+            let sums = dots::<F, V, PAIR, M>(v, rows, x);
+            for i in 0..self.m {
+                // SAFETY: no other task has these columns
+                #[allow(unsafe_code)]
+                let y = unsafe { self.y.slice(i * self.n + first, last + 1 - first) };
+                for (at, sums) in pair.into_iter().zip(&sums) {
+                    y[at - first] = sums[i] + self.bias.map_or(0.0, |bias| bias[at]);
+                }
+            }
+        }
+    }
+}
+
+fn many_rows<F: Format>(
+    call: &NativeCall,
+    weights: Weights<F>,
+    x: &[f32],
+    [m, n]: [usize; 2],
+    bias: Option<&[f32]>,
+    y: &Parts<f32>,
+) {
+    let k = weights.k;
+    let across = n.div_ceil(PANEL);
+    let down = m.div_ceil(PART);
+    blocks(call, across * down, 1, |task| {
+        let (row, column) = (task.start / across * PART, task.start % across * PANEL);
+        let part = Extent {
+            m: PART.min(m - row),
+            n: PANEL.min(n - column),
+            k,
+        };
+        DECODED.with_borrow_mut(|decoded| {
+            decoded.resize(decoded.len().max(part.n * k), 0.0);
+            weights.decode(column..column + part.n, 0, k, &mut decoded[..part.n * k]);
+            let start = row * n + column;
+            let a = Strided::rows(x, k).from(row, 0);
+            let b = Strided::rows(decoded, k).transposed();
+            // SAFETY: no other task has this block of the result
+            #[allow(unsafe_code)]
+            unsafe {
+                multiply_part(y, start, n, part, 1.0, a, b);
+            }
+            let Some(bias) = bias else {
+                return;
+            };
+            let bias = &bias[column..][..part.n];
+            vectorized(
+                #[inline(always)]
+                || {
+                    for i in 0..part.m {
+                        // SAFETY: as above
+                        #[allow(unsafe_code)]
+                        let sums = unsafe { y.slice(start + i * n, part.n) };
+                        for (sum, bias) in sums.iter_mut().zip(bias) {
+                            *sum += bias;
+                        }
+                    }
+                },
+            );
+        });
+    });
+}
+
+fn backward<F: Format>(call: &NativeCall) {
+    let weights = Weights::<F>::of(call);
+    let (m, n, k) = (call.size("m"), call.size("n"), weights.k);
+    let (dy, dx) = (call.read::<f32>("dy"), call.write::<f32>("dx"));
+    let dx = Parts::new(dx);
+    let across = k.div_ceil(PANEL);
+    let down = m.div_ceil(PART);
+    blocks(call, across * down, 1, |task| {
+        let (row, column) = (task.start / across * PART, task.start % across * PANEL);
+        let width = PANEL.min(k - column);
+        let start = row * k + column;
+        DECODED.with_borrow_mut(|decoded| {
+            decoded.resize(decoded.len().max(PANEL * width), 0.0);
+            for first in (0..n).step_by(PANEL) {
+                let part = Extent {
+                    m: PART.min(m - row),
+                    n: width,
+                    k: PANEL.min(n - first),
+                };
+                let values = &mut decoded[..part.k * width];
+                weights.decode(first..first + part.k, column / BLOCK, width, values);
+                let a = Strided::rows(dy, n).from(row, first);
+                let b = Strided::rows(values, width);
+                // SAFETY: no other task has this block of the result
+                #[allow(unsafe_code)]
+                unsafe {
+                    if first == 0 {
+                        multiply_part(&dx, start, k, part, 1.0, a, b);
+                    } else {
+                        multiply_part_onto(&dx, start, k, part, a, b);
+                    }
+                }
+            }
+        });
+    });
+}
