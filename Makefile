@@ -1,6 +1,6 @@
 # Thin: everything but the driver is cargo's work.
 
-.PHONY: train app test test-adapter test-mlflow driver screen spirv-val
+.PHONY: train app weights test test-adapter test-weights test-mlflow driver screen spirv-val
 
 # Train the default model on the shipped drawings (half a minute on two CPU cores).
 train:
@@ -9,6 +9,10 @@ train:
 # The window: captions, where the model looks, training.
 app:
 	cargo run --release -p seemore-app
+
+# Pretrained models with real weights for tests and examples, in the user's cache folder (190 MB are downloaded once).
+weights:
+	@tools/weights.sh
 
 # All tests: on a GPU if there is one, else the CPU, and those of kernels on a graphics adapter too.
 test: driver screen spirv-val

@@ -4,9 +4,11 @@ mod cancel;
 mod error;
 mod generator;
 mod passes;
+mod recent;
 mod sampling;
 mod search;
 mod session;
+mod style;
 
 pub use cancel::Cancel;
 pub use error::CaptionError;
@@ -15,3 +17,4 @@ pub use passes::{AttentionPass, RelevancePass};
 pub use sampling::{Choice, Sampler, Sampling, ranked};
 pub use search::{Hypothesis, Search, SearchOptions};
 pub use session::{ALTERNATIVES, Caption, CaptionOptions, CaptionToken, ModelInput, Session};
+pub use style::Style;

@@ -2,13 +2,18 @@
 
 mod bench;
 mod caption;
+mod chat;
 mod data;
 mod devices;
 mod doctor;
 mod eval;
+#[cfg(feature = "hub")]
+mod get;
 mod hint;
 mod import;
 mod log;
+mod model;
+mod models;
 mod pack;
 mod progress;
 mod track;
@@ -30,16 +35,16 @@ use crate::train::TrainError;
 /// Declares the commands of `seemore`, one line each: help, name, arguments, and the function that
 /// runs them.
 macro_rules! commands {
-    ($($(#[$help:meta])* $name:ident($args:ty) => $run:path,)+) => {
+    ($($(#[doc = $help:literal])+ $(#[cfg($when:meta)])? $(#[command($($more:tt)+)])? $name:ident($args:ty) => $run:path,)+) => {
         #[derive(Subcommand)]
         enum Command {
-            $($(#[$help])* $name($args),)+
+            $($(#[doc = $help])+ $(#[cfg($when)])? $(#[command($($more)+)])? $name($args),)+
         }
 
         impl Command {
             fn run(&self) -> anyhow::Result<()> {
                 match self {
-                    $(Command::$name(args) => $run(args),)+
+                    $($(#[cfg($when)])? Command::$name(args) => $run(args),)+
                 }
             }
         }
@@ -51,6 +56,13 @@ commands! {
     Train(train::TrainArgs) => train::run,
     /// Caption pictures
     Caption(caption::CaptionArgs) => caption::run,
+    /// Talk with a pretrained model, about pictures if it takes them
+    Chat(chat::ChatArgs) => chat::run,
+    /// Download a pretrained model from the Hugging Face Hub
+    #[cfg(feature = "hub")]
+    Get(get::GetArgs) => get::run,
+    /// List pretrained models that are known and those on this machine
+    Models(models::ModelsArgs) => models::run,
     /// Show statistics of captioned pictures
     Data(data::DataArgs) => data::run,
     /// Measure the captions of a model

@@ -164,7 +164,7 @@ fn write(
     let mut captions = vec![];
     let mut times: Vec<(usize, Duration)> = vec![];
     let mut begun = Instant::now();
-    let image = |index: usize| samples[index].normalised();
+    let image = |index: usize| Ok(samples[index].normalised());
     session.search(
         &image,
         &prompts,

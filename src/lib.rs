@@ -70,7 +70,8 @@
 //!
 //! # Features
 //!
-//! `wgpu` has the devices, `mlflow` the tracking on MLflow servers, and `cli` the programs
+//! `wgpu` has the devices, `mlflow` the tracking on MLflow servers, `hub` the download of pretrained
+//! models, and `cli` the programs
 //! `seemore` and `train`. All are on by default; a program that uses the library wants
 //! `default-features = false, features = ["wgpu"]`.
 
@@ -87,6 +88,8 @@ pub mod eval;
 pub mod explain;
 pub mod graph;
 pub mod hint;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod image;
 pub mod models;
 pub mod nn;

@@ -8,13 +8,17 @@
 mod caches;
 pub mod clip;
 pub mod config;
+mod dialogue;
 pub mod emoji;
 pub mod family;
 mod info;
+pub mod llama;
+pub mod library;
 pub mod load;
 mod model;
 pub mod nanovlm;
 mod preset;
+pub mod pretrained;
 pub mod processor;
 pub mod seemore;
 pub mod smolvlm;
@@ -22,8 +26,9 @@ mod upgrade;
 
 pub use caches::Caches;
 pub use config::{ConfigError, Overrides};
+pub use dialogue::Dialogue;
 pub use family::{FamilyConfig, ModelConfig};
-pub use info::{ImageTokens, ModelInfo, StackInfo};
+pub use info::{ImagePlaceholder, ImageTokens, ModelInfo, StackInfo};
 pub use load as checkpoint;
 pub use load::CheckpointError;
 pub use model::{ClassHeadTensors, ImageFeatures, Logits, Model, VisionLanguage};

@@ -4,6 +4,8 @@ mod attention;
 mod block;
 mod cosine;
 mod embedding;
+mod gated_mlp;
+mod grouped_attention;
 mod layernorm;
 mod linear;
 mod mlp;
@@ -12,21 +14,29 @@ mod parameter_store;
 mod parameters;
 mod patch_embedding;
 mod projector;
+mod rms_norm;
+mod rotary;
 mod transformer;
+mod weight;
 
 pub use attention::{AttentionScale, Cache, SelfAttention, gather_rows};
 pub use block::{Block, BlockShape, Residual, Stream};
 pub use cosine::{COSINE_SCALE, CosineHead, cosine, unit_rows};
 pub use embedding::{EMBEDDING_STD, Embedding, Positions};
+pub use gated_mlp::GatedMlp;
+pub use grouped_attention::{GroupedAttention, GroupedHeads};
 pub use layernorm::LayerNorm;
 pub use linear::Linear;
 pub use mlp::Mlp;
 pub use parameter_info::{ParameterInfo, Part, Role};
-pub use parameter_store::{BLOCK, ParameterGroup, ParameterStore};
-pub use parameters::{Init, Parameters};
+pub use parameter_store::{BLOCK, FrozenParameter, ParameterGroup, ParameterStore};
+pub use parameters::{Init, Parameters, StorageOf};
 pub use patch_embedding::PatchEmbedding;
 pub use projector::{Projection, Projector};
+pub use rms_norm::RmsNorm;
+pub use rotary::{Rotary, RotaryScaling};
 pub use transformer::Transformer;
+pub use weight::{FrozenRows, Storage, Weight};
 
 use crate::device::Tensor;
 use crate::graph::{Tape, Var};
@@ -64,8 +74,14 @@ pub struct Context<'a> {
     pub patch_gradients: bool,
     /// The encoder's input rows `[batch, rows, width]`, once recorded with `patch_gradients`.
     pub patch_rows: Option<Var>,
+    /// Rows of the text that the rows of images take: `u32` indices into all rows of the batch, one
+    /// for each row of the images. Families with placeholder tokens need it.
+    pub image_places: Option<Var>,
     /// Attention probabilities of the layers recorded so far; `None` skips them.
     pub maps: Option<Vec<LayerAttention>>,
+    /// Intermediate values recorded so far, by name; `None` skips them. Pretrained families keep
+    /// theirs.
+    pub states: Option<Vec<(String, Var)>>,
 }
 
 impl<'a> Context<'a> {
@@ -91,7 +107,9 @@ impl<'a> Context<'a> {
             frozen: vec![],
             patch_gradients: false,
             patch_rows: None,
+            image_places: None,
             maps: None,
+            states: None,
         }
     }
 
@@ -122,6 +140,24 @@ impl<'a> Context<'a> {
         let out = block(self, x);
         self.tape.recompute(segment, &out.parts());
         out
+    }
+
+    /// Keeps an intermediate value under a name where the states are asked for.
+    pub fn keep(&mut self, name: impl FnOnce() -> String, value: Var) {
+        if let Some(states) = &mut self.states {
+            self.tape.hold(value);
+            states.push((name(), value));
+        }
+    }
+
+    /// Keeps the value of a stream, as [`keep`](Self::keep), and returns the stream.
+    pub fn keep_stream(&mut self, name: impl FnOnce() -> String, stream: Stream) -> Stream {
+        if self.states.is_none() {
+            return stream;
+        }
+        let value = stream.value(self);
+        self.keep(name, value);
+        Stream::from(value)
     }
 
     /// Applies dropout during training, and returns `x` unchanged otherwise.

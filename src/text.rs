@@ -1,5 +1,7 @@
-//! Tokenizers: text as token ids, and back.
+//! Tokenizers: text as token ids, and back; and chat templates.
 
+pub mod chat;
 mod tokenizer;
 
-pub use tokenizer::{TextStream, TokenKind, Tokenizer, TokenizerError};
+pub use chat::{ChatError, ChatTemplate, Message, Part, TemplateTokens};
+pub use tokenizer::{BytePairs, Pretrained, TextStream, TokenKind, Tokenizer, TokenizerError};

@@ -3,6 +3,7 @@
 use crate::device::DeviceError;
 use crate::hint::{Hint, Hinted};
 use crate::models::checkpoint::CheckpointError;
+use crate::text::ChatError;
 
 /// Why a caption cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,12 @@ pub enum CaptionError {
     /// continue.
     #[error("this model has no begin-of-text token, so a caption cannot start from nothing")]
     NoPrompt,
+    /// The chat template of the model fails.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    /// The model takes no pictures.
+    #[error("this model takes text only: choose one with an image encoder")]
+    TextOnly,
     /// The prompt does not fit into the model's context.
     #[error(
         "the prompt takes {have} positions and the model has room for {room}: shorten the prompt"

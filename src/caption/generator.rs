@@ -34,6 +34,11 @@ impl Generator {
             rows: batch,
             beam: 1,
             capacity,
+            // a prompt may consist of places for images
+            image_rows: match model.info().placeholder {
+                Some(_) => batch * prompt,
+                None => 0,
+            },
             argmax: false,
             maps: false,
         };

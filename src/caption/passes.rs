@@ -8,11 +8,13 @@
 
 mod attention;
 mod decoding;
+mod encoding;
 mod pool;
 mod relevance;
 
 pub use attention::AttentionPass;
 pub(crate) use decoding::{Decoding, DecodingSpec};
+pub(crate) use encoding::Encoding;
 pub(crate) use pool::Pool;
 pub use relevance::RelevancePass;
 

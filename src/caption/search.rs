@@ -48,9 +48,9 @@ impl Hypothesis {
         self.log_probabilities.iter().sum()
     }
 
-    fn push(&mut self, token: u32, log_probability: f64, end: Option<u32>) {
+    fn push(&mut self, token: u32, log_probability: f64, ends: &[u32]) {
         self.log_probabilities.push(log_probability);
-        self.ended = Some(token) == end;
+        self.ended = ends.contains(&token);
         if !self.ended {
             self.tokens.push(token);
         }
@@ -127,6 +127,10 @@ impl Search {
             beam,
             // the last token is returned, not fed back
             capacity: first.saturating_add(new.max(1) - 1).min(model.positions()),
+            image_rows: match model.info().placeholder {
+                Some(_) => batch * first,
+                None => 0,
+            },
             argmax: beam == 1,
             maps: false,
         };
@@ -152,7 +156,7 @@ impl Search {
         let wanted = Wanted {
             count: prompts.len(),
             new: self.options.new,
-            end,
+            ends: end.into_iter().collect(),
             length_power: self.options.length_power,
         };
         let found = search(&mut self.decoding, &wanted, None)?;
@@ -166,8 +170,8 @@ pub(crate) struct Wanted {
     pub(crate) count: usize,
     /// Maximum number of tokens of a text.
     pub(crate) new: usize,
-    /// The token that ends a text.
-    pub(crate) end: Option<u32>,
+    /// Tokens of which each ends a text.
+    pub(crate) ends: Vec<u32>,
     /// See [`SearchOptions::length_power`].
     pub(crate) length_power: f64,
 }
@@ -217,7 +221,7 @@ fn greedy(
         let open = |text: &Hypothesis, limit: usize, at: usize| !text.ended && at < limit;
         for (row, text) in texts.iter_mut().enumerate() {
             if open(text, limits[row], at) {
-                text.push(tokens[row], log_probabilities[row], wanted.end);
+                text.push(tokens[row], log_probabilities[row], &wanted.ends);
             }
         }
         let mut rows = texts.iter().zip(&limits);
@@ -257,7 +261,7 @@ pub(crate) fn sample(
             }
             let choice = samplers[row].choose(logits);
             tokens[row] = choice.token;
-            text.push(choice.token, (choice.probability as f64).ln(), wanted.end);
+            text.push(choice.token, (choice.probability as f64).ln(), &wanted.ends);
         }
         let mut open = texts.iter().zip(&limits);
         if !open.any(|(text, &limit)| !text.ended && text.tokens.len() < limit) {
@@ -329,9 +333,7 @@ fn best(
     beam: usize,
     wanted: &Wanted,
 ) -> Vec<(usize, Hypothesis)> {
-    let Wanted {
-        length_power, end, ..
-    } = *wanted;
+    let length_power = wanted.length_power;
     let mut candidates: Vec<Candidate> = vec![];
     for (place, hypothesis) in hypotheses.iter().enumerate() {
         let (sum, tokens) = (
@@ -371,7 +373,7 @@ fn best(
     let extend = |Candidate { place, more, .. }| {
         let mut hypothesis: Hypothesis = hypotheses[place].clone();
         if let Some((token, log_probability)) = more {
-            hypothesis.push(token, log_probability, end);
+            hypothesis.push(token, log_probability, &wanted.ends);
         }
         (place, hypothesis)
     };

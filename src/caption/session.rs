@@ -5,18 +5,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::passes::{
-    AttentionPass, Decoding, DecodingSpec, Pool, RelevancePass, batch_bucket, capacity_bucket,
-    length_bucket, text_bucket,
+    AttentionPass, Decoding, DecodingSpec, Encoding, Pool, RelevancePass, batch_bucket,
+    capacity_bucket, length_bucket, text_bucket,
 };
+use super::recent::Recent;
 use super::search::{self, Hypothesis, Wanted};
-use super::{Cancel, CaptionError, Choice, Sampler, Sampling, ranked};
+use super::{Cancel, CaptionError, Choice, Sampler, Sampling, Style, ranked};
 use crate::device::{Device, DeviceError, Plan, Tensor};
 use crate::explain::heatmap::Panel;
 use crate::explain::{AttentionMap, AttentionMaps, token_heat};
-use crate::image::Picture;
+use crate::image::{Picture, TileGrid, TiledPicture, Tiling};
 use crate::models::checkpoint;
-use crate::models::{ImageTokens, Model, ModelInfo};
-use crate::text::{TextStream, Tokenizer};
+use crate::models::{Dialogue, ImageTokens, Model, ModelInfo};
+use crate::text::{Message, Part, TextStream, Tokenizer};
 
 /// Number of alternatives kept beside each token of a streamed caption.
 pub const ALTERNATIVES: usize = 5;
@@ -24,7 +25,8 @@ pub const ALTERNATIVES: usize = 5;
 /// How a caption is written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CaptionOptions {
-    /// Text that the caption starts with.
+    /// Text that the caption starts with; for pretrained models the question, empty for that of the
+    /// default [`Style`].
     pub prompt: String,
     /// Maximum number of tokens to write; the model's context limits it, too.
     pub max_tokens: usize,
@@ -95,15 +97,25 @@ impl CaptionToken {
     }
 }
 
-/// A picture as a model takes it in: cropped and resized. Smaller than most pictures, so that many
-/// fit into memory.
+/// A picture as a model takes it in. Smaller than most pictures, so that many fit into memory.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ModelInput(Picture);
+pub struct ModelInput(Input);
+
+#[derive(Debug, Clone, PartialEq)]
+enum Input {
+    /// Cropped and resized.
+    Picture(Picture),
+    /// Tiles of a pretrained model.
+    Tiles(Arc<TiledPicture>),
+}
 
 impl ModelInput {
-    /// `[3, side, side]`, normalised.
-    fn values(&self) -> Vec<f32> {
-        self.0.normalised()
+    /// Number of tiles that the picture was cut into.
+    pub fn tiles(&self) -> usize {
+        match &self.0 {
+            Input::Picture(_) => 1,
+            Input::Tiles(tiled) => tiled.tiles.len(),
+        }
     }
 }
 
@@ -119,6 +131,10 @@ struct Inner {
     model: Model,
     tokenizer: Tokenizer,
     decodings: Pool<DecodingSpec, Decoding>,
+    /// By the number of tiles.
+    encodings: Pool<usize, Encoding>,
+    encoded: Recent,
+    tiling: Tiling,
     /// By the longest text.
     attention: Pool<usize, AttentionPass>,
     relevance: Pool<usize, RelevancePass>,
@@ -128,13 +144,29 @@ impl Session {
     /// Number of recorded passes of each kind that are kept for later captions.
     const KEPT: usize = 4;
 
+    /// Maximum number of tiles that are encoded at once.
+    const TILES: usize = 1;
+
     /// A session that captions with `model`, whose parameters are on `device`.
     pub fn new(device: &Device, model: Model, tokenizer: Tokenizer) -> Session {
+        Session::with_tiling(device, model, tokenizer, Tiling::One)
+    }
+
+    /// A session whose pretrained model sees pictures in tiles as `tiling` says.
+    pub fn with_tiling(
+        device: &Device,
+        model: Model,
+        tokenizer: Tokenizer,
+        tiling: Tiling,
+    ) -> Session {
         Session(Arc::new(Inner {
             device: device.clone(),
             model,
             tokenizer,
             decodings: Pool::new(Self::KEPT),
+            encodings: Pool::new(1),
+            encoded: Recent::default(),
+            tiling,
             attention: Pool::new(1),
             relevance: Pool::new(1),
         }))
@@ -192,7 +224,11 @@ impl Session {
     /// for it.
     pub fn has_heat(&self) -> bool {
         let info = self.info();
-        info.image_tokens != ImageTokens::Cls || info.encoder.is_some_and(|stack| stack.layers > 0)
+        match info.image_tokens {
+            ImageTokens::Cls => info.encoder.is_some_and(|stack| stack.layers > 0),
+            ImageTokens::None => false,
+            _ => true,
+        }
     }
 
     /// The part of a picture that the model sees, at its own size; heat lies over it.
@@ -201,8 +237,40 @@ impl Session {
     }
 
     /// Preprocesses a picture for [`captions_of`](Self::captions_of).
+    ///
+    /// # Panics
+    /// If the model takes no pictures.
     pub fn input(&self, picture: &Picture) -> ModelInput {
-        ModelInput(picture.framed(self.info().preprocess))
+        ModelInput(match self.0.model.dialogue() {
+            Some(dialogue) => Input::Tiles(Arc::new(dialogue.tiles(picture, self.0.tiling))),
+            None => Input::Picture(picture.framed(self.info().preprocess)),
+        })
+    }
+
+    /// Returns what a pass takes in for a picture: its pixels `[3, side, side]` or, where the model
+    /// [encodes apart](ModelInfo::encodes_apart), its encoded rows `[rows, width]`.
+    fn image_values(&self, input: &ModelInput) -> Result<Vec<f32>, CaptionError> {
+        let tiled = match &input.0 {
+            Input::Picture(picture) => return Ok(picture.normalised()),
+            Input::Tiles(tiled) => tiled,
+        };
+        if let Some(rows) = self.0.encoded.get(tiled) {
+            return Ok(rows);
+        }
+        let Inner { device, model, .. } = &*self.0;
+        let mut rows = vec![];
+        for tiles in tiled.tiles.chunks(Self::TILES) {
+            let pixels: Vec<f32> = tiles.iter().flat_map(|tile| &tile.input).copied().collect();
+            let count = tiles.len();
+            let encoded = self.0.encodings.with(
+                |recorded| *recorded == count,
+                || Ok::<_, DeviceError>((count, Encoding::new(device, model, count)?)),
+                |encoding| encoding.run(&pixels),
+            )?;
+            rows.extend(encoded);
+        }
+        self.0.encoded.put(tiled.clone(), rows.clone());
+        Ok(rows)
     }
 
     /// Writes the likeliest caption of a picture, token by token, with the default options.
@@ -259,10 +327,11 @@ impl Session {
         assert_eq!(inputs.len(), prompts.len(), "one prompt for each picture");
         let prompts = prompts
             .iter()
-            .map(|prompt| self.prompt(prompt))
+            .zip(inputs)
+            .map(|(prompt, input)| self.prompt(prompt, Some(input)))
             .collect::<Result<Vec<_>, _>>()?;
         let mut captions = vec![];
-        let image = |index: usize| inputs[index].values();
+        let image = |index: usize| self.image_values(&inputs[index]);
         self.search(&image, &prompts, options, cancel, &mut |range, found| {
             for (index, mut hypotheses) in range.zip(found) {
                 captions.push(self.decoded(&prompts[index], hypotheses.swap_remove(0)));
@@ -281,9 +350,10 @@ impl Session {
         picture: &Picture,
         options: &CaptionOptions,
     ) -> Result<Vec<Caption>, CaptionError> {
-        let prompts = [self.prompt(&options.prompt)?];
+        let input = self.input(picture);
+        let prompts = [self.prompt(&options.prompt, Some(&input))?];
         let mut captions = vec![];
-        let image = |_| self.input(picture).values();
+        let image = |_| self.image_values(&input);
         self.search(
             &image,
             &prompts,
@@ -308,16 +378,27 @@ impl Session {
         options: &CaptionOptions,
         on: &mut dyn FnMut(&CaptionToken) -> ControlFlow<()>,
     ) -> Result<Caption, CaptionError> {
-        let prompt = self.prompt(&options.prompt)?;
-        let image = self.input(picture).values();
-        let spec = self.decoding_spec(1, &[prompt.as_slice()], options.max_tokens, 1);
+        let input = self.input(picture);
+        let prompt = self.prompt(&options.prompt, Some(&input))?;
+        let image = self.image_values(&input)?;
+        self.stream_prompt(&prompt, &image, options, on)
+    }
+
+    fn stream_prompt(
+        &self,
+        prompt: &[u32],
+        image: &[f32],
+        options: &CaptionOptions,
+        on: &mut dyn FnMut(&CaptionToken) -> ControlFlow<()>,
+    ) -> Result<Caption, CaptionError> {
+        let spec = self.decoding_spec(1, &[prompt], options.max_tokens, 1);
         let spec = DecodingSpec {
             argmax: false,
             maps: options.heat,
             ..spec
         };
         self.decode(spec, |decoding| {
-            self.stream_with(decoding, &image, &prompt, options, on)
+            self.stream_with(decoding, image, prompt, options, on)
         })
     }
 
@@ -336,7 +417,7 @@ impl Session {
             ..
         } = &*self.0;
         let info = model.info();
-        decoding.prepare(device, model, text_bucket(prompt.len(), model.room()))?;
+        decoding.prepare(device, model, self.prompt_bucket(prompt.len()))?;
         decoding.start(image, &[prompt]);
         let limit = decoding.room(0).min(options.max_tokens);
         let mut logits = decoding.logits()?;
@@ -351,7 +432,8 @@ impl Session {
         let mut maps = encoder.clone();
         let mut query = info.visual_tokens + prompt.len() - 1;
         let mut sampler = Sampler::new(options.sampling);
-        let mut stream = TextStream::new(tokenizer, prompt);
+        let ends = tokenizer.ends();
+        let mut stream = self.text_stream(prompt);
         let mut text = prompt.to_vec();
         let mut caption = Caption {
             text: String::new(),
@@ -361,7 +443,7 @@ impl Session {
         while caption.tokens.len() < limit {
             let choice = sampler.choose(&logits);
             caption.log_probability += (choice.probability as f64).ln();
-            if Some(choice.token) == tokenizer.end() {
+            if ends.contains(&choice.token) {
                 break;
             }
             let heat = if pooled {
@@ -404,13 +486,14 @@ impl Session {
         prompt: &str,
         tokens: &[u32],
     ) -> Result<(AttentionMaps, Vec<Vec<f32>>), CaptionError> {
-        let prompt = self.prompt(prompt)?;
+        let input = self.input(picture);
+        let prompt = self.prompt(prompt, Some(&input))?;
         let limit = self.room() - prompt.len() + 1;
         let tokens = &tokens[..limit.min(tokens.len())];
         let text: Vec<u32> = prompt.iter().chain(tokens).copied().collect();
         // the last token was chosen, but attended to nothing
         let length = (text.len() - 1).max(prompt.len());
-        let image = self.input(picture).values();
+        let image = self.image_values(&input)?;
         let Inner { device, model, .. } = &*self.0;
         let maps = self.0.attention.with(
             |recorded| *recorded >= length,
@@ -453,22 +536,93 @@ impl Session {
         })
     }
 
-    /// Token ids that a caption continues: begin-of-text, if there is one, and the prompt.
-    fn prompt(&self, prompt: &str) -> Result<Vec<u32>, CaptionError> {
+    /// Token ids that a caption continues: begin-of-text, if there is one, and the prompt; or the
+    /// question about a picture as a pretrained model takes it.
+    fn prompt(
+        &self,
+        prompt: &str,
+        input: Option<&ModelInput>,
+    ) -> Result<Vec<u32>, CaptionError> {
         let tokenizer = self.tokenizer();
-        let prompt = tokenizer.encode(tokenizer.as_prompt(prompt));
-        let prompt: Vec<u32> = tokenizer.begin().into_iter().chain(prompt).collect();
+        let prompt: Vec<u32> = match self.0.model.dialogue() {
+            Some(dialogue) => {
+                let question = match prompt {
+                    "" => Style::default().question(self.0.model.config().family()),
+                    question => question,
+                };
+                let image = input.map(|_| Part::Image);
+                let content = image.into_iter().chain([question.into()]);
+                let messages = [Message::user(content.collect())];
+                return self.messages(dialogue, &messages, input.as_slice());
+            }
+            None => {
+                let prompt = tokenizer.encode(tokenizer.as_prompt(prompt));
+                tokenizer.begin().into_iter().chain(prompt).collect()
+            }
+        };
         if prompt.is_empty() {
             return Err(CaptionError::NoPrompt);
         }
-        let room = self.room();
-        if prompt.len() > room {
-            return Err(CaptionError::PromptTooLong {
+        self.checked_room(prompt)
+    }
+
+    /// Token ids that a reply to messages continues, with the places of their pictures.
+    fn messages(
+        &self,
+        dialogue: &Dialogue,
+        messages: &[Message],
+        inputs: &[&ModelInput],
+    ) -> Result<Vec<u32>, CaptionError> {
+        let grid = |input: &&ModelInput| match &input.0 {
+            Input::Tiles(tiled) => tiled.grid,
+            Input::Picture(_) => TileGrid::default(),
+        };
+        let grids: Vec<TileGrid> = inputs.iter().map(grid).collect();
+        let text = dialogue.text(messages, &grids)?;
+        self.checked_room(self.tokenizer().encode(&text))
+    }
+
+    fn checked_room(&self, prompt: Vec<u32>) -> Result<Vec<u32>, CaptionError> {
+        match self.room() {
+            room if prompt.len() > room => Err(CaptionError::PromptTooLong {
                 have: prompt.len(),
                 room,
-            });
+            }),
+            _ => Ok(prompt),
         }
-        Ok(prompt)
+    }
+
+    /// Writes a pretrained model's reply to messages about pictures, which are given in the order of
+    /// their places in the messages, and calls `on` with each token as soon as it is chosen; `on`
+    /// may stop it. Returns the reply so far.
+    ///
+    /// # Errors
+    /// Messages that are too long for the model or that its template refuses, pictures for a model
+    /// that takes none, or a failed device.
+    ///
+    /// # Panics
+    /// With another number of pictures than places in the messages, or a model that is not a
+    /// pretrained one.
+    pub fn reply(
+        &self,
+        messages: &[Message],
+        pictures: &[Picture],
+        options: &CaptionOptions,
+        on: &mut dyn FnMut(&CaptionToken) -> ControlFlow<()>,
+    ) -> Result<Caption, CaptionError> {
+        let Some(dialogue) = self.0.model.dialogue() else {
+            panic!("reply: the model is not a pretrained one")
+        };
+        if !pictures.is_empty() && !dialogue.takes_pictures() {
+            return Err(CaptionError::TextOnly);
+        }
+        let inputs: Vec<ModelInput> = pictures.iter().map(|picture| self.input(picture)).collect();
+        let prompt = self.messages(dialogue, messages, &inputs.iter().collect::<Vec<_>>())?;
+        let mut images = vec![];
+        for input in &inputs {
+            images.extend(self.image_values(input)?);
+        }
+        self.stream_prompt(&prompt, &images, options, on)
     }
 
     /// Sizes of passes that write at most `max_tokens` after each prompt.
@@ -481,7 +635,7 @@ impl Session {
     ) -> DecodingSpec {
         let model = &self.0.model;
         let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(1);
-        let padded = text_bucket(longest, model.room());
+        let padded = self.prompt_bucket(longest);
         // the last token is returned, not fed back
         let text = longest.saturating_add(max_tokens.max(1) - 1).max(padded);
         let positions = text.min(model.room()) + model.info().visual_tokens;
@@ -489,9 +643,41 @@ impl Session {
             rows,
             beam,
             capacity: capacity_bucket(positions, model.positions()),
+            image_rows: rows * self.most_places(prompts),
             argmax: beam == 1,
             maps: false,
         }
+    }
+
+    /// Length to record a prefill for. The prompts of pretrained models are long, so that padding
+    /// would take time.
+    fn prompt_bucket(&self, tokens: usize) -> usize {
+        match self.0.model.dialogue() {
+            Some(_) => length_bucket(tokens, self.room()),
+            None => text_bucket(tokens, self.room()),
+        }
+    }
+
+    /// Decodes what follows a prompt.
+    fn text_stream(&self, prompt: &[u32]) -> TextStream<'_> {
+        // captions of models trained here may begin within a word of the prompt
+        let continued = match self.0.model.dialogue() {
+            Some(_) => &[],
+            None => prompt,
+        };
+        TextStream::new(self.tokenizer(), continued)
+    }
+
+    /// Largest number of places for rows of images that a prompt has.
+    fn most_places(&self, prompts: &[&[u32]]) -> usize {
+        let Some(placeholder) = self.info().placeholder else {
+            return 0;
+        };
+        let places = |prompt: &&[u32]| {
+            let places = prompt.iter().filter(|token| **token == placeholder.token);
+            places.count()
+        };
+        prompts.iter().map(places).max().unwrap_or(0)
     }
 
     /// Runs `run` with recorded passes of these sizes, or with larger caches.
@@ -529,10 +715,10 @@ impl Session {
     }
 
     /// Searches for a text after each prompt and calls `on` with each batch's range and hypotheses.
-    /// `image` returns the picture of a prompt, `[3, side, side]` and normalised.
+    /// `image` returns what a pass takes in for the picture of a prompt.
     pub(crate) fn search(
         &self,
-        image: &dyn Fn(usize) -> Vec<f32>,
+        image: &dyn Fn(usize) -> Result<Vec<f32>, CaptionError>,
         prompts: &[Vec<u32>],
         options: &CaptionOptions,
         cancel: &Cancel,
@@ -553,18 +739,21 @@ impl Session {
         };
         let longest = all.iter().map(|prompt| prompt.len()).max().unwrap_or(1);
         self.decode(spec, |decoding| {
-            decoding.prepare(device, model, text_bucket(longest, model.room()))?;
+            decoding.prepare(device, model, self.prompt_bucket(longest))?;
             for first in (0..prompts.len()).step_by(rows) {
                 if cancel.is_cancelled() {
                     return Err(CaptionError::Cancelled);
                 }
                 let range = first..(first + rows).min(prompts.len());
-                let images: Vec<f32> = range.clone().flat_map(image).collect();
+                let mut images = vec![];
+                for index in range.clone() {
+                    images.extend(image(index)?);
+                }
                 decoding.start(&images, &all[range.clone()]);
                 let wanted = Wanted {
                     count: range.len(),
                     new: options.max_tokens,
-                    end: self.tokenizer().end(),
+                    ends: self.tokenizer().ends(),
                     length_power: options.length_power,
                 };
                 let found = if sampled {
@@ -585,7 +774,7 @@ impl Session {
     }
 
     fn decoded(&self, prompt: &[u32], hypothesis: Hypothesis) -> Caption {
-        let mut stream = TextStream::new(self.tokenizer(), prompt);
+        let mut stream = self.text_stream(prompt);
         Caption {
             text: hypothesis
                 .tokens

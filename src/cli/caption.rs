@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::Args;
 
 use super::devices::DeviceArgs;
-use crate::caption::{CaptionOptions, CaptionToken, Sampling, Session};
+use super::model::ModelArgs;
+use super::values::named;
+use crate::caption::{CaptionOptions, CaptionToken, Sampling, Session, Style};
 use crate::explain::heatmap::{self, Panel};
 use crate::image::{MAX_BYTES, Picture};
 
@@ -19,15 +22,18 @@ pub struct CaptionArgs {
     /// input
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
-    /// Checkpoint folder [default: the shipped data/checkpoints/emoji, else the newest in runs/]
-    #[arg(long, value_name = "DIR")]
-    model: Option<PathBuf>,
-    /// Text that the caption starts with
+    /// Text that the caption starts with; of pretrained models the question about the picture
     #[arg(long, default_value = "", hide_default_value = true)]
     prompt: String,
-    /// Maximum length of the caption, in tokens
-    #[arg(long, default_value_t = 64, value_name = "TOKENS")]
-    max_tokens: usize,
+    /// Maximum length of the caption, in tokens [default: 64; of pretrained models what the style
+    /// needs]
+    #[arg(long, value_name = "TOKENS")]
+    max_tokens: Option<usize>,
+    /// Kind of caption to ask a pretrained model for [default: detailed]
+    #[arg(long, value_parser = named::<Style>(), conflicts_with = "prompt", help_heading = "Pretrained models")]
+    style: Option<Style>,
+    #[command(flatten)]
+    model: ModelArgs,
 
     /// Randomness of the choice of tokens; 0 takes the likeliest every time
     #[arg(long, default_value_t = 0.0, help_heading = "Sampling")]
@@ -85,12 +91,7 @@ pub struct CaptionArgs {
 }
 
 pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
-    if !(args.temperature >= 0.0 && args.temperature.is_finite()) {
-        bail!("--temperature {} must be at least 0", args.temperature);
-    }
-    if !(args.top_p > 0.0 && args.top_p <= 1.0) {
-        bail!("--top-p {} must be above 0 and at most 1", args.top_p);
-    }
+    let sampling = sampling(args.temperature, args.top_k, args.top_p, args.seed)?;
     if !(args.length_power >= 0.0 && args.length_power.is_finite()) {
         bail!("--length-power {} must be at least 0", args.length_power);
     }
@@ -101,13 +102,11 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
         bail!("--n-best {count} must be from 1 to --beam {}", args.beam);
     }
     let mut heat_files = heat_files(args)?;
-    let dir = match &args.model {
-        Some(dir) => dir.clone(),
-        None => super::default_model()?,
-    };
-    let device = args.device.open()?;
-    eprintln!("model: {}", dir.display());
-    let session = Session::load(&device, &dir)?;
+    let session = args.model.load(&args.device.open()?)?;
+    let pretrained = session.model().dialogue().is_some();
+    if args.style.is_some() && !pretrained {
+        bail!("--style is for pretrained models, which take questions");
+    }
     let unknown = session.tokenizer().unknown_parts(&args.prompt);
     if !unknown.is_empty() {
         let list: Vec<String> = unknown.iter().map(|part| format!("{part:?}")).collect();
@@ -121,14 +120,15 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
         heat_files.fill(None);
     }
     let options = CaptionOptions {
-        prompt: args.prompt.clone(),
-        max_tokens: args.max_tokens,
-        sampling: Sampling {
-            temperature: args.temperature,
-            top_k: args.top_k,
-            top_p: args.top_p,
-            seed: args.seed,
+        prompt: match args.style {
+            Some(style) => style.question(session.model().config().family()).to_owned(),
+            None => args.prompt.clone(),
         },
+        max_tokens: args.max_tokens.unwrap_or(match pretrained {
+            true => args.style.unwrap_or_default().max_tokens(),
+            false => 64,
+        }),
+        sampling,
         beam: args.beam as usize,
         length_power: args.length_power,
         ..CaptionOptions::default()
@@ -161,6 +161,66 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
             "{failures} of {} pictures were not captioned",
             args.images.len()
         ),
+    }
+}
+
+/// Returns the sampling that flags ask for.
+pub(super) fn sampling(
+    temperature: f32,
+    top_k: usize,
+    top_p: f32,
+    seed: u64,
+) -> anyhow::Result<Sampling> {
+    if !(temperature >= 0.0 && temperature.is_finite()) {
+        bail!("--temperature {temperature} must be at least 0");
+    }
+    if !(top_p > 0.0 && top_p <= 1.0) {
+        bail!("--top-p {top_p} must be above 0 and at most 1");
+    }
+    Ok(Sampling {
+        temperature,
+        top_k,
+        top_p,
+        seed,
+    })
+}
+
+/// Times of the tokens of a text.
+pub(super) struct Speed {
+    start: Instant,
+    first: Option<Instant>,
+    tokens: usize,
+}
+
+impl Speed {
+    pub(super) fn start() -> Speed {
+        Speed {
+            start: Instant::now(),
+            first: None,
+            tokens: 0,
+        }
+    }
+
+    /// Counts a token.
+    pub(super) fn token(&mut self) {
+        self.first.get_or_insert_with(Instant::now);
+        self.tokens += 1;
+    }
+
+    /// Prints the time to the first token and the rate of the others on standard error.
+    pub(super) fn report(&self) {
+        let Some(first) = self.first else {
+            return;
+        };
+        let wait = (first - self.start).as_secs_f64();
+        let rate = match self.tokens {
+            0 | 1 => String::new(),
+            tokens => {
+                let rate = (tokens - 1) as f64 / first.elapsed().as_secs_f64();
+                format!(", then {rate:.1} tokens/s")
+            }
+        };
+        eprintln!("first token after {wait:.2} s{rate} ({} tokens)", self.tokens);
     }
 }
 
@@ -213,6 +273,14 @@ fn heat_files(args: &CaptionArgs) -> anyhow::Result<Vec<Option<PathBuf>>> {
     Ok(files)
 }
 
+/// Returns what captions start with: of pretrained models nothing, since they answer a question.
+fn begin<'a>(args: &'a CaptionArgs, session: &Session) -> &'a str {
+    match session.model().dialogue() {
+        Some(_) => "",
+        None => session.tokenizer().as_prompt(&args.prompt),
+    }
+}
+
 /// Prints the caption of one picture, token by token where there is no beam.
 fn caption(
     args: &CaptionArgs,
@@ -251,18 +319,22 @@ fn caption(
             } else {
                 String::new()
             };
-            writeln!(out, "{name}{probability}{}{}", args.prompt, caption.text)?;
+            writeln!(out, "{name}{probability}{}{}", begin(args, session), caption.text)?;
         }
         return Ok(());
     }
     // printed with the first token, so that an error about the prompt comes alone
-    let mut head = Some(format!(
-        "{name}{}",
-        session.tokenizer().as_prompt(&args.prompt)
-    ));
-    let (mut printed, mut tokens) = (Ok(()), vec![]);
+    let mut head = Some(format!("{name}{}", begin(args, session)));
+    let pretrained = session.model().dialogue().is_some();
+    let (mut printed, mut tokens, mut speed) = (Ok(()), vec![], Speed::start());
     session.stream(&picture, options, &mut |token| {
-        printed = write!(out, "{}{}", head.take().unwrap_or_default(), token.text)
+        speed.token();
+        // replies begin with the space between words
+        let text = match head.is_some() && pretrained {
+            true => token.text.trim_start(),
+            false => &token.text,
+        };
+        printed = write!(out, "{}{text}", head.take().unwrap_or_default())
             .and_then(|()| out.flush());
         tokens.push(token.clone());
         match printed {
@@ -272,6 +344,9 @@ fn caption(
     })?;
     printed?;
     writeln!(out, "{}", head.unwrap_or_default())?;
+    if pretrained {
+        speed.report();
+    }
     if let Some(file) = heat_file {
         let panels: Vec<Panel> = tokens.iter().map(CaptionToken::panel).collect();
         heatmap::save(file, &session.visible_part(&picture), &panels)

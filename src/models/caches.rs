@@ -24,10 +24,11 @@ impl Caches {
         batch: usize,
         capacity: usize,
     ) -> Result<Caches, DeviceError> {
-        let width = info.decoder.width;
+        let decoder = info.decoder;
+        let (width, kv_width) = (decoder.width, decoder.kv_heads * decoder.head_width);
         Ok(Caches {
-            layers: (0..info.decoder.layers)
-                .map(|_| Cache::new(device, batch, capacity, width))
+            layers: (0..decoder.layers)
+                .map(|_| Cache::new(device, batch, capacity, kv_width))
                 .collect::<Result<_, _>>()?,
             conditioning: info
                 .conditioned

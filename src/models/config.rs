@@ -43,6 +43,15 @@ pub enum ConfigError {
         /// Name of the family.
         family: String,
     },
+    /// The architecture of a pretrained model is unknown.
+    #[error(
+        "unknown architecture {model_type}; known are {} and nanoVLM",
+        super::family::ARCHITECTURES.join(", ")
+    )]
+    Architecture {
+        /// `model_type` of the configuration.
+        model_type: String,
+    },
     /// The version of the format is unknown.
     #[error(
         "the configuration has version {version}, and this program reads versions up to {VERSION}: update it"
@@ -50,6 +59,12 @@ pub enum ConfigError {
     Version {
         /// Version that the configuration has.
         version: String,
+    },
+    /// A field is absent that has no default value.
+    #[error("the configuration has no {field}")]
+    Absent {
+        /// Path of the field, such as `text_config.hidden_size`.
+        field: String,
     },
     /// A value is out of range, or does not fit other values.
     #[error("the configuration has {field} = {value}: {rule}")]

@@ -6,7 +6,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::config::{Tagged, VERSION, from_fields};
-use super::{ConfigError, ModelInfo, Overrides, VisionLanguage, emoji, seemore, upgrade};
+use super::load::WeightRules;
+use super::pretrained::Fields;
+use super::{
+    ConfigError, ModelInfo, Overrides, VisionLanguage, emoji, llama, nanovlm, seemore, smolvlm,
+    upgrade,
+};
 use crate::device::DeviceError;
 use crate::nn::Parameters;
 
@@ -28,6 +33,11 @@ pub trait FamilyConfig: Debug {
     /// Returns the multiply-adds of the matrix products in a forward pass over one image and `text`
     /// tokens.
     fn multiply_adds(&self, text: usize) -> f64;
+
+    /// Returns what the files of pretrained models have beside the tensors of the layers.
+    fn weight_rules(&self) -> WeightRules {
+        WeightRules::default()
+    }
 
     /// Creates the layers.
     ///
@@ -106,7 +116,17 @@ families! {
     Seemore(seemore),
     /// Recipe for drawings with few examples each.
     Emoji(emoji),
+    /// SmolVLM and SmolVLM2.
+    Smolvlm(smolvlm),
+    /// nanoVLM.
+    Nanovlm(nanovlm),
+    /// Llama-type language models: text only.
+    Llama(llama),
 }
+
+/// Architectures of Hugging Face's files that are known, by the `model_type` of their
+/// `config.json`.
+pub const ARCHITECTURES: &[&str] = &["idefics3", "smolvlm", "llama"];
 
 impl ModelConfig {
     /// Reads a configuration from the fields of a `config.json` of any known version, without
@@ -118,6 +138,9 @@ impl ModelConfig {
         let Value::Object(mut fields) = value else {
             return Err(ConfigError::Syntax("it is not a JSON object".into()));
         };
+        if let Some(config) = ModelConfig::from_huggingface(&fields)? {
+            return Ok(config);
+        }
         if upgrade::is_flat(&fields) {
             return upgrade::upgrade(fields);
         }
@@ -134,6 +157,36 @@ impl ModelConfig {
                 family: other.to_string(),
             }),
         }
+    }
+
+    /// Reads the configuration of a pretrained model from the fields of its `config.json`. Returns
+    /// `None` for a file of this library.
+    fn from_huggingface(fields: &Map<String, Value>) -> Result<Option<ModelConfig>, ConfigError> {
+        if fields.contains_key("family") {
+            return Ok(None);
+        }
+        // nanoVLM's files name no architecture
+        let of_nanovlm = fields.contains_key("lm_hidden_dim");
+        let fields = Fields::new(fields);
+        if of_nanovlm {
+            return nanovlm::Config::from_huggingface(&fields).map(|config| Some(config.into()));
+        }
+        if !fields.has("model_type") && !fields.has("architectures") {
+            return Ok(None);
+        }
+        let model_type: String = fields.value("model_type", None)?;
+        match model_type.as_str() {
+            "idefics3" | "smolvlm" => {
+                smolvlm::Config::from_huggingface(&fields).map(|config| Some(config.into()))
+            }
+            "llama" => llama::Config::from_huggingface(&fields).map(|config| Some(config.into())),
+            _ => Err(ConfigError::Architecture { model_type }),
+        }
+    }
+
+    /// Whether models of the family come from files of other programs.
+    pub fn is_pretrained(&self) -> bool {
+        !matches!(self, ModelConfig::Seemore(_) | ModelConfig::Emoji(_))
     }
 
     /// Returns the properties that code for all families needs.
@@ -162,6 +215,11 @@ impl ModelConfig {
     /// tokens.
     pub fn multiply_adds(&self, text: usize) -> f64 {
         self.inner().multiply_adds(text)
+    }
+
+    /// Returns what the files of pretrained models have beside the tensors of the layers.
+    pub(super) fn weight_rules(&self) -> WeightRules {
+        self.inner().weight_rules()
     }
 
     /// Creates the layers; see [`FamilyConfig::build`].

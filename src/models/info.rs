@@ -14,6 +14,22 @@ pub enum ImageTokens {
     Patches,
     /// One row per patch, straight from the pixels: the model has no encoder.
     Pixels,
+    /// One row per square of patches, from the encoder.
+    Squares {
+        /// Number of patches along a side of a square.
+        factor: usize,
+    },
+    /// None: the model takes no pictures.
+    None,
+}
+
+/// Token of the text whose places the rows of an image take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImagePlaceholder {
+    /// Id of the token.
+    pub token: u32,
+    /// Number of rows, and so of places, of each tile of a picture.
+    pub rows: usize,
 }
 
 /// Sizes of a stack of transformer blocks.
@@ -25,6 +41,10 @@ pub struct StackInfo {
     pub width: usize,
     /// Attention heads of a block.
     pub heads: usize,
+    /// Heads of keys and values, of which each serves `heads / kv_heads` heads.
+    pub kv_heads: usize,
+    /// Width of a head.
+    pub head_width: usize,
     /// Factor that attention scores are multiplied by before the softmax.
     pub scale: f32,
 }
@@ -36,6 +56,8 @@ impl StackInfo {
             layers,
             width,
             heads,
+            kv_heads: heads,
+            head_width: width / heads.max(1),
             scale: scale.factor(width, heads),
         }
     }
@@ -63,6 +85,8 @@ pub struct ModelInfo {
     pub image_tokens: ImageTokens,
     /// Positions of the decoder in front of the text.
     pub visual_tokens: usize,
+    /// Token whose places in the text the image takes, where it does not stand in front.
+    pub placeholder: Option<ImagePlaceholder>,
     /// Whether the decoder adds a vector made from the image to every text position.
     pub conditioned: bool,
     /// Maximum number of positions, visual tokens and text together.
@@ -83,6 +107,12 @@ impl ModelInfo {
     /// Side of the square input image, in pixels.
     pub fn image_size(&self) -> usize {
         self.preprocess.side
+    }
+
+    /// Whether pictures are encoded in a pass of their own, whose rows serve several prompts. A
+    /// picture may then be several tiles.
+    pub fn encodes_apart(&self) -> bool {
+        matches!(self.image_tokens, ImageTokens::Squares { .. })
     }
 
     /// Number of patches along a side of the image.

@@ -5,8 +5,10 @@
 
 mod folder;
 pub mod gguf;
+mod gguf_model;
 mod pack;
 mod safetensors;
+mod weights;
 
 use std::path::Path;
 
@@ -14,15 +16,21 @@ use crate::atomic_file;
 use crate::device::DeviceError;
 use crate::hint::{Hint, Hinted};
 use crate::models::ConfigError;
-use crate::text::TokenizerError;
+use crate::models::processor::ProcessorError;
+use crate::text::{ChatError, TokenizerError};
 
-pub use folder::{default_folder, load, restore, save, save_description, shipped, snapshot};
+pub use folder::{
+    KeepWeights, default_folder, load, load_with, restore, save, save_description, shipped, snapshot,
+};
 pub use gguf::{Gguf, GgufError, GgufTensor};
 pub use pack::{Packed, pack};
 pub use safetensors::{
     Metadata, TensorFile, Values, first_not_finite, parse, read_values, step_note, write_halves,
     write_tensors, write_values,
 };
+pub(super) use folder::stored;
+pub(super) use weights::WeightFiles;
+pub use weights::WeightRules;
 
 /// Error about a checkpoint or one of its files. Every message names the file.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +58,30 @@ pub enum CheckpointError {
         path: String,
         /// First file that is absent.
         missing: &'static str,
+    },
+    /// A folder has several models.
+    #[error("{path} has several {what}: {names}; name the file of one, or put the others elsewhere")]
+    Several {
+        /// Folder.
+        path: String,
+        /// What there are several of.
+        what: &'static str,
+        /// Paths of the first ones.
+        names: String,
+    },
+    /// A GGUF file is an image encoder without a language model.
+    #[error("{path} is the image encoder of a model: name the file of its language model, and keep the two together")]
+    EncoderAlone {
+        /// File or folder.
+        path: String,
+    },
+    /// The weights are a Python pickle, which can run code when it is read.
+    #[error(
+        "{path} is a Python pickle, which this program does not read: save the model again as safetensors"
+    )]
+    Pickle {
+        /// File.
+        path: String,
     },
     /// A file is not a valid safetensors file.
     #[error("{path} is not a valid safetensors file: {reason}")]
@@ -92,6 +124,12 @@ pub enum CheckpointError {
     /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The chat template is invalid.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    /// The description of the preprocessing is invalid.
+    #[error(transparent)]
+    Processor(#[from] ProcessorError),
     /// The tokenizer is invalid.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),

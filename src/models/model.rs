@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::load::{self, CheckpointError};
-use super::{Caches, ModelConfig, ModelInfo};
+use super::{Caches, Dialogue, ModelConfig, ModelInfo};
 use crate::device::{Device, DeviceError, Tensor};
 use crate::graph::Var;
-use crate::nn::{Context, ParameterStore, Parameters};
+use crate::nn::{Context, ParameterStore, Parameters, StorageOf};
 use crate::ops::max_keys;
 use crate::text::Tokenizer;
 
@@ -36,6 +36,18 @@ pub struct ImageFeatures {
     pub pixels: Option<Var>,
     /// Logits of the class head, `[batch, classes]`, once they are computed.
     pub class_logits: Option<Var>,
+}
+
+impl ImageFeatures {
+    /// Features that are rows alone.
+    pub fn of_rows(rows: Var) -> ImageFeatures {
+        ImageFeatures {
+            rows,
+            vector: None,
+            pixels: None,
+            class_logits: None,
+        }
+    }
 }
 
 /// Tensors of a class head that training can initialise from data.
@@ -101,6 +113,7 @@ pub struct Model {
     network: Arc<dyn VisionLanguage>,
     store: Arc<ParameterStore>,
     tokenizer: Option<Arc<Tokenizer>>,
+    dialogue: Option<Arc<Dialogue>>,
 }
 
 impl Model {
@@ -139,6 +152,29 @@ impl Model {
             network: network.into(),
             store: Arc::new(store),
             tokenizer: None,
+            dialogue: None,
+        })
+    }
+
+    /// Creates a model whose parameters are kept as `storage` says and are zeros until they are
+    /// filled. `check` sees their names and shapes before anything is allocated.
+    pub(super) fn unfilled(
+        device: &Device,
+        config: ModelConfig,
+        storage: StorageOf,
+        check: impl FnOnce(&ParameterStore) -> Result<(), CheckpointError>,
+    ) -> Result<Model, CheckpointError> {
+        let build = |p: &mut Parameters| config.build(p);
+        let (network, store) = Parameters::unfilled(device, storage, build, check)?;
+        let info = config.info();
+        Ok(Model {
+            positions: info.context.min(max_keys(&device.capabilities())),
+            config,
+            info,
+            network: network.into(),
+            store: Arc::new(store),
+            tokenizer: None,
+            dialogue: None,
         })
     }
 
@@ -169,6 +205,19 @@ impl Model {
         self.tokenizer.as_deref()
     }
 
+    /// How the model is asked, if it is a pretrained one.
+    pub fn dialogue(&self) -> Option<&Dialogue> {
+        self.dialogue.as_deref()
+    }
+
+    /// Sets how a pretrained model is asked.
+    pub(super) fn with_dialogue(self, dialogue: Dialogue) -> Model {
+        Model {
+            dialogue: Some(Arc::new(dialogue)),
+            ..self
+        }
+    }
+
     /// Maximum number of positions, visual tokens and text together: the context, unless the
     /// adapter supports less.
     pub fn positions(&self) -> usize {
@@ -190,10 +239,12 @@ impl Model {
         &self.store
     }
 
-    /// Number of trainable values.
+    /// Number of values of all parameters.
     pub fn parameter_count(&self) -> usize {
-        let named = self.parameters().iter();
-        named.map(|(_, tensor)| tensor.len()).sum()
+        let trained = self.parameters().iter().map(|(_, tensor)| tensor.len());
+        let frozen = self.store.frozen().iter();
+        let frozen = frozen.map(|parameter| parameter.info.shape.iter().product::<usize>());
+        trained.chain(frozen).sum()
     }
 
     /// Tensors of the class head; `None` without one.

@@ -30,10 +30,10 @@ impl AttentionScale {
 
 /// Key/value cache of one attention layer: `[batch, capacity, 2 width]`, each row key | value.
 #[derive(Clone)]
-pub struct Cache(Tensor);
+pub struct Cache(pub(super) Tensor);
 
 impl Cache {
-    /// Allocates an empty cache.
+    /// Allocates an empty cache for keys and values of this width each.
     ///
     /// # Errors
     /// Returns an error when the device cannot hold it.
@@ -108,7 +108,7 @@ impl SelfAttention {
             Ok(SelfAttention {
                 path: p.path(),
                 part: p.part(),
-                qkv: Linear::group(p, &["q", "k", "v"], width, width)?,
+                qkv: Linear::group(p, &[("q", width), ("k", width), ("v", width)], width, false)?,
                 proj: Linear::new(p, "proj", width, width, true)?,
                 width,
                 heads,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cache, Context, LayerNorm, Mlp, Parameters, SelfAttention};
+use super::{Cache, Context, LayerNorm, Mlp, Parameters, RmsNorm, SelfAttention};
 use crate::device::DeviceError;
 use crate::graph::Var;
 use crate::ops::Dropout;
@@ -33,6 +33,30 @@ impl From<Var> for Stream {
 }
 
 impl Stream {
+    /// Returns a value with a branch that is still to be added to it.
+    pub fn new(x: Var, branch: Var) -> Stream {
+        Stream {
+            x,
+            branch: Some(branch),
+        }
+    }
+
+    /// Returns the value with its branch added.
+    pub fn value(self, c: &mut Context) -> Var {
+        match self.branch {
+            None => self.x,
+            Some(branch) => c.tape.add(self.x, branch),
+        }
+    }
+
+    /// Returns the value with its branch added, and its normalisation by `norm`.
+    pub fn rms_norm(self, c: &mut Context, norm: &RmsNorm) -> (Var, Var) {
+        match self.branch {
+            None => (self.x, norm.forward(c, self.x)),
+            Some(branch) => norm.after_add(c, self.x, branch),
+        }
+    }
+
     /// Returns the value and the branch.
     pub(super) fn parts(self) -> Vec<Var> {
         [Some(self.x), self.branch].into_iter().flatten().collect()
@@ -137,9 +161,6 @@ impl Block {
             Residual::Prenorm => h,
             Residual::AfterLn2 => n,
         };
-        Stream {
-            x,
-            branch: Some(branch),
-        }
+        Stream::new(x, branch)
     }
 }

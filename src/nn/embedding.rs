@@ -1,6 +1,6 @@
 //! Token and position embeddings.
 
-use super::{Context, Init, Parameters};
+use super::{Context, Init, Parameters, Weight};
 use crate::device::{DeviceError, Tensor};
 use crate::graph::Var;
 
@@ -9,7 +9,7 @@ pub const EMBEDDING_STD: f32 = 0.02;
 
 /// Lookup table with a row of `weight: [rows, width]` for every id.
 pub struct Embedding {
-    weight: Tensor,
+    weight: Weight,
 }
 
 impl Embedding {
@@ -26,25 +26,38 @@ impl Embedding {
     ) -> Result<Embedding, DeviceError> {
         p.scope(name, |p| {
             Ok(Embedding {
-                weight: p.create("weight", &[rows, width], init)?,
+                weight: p.table("weight", &[rows, width], init)?,
             })
         })
     }
 
     /// The parameter `weight: [rows, width]`.
-    pub fn weight(&self) -> &Tensor {
+    pub fn weight(&self) -> &Weight {
         &self.weight
     }
 
-    /// Records the whole table: `[rows, width]`.
+    /// The tensor `[rows, width]` of a table that is trained.
+    ///
+    /// # Panics
+    /// If it is not.
+    pub fn trained(&self) -> &Tensor {
+        match &self.weight {
+            Weight::Trained(tensor) => tensor,
+            Weight::Frozen(_) => panic!("an embedding that is not trained has no single tensor"),
+        }
+    }
+
+    /// Records the whole table, which is trained: `[rows, width]`.
+    ///
+    /// # Panics
+    /// If it is not.
     pub fn table(&self, c: &mut Context) -> Var {
-        c.parameter(&self.weight)
+        c.parameter(self.trained())
     }
 
     /// Maps `ids: [..]` to `[.., width]`.
     pub fn forward(&self, c: &mut Context, ids: Var) -> Var {
-        let weight = c.parameter(&self.weight);
-        c.tape.embedding(weight, ids)
+        self.weight.look_up(c, ids)
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::ops::Range;
 
-use super::{Context, Init, Parameters};
+use super::{Context, Init, Parameters, Weight};
 use crate::device::{DeviceError, Tensor};
 use crate::graph::Var;
 use crate::ops::Activation;
 
 /// Fully connected layer: `y = x W^T + b`, with `weight: [out, in]` and `bias: [out]`.
 pub struct Linear {
-    weight: Tensor,
+    weight: Weight,
     bias: Option<Tensor>,
 }
 
@@ -44,7 +44,7 @@ impl Linear {
         };
         p.scope(name, |p| {
             Ok(Linear {
-                weight: p.create("weight", shape, init)?,
+                weight: p.weight("weight", shape, init)?,
                 bias: bias
                     .then(|| p.create("bias", &shape[..1], init))
                     .transpose()?,
@@ -52,24 +52,39 @@ impl Linear {
         })
     }
 
-    /// Creates one fused layer from several without bias that take the same input.
+    /// Creates one fused layer from several that take the same input, each with a name and a number
+    /// of outputs.
     ///
-    /// Their outputs lie side by side, `outputs` columns each. Each weight keeps its own name.
+    /// Their outputs lie side by side. Each weight and bias keeps its own name.
     ///
     /// # Errors
     /// Returns an error when the device cannot hold them.
     pub fn group(
         p: &mut Parameters,
-        names: &[&str],
+        members: &[(&str, usize)],
         inputs: usize,
-        outputs: usize,
+        bias: bool,
     ) -> Result<Linear, DeviceError> {
-        let names: Vec<String> = names.iter().map(|name| format!("{name}.weight")).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let init = Init::Uniform { inputs };
+        let suffixed = |suffix: &str| -> Vec<(String, usize)> {
+            let named = members.iter();
+            named.map(|(name, outputs)| (format!("{name}.{suffix}"), *outputs)).collect()
+        };
+        fn by_str(named: &[(String, usize)]) -> Vec<(&str, usize)> {
+            named.iter().map(|(name, outputs)| (name.as_str(), *outputs)).collect()
+        }
+        let weight = p.weights(&by_str(&suffixed("weight")), &[inputs], init)?;
+        let bias = bias.then(|| p.create_group(&by_str(&suffixed("bias")), &[], init));
         Ok(Linear {
-            weight: p.create_group(&names, &[outputs, inputs], Init::Uniform { inputs })?,
-            bias: None,
+            weight,
+            bias: bias.transpose()?,
         })
+    }
+
+    /// Creates the layer without bias whose weight is a matrix of the model that is used elsewhere
+    /// too, such as its embeddings.
+    pub fn tied(weight: Weight) -> Linear {
+        Linear { weight, bias: None }
     }
 
     /// The parameter `bias: [out]`, if the layer has one.
@@ -86,17 +101,21 @@ impl Linear {
     ///
     /// Parts that do not overlap may train on one tape, but not a part beside the whole layer; see
     /// [`Tape::parameter`](crate::graph::Tape::parameter).
+    ///
+    /// # Panics
+    /// If the layer is not trained.
     pub fn part(&self, c: &mut Context, x: Var, outputs: Range<usize>) -> Var {
-        let (rows, inputs) = (self.weight.shape()[0], self.weight.shape()[1]);
-        let part = self
-            .weight
-            .part(outputs.start * inputs, &[outputs.len(), inputs]);
+        let Weight::Trained(tensor) = &self.weight else {
+            panic!("part of a layer that is not trained")
+        };
+        let (rows, inputs) = (tensor.shape()[0], tensor.shape()[1]);
+        let part = tensor.part(outputs.start * inputs, &[outputs.len(), inputs]);
         let ends_aligned =
-            outputs.end == rows || self.weight.part(outputs.end * inputs, &[0]).is_aligned();
+            outputs.end == rows || tensor.part(outputs.end * inputs, &[0]).is_aligned();
         let weight = if part.is_aligned() && ends_aligned {
             c.parameter(&part)
         } else {
-            let whole = c.parameter(&self.weight);
+            let whole = c.parameter(tensor);
             let whole = c.tape.view(whole, &[1, rows, inputs]);
             let copy = c.tape.slice_rows(whole, outputs.start, outputs.len());
             c.tape.view(copy, &[outputs.len(), inputs])
@@ -106,10 +125,7 @@ impl Linear {
 
     /// Maps `x: [.., in]` to `[.., out]` and applies an activation.
     pub fn activated(&self, c: &mut Context, x: Var, activation: Activation) -> Var {
-        let weight = c.parameter(&self.weight);
-        let outputs = self.weight.shape()[0];
-        let weight = c.tape.view(weight, &[outputs, self.weight.len() / outputs]);
         let bias = self.bias.as_ref().map(|bias| c.parameter(bias));
-        c.tape.linear(x, weight, bias, activation)
+        self.weight.product(c, x, bias, activation)
     }
 }

@@ -5,9 +5,10 @@
 
 use std::ops::Range;
 
-use super::{ParameterInfo, Role};
+use super::{FrozenRows, ParameterInfo, Role};
 use crate::device::{Device, DeviceError, Tensor};
 use crate::graph::TensorRef;
+use crate::ops::Encoding;
 
 /// Alignment of parameters, in elements (256 bytes): every adapter can bind a buffer at these
 /// offsets.
@@ -48,8 +49,33 @@ pub struct ParameterStore {
     lens: Vec<usize>,
     /// Largest flat tensor, in elements.
     max_len: usize,
+    /// Weight matrices that are not trained, each in tensors of its own.
+    frozen: Vec<FrozenParameter>,
     /// Stands for every parameter while they are counted.
     placeholder: Option<Tensor>,
+}
+
+/// A weight matrix that is not trained, and where its rows lie.
+#[derive(Clone)]
+pub struct FrozenParameter {
+    /// Name, shape and role.
+    pub info: ParameterInfo,
+    /// How the words of its tensors hold the values.
+    pub encoding: Encoding,
+    /// Words of consecutive rows, `[rows * row words]` each; empty while counting.
+    pub blocks: Vec<Tensor>,
+}
+
+impl FrozenParameter {
+    /// Number of rows: the length of the first axis.
+    pub fn rows(&self) -> usize {
+        self.info.shape[0]
+    }
+
+    /// Number of values of a row.
+    pub fn cols(&self) -> usize {
+        self.info.shape[1..].iter().product()
+    }
 }
 
 impl ParameterStore {
@@ -62,6 +88,7 @@ impl ParameterStore {
             flats: vec![],
             lens: vec![],
             max_len: device.max_elements() / BLOCK * BLOCK,
+            frozen: vec![],
             placeholder: Some(Tensor::zeros(device, &[1])?),
         })
     }
@@ -84,20 +111,22 @@ impl ParameterStore {
             flats,
             lens: vec![],
             max_len: self.max_len,
+            frozen: vec![],
             placeholder: None,
         })
     }
 
-    /// Adds parameters of one shape and role without a gap between them, and returns the tensor of
-    /// all of them.
+    /// Adds parameters of one role without a gap between them, and returns the tensor of all of
+    /// them. Each has a name and a length of its first axis; `rest` are the other axes.
     pub(super) fn add(
         &mut self,
-        names: &[String],
-        shape: &[usize],
+        members: &[(String, usize)],
+        rest: &[usize],
         role: Role,
     ) -> Result<Tensor, DeviceError> {
-        let each: usize = shape.iter().product();
-        let len = names.len() * each;
+        let row: usize = rest.iter().product();
+        let rows: usize = members.iter().map(|(_, rows)| rows).sum();
+        let len = rows * row;
         if self
             .lens
             .last()
@@ -108,30 +137,95 @@ impl ParameterStore {
         let flat = self.lens.len() - 1;
         let first = self.lens[flat];
         self.lens[flat] = (first + len).next_multiple_of(BLOCK);
-        for (index, name) in names.iter().enumerate() {
-            let begin = first + index * each;
+        let mut begin = first;
+        for (name, rows) in members {
+            let shape = [&[*rows], rest].concat();
+            let range = begin..begin + rows * row;
+            begin = range.end;
+            if !self.is_counting() {
+                let tensor = self.flats[flat].part(range.start, &shape);
+                self.tensors.push((name.clone(), tensor));
+            }
             self.infos.push(ParameterInfo {
                 name: name.clone(),
-                shape: shape.to_vec(),
+                shape,
                 role,
             });
-            self.places.push(Place {
-                flat,
-                range: begin..begin + each,
-            });
-            if !self.is_counting() {
-                self.tensors
-                    .push((name.clone(), self.flats[flat].part(begin, shape)));
-            }
+            self.places.push(Place { flat, range });
         }
-        let whole = [&[names.len() * shape[0]], &shape[1..]].concat();
+        let whole = [&[rows], rest].concat();
         if let Some(placeholder) = &self.placeholder {
             return Ok(placeholder.placeholder(&whole));
         }
         Ok(self.flats[flat].part(first, &whole))
     }
 
-    /// Names and tensors of all parameters, in the order of their creation.
+    /// Returns what stands for a tensor of this shape while parameters are counted.
+    pub(super) fn placeholder(&self, shape: &[usize]) -> Option<Tensor> {
+        Some(self.placeholder.as_ref()?.placeholder(shape))
+    }
+
+    /// Adds weight matrices that are not trained and share an encoding. They lie one after the
+    /// other in one tensor if they have at most `most` rows; otherwise each has tensors of its own
+    /// with at most as many.
+    pub(super) fn add_frozen(
+        &mut self,
+        device: &Device,
+        members: &[(String, usize)],
+        rest: &[usize],
+        role: Role,
+        encoding: Encoding,
+        most: usize,
+    ) -> Result<Vec<FrozenRows>, DeviceError> {
+        let cols: usize = rest.iter().product();
+        let words = encoding.row_words(cols).expect("rows are whole blocks");
+        let all: usize = members.iter().map(|(_, rows)| rows).sum();
+        let mut blocks = vec![];
+        let mut block = |rows: usize| -> Result<Tensor, DeviceError> {
+            let tensor = match &self.placeholder {
+                Some(placeholder) => placeholder.placeholder(&[rows * words]),
+                None => Tensor::zeros(device, &[rows * words])?,
+            };
+            blocks.push(FrozenRows {
+                words: tensor.clone(),
+                encoding,
+                rows,
+                cols,
+            });
+            Ok(tensor)
+        };
+        let shared = (all <= most).then(|| block(all)).transpose()?;
+        let mut first = 0;
+        for (name, rows) in members {
+            let own = match &shared {
+                Some(_) if self.placeholder.is_some() => vec![],
+                Some(whole) => vec![whole.part(first * words, &[rows * words])],
+                None => {
+                    let starts = (0..*rows).step_by(most);
+                    let lengths = starts.map(|start| most.min(rows - start));
+                    lengths.map(&mut block).collect::<Result<_, _>>()?
+                }
+            };
+            first += rows;
+            self.frozen.push(FrozenParameter {
+                info: ParameterInfo {
+                    name: name.clone(),
+                    shape: [&[*rows], rest].concat(),
+                    role,
+                },
+                encoding,
+                blocks: own,
+            });
+        }
+        Ok(blocks)
+    }
+
+    /// Weight matrices that are not trained, in the order of their creation.
+    pub fn frozen(&self) -> &[FrozenParameter] {
+        &self.frozen
+    }
+
+    /// Names and tensors of all trained parameters, in the order of their creation.
     pub fn named(&self) -> &[(String, Tensor)] {
         &self.tensors
     }
@@ -258,12 +352,14 @@ mod tests {
     fn store(max_len: usize) -> (ParameterStore, Tensor) {
         let device = device();
         let fill = |mut store: ParameterStore| {
-            store.add(&["a".into()], &[5], Role::ENCODER).unwrap();
-            store.add(&["b".into()], &[2, 64], Role::DECODER).unwrap();
-            let group = store
-                .add(&["q".into(), "k".into()], &[3, 11], Role::DECODER)
-                .unwrap();
-            store.add(&["c".into()], &[1], Role::DECODER).unwrap();
+            let mut add = |members: &[(&str, usize)], rest: &[usize], role| {
+                let members = members.iter().map(|&(name, rows)| (name.into(), rows));
+                store.add(&members.collect::<Vec<_>>(), rest, role).unwrap()
+            };
+            add(&[("a", 5)], &[], Role::ENCODER);
+            add(&[("b", 2)], &[64], Role::DECODER);
+            let group = add(&[("q", 3), ("k", 3)], &[11], Role::DECODER);
+            add(&[("c", 1)], &[], Role::DECODER);
             (store, group)
         };
         let (mut counted, group) = fill(ParameterStore {

@@ -1,9 +1,11 @@
 //! Creation and initialisation of a model's parameters.
 
+use std::sync::Arc;
+
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{ParameterStore, Part, Role};
+use super::{FrozenRows, ParameterStore, Part, Role, Storage, Weight};
 use crate::device::{Device, DeviceError, Tensor};
 
 /// Initial values of a parameter.
@@ -27,11 +29,21 @@ pub enum Init {
 ///
 /// The name of a parameter is the path of the module that uses it.
 pub struct Parameters {
+    device: Device,
     store: ParameterStore,
-    rng: ChaCha8Rng,
+    /// How to keep the weight matrix of a name.
+    storage: StorageOf,
+    /// Draws initial values; `None` where a file has them.
+    rng: Option<ChaCha8Rng>,
     path: Vec<String>,
     role: Role,
 }
+
+/// Encodings are chosen so that rows are whole blocks.
+const WHOLE_BLOCKS: &str = "rows are whole blocks";
+
+/// Decides how to keep the weight matrix of a name.
+pub type StorageOf = Arc<dyn Fn(&str) -> Storage + Send + Sync>;
 
 impl Parameters {
     /// Returns the value that `make` builds, and the store that holds its parameters.
@@ -46,17 +58,49 @@ impl Parameters {
         seed: u64,
         mut make: impl FnMut(&mut Parameters) -> Result<T, DeviceError>,
     ) -> Result<(T, ParameterStore), DeviceError> {
-        let mut run = |store| {
-            let mut parameters = Parameters {
-                store,
-                rng: ChaCha8Rng::seed_from_u64(seed),
-                path: vec![],
-                role: Role::DECODER,
-            };
-            Ok((make(&mut parameters)?, parameters.store))
-        };
+        let storage: StorageOf = Arc::new(|_| Storage::Trained);
+        let rng = Some(ChaCha8Rng::seed_from_u64(seed));
+        let mut run = |store| Self::run(device, store, &storage, rng.clone(), &mut make);
         let (_, counted) = run(ParameterStore::counting(device)?)?;
         run(counted.allocated(device)?)
+    }
+
+    /// Returns the value that `make` builds, and the store that holds its parameters, all zeros
+    /// until they are filled from a file. Weight matrices are kept as `storage` says.
+    ///
+    /// `check` sees the names and shapes before anything is allocated.
+    ///
+    /// # Errors
+    /// Returns an error of `check` or `make`, or one about a device that cannot hold the
+    /// parameters.
+    pub fn unfilled<T, E: From<DeviceError>>(
+        device: &Device,
+        storage: StorageOf,
+        mut make: impl FnMut(&mut Parameters) -> Result<T, DeviceError>,
+        check: impl FnOnce(&ParameterStore) -> Result<(), E>,
+    ) -> Result<(T, ParameterStore), E> {
+        let mut run = |store| Self::run(device, store, &storage, None, &mut make);
+        let (_, counted) = run(ParameterStore::counting(device)?)?;
+        check(&counted)?;
+        Ok(run(counted.allocated(device)?)?)
+    }
+
+    fn run<T>(
+        device: &Device,
+        store: ParameterStore,
+        storage: &StorageOf,
+        rng: Option<ChaCha8Rng>,
+        make: &mut impl FnMut(&mut Parameters) -> Result<T, DeviceError>,
+    ) -> Result<(T, ParameterStore), DeviceError> {
+        let mut parameters = Parameters {
+            device: device.clone(),
+            store,
+            storage: storage.clone(),
+            rng,
+            path: vec![],
+            role: Role::DECODER,
+        };
+        Ok((make(&mut parameters)?, parameters.store))
     }
 
     /// Calls `make` with `name.` in front of the names of the parameters that it creates.
@@ -95,20 +139,114 @@ impl Parameters {
         shape: &[usize],
         init: Init,
     ) -> Result<Tensor, DeviceError> {
-        self.create_group(&[name], shape, init)
+        self.create_group(&[(name, shape[0])], &shape[1..], init)
     }
 
-    /// Creates parameters `path.name`, each of `shape`, that are used as one tensor of shape
-    /// `[names * shape[0], shape[1], ..]`.
+    /// Creates parameters `path.name` that are used as one tensor, each with a name and a length of
+    /// its first axis. `rest` are the other axes.
     ///
     /// # Errors
     /// Returns an error when the device cannot hold them.
     pub fn create_group(
         &mut self,
-        names: &[&str],
-        shape: &[usize],
+        members: &[(&str, usize)],
+        rest: &[usize],
         init: Init,
     ) -> Result<Tensor, DeviceError> {
+        let members = self.named(members);
+        let tensor = self.store.add(&members, rest, self.role)?;
+        if !self.store.is_counting()
+            && let Some(values) = self.draw(tensor.len(), init)
+        {
+            tensor.write(&values);
+        }
+        Ok(tensor)
+    }
+
+    /// Creates the weight matrix `path.name`; axes after the first count as columns.
+    ///
+    /// # Errors
+    /// Returns an error when the device cannot hold it.
+    pub fn weight(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        init: Init,
+    ) -> Result<Weight, DeviceError> {
+        self.weights(&[(name, shape[0])], &shape[1..], init)
+    }
+
+    /// Creates the table of embeddings `path.name: [rows, width]`, which is in one tensor.
+    ///
+    /// # Errors
+    /// Returns an error when the device cannot hold it, or binds no tensor of its size.
+    pub fn table(
+        &mut self,
+        name: &str,
+        shape: &[usize; 2],
+        init: Init,
+    ) -> Result<Weight, DeviceError> {
+        let named = self.named(&[(name, shape[0])]);
+        let Storage::Frozen(encoding) = (self.storage)(&named[0].0) else {
+            return self.weight(name, shape, init);
+        };
+        let most = shape[0];
+        let (device, role) = (&self.device, self.role);
+        let rows = self.store.add_frozen(device, &named, &shape[1..], role, encoding, most)?;
+        Ok(Weight::Frozen(rows))
+    }
+
+    /// Creates weight matrices `path.name` that are used as one, each with a name and a number of
+    /// rows. `rest` are the axes that count as columns.
+    ///
+    /// # Errors
+    /// Returns an error when the device cannot hold them.
+    pub fn weights(
+        &mut self,
+        members: &[(&str, usize)],
+        rest: &[usize],
+        init: Init,
+    ) -> Result<Weight, DeviceError> {
+        let named = self.named(members);
+        let storage: Vec<Storage> = named.iter().map(|(name, _)| (self.storage)(name)).collect();
+        if storage.contains(&Storage::Trained) {
+            return Ok(Weight::Trained(self.create_group(members, rest, init)?));
+        }
+        let mut blocks: Vec<FrozenRows> = vec![];
+        let mut start = 0;
+        while start < named.len() {
+            let Storage::Frozen(encoding) = storage[start] else {
+                unreachable!("no member is trained")
+            };
+            let same = storage[start..].iter().take_while(|other| **other == storage[start]);
+            let end = start + same.count();
+            let members = &named[start..end];
+            let (device, role) = (&self.device, self.role);
+            let words = encoding.row_words(rest.iter().product()).expect(WHOLE_BLOCKS);
+            let most = (device.max_elements() / words.max(1)).max(1);
+            blocks.extend(self.store.add_frozen(device, members, rest, role, encoding, most)?);
+            start = end;
+        }
+        Ok(Weight::Frozen(blocks))
+    }
+
+    /// Returns a tensor of fixed values that is no parameter, such as a table of angles.
+    ///
+    /// # Errors
+    /// Returns an error when the device cannot hold it.
+    pub fn constant(
+        &mut self,
+        shape: &[usize],
+        values: impl FnOnce() -> Vec<f32>,
+    ) -> Result<Tensor, DeviceError> {
+        match self.store.placeholder(shape) {
+            Some(placeholder) => Ok(placeholder),
+            None => Tensor::new(&self.device, shape, &values()),
+        }
+    }
+
+    /// Returns the members with their paths.
+    fn named(&self, members: &[(&str, usize)]) -> Vec<(String, usize)> {
         let path = |name: &str| {
             self.path
                 .iter()
@@ -117,36 +255,31 @@ impl Parameters {
                 .collect::<Vec<_>>()
                 .join(".")
         };
-        let names: Vec<String> = names.iter().map(|name| path(name)).collect();
-        let tensor = self.store.add(&names, shape, self.role)?;
-        if self.store.is_counting() {
-            return Ok(tensor);
-        }
-        let values: Vec<f32> = match init {
-            Init::Zeros => vec![0.0; tensor.len()],
-            Init::Ones => vec![1.0; tensor.len()],
-            Init::Normal(deviation) => (0..tensor.len())
-                .map(|_| deviation * self.normal())
-                .collect(),
+        members.iter().map(|&(name, rows)| (path(name), rows)).collect()
+    }
+
+    /// Draws initial values, unless a file has them.
+    fn draw(&mut self, len: usize, init: Init) -> Option<Vec<f32>> {
+        let rng = self.rng.as_mut()?;
+        Some(match init {
+            Init::Zeros => vec![0.0; len],
+            Init::Ones => vec![1.0; len],
+            Init::Normal(deviation) => (0..len).map(|_| deviation * normal(rng)).collect(),
             Init::Uniform { inputs } => {
                 let bound = 1.0 / (inputs as f32).sqrt();
-                (0..tensor.len())
-                    .map(|_| bound * (2.0 * self.uniform() - 1.0))
-                    .collect()
+                (0..len).map(|_| bound * (2.0 * uniform(rng) - 1.0)).collect()
             }
-        };
-        tensor.write(&values);
-        Ok(tensor)
+        })
     }
+}
 
-    /// Draws from the uniform distribution on [0, 1).
-    fn uniform(&mut self) -> f32 {
-        (self.rng.next_u32() >> 8) as f32 / (1u32 << 24) as f32
-    }
+/// Draws from the uniform distribution on [0, 1).
+fn uniform(rng: &mut ChaCha8Rng) -> f32 {
+    (rng.next_u32() >> 8) as f32 / (1u32 << 24) as f32
+}
 
-    /// Draws from the standard normal distribution, by the Box-Muller transform.
-    fn normal(&mut self) -> f32 {
-        let (u, v) = (1.0 - self.uniform(), self.uniform());
-        (-2.0 * u.ln()).sqrt() * (std::f32::consts::TAU * v).cos()
-    }
+/// Draws from the standard normal distribution, by the Box-Muller transform.
+fn normal(rng: &mut ChaCha8Rng) -> f32 {
+    let (u, v) = (1.0 - uniform(rng), uniform(rng));
+    (-2.0 * u.ln()).sqrt() * (std::f32::consts::TAU * v).cos()
 }

@@ -2,6 +2,7 @@
 
 mod characters;
 mod pieces;
+mod pretrained;
 
 use std::path::Path;
 
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use characters::Characters;
 pub use pieces::Pieces;
+pub use pretrained::{BytePairs, Pretrained};
 
 use crate::atomic_file;
 
@@ -64,6 +66,8 @@ pub enum Tokenizer {
     Characters(Characters),
     /// Words or subwords.
     Pieces(Box<Pieces>),
+    /// That of a pretrained model.
+    Pretrained(Box<Pretrained>),
 }
 
 /// Evaluates an expression on whichever tokenizer it is.
@@ -72,6 +76,7 @@ macro_rules! either {
         match $tokenizer {
             Tokenizer::Characters($it) => $value,
             Tokenizer::Pieces($it) => $value,
+            Tokenizer::Pretrained($it) => $value,
         }
     };
 }
@@ -116,18 +121,37 @@ impl Tokenizer {
     }
 
     /// Returns the id of the begin of a text, if there is one.
+    ///
+    /// Templates of pretrained models put it into the text themselves.
     pub fn begin(&self) -> Option<u32> {
-        either!(self, it => it.begin())
+        match self {
+            Tokenizer::Characters(it) => it.begin(),
+            Tokenizer::Pieces(it) => it.begin(),
+            Tokenizer::Pretrained(_) => None,
+        }
     }
 
-    /// Returns the id of the end of a text, if there is one.
+    /// Returns the id of the end of a text, if there is one; of several the first.
     pub fn end(&self) -> Option<u32> {
-        either!(self, it => it.end())
+        self.ends().first().copied()
+    }
+
+    /// Returns the ids of tokens of which each ends a text.
+    pub fn ends(&self) -> Vec<u32> {
+        match self {
+            Tokenizer::Characters(it) => it.end().into_iter().collect(),
+            Tokenizer::Pieces(it) => it.end().into_iter().collect(),
+            Tokenizer::Pretrained(it) => it.ends().to_vec(),
+        }
     }
 
     /// Returns the id of unknown text, if there is one.
     pub fn unknown(&self) -> Option<u32> {
-        either!(self, it => it.unknown())
+        match self {
+            Tokenizer::Characters(it) => it.unknown(),
+            Tokenizer::Pieces(it) => it.unknown(),
+            Tokenizer::Pretrained(_) => None,
+        }
     }
 
     /// Returns the distinct characters or words of a text that are not in the vocabulary, in order.
@@ -139,6 +163,7 @@ impl Tokenizer {
                 .map(String::from)
                 .collect(),
             Tokenizer::Pieces(it) => it.unknown_words(text),
+            Tokenizer::Pretrained(_) => vec![],
         }
     }
 
@@ -159,7 +184,7 @@ impl Tokenizer {
     /// belong to the words after them.
     pub fn as_prompt<'a>(&self, text: &'a str) -> &'a str {
         match self {
-            Tokenizer::Characters(_) => text,
+            Tokenizer::Characters(_) | Tokenizer::Pretrained(_) => text,
             Tokenizer::Pieces(_) => text.trim_end(),
         }
     }
@@ -217,6 +242,32 @@ impl Tokenizer {
     }
 }
 
+impl Tokenizer {
+    /// Reads the `tokenizer.json` of a pretrained model. `pad` and `ends` are the ids of padding and
+    /// of the tokens that end a text.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is not a tokenizer; the message names it.
+    pub fn load_pretrained(
+        path: &Path,
+        pad: Option<u32>,
+        ends: Vec<u32>,
+    ) -> Result<Tokenizer, TokenizerError> {
+        let name = || path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|reason| TokenizerError::Read {
+            path: name(),
+            reason,
+        })?;
+        match Pretrained::from_json(&text) {
+            Ok(inner) => Ok(Tokenizer::Pretrained(inner.with_special(pad, ends).into())),
+            Err(reason) => Err(TokenizerError::Invalid {
+                path: name(),
+                reason,
+            }),
+        }
+    }
+}
+
 /// Decodes a text token by token.
 pub struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
@@ -243,7 +294,7 @@ impl<'a> TextStream<'a> {
         // of complete text, only unknown tokens decode to the replacement character
         let known =
             Some(id) != self.tokenizer.unknown() && (id as usize) < self.tokenizer.vocab_size();
-        let open = matches!(self.tokenizer, Tokenizer::Pieces(_))
+        let open = !matches!(self.tokenizer, Tokenizer::Characters(_))
             && known
             && text.ends_with(char::REPLACEMENT_CHARACTER);
         let new = if open {

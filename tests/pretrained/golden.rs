@@ -12,7 +12,7 @@ const OWN: &str = "tests/golden/hf";
 const OTHER: &str = "SEEMORE_GOLDEN_HF";
 
 /// Returns the recordings of a name, such as `smolvlm_tiny` or `nanovlm_tiny/tiled`.
-fn folders(name: &str) -> Vec<PathBuf> {
+pub fn folders(name: &str) -> Vec<PathBuf> {
     let mut roots = vec![PathBuf::from(OWN)];
     if let Some(other) = std::env::var_os(OTHER) {
         let other = PathBuf::from(other);
@@ -81,6 +81,12 @@ impl Recorded {
     pub fn open(path: impl AsRef<Path>) -> Recorded {
         let path = path.as_ref();
         Recorded(std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+    }
+
+    /// Names of all tensors.
+    pub fn names(&self) -> Vec<String> {
+        let tensors = SafeTensors::deserialize(&self.0).unwrap();
+        tensors.names().into_iter().map(str::to_owned).collect()
     }
 
     /// Whether the file has a tensor.

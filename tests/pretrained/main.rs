@@ -1,5 +1,9 @@
-//! Numbers recorded from Hugging Face's models and libraries; see tests/golden/hf/README.md.
+//! Numbers recorded from Hugging Face's models and libraries, of this repository and of the folder
+//! named by `SEEMORE_GOLDEN_HF`; see tests/golden/hf/README.md.
 
 mod golden;
+mod models;
+mod pass;
 mod preprocess;
+mod recorded;
 mod resize;

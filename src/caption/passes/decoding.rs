@@ -3,7 +3,7 @@
 use crate::device::{Device, DeviceError, Plan};
 use crate::explain::AttentionMap;
 use crate::graph::Var;
-use crate::models::{Caches, Logits, Model};
+use crate::models::{Caches, ImageFeatures, ImagePlaceholder, ImageTokens, Logits, Model};
 use crate::nn::{Context, LayerAttention};
 
 /// Sizes of a [`Decoding`], and what its passes compute besides logits.
@@ -15,17 +15,34 @@ pub(crate) struct DecodingSpec {
     pub(crate) beam: usize,
     /// Positions that the caches hold, visual tokens included.
     pub(crate) capacity: usize,
+    /// Rows of images that prompts have room for, all together; 0 for models whose prefill encodes
+    /// the pictures itself.
+    pub(crate) image_rows: usize,
     /// Whether the likeliest tokens are chosen on the device.
     pub(crate) argmax: bool,
     /// Whether attention maps can be read.
     pub(crate) maps: bool,
 }
 
+/// Inputs of a prefill for the pictures.
+#[derive(Debug, Clone, Copy)]
+enum Pictures {
+    /// `[rows, 3, side, side]`: the prefill encodes them.
+    Pixels(Var),
+    /// `[image rows, width]`, encoded before.
+    Encoded {
+        features: Var,
+        /// `[image rows]`: the row of the texts that each takes the place of, where they do not
+        /// stand in front.
+        places: Option<Var>,
+    },
+}
+
 /// One recorded pass over new positions of every text.
 pub(crate) struct Pass {
     pub(crate) plan: Plan,
-    /// `[rows, 3, side, side]`, in a prefill.
-    image: Option<Var>,
+    /// In a prefill of a model that takes pictures.
+    pictures: Option<Pictures>,
     /// `[rows, tokens]`.
     ids: Var,
     /// `[rows]`: positions already cached, in a step. A prefill begins at 0.
@@ -49,9 +66,28 @@ impl Pass {
         prefill: bool,
         spec: &DecodingSpec,
     ) -> Result<Pass, DeviceError> {
-        let side = model.info().image_size();
+        let info = model.info();
+        let side = info.image_size();
         let mut tape = device.tape();
-        let image = prefill.then(|| tape.input(&[rows, 3, side, side]));
+        let pictures = if !prefill || info.image_tokens == ImageTokens::None {
+            None
+        } else if !info.encodes_apart() {
+            Some(Pictures::Pixels(tape.input(&[rows, 3, side, side])))
+        } else if info.placeholder.is_none() {
+            let features = tape.input(&[rows, info.visual_tokens, info.decoder.width]);
+            Some(Pictures::Encoded {
+                features,
+                places: None,
+            })
+        } else if spec.image_rows > 0 {
+            let features = tape.input(&[spec.image_rows, info.decoder.width]);
+            Some(Pictures::Encoded {
+                features,
+                places: Some(tape.input(&[spec.image_rows])),
+            })
+        } else {
+            None
+        };
         let ids = tape.input(&[rows, tokens]);
         let past = (!prefill).then(|| tape.input(&[rows]));
         let last = (tokens > 1).then(|| tape.input(&[rows]));
@@ -59,7 +95,15 @@ impl Pass {
         c.past = past.unwrap_or(c.past);
         c.maps = spec.maps.then(Vec::new);
         let at = last.map_or(Logits::Last, Logits::Rows);
-        let logits = model.forward(&mut c, image, ids, Some(caches), at);
+        let features = match pictures {
+            None => None,
+            Some(Pictures::Pixels(image)) => Some(model.encode(&mut c, image)),
+            Some(Pictures::Encoded { features, places }) => {
+                c.image_places = places;
+                Some(ImageFeatures::of_rows(features))
+            }
+        };
+        let logits = model.decode(&mut c, features, ids, Some(caches), at);
         let maps = c.maps.take().unwrap_or_default();
         tape.hold(logits);
         let one = spec.argmax.then(|| tape.input(&[1]));
@@ -75,7 +119,7 @@ impl Pass {
         }
         Ok(Pass {
             plan,
-            image,
+            pictures,
             ids,
             past,
             last,
@@ -137,7 +181,9 @@ pub(crate) struct Decoding {
     /// Positions that each row of the caches holds.
     past: Vec<u32>,
     visual: usize,
-    pixels: usize,
+    /// Values of a picture of which the prefill takes one for each row.
+    picture_len: usize,
+    placeholder: Option<ImagePlaceholder>,
 }
 
 impl Decoding {
@@ -166,7 +212,11 @@ impl Decoding {
             stepping: false,
             past: vec![0; rows],
             visual: info.visual_tokens,
-            pixels: 3 * info.image_size() * info.image_size(),
+            picture_len: match info.encodes_apart() {
+                true => info.visual_tokens * info.decoder.width,
+                false => 3 * info.image_size() * info.image_size(),
+            },
+            placeholder: info.placeholder,
         })
     }
 
@@ -206,22 +256,22 @@ impl Decoding {
         Ok(())
     }
 
-    /// Writes pictures `[n, 3, side, side]` and their prompts for the shortest recorded prefill
-    /// that takes them, `n` at most the number of rows; missing rows get an empty picture and token
-    /// 0.
+    /// Writes pictures and their prompts for the shortest recorded prefill that takes them, at most
+    /// as many as there are rows; missing rows get an empty picture and token 0.
+    ///
+    /// `images` are pictures `[n, 3, side, side]` or, for models that [encode
+    /// apart](crate::models::ModelInfo::encodes_apart), the encoded rows of all pictures, in the
+    /// order of their places in the prompts.
     ///
     /// # Panics
-    /// With more pictures than rows, another number of prompts, an empty prompt, or one longer than
+    /// With more prompts than rows, another number of pictures, an empty prompt, or one longer than
     /// was prepared for.
     pub(crate) fn start(&mut self, images: &[f32], prompts: &[&[u32]]) {
         let DecodingSpec { rows, beam, .. } = self.spec;
-        let count = images.len() / self.pixels;
         let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(1);
         assert!(
-            count == prompts.len()
-                && count <= rows
-                && prompts.iter().all(|prompt| !prompt.is_empty()),
-            "{count} pictures with {} prompts for {rows} rows",
+            prompts.len() <= rows && prompts.iter().all(|prompt| !prompt.is_empty()),
+            "{} prompts for {rows} rows",
             prompts.len()
         );
         let fitting = self
@@ -235,8 +285,9 @@ impl Decoding {
         self.current = current;
         let tokens = prefill.tokens;
 
-        let mut images = images.to_vec();
-        images.resize(rows * self.pixels, 0.0);
+        if let Some(pictures) = prefill.pass.pictures {
+            self.write_pictures(&prefill.pass.plan, pictures, images, prompts, tokens);
+        }
         let prompts = || {
             prompts
                 .iter()
@@ -251,8 +302,6 @@ impl Decoding {
         };
         let ids: Vec<u32> = prompts().flat_map(padded).collect();
         let pass = &prefill.pass;
-        pass.plan
-            .write(pass.image.expect("a prefill has pictures"), &images);
         pass.plan.write(pass.ids, &ids);
         if let Some(last) = pass.last {
             // with the visual tokens in front, where they are positions of their own
@@ -266,6 +315,52 @@ impl Decoding {
             .flat_map(|prompt| std::iter::repeat_n((self.visual + prompt.len()) as u32, beam))
             .collect();
         self.stepping = false;
+    }
+
+    /// Writes the pictures of prompts that are padded to `tokens`.
+    fn write_pictures(
+        &self,
+        plan: &Plan,
+        pictures: Pictures,
+        images: &[f32],
+        prompts: &[&[u32]],
+        tokens: usize,
+    ) {
+        let mut images = images.to_vec();
+        let mut one_each = |v: Var| {
+            assert_eq!(
+                images.len(),
+                prompts.len() * self.picture_len,
+                "one picture for each prompt"
+            );
+            images.resize(self.spec.rows * self.picture_len, 0.0);
+            plan.write(v, &images);
+        };
+        match (pictures, self.placeholder) {
+            (Pictures::Pixels(image), _) => one_each(image),
+            (Pictures::Encoded { features, .. }, None) => one_each(features),
+            (Pictures::Encoded { features, places }, Some(placeholder)) => {
+                let at = |(row, prompt): (usize, &&[u32])| {
+                    let found = prompt.iter().enumerate();
+                    let found = found.filter(|(_, token)| **token == placeholder.token);
+                    let found = found.map(|(place, _)| (row * tokens + place) as u32);
+                    found.collect::<Vec<_>>()
+                };
+                let mut taken: Vec<u32> = prompts.iter().enumerate().flat_map(at).collect();
+                let capacity: usize = plan.shape(features).iter().product();
+                let width = capacity / self.spec.image_rows;
+                assert_eq!(
+                    images.len(),
+                    taken.len() * width,
+                    "a row for each place in the prompts"
+                );
+                assert!(images.len() <= capacity, "more rows than were recorded");
+                taken.resize(self.spec.image_rows, u32::MAX);
+                images.resize(capacity, 0.0);
+                plan.write(features, &images);
+                plan.write(places.expect("recorded with places"), &taken);
+            }
+        }
     }
 
     /// Writes the next token of every row for the decode step, at the position behind those it has.

@@ -46,7 +46,7 @@ fn padded_prompts_give_the_captions_of_exact_ones() {
             "face with tears of joy",
             "a red heart and a blue heart with",
         ] {
-            let tokens = session.prompt(prompt).unwrap();
+            let tokens = session.prompt(prompt, None).unwrap();
             let search = super::super::SearchOptions {
                 batch: 1,
                 prompt: tokens.len(),
@@ -58,7 +58,7 @@ fn padded_prompts_give_the_captions_of_exact_ones() {
             let exact = super::super::Search::new(device, model, search)
                 .unwrap()
                 .run(
-                    &session.input(&picture(20.0)).values(),
+                    &session.image_values(&session.input(&picture(20.0))).unwrap(),
                     &[&tokens],
                     tokenizer.end(),
                 )

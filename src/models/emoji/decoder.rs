@@ -176,6 +176,6 @@ impl Decoder {
 
     /// Token embeddings `[vocab, width]`.
     pub(super) fn tokens(&self) -> &Tensor {
-        self.tok.weight()
+        self.tok.trained()
     }
 }

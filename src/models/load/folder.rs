@@ -2,12 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
 
 use super::safetensors::{Metadata, TensorFile, Values, write_tensors};
-use super::{CheckpointError, make_folder, write_file};
+use super::gguf_model::{GgufModel, has_gguf, is_gguf};
+use super::{CheckpointError, WeightFiles, make_folder, write_file};
 use crate::device::{Device, DeviceError, Tensor};
-use crate::models::{Model, ModelConfig};
-use crate::text::Tokenizer;
+use crate::models::{Dialogue, Model, ModelConfig, nanovlm};
+use crate::nn::{Storage, StorageOf};
+use crate::ops::Encoding;
+use crate::text::{Tokenizer, TokenizerError};
 
 /// Names of unknown tensors that an error lists.
 const LISTED: usize = 5;
@@ -67,16 +73,20 @@ pub(super) fn check_shapes(
     if shapes.is_empty() {
         return Ok(());
     }
-    let names: Vec<_> = shapes.keys().take(LISTED).copied().collect();
-    let more = if shapes.len() > LISTED {
-        format!(" and {} more", shapes.len() - LISTED)
-    } else {
-        String::new()
-    };
     Err(CheckpointError::Unknown {
         path: path(),
-        names: format!("{}{more}", names.join(", ")),
+        names: listed(shapes.into_keys()),
     })
+}
+
+/// Returns the first of some names, and how many more there are.
+pub(super) fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    let more = names.len().saturating_sub(LISTED);
+    let names: Vec<&str> = names.take(LISTED).collect();
+    match more {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names.join(", ")),
+    }
 }
 
 /// Saves a model and its tokenizer into a folder, which is created if it does not exist.
@@ -147,11 +157,134 @@ fn newest_run() -> Option<PathBuf> {
     dated.max().map(|(_, dir)| dir)
 }
 
-/// Loads a model, and its tokenizer if there is one, from a folder.
+/// How the weights of a pretrained model are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeepWeights {
+    /// As they are in the files.
+    #[default]
+    AsStored,
+    /// Matrices in this encoding.
+    Converted(Encoding),
+    /// In f32, so that they can be trained.
+    Trained,
+}
+
+/// Loads a model, and its tokenizer if there is one, from a folder: a checkpoint of this library,
+/// or a pretrained model of a known family.
 ///
 /// # Errors
 /// Names the file that is absent or damaged, or that does not fit the others.
 pub fn load(device: &Device, dir: &Path) -> Result<(Model, Option<Tokenizer>), CheckpointError> {
+    load_with(device, dir, KeepWeights::AsStored)
+}
+
+/// As [`load`], with a choice of how the weights of a pretrained model are kept.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(
+    device: &Device,
+    dir: &Path,
+    keep: KeepWeights,
+) -> Result<(Model, Option<Tokenizer>), CheckpointError> {
+    let config = dir.join("config.json");
+    if config.is_file() {
+        let config = ModelConfig::load(&config)?;
+        if config.is_pretrained() {
+            return load_huggingface(device, dir, config, keep);
+        }
+    } else if is_gguf(dir) || has_gguf(dir) {
+        let files = GgufModel::open(dir)?;
+        let config = files.config()?;
+        config.check()?;
+        let (dialogue, tokenizer) = Dialogue::of_gguf(files.text(), files.vision(), &config)?;
+        let weights = files.weights(keep.quantized())?;
+        let model = load_pretrained(device, config, weights, keep)?;
+        return Ok((model.with_dialogue(dialogue), Some(tokenizer)));
+    }
+    load_own(device, dir)
+}
+
+impl KeepWeights {
+    /// Returns the encoding that matrices are converted to while they are read.
+    pub(in crate::models) fn quantized(self) -> Option<Encoding> {
+        match self {
+            KeepWeights::Converted(encoding) => Some(encoding),
+            KeepWeights::AsStored | KeepWeights::Trained => None,
+        }
+    }
+}
+
+/// Returns how to keep the weight matrix of each name.
+pub(in crate::models) fn stored(weights: &WeightFiles, keep: KeepWeights) -> StorageOf {
+    if keep == KeepWeights::Trained {
+        return Arc::new(|_| Storage::Trained);
+    }
+    let known = weights.storage();
+    // names that the files do not have are refused by the check
+    Arc::new(move |name| known.get(name).copied().unwrap_or(Storage::Trained))
+}
+
+/// Loads a folder as the programs of Hugging Face write it.
+fn load_huggingface(
+    device: &Device,
+    dir: &Path,
+    config: ModelConfig,
+    keep: KeepWeights,
+) -> Result<(Model, Option<Tokenizer>), CheckpointError> {
+    let config = match config {
+        ModelConfig::Nanovlm(config) => {
+            let id = token_id(&dir.join("tokenizer.json"), nanovlm::PLACEHOLDER)?;
+            config.with_placeholder(id).into()
+        }
+        config => config,
+    };
+    let (dialogue, tokenizer) = Dialogue::load(dir, &config)?;
+    let weights = WeightFiles::open(dir, &config.weight_rules(), keep.quantized())?;
+    let model = load_pretrained(device, config, weights, keep)?;
+    Ok((model.with_dialogue(dialogue), Some(tokenizer)))
+}
+
+/// Builds a pretrained model and fills it.
+fn load_pretrained(
+    device: &Device,
+    config: ModelConfig,
+    mut weights: WeightFiles,
+    keep: KeepWeights,
+) -> Result<Model, CheckpointError> {
+    let storage = stored(&weights, keep);
+    let model = Model::unfilled(device, config, storage, |store| weights.check(store))?;
+    weights.fill(model.store())?;
+    Ok(model)
+}
+
+/// Returns the id of a special token in a `tokenizer.json`, if it has it.
+fn token_id(path: &Path, content: &str) -> Result<Option<u32>, CheckpointError> {
+    #[derive(Deserialize)]
+    struct Added {
+        id: u32,
+        content: String,
+    }
+    #[derive(Deserialize)]
+    struct File {
+        #[serde(default)]
+        added_tokens: Vec<Added>,
+    }
+    let text = std::fs::read(path).map_err(|reason| CheckpointError::Read {
+        path: path.display().to_string(),
+        reason,
+    })?;
+    let file: File = serde_json::from_slice(&text).map_err(|error| TokenizerError::Invalid {
+        path: path.display().to_string(),
+        reason: error.to_string(),
+    })?;
+    let mut tokens = file.added_tokens.into_iter();
+    let found = tokens.find(|token| token.content == content);
+    Ok(found.map(|token| token.id))
+}
+
+/// Loads a checkpoint of this library.
+fn load_own(device: &Device, dir: &Path) -> Result<(Model, Option<Tokenizer>), CheckpointError> {
     for missing in ["config.json", "model.safetensors"] {
         if !dir.join(missing).is_file() {
             return Err(CheckpointError::NotACheckpoint {

@@ -250,6 +250,7 @@ impl FamilyConfig for Config {
                 VisualTokens::Cls => 1,
                 VisualTokens::Patches | VisualTokens::Fuyu => patches,
             },
+            placeholder: None,
             conditioned: false,
             context: text.context,
             vocab_size: text.vocab_size,

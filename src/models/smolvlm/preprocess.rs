@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::image::{
     Area, Filter, Normalization, Picture, PictureTile, TileGrid, TiledPicture, Tiling,
 };
+use crate::models::load::{CheckpointError, Gguf};
 use crate::models::processor::{ProcessorError, ProcessorFields};
 
 /// Largest edge of a resized picture, in pixels, whatever the files say.
@@ -99,6 +100,40 @@ impl PreprocessConfig {
                 &fields.image_std,
             )?,
             image_seq_len,
+        })
+    }
+
+    /// Reads the description in the GGUF file of an image encoder.
+    ///
+    /// # Errors
+    /// A key that is absent or wrong.
+    pub fn of_gguf(file: &Gguf) -> Result<PreprocessConfig, CheckpointError> {
+        let three = |key: &str| -> Result<[f32; 3], CheckpointError> {
+            let values = file.floats(key)?;
+            let values: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
+            <[f32; 3]>::try_from(values).map_err(|values| CheckpointError::Mismatch {
+                path: file.path().to_owned(),
+                name: key.to_owned(),
+                have: format!("has {} values", values.len()),
+                want: "one for each of three channels".into(),
+            })
+        };
+        let side = file.size("clip.vision.image_size")?;
+        let longest = "clip.vision.preproc_image_size";
+        Ok(PreprocessConfig {
+            longest_edge: match file.metadata(longest) {
+                Some(_) => file.size(longest)?,
+                None => side,
+            },
+            side,
+            split: true,
+            filter: Filter::Lanczos,
+            normalization: Normalization {
+                scale: 1.0 / 255.0,
+                mean: three("clip.vision.image_mean")?,
+                std: three("clip.vision.image_std")?,
+            },
+            image_seq_len: None,
         })
     }
 

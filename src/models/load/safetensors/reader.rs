@@ -96,6 +96,38 @@ impl<R: Read + Seek> TensorFile<R> {
         self.tensors.get(name).map(|info| info.shape.as_slice())
     }
 
+    /// Returns names, shapes and types of all tensors, in the order of their names.
+    pub(in crate::models) fn tensors(&self) -> impl Iterator<Item = (&str, &[usize], Dtype)> {
+        let tensors = self.tensors.iter();
+        tensors.map(|(name, info)| (name.as_str(), info.shape.as_slice(), info.dtype))
+    }
+
+    /// Fills `bytes` with those of a tensor from byte `first` of it on.
+    ///
+    /// # Panics
+    /// If the file has no such tensor, or it has fewer bytes.
+    pub(in crate::models) fn read_bytes(
+        &mut self,
+        name: &str,
+        first: usize,
+        bytes: &mut [u8],
+    ) -> Result<(), CheckpointError> {
+        let (from, to) = self.tensors[name].data_offsets;
+        assert!(from + first + bytes.len() <= to, "{name} has fewer bytes");
+        let position = SeekFrom::Start(self.start + (from + first) as u64);
+        let read = self.reader.seek(position);
+        let read = read.and_then(|_| self.reader.read_exact(bytes));
+        read.map_err(|reason| CheckpointError::Read {
+            path: self.path.clone(),
+            reason,
+        })
+    }
+
+    /// Name of the file, for errors.
+    pub(in crate::models) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// Verifies the checksum, if the file has one, and the type of all values.
     ///
     /// # Errors

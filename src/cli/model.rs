@@ -1,0 +1,80 @@
+//! `--model` and how a pretrained model is kept and sees pictures.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::values::named;
+use crate::caption::{CaptionError, Session};
+use crate::device::Device;
+use crate::image::Tiling;
+use crate::models::checkpoint::{self, KeepWeights};
+use crate::models::library;
+use crate::ops::Encoding;
+
+/// Encodings that weights can be converted to while they are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quantization {
+    /// 16-bit bfloat.
+    Bf16,
+    /// 16-bit IEEE float.
+    F16,
+    /// 8 bits.
+    Q8,
+    /// 4 bits.
+    Q4,
+}
+
+impl Quantization {
+    fn encoding(self) -> Encoding {
+        match self {
+            Quantization::Bf16 => Encoding::Bf16,
+            Quantization::F16 => Encoding::F16,
+            Quantization::Q8 => Encoding::Q8_0,
+            Quantization::Q4 => Encoding::Q4_0,
+        }
+    }
+}
+
+/// Choice of the model.
+#[derive(Args, Clone, Debug)]
+pub struct ModelArgs {
+    /// Checkpoint folder, folder or GGUF file of a pretrained model, or a name of `seemore models`
+    /// [default: the shipped data/checkpoints/emoji, else the newest in runs/]
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<PathBuf>,
+    /// Convert the weights of a pretrained model while they are read, to save memory and time
+    #[arg(long, value_name = "TYPE", value_parser = named::<Quantization>(), help_heading = "Pretrained models")]
+    quantize: Option<Quantization>,
+    /// Tiles that a pretrained model sees a picture in: 1 for the picture alone, auto for as many
+    /// as it was trained on, N for at most N along the longer edge
+    #[arg(long, value_name = "TILES", default_value = "1", help_heading = "Pretrained models")]
+    tiles: Tiling,
+}
+
+impl ModelArgs {
+    /// Loads the model and names it on standard error.
+    pub fn load(&self, device: &Device) -> anyhow::Result<Session> {
+        let dir = match &self.model {
+            Some(name) => library::locate(name)?,
+            None => super::default_model()?,
+        };
+        eprintln!("model: {}", dir.display());
+        let keep = match self.quantize {
+            Some(to) => KeepWeights::Converted(to.encoding()),
+            None => KeepWeights::AsStored,
+        };
+        let (model, tokenizer) = checkpoint::load_with(device, &dir, keep)?;
+        let tokenizer =
+            tokenizer.ok_or_else(|| CaptionError::NoTokenizer(dir.display().to_string()))?;
+        if model.dialogue().is_none() {
+            if self.quantize.is_some() {
+                anyhow::bail!("--quantize is for pretrained models, and {} is none", dir.display());
+            }
+            if self.tiles != Tiling::One {
+                anyhow::bail!("--tiles is for pretrained models, and {} is none", dir.display());
+            }
+        }
+        Ok(Session::with_tiling(device, model, tokenizer, self.tiles))
+    }
+}

@@ -1,0 +1,106 @@
+//! CLIP's image encoder with its parameters, loaded from a folder.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::preprocess::PreprocessConfig;
+use super::{Config, Encoder};
+use crate::device::{Device, DeviceError, Plan};
+use crate::image::Picture;
+use crate::models::ConfigError;
+use crate::models::load::{CheckpointError, KeepWeights, WeightFiles, WeightRules, stored};
+use crate::nn::{Context, ParameterStore, Parameters};
+
+/// Beginnings of the names of a whole CLIP model's other tensors.
+const OTHERS: &[&str] = &["text_model.", "text_projection.", "logit_scale"];
+
+/// CLIP's image encoder.
+pub struct Clip {
+    device: Device,
+    config: Config,
+    preprocess: PreprocessConfig,
+    encoder: Encoder,
+    store: Arc<ParameterStore>,
+}
+
+impl Clip {
+    /// Loads a folder as transformers writes it: of a vision model with projection, or of a whole
+    /// CLIP model, whose text encoder is left out.
+    ///
+    /// # Errors
+    /// Names the file, field or tensor that is absent or wrong.
+    pub fn load(device: &Device, dir: &Path, keep: KeepWeights) -> Result<Clip, CheckpointError> {
+        let path = dir.join("config.json");
+        let read = || -> Result<Config, ConfigError> {
+            let text = std::fs::read(&path).map_err(|reason| ConfigError::Read {
+                path: path.display().to_string(),
+                reason,
+            })?;
+            let fields = serde_json::from_slice(&text)
+                .map_err(|error| ConfigError::Syntax(error.to_string()));
+            let config = fields.and_then(|fields| Config::from_huggingface(&fields));
+            config.map_err(|error| ConfigError::File {
+                path: path.display().to_string(),
+                error: Box::new(error),
+            })
+        };
+        let config = read()?;
+        let preprocess = PreprocessConfig::load(dir)?;
+        let rules = WeightRules {
+            ignored: OTHERS,
+            ..WeightRules::default()
+        };
+        let mut weights = WeightFiles::open(dir, &rules, keep.quantized())?;
+        let build = |p: &mut Parameters| Encoder::new(p, &config);
+        let (encoder, store) =
+            Parameters::unfilled(device, stored(&weights, keep), build, |store| {
+                weights.check(store)
+            })?;
+        weights.fill(&store)?;
+        Ok(Clip {
+            device: device.clone(),
+            config,
+            preprocess,
+            encoder,
+            store: Arc::new(store),
+        })
+    }
+
+    /// Sizes of the encoder.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// How pictures become inputs.
+    pub fn preprocess(&self) -> &PreprocessConfig {
+        &self.preprocess
+    }
+
+    /// The layers.
+    pub fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
+    /// The parameters.
+    pub fn store(&self) -> &ParameterStore {
+        &self.store
+    }
+
+    /// Returns the embedding of each picture, `projection_dim` values, not normalised.
+    ///
+    /// # Errors
+    /// Insufficient memory of the device, or a device that failed.
+    pub fn embed(&self, pictures: &[Picture]) -> Result<Vec<Vec<f32>>, DeviceError> {
+        let side = self.config.vision.image_size;
+        let mut tape = self.device.tape();
+        let image = tape.input(&[1, 3, side, side]);
+        let embeddings = self.encoder.embed(&mut Context::inference(&mut tape), image);
+        tape.hold(embeddings);
+        let plan = Plan::new(&self.device, tape)?;
+        let embed = |picture: &Picture| {
+            plan.write(image, &self.preprocess.preprocess(picture).inputs());
+            plan.run_and_read(embeddings)
+        };
+        pictures.iter().map(embed).collect()
+    }
+}

@@ -1,0 +1,267 @@
+//! Pretrained models that are known, and those that are on this machine.
+
+use std::path::{Path, PathBuf};
+
+/// A pretrained model that is known to work with this library.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct KnownModel {
+    /// Short name.
+    pub name: &'static str,
+    /// Repository on the Hugging Face Hub.
+    pub repository: &'static str,
+    /// Size of the download, in megabytes.
+    pub megabytes: u32,
+    /// Licence, by its SPDX name.
+    pub licence: &'static str,
+    /// What it is good for.
+    pub purpose: &'static str,
+}
+
+/// The models that are known. Sizes are those of their files on the Hub.
+pub const KNOWN: &[KnownModel] = &[
+    KnownModel {
+        name: "smolvlm-256m",
+        repository: "HuggingFaceTB/SmolVLM-256M-Instruct",
+        megabytes: 516,
+        licence: "Apache-2.0",
+        purpose: "captions and questions about pictures; the smallest",
+    },
+    KnownModel {
+        name: "smolvlm-500m",
+        repository: "HuggingFaceTB/SmolVLM-500M-Instruct",
+        megabytes: 1019,
+        licence: "Apache-2.0",
+        purpose: "captions and questions about pictures; better, twice as slow",
+    },
+    KnownModel {
+        name: "smolvlm2-256m",
+        repository: "HuggingFaceTB/SmolVLM2-256M-Video-Instruct",
+        megabytes: 1029,
+        licence: "Apache-2.0",
+        purpose: "as smolvlm-256m, trained on videos too; in f32",
+    },
+    KnownModel {
+        name: "smolvlm2-500m",
+        repository: "HuggingFaceTB/SmolVLM2-500M-Video-Instruct",
+        megabytes: 2034,
+        licence: "Apache-2.0",
+        purpose: "as smolvlm-500m, trained on videos too; in f32",
+    },
+    KnownModel {
+        name: "smolvlm-256m-gguf",
+        repository: "ggml-org/SmolVLM-256M-Instruct-GGUF",
+        megabytes: 279,
+        licence: "Apache-2.0",
+        purpose: "smolvlm-256m in 8 bits",
+    },
+    KnownModel {
+        name: "nanovlm-222m",
+        repository: "lusxvr/nanoVLM-222M",
+        megabytes: 888,
+        licence: "MIT",
+        purpose: "a model for learners; one tile of 224 pixels",
+    },
+    KnownModel {
+        name: "nanovlm-460m",
+        repository: "lusxvr/nanoVLM-460M-8k",
+        megabytes: 1840,
+        licence: "MIT",
+        purpose: "a model for learners; tiles of 512 pixels",
+    },
+    KnownModel {
+        name: "smollm2-135m",
+        repository: "HuggingFaceTB/SmolLM2-135M-Instruct",
+        megabytes: 271,
+        licence: "Apache-2.0",
+        purpose: "text only: chat, and the decoder of compositions",
+    },
+    KnownModel {
+        name: "smollm2-360m",
+        repository: "HuggingFaceTB/SmolLM2-360M-Instruct",
+        megabytes: 726,
+        licence: "Apache-2.0",
+        purpose: "text only: chat",
+    },
+    KnownModel {
+        name: "clip-b16",
+        repository: "openai/clip-vit-base-patch16",
+        megabytes: 599,
+        licence: "MIT",
+        purpose: "image encoder of compositions",
+    },
+];
+
+/// Returns the known model of a short name or a repository.
+pub fn known(name: &str) -> Option<&'static KnownModel> {
+    let same = |model: &&KnownModel| {
+        model.name.eq_ignore_ascii_case(name) || model.repository.eq_ignore_ascii_case(name)
+    };
+    KNOWN.iter().find(same)
+}
+
+/// A model that cannot be found.
+#[derive(Debug, thiserror::Error)]
+pub enum LocateError {
+    /// A name of a repository that is not in the cache.
+    #[error("{repository} is not on this machine: {cache} has no copy of it")]
+    NotCached {
+        /// Repository on the Hugging Face Hub.
+        repository: String,
+        /// Folder of the cache.
+        cache: String,
+    },
+    /// Neither a file, a folder nor a name of a repository.
+    #[error("there is no model {name}: it is neither a folder, a GGUF file nor the name of a known model")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+    },
+}
+
+/// Returns the folder or file of a model: a path, the short name of a [known](KNOWN) model, or a
+/// repository of the Hugging Face Hub that is in its cache on this machine.
+///
+/// # Errors
+/// If there is no such path, and the cache has no such repository.
+pub fn locate(name: &Path) -> Result<PathBuf, LocateError> {
+    if name.exists() {
+        return Ok(name.to_owned());
+    }
+    let text = name.to_string_lossy();
+    let repository = match known(&text) {
+        Some(model) => model.repository.to_owned(),
+        None => text.into_owned(),
+    };
+    if !is_repository(&repository) {
+        return Err(LocateError::Unknown { name: repository });
+    }
+    let cache = cache_folder();
+    let found = cache.as_ref().and_then(|cache| snapshot(cache, &repository));
+    found.ok_or_else(|| LocateError::NotCached {
+        repository,
+        cache: cache.unwrap_or_default().display().to_string(),
+    })
+}
+
+/// Whether a text has the form `organisation/name`.
+pub fn is_repository(text: &str) -> bool {
+    let plain = |part: &str| {
+        let mut characters = part.chars();
+        !part.is_empty()
+            && characters.all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+            && !part.starts_with('.')
+    };
+    let mut parts = text.split('/');
+    matches!((parts.next(), parts.next(), parts.next()), (Some(a), Some(b), None) if plain(a) && plain(b))
+}
+
+/// Returns the cache of the Hugging Face Hub: `HF_HUB_CACHE`, else `hub` in `HF_HOME`, else
+/// `huggingface/hub` in the user's cache folder.
+pub fn cache_folder() -> Option<PathBuf> {
+    let named = |name: &str| {
+        let value = std::env::var_os(name).filter(|value| !value.is_empty());
+        value.map(PathBuf::from)
+    };
+    named("HF_HUB_CACHE")
+        .or_else(|| named("HUGGINGFACE_HUB_CACHE"))
+        .or_else(|| Some(named("HF_HOME")?.join("hub")))
+        .or_else(|| Some(named("XDG_CACHE_HOME")?.join("huggingface/hub")))
+        .or_else(|| Some(std::env::home_dir()?.join(".cache/huggingface/hub")))
+}
+
+/// Returns the folder of a repository's files in a cache: those of `main`, else of the revision
+/// that was written last.
+pub fn snapshot(cache: &Path, repository: &str) -> Option<PathBuf> {
+    let folder = cache.join(format!("models--{}", repository.replace('/', "--")));
+    let snapshots = folder.join("snapshots");
+    let main = std::fs::read_to_string(folder.join("refs/main")).ok();
+    let main = main.map(|revision| snapshots.join(revision.trim()));
+    if let Some(main) = main.filter(|main| main.is_dir()) {
+        return Some(main);
+    }
+    let entries = std::fs::read_dir(snapshots).ok()?;
+    let dated = entries.filter_map(|entry| {
+        let entry = entry.ok()?;
+        let written = entry.metadata().ok()?.modified().ok()?;
+        entry.path().is_dir().then(|| (written, entry.path()))
+    });
+    dated.max().map(|(_, path)| path)
+}
+
+/// Returns the repositories of a cache with their folders, by name.
+pub fn cached(cache: &Path) -> Vec<(String, PathBuf)> {
+    let Ok(entries) = std::fs::read_dir(cache) else {
+        return vec![];
+    };
+    let mut found: Vec<(String, PathBuf)> = entries
+        .filter_map(|entry| {
+            let name = entry.ok()?.file_name().into_string().ok()?;
+            let repository = name.strip_prefix("models--")?.replacen("--", "/", 1);
+            let folder = snapshot(cache, &repository)?;
+            Some((repository, folder))
+        })
+        .collect();
+    found.sort_unstable();
+    found
+}
+
+/// Returns the bytes of the files in a folder, links followed.
+pub fn folder_bytes(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return 0;
+    };
+    let sizes = entries.filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let metadata = std::fs::metadata(&path).ok()?;
+        Some(match metadata.is_dir() {
+            true => folder_bytes(&path),
+            false => metadata.len(),
+        })
+    });
+    sizes.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_repositories_are_told_from_paths() {
+        for name in ["HuggingFaceTB/SmolVLM-256M-Instruct", "a/b.c_d"] {
+            assert!(is_repository(name), "{name}");
+        }
+        for name in ["a", "a/b/c", "/a", "a/", "../a", "a/..", "a b/c", "C:\\a/b"] {
+            assert!(!is_repository(name), "{name}");
+        }
+        assert!(KNOWN.iter().all(|model| is_repository(model.repository)));
+    }
+
+    #[test]
+    fn a_cache_gives_the_files_of_main_else_the_latest() {
+        let cache = tempfile::tempdir().unwrap();
+        let model = cache.path().join("models--org--name");
+        for revision in ["aaa", "bbb"] {
+            let folder = model.join("snapshots").join(revision);
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("config.json"), revision).unwrap();
+        }
+        let found = |name: &str| snapshot(cache.path(), name);
+        assert!(found("org/name").is_some());
+        assert_eq!(found("org/other"), None);
+        std::fs::create_dir_all(model.join("refs")).unwrap();
+        std::fs::write(model.join("refs/main"), "aaa\n").unwrap();
+        assert!(found("org/name").unwrap().ends_with("aaa"));
+        let listed = cached(cache.path());
+        assert_eq!(listed.len(), 1);
+        assert_eq!((listed[0].0.as_str(), folder_bytes(&listed[0].1)), ("org/name", 3));
+    }
+
+    #[test]
+    fn what_cannot_be_found_is_explained() {
+        let error = |name: &str| locate(Path::new(name)).unwrap_err().to_string();
+        assert!(error("no-such-model").contains("no-such-model"));
+        assert!(error("org-that-is-not/there").contains("is not on this machine"));
+        assert!(error("smolvlm-256m").contains("HuggingFaceTB/SmolVLM-256M-Instruct"));
+        assert_eq!(locate(Path::new("src")).unwrap(), Path::new("src"));
+    }
+}
