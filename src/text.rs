@@ -1,7 +1,6 @@
-//! Tokenizers: text as token ids, and back; and chat templates.
+//! Tokenizers: text as token ids, and back. Chat templates: conversations as text.
 
 pub mod chat;
 mod tokenizer;
 
-pub use chat::{ChatError, ChatTemplate, Message, Part, TemplateTokens};
-pub use tokenizer::{BytePairs, Pretrained, TextStream, TokenKind, Tokenizer, TokenizerError};
+pub use tokenizer::{TextStream, TokenKind, Tokenizer, TokenizerError};
