@@ -3,4 +3,4 @@
 pub mod chat;
 mod tokenizer;
 
-pub use tokenizer::{TextStream, TokenKind, Tokenizer, TokenizerError};
+pub use tokenizer::{Pretrained, SpecialIds, TextStream, TokenKind, Tokenizer, TokenizerError};

@@ -3,14 +3,17 @@
 mod characters;
 mod pieces;
 mod pretrained;
+mod stream;
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use characters::Characters;
 pub use pieces::Pieces;
-pub use pretrained::{BytePairs, Pretrained};
+pub use pretrained::{Pretrained, SpecialIds};
+pub use stream::TextStream;
 
 use crate::atomic_file;
 
@@ -58,15 +61,16 @@ pub enum TokenKind {
 
 /// Converts between text and token ids.
 ///
-/// Every vocabulary has a padding token. Except for vocabularies of the original seemore, it also
-/// has tokens for the begin and the end of a text and for unknown text.
+/// Every vocabulary that was trained here has a padding token and, except for vocabularies of the
+/// original seemore, tokens for the begin and the end of a text and for unknown text. Those of
+/// pretrained models have what the model's configuration names.
 #[derive(Debug, Clone)]
 pub enum Tokenizer {
     /// One token per character.
     Characters(Characters),
     /// Words or subwords.
     Pieces(Box<Pieces>),
-    /// That of a pretrained model.
+    /// The vocabulary of a pretrained model.
     Pretrained(Box<Pretrained>),
 }
 
@@ -115,33 +119,31 @@ impl Tokenizer {
         either!(self, it => it.vocab_size())
     }
 
-    /// Returns the id of padding.
+    /// Returns the id of padding. A pretrained vocabulary without one gives the end of a text, or
+    /// 0: padded positions are not read, so any id may fill them.
     pub fn pad(&self) -> u32 {
-        either!(self, it => it.pad())
+        match self {
+            Tokenizer::Characters(it) => it.pad(),
+            Tokenizer::Pieces(it) => it.pad(),
+            Tokenizer::Pretrained(it) => it.special().pad.or(it.special().end).unwrap_or(0),
+        }
     }
 
     /// Returns the id of the begin of a text, if there is one.
-    ///
-    /// Templates of pretrained models put it into the text themselves.
     pub fn begin(&self) -> Option<u32> {
         match self {
             Tokenizer::Characters(it) => it.begin(),
             Tokenizer::Pieces(it) => it.begin(),
-            Tokenizer::Pretrained(_) => None,
+            Tokenizer::Pretrained(it) => it.special().begin,
         }
     }
 
-    /// Returns the id of the end of a text, if there is one; of several the first.
+    /// Returns the id of the end of a text, if there is one.
     pub fn end(&self) -> Option<u32> {
-        self.ends().first().copied()
-    }
-
-    /// Returns the ids of tokens of which each ends a text.
-    pub fn ends(&self) -> Vec<u32> {
         match self {
-            Tokenizer::Characters(it) => it.end().into_iter().collect(),
-            Tokenizer::Pieces(it) => it.end().into_iter().collect(),
-            Tokenizer::Pretrained(it) => it.ends().to_vec(),
+            Tokenizer::Characters(it) => it.end(),
+            Tokenizer::Pieces(it) => it.end(),
+            Tokenizer::Pretrained(it) => it.special().end,
         }
     }
 
@@ -150,7 +152,7 @@ impl Tokenizer {
         match self {
             Tokenizer::Characters(it) => it.unknown(),
             Tokenizer::Pieces(it) => it.unknown(),
-            Tokenizer::Pretrained(_) => None,
+            Tokenizer::Pretrained(it) => it.special().unknown,
         }
     }
 
@@ -163,7 +165,7 @@ impl Tokenizer {
                 .map(String::from)
                 .collect(),
             Tokenizer::Pieces(it) => it.unknown_words(text),
-            Tokenizer::Pretrained(_) => vec![],
+            Tokenizer::Pretrained(it) => it.unknown_parts(text),
         }
     }
 
@@ -181,7 +183,8 @@ impl Tokenizer {
     }
 
     /// Returns the part of a text to use as a prompt: without trailing white space where spaces
-    /// belong to the words after them.
+    /// belong to the words after them. Prompts of pretrained models are left as they are: their
+    /// templates end in white space on purpose.
     pub fn as_prompt<'a>(&self, text: &'a str) -> &'a str {
         match self {
             Tokenizer::Characters(_) | Tokenizer::Pretrained(_) => text,
@@ -208,18 +211,56 @@ impl Tokenizer {
         either!(self, it => it.to_json())
     }
 
-    /// Reads `tokenizer.json` in either format. A file of Hugging Face's `tokenizers` must have a
-    /// token `<pad>`; tokens named `<s>`, `</s>` and `<unk>` are taken for begin, end and unknown.
+    /// Reads `tokenizer.json` in either format. In a file of Hugging Face's `tokenizers`, tokens
+    /// named `<pad>`, `<s>`, `</s>` and `<unk>` are taken for padding, begin, end and unknown. A
+    /// file without `<pad>` is one of a pretrained model, without special ids.
     ///
     /// # Errors
     /// A file that cannot be read or is not a tokenizer; the message names it.
     pub fn load(path: &Path) -> Result<Tokenizer, TokenizerError> {
+        Self::read(path, Self::from_json)
+    }
+
+    /// Reads the `tokenizer.json` of a pretrained model, with ids from its configuration. The names
+    /// of tokens have no meaning.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is not a tokenizer; the message names it.
+    pub fn load_pretrained(path: &Path, special: SpecialIds) -> Result<Tokenizer, TokenizerError> {
+        Self::read(path, |text| {
+            let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+            check_merges(&value)?;
+            Ok(Tokenizer::Pretrained(
+                Pretrained::from_json(text, special)?.into(),
+            ))
+        })
+    }
+
+    /// Creates the byte-level BPE vocabulary of a GGUF file; see [`Pretrained::from_bpe`].
+    ///
+    /// # Errors
+    /// A description of the defect, without a file name.
+    pub fn from_bpe(
+        tokens: &[String],
+        merges: &[String],
+        token_types: &[i32],
+        pre: &str,
+        special: SpecialIds,
+    ) -> Result<Tokenizer, String> {
+        let pretrained = Pretrained::from_bpe(tokens, merges, token_types, pre, special)?;
+        Ok(Tokenizer::Pretrained(pretrained.into()))
+    }
+
+    fn read(
+        path: &Path,
+        parse: impl FnOnce(&str) -> Result<Tokenizer, String>,
+    ) -> Result<Tokenizer, TokenizerError> {
         let name = || path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|reason| TokenizerError::Read {
             path: name(),
             reason,
         })?;
-        Self::from_json(&text).map_err(|reason| TokenizerError::Invalid {
+        parse(&text).map_err(|reason| TokenizerError::Invalid {
             path: name(),
             reason,
         })
@@ -230,81 +271,51 @@ impl Tokenizer {
     /// # Errors
     /// A description of the defect, without a file name.
     pub fn from_json(text: &str) -> Result<Tokenizer, String> {
-        let value: serde_json::Value =
-            serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        check_merges(&value)?;
         if value.get("type").is_some() {
             Ok(Tokenizer::Characters(Characters::from_json(text)?))
         } else if value.get("model").is_some() {
-            Ok(Tokenizer::Pieces(Pieces::from_json(text)?.into()))
+            // words trained here have padding; other words without it are an error there
+            if value["model"]["type"] == "WordLevel" || Pieces::has_padding(&value) {
+                return Ok(Tokenizer::Pieces(Pieces::from_json(text)?.into()));
+            }
+            let special = SpecialIds::default();
+            Ok(Tokenizer::Pretrained(
+                Pretrained::from_json(text, special)?.into(),
+            ))
         } else {
             Err("it has neither the field `type` of a character tokenizer nor the field `model` of Hugging Face's tokenizers".into())
         }
     }
 }
 
-impl Tokenizer {
-    /// Reads the `tokenizer.json` of a pretrained model. `pad` and `ends` are the ids of padding and
-    /// of the tokens that end a text.
-    ///
-    /// # Errors
-    /// A file that cannot be read or is not a tokenizer; the message names it.
-    pub fn load_pretrained(
-        path: &Path,
-        pad: Option<u32>,
-        ends: Vec<u32>,
-    ) -> Result<Tokenizer, TokenizerError> {
-        let name = || path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|reason| TokenizerError::Read {
-            path: name(),
-            reason,
-        })?;
-        match Pretrained::from_json(&text) {
-            Ok(inner) => Ok(Tokenizer::Pretrained(inner.with_special(pad, ends).into())),
-            Err(reason) => Err(TokenizerError::Invalid {
-                path: name(),
-                reason,
-            }),
-        }
-    }
-}
-
-/// Decodes a text token by token.
-pub struct TextStream<'a> {
-    tokenizer: &'a Tokenizer,
-    ids: Vec<u32>,
-    /// Number of bytes of the ids' text that were returned.
-    returned: usize,
-}
-
-impl<'a> TextStream<'a> {
-    /// Creates a stream that continues a prompt, whose own text is not returned.
-    pub fn new(tokenizer: &'a Tokenizer, prompt: &[u32]) -> TextStream<'a> {
-        TextStream {
-            tokenizer,
-            ids: prompt.to_vec(),
-            returned: tokenizer.decode(prompt).len(),
-        }
-    }
-
-    /// Appends a token and returns the text that it adds. A token that ends within a character adds
-    /// nothing; the token that completes the character adds it.
-    pub fn push(&mut self, id: u32) -> String {
-        self.ids.push(id);
-        let text = self.tokenizer.decode(&self.ids);
-        // of complete text, only unknown tokens decode to the replacement character
-        let known =
-            Some(id) != self.tokenizer.unknown() && (id as usize) < self.tokenizer.vocab_size();
-        let open = !matches!(self.tokenizer, Tokenizer::Characters(_))
-            && known
-            && text.ends_with(char::REPLACEMENT_CHARACTER);
-        let new = if open {
-            ""
-        } else {
-            text.get(self.returned..).unwrap_or_default()
+/// Checks that merges of BPE give tokens: the library panics on some that do not.
+fn check_merges(file: &Value) -> Result<(), String> {
+    let model = &file["model"];
+    let (Some(vocabulary), Some(merges)) = (model["vocab"].as_object(), model["merges"].as_array())
+    else {
+        return Ok(());
+    };
+    let prefix = model["continuing_subword_prefix"]
+        .as_str()
+        .unwrap_or_default();
+    for merge in merges {
+        let (left, right) = match merge {
+            Value::String(pair) => pair.split_once(' ').unwrap_or_default(),
+            pair => (
+                pair[0].as_str().unwrap_or_default(),
+                pair[1].as_str().unwrap_or_default(),
+            ),
         };
-        self.returned += new.len();
-        new.to_owned()
+        let result = right
+            .get(prefix.len()..)
+            .map(|right| [left, right].concat());
+        if !result.is_some_and(|token| vocabulary.contains_key(&token)) {
+            return Err(format!("the merge {merge} does not give a token"));
+        }
     }
+    Ok(())
 }
 
 #[cfg(test)]

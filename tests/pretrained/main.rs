@@ -7,3 +7,4 @@ mod pass;
 mod preprocess;
 mod recorded;
 mod resize;
+mod tokenizers;

@@ -151,6 +151,20 @@ impl Pieces {
         })
     }
 
+    /// Whether the content of a `tokenizer.json` has a token for padding.
+    pub(super) fn has_padding(file: &serde_json::Value) -> bool {
+        let name = SPECIAL[0];
+        let added = file["added_tokens"].as_array();
+        let added = added.is_some_and(|tokens| tokens.iter().any(|token| token["content"] == name));
+        // tokens are the keys of an object, or with Unigram the first elements of pairs
+        added
+            || match &file["model"]["vocab"] {
+                serde_json::Value::Object(tokens) => tokens.contains_key(name),
+                serde_json::Value::Array(tokens) => tokens.iter().any(|token| token[0] == name),
+                _ => false,
+            }
+    }
+
     /// Parses the content of `tokenizer.json`.
     ///
     /// # Errors
@@ -256,7 +270,7 @@ impl Pieces {
 }
 
 /// Whether a decoder, or a decoder nested in it, strips characters from the ends of tokens.
-fn strips_ends(decoder: &serde_json::Value) -> bool {
+pub(super) fn strips_ends(decoder: &serde_json::Value) -> bool {
     let strips =
         decoder["type"] == "Strip" && decoder["stop"].as_u64().is_some_and(|stop| stop > 0);
     strips
