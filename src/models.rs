@@ -20,6 +20,7 @@ pub mod nanovlm;
 mod preset;
 pub mod pretrained;
 pub mod processor;
+pub mod prompt;
 pub mod seemore;
 pub mod smolvlm;
 mod upgrade;

@@ -1,31 +1,103 @@
-//! Places of pictures in the prompts of SmolVLM.
+//! Prompts of SmolVLM: every place of a picture becomes the tokens of its tiles, as in
+//! `Idefics3Processor` of Hugging Face's transformers.
 
 use crate::image::TileGrid;
+use crate::models::prompt::PromptError;
+use crate::text::Pretrained;
 
-/// Token whose places in a text the rows of a picture take.
-pub const PLACEHOLDER: &str = "<image>";
+/// Names of the tokens that stand for pictures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TileTokens {
+    /// Place of one feature of a tile, and in a prompt of a whole picture.
+    pub image: String,
+    /// Mark around tiles.
+    pub around: String,
+    /// Mark of the tile that shows the whole picture.
+    pub global: String,
+}
 
-/// Token around each tile.
-const AROUND: &str = "<fake_token_around_image>";
-
-/// Token in front of the tile of the whole picture.
-const WHOLE: &str = "<global-img>";
-
-/// Returns the tokens of a picture: those of its tiles, row by row, then of the whole picture. Each
-/// tile has `rows` places.
-pub fn places(grid: TileGrid, rows: usize) -> String {
-    let places = PLACEHOLDER.repeat(rows);
-    let mut text = String::new();
-    for row in 1..=grid.rows {
-        for column in 1..=grid.columns {
-            text += &format!("{AROUND}<row_{row}_col_{column}>{places}");
+impl Default for TileTokens {
+    fn default() -> TileTokens {
+        TileTokens {
+            image: "<image>".to_owned(),
+            around: "<fake_token_around_image>".to_owned(),
+            global: "<global-img>".to_owned(),
         }
-        text.push('\n');
     }
-    if grid.rows > 0 {
-        text.push('\n');
+}
+
+impl TileTokens {
+    /// Returns the name of the mark of a tile in a grid, counted from 0.
+    fn place(row: usize, column: usize) -> String {
+        format!("<row_{}_col_{}>", row + 1, column + 1)
     }
-    text + &format!("{AROUND}{WHOLE}{places}{AROUND}")
+
+    /// Writes the tokens of one picture.
+    pub fn picture(&self, grid: TileGrid, tokens_per_tile: usize) -> String {
+        let TileTokens {
+            image,
+            around,
+            global,
+        } = self;
+        let features = image.repeat(tokens_per_tile);
+        let mut text = String::new();
+        for row in 0..grid.rows {
+            for column in 0..grid.columns {
+                text += &format!("{around}{}{features}", Self::place(row, column));
+            }
+            text.push('\n');
+        }
+        // after the break of the last row: a blank line
+        if grid.count() > 0 {
+            text.push('\n');
+        }
+        text + &format!("{around}{global}{features}{around}")
+    }
+
+    /// Replaces the places of pictures in a rendered conversation by their tokens, in order.
+    ///
+    /// # Errors
+    /// More or fewer pictures than places.
+    pub fn expand(
+        &self,
+        prompt: &str,
+        grids: &[TileGrid],
+        tokens_per_tile: usize,
+    ) -> Result<String, PromptError> {
+        let placeholders = prompt.matches(&self.image).count();
+        if placeholders != grids.len() {
+            return Err(PromptError::Pictures {
+                placeholders,
+                pictures: grids.len(),
+            });
+        }
+        let mut texts = prompt.split(&self.image);
+        let mut expanded = texts.next().unwrap_or_default().to_owned();
+        for (text, grid) in texts.zip(grids) {
+            expanded += &self.picture(*grid, tokens_per_tile);
+            expanded += text;
+        }
+        Ok(expanded)
+    }
+
+    /// Checks that a vocabulary has the tokens of a picture: a model knows grids up to a size only,
+    /// and would read the names of other tiles as text.
+    ///
+    /// # Errors
+    /// Names the first token that is absent.
+    pub fn check(&self, tokenizer: &Pretrained, grid: TileGrid) -> Result<(), PromptError> {
+        let places =
+            (0..grid.count()).map(|tile| Self::place(tile / grid.columns, tile % grid.columns));
+        let marks = [&self.image, &self.around, &self.global].map(String::clone);
+        match marks
+            .into_iter()
+            .chain(places)
+            .find(|name| tokenizer.id(name).is_none())
+        {
+            Some(token) => Err(PromptError::NoToken { token }),
+            None => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -33,33 +105,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_of_pictures_are_the_recorded_ones() {
-        let text = std::fs::read("tests/golden/hf/prompts/prompts.json").unwrap();
-        let recorded: serde_json::Value = serde_json::from_slice(&text).unwrap();
-        let sizes = recorded["smolvlm_sizes"].as_array().unwrap();
-        let cases = recorded["smolvlm_prompts"].as_array().unwrap();
-        let mut held = 0;
-        for case in cases {
-            let split = case["do_image_splitting"].as_bool().unwrap();
-            let size = sizes.iter().find(|size| size["image_wh"] == case["image_wh"]);
-            let number = |value: &serde_json::Value| value.as_u64().unwrap() as usize;
-            let tiles = number(&case["tiles"]);
-            let grid = match size {
-                _ if !split => TileGrid::default(),
-                Some(size) if number(&size["tiles"]) == tiles => TileGrid {
-                    rows: number(&size["rows"]),
-                    columns: number(&size["cols"]),
-                },
-                // of another longest edge
-                _ => continue,
-            };
-            let rows = number(&case["image_tokens"]) / tiles;
-            let want = case["string"].as_str().unwrap();
-            let runs = format!("{PLACEHOLDER}*{rows}");
-            let got = places(grid, rows).replace(&PLACEHOLDER.repeat(rows), &runs);
-            assert!(want.contains(&got), "{got} in {want}");
-            held += 1;
-        }
-        assert!(held > 2, "{held} prompts held");
+    fn places_become_tiles_in_order() {
+        let tokens = TileTokens::default();
+        let (whole, cut) = (
+            TileGrid::default(),
+            TileGrid {
+                rows: 2,
+                columns: 1,
+            },
+        );
+        let prompt = tokens
+            .expand("a<image>b<image>c", &[whole, cut], 2)
+            .unwrap();
+        let around = "<fake_token_around_image>";
+        let want = format!(
+            "a{around}<global-img><image><image>{around}b\
+             {around}<row_1_col_1><image><image>\n\
+             {around}<row_2_col_1><image><image>\n\n\
+             {around}<global-img><image><image>{around}c"
+        );
+        assert_eq!(prompt, want);
+        assert_eq!(tokens.expand("text only", &[], 2).unwrap(), "text only");
+        let error = tokens.expand("<image>", &[whole, cut], 2).unwrap_err();
+        let (placeholders, pictures) = (1, 2);
+        assert_eq!(
+            error,
+            PromptError::Pictures {
+                placeholders,
+                pictures
+            }
+        );
     }
 }
