@@ -8,7 +8,6 @@ mod recent;
 mod sampling;
 mod search;
 mod session;
-mod style;
 
 pub use cancel::Cancel;
 pub use error::CaptionError;
@@ -17,4 +16,3 @@ pub use passes::{AttentionPass, RelevancePass};
 pub use sampling::{Choice, Sampler, Sampling, ranked};
 pub use search::{Hypothesis, Search, SearchOptions};
 pub use session::{ALTERNATIVES, Caption, CaptionOptions, CaptionToken, ModelInput, Session};
-pub use style::Style;

@@ -46,7 +46,9 @@ pub enum HubError {
         files: String,
     },
     /// Of several GGUF files it is not clear which are wanted.
-    #[error("{repository} has several GGUF files: choose those with one of {choices} in their names")]
+    #[error(
+        "{repository} has several GGUF files: choose those with one of {choices} in their names"
+    )]
     Several {
         /// Repository.
         repository: String,
@@ -54,7 +56,9 @@ pub enum HubError {
         choices: String,
     },
     /// A downloaded file has other contents than the Hub says.
-    #[error("{path} was downloaded with other contents than the Hub says (SHA-256 {have}, not {want}): it was removed, download it again")]
+    #[error(
+        "{path} was downloaded with other contents than the Hub says (SHA-256 {have}, not {want}): it was removed, download it again"
+    )]
     Checksum {
         /// File.
         path: String,
@@ -102,7 +106,9 @@ impl Repository {
         if let Some(cache) = library::cache_folder() {
             builder = builder.with_cache_dir(cache);
         }
-        let api = builder.build().map_err(|error| failure(name, "the list of files", &error))?;
+        let api = builder
+            .build()
+            .map_err(|error| failure(name, "the list of files", &error))?;
         Ok(Repository {
             name: name.to_owned(),
             repo: api.model(name.to_owned()),
@@ -118,7 +124,11 @@ impl Repository {
     pub fn files(&self, chosen: Option<&str>) -> Result<Vec<RemoteFile>, HubError> {
         let info = self.repo.info();
         let info = info.map_err(|error| failure(&self.name, "the list of files", &error))?;
-        let names: Vec<String> = info.siblings.into_iter().map(|file| file.rfilename).collect();
+        let names: Vec<String> = info
+            .siblings
+            .into_iter()
+            .map(|file| file.rfilename)
+            .collect();
         let wanted = wanted(&self.name, &names, chosen)?;
         let describe = |name: String| {
             let metadata = self.api.metadata(&self.repo.url(&name));
@@ -150,7 +160,13 @@ impl Repository {
             progress.advance(file.bytes);
             return Ok(path);
         }
-        let path = self.repo.download_with_progress(&file.name, Reporter { progress, before: 0 });
+        let path = self.repo.download_with_progress(
+            &file.name,
+            Reporter {
+                progress,
+                before: 0,
+            },
+        );
         let path = path.map_err(|error| failure(&self.name, &file.name, &error))?;
         let Some(want) = &file.sha256 else {
             return Ok(path);
@@ -214,7 +230,9 @@ fn wanted(
             let part = part.to_ascii_lowercase();
             weights.retain(|name| name.to_ascii_lowercase().contains(&part));
         }
-        let language = weights.iter().filter(|name| !name.to_ascii_lowercase().contains("mmproj"));
+        let language = weights
+            .iter()
+            .filter(|name| !name.to_ascii_lowercase().contains("mmproj"));
         if language.count() > 1 {
             let choices: Vec<&str> = weights.iter().map(|name| name.as_str()).collect();
             return Err(HubError::Several {
@@ -243,7 +261,11 @@ fn sha256(path: &Path) -> std::io::Result<String> {
             count => hasher.update(&buffer[..count]),
         }
     }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hasher
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
 }
 
 /// Passes the bytes of a download on.
@@ -286,8 +308,16 @@ mod tests {
             wanted("a/b", &files, None).unwrap(),
             ["config.json", "tokenizer.json", "model.safetensors"]
         );
-        let files = names(&["m-Q8_0.gguf", "m-f16.gguf", "mmproj-m-Q8_0.gguf", "mmproj-m-f16.gguf"]);
-        assert!(matches!(wanted("a/b", &files, None), Err(HubError::Several { .. })));
+        let files = names(&[
+            "m-Q8_0.gguf",
+            "m-f16.gguf",
+            "mmproj-m-Q8_0.gguf",
+            "mmproj-m-f16.gguf",
+        ]);
+        assert!(matches!(
+            wanted("a/b", &files, None),
+            Err(HubError::Several { .. })
+        ));
         assert_eq!(
             wanted("a/b", &files, Some("q8_0")).unwrap(),
             ["m-Q8_0.gguf", "mmproj-m-Q8_0.gguf"]

@@ -12,8 +12,8 @@ mod dialogue;
 pub mod emoji;
 pub mod family;
 mod info;
-pub mod llama;
 pub mod library;
+pub mod llama;
 pub mod load;
 mod model;
 pub mod nanovlm;
@@ -27,7 +27,7 @@ mod upgrade;
 
 pub use caches::Caches;
 pub use config::{ConfigError, Overrides};
-pub use dialogue::Dialogue;
+pub use dialogue::{Dialogue, DialogueError};
 pub use family::{FamilyConfig, ModelConfig};
 pub use info::{ImagePlaceholder, ImageTokens, ModelInfo, StackInfo};
 pub use load as checkpoint;

@@ -84,7 +84,9 @@ mod tests {
         for entry in std::fs::read_dir("src/ops").unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_stem().unwrap().to_str().unwrap();
-            if path.is_dir() || ["check", "encoding", "native", "shared", "vector_width"].contains(&name) {
+            if path.is_dir()
+                || ["check", "encoding", "native", "shared", "vector_width"].contains(&name)
+            {
                 continue;
             }
             let (_, checks) = CHECKS

@@ -2,8 +2,8 @@
 
 use crate::device::DeviceError;
 use crate::hint::{Hint, Hinted};
+use crate::models::DialogueError;
 use crate::models::checkpoint::CheckpointError;
-use crate::text::ChatError;
 
 /// Why a caption cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -22,9 +22,9 @@ pub enum CaptionError {
     /// continue.
     #[error("this model has no begin-of-text token, so a caption cannot start from nothing")]
     NoPrompt,
-    /// The chat template of the model fails.
+    /// The model cannot be asked this.
     #[error(transparent)]
-    Chat(#[from] ChatError),
+    Dialogue(#[from] DialogueError),
     /// The model takes no pictures.
     #[error("this model takes text only: choose one with an image encoder")]
     TextOnly,

@@ -10,14 +10,15 @@ use super::passes::{
 };
 use super::recent::Recent;
 use super::search::{self, Hypothesis, Wanted};
-use super::{Cancel, CaptionError, Choice, Sampler, Sampling, Style, ranked};
+use super::{Cancel, CaptionError, Choice, Sampler, Sampling, ranked};
 use crate::device::{Device, DeviceError, Plan, Tensor};
 use crate::explain::heatmap::Panel;
 use crate::explain::{AttentionMap, AttentionMaps, token_heat};
 use crate::image::{Picture, TileGrid, TiledPicture, Tiling};
 use crate::models::checkpoint;
 use crate::models::{Dialogue, ImageTokens, Model, ModelInfo};
-use crate::text::{Message, Part, TextStream, Tokenizer};
+use crate::text::chat::{Message, Part, Role};
+use crate::text::{Style, TextStream, Tokenizer};
 
 /// Number of alternatives kept beside each token of a streamed caption.
 pub const ALTERNATIVES: usize = 5;
@@ -432,7 +433,7 @@ impl Session {
         let mut maps = encoder.clone();
         let mut query = info.visual_tokens + prompt.len() - 1;
         let mut sampler = Sampler::new(options.sampling);
-        let ends = tokenizer.ends();
+        let ends = self.ends();
         let mut stream = self.text_stream(prompt);
         let mut text = prompt.to_vec();
         let mut caption = Caption {
@@ -538,21 +539,17 @@ impl Session {
 
     /// Token ids that a caption continues: begin-of-text, if there is one, and the prompt; or the
     /// question about a picture as a pretrained model takes it.
-    fn prompt(
-        &self,
-        prompt: &str,
-        input: Option<&ModelInput>,
-    ) -> Result<Vec<u32>, CaptionError> {
+    fn prompt(&self, prompt: &str, input: Option<&ModelInput>) -> Result<Vec<u32>, CaptionError> {
         let tokenizer = self.tokenizer();
         let prompt: Vec<u32> = match self.0.model.dialogue() {
             Some(dialogue) => {
                 let question = match prompt {
-                    "" => Style::default().question(self.0.model.config().family()),
+                    "" => Style::default().prompt(self.0.model.config().family()),
                     question => question,
                 };
                 let image = input.map(|_| Part::Image);
-                let content = image.into_iter().chain([question.into()]);
-                let messages = [Message::user(content.collect())];
+                let content = image.into_iter().chain([Part::text(question)]);
+                let messages = [Message::new(Role::User, content.collect())];
                 return self.messages(dialogue, &messages, input.as_slice());
             }
             None => {
@@ -658,6 +655,14 @@ impl Session {
         }
     }
 
+    /// Ids of tokens of which each ends a text.
+    fn ends(&self) -> Vec<u32> {
+        match self.0.model.dialogue() {
+            Some(dialogue) => dialogue.ends().to_vec(),
+            None => self.tokenizer().end().into_iter().collect(),
+        }
+    }
+
     /// Decodes what follows a prompt.
     fn text_stream(&self, prompt: &[u32]) -> TextStream<'_> {
         // captions of models trained here may begin within a word of the prompt
@@ -753,7 +758,7 @@ impl Session {
                 let wanted = Wanted {
                     count: range.len(),
                     new: options.max_tokens,
-                    ends: self.tokenizer().ends(),
+                    ends: self.ends(),
                     length_power: options.length_power,
                 };
                 let found = if sampled {

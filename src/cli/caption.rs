@@ -12,9 +12,10 @@ use clap::Args;
 use super::devices::DeviceArgs;
 use super::model::ModelArgs;
 use super::values::named;
-use crate::caption::{CaptionOptions, CaptionToken, Sampling, Session, Style};
+use crate::caption::{CaptionOptions, CaptionToken, Sampling, Session};
 use crate::explain::heatmap::{self, Panel};
 use crate::image::{MAX_BYTES, Picture};
+use crate::text::Style;
 
 #[derive(Args)]
 pub struct CaptionArgs {
@@ -121,7 +122,7 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
     }
     let options = CaptionOptions {
         prompt: match args.style {
-            Some(style) => style.question(session.model().config().family()).to_owned(),
+            Some(style) => style.prompt(session.model().config().family()).to_owned(),
             None => args.prompt.clone(),
         },
         max_tokens: args.max_tokens.unwrap_or(match pretrained {
@@ -220,7 +221,10 @@ impl Speed {
                 format!(", then {rate:.1} tokens/s")
             }
         };
-        eprintln!("first token after {wait:.2} s{rate} ({} tokens)", self.tokens);
+        eprintln!(
+            "first token after {wait:.2} s{rate} ({} tokens)",
+            self.tokens
+        );
     }
 }
 
@@ -319,7 +323,12 @@ fn caption(
             } else {
                 String::new()
             };
-            writeln!(out, "{name}{probability}{}{}", begin(args, session), caption.text)?;
+            writeln!(
+                out,
+                "{name}{probability}{}{}",
+                begin(args, session),
+                caption.text
+            )?;
         }
         return Ok(());
     }
@@ -334,8 +343,8 @@ fn caption(
             true => token.text.trim_start(),
             false => &token.text,
         };
-        printed = write!(out, "{}{text}", head.take().unwrap_or_default())
-            .and_then(|()| out.flush());
+        printed =
+            write!(out, "{}{text}", head.take().unwrap_or_default()).and_then(|()| out.flush());
         tokens.push(token.clone());
         match printed {
             Ok(()) => ControlFlow::Continue(()),

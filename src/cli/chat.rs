@@ -12,7 +12,7 @@ use super::devices::DeviceArgs;
 use super::model::ModelArgs;
 use crate::caption::{CaptionOptions, Session};
 use crate::image::Picture;
-use crate::text::{Message, Part};
+use crate::text::chat::{Message, Part, Role};
 
 /// Arguments of `seemore chat`.
 #[derive(Args)]
@@ -51,12 +51,18 @@ pub fn run(args: &ChatArgs) -> anyhow::Result<()> {
     let pictures: Vec<Picture> = pictures.collect::<Result<_, _>>()?;
     let session = args.model.load(&args.device.open()?)?;
     let Some(dialogue) = session.model().dialogue() else {
-        bail!("this model writes captions only: use `seemore caption`, or give a pretrained model to --model");
+        bail!(
+            "this model writes captions only: use `seemore caption`, or give a pretrained model to --model"
+        );
     };
     if !pictures.is_empty() && !dialogue.takes_pictures() {
         bail!(crate::caption::CaptionError::TextOnly);
     }
-    let mut messages: Vec<Message> = args.system.iter().map(|task| Message::system(task)).collect();
+    let mut messages: Vec<Message> = args
+        .system
+        .iter()
+        .map(|task| Message::text(Role::System, task))
+        .collect();
     if let Some(question) = &args.prompt {
         reply(&session, &mut messages, question, &pictures, &options)?;
         return Ok(());
@@ -86,10 +92,10 @@ fn reply(
     options: &CaptionOptions,
 ) -> anyhow::Result<()> {
     // pictures stand in front of the first question
-    let first = !messages.iter().any(|message| message.role == "user");
+    let first = !messages.iter().any(|message| message.role == Role::User);
     let shown = if first { pictures.len() } else { 0 };
-    let parts = std::iter::repeat_n(Part::Image, shown).chain([question.into()]);
-    messages.push(Message::user(parts.collect()));
+    let parts = std::iter::repeat_n(Part::Image, shown).chain([Part::text(question)]);
+    messages.push(Message::new(Role::User, parts.collect()));
     let mut out = std::io::stdout();
     let (mut printed, mut speed) = (Ok(()), Speed::start());
     let reply = session.reply(messages, pictures, options, &mut |token| {
@@ -103,6 +109,6 @@ fn reply(
     printed?;
     writeln!(out)?;
     speed.report();
-    messages.push(Message::assistant(reply.text.trim()));
+    messages.push(Message::text(Role::Assistant, reply.text.trim()));
     Ok(())
 }

@@ -51,7 +51,10 @@ pub fn run(args: &GetArgs) -> anyhow::Result<()> {
         Ok(files) => files,
         Err(error @ HubError::Download { .. }) => {
             if let Some(folder) = library::snapshot(&cache, repository) {
-                say(&format!("the Hub cannot be reached; the copy on this machine is {}", folder.display()));
+                say(&format!(
+                    "the Hub cannot be reached; the copy on this machine is {}",
+                    folder.display()
+                ));
                 return Ok(());
             }
             return Err(error).with_context(by_hand);
@@ -60,7 +63,11 @@ pub fn run(args: &GetArgs) -> anyhow::Result<()> {
     };
     let total: u64 = files.iter().map(|file| file.bytes).sum();
     for file in &files {
-        say(&format!("  {:>9.1} MB  {}", file.bytes as f64 / 1e6, file.name));
+        say(&format!(
+            "  {:>9.1} MB  {}",
+            file.bytes as f64 / 1e6,
+            file.name
+        ));
     }
     if args.dry_run {
         return Ok(());
@@ -77,7 +84,10 @@ pub fn run(args: &GetArgs) -> anyhow::Result<()> {
     bar.finish_and_clear();
     if let Some(folder) = folder {
         say(&format!("{}", folder.display()));
-        say(&format!("use it with: seemore caption photo.jpg --model {}", args.name));
+        say(&format!(
+            "use it with: seemore caption photo.jpg --model {}",
+            args.name
+        ));
     }
     Ok(())
 }

@@ -48,7 +48,12 @@ pub struct ModelArgs {
     quantize: Option<Quantization>,
     /// Tiles that a pretrained model sees a picture in: 1 for the picture alone, auto for as many
     /// as it was trained on, N for at most N along the longer edge
-    #[arg(long, value_name = "TILES", default_value = "1", help_heading = "Pretrained models")]
+    #[arg(
+        long,
+        value_name = "TILES",
+        default_value = "1",
+        help_heading = "Pretrained models"
+    )]
     tiles: Tiling,
 }
 
@@ -69,10 +74,16 @@ impl ModelArgs {
             tokenizer.ok_or_else(|| CaptionError::NoTokenizer(dir.display().to_string()))?;
         if model.dialogue().is_none() {
             if self.quantize.is_some() {
-                anyhow::bail!("--quantize is for pretrained models, and {} is none", dir.display());
+                anyhow::bail!(
+                    "--quantize is for pretrained models, and {} is none",
+                    dir.display()
+                );
             }
             if self.tiles != Tiling::One {
-                anyhow::bail!("--tiles is for pretrained models, and {} is none", dir.display());
+                anyhow::bail!(
+                    "--tiles is for pretrained models, and {} is none",
+                    dir.display()
+                );
             }
         }
         Ok(Session::with_tiling(device, model, tokenizer, self.tiles))

@@ -17,7 +17,9 @@ pub struct ModelsArgs {
 
 pub fn run(args: &ModelsArgs) -> anyhow::Result<()> {
     let cache = library::cache_folder();
-    let here = cache.as_ref().map_or(vec![], |cache| library::cached(cache));
+    let here = cache
+        .as_ref()
+        .map_or(vec![], |cache| library::cached(cache));
     let folder = |repository: &str| {
         let found = here.iter().find(|(name, _)| name == repository);
         found.map(|(_, folder)| folder)
@@ -44,7 +46,11 @@ pub fn run(args: &ModelsArgs) -> anyhow::Result<()> {
     }
     say("Known models (seemore get NAME):");
     for model in KNOWN {
-        let here = if folder(model.repository).is_some() { "here" } else { "" };
+        let here = if folder(model.repository).is_some() {
+            "here"
+        } else {
+            ""
+        };
         say(&format!(
             "  {:<18} {:>5} MB  {:<11} {:<5} {}",
             model.name, model.megabytes, model.licence, here, model.purpose
@@ -56,10 +62,16 @@ pub fn run(args: &ModelsArgs) -> anyhow::Result<()> {
     }
     for (repository, folder) in &here {
         let megabytes = library::folder_bytes(folder) / 1_000_000;
-        say(&format!("  {repository} ({megabytes} MB) {}", folder.display()));
+        say(&format!(
+            "  {repository} ({megabytes} MB) {}",
+            folder.display()
+        ));
     }
     if let Some(cache) = cache {
-        say(&format!("\nCache of the Hugging Face Hub: {}", cache.display()));
+        say(&format!(
+            "\nCache of the Hugging Face Hub: {}",
+            cache.display()
+        ));
     }
     Ok(())
 }

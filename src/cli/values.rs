@@ -5,11 +5,10 @@
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use super::model::Quantization;
-use crate::caption::Style;
 use crate::graph::Precision;
 use crate::image::Strength;
 use crate::models::{Part, Preset};
-use crate::text::TokenKind;
+use crate::text::{Style, TokenKind};
 use crate::train::{Decay, OnNan, Rule, Schedule};
 
 /// An enum whose values can be given on the command line.
@@ -56,10 +55,26 @@ impl Named for Precision {
 
 impl Named for Quantization {
     const VALUES: &'static [(Quantization, &'static str, &'static str)] = &[
-        (Quantization::Bf16, "bf16", "16-bit bfloat: half of f32, hardly a difference"),
-        (Quantization::F16, "f16", "16-bit IEEE float: half of f32, hardly a difference"),
-        (Quantization::Q8, "q8_0", "8 bits: a quarter of f32, close to it"),
-        (Quantization::Q4, "q4_0", "4 bits: an eighth of f32, with a loss of quality"),
+        (
+            Quantization::Bf16,
+            "bf16",
+            "16-bit bfloat: half of f32, hardly a difference",
+        ),
+        (
+            Quantization::F16,
+            "f16",
+            "16-bit IEEE float: half of f32, hardly a difference",
+        ),
+        (
+            Quantization::Q8,
+            "q8_0",
+            "8 bits: a quarter of f32, close to it",
+        ),
+        (
+            Quantization::Q4,
+            "q4_0",
+            "4 bits: an eighth of f32, with a loss of quality",
+        ),
     ];
 }
 
@@ -67,8 +82,16 @@ impl Named for Style {
     const VALUES: &'static [(Style, &'static str, &'static str)] = &[
         (Style::Short, "short", "One sentence"),
         (Style::Detailed, "detailed", "Several sentences"),
-        (Style::AltText, "alt-text", "One sentence for someone who cannot see the picture"),
-        (Style::Tags, "tags", "Words for the things in the picture, separated by commas"),
+        (
+            Style::AltText,
+            "alt-text",
+            "One sentence for someone who cannot see the picture",
+        ),
+        (
+            Style::Tags,
+            "tags",
+            "Words for the things in the picture, separated by commas",
+        ),
     ];
 }
 

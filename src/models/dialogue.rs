@@ -5,10 +5,11 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::load::{CheckpointError, Gguf};
+use super::prompt::PromptError;
 use super::{ModelConfig, nanovlm, smolvlm};
 use crate::image::{Picture, TileGrid, TiledPicture, Tiling};
 use crate::text::chat::{ChatError, ChatTemplate, Message, Part, TemplateTokens};
-use crate::text::{BytePairs, Pretrained, Tokenizer, TokenizerError};
+use crate::text::{Pretrained, SpecialIds, Tokenizer, TokenizerError};
 
 /// Token that ends a turn of SmolVLM, whether its files list it or not.
 const END_OF_TURN: &str = "<end_of_utterance>";
@@ -18,22 +19,18 @@ const END_OF_TURN: &str = "<end_of_utterance>";
 enum Pictures {
     /// None.
     Refused,
-    /// Tiles at placeholders, each of that many.
-    Smolvlm(smolvlm::PreprocessConfig, usize),
-    /// Tiles at placeholders, each of that many, in releases with or without tiles; or in front of
-    /// the text.
+    /// Tiles in places of the text, each with so many.
+    Smolvlm {
+        config: smolvlm::PreprocessConfig,
+        tokens: smolvlm::TileTokens,
+        rows: usize,
+    },
+    /// Tiles in places of the text, each with so many, or one tile in front of it.
     Nanovlm {
         config: nanovlm::PreprocessConfig,
+        tokens: Option<nanovlm::TileTokens>,
         rows: usize,
-        at: NanovlmPlaces,
     },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum NanovlmPlaces {
-    InFront,
-    OneTile,
-    Tiles,
 }
 
 /// Pictures to tiles and messages to text, as the files of a pretrained model say.
@@ -42,6 +39,20 @@ pub struct Dialogue {
     pictures: Pictures,
     template: Option<ChatTemplate>,
     tokens: TemplateTokens,
+    ends: Vec<u32>,
+    /// Tells which tiles have a token.
+    vocabulary: Pretrained,
+}
+
+/// Messages that cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DialogueError {
+    /// The chat template fails.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    /// Pictures do not fit into the text.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
 }
 
 impl Dialogue {
@@ -54,22 +65,14 @@ impl Dialogue {
         config: &ModelConfig,
     ) -> Result<(Dialogue, Tokenizer), CheckpointError> {
         let path = dir.join("tokenizer.json");
-        let special = Special::load(dir)?;
-        let tokenizer = Tokenizer::load_pretrained(&path, None, vec![])?;
-        let Tokenizer::Pretrained(pretrained) = tokenizer else {
+        let Tokenizer::Pretrained(vocabulary) =
+            Tokenizer::load_pretrained(&path, SpecialIds::default())?
+        else {
             unreachable!("it was loaded as one of a pretrained model")
         };
-        let id = |token: &Option<String>| token.as_ref().and_then(|token| pretrained.id(token));
-        let mut ends = special.ends.clone();
-        ends.extend(id(&special.tokens.end));
-        ends.extend(pretrained.id(END_OF_TURN));
-        let mut seen = vec![];
-        ends.retain(|end| {
-            let new = !seen.contains(end);
-            seen.push(*end);
-            new
-        });
-        let pad = id(&special.tokens.pad);
+        let tokens = TemplateTokens::load(dir)?;
+        let mut ends = listed_ends(dir)?;
+        ends.extend(tokens.eos.as_ref().and_then(|end| vocabulary.id(end)));
         let pictures = match config {
             ModelConfig::Smolvlm(config) => {
                 let preprocess = smolvlm::PreprocessConfig::load(dir)?;
@@ -82,28 +85,28 @@ impl Dialogue {
                         want: format!("{side}, as config.json says"),
                     });
                 }
-                Pictures::Smolvlm(preprocess, config.tile_rows())
+                Pictures::Smolvlm {
+                    config: preprocess,
+                    tokens: smolvlm::TileTokens::default(),
+                    rows: config.tile_rows(),
+                }
             }
             ModelConfig::Nanovlm(config) => Pictures::Nanovlm {
                 config: nanovlm::PreprocessConfig::load(dir)?,
+                tokens: nanovlm_tokens(dir, config, &vocabulary)?,
                 rows: config.tile_rows(),
-                at: match config.image_token_id {
-                    None => NanovlmPlaces::InFront,
-                    Some(_) if pretrained.id(nanovlm::WHOLE).is_some() => NanovlmPlaces::Tiles,
-                    Some(_) => NanovlmPlaces::OneTile,
-                },
             },
             _ => Pictures::Refused,
         };
-        let tokenizer = pretrained.with_special(pad, ends);
-        Ok((
-            Dialogue {
-                pictures,
-                template: ChatTemplate::load(dir)?,
-                tokens: special.tokens,
+        let template = match nanovlm_template(dir, config)? {
+            Some(template) => Some(template),
+            None => match ChatTemplate::load(dir) {
+                Ok(template) => Some(template),
+                Err(ChatError::Absent { .. }) => None,
+                Err(error) => return Err(error.into()),
             },
-            Tokenizer::Pretrained(tokenizer.into()),
-        ))
+        };
+        Ok(Dialogue::new(pictures, template, tokens, ends, *vocabulary))
     }
 
     /// Reads what GGUF files say, of the language model and of its image encoder.
@@ -115,12 +118,12 @@ impl Dialogue {
         vision: Option<&Gguf>,
         config: &ModelConfig,
     ) -> Result<(Dialogue, Tokenizer), CheckpointError> {
-        let tokens = text.texts("tokenizer.ggml.tokens")?;
-        let kind = text.text("tokenizer.ggml.model")?;
         let invalid = |reason: String| TokenizerError::Invalid {
             path: text.path().to_owned(),
             reason,
         };
+        let names = text.texts("tokenizer.ggml.tokens")?;
+        let kind = text.text("tokenizer.ggml.model")?;
         if kind != "gpt2" {
             return Err(invalid(format!(
                 "its tokenizer is of the kind `{kind}`; only `gpt2`, byte-level BPE, is known"
@@ -129,15 +132,13 @@ impl Dialogue {
         }
         let cut = match text.metadata("tokenizer.ggml.pre") {
             Some(_) => text.text("tokenizer.ggml.pre")?,
-            None => "default",
+            None => "gpt-2",
         };
-        let pairs = BytePairs {
-            tokens,
-            merges: text.texts("tokenizer.ggml.merges")?,
-            kinds: &text.integers("tokenizer.ggml.token_type")?,
-            cut,
-        };
-        let tokenizer = Pretrained::from_pairs(pairs).map_err(invalid)?;
+        let kinds = text.integers("tokenizer.ggml.token_type")?;
+        let kinds: Vec<i32> = kinds.into_iter().map(|kind| kind as i32).collect();
+        let merges = text.texts("tokenizer.ggml.merges")?;
+        let vocabulary = Pretrained::from_bpe(names, merges, &kinds, cut, SpecialIds::default())
+            .map_err(invalid)?;
         let id = |key: &str| -> Result<Option<u32>, CheckpointError> {
             let key = format!("tokenizer.ggml.{key}_token_id");
             Ok(match text.metadata(&key) {
@@ -145,40 +146,52 @@ impl Dialogue {
                 None => None,
             })
         };
-        let named = |id: Option<u32>| id.and_then(|id| tokens.get(id as usize).cloned());
-        let (begin, end) = (id("bos")?, id("eos")?);
-        let (pad, unknown) = (id("padding")?, id("unknown")?);
-        let mut ends: Vec<u32> = end.into_iter().chain(id("eot")?).collect();
-        ends.extend(tokenizer.id(END_OF_TURN));
-        ends.sort_unstable();
-        ends.dedup();
+        let named = |id: Option<u32>| id.and_then(|id| names.get(id as usize).cloned());
+        let tokens = TemplateTokens {
+            bos: named(id("bos")?),
+            eos: named(id("eos")?),
+            pad: named(id("padding")?),
+            unk: named(id("unknown")?),
+        };
+        let ends = id("eos")?.into_iter().chain(id("eot")?).collect();
         let template = match text.metadata("tokenizer.chat_template") {
-            Some(_) => Some(ChatTemplate::new(
-                text.text("tokenizer.chat_template")?,
-                text.path(),
-            )?),
+            Some(_) => Some(ChatTemplate::new(text.text("tokenizer.chat_template")?)?),
             None => None,
         };
         let pictures = match (config, vision) {
-            (ModelConfig::Smolvlm(config), Some(vision)) => {
-                let preprocess = smolvlm::PreprocessConfig::of_gguf(vision)?;
-                Pictures::Smolvlm(preprocess, config.tile_rows())
-            }
+            (ModelConfig::Smolvlm(config), Some(vision)) => Pictures::Smolvlm {
+                config: smolvlm::PreprocessConfig::of_gguf(vision)?,
+                tokens: smolvlm::TileTokens::default(),
+                rows: config.tile_rows(),
+            },
             _ => Pictures::Refused,
         };
-        Ok((
-            Dialogue {
-                pictures,
-                template,
-                tokens: TemplateTokens {
-                    begin: named(begin),
-                    end: named(end),
-                    pad: named(pad),
-                    unknown: named(unknown),
-                },
-            },
-            Tokenizer::Pretrained(tokenizer.with_special(pad, ends).into()),
-        ))
+        Ok(Dialogue::new(pictures, template, tokens, ends, vocabulary))
+    }
+
+    fn new(
+        pictures: Pictures,
+        template: Option<ChatTemplate>,
+        tokens: TemplateTokens,
+        mut ends: Vec<u32>,
+        vocabulary: Pretrained,
+    ) -> (Dialogue, Tokenizer) {
+        ends.extend(vocabulary.id(END_OF_TURN));
+        ends.sort_unstable();
+        ends.dedup();
+        let dialogue = Dialogue {
+            pictures,
+            template,
+            tokens,
+            ends,
+            vocabulary: vocabulary.clone(),
+        };
+        (dialogue, Tokenizer::Pretrained(vocabulary.into()))
+    }
+
+    /// Ids of tokens of which each ends a text.
+    pub fn ends(&self) -> &[u32] {
+        &self.ends
     }
 
     /// Whether the model takes pictures.
@@ -192,7 +205,7 @@ impl Dialogue {
     /// If the model takes no pictures.
     pub fn tiles(&self, picture: &Picture, tiling: Tiling) -> TiledPicture {
         match &self.pictures {
-            Pictures::Smolvlm(config, _) => config.preprocess(picture, tiling),
+            Pictures::Smolvlm { config, .. } => config.preprocess(picture, tiling),
             Pictures::Nanovlm { config, .. } => config.preprocess(picture, tiling),
             Pictures::Refused => panic!("tiles: the model takes no pictures"),
         }
@@ -203,108 +216,97 @@ impl Dialogue {
     /// messages follow each other.
     ///
     /// # Errors
-    /// A template that fails on the messages.
-    ///
-    /// # Panics
-    /// With another number of grids than pictures in the messages.
-    pub fn text(&self, messages: &[Message], grids: &[TileGrid]) -> Result<String, ChatError> {
-        let parts = messages.iter().flat_map(|message| &message.content);
-        let pictures = parts.filter(|part| **part == Part::Image).count();
-        assert_eq!(pictures, grids.len(), "a grid for each picture");
-        let render = |messages: &[Message]| match &self.template {
-            Some(template) => template.render(messages, &self.tokens, true),
-            None => Ok(messages.iter().map(Message::text).collect()),
-        };
+    /// A template that fails on the messages, another number of grids than pictures, or a grid with
+    /// tiles that the model does not know.
+    pub fn text(&self, messages: &[Message], grids: &[TileGrid]) -> Result<String, DialogueError> {
         match &self.pictures {
-            Pictures::Refused => render(messages),
-            Pictures::Smolvlm(_, rows) => {
-                let text = render(messages)?;
-                let mut grids = grids.iter();
-                let mut whole = String::new();
-                for (index, part) in text.split(smolvlm::PLACEHOLDER).enumerate() {
-                    if index > 0 {
-                        // a placeholder in the user's own words is no picture
-                        match grids.next() {
-                            Some(grid) => whole += &smolvlm::places(*grid, *rows),
-                            None => whole += smolvlm::PLACEHOLDER,
-                        }
-                    }
-                    whole += part;
+            Pictures::Refused if grids.is_empty() => self.render(messages),
+            Pictures::Refused => Err(ChatError::NoPictures.into()),
+            Pictures::Smolvlm { tokens, rows, .. } => {
+                for grid in grids {
+                    tokens.check(&self.vocabulary, *grid)?;
                 }
-                Ok(whole)
+                Ok(tokens.expand(&self.render(messages)?, grids, *rows)?)
             }
-            Pictures::Nanovlm { rows, at, .. } => {
-                let mut grids = grids;
-                let filled = messages.iter().map(|message| {
-                    let images = message.content.iter();
-                    let count = images.filter(|part| **part == Part::Image).count();
-                    let (own, others) = grids.split_at(count);
-                    grids = others;
-                    let places = match at {
-                        NanovlmPlaces::InFront => String::new(),
-                        at => nanovlm::places(own, *rows, *at == NanovlmPlaces::Tiles),
-                    };
-                    Message {
-                        role: message.role.clone(),
-                        content: vec![Part::Text {
-                            text: places + &message.text(),
-                        }],
-                    }
-                });
-                let filled: Vec<Message> = filled.collect();
-                match at {
-                    NanovlmPlaces::InFront => {
-                        Ok(nanovlm::question(&filled.iter().map(Message::text).collect::<String>()))
-                    }
-                    _ => render(&filled),
-                }
-            }
+            Pictures::Nanovlm {
+                tokens: Some(tokens),
+                rows,
+                ..
+            } => self.render(&tokens.expand(messages, grids, *rows)?),
+            Pictures::Nanovlm { tokens: None, .. } => Ok(nanovlm::question(&plain(messages))),
+        }
+    }
+
+    fn render(&self, messages: &[Message]) -> Result<String, DialogueError> {
+        match &self.template {
+            Some(template) => Ok(template.render(messages, &self.tokens, true)?),
+            None => Ok(plain(messages)),
         }
     }
 }
 
-/// Special tokens that a folder's files name.
-#[derive(Debug, Default)]
-struct Special {
-    tokens: TemplateTokens,
-    /// Ids of tokens that end a text.
-    ends: Vec<u32>,
+/// Returns the texts of messages, one after the other.
+fn plain(messages: &[Message]) -> String {
+    let parts = messages.iter().flat_map(|message| &message.content);
+    let texts = parts.filter_map(|part| match part {
+        Part::Text { text } => Some(text.as_str()),
+        Part::Image => None,
+    });
+    texts.collect()
 }
 
-impl Special {
-    /// Reads `tokenizer_config.json`, `generation_config.json` and `config.json`, as far as they are
-    /// there.
-    fn load(dir: &Path) -> Result<Special, CheckpointError> {
-        let tokenizer = object(&dir.join("tokenizer_config.json"))?;
-        let token = |field: &str| {
-            let value = &tokenizer[field];
-            // older files have an object with the token's properties
-            let text = value.as_str().or_else(|| value["content"].as_str());
-            text.map(str::to_owned)
+/// Returns the tokens of tiles of a nanoVLM model; `None` if pictures stand in front of the text.
+fn nanovlm_tokens(
+    dir: &Path,
+    config: &nanovlm::Config,
+    vocabulary: &Pretrained,
+) -> Result<Option<nanovlm::TileTokens>, CheckpointError> {
+    if config.image_token_id.is_none() {
+        return Ok(None);
+    }
+    let named = nanovlm::PromptConfig::load(dir)?.tokens;
+    // the second release does not list them
+    Ok(Some(named.unwrap_or_else(|| {
+        let global = vocabulary
+            .id(nanovlm::GLOBAL)
+            .map(|_| nanovlm::GLOBAL.to_owned());
+        nanovlm::TileTokens {
+            image: nanovlm::PLACEHOLDER.to_owned(),
+            global,
+            places: Default::default(),
+        }
+    })))
+}
+
+/// Returns the chat template in the `config.json` of a nanoVLM model, if there is one.
+fn nanovlm_template(
+    dir: &Path,
+    config: &ModelConfig,
+) -> Result<Option<ChatTemplate>, CheckpointError> {
+    let ModelConfig::Nanovlm(_) = config else {
+        return Ok(None);
+    };
+    let source = nanovlm::PromptConfig::load(dir)?.chat_template;
+    Ok(source.as_deref().map(ChatTemplate::new).transpose()?)
+}
+
+/// Returns the ids of tokens that end a text, as `generation_config.json` and `config.json` list
+/// them.
+fn listed_ends(dir: &Path) -> Result<Vec<u32>, CheckpointError> {
+    let mut ends = vec![];
+    for (file, field) in [
+        ("generation_config.json", "eos_token_id"),
+        ("config.json", "eos_token_id"),
+        ("config.json", "lm_eos_token_id"),
+    ] {
+        let file = object(&dir.join(file))?;
+        let ids = match &file[field] {
+            Value::Array(ids) => ids.iter().filter_map(Value::as_u64).collect(),
+            id => id.as_u64().into_iter().collect::<Vec<_>>(),
         };
-        let mut ends = vec![];
-        for (file, field) in [
-            ("generation_config.json", "eos_token_id"),
-            ("config.json", "eos_token_id"),
-            ("config.json", "lm_eos_token_id"),
-        ] {
-            let file = object(&dir.join(file))?;
-            let ids = match &file[field] {
-                Value::Array(ids) => ids.iter().filter_map(Value::as_u64).collect(),
-                id => id.as_u64().into_iter().collect::<Vec<_>>(),
-            };
-            ends.extend(ids.into_iter().filter_map(|id| u32::try_from(id).ok()));
-        }
-        Ok(Special {
-            tokens: TemplateTokens {
-                begin: token("bos_token"),
-                end: token("eos_token"),
-                pad: token("pad_token"),
-                unknown: token("unk_token"),
-            },
-            ends,
-        })
+        ends.extend(ids.into_iter().filter_map(|id| u32::try_from(id).ok()));
     }
+    Ok(ends)
 }
 
 /// Reads a JSON file; null if there is none.

@@ -111,7 +111,9 @@ pub enum LocateError {
         cache: String,
     },
     /// Neither a file, a folder nor a name of a repository.
-    #[error("there is no model {name}: it is neither a folder, a GGUF file nor the name of a known model")]
+    #[error(
+        "there is no model {name}: it is neither a folder, a GGUF file nor the name of a known model"
+    )]
     Unknown {
         /// What was asked for.
         name: String,
@@ -136,7 +138,9 @@ pub fn locate(name: &Path) -> Result<PathBuf, LocateError> {
         return Err(LocateError::Unknown { name: repository });
     }
     let cache = cache_folder();
-    let found = cache.as_ref().and_then(|cache| snapshot(cache, &repository));
+    let found = cache
+        .as_ref()
+        .and_then(|cache| snapshot(cache, &repository));
     found.ok_or_else(|| LocateError::NotCached {
         repository,
         cache: cache.unwrap_or_default().display().to_string(),
@@ -253,7 +257,10 @@ mod tests {
         assert!(found("org/name").unwrap().ends_with("aaa"));
         let listed = cached(cache.path());
         assert_eq!(listed.len(), 1);
-        assert_eq!((listed[0].0.as_str(), folder_bytes(&listed[0].1)), ("org/name", 3));
+        assert_eq!(
+            (listed[0].0.as_str(), folder_bytes(&listed[0].1)),
+            ("org/name", 3)
+        );
     }
 
     #[test]

@@ -17,10 +17,13 @@ use crate::device::DeviceError;
 use crate::hint::{Hint, Hinted};
 use crate::models::ConfigError;
 use crate::models::processor::ProcessorError;
-use crate::text::{ChatError, TokenizerError};
+use crate::text::TokenizerError;
+use crate::text::chat::ChatError;
 
+pub(super) use folder::stored;
 pub use folder::{
-    KeepWeights, default_folder, load, load_with, restore, save, save_description, shipped, snapshot,
+    KeepWeights, default_folder, load, load_with, restore, save, save_description, shipped,
+    snapshot,
 };
 pub use gguf::{Gguf, GgufError, GgufTensor};
 pub use pack::{Packed, pack};
@@ -28,7 +31,6 @@ pub use safetensors::{
     Metadata, TensorFile, Values, first_not_finite, parse, read_values, step_note, write_halves,
     write_tensors, write_values,
 };
-pub(super) use folder::stored;
 pub(super) use weights::WeightFiles;
 pub use weights::WeightRules;
 
@@ -60,7 +62,9 @@ pub enum CheckpointError {
         missing: &'static str,
     },
     /// A folder has several models.
-    #[error("{path} has several {what}: {names}; name the file of one, or put the others elsewhere")]
+    #[error(
+        "{path} has several {what}: {names}; name the file of one, or put the others elsewhere"
+    )]
     Several {
         /// Folder.
         path: String,
@@ -70,7 +74,9 @@ pub enum CheckpointError {
         names: String,
     },
     /// A GGUF file is an image encoder without a language model.
-    #[error("{path} is the image encoder of a model: name the file of its language model, and keep the two together")]
+    #[error(
+        "{path} is the image encoder of a model: name the file of its language model, and keep the two together"
+    )]
     EncoderAlone {
         /// File or folder.
         path: String,

@@ -6,4 +6,4 @@ pub mod prompt;
 
 pub use config::Config;
 pub use preprocess::PreprocessConfig;
-pub use prompt::{PLACEHOLDER, WHOLE, places, question};
+pub use prompt::{GLOBAL, PLACEHOLDER, PromptConfig, TileTokens, question};

@@ -7,4 +7,4 @@ pub mod prompt;
 
 pub use config::Config;
 pub use preprocess::PreprocessConfig;
-pub use prompt::{PLACEHOLDER, places};
+pub use prompt::TileTokens;

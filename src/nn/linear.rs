@@ -68,10 +68,15 @@ impl Linear {
         let init = Init::Uniform { inputs };
         let suffixed = |suffix: &str| -> Vec<(String, usize)> {
             let named = members.iter();
-            named.map(|(name, outputs)| (format!("{name}.{suffix}"), *outputs)).collect()
+            named
+                .map(|(name, outputs)| (format!("{name}.{suffix}"), *outputs))
+                .collect()
         };
         fn by_str(named: &[(String, usize)]) -> Vec<(&str, usize)> {
-            named.iter().map(|(name, outputs)| (name.as_str(), *outputs)).collect()
+            named
+                .iter()
+                .map(|(name, outputs)| (name.as_str(), *outputs))
+                .collect()
         }
         let weight = p.weights(&by_str(&suffixed("weight")), &[inputs], init)?;
         let bias = bias.then(|| p.create_group(&by_str(&suffixed("bias")), &[], init));

@@ -192,7 +192,9 @@ impl Parameters {
         };
         let most = shape[0];
         let (device, role) = (&self.device, self.role);
-        let rows = self.store.add_frozen(device, &named, &shape[1..], role, encoding, most)?;
+        let rows = self
+            .store
+            .add_frozen(device, &named, &shape[1..], role, encoding, most)?;
         Ok(Weight::Frozen(rows))
     }
 
@@ -218,13 +220,20 @@ impl Parameters {
             let Storage::Frozen(encoding) = storage[start] else {
                 unreachable!("no member is trained")
             };
-            let same = storage[start..].iter().take_while(|other| **other == storage[start]);
+            let same = storage[start..]
+                .iter()
+                .take_while(|other| **other == storage[start]);
             let end = start + same.count();
             let members = &named[start..end];
             let (device, role) = (&self.device, self.role);
-            let words = encoding.row_words(rest.iter().product()).expect(WHOLE_BLOCKS);
+            let words = encoding
+                .row_words(rest.iter().product())
+                .expect(WHOLE_BLOCKS);
             let most = (device.max_elements() / words.max(1)).max(1);
-            blocks.extend(self.store.add_frozen(device, members, rest, role, encoding, most)?);
+            blocks.extend(
+                self.store
+                    .add_frozen(device, members, rest, role, encoding, most)?,
+            );
             start = end;
         }
         Ok(Weight::Frozen(blocks))
@@ -255,7 +264,10 @@ impl Parameters {
                 .collect::<Vec<_>>()
                 .join(".")
         };
-        members.iter().map(|&(name, rows)| (path(name), rows)).collect()
+        members
+            .iter()
+            .map(|&(name, rows)| (path(name), rows))
+            .collect()
     }
 
     /// Draws initial values, unless a file has them.
@@ -267,7 +279,9 @@ impl Parameters {
             Init::Normal(deviation) => (0..len).map(|_| deviation * normal(rng)).collect(),
             Init::Uniform { inputs } => {
                 let bound = 1.0 / (inputs as f32).sqrt();
-                (0..len).map(|_| bound * (2.0 * uniform(rng) - 1.0)).collect()
+                (0..len)
+                    .map(|_| bound * (2.0 * uniform(rng) - 1.0))
+                    .collect()
             }
         })
     }

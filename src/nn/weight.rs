@@ -100,7 +100,8 @@ impl Weight {
             Weight::Frozen(blocks) => match &blocks[..] {
                 [block] => {
                     let words = c.tape.bind(&block.words);
-                    c.tape.packed_embedding(words, block.encoding, block.cols, ids)
+                    c.tape
+                        .packed_embedding(words, block.encoding, block.cols, ids)
                 }
                 _ => panic!("look_up: a table of embeddings is in one tensor"),
             },

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "kebab-case")]
 pub enum Style {
     /// One sentence.
-    #[default]
     Short,
     /// A paragraph.
+    #[default]
     Detailed,
     /// Text for people who cannot see the picture.
     AltText,
@@ -24,17 +24,31 @@ impl Style {
     /// All styles.
     pub const ALL: [Style; 4] = [Style::Short, Style::Detailed, Style::AltText, Style::Tags];
 
-    /// Returns the question that asks for the style, in English, the language of the models.
-    pub fn prompt(self) -> &'static str {
-        match self {
-            Style::Short => "Write a caption of one sentence for this image.",
-            Style::Detailed => "Can you describe this image in detail?",
-            Style::AltText => {
+    /// Returns the question that asks a model of this
+    /// [family](crate::ModelConfig::family) for the style, in English, the language of the models.
+    /// Families that are not told apart share a wording.
+    pub fn prompt(self, family: &str) -> &'static str {
+        match (family, self) {
+            // the question of nanoVLM's own examples
+            ("nanovlm", Style::Detailed) => "What is this?",
+            (_, Style::Short) => "Write a caption of one sentence for this image.",
+            // the question of SmolVLM's model card
+            (_, Style::Detailed) => "Can you describe this image?",
+            (_, Style::AltText) => {
                 "Write the alt text of this image: one plain sentence for a person who cannot see it."
             }
-            Style::Tags => {
+            (_, Style::Tags) => {
                 "List what this image shows as keywords, separated by commas, without sentences."
             }
+        }
+    }
+
+    /// Returns the most tokens that a caption of the style needs.
+    pub fn max_tokens(self) -> usize {
+        match self {
+            Style::Short | Style::AltText => 48,
+            Style::Tags => 64,
+            Style::Detailed => 192,
         }
     }
 
@@ -78,7 +92,7 @@ mod tests {
             assert_eq!(serde_json::to_value(style).unwrap(), style.name());
             let others = Style::ALL
                 .into_iter()
-                .filter(|other| other.prompt() == style.prompt());
+                .filter(|other| other.prompt("smolvlm") == style.prompt("smolvlm"));
             assert_eq!(others.count(), 1);
         }
         assert!("poem".parse::<Style>().unwrap_err().contains("alt-text"));

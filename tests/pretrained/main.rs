@@ -5,6 +5,7 @@ mod golden;
 mod models;
 mod pass;
 mod preprocess;
+mod prompts;
 mod recorded;
 mod resize;
 mod tokenizers;

@@ -2,8 +2,8 @@
 
 use seemore::caption::{Generator, Sampling};
 use seemore::device::Device;
-use seemore::models::checkpoint::{self, KeepWeights};
 use seemore::models::Model;
+use seemore::models::checkpoint::{self, KeepWeights};
 use seemore::models::clip::Clip;
 
 use crate::golden::{self, folders};
@@ -31,7 +31,10 @@ fn hold_forward(
     let mut held = 0;
     for (name, got) in &values {
         let theirs = renamed.iter().find(|(ours, _)| ours == name);
-        let name = format!("{prefix}{}", theirs.map_or(name.as_str(), |(_, theirs)| theirs));
+        let name = format!(
+            "{prefix}{}",
+            theirs.map_or(name.as_str(), |(_, theirs)| theirs)
+        );
         if recorded.holds(&name) {
             recorded.hold(&name, got);
             held += 1;
@@ -68,7 +71,10 @@ fn hold_training(
     stored: &[(&str, &str)],
 ) {
     let want = recorded.floats(&format!("{prefix}loss"))[0];
-    assert!((loss - want).abs() <= 1e-5, "{prefix}loss: {loss}, recorded {want}");
+    assert!(
+        (loss - want).abs() <= 1e-5,
+        "{prefix}loss: {loss}, recorded {want}"
+    );
     let begin = format!("{prefix}grad.");
     let mut held = 0;
     let names = recorded.names();
@@ -78,9 +84,15 @@ fn hold_training(
         let want = recorded.floats(&format!("{begin}{name}"));
         let largest = want.iter().fold(0f32, |most, x| most.max(x.abs()));
         // a bias of the keys changes no probability: its gradient is 0 but for rounding
-        let floor = if name.ends_with("k_proj.bias") { 1e-6 } else { 1e-7 };
+        let floor = if name.ends_with("k_proj.bias") {
+            1e-6
+        } else {
+            1e-7
+        };
         let allowed = 1e-4 * largest + floor;
-        let got = grads.get(ours).unwrap_or_else(|| panic!("no gradient of {ours}"));
+        let got = grads
+            .get(ours)
+            .unwrap_or_else(|| panic!("no gradient of {ours}"));
         golden::close(name, got, &want, allowed);
         held += 1;
     }
@@ -280,7 +292,10 @@ fn llama_computes_what_pytorch_does() {
                 };
                 hold("hidden0", "inputs_embeds");
                 for layer in 1..last {
-                    hold(&format!("hidden{layer}"), &format!("text.layer{}", layer - 1));
+                    hold(
+                        &format!("hidden{layer}"),
+                        &format!("text.layer{}", layer - 1),
+                    );
                 }
                 hold(&format!("hidden{last}"), "text.norm");
                 for layer in 0..last {
@@ -395,7 +410,10 @@ fn clip_computes_what_pytorch_does() {
                 recorded.hold(theirs, &values[ours]);
             }
             for layer in 0..clip.config().vision.num_hidden_layers {
-                recorded.hold(&format!("layer{layer}"), &values[&format!("vision.layer{layer}")]);
+                recorded.hold(
+                    &format!("layer{layer}"),
+                    &values[&format!("vision.layer{layer}")],
+                );
                 let name = format!("attn{layer}");
                 if recorded.holds(&name) {
                     // of the first picture

@@ -79,12 +79,7 @@ pub fn forward(device: &Device, model: &Model, inputs: &Inputs) -> Values {
 
 /// Mean cross-entropy of the text's logits against `targets`, one for each id of the text and
 /// negative where none counts, and the gradient of every parameter by name.
-pub fn backward(
-    device: &Device,
-    model: &Model,
-    inputs: &Inputs,
-    targets: &[i32],
-) -> (f32, Values) {
+pub fn backward(device: &Device, model: &Model, inputs: &Inputs, targets: &[i32]) -> (f32, Values) {
     let (tiles, side) = (inputs.tile_count(model), model.info().image_size());
     let places = inputs.places(model);
     let mut tape = device.tape();
@@ -169,13 +164,18 @@ pub fn embed(
         values.insert(name, plan.read(state).unwrap());
     }
     for (layer, map) in maps.iter().enumerate() {
-        values.insert(format!("attn{layer}"), plan.read(map.probabilities).unwrap());
+        values.insert(
+            format!("attn{layer}"),
+            plan.read(map.probabilities).unwrap(),
+        );
     }
     values.insert("image_embeds".into(), plan.read(embeddings).unwrap());
     let grads = match wanted {
         Some(_) => {
             let named = clip.store().named_in(&flats).into_iter();
-            named.map(|(name, grad)| (name, grad.read().unwrap())).collect()
+            named
+                .map(|(name, grad)| (name, grad.read().unwrap()))
+                .collect()
         }
         None => Values::new(),
     };

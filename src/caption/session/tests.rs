@@ -58,7 +58,9 @@ fn padded_prompts_give_the_captions_of_exact_ones() {
             let exact = super::super::Search::new(device, model, search)
                 .unwrap()
                 .run(
-                    &session.image_values(&session.input(&picture(20.0))).unwrap(),
+                    &session
+                        .image_values(&session.input(&picture(20.0)))
+                        .unwrap(),
                     &[&tokens],
                     tokenizer.end(),
                 )

@@ -94,7 +94,9 @@ impl Clip {
         let side = self.config.vision.image_size;
         let mut tape = self.device.tape();
         let image = tape.input(&[1, 3, side, side]);
-        let embeddings = self.encoder.embed(&mut Context::inference(&mut tape), image);
+        let embeddings = self
+            .encoder
+            .embed(&mut Context::inference(&mut tape), image);
         tape.hold(embeddings);
         let plan = Plan::new(&self.device, tape)?;
         let embed = |picture: &Picture| {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::safetensors::{Metadata, TensorFile, Values, write_tensors};
 use super::gguf_model::{GgufModel, has_gguf, is_gguf};
+use super::safetensors::{Metadata, TensorFile, Values, write_tensors};
 use super::{CheckpointError, WeightFiles, make_folder, write_file};
 use crate::device::{Device, DeviceError, Tensor};
 use crate::models::{Dialogue, Model, ModelConfig, nanovlm};

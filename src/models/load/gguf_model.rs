@@ -43,11 +43,7 @@ impl GgufModel {
             path: folder.display().to_string(),
             what,
             names: super::folder::listed(
-                files
-                    .iter()
-                    .map(Gguf::path)
-                    .collect::<Vec<_>>()
-                    .into_iter(),
+                files.iter().map(Gguf::path).collect::<Vec<_>>().into_iter(),
             ),
         };
         if texts.len() > 1 {
@@ -289,9 +285,9 @@ fn name(tensor: &GgufTensor, text: &str, head: usize) -> Option<(String, Option<
             let name = format!("{text}.layers.{layer}.{part}.{kind}");
             Some((name, rotated.then_some(head)))
         }
-        ["v", "patch_embd", kind] => {
-            plain(format!("model.vision_model.embeddings.patch_embedding.{kind}"))
-        }
+        ["v", "patch_embd", kind] => plain(format!(
+            "model.vision_model.embeddings.patch_embedding.{kind}"
+        )),
         ["v", "position_embd", "weight"] => {
             plain("model.vision_model.embeddings.position_embedding.weight".into())
         }
@@ -311,7 +307,9 @@ fn name(tensor: &GgufTensor, text: &str, head: usize) -> Option<(String, Option<
                 "ffn_down" => "mlp.fc2",
                 _ => return None,
             };
-            plain(format!("model.vision_model.encoder.layers.{layer}.{part}.{kind}"))
+            plain(format!(
+                "model.vision_model.encoder.layers.{layer}.{part}.{kind}"
+            ))
         }
         _ => None,
     }

@@ -282,7 +282,10 @@ impl WeightFiles {
     ///
     /// # Errors
     /// Names a file that cannot be read, or a tensor with a value that is not finite.
-    pub(in crate::models) fn fill(&mut self, store: &ParameterStore) -> Result<(), CheckpointError> {
+    pub(in crate::models) fn fill(
+        &mut self,
+        store: &ParameterStore,
+    ) -> Result<(), CheckpointError> {
         for (name, tensor) in store.named() {
             self.fill_trained(name, tensor)?;
         }
@@ -412,7 +415,8 @@ fn pieces(entry: &Entry) -> impl Iterator<Item = Range<usize>> + use<> {
 fn pieces_of(rows: Range<usize>, row_bytes: usize) -> impl Iterator<Item = Range<usize>> {
     let count = (PIECE / row_bytes.max(1)).max(1);
     let end = rows.end;
-    rows.step_by(count).map(move |first| first..end.min(first + count))
+    rows.step_by(count)
+        .map(move |first| first..end.min(first + count))
 }
 
 /// Rows of matrices are whole blocks of their encoding: checked when a file is opened, and when an
@@ -428,8 +432,12 @@ fn decode(bytes: &[u8], encoding: Encoding, cols: usize) -> Vec<f32> {
     let rows = bytes.len() / row_bytes(encoding, cols).max(1);
     let mut packed = vec![0u32; rows * encoding.row_words(cols).expect(WHOLE_BLOCKS)];
     let mut values = vec![0.0; rows * cols];
-    encoding.from_ggml(bytes, cols, &mut packed).expect(WHOLE_BLOCKS);
-    encoding.decode(&packed, cols, &mut values).expect(WHOLE_BLOCKS);
+    encoding
+        .from_ggml(bytes, cols, &mut packed)
+        .expect(WHOLE_BLOCKS);
+    encoding
+        .decode(&packed, cols, &mut values)
+        .expect(WHOLE_BLOCKS);
     values
 }
 
@@ -450,14 +458,20 @@ fn shards(index: &Path) -> Result<Vec<String>, CheckpointError> {
     names.dedup();
     let plain = |name: &String| Path::new(name).file_name() == Some(name.as_ref());
     match names.iter().find(|name| !plain(name)) {
-        Some(name) => Err(damaged(format!("`{name}` is not the name of a file beside it"))),
+        Some(name) => Err(damaged(format!(
+            "`{name}` is not the name of a file beside it"
+        ))),
         None => Ok(names),
     }
 }
 
 /// Returns what a folder without safetensors files has instead.
 fn no_weights(dir: &Path) -> CheckpointError {
-    let pickles = ["pytorch_model.bin", "model.pt", "pytorch_model.bin.index.json"];
+    let pickles = [
+        "pytorch_model.bin",
+        "model.pt",
+        "pytorch_model.bin.index.json",
+    ];
     match pickles.iter().find(|name| dir.join(name).is_file()) {
         Some(name) => CheckpointError::Pickle {
             path: dir.join(name).display().to_string(),

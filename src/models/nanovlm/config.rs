@@ -48,12 +48,7 @@ const TEXT: DecoderNames = DecoderNames {
     embedding: "decoder.token_embedding",
     blocks: "decoder.blocks",
     norm1: "norm1",
-    attention: [
-        "attn.q_proj",
-        "attn.k_proj",
-        "attn.v_proj",
-        "attn.out_proj",
-    ],
+    attention: ["attn.q_proj", "attn.k_proj", "attn.v_proj", "attn.out_proj"],
     norm2: "norm2",
     mlp: "mlp",
     norm: "decoder.norm",

@@ -10,6 +10,12 @@ use crate::models::processor::{self, ProcessorError};
 use crate::models::prompt::PromptError;
 use crate::text::chat::{Message, Part};
 
+/// Token whose places in a text the rows of a picture take; the first release has none.
+pub const PLACEHOLDER: &str = "<|image|>";
+
+/// Token in front of the tile of the whole picture, in releases with tiles.
+pub const GLOBAL: &str = "<|global_image|>";
+
 /// What a model's `config.json` says about prompts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PromptConfig {

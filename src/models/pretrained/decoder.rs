@@ -92,11 +92,7 @@ impl DecoderConfig {
             );
         }
         if self.head_dim == 0 || self.head_dim > 128 || !self.head_dim.is_multiple_of(2) {
-            return field(
-                "head_dim",
-                self.head_dim,
-                "it must be even and at most 128",
-            );
+            return field("head_dim", self.head_dim, "it must be even and at most 128");
         }
         Ok(())
     }
@@ -117,8 +113,8 @@ impl DecoderConfig {
         let keys = self.num_key_value_heads * self.head_dim;
         let block = width * (2 * queries + 2 * keys + 3 * self.intermediate_size);
         let attention = 2 * queries * tokens.div_ceil(2);
-        (self.num_hidden_layers * tokens * (block + attention)
-            + outputs * width * self.vocab_size) as f64
+        (self.num_hidden_layers * tokens * (block + attention) + outputs * width * self.vocab_size)
+            as f64
     }
 }
 

@@ -90,11 +90,7 @@ impl VisionConfig {
         }
         let heads = self.num_attention_heads;
         if heads == 0 || !self.hidden_size.is_multiple_of(heads) {
-            return field(
-                "num_attention_heads",
-                heads,
-                "it must divide hidden_size",
-            );
+            return field("num_attention_heads", heads, "it must divide hidden_size");
         }
         let width = self.hidden_size / heads;
         if width > 128 {
@@ -187,12 +183,7 @@ impl VisionTransformer {
     ) -> Result<VisionTransformer, DeviceError> {
         let (width, eps) = (config.hidden_size, config.layer_norm_eps);
         let side = config.patch_size;
-        let patch = Linear::with_shape(
-            p,
-            names.patch,
-            &[width, 3, side, side],
-            names.patch_bias,
-        )?;
+        let patch = Linear::with_shape(p, names.patch, &[width, 3, side, side], names.patch_bias)?;
         let rows = config.patches() + names.class.is_some() as usize;
         let shape: &[usize] = match names.positions_batched {
             true => &[1, rows, width],
@@ -261,7 +252,14 @@ impl VisionTransformer {
         }
         let mut stream = Stream::from(x);
         for (layer, block) in self.blocks.iter().enumerate() {
-            stream = c.segment(stream, |c, x| block.forward(c, x, self.config.num_attention_heads, self.config.hidden_act));
+            stream = c.segment(stream, |c, x| {
+                block.forward(
+                    c,
+                    x,
+                    self.config.num_attention_heads,
+                    self.config.hidden_act,
+                )
+            });
             stream = c.keep_stream(|| format!("vision.layer{layer}"), stream);
         }
         stream.norm(c, &self.norm)

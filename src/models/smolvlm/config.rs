@@ -120,7 +120,11 @@ impl FamilyConfig for Config {
         }
         if self.image_token_id as usize >= self.text.vocab_size {
             let rule = "it must be an id of the vocabulary";
-            return Err(ConfigError::field("image_token_id", self.image_token_id, rule));
+            return Err(ConfigError::field(
+                "image_token_id",
+                self.image_token_id,
+                rule,
+            ));
         }
         Ok(())
     }

@@ -173,8 +173,12 @@ pub fn multiply(
     let panels = Panels::pack(call, a, m, k);
     let pairs = panels.pairs;
     // whatever the cut, the sums are the same
-    let strip = (TASK_WORDS / pairs).next_multiple_of(BLOCK).min(n.div_ceil(2).next_multiple_of(BLOCK));
-    let chunk = (2 * TASK_WORDS / pairs).next_multiple_of(BLOCK).min(m.next_multiple_of(BLOCK));
+    let strip = (TASK_WORDS / pairs)
+        .next_multiple_of(BLOCK)
+        .min(n.div_ceil(2).next_multiple_of(BLOCK));
+    let chunk = (2 * TASK_WORDS / pairs)
+        .next_multiple_of(BLOCK)
+        .min(m.next_multiple_of(BLOCK));
     let (across, down) = (n.div_ceil(strip), m.div_ceil(chunk));
     blocks(call, across * down, 1, |task: Range<usize>| {
         let (column, row) = (task.start / down * strip, task.start % down * chunk);

@@ -28,8 +28,18 @@ pub fn block(weights: &[u32], panels: &[u32], pairs: usize, sums: &mut Sums) {
     unsafe {
         // 24 of 32 registers hold sums, the last time 16
         rows::<12>(weights, panels, pairs, &mut transposed);
-        rows::<12>(&weights[12 * pairs..], panels, pairs, &mut transposed[12 * BLOCK..]);
-        rows::<8>(&weights[24 * pairs..], panels, pairs, &mut transposed[24 * BLOCK..]);
+        rows::<12>(
+            &weights[12 * pairs..],
+            panels,
+            pairs,
+            &mut transposed[12 * BLOCK..],
+        );
+        rows::<8>(
+            &weights[24 * pairs..],
+            panels,
+            pairs,
+            &mut transposed[24 * BLOCK..],
+        );
         transpose(&transposed, sums);
     }
 }
@@ -76,7 +86,8 @@ pub fn transpose(from: &Sums, to: &mut Sums) {
     for top in [0, LANES] {
         for left in [0, LANES] {
             // SAFETY: 16 sums from there on
-            let row = |i: usize| unsafe { _mm512_loadu_ps(from[(top + i) * BLOCK + left..].as_ptr()) };
+            let row =
+                |i: usize| unsafe { _mm512_loadu_ps(from[(top + i) * BLOCK + left..].as_ptr()) };
             let columns = square(std::array::from_fn(row));
             for (j, column) in columns.into_iter().enumerate() {
                 let to = &mut to[(left + j) * BLOCK + top..][..LANES];
