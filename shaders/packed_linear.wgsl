@@ -25,6 +25,9 @@ override WG: u32 = 8;
 override LANES: u32 = 1;
 override ROWS: u32 = 1;         // at most 4
 override WHOLE: bool = true;    // whether k is a multiple of 32
+// For the Rust bodies alone: whether operands may be rounded to bf16, and the activation of y.
+override ROUND: bool = false;
+override ACTIVATION: u32 = 0;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(3) var<storage, read> x: array<vec4f>;         // [m, k]

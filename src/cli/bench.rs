@@ -15,6 +15,7 @@ mod matmul;
 mod measure;
 mod report;
 mod train;
+mod vlm;
 
 use super::devices::DeviceArgs;
 use super::values::named;
@@ -34,6 +35,8 @@ enum What {
     Decode,
     Encode,
     Load,
+    /// A pretrained model, given by --model
+    Vlm,
     All,
 }
 
@@ -51,6 +54,12 @@ pub struct BenchArgs {
     /// Model sizes from a JSON file like a checkpoint's config.json
     #[arg(long, value_name = "FILE.json", conflicts_with = "preset")]
     config: Option<PathBuf>,
+    /// Pretrained model of the benchmark vlm
+    #[arg(long, value_name = "MODEL", required_if_eq("what", "vlm"))]
+    model: Option<PathBuf>,
+    /// In the benchmark vlm, compute exactly with weights of 16 bits or less
+    #[arg(long)]
+    exact: bool,
     /// Pictures per training step
     #[arg(long, default_value_t = 16, value_name = "PICTURES")]
     batch_size: usize,
@@ -177,6 +186,9 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     }
     if wanted(What::Load) {
         report.all(&load::measure(&device, &config, 256, 128, effort)?)?;
+    }
+    if let (true, Some(model)) = (args.what.contains(&What::Vlm), &args.model) {
+        report.all(&vlm::measure(&device, model, args.exact, effort)?)?;
     }
     Ok(())
 }

@@ -46,6 +46,10 @@ pub struct ModelArgs {
     /// Convert the weights of a pretrained model while they are read, to save memory and time
     #[arg(long, value_name = "TYPE", value_parser = named::<Quantization>(), help_heading = "Pretrained models")]
     quantize: Option<Quantization>,
+    /// Compute exactly with weights of 16 bits or less, instead of rounding what they are multiplied
+    /// with to bf16 on processors that multiply it faster
+    #[arg(long, help_heading = "Pretrained models")]
+    exact: bool,
     /// Tiles that a pretrained model sees a picture in: 1 for the picture alone, auto for as many
     /// as it was trained on, N for at most N along the longer edge
     #[arg(
@@ -86,6 +90,7 @@ impl ModelArgs {
                 );
             }
         }
+        let model = model.rounding(!self.exact);
         Ok(Session::with_tiling(device, model, tokenizer, self.tiles))
     }
 }

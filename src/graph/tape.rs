@@ -50,6 +50,7 @@ pub struct Tape {
     pub(super) grads: BTreeMap<Var, Var>,
     sites: u32,
     precision: Precision,
+    rounds_packed: bool,
     /// Values derived from another one under a name, recorded once to serve several ops.
     pub(super) derived: BTreeMap<(&'static str, Var), Var>,
     views: BTreeMap<(Var, Vec<usize>), Var>,
@@ -68,6 +69,7 @@ impl Tape {
             grads: BTreeMap::new(),
             sites: 0,
             precision: Precision::F32,
+            rounds_packed: false,
             derived: BTreeMap::new(),
             views: BTreeMap::new(),
             error: None,
@@ -101,6 +103,19 @@ impl Tape {
     /// Returns the precision that operands are rounded to.
     pub fn precision(&self) -> Precision {
         self.precision
+    }
+
+    /// Allows the products with packed weights that are recorded from here on to round their operands
+    /// to bf16, on processors that multiply bf16 faster than f32.
+    ///
+    /// Rounding changes an operand by at most 1/512 of itself; sums stay f32.
+    pub fn round_packed(&mut self, allowed: bool) {
+        self.rounds_packed = allowed;
+    }
+
+    /// Returns whether products with packed weights may round their operands to bf16.
+    pub fn rounds_packed(&self) -> bool {
+        self.rounds_packed
     }
 
     fn add_variable(&mut self, shape: &[usize], home: Home, grad: bool) -> Var {

@@ -34,6 +34,12 @@ pub trait FamilyConfig: Debug {
     /// tokens.
     fn multiply_adds(&self, text: usize) -> f64;
 
+    /// Returns the multiply-adds of the matrix products in the image encoder and what connects it to
+    /// the decoder, for one image; 0 where they are not told apart.
+    fn encoder_multiply_adds(&self) -> f64 {
+        0.0
+    }
+
     /// Returns what the files of pretrained models have beside the tensors of the layers.
     fn weight_rules(&self) -> WeightRules {
         WeightRules::default()
@@ -215,6 +221,12 @@ impl ModelConfig {
     /// tokens.
     pub fn multiply_adds(&self, text: usize) -> f64 {
         self.inner().multiply_adds(text)
+    }
+
+    /// Returns the multiply-adds of the matrix products in the image encoder and what connects it to
+    /// the decoder, for one image; 0 where they are not told apart.
+    pub fn encoder_multiply_adds(&self) -> f64 {
+        self.inner().encoder_multiply_adds()
     }
 
     /// Returns what the files of pretrained models have beside the tensors of the layers.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::load::{self, CheckpointError};
 use super::{Caches, Dialogue, ModelConfig, ModelInfo};
 use crate::device::{Device, DeviceError, Tensor};
-use crate::graph::Var;
+use crate::graph::{Tape, Var};
 use crate::nn::{Context, ParameterStore, Parameters, StorageOf};
 use crate::ops::max_keys;
 use crate::text::Tokenizer;
@@ -114,6 +114,7 @@ pub struct Model {
     store: Arc<ParameterStore>,
     tokenizer: Option<Arc<Tokenizer>>,
     dialogue: Option<Arc<Dialogue>>,
+    rounds: bool,
 }
 
 impl Model {
@@ -153,6 +154,7 @@ impl Model {
             store: Arc::new(store),
             tokenizer: None,
             dialogue: None,
+            rounds: false,
         })
     }
 
@@ -175,6 +177,7 @@ impl Model {
             store: Arc::new(store),
             tokenizer: None,
             dialogue: None,
+            rounds: false,
         })
     }
 
@@ -216,6 +219,22 @@ impl Model {
             dialogue: Some(Arc::new(dialogue)),
             ..self
         }
+    }
+
+    /// Sets whether products with weights in 16 bits or less may round their operands to bf16; see
+    /// [`Tape::round_packed`]. They do not unless it is set.
+    pub fn rounding(self, allowed: bool) -> Model {
+        Model {
+            rounds: allowed,
+            ..self
+        }
+    }
+
+    /// Returns an empty tape for passes of this model on a device.
+    pub(crate) fn tape(&self, device: &Device) -> Tape {
+        let mut tape = device.tape();
+        tape.round_packed(self.rounds);
+        tape
     }
 
     /// Maximum number of positions, visual tokens and text together: the context, unless the

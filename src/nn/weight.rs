@@ -117,10 +117,9 @@ impl FrozenRows {
                 let weight = c.tape.view(words, &[self.rows, self.cols]);
                 c.tape.linear(x, weight, bias, activation)
             }
-            encoding => {
-                let y = c.tape.packed_linear(x, words, encoding, self.rows, bias);
-                c.tape.activation(y, activation)
-            }
+            encoding => c
+                .tape
+                .packed_linear(x, words, encoding, self.rows, bias, activation),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! processor.
 
 pub mod activation;
+pub mod bf16;
 pub mod math;
 mod parts;
 pub mod product;

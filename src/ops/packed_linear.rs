@@ -32,11 +32,13 @@ struct Sizes {
 }
 
 impl Tape {
-    /// Records `y = x · Wᵀ + bias` with `x: [.., cols]`, `bias: [rows]` and the `rows` by `cols`
-    /// weights that `weight` holds packed: [`row_words(cols)`](Encoding::row_words) words each row.
+    /// Records `y = activation(x · Wᵀ + bias)` with `x: [.., cols]`, `bias: [rows]` and the `rows` by
+    /// `cols` weights that `weight` holds packed: [`row_words(cols)`](Encoding::row_words) words
+    /// each row.
     ///
-    /// Weights are decoded exactly; sums are of f32. Gradients flow to `x` and `bias`; the weights
-    /// are frozen.
+    /// Weights are decoded exactly, and sums are of f32; where the tape
+    /// [allows it](Tape::round_packed), products of many rows may round both operands to bf16.
+    /// Gradients flow to `x` and `bias`; the weights are frozen.
     ///
     /// # Panics
     /// If the shapes do not match.
@@ -48,6 +50,7 @@ impl Tape {
         encoding: Encoding,
         rows: usize,
         bias: Option<Var>,
+        activation: Activation,
     ) -> Var {
         let (m, k) = self.rows_cols(x);
         let row_words = self.check_packed(weight, encoding, rows, k);
@@ -60,7 +63,7 @@ impl Tape {
         }
         let Some(kernel) = PACKED_LINEAR.of(encoding) else {
             let weight = self.view(weight, &[rows, k]);
-            return self.linear(x, weight, bias, Activation::None);
+            return self.linear(x, weight, bias, activation);
         };
         let sizes = Sizes {
             m,
@@ -69,9 +72,17 @@ impl Tape {
             encoding,
             row_words,
         };
-        if self.capabilities().native || m <= FEW {
-            let y = self.packed_forward(kernel, sizes, x, weight, bias);
-            return self.packed_gradient(kernel, sizes, y, x, weight, bias);
+        let native = self.capabilities().native;
+        if native || m <= FEW {
+            // a gradient needs the values before the activation
+            let trains = self.needs_grad(x) || bias.is_some_and(|bias| self.needs_grad(bias));
+            let (inside, after) = match native && !trains {
+                true => (activation, Activation::None),
+                false => (Activation::None, activation),
+            };
+            let y = self.packed_forward(kernel, sizes, x, weight, bias, inside);
+            let y = self.packed_gradient(kernel, sizes, y, x, weight, bias);
+            return self.activation(y, after);
         }
         let unpacked = self.unpack(weight, encoding, rows, k);
         let (inside, after) = match bias {
@@ -80,10 +91,11 @@ impl Tape {
         };
         let y = self.linear_without_gradient(x, unpacked, inside);
         let y = self.packed_gradient(kernel, sizes, y, x, weight, inside);
-        match after {
+        let y = match after {
             Some(bias) => self.add(y, bias),
             None => y,
-        }
+        };
+        self.activation(y, activation)
     }
 
     /// Returns the words of a row, after a check of the length of packed weights.
@@ -115,8 +127,10 @@ impl Tape {
         x: Var,
         weight: Var,
         bias: Option<Var>,
+        activation: Activation,
     ) -> Var {
         let Sizes { m, n, k, .. } = sizes;
+        let (native, rounds) = (self.capabilities().native, self.rounds_packed());
         let shape = [&self.shape(x)[..self.shape(x).len() - 1], &[n]].concat();
         let y = self.output(&shape);
         let blocks = k.div_ceil(BLOCK);
@@ -141,6 +155,11 @@ impl Tape {
             .constant("WHOLE", k.is_multiple_of(BLOCK) as u32);
         if let Some(bias) = bias {
             call = call.bind("bias", bias);
+        }
+        if native {
+            call = call
+                .constant("ROUND", rounds as u32)
+                .constant("ACTIVATION", activation as u32);
         }
         call.rows(m.div_ceil(rows) * n.div_ceil(columns));
         y

@@ -68,7 +68,7 @@ impl Pass {
     ) -> Result<Pass, DeviceError> {
         let info = model.info();
         let side = info.image_size();
-        let mut tape = device.tape();
+        let mut tape = model.tape(device);
         let pictures = if !prefill || info.image_tokens == ImageTokens::None {
             None
         } else if !info.encodes_apart() {

@@ -24,7 +24,7 @@ impl Encoding {
         tiles: usize,
     ) -> Result<Encoding, DeviceError> {
         let side = model.info().image_size();
-        let mut tape = device.tape();
+        let mut tape = model.tape(device);
         let image = tape.input(&[tiles, 3, side, side]);
         let rows = model.encode(&mut Context::inference(&mut tape), image).rows;
         tape.hold(rows);

@@ -138,11 +138,13 @@ impl FamilyConfig for Config {
     fn apply(&mut self, _overrides: &Overrides) {}
 
     fn multiply_adds(&self, text: usize) -> f64 {
-        let rows = self.tile_rows();
+        self.encoder_multiply_adds() + self.text.multiply_adds(self.tile_rows() + text, text)
+    }
+
+    fn encoder_multiply_adds(&self) -> f64 {
         let squares = self.vision.hidden_size * self.pixel_shuffle_factor.pow(2);
-        self.vision.multiply_adds(0)
-            + (rows * squares * self.text.hidden_size) as f64
-            + self.text.multiply_adds(rows + text, text)
+        let connector = self.tile_rows() * squares * self.text.hidden_size;
+        self.vision.multiply_adds(0) + connector as f64
     }
 
     fn weight_rules(&self) -> WeightRules {

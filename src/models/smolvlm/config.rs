@@ -132,11 +132,13 @@ impl FamilyConfig for Config {
     fn apply(&mut self, _overrides: &Overrides) {}
 
     fn multiply_adds(&self, text: usize) -> f64 {
-        let rows = self.tile_rows();
-        let connector = self.vision.hidden_size * self.scale_factor.pow(2) * self.text.hidden_size;
-        self.vision.multiply_adds(0)
-            + (rows * connector) as f64
-            + self.text.multiply_adds(rows + text, text)
+        self.encoder_multiply_adds() + self.text.multiply_adds(self.tile_rows() + text, text)
+    }
+
+    fn encoder_multiply_adds(&self) -> f64 {
+        let squares = self.vision.hidden_size * self.scale_factor.pow(2);
+        let connector = self.tile_rows() * squares * self.text.hidden_size;
+        self.vision.multiply_adds(0) + connector as f64
     }
 
     fn weight_rules(&self) -> WeightRules {

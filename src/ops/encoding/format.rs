@@ -42,7 +42,7 @@ impl<'a> Row<'a> {
 
 /// A format of weights in 16 bits or less. Column `c` is `scale * quant + offset`, where the
 /// product is exact in f32.
-pub(crate) trait Format: Copy + Sync {
+pub(crate) trait Format: Copy + Sync + 'static {
     /// Columns of a block of a file.
     const BLOCK: usize;
     /// Bytes of a block of a file.

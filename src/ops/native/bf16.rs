@@ -27,8 +27,12 @@ const LANES: usize = 16;
 /// Pairs of columns that are multiplied at once; operands are padded to a multiple of it.
 const STEP: usize = 16;
 
-/// Weights of a task: they stay in the cache next to a core with as many activations.
-const TASK_WORDS: usize = 128 * 1024;
+/// Rows of weights of a task: enough that reading the activations for each is little of its time.
+const STRIP: usize = 3 * BLOCK;
+
+/// Words of activations that a strip is multiplied with before it goes on to others: 1 MB, which
+/// stays in a core's own cache.
+const CHUNK_WORDS: usize = 256 * 1024;
 
 /// Sums of a block: weight row, activation row.
 type Sums = [f32; BLOCK * BLOCK];
@@ -172,57 +176,79 @@ pub fn multiply(
 ) {
     let panels = Panels::pack(call, a, m, k);
     let pairs = panels.pairs;
-    // whatever the cut, the sums are the same
-    let strip = (TASK_WORDS / pairs)
-        .next_multiple_of(BLOCK)
-        .min(n.div_ceil(2).next_multiple_of(BLOCK));
-    let chunk = (2 * TASK_WORDS / pairs)
-        .next_multiple_of(BLOCK)
-        .min(m.next_multiple_of(BLOCK));
-    let (across, down) = (n.div_ceil(strip), m.div_ceil(chunk));
-    blocks(call, across * down, 1, |task: Range<usize>| {
-        let (column, row) = (task.start / down * strip, task.start % down * chunk);
-        let columns = column..n.min(column + strip);
-        let rows = row..m.min(row + chunk);
-        let multiplier = Multiplier::new(with);
-        let mut sums = [0.0; BLOCK * BLOCK];
-        let mut last = vec![];
-        weights.rows(columns.clone(), pairs, &mut |words| {
-            for first in columns.clone().step_by(BLOCK) {
-                let width = BLOCK.min(columns.end - first);
-                let words = &words[(first - columns.start) * pairs..];
-                let words = match width {
-                    BLOCK => words,
-                    // the instructions take whole blocks
-                    width => {
-                        last.clear();
-                        last.extend_from_slice(&words[..width * pairs]);
-                        last.resize(BLOCK * pairs, 0);
-                        &last
-                    }
-                };
-                for top in rows.clone().step_by(BLOCK) {
-                    multiplier.block(words, panels.block(top), &mut sums);
-                    vectorized(
-                        #[inline(always)]
-                        || {
-                            for i in 0..BLOCK.min(rows.end - top) {
-                                let offset = (top + i) * n;
-                                let start = offset + first;
-                                // SAFETY: no other task has these rows and columns
-                                #[allow(unsafe_code)]
-                                let part = unsafe { c.slice(start, width) };
-                                for (j, part) in part.iter_mut().enumerate() {
-                                    *part = sums[i * BLOCK + j];
-                                }
-                                finish(start, offset, part);
-                            }
-                        },
-                    );
-                }
+    let chunk = (CHUNK_WORDS / pairs).next_multiple_of(BLOCK);
+    blocks(call, n, STRIP, |columns: Range<usize>| {
+        let strip = Strip {
+            multiplier: Multiplier::new(with),
+            panels: &panels,
+            columns: columns.clone(),
+            n,
+            c,
+            finish: &finish,
+        };
+        weights.rows(columns, pairs, &mut |words| {
+            for row in (0..m).step_by(chunk) {
+                strip.multiply(words, row..m.min(row + chunk));
             }
         });
     });
+}
+
+/// A task: some rows of weights times all activations.
+struct Strip<'a, F> {
+    multiplier: Multiplier,
+    panels: &'a Panels,
+    /// Rows of the weights, columns of the result.
+    columns: Range<usize>,
+    n: usize,
+    c: &'a Parts<'a, f32>,
+    finish: &'a F,
+}
+
+impl<F: Fn(usize, usize, &mut [f32])> Strip<'_, F> {
+    /// Multiplies the words of the strip with some rows of activations.
+    fn multiply(&self, words: &[u32], rows: Range<usize>) {
+        let pairs = self.panels.pairs;
+        let mut sums = [0.0; BLOCK * BLOCK];
+        let mut last = vec![];
+        for first in self.columns.clone().step_by(BLOCK) {
+            let width = BLOCK.min(self.columns.end - first);
+            let words = &words[(first - self.columns.start) * pairs..];
+            let words = match width {
+                BLOCK => words,
+                // the instructions take whole blocks
+                width => {
+                    last.clear();
+                    last.extend_from_slice(&words[..width * pairs]);
+                    last.resize(BLOCK * pairs, 0);
+                    &last
+                }
+            };
+            for top in rows.clone().step_by(BLOCK) {
+                self.multiplier
+                    .block(words, self.panels.block(top), &mut sums);
+                let height = BLOCK.min(rows.end - top);
+                vectorized(
+                    #[inline(always)]
+                    || self.finish(&sums, top..top + height, first, width),
+                );
+            }
+        }
+    }
+
+    /// Writes the sums of a block.
+    #[inline(always)]
+    fn finish(&self, sums: &Sums, rows: Range<usize>, first: usize, width: usize) {
+        for (row, sums) in rows.zip(sums.chunks_exact(BLOCK)) {
+            let offset = row * self.n;
+            let start = offset + first;
+            // SAFETY: no other task has these columns
+            #[allow(unsafe_code)]
+            let part = unsafe { self.c.slice(start, width) };
+            part.copy_from_slice(&sums[..width]);
+            (self.finish)(start, offset, part);
+        }
+    }
 }
 
 /// Multiplies blocks on this thread.
@@ -255,6 +281,74 @@ impl Multiplier {
             Instructions::Amx => amx::block(weights, panels, pairs, sums),
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx512 => avx512::block(weights, panels, pairs, sums),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every instruction set of this processor, chosen or not.
+    fn available() -> Vec<Instructions> {
+        let mut available: Vec<Instructions> = Instructions::detect().into_iter().collect();
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx512bf16") {
+            available.push(Instructions::Avx512);
+        }
+        available
+    }
+
+    #[test]
+    fn blocks_are_sums_of_rounded_operands() {
+        let pairs = 3 * STEP;
+        let value = |i: usize, j: usize| ((i * 31 + j * 17) % 13) as f32 / 4.0 - 1.5;
+        let words = |rows: usize| -> Vec<u32> {
+            let word = |at: usize| {
+                let (row, pair) = (at / pairs, at % pairs);
+                round(value(row, 2 * pair)) | round(value(row, 2 * pair + 1)) << 16
+            };
+            (0..rows * pairs).map(word).collect()
+        };
+        let weights = words(BLOCK);
+        let activations: Vec<f32> = (0..BLOCK * 2 * pairs)
+            .map(|at| value(at / (2 * pairs) + 5, at % (2 * pairs)))
+            .collect();
+        let mut panels = vec![0; BLOCK * pairs];
+        let mut rounded = vec![0; LANES * pairs];
+        for (panel, rows) in panels
+            .chunks_mut(LANES * pairs)
+            .zip(activations.chunks(LANES * 2 * pairs))
+        {
+            pack_panel(rows, 2 * pairs, &mut rounded, panel);
+        }
+        for with in available() {
+            let mut sums = [f32::NAN; BLOCK * BLOCK];
+            Multiplier::new(with).block(&weights, &panels, &mut sums);
+            for (i, j) in (0..BLOCK).flat_map(|i| (0..BLOCK).map(move |j| (i, j))) {
+                // multiples of 1/16 below 2^10: exact in f32 in any order
+                let terms = (0..2 * pairs).map(|k| value(i + 5, k) * value(j, k));
+                assert_eq!(
+                    sums[i * BLOCK + j],
+                    terms.sum::<f32>(),
+                    "{} {i} {j}",
+                    with.name()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn values_are_rounded_to_the_nearest_and_to_even() {
+        let rounded = |x: f32| f32::from_bits(round(x) << 16);
+        for (x, want) in [
+            (1.0, 1.0),
+            (1.0 + 1.0 / 256.0, 1.0),
+            (1.0 + 3.0 / 256.0, 1.0 + 4.0 / 256.0),
+            (-3.141_592_7, -3.140_625),
+            (0.0, 0.0),
+        ] {
+            assert_eq!(rounded(x), want, "{x}");
         }
     }
 }

@@ -1,16 +1,87 @@
 //! Checks of products with packed weights against products with the decoded weights in f64.
 
 use super::*;
-use crate::device::Device;
-use crate::ops::check::{Array, Outcome, checks, ensure_eq, forward, gradients};
+use crate::device::{Device, DeviceError, Plan};
+use crate::ops::check::{
+    Array, Outcome, checks, ensure, ensure_eq, forward, gradients, random_f32,
+};
 
 checks![
     agrees_with_its_reference,
     gradients_agree_with_their_reference,
     rows_of_any_number_agree,
+    rounded_products_are_close,
+    activations_are_applied,
     large_layers_agree,
     rows_do_not_depend_on_their_number
 ];
+
+/// Operands rounded to bf16 are at most 1/512 off each, and so is a sum of their products to the sum
+/// of the products' magnitudes.
+fn rounded_products_are_close(device: &Device) -> Outcome {
+    for encoding in [
+        Encoding::Bf16,
+        Encoding::F16,
+        Encoding::Q8_0,
+        Encoding::Q4_0,
+    ] {
+        for (m, rows, cols) in [(5, 33, 64), (33, 32, 96), (81, 130, 576), (70, 64, 800)] {
+            let weights = Weights::new(encoding, rows, cols)?;
+            let mut tape = device.tape();
+            tape.round_packed(true);
+            let (x, words) = (tape.input(&[m, cols]), tape.input(&[weights.words.len()]));
+            let bias = tape.input(&[rows]);
+            let y = tape.packed_linear(x, words, encoding, rows, Some(bias), Activation::None);
+            tape.hold(y);
+            let plan = Plan::new(device, tape)?;
+            let values = random_f32(m * cols, 3);
+            let biases = random_f32(rows, 4);
+            plan.write(x, &values);
+            plan.write(words, &weights.words);
+            plan.write(bias, &biases);
+            let got: Vec<f32> = plan.run_and_read(y)?;
+            for (at, got) in got.into_iter().enumerate() {
+                let (i, j) = (at / rows, at % rows);
+                let terms = values[i * cols..][..cols]
+                    .iter()
+                    .zip(&weights.values[j * cols..]);
+                let terms: Vec<f64> = terms.map(|(x, w)| *x as f64 * w).collect();
+                let want = terms.iter().sum::<f64>() + biases[j] as f64;
+                let size: f64 = terms.iter().map(|term| term.abs()).sum();
+                ensure!(
+                    (got as f64 - want).abs() <= size / 250.0 + 1e-6,
+                    "{encoding} {m}x{rows}x{cols}: y[{i}, {j}] is {got}, want {want}"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+fn activations_are_applied(device: &Device) -> Outcome {
+    for (m, rounded) in [(1, false), (40, false), (40, true)] {
+        let weights = Weights::new(Encoding::Bf16, 48, 64)?;
+        let run = |fused: bool| -> Result<Vec<f32>, DeviceError> {
+            let mut tape = device.tape();
+            tape.round_packed(rounded);
+            let (x, words) = (tape.input(&[m, 64]), tape.input(&[weights.words.len()]));
+            let inside = if fused {
+                Activation::GeluTanh
+            } else {
+                Activation::None
+            };
+            let y = tape.packed_linear(x, words, Encoding::Bf16, 48, None, inside);
+            let y = if fused { y } else { tape.gelu_tanh(y) };
+            tape.hold(y);
+            let plan = Plan::new(device, tape)?;
+            plan.write(x, &random_f32(m * 64, 5));
+            plan.write(words, &weights.words);
+            plan.run_and_read(y)
+        };
+        ensure_eq!(run(true)?, run(false)?);
+    }
+    Ok(())
+}
 
 /// Packed weights, and the same decoded.
 struct Weights {
@@ -67,7 +138,7 @@ fn agrees(
     let weights = Weights::new(encoding, rows, cols)?;
     let layer = |t: &mut Tape, x: Var, bias: Option<Var>| {
         let words = t.constant(&weights.words);
-        t.packed_linear(x, words, encoding, rows, bias)
+        t.packed_linear(x, words, encoding, rows, bias, Activation::None)
     };
     let plain = |t: &mut Tape, [x]: [Var; 1]| layer(t, x, None);
     let plain_reference = |[x]: [&Array; 1]| weights.product(x, rows);
@@ -144,7 +215,7 @@ fn rows_do_not_depend_on_their_number(device: &Device) -> Outcome {
     for m in [4, 3, 2, 1] {
         let mut t = device.tape();
         let (x, words) = (t.input(&[m, cols]), t.constant(&weights.words));
-        let y = t.packed_linear(x, words, Encoding::Q8_0, rows, None);
+        let y = t.packed_linear(x, words, Encoding::Q8_0, rows, None, Activation::None);
         t.hold(y);
         let plan = crate::device::Plan::new(device, t)?;
         plan.write(x, &data[..m * cols]);
@@ -165,7 +236,7 @@ fn words_of_another_size_are_refused() {
     let device = crate::ops::check::device();
     let mut t = device.tape();
     let (x, weight) = (t.input(&[2, 64]), t.input(&[39]));
-    t.packed_linear(x, weight, Encoding::Q8_0, 2, None);
+    t.packed_linear(x, weight, Encoding::Q8_0, 2, None, Activation::None);
 }
 
 #[cfg(test)]

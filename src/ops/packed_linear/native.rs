@@ -7,7 +7,10 @@ use std::ops::Range;
 
 use super::dots::dots;
 use crate::graph::{Native, NativeCall};
-use crate::ops::encoding::{BLOCK, Format, Row, decode_blocks, packed_words};
+use crate::ops::Activation;
+use crate::ops::encoding::{BLOCK, Bf16, Format, Row, decode_blocks, packed_words};
+use crate::ops::native::activation::activate_in_place;
+use crate::ops::native::bf16::{self, Instructions};
 use crate::ops::native::product::{Extent, Strided, multiply_part, multiply_part_onto};
 use crate::ops::native::vectors::{VectorWork, Vectors, with_vectors};
 use crate::ops::native::{Parts, blocks, vectorized};
@@ -111,10 +114,78 @@ fn run<F: Format>(call: &NativeCall, bias: Option<&[f32]>) {
     let weights = Weights::<F>::of(call);
     let (m, n) = (call.size("m"), call.size("n"));
     let (x, y) = (call.read::<f32>("x"), Parts::new(call.write::<f32>("y")));
+    let activation = Activation::of(call);
+    let rounds = call.constant("ROUND") != 0.0;
+    if m > FEW
+        && rounds
+        && let Some(instructions) = Instructions::detect()
+    {
+        let sizes = [m, n, weights.k];
+        return bf16::multiply(
+            call,
+            instructions,
+            sizes,
+            x,
+            &weights,
+            &y,
+            finish(bias, activation),
+        );
+    }
     if m <= FEW {
         few_rows(call, weights, x, [m, n], bias, &y);
+        if activation != Activation::None {
+            vectorized(
+                #[inline(always)]
+                || {
+                    // SAFETY: all tasks are done
+                    #[allow(unsafe_code)]
+                    let y = unsafe { y.slice(0, m * n) };
+                    activate_in_place(activation, y);
+                },
+            );
+        }
     } else {
-        many_rows(call, weights, x, [m, n], bias, &y);
+        many_rows(call, weights, x, [m, n], &y, finish(bias, activation));
+    }
+}
+
+/// Returns what completes a part of a row of sums: bias and activation. It takes the position of the
+/// part's first element and that of its row.
+fn finish(
+    bias: Option<&[f32]>,
+    activation: Activation,
+) -> impl Fn(usize, usize, &mut [f32]) + Sync {
+    #[inline(always)]
+    move |start, row, sums: &mut [f32]| {
+        if let Some(bias) = bias {
+            for (sum, bias) in sums.iter_mut().zip(&bias[start - row..]) {
+                *sum += bias;
+            }
+        }
+        activate_in_place(activation, sums);
+    }
+}
+
+impl<F: Format> bf16::Weights for Weights<'_, F> {
+    fn rows(&self, range: Range<usize>, pairs: usize, with: &mut dyn FnMut(&[u32])) {
+        if std::any::TypeId::of::<F>() == std::any::TypeId::of::<Bf16>() {
+            // as they are: rows of whole blocks
+            assert_eq!(self.row_words, pairs);
+            return with(&self.words[range.start * pairs..range.end * pairs]);
+        }
+        DECODED.with_borrow_mut(|decoded| {
+            let mut words = vec![0; range.len() * pairs];
+            decoded.resize(decoded.len().max(2 * pairs), 0.0);
+            for (row, words) in range.zip(words.chunks_exact_mut(pairs)) {
+                let values = &mut decoded[..2 * pairs];
+                self.decode(row..row + 1, 0, 2 * pairs, values);
+                vectorized(
+                    #[inline(always)]
+                    || bf16::round_row(values, words),
+                );
+            }
+            with(&words);
+        });
     }
 }
 
@@ -213,8 +284,8 @@ fn many_rows<F: Format>(
     weights: Weights<F>,
     x: &[f32],
     [m, n]: [usize; 2],
-    bias: Option<&[f32]>,
     y: &Parts<f32>,
+    finish: impl Fn(usize, usize, &mut [f32]) + Sync,
 ) {
     let k = weights.k;
     let across = n.div_ceil(PANEL);
@@ -237,20 +308,15 @@ fn many_rows<F: Format>(
             unsafe {
                 multiply_part(y, start, n, part, 1.0, a, b);
             }
-            let Some(bias) = bias else {
-                return;
-            };
-            let bias = &bias[column..][..part.n];
             vectorized(
                 #[inline(always)]
                 || {
                     for i in 0..part.m {
+                        let start = start + i * n;
                         // SAFETY: as above
                         #[allow(unsafe_code)]
-                        let sums = unsafe { y.slice(start + i * n, part.n) };
-                        for (sum, bias) in sums.iter_mut().zip(bias) {
-                            *sum += bias;
-                        }
+                        let sums = unsafe { y.slice(start, part.n) };
+                        finish(start, start - column, sums);
                     }
                 },
             );
