@@ -13,6 +13,7 @@ mod layernorm;
 mod load;
 mod matmul;
 mod measure;
+mod packed;
 mod report;
 mod train;
 mod vlm;
@@ -31,6 +32,7 @@ enum What {
     Matmul,
     Attention,
     Layernorm,
+    Packed,
     Train,
     Decode,
     Encode,
@@ -163,6 +165,9 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
             info.encoder.unwrap_or(info.decoder).width,
             effort,
         )?)?;
+    }
+    if wanted(What::Packed) {
+        report.all(&packed::measure(&device, effort)?)?;
     }
     if wanted(What::Train) {
         let sizes = StepSizes {

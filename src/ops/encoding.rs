@@ -58,7 +58,7 @@ use std::fmt;
 
 pub(crate) use bf16::Bf16;
 pub(crate) use f16::F16;
-pub(crate) use format::{BLOCK, Format, PIECE, Row, decode_blocks, decode_row};
+pub(crate) use format::{BLOCK, Format, PIECE, Piece, Row, decode_blocks, decode_row};
 pub(crate) use kernels::{PackedKernels, bind_packed, packed_kernels, packed_words};
 pub(crate) use q4_0::Q40;
 pub(crate) use q4_1::Q41;

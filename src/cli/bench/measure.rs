@@ -11,7 +11,8 @@ use crate::ops::check::random_f32;
 /// A measured case: one line of `bench --json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Measurement {
-    /// Name of the benchmark: matmul, attention, layernorm, train, decode or load.
+    /// Name of the benchmark: matmul, attention, layernorm, packed, train, decode,
+    /// encode or load.
     pub bench: String,
     /// Sizes measured.
     pub case: String,

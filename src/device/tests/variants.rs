@@ -12,7 +12,9 @@ use crate::device::executor::{Bound, Created, DeviceInfo, Executor, Prepared, Ra
 use crate::device::{Device, DeviceError, Plan};
 use crate::graph::{Always, Capabilities, Kernel, Precision, Tape, TensorId, Var};
 use crate::models::{Model, ModelConfig, Preset, emoji, seemore};
-use crate::ops::{Activation, Attention, Dropout, GradScaler, MATMUL_VARIANTS, shared, transposed};
+use crate::ops::{
+    Activation, Attention, Dropout, Encoding, GradScaler, MATMUL_VARIANTS, shared, transposed,
+};
 use crate::train::{Objective, Optimizer, OptimizerConfig, ScoringPass, StepSizes, TrainStep};
 
 /// An entry point with its override constants, as some device would compile it.
@@ -412,8 +414,39 @@ fn products(device: &Device) {
     }
 }
 
+/// Records a layer with packed weights with its gradient, and a lookup in them.
+fn packed(device: &Device, encoding: Encoding, words: usize, [m, n, k]: [usize; 3]) {
+    prepare(device, |t| {
+        let weight = t.input(&[words]);
+        let (x, bias, ids) = (t.variable(&[m, k]), t.variable(&[n]), t.input(&[m]));
+        let plain = t.packed_linear(x, weight, encoding, n, None);
+        let biased = t.packed_linear(x, weight, encoding, n, Some(bias));
+        let rows = t.packed_embedding(weight, encoding, k, ids);
+        let all = t.unpack(weight, encoding, n, k);
+        let all = t.scale(all, 1.0);
+        let grads = [gradients(t, biased, &[x, bias]), gradients(t, plain, &[x])];
+        [grads.concat(), vec![plain, biased, rows, all]].concat()
+    });
+}
+
 /// Records what the models here do not: other sizes, and ops that no preset uses.
 fn others(device: &Device) {
+    for encoding in Encoding::ALL {
+        for (m, n, k) in [
+            (1, 3, 256),
+            (2, 70, 1536),
+            (3, 5, 2048),
+            (4, 9, 256),
+            (40, 9, 768),
+        ] {
+            let words = n * encoding.row_words(k).unwrap();
+            packed(device, encoding, words, [m, n, k]);
+        }
+    }
+    // widths that are no multiple of 32, or of 4
+    for k in [48, 33] {
+        packed(device, Encoding::F16, 5 * 32, [2, 5, k]);
+    }
     // each power of two of lanes in attention
     for width in [4, 8, 12, 16, 24, 32, 40, 64, 100, 128] {
         for (precision, dropout) in [(Precision::F32, 0.1), (Precision::F16, 0.0)] {

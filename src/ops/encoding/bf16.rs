@@ -1,6 +1,6 @@
 //! BF16: the upper halves of 32-bit floats.
 
-use super::format::{Format, Row};
+use super::format::{Format, Piece, Row};
 use super::halves;
 use crate::ops::native::vectors::{LANES, Vectors};
 
@@ -32,7 +32,7 @@ impl Format for Bf16 {
     }
 
     #[inline(always)]
-    fn scales<V: Vectors>(_: V, _: Row, _: usize, _: &mut [f32; LANES], _: &mut [f32; LANES]) {}
+    fn scales<V: Vectors>(_: V, _: Row, _: Piece, _: &mut [f32; LANES], _: &mut [f32; LANES]) {}
 }
 
 /// Encodes a row, rounding to nearest, ties to even.

@@ -8,6 +8,26 @@ pub(crate) const BLOCK: usize = 2 * LANES;
 /// Blocks whose scales are decoded at once.
 pub(crate) const PIECE: usize = 8;
 
+/// Consecutive blocks of a row whose scales are decoded at once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Piece {
+    /// Number of the piece: it begins with block `PIECE * at`.
+    pub at: usize,
+    /// Number of its blocks: [`PIECE`], or fewer in a last one.
+    pub blocks: usize,
+}
+
+impl Piece {
+    /// Returns piece `at` of a row.
+    #[inline(always)]
+    pub fn new(at: usize, row: Row) -> Piece {
+        Piece {
+            at,
+            blocks: PIECE.min(row.blocks - PIECE * at),
+        }
+    }
+}
+
 /// A row of words.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Row<'a> {
@@ -63,15 +83,23 @@ pub(crate) trait Format: Copy + Sync + 'static {
     /// Returns the quants of a block.
     fn quants<V: Vectors>(v: V, row: Row, block: usize) -> [V::Floats; 2];
 
-    /// Writes the scales of the groups, and the offsets of the blocks, of piece `piece` of a row.
-    /// Those behind the last block stay as they are, as do offsets of formats without.
+    /// Writes the scales of the groups, and the offsets of the blocks, of a piece of a row. Those
+    /// behind the last block stay as they are, as do offsets of formats without.
     fn scales<V: Vectors>(
         v: V,
         row: Row,
-        piece: usize,
+        piece: Piece,
         scales: &mut [f32; LANES],
         offsets: &mut [f32; LANES],
     );
+}
+
+/// Scales and offsets of a piece of a row.
+struct Scales {
+    /// Number of the piece; none at first.
+    piece: usize,
+    scales: [f32; LANES],
+    offsets: [f32; LANES],
 }
 
 /// Decodes the columns of a row from block `first` on.
@@ -82,40 +110,58 @@ pub(crate) fn decode_blocks<F: Format, V: Vectors>(
     first: usize,
     values: &mut [f32],
 ) {
-    let (mut scales, mut offsets) = ([1.0; LANES], [0.0; LANES]);
-    let mut decoded = usize::MAX;
-    let mut decode = |block: usize, values: &mut [f32; BLOCK]| {
-        let mut parts = F::quants(v, row, block);
-        if F::SCALED {
-            if decoded != block / PIECE {
-                decoded = block / PIECE;
-                F::scales(v, row, decoded, &mut scales, &mut offsets);
-            }
-            let at = block % PIECE;
-            let per_block = BLOCK / F::GROUP;
-            for (half, part) in parts.iter_mut().enumerate() {
-                let group = per_block * at + half % per_block;
-                *part = v.mul(v.splat(scales[group]), *part);
-                if F::SHIFTED {
-                    *part = v.add(*part, v.splat(offsets[at]));
-                }
-            }
-        }
-        let (low, high) = values.split_at_mut(LANES);
-        for (half, part) in [low, high].into_iter().zip(parts) {
-            v.store(part, &mut half.as_chunks_mut().0[0]);
-        }
+    let mut scales = Scales {
+        piece: usize::MAX,
+        scales: [1.0; LANES],
+        offsets: [0.0; LANES],
     };
     let (whole, rest) = values.as_chunks_mut::<BLOCK>();
     let last = first + whole.len();
     for (block, values) in (first..).zip(whole) {
-        decode(block, values);
+        decode_block::<F, V>(v, row, block, &mut scales, values);
     }
     if !rest.is_empty() {
         let mut values = [0.0; BLOCK];
-        decode(last, &mut values);
+        decode_block::<F, V>(v, row, last, &mut scales, &mut values);
         rest.copy_from_slice(&values[..rest.len()]);
     }
+}
+
+#[inline(always)]
+fn decode_block<F: Format, V: Vectors>(
+    v: V,
+    row: Row,
+    block: usize,
+    scales: &mut Scales,
+    values: &mut [f32; BLOCK],
+) {
+    let [mut low, mut high] = F::quants(v, row, block);
+    if F::SCALED {
+        let at = block % PIECE;
+        if scales.piece != block / PIECE {
+            scales.piece = block / PIECE;
+            let Scales {
+                scales, offsets, ..
+            } = scales;
+            let piece = Piece::new(block / PIECE, row);
+            F::scales(v, row, piece, scales, offsets);
+        }
+        let groups = match F::GROUP {
+            BLOCK => [at, at],
+            _ => [2 * at, 2 * at + 1],
+        };
+        low = v.mul(v.splat(scales.scales[groups[0]]), low);
+        high = v.mul(v.splat(scales.scales[groups[1]]), high);
+        if F::SHIFTED {
+            let offset = v.splat(scales.offsets[at]);
+            (low, high) = (v.add(low, offset), v.add(high, offset));
+        }
+    }
+    let [to_low, to_high] = values.as_chunks_mut().0 else {
+        unreachable!("a block is two vectors")
+    };
+    v.store(low, to_low);
+    v.store(high, to_high);
 }
 
 /// Like [`decode_blocks`], with the widest vectors of the processor.

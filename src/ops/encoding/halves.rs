@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::format::{PIECE, Row};
+use super::format::{PIECE, Piece, Row};
 use crate::ops::native::math::f32_of_half;
 use crate::ops::native::vectors::LANES;
 
@@ -20,12 +20,11 @@ pub(super) fn value(half: u16) -> f32 {
 
 /// Writes the scales of a piece, which are halves from word `start` of the row on.
 #[inline(always)]
-pub(super) fn scales(row: Row, start: usize, piece: usize, scales: &mut [f32; LANES]) {
+pub(super) fn scales(row: Row, start: usize, piece: Piece, scales: &mut [f32; LANES]) {
     let values = &**VALUES;
-    let halves = &row.halves(start)[PIECE * piece..];
-    let count = PIECE.min(row.blocks - PIECE * piece);
-    for (scale, half) in scales[..count].iter_mut().zip(halves) {
-        *scale = values[usize::from(*half)];
+    let halves = &row.halves(start)[PIECE * piece.at..][..piece.blocks];
+    for at in 0..piece.blocks {
+        scales[at] = values[usize::from(halves[at])];
     }
 }
 
@@ -35,17 +34,15 @@ pub(super) fn scales(row: Row, start: usize, piece: usize, scales: &mut [f32; LA
 pub(super) fn pairs(
     row: Row,
     start: usize,
-    piece: usize,
+    piece: Piece,
     scales: &mut [f32; LANES],
     offsets: &mut [f32; LANES],
 ) {
     let values = &**VALUES;
-    let pairs = &row.words[start + PIECE * piece..];
-    let count = PIECE.min(row.blocks - PIECE * piece);
-    let scales = scales[..count].iter_mut().zip(offsets);
-    for ((scale, offset), pair) in scales.zip(pairs) {
-        *scale = values[*pair as u16 as usize];
-        *offset = values[(pair >> 16) as usize];
+    let pairs = &row.words[start + PIECE * piece.at..][..piece.blocks];
+    for at in 0..piece.blocks {
+        scales[at] = values[pairs[at] as u16 as usize];
+        offsets[at] = values[(pairs[at] >> 16) as usize];
     }
 }
 

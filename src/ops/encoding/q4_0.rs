@@ -1,6 +1,6 @@
 //! Q4_0: `d * (q - 8)` with `q` from 0 to 15. A block of a file is f16 d and 16 bytes of nibbles.
 
-use super::format::{BLOCK, Format, Row};
+use super::format::{BLOCK, Format, Piece, Row};
 use super::{halves, nibbles};
 use crate::ops::native::vectors::{LANES, Vectors};
 
@@ -35,7 +35,7 @@ impl Format for Q40 {
     fn scales<V: Vectors>(
         _: V,
         row: Row,
-        piece: usize,
+        piece: Piece,
         scales: &mut [f32; LANES],
         _: &mut [f32; LANES],
     ) {

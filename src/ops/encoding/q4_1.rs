@@ -1,7 +1,7 @@
 //! Q4_1: `d * q + m` with `q` from 0 to 15. A block of a file is f16 d, f16 m and 16 bytes of
 //! nibbles.
 
-use super::format::{BLOCK, Format, Row};
+use super::format::{BLOCK, Format, Piece, Row};
 use super::{halves, nibbles};
 use crate::ops::native::vectors::{LANES, Vectors};
 
@@ -36,7 +36,7 @@ impl Format for Q41 {
     fn scales<V: Vectors>(
         _: V,
         row: Row,
-        piece: usize,
+        piece: Piece,
         scales: &mut [f32; LANES],
         offsets: &mut [f32; LANES],
     ) {

@@ -2,7 +2,7 @@
 //! 256 columns and 128 bytes of nibbles: each 64 columns share 32 bytes, the first 32 columns in
 //! the low halves.
 
-use super::format::{self, Format, Row};
+use super::format::{self, Format, Piece, Row};
 use super::{k_scales, nibbles};
 use crate::ops::native::vectors::{LANES, Vectors};
 
@@ -41,12 +41,12 @@ impl Format for Q4K {
     fn scales<V: Vectors>(
         v: V,
         row: Row,
-        piece: usize,
+        piece: Piece,
         scales: &mut [f32; LANES],
         offsets: &mut [f32; LANES],
     ) {
         let words = &row.words[nibbles::LOW * row.blocks..];
-        k_scales::decode(v, words, piece, scales, offsets);
+        k_scales::decode(v, words, piece.at, scales, offsets);
     }
 }
 

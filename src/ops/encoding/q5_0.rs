@@ -1,7 +1,7 @@
 //! Q5_0: `d * (q - 16)` with `q` from 0 to 31. A block of a file is f16 d, a word of the fifth bits
 //! and 16 bytes of nibbles.
 
-use super::format::{BLOCK, Format, Row};
+use super::format::{BLOCK, Format, Piece, Row};
 use super::{halves, nibbles};
 use crate::ops::native::vectors::{LANES, Vectors};
 
@@ -43,7 +43,7 @@ impl Format for Q50 {
     fn scales<V: Vectors>(
         _: V,
         row: Row,
-        piece: usize,
+        piece: Piece,
         scales: &mut [f32; LANES],
         _: &mut [f32; LANES],
     ) {

@@ -2,7 +2,7 @@
 //! 256 columns, 32 bytes of fifth bits and 128 bytes of nibbles as in Q4_K. Bit `i` of byte `l` is
 //! the fifth of column `32 i + l`.
 
-use super::format::{self, Format, Row};
+use super::format::{self, Format, Piece, Row};
 use super::q4_k::low_bits;
 use super::{k_scales, nibbles};
 use crate::ops::native::vectors::{LANES, Vectors};
@@ -51,11 +51,11 @@ impl Format for Q5K {
     fn scales<V: Vectors>(
         v: V,
         row: Row,
-        piece: usize,
+        piece: Piece,
         scales: &mut [f32; LANES],
         offsets: &mut [f32; LANES],
     ) {
         let words = &row.words[WORDS * row.blocks..];
-        k_scales::decode(v, words, piece, scales, offsets);
+        k_scales::decode(v, words, piece.at, scales, offsets);
     }
 }

@@ -5,7 +5,7 @@
 //! columns the first two are the low halves of the 64 bytes, the last two the high halves, and part
 //! `i` has its upper bits in bits `2 i` and the next of the 32 bytes.
 
-use super::format::{self, Format, Row};
+use super::format::{self, Format, Piece, Row};
 use super::k_scales::BLOCKS;
 use super::{halves, nibbles};
 use crate::ops::native::vectors::{LANES, Vectors};
@@ -69,14 +69,14 @@ impl Format for Q6K {
     fn scales<V: Vectors>(
         v: V,
         row: Row,
-        piece: usize,
+        piece: Piece,
         scales: &mut [f32; LANES],
         _: &mut [f32; LANES],
     ) {
         let start = WORDS * row.blocks;
         // a piece has 16 factors
-        let factors = bytemuck::cast_ref(Row::bytes(row, start / 4 + piece));
-        let half = row.halves(start + row.blocks / BLOCKS * GROUPS / 4)[piece];
+        let factors = bytemuck::cast_ref(Row::bytes(row, start / 4 + piece.at));
+        let half = row.halves(start + row.blocks / BLOCKS * GROUPS / 4)[piece.at];
         let factors = v.to_floats(v.signed_bytes(factors));
         v.store(v.mul(v.splat(halves::value(half)), factors), scales);
     }

@@ -1,6 +1,6 @@
 //! Q8_0: `d * q` with `q` from -128 to 127. A block of a file is f16 d and 32 signed bytes.
 
-use super::format::{BLOCK, Format, Row};
+use super::format::{BLOCK, Format, Piece, Row};
 use super::halves;
 use crate::ops::native::vectors::{LANES, Vectors};
 
@@ -43,7 +43,7 @@ impl Format for Q80 {
     fn scales<V: Vectors>(
         _: V,
         row: Row,
-        piece: usize,
+        piece: Piece,
         scales: &mut [f32; LANES],
         _: &mut [f32; LANES],
     ) {

@@ -87,6 +87,26 @@ pub trait Vectors: Copy {
     fn shr_each(self, a: Self::Ints, by: &[u32; LANES]) -> Self::Ints;
 }
 
+/// Asks the processor for the cache line that holds a byte of `memory`, or one behind it, ahead of
+/// its use.
+///
+/// Processors see streams coming, but not across the borders of pages.
+#[inline(always)]
+pub fn prefetch(memory: &[u32], byte: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let place = memory.as_ptr().cast::<i8>().wrapping_add(byte);
+        // SAFETY: it is no access to the memory, which need not exist
+        #[allow(unsafe_code)]
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(place);
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (memory, byte);
+}
+
 /// Work on vectors.
 pub trait VectorWork {
     /// Result.

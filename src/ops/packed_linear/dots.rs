@@ -1,7 +1,21 @@
 //! Sums of products of rows of packed weights with a few rows of floats, decoded in registers.
 
-use crate::ops::encoding::{BLOCK, Format, PIECE, Row};
-use crate::ops::native::vectors::{LANES, Vectors};
+use crate::ops::encoding::{BLOCK, Format, PIECE, Piece, Row};
+use crate::ops::native::vectors::{LANES, Vectors, prefetch};
+
+/// Distance in bytes at which weights are asked for ahead of their use. Of 512 to 4096 the fastest on
+/// a Xeon of 2024: decoding 143 MB of Q8_0 takes 22 ms of CPU time without and 15 ms with it.
+const AHEAD: usize = 3072;
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Asks for the weights behind a part of a row, which begins with byte `start` and is `bytes` long.
+#[inline(always)]
+fn ask_ahead(row: Row, start: usize, bytes: usize) {
+    for line in (0..bytes).step_by(LINE) {
+        prefetch(row.words, start + line + AHEAD);
+    }
+}
 
 /// Returns the sums over each of `R` rows of weights times each of `M` rows of whole blocks.
 ///
@@ -17,15 +31,14 @@ pub(super) fn dots<F: Format, V: Vectors, const R: usize, const M: usize>(
     } else {
         plain::<F, V, R, M>(v, rows, x)
     };
-    sums.map(
-        #[inline(always)]
-        |sums| {
-            sums.map(
-                #[inline(always)]
-                |sum| v.sum(sum),
-            )
-        },
-    )
+    // `array::map` would be compiled for the least processor
+    let mut totals = [[0.0; M]; R];
+    for r in 0..R {
+        for m in 0..M {
+            totals[r][m] = v.sum(sums[r][m]);
+        }
+    }
+    totals
 }
 
 /// Returns both halves of a block.
@@ -43,29 +56,29 @@ fn plain<F: Format, V: Vectors, const R: usize, const M: usize>(
 ) -> [[V::Floats; M]; R] {
     let mut sums = [[[v.zero(); 2]; M]; R];
     for block in 0..rows[0].blocks {
-        let x = x.map(
-            #[inline(always)]
-            |x| halves(v, &x[block]),
-        );
+        let mut parts = [[v.zero(); 2]; M];
+        for m in 0..M {
+            parts[m] = halves(v, &x[m][block]);
+        }
         for r in 0..R {
+            let bytes = 4 * F::row_words(1);
+            ask_ahead(rows[r], bytes * block, bytes);
             let weights = F::quants(v, rows[r], block);
             for m in 0..M {
                 for half in 0..2 {
                     let sum = &mut sums[r][m][half];
-                    *sum = v.mul_add(weights[half], x[m][half], *sum);
+                    *sum = v.mul_add(weights[half], parts[m][half], *sum);
                 }
             }
         }
     }
-    sums.map(
-        #[inline(always)]
-        |sums| {
-            sums.map(
-                #[inline(always)]
-                |[low, high]| v.add(low, high),
-            )
-        },
-    )
+    let mut joined = [[v.zero(); M]; R];
+    for r in 0..R {
+        for m in 0..M {
+            joined[r][m] = v.add(sums[r][m][0], sums[r][m][1]);
+        }
+    }
+    joined
 }
 
 #[inline(always)]
@@ -75,37 +88,56 @@ fn scaled<F: Format, V: Vectors, const R: usize, const M: usize>(
     x: [&[[f32; BLOCK]]; M],
 ) -> [[V::Floats; M]; R] {
     let mut sums = [[v.zero(); M]; R];
+    let whole = rows[0].blocks / PIECE;
+    for at in 0..whole {
+        // a constant number of blocks, for the compiler to unroll
+        let piece = Piece { at, blocks: PIECE };
+        add_piece::<F, V, R, M>(v, rows, x, piece, &mut sums);
+    }
+    if rows[0].blocks > whole * PIECE {
+        let piece = Piece::new(whole, rows[0]);
+        add_piece::<F, V, R, M>(v, rows, x, piece, &mut sums);
+    }
+    sums
+}
+
+#[inline(always)]
+fn add_piece<F: Format, V: Vectors, const R: usize, const M: usize>(
+    v: V,
+    rows: [Row; R],
+    x: [&[[f32; BLOCK]]; M],
+    piece: Piece,
+    sums: &mut [[V::Floats; M]; R],
+) {
     let (mut scales, mut offsets) = ([[0.0; LANES]; R], [[0.0; LANES]; R]);
-    let blocks = rows[0].blocks;
-    for piece in 0..blocks.div_ceil(PIECE) {
-        for r in 0..R {
-            F::scales(v, rows[r], piece, &mut scales[r], &mut offsets[r]);
+    for r in 0..R {
+        let bytes = 4 * F::row_words(PIECE);
+        ask_ahead(rows[r], bytes * piece.at, bytes);
+        F::scales(v, rows[r], piece, &mut scales[r], &mut offsets[r]);
+    }
+    for at in 0..piece.blocks {
+        let block = PIECE * piece.at + at;
+        let mut parts = [[v.zero(); 2]; M];
+        for m in 0..M {
+            parts[m] = halves(v, &x[m][block]);
         }
-        let first = PIECE * piece;
-        for at in 0..PIECE.min(blocks - first) {
-            let x = x.map(
-                #[inline(always)]
-                |x| halves(v, &x[first + at]),
-            );
-            for r in 0..R {
-                let quants = F::quants(v, rows[r], first + at);
-                for m in 0..M {
-                    let (x, sum) = (x[m], &mut sums[r][m]);
-                    if F::GROUP == BLOCK {
-                        let product = v.mul_add(quants[1], x[1], v.mul(quants[0], x[0]));
-                        *sum = v.mul_add(v.splat(scales[r][at]), product, *sum);
-                    } else {
-                        for half in 0..2 {
-                            let product = v.mul(quants[half], x[half]);
-                            *sum = v.mul_add(v.splat(scales[r][2 * at + half]), product, *sum);
-                        }
+        for r in 0..R {
+            let quants = F::quants(v, rows[r], block);
+            for m in 0..M {
+                let (x, sum) = (parts[m], &mut sums[r][m]);
+                if F::GROUP == BLOCK {
+                    let product = v.mul_add(quants[1], x[1], v.mul(quants[0], x[0]));
+                    *sum = v.mul_add(v.splat(scales[r][at]), product, *sum);
+                } else {
+                    for half in 0..2 {
+                        let product = v.mul(quants[half], x[half]);
+                        *sum = v.mul_add(v.splat(scales[r][2 * at + half]), product, *sum);
                     }
-                    if F::SHIFTED {
-                        *sum = v.mul_add(v.splat(offsets[r][at]), v.add(x[0], x[1]), *sum);
-                    }
+                }
+                if F::SHIFTED {
+                    *sum = v.mul_add(v.splat(offsets[r][at]), v.add(x[0], x[1]), *sum);
                 }
             }
         }
     }
-    sums
 }
