@@ -39,7 +39,7 @@ fn layer(
             let weight = tape.view(weight, &[n, k]);
             tape.linear(x, weight, None, Activation::None)
         }
-        _ => tape.packed_linear(x, weight, encoding, n, None),
+        _ => tape.packed_linear(x, weight, encoding, n, None, Activation::None),
     };
     tape.hold(y);
     let plan = Plan::new(device, tape)?;
