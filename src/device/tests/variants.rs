@@ -419,8 +419,8 @@ fn packed(device: &Device, encoding: Encoding, words: usize, [m, n, k]: [usize; 
     prepare(device, |t| {
         let weight = t.input(&[words]);
         let (x, bias, ids) = (t.variable(&[m, k]), t.variable(&[n]), t.input(&[m]));
-        let plain = t.packed_linear(x, weight, encoding, n, None);
-        let biased = t.packed_linear(x, weight, encoding, n, Some(bias));
+        let plain = t.packed_linear(x, weight, encoding, n, None, Activation::None);
+        let biased = t.packed_linear(x, weight, encoding, n, Some(bias), Activation::None);
         let rows = t.packed_embedding(weight, encoding, k, ids);
         let all = t.unpack(weight, encoding, n, k);
         let all = t.scale(all, 1.0);

@@ -49,6 +49,8 @@ fn halves<V: Vectors>(v: V, x: &[f32; BLOCK]) -> [V::Floats; 2] {
 }
 
 #[inline(always)]
+// an index counts blocks of several arrays
+#[allow(clippy::needless_range_loop)]
 fn plain<F: Format, V: Vectors, const R: usize, const M: usize>(
     v: V,
     rows: [Row; R],
