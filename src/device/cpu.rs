@@ -12,7 +12,7 @@ use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use self::memory::Array;
+use self::memory::{Array, Memory};
 use self::threads::Threads;
 use super::executor::{Bound, Created, DeviceInfo, Executor, Prepared, Range, Read};
 use super::{DeviceError, system_memory};
@@ -24,6 +24,7 @@ const MAX_BYTES: u64 = 4 * (u32::MAX as u64) / 16 * 16;
 /// State of an open device, shared by the executor and the programs prepared on it.
 struct Shared {
     threads: Threads,
+    memory: Memory,
     /// Held by whoever uses the arrays, so that programs, reads and writes take effect one by one.
     arrays: Mutex<Arrays>,
     created: AtomicU64,
@@ -84,6 +85,7 @@ impl CpuExecutor {
             },
             shared: Arc::new(Shared {
                 threads: Threads::new(threads),
+                memory: Memory::default(),
                 arrays: Mutex::default(),
                 created: AtomicU64::new(0),
                 bytes: AtomicU64::new(0),
@@ -121,7 +123,10 @@ impl Executor for CpuExecutor {
     }
 
     fn allocate(&self, bytes: u64) -> Result<TensorId, DeviceError> {
-        let array = Array::zeroed(bytes)
+        let array = self
+            .shared
+            .memory
+            .zeroed(bytes)
             .ok_or_else(|| DeviceError::OutOfMemory(format!("{bytes} bytes of memory")))?;
         let id = TensorId(self.shared.created.fetch_add(1, Ordering::Relaxed) + 1);
         self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
