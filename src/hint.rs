@@ -66,6 +66,8 @@ pub enum Hint {
     ExampleConfig,
     /// Give a folder that a training has written.
     CheckpointFolder,
+    /// Show pictures to a pretrained model in fewer tiles.
+    FewerTiles,
     /// Raise the time limit of the device (`SEEMORE_TIMEOUT`).
     RaiseTimeout,
 }

@@ -79,6 +79,8 @@ pub struct Context<'a> {
     pub image_places: Option<Var>,
     /// Attention probabilities of the layers recorded so far; `None` skips them.
     pub maps: Option<Vec<LayerAttention>>,
+    /// Whether pretrained decoders record the attention of their last layer only.
+    pub last_map_only: bool,
     /// Intermediate values recorded so far, by name; `None` skips them. Pretrained families keep
     /// theirs.
     pub states: Option<Vec<(String, Var)>>,
@@ -109,6 +111,7 @@ impl<'a> Context<'a> {
             patch_rows: None,
             image_places: None,
             maps: None,
+            last_map_only: false,
             states: None,
         }
     }

@@ -48,16 +48,21 @@ impl HeatView {
 }
 
 /// A selectable square with a small heat map, or with the last word of `name` if the heat map is
-/// empty.
+/// empty. `heat` is called only if the square is in view: models have hundreds of maps.
 pub fn small(
     ui: &mut Ui,
-    heat: &[f32],
+    heat: impl FnOnce() -> Vec<f32>,
     colors: ColorMap,
     side: f32,
     selected: bool,
     name: &str,
 ) -> Response {
     let (rect, response) = ui.allocate_exact_size(vec2(side, side), Sense::click());
+    response.widget_info(|| egui::WidgetInfo::selected(egui::Role::Button, true, selected, name));
+    if !ui.is_rect_visible(rect) {
+        return response;
+    }
+    let heat = heat();
     let visuals = ui.style().interact_selectable(&response, selected);
     let grid = (heat.len() as f64).sqrt() as usize;
     let inner = rect.shrink(2.0);
@@ -92,7 +97,6 @@ pub fn small(
     };
     ui.painter()
         .rect_stroke(rect, 2.0, edge, egui::StrokeKind::Inside);
-    response.widget_info(|| egui::WidgetInfo::selected(egui::Role::Button, true, selected, name));
     response.on_hover_text(name)
 }
 

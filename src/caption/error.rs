@@ -28,13 +28,39 @@ pub enum CaptionError {
     /// The model takes no pictures.
     #[error("this model takes text only: choose one with an image encoder")]
     TextOnly,
-    /// The prompt does not fit into the model's context.
+    /// The model takes exactly one picture at a time.
+    #[error("this model answers about one picture at a time, and {have} were given")]
+    OnePicture {
+        /// Number of pictures.
+        have: usize,
+    },
+    /// The text of a prompt contains the token that marks the places of pictures.
     #[error(
-        "the prompt takes {have} positions and the model has room for {room}: shorten the prompt"
+        "the prompt has places for {places} rows of pictures, and the pictures have {rows}: leave the model's image token out of the text"
     )]
+    Places {
+        /// Number of places in the prompt.
+        places: usize,
+        /// Number of rows of the pictures.
+        rows: usize,
+    },
+    /// The attention maps of a text are too large.
+    #[error(
+        "the attention of all layers over {positions} positions takes {gigabytes:.1} GB: show the picture in fewer tiles"
+    )]
+    AttentionTooLarge {
+        /// Number of positions of the decoder.
+        positions: usize,
+        /// Size of all maps, in gigabytes.
+        gigabytes: f64,
+    },
+    /// The prompt does not fit into the model's context.
+    #[error("{}", too_long(*have, *images, *room))]
     PromptTooLong {
         /// Number of positions that the prompt takes.
         have: usize,
+        /// Number of them that pictures take.
+        images: usize,
         /// Number of text positions in the model's context.
         room: usize,
     },
@@ -43,11 +69,27 @@ pub enum CaptionError {
     Cancelled,
 }
 
+fn too_long(have: usize, images: usize, room: usize) -> String {
+    let advice = match images {
+        0 => "shorten the prompt",
+        _ => "show pictures in fewer tiles, or shorten the prompt",
+    };
+    let of_pictures = match images {
+        0 => String::new(),
+        images => format!(", {images} of them for pictures,"),
+    };
+    format!(
+        "the prompt takes {have} positions{of_pictures} and the model has room for {room}: {advice}"
+    )
+}
+
 impl Hinted for CaptionError {
     fn hint(&self) -> Option<Hint> {
         match self {
             CaptionError::NoTokenizer(_) => Some(Hint::AddTokenizer),
             CaptionError::NoPrompt => Some(Hint::GivePrompt),
+            CaptionError::AttentionTooLarge { .. } => Some(Hint::FewerTiles),
+            CaptionError::PromptTooLong { images: 1.., .. } => Some(Hint::FewerTiles),
             CaptionError::Checkpoint(error) => error.hint(),
             _ => None,
         }

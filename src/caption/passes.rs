@@ -9,12 +9,14 @@
 mod attention;
 mod decoding;
 mod encoding;
+mod pictures;
 mod pool;
 mod relevance;
 
 pub use attention::AttentionPass;
 pub(crate) use decoding::{Decoding, DecodingSpec};
 pub(crate) use encoding::Encoding;
+pub(crate) use pictures::places_of;
 pub(crate) use pool::Pool;
 pub use relevance::RelevancePass;
 

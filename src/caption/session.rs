@@ -1,24 +1,26 @@
 //! Captions of pictures by a loaded model.
 
+mod looks;
+
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::passes::{
     AttentionPass, Decoding, DecodingSpec, Encoding, Pool, RelevancePass, batch_bucket,
-    capacity_bucket, length_bucket, text_bucket,
+    capacity_bucket, length_bucket, places_of, text_bucket,
 };
 use super::recent::Recent;
 use super::search::{self, Hypothesis, Wanted};
 use super::{Cancel, CaptionError, Choice, Sampler, Sampling, ranked};
 use crate::device::{Device, DeviceError, Plan, Tensor};
 use crate::explain::heatmap::Panel;
-use crate::explain::{AttentionMap, AttentionMaps, token_heat};
 use crate::image::{Picture, TileGrid, TiledPicture, Tiling};
 use crate::models::checkpoint;
 use crate::models::{Dialogue, ImageTokens, Model, ModelInfo};
 use crate::text::chat::{Message, Part, Role};
 use crate::text::{Style, TextStream, Tokenizer};
+use looks::Looks;
 
 /// Number of alternatives kept beside each token of a streamed caption.
 pub const ALTERNATIVES: usize = 5;
@@ -84,6 +86,10 @@ pub struct CaptionToken {
     /// the attention of the image encoder's last CLS row, or of the token's position in the
     /// decoder's last layer, as a mean over heads, and sums to at most 1; for pooled visual tokens
     /// it is the [relevance](RelevancePass) of the patches.
+    ///
+    /// Of pretrained models it is a square map over the picture stretched to a square, on which the
+    /// rows of all tiles are [spread](crate::explain::RowLayout); empty for texts about several
+    /// pictures.
     pub heat: Vec<f32>,
 }
 
@@ -136,9 +142,26 @@ struct Inner {
     encodings: Pool<usize, Encoding>,
     encoded: Recent,
     tiling: Tiling,
-    /// By the longest text.
-    attention: Pool<usize, AttentionPass>,
-    relevance: Pool<usize, RelevancePass>,
+    attention: Pool<ExplainSpec, AttentionPass>,
+    relevance: Pool<ExplainSpec, RelevancePass>,
+}
+
+/// Sizes of passes that explain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ExplainSpec {
+    /// Length of the longest text.
+    length: usize,
+    /// Number of places in it for rows of a picture.
+    image_rows: usize,
+}
+
+/// What a text continues.
+struct Question {
+    prompt: Vec<u32>,
+    /// What a pass takes in for the pictures.
+    image: Vec<f32>,
+    /// How the heat of tokens is read; `None` for no heat.
+    looks: Option<Looks>,
 }
 
 impl Session {
@@ -221,31 +244,22 @@ impl Session {
         self.0.model.room()
     }
 
-    /// Whether the model has attention to show. Models that read a CLS token need encoder blocks
-    /// for it.
-    pub fn has_heat(&self) -> bool {
-        let info = self.info();
-        match info.image_tokens {
-            ImageTokens::Cls => info.encoder.is_some_and(|stack| stack.layers > 0),
-            ImageTokens::None => false,
-            _ => true,
-        }
-    }
-
-    /// The part of a picture that the model sees, at its own size; heat lies over it.
-    pub fn visible_part(&self, picture: &Picture) -> Picture {
-        self.info().preprocess.shown(picture)
-    }
-
     /// Preprocesses a picture for [`captions_of`](Self::captions_of).
     ///
-    /// # Panics
-    /// If the model takes no pictures.
-    pub fn input(&self, picture: &Picture) -> ModelInput {
-        ModelInput(match self.0.model.dialogue() {
-            Some(dialogue) => Input::Tiles(Arc::new(dialogue.tiles(picture, self.0.tiling))),
+    /// # Errors
+    /// A model that takes no pictures.
+    pub fn input(&self, picture: &Picture) -> Result<ModelInput, CaptionError> {
+        Ok(ModelInput(match self.0.model.dialogue() {
+            Some(dialogue) if dialogue.takes_pictures() => {
+                Input::Tiles(Arc::new(dialogue.tiles(picture, self.0.tiling)))
+            }
+            Some(_) => return Err(CaptionError::TextOnly),
             None => Input::Picture(picture.framed(self.info().preprocess)),
-        })
+        }))
+    }
+
+    fn inputs(&self, pictures: &[Picture]) -> Result<Vec<ModelInput>, CaptionError> {
+        pictures.iter().map(|picture| self.input(picture)).collect()
     }
 
     /// Returns what a pass takes in for a picture: its pixels `[3, side, side]` or, where the model
@@ -285,7 +299,8 @@ impl Session {
     /// Writes the caption of a picture.
     ///
     /// # Errors
-    /// A prompt that is missing or too long for the model, or a failed device.
+    /// A prompt that is missing or too long for the model, a model that takes no pictures, or a
+    /// failed device.
     pub fn caption_with(
         &self,
         picture: &Picture,
@@ -305,7 +320,7 @@ impl Session {
         pictures: &[Picture],
         options: &CaptionOptions,
     ) -> Result<Vec<Caption>, CaptionError> {
-        let inputs: Vec<ModelInput> = pictures.iter().map(|picture| self.input(picture)).collect();
+        let inputs = self.inputs(pictures)?;
         let prompts = vec![options.prompt.as_str(); inputs.len()];
         self.captions_of(&inputs, &prompts, options, &Cancel::new())
     }
@@ -351,7 +366,7 @@ impl Session {
         picture: &Picture,
         options: &CaptionOptions,
     ) -> Result<Vec<Caption>, CaptionError> {
-        let input = self.input(picture);
+        let input = self.input(picture)?;
         let prompts = [self.prompt(&options.prompt, Some(&input))?];
         let mut captions = vec![];
         let image = |_| self.image_values(&input);
@@ -379,38 +394,47 @@ impl Session {
         options: &CaptionOptions,
         on: &mut dyn FnMut(&CaptionToken) -> ControlFlow<()>,
     ) -> Result<Caption, CaptionError> {
-        let input = self.input(picture);
+        let input = self.input(picture)?;
         let prompt = self.prompt(&options.prompt, Some(&input))?;
         let image = self.image_values(&input)?;
-        self.stream_prompt(&prompt, &image, options, on)
+        let looks = options.heat.then(|| self.looks(&[&input], &prompt));
+        let question = Question {
+            prompt,
+            image,
+            looks: looks.flatten(),
+        };
+        self.stream_question(&question, options, on)
     }
 
-    fn stream_prompt(
+    fn stream_question(
         &self,
-        prompt: &[u32],
-        image: &[f32],
+        question: &Question,
         options: &CaptionOptions,
         on: &mut dyn FnMut(&CaptionToken) -> ControlFlow<()>,
     ) -> Result<Caption, CaptionError> {
-        let spec = self.decoding_spec(1, &[prompt], options.max_tokens, 1);
+        let spec = self.decoding_spec(1, &[&question.prompt], options.max_tokens, 1);
         let spec = DecodingSpec {
             argmax: false,
-            maps: options.heat,
+            maps: question.looks.is_some(),
             ..spec
         };
         self.decode(spec, |decoding| {
-            self.stream_with(decoding, image, prompt, options, on)
+            self.stream_with(decoding, question, options, on)
         })
     }
 
     fn stream_with(
         &self,
         decoding: &mut Decoding,
-        image: &[f32],
-        prompt: &[u32],
+        question: &Question,
         options: &CaptionOptions,
         on: &mut dyn FnMut(&CaptionToken) -> ControlFlow<()>,
     ) -> Result<Caption, CaptionError> {
+        let Question {
+            prompt,
+            image,
+            looks,
+        } = question;
         let Inner {
             device,
             model,
@@ -419,16 +443,15 @@ impl Session {
         } = &*self.0;
         let info = model.info();
         decoding.prepare(device, model, self.prompt_bucket(prompt.len()))?;
-        decoding.start(image, &[prompt]);
+        decoding.start(image, &[prompt.as_slice()]);
         let limit = decoding.room(0).min(options.max_tokens);
         let mut logits = decoding.logits()?;
         // pooled patches are no keys of the decoder, and the encoder's attention is the same for
         // every token
-        let pooled = options.heat && info.image_tokens == ImageTokens::Pooled;
-        let encoder = if options.heat {
-            decoding.maps()?
-        } else {
-            vec![]
+        let pooled = looks.is_some() && info.image_tokens == ImageTokens::Pooled;
+        let encoder = match looks {
+            Some(_) => decoding.maps()?,
+            None => vec![],
         };
         let mut maps = encoder.clone();
         let mut query = info.visual_tokens + prompt.len() - 1;
@@ -448,10 +471,15 @@ impl Session {
                 break;
             }
             let heat = if pooled {
-                let longest = prompt.len() + limit - 1;
+                let longest = ExplainSpec {
+                    length: prompt.len() + limit - 1,
+                    image_rows: 0,
+                };
                 self.relevance(longest, |pass| pass.run(image, &text, choice.token))?
             } else {
-                heat(info, &encoder, &maps, query)
+                looks
+                    .as_ref()
+                    .map_or(vec![], |looks| looks.heat(&encoder, &maps, query))
             };
             text.push(choice.token);
             let token = CaptionToken {
@@ -467,53 +495,12 @@ impl Session {
             }
             decoding.feed(&[choice.token]);
             logits = decoding.logits()?;
-            if options.heat && !pooled {
+            if looks.is_some() && !pooled {
                 maps = decoding.maps()?;
                 query = 0;
             }
         }
         Ok(caption)
-    }
-
-    /// Returns the attention of every layer over a picture, a prompt and the tokens that were
-    /// written after it; and the [relevance](RelevancePass) of each patch to each token, which
-    /// models without an image encoder do not have.
-    ///
-    /// # Errors
-    /// See [`caption_with`](Self::caption_with).
-    pub fn attention(
-        &self,
-        picture: &Picture,
-        prompt: &str,
-        tokens: &[u32],
-    ) -> Result<(AttentionMaps, Vec<Vec<f32>>), CaptionError> {
-        let input = self.input(picture);
-        let prompt = self.prompt(prompt, Some(&input))?;
-        let limit = self.room() - prompt.len() + 1;
-        let tokens = &tokens[..limit.min(tokens.len())];
-        let text: Vec<u32> = prompt.iter().chain(tokens).copied().collect();
-        // the last token was chosen, but attended to nothing
-        let length = (text.len() - 1).max(prompt.len());
-        let image = self.image_values(&input)?;
-        let Inner { device, model, .. } = &*self.0;
-        let maps = self.0.attention.with(
-            |recorded| *recorded >= length,
-            || {
-                let length = length_bucket(length, self.room());
-                Ok::<_, DeviceError>((length, AttentionPass::new(device, model, length)?))
-            },
-            |pass| pass.run(&image, &text[..length]),
-        )?;
-        if self.info().encoder.is_none() {
-            return Ok((maps, vec![]));
-        }
-        let relevance = self.relevance(length, |pass| {
-            let of = |(index, &token): (usize, &u32)| {
-                pass.run(&image, &text[..prompt.len() + index], token)
-            };
-            tokens.iter().enumerate().map(of).collect()
-        })?;
-        Ok((maps, relevance))
     }
 
     /// Calls `inspect` with the recorded plans that write a caption: the prefill and the decode
@@ -575,18 +562,40 @@ impl Session {
             Input::Picture(_) => TileGrid::default(),
         };
         let grids: Vec<TileGrid> = inputs.iter().map(grid).collect();
+        let info = self.info();
+        if info.encodes_apart() && info.placeholder.is_none() && inputs.len() != 1 {
+            return Err(CaptionError::OnePicture { have: inputs.len() });
+        }
         let text = dialogue.text(messages, &grids)?;
-        self.checked_room(self.tokenizer().encode(&text))
+        let prompt = self.checked_room(self.tokenizer().encode(&text))?;
+        if let Some(placeholder) = info.placeholder {
+            let places = self.places(&prompt);
+            let rows = inputs.iter().map(|input| input.tiles() * placeholder.rows);
+            let rows = rows.sum();
+            if places != rows {
+                return Err(CaptionError::Places { places, rows });
+            }
+        }
+        Ok(prompt)
     }
 
     fn checked_room(&self, prompt: Vec<u32>) -> Result<Vec<u32>, CaptionError> {
         match self.room() {
             room if prompt.len() > room => Err(CaptionError::PromptTooLong {
                 have: prompt.len(),
+                images: self.places(&prompt),
                 room,
             }),
             _ => Ok(prompt),
         }
+    }
+
+    /// Number of places for rows of images that a prompt has.
+    fn places(&self, prompt: &[u32]) -> usize {
+        let placeholder = self.info().placeholder;
+        placeholder.map_or(0, |placeholder| {
+            places_of(prompt, placeholder.token).count()
+        })
     }
 
     /// Writes a pretrained model's reply to messages about pictures, which are given in the order of
@@ -610,16 +619,20 @@ impl Session {
         let Some(dialogue) = self.0.model.dialogue() else {
             panic!("reply: the model is not a pretrained one")
         };
-        if !pictures.is_empty() && !dialogue.takes_pictures() {
-            return Err(CaptionError::TextOnly);
-        }
-        let inputs: Vec<ModelInput> = pictures.iter().map(|picture| self.input(picture)).collect();
-        let prompt = self.messages(dialogue, messages, &inputs.iter().collect::<Vec<_>>())?;
-        let mut images = vec![];
+        let inputs = self.inputs(pictures)?;
+        let inputs: Vec<&ModelInput> = inputs.iter().collect();
+        let prompt = self.messages(dialogue, messages, &inputs)?;
+        let mut image = vec![];
         for input in &inputs {
-            images.extend(self.image_values(input)?);
+            image.extend(self.image_values(input)?);
         }
-        self.stream_prompt(&prompt, &images, options, on)
+        let looks = options.heat.then(|| self.looks(&inputs, &prompt));
+        let question = Question {
+            prompt,
+            image,
+            looks: looks.flatten(),
+        };
+        self.stream_question(&question, options, on)
     }
 
     /// Sizes of passes that write at most `max_tokens` after each prompt.
@@ -675,14 +688,8 @@ impl Session {
 
     /// Largest number of places for rows of images that a prompt has.
     fn most_places(&self, prompts: &[&[u32]]) -> usize {
-        let Some(placeholder) = self.info().placeholder else {
-            return 0;
-        };
-        let places = |prompt: &&[u32]| {
-            let places = prompt.iter().filter(|token| **token == placeholder.token);
-            places.count()
-        };
-        prompts.iter().map(places).max().unwrap_or(0)
+        let places = prompts.iter().map(|prompt| self.places(prompt));
+        places.max().unwrap_or(0)
     }
 
     /// Runs `run` with recorded passes of these sizes, or with larger caches.
@@ -701,22 +708,6 @@ impl Session {
         };
         let make = || Ok::<_, CaptionError>((spec, Decoding::new(device, model, spec)?));
         self.0.decodings.with(fits, make, run)
-    }
-
-    fn relevance<R>(
-        &self,
-        length: usize,
-        run: impl FnOnce(&mut RelevancePass) -> Result<R, DeviceError>,
-    ) -> Result<R, DeviceError> {
-        let Inner { device, model, .. } = &*self.0;
-        self.0.relevance.with(
-            |recorded| *recorded >= length,
-            || {
-                let length = length_bucket(length, model.room());
-                Ok::<_, DeviceError>((length, RelevancePass::new(device, model, length)?))
-            },
-            run,
-        )
     }
 
     /// Searches for a text after each prompt and calls `on` with each batch's range and hypotheses.
@@ -804,25 +795,6 @@ fn alternatives(tokenizer: &Tokenizer, logits: &[f32], chosen: u32) -> Vec<(Stri
         .take(ALTERNATIVES)
         .map(|choice| (name(choice.token), choice.probability))
         .collect()
-}
-
-/// Share of attention on each patch when a token was chosen: of the encoder's last CLS row, or of
-/// row `query` of the decoder's last layer. `encoder` are the maps of the prefill, `decoder` those
-/// of the pass that chose the token.
-fn heat(
-    info: &ModelInfo,
-    encoder: &[AttentionMap],
-    decoder: &[AttentionMap],
-    query: usize,
-) -> Vec<f32> {
-    if info.image_tokens == ImageTokens::Cls {
-        // the CLS row attends to itself first, then to the patches
-        let last = encoder.iter().rfind(|map| map.is_encoder());
-        return last.map_or(vec![], |map| token_heat(map, 0, 1, info.patches()));
-    }
-    // the visual tokens come first among the keys
-    let last = decoder.iter().rfind(|map| !map.is_encoder());
-    last.map_or(vec![], |map| token_heat(map, query, 0, info.patches()))
 }
 
 #[cfg(test)]

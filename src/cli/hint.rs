@@ -113,6 +113,7 @@ pub fn words(hint: &Hint) -> String {
         Hint::CheckpointFolder => {
             "give the folder that `seemore train --out DIR` has written".into()
         }
+        Hint::FewerTiles => "give a smaller number to --tiles; 1 is the picture alone".into(),
         Hint::RaiseTimeout => "raise the time limit with the variable SEEMORE_TIMEOUT".into(),
     }
 }

@@ -3,23 +3,28 @@
 //! Attention tells where a layer moved information from; it does not explain why a caption was
 //! written (Jain & Wallace 2019).
 
-use super::{AttentionMap, Heads, Matrix};
+use super::{AttentionMap, Heads, Matrix, RowLayout};
 
 /// The attention of every layer over one picture and one text, as an
 /// [`AttentionPass`](crate::caption::AttentionPass) reads it.
 #[derive(Debug, Clone)]
 pub struct AttentionMaps {
-    /// Maps of the image encoder's layers, first to last: `[1, heads, rows, rows]`.
+    /// Maps of the image encoder's layers, first to last: `[1, heads, rows, rows]`. Empty for models
+    /// that encode pictures apart, whose maps would take hundreds of megabytes.
     pub encoder: Vec<AttentionMap>,
-    /// Maps of the decoder's layers: `[1, heads, positions, positions]`, the visual tokens before
-    /// the text.
+    /// Maps of the decoder's layers: `[1, heads, positions, positions]`.
     pub decoder: Vec<AttentionMap>,
     /// Number of encoder rows before the patches: 1 with a CLS token, else 0.
     pub first: usize,
     /// Whether the decoder takes in the CLS row.
     pub cls: bool,
-    /// Number of visual tokens before the text.
-    pub visual: usize,
+    /// Number of decoder positions before the text.
+    pub front: usize,
+    /// Decoder positions of the visual tokens, in the order of the picture's rows.
+    pub visual: Vec<usize>,
+    /// Where the visual tokens lie on the picture; `None` where they are its patches row by row, or
+    /// one token for all of it.
+    pub layout: Option<RowLayout>,
 }
 
 impl AttentionMaps {
@@ -60,22 +65,69 @@ impl AttentionMaps {
         row[self.first..].to_vec()
     }
 
-    /// Attention to each visual token, in a decoder matrix, at the position that chose token
-    /// `token` of a caption after a prompt of `prompt` tokens.
+    /// Attention rollout through the decoder, from the position that chose a token of a caption
+    /// after a prompt of `prompt` tokens back to the visual tokens, over the picture as
+    /// [`on_picture`](Self::on_picture) gives it; see [`rollout`](Self::rollout).
+    ///
+    /// Attention is causal, so that every position passes on what stands before it, and early
+    /// positions gather most of it.
+    pub fn token_rollout(&self, prompt: usize, token: usize) -> Vec<f32> {
+        let query = self.position(prompt, token);
+        let mut shares = vec![0.0; query + 1];
+        shares[query] = 1.0;
+        for map in self.decoder.iter().rev() {
+            let mut below: Vec<f32> = shares.iter().map(|share| 0.5 * share).collect();
+            for (row, share) in shares.iter().enumerate().filter(|(_, share)| **share > 0.0) {
+                let attended = map.row(row, Heads::Mean);
+                let pairs = below.iter_mut().zip(attended);
+                pairs.for_each(|(sum, value)| *sum += 0.5 * share * value);
+            }
+            shares = below;
+        }
+        self.on_picture(&self.over_visual(&shares))
+    }
+
+    /// Attention to each visual token in a row of a decoder matrix; 0 behind the end of the row.
+    pub fn over_visual(&self, row: &[f32]) -> Vec<f32> {
+        let share = |position: &usize| row.get(*position).copied().unwrap_or(0.0);
+        self.visual.iter().map(share).collect()
+    }
+
+    /// Spreads the shares of visual tokens over the picture: a square map over the picture stretched
+    /// to a square, row by row.
+    pub fn on_picture(&self, shares: &[f32]) -> Vec<f32> {
+        match &self.layout {
+            Some(layout) => layout.spread(shares),
+            None => shares.to_vec(),
+        }
+    }
+
+    /// Attention over the picture, in a decoder matrix, at the position that chose token `token` of
+    /// a caption after a prompt of `prompt` tokens; as [`on_picture`](Self::on_picture) gives it.
     pub fn of_token(&self, matrix: &Matrix, prompt: usize, token: usize) -> Vec<f32> {
-        matrix.row(self.position(prompt, token))[..self.visual].to_vec()
+        let row = matrix.row(self.position(prompt, token));
+        self.on_picture(&self.over_visual(row))
     }
 
     /// The decoder position whose output chose a token: the one before it.
-    fn position(&self, prompt: usize, token: usize) -> usize {
-        self.visual + prompt + token - 1
+    pub fn position(&self, prompt: usize, token: usize) -> usize {
+        self.front + prompt + token - 1
     }
 
-    /// Attention to one visual token, in a decoder matrix, at the positions that chose each of
-    /// `count` tokens.
+    /// Decoder positions of text: all behind the visual tokens in front, without those that visual
+    /// tokens take.
+    pub fn text(&self) -> Vec<usize> {
+        let positions = self.decoder.first().map_or(0, |map| map.shape[2]);
+        (self.front..positions)
+            .filter(|position| self.visual.binary_search(position).is_err())
+            .collect()
+    }
+
+    /// Attention to one place of the picture, in a decoder matrix, at the positions that chose each
+    /// of `count` tokens. `patch` is an index of the map that [`of_token`](Self::of_token) returns.
     pub fn by_token(&self, matrix: &Matrix, prompt: usize, count: usize, patch: usize) -> Vec<f32> {
         (0..count)
-            .map(|token| matrix.row(self.position(prompt, token))[patch])
+            .map(|token| self.of_token(matrix, prompt, token)[patch])
             .collect()
     }
 }
@@ -111,7 +163,9 @@ mod tests {
                 decoder: vec![],
                 first: 0,
                 cls: false,
-                visual: 2,
+                front: 2,
+                visual: vec![0, 1],
+                layout: None,
             }
             .rollout()
         };
@@ -128,6 +182,43 @@ mod tests {
     }
 
     #[test]
+    fn visual_tokens_may_stand_within_the_text() {
+        let rows = [
+            [1.0, 0.0, 0.0, 0.0],
+            [0.5, 0.5, 0.0, 0.0],
+            [0.25, 0.25, 0.5, 0.0],
+            [0.1, 0.2, 0.3, 0.4],
+        ];
+        let layer = map(1, 4, &rows.concat());
+        let maps = AttentionMaps {
+            encoder: vec![],
+            decoder: vec![layer.clone(), layer.clone()],
+            first: 0,
+            cls: false,
+            front: 0,
+            visual: vec![1, 2],
+            layout: None,
+        };
+        assert_eq!(maps.text(), [0, 3]);
+        let matrix = Matrix::new(&layer, Heads::Mean);
+        // position 3 chose the token after a prompt of 4
+        assert_eq!(maps.of_token(&matrix, 4, 0), [0.2, 0.3]);
+        assert_eq!(maps.by_token(&matrix, 3, 2, 1), [0.5, 0.3]);
+        // the product of the layers, averaged with the identity
+        let whole = AttentionMaps {
+            encoder: vec![layer.clone(), layer],
+            ..maps.clone()
+        };
+        let rollout = whole.rollout().unwrap();
+        let shares = maps.token_rollout(4, 0);
+        for (share, want) in shares.iter().zip(&rollout.row(3)[1..3]) {
+            assert!((share - want).abs() < 1e-6, "{shares:?}");
+        }
+        // the first position sees no visual token
+        assert_eq!(maps.token_rollout(1, 0), [0.0, 0.0]);
+    }
+
+    #[test]
     fn reads_a_cls_row_a_patch_and_the_mean_over_the_patches() {
         let matrix = Matrix {
             rows: 5,
@@ -138,7 +229,9 @@ mod tests {
             decoder: vec![],
             first,
             cls: first == 1,
-            visual: 4,
+            front: 4,
+            visual: (0..4).collect(),
+            layout: None,
         };
         assert_eq!(maps(1).over_patches(&matrix, None), [1.0, 2.0, 3.0, 4.0]);
         assert_eq!(
@@ -178,13 +271,13 @@ mod tests {
             let image: Vec<f32> = (0..3 * config.vision.image_size.pow(2))
                 .map(|i| (i % 13) as f32 / 6.5 - 1.0)
                 .collect();
-            let maps = AttentionPass::new(&device, &model, 6)
+            let maps = AttentionPass::new(&device, &model, 6, 0)
                 .unwrap()
                 .run(&image, &[1, 2, 3])
                 .unwrap();
             assert_eq!(
-                (maps.visual, maps.encoder.len()),
-                (visual, layers),
+                (maps.visual.len(), maps.front, maps.encoder.len()),
+                (visual, visual, layers),
                 "{tokens:?}"
             );
             assert!(
@@ -235,7 +328,7 @@ mod tests {
             (
                 maps.first,
                 maps.cls,
-                maps.visual,
+                maps.visual.len(),
                 tokens.len(),
                 relevance.len()
             ),

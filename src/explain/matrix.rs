@@ -29,17 +29,11 @@ impl Matrix {
     /// # Panics
     /// With a map that is not square.
     pub fn new(map: &AttentionMap, heads: Heads) -> Matrix {
-        let (count, rows, keys) = (map.shape[1], map.shape[2], map.shape[3]);
+        let (rows, keys) = (map.shape[2], map.shape[3]);
         assert_eq!(rows, keys, "self-attention has as many queries as keys");
-        let of = |index: usize| (0..count).map(move |head| map.values[head * rows * rows + index]);
-        let value = |index| match heads {
-            Heads::One(head) => map.values[head * rows * rows + index],
-            Heads::Mean => of(index).sum::<f32>() / count as f32,
-            Heads::Max => of(index).fold(0.0, f32::max),
-        };
         Matrix {
             rows,
-            values: (0..rows * rows).map(value).collect(),
+            values: (0..rows).flat_map(|row| map.row(row, heads)).collect(),
         }
     }
 

@@ -2,6 +2,7 @@
 //! named by `SEEMORE_GOLDEN_HF`; see tests/golden/hf/README.md.
 
 mod golden;
+mod looks;
 mod models;
 mod pass;
 mod preprocess;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use egui::{CentralPanel, Key, Panel, ScrollArea, Ui};
-use seemore::explain::{Heads, Matrix, without_sinks};
+use seemore::explain::{AttentionMap, AttentionMaps, Heads, Matrix, without_sinks};
 use seemore::image::Picture;
 
 pub use job::{Attention, AttentionEvent, AttentionJob};
@@ -54,7 +54,8 @@ struct Requested {
 enum Source {
     /// Gradient times input of the selected token.
     Relevance,
-    /// Attention rollout through the encoder.
+    /// Attention rollout through the encoder or, where its maps are not recorded, through the
+    /// decoder from the selected token.
     Rollout,
     /// A layer of the encoder.
     Encoder(usize),
@@ -149,7 +150,7 @@ impl AttentionPage {
         let layers = (attention.maps.encoder.len(), attention.maps.decoder.len());
         let available = match self.source {
             Source::Relevance => !attention.relevance.is_empty(),
-            Source::Rollout => layers.0 > 0,
+            Source::Rollout => has_rollout(&attention.maps),
             Source::Encoder(layer) => layer < layers.0,
             Source::Decoder(layer) => layer < layers.1,
         };
@@ -236,39 +237,60 @@ impl AttentionPage {
                     matrix: None,
                 };
             }
+            Source::Rollout if maps.encoder.is_empty() => {
+                return View {
+                    heat: maps.token_rollout(attention.prompt, self.token),
+                    matrix: None,
+                };
+            }
             Source::Rollout => maps.rollout(),
             Source::Encoder(layer) => Some(Matrix::new(&maps.encoder[layer], self.heads)),
             Source::Decoder(layer) => Some(Matrix::new(&maps.decoder[layer], self.heads)),
         };
-        let heat = matrix
-            .as_ref()
-            .map(|matrix| self.heat_of(attention, self.source, matrix))
-            .unwrap_or_default();
+        let heat = match (self.source, &matrix) {
+            (Source::Decoder(layer), _) => {
+                self.decoder_heat(attention, &maps.decoder[layer], self.heads)
+            }
+            (_, Some(matrix)) => self.encoder_heat(attention, matrix),
+            _ => vec![],
+        };
         View { heat, matrix }
     }
 
-    /// Returns the attention of a layer to each patch; empty if the layer does not attend to
-    /// patches.
-    fn heat_of(&self, attention: &Attention, source: Source, matrix: &Matrix) -> Vec<f32> {
+    /// Returns the attention of a layer or rollout of the encoder to each patch.
+    fn encoder_heat(&self, attention: &Attention, matrix: &Matrix) -> Vec<f32> {
         let maps = &attention.maps;
-        let (heat, patches) = match source {
-            // a single visual token stands for the whole picture
-            Source::Decoder(_) if maps.visual <= 1 => return vec![],
-            Source::Decoder(_) => (
-                maps.of_token(matrix, attention.prompt, self.token),
-                0..maps.visual,
-            ),
-            _ => (
-                maps.over_patches(matrix, self.patch),
-                maps.first..matrix.rows,
-            ),
-        };
-        if self.hide_sinks {
-            without_sinks(&heat, &matrix.sinks()[patches])
-        } else {
-            heat
+        let heat = maps.over_patches(matrix, self.patch);
+        match self.hide_sinks {
+            true => without_sinks(&heat, &matrix.sinks()[maps.first..]),
+            false => heat,
         }
     }
+
+    /// Returns the attention of a layer of the decoder over the picture when it wrote the selected
+    /// token; empty if the layer does not attend to patches.
+    fn decoder_heat(&self, attention: &Attention, map: &AttentionMap, heads: Heads) -> Vec<f32> {
+        let maps = &attention.maps;
+        // a single visual token stands for the whole picture
+        if maps.visual.len() <= 1 {
+            return vec![];
+        }
+        // a row alone: matrices of all layers and heads take too long to make for every frame
+        let query = maps.position(attention.prompt, self.token);
+        let mut shares = maps.over_visual(&map.row(query, heads));
+        if self.hide_sinks {
+            let sinks = Matrix::new(map, heads).sinks();
+            let sinks: Vec<bool> = maps.visual.iter().map(|&at| sinks[at]).collect();
+            shares = without_sinks(&shares, &sinks);
+        }
+        maps.on_picture(&shares)
+    }
+}
+
+/// Whether attention rollout has maps to go through. Without an encoder's it is for models whose
+/// decoder looks at encoded rows.
+fn has_rollout(maps: &AttentionMaps) -> bool {
+    !maps.encoder.is_empty() || maps.layout.is_some()
 }
 
 /// Returns the caption of a token without surrounding spaces, or `?` if there is none.

@@ -1,5 +1,6 @@
 //! Attention maps of every layer over one picture and its caption.
 
+use super::pictures::{Pictures, places_of};
 use crate::device::{Device, DeviceError, Plan};
 use crate::explain::{AttentionMap, AttentionMaps};
 use crate::graph::Var;
@@ -7,21 +8,25 @@ use crate::models::{ImageTokens, Logits, Model};
 use crate::nn::{Context, LayerAttention};
 
 /// A recorded pass over one picture and a text, without caches, that keeps the attention of every
-/// layer.
+/// layer; of models that [encode pictures apart](crate::models::ModelInfo::encodes_apart) that of
+/// every layer of the decoder.
 pub struct AttentionPass {
     plan: Plan,
-    image: Var,
+    pictures: Option<Pictures>,
     ids: Var,
     maps: Vec<LayerAttention>,
     length: usize,
     /// Encoder rows before the patches.
     first: usize,
     cls: bool,
-    visual: usize,
+    /// Decoder positions before the text.
+    front: usize,
+    placeholder: Option<u32>,
 }
 
 impl AttentionPass {
-    /// Records the pass for texts of at most `length` tokens.
+    /// Records the pass for texts of at most `length` tokens, of which `image_rows` are places for
+    /// rows of a picture.
     ///
     /// # Errors
     /// Insufficient device memory for the maps.
@@ -29,33 +34,45 @@ impl AttentionPass {
         device: &Device,
         model: &Model,
         length: usize,
+        image_rows: usize,
     ) -> Result<AttentionPass, DeviceError> {
         let info = model.info();
         let mut tape = device.tape();
-        let image = tape.input(&[1, 3, info.image_size(), info.image_size()]);
+        let pictures = Pictures::new(&mut tape, info, 1, image_rows);
         let ids = tape.input(&[1, length]);
         let mut c = Context::inference(&mut tape);
         c.maps = Some(vec![]);
-        let logits = model.forward(&mut c, Some(image), ids, None, Logits::Text);
+        let features = pictures.map(|pictures| pictures.features(&mut c, model));
+        let at = match info.encodes_apart() {
+            // no one reads them, and those of a large vocabulary take time
+            true => Logits::Last,
+            false => Logits::Text,
+        };
+        let logits = model.decode(&mut c, features, ids, None, at);
         let maps = c.maps.take().unwrap_or_default();
         tape.hold(logits);
         Ok(AttentionPass {
             plan: Plan::new(device, tape)?,
-            image,
+            pictures,
             ids,
             maps,
             length,
             first: info.cls_tokens,
             cls: info.image_tokens == ImageTokens::Cls,
-            visual: info.visual_tokens,
+            front: info.visual_tokens,
+            placeholder: info.placeholder.map(|placeholder| placeholder.token),
         })
     }
 
-    /// Returns the attention over a normalised picture `[3, side, side]` and a text, from its first
-    /// token on.
+    /// Returns the attention over a picture and a text, from its first token on. The picture is
+    /// normalised, `[3, side, side]`, or its encoded rows `[rows, width]`; the maps then have no
+    /// [layout](AttentionMaps::layout).
+    ///
+    /// # Errors
+    /// A failed device.
     ///
     /// # Panics
-    /// With a text longer than the pass was recorded for.
+    /// With a text longer than the pass was recorded for, or another number of places than rows.
     pub fn run(&self, image: &[f32], text: &[u32]) -> Result<AttentionMaps, DeviceError> {
         assert!(
             text.len() <= self.length,
@@ -66,7 +83,9 @@ impl AttentionPass {
         // padding does not count: attention is causal, and its rows are cut off
         let mut ids = text.to_vec();
         ids.resize(self.length, 0);
-        self.plan.write(self.image, image);
+        if let Some(pictures) = self.pictures {
+            pictures.write(&self.plan, image, &[text], self.length);
+        }
         self.plan.write(self.ids, &ids);
         self.plan.run()?;
         let (mut encoder, mut decoder) = (vec![], vec![]);
@@ -80,7 +99,7 @@ impl AttentionPass {
             };
             match map.is_encoder() {
                 true => encoder.push(map),
-                false => decoder.push(map.cut(self.visual + text.len())),
+                false => decoder.push(map.cut(self.front + text.len())),
             }
         }
         Ok(AttentionMaps {
@@ -88,7 +107,12 @@ impl AttentionPass {
             decoder,
             first: self.first,
             cls: self.cls,
-            visual: self.visual,
+            front: self.front,
+            visual: match self.placeholder {
+                Some(token) => places_of(text, token).collect(),
+                None => (0..self.front).collect(),
+            },
+            layout: None,
         })
     }
 }

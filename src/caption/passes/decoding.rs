@@ -3,8 +3,10 @@
 use crate::device::{Device, DeviceError, Plan};
 use crate::explain::AttentionMap;
 use crate::graph::Var;
-use crate::models::{Caches, ImageFeatures, ImagePlaceholder, ImageTokens, Logits, Model};
+use crate::models::{Caches, Logits, Model};
 use crate::nn::{Context, LayerAttention};
+
+use super::pictures::Pictures;
 
 /// Sizes of a [`Decoding`], and what its passes compute besides logits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,22 +22,9 @@ pub(crate) struct DecodingSpec {
     pub(crate) image_rows: usize,
     /// Whether the likeliest tokens are chosen on the device.
     pub(crate) argmax: bool,
-    /// Whether attention maps can be read.
+    /// Whether attention maps can be read: of all layers, or of the last one for models that encode
+    /// pictures apart.
     pub(crate) maps: bool,
-}
-
-/// Inputs of a prefill for the pictures.
-#[derive(Debug, Clone, Copy)]
-enum Pictures {
-    /// `[rows, 3, side, side]`: the prefill encodes them.
-    Pixels(Var),
-    /// `[image rows, width]`, encoded before.
-    Encoded {
-        features: Var,
-        /// `[image rows]`: the row of the texts that each takes the place of, where they do not
-        /// stand in front.
-        places: Option<Var>,
-    },
 }
 
 /// One recorded pass over new positions of every text.
@@ -67,26 +56,10 @@ impl Pass {
         spec: &DecodingSpec,
     ) -> Result<Pass, DeviceError> {
         let info = model.info();
-        let side = info.image_size();
         let mut tape = model.tape(device);
-        let pictures = if !prefill || info.image_tokens == ImageTokens::None {
-            None
-        } else if !info.encodes_apart() {
-            Some(Pictures::Pixels(tape.input(&[rows, 3, side, side])))
-        } else if info.placeholder.is_none() {
-            let features = tape.input(&[rows, info.visual_tokens, info.decoder.width]);
-            Some(Pictures::Encoded {
-                features,
-                places: None,
-            })
-        } else if spec.image_rows > 0 {
-            let features = tape.input(&[spec.image_rows, info.decoder.width]);
-            Some(Pictures::Encoded {
-                features,
-                places: Some(tape.input(&[spec.image_rows])),
-            })
-        } else {
-            None
+        let pictures = match prefill {
+            true => Pictures::new(&mut tape, info, rows, spec.image_rows),
+            false => None,
         };
         let ids = tape.input(&[rows, tokens]);
         let past = (!prefill).then(|| tape.input(&[rows]));
@@ -95,14 +68,9 @@ impl Pass {
         c.past = past.unwrap_or(c.past);
         c.maps = spec.maps.then(Vec::new);
         let at = last.map_or(Logits::Last, Logits::Rows);
-        let features = match pictures {
-            None => None,
-            Some(Pictures::Pixels(image)) => Some(model.encode(&mut c, image)),
-            Some(Pictures::Encoded { features, places }) => {
-                c.image_places = places;
-                Some(ImageFeatures::of_rows(features))
-            }
-        };
+        // the encoder's maps are not recorded, and of the decoder's the last one is read
+        c.last_map_only = info.encodes_apart();
+        let features = pictures.map(|pictures| pictures.features(&mut c, model));
         let logits = model.decode(&mut c, features, ids, Some(caches), at);
         let maps = c.maps.take().unwrap_or_default();
         tape.hold(logits);
@@ -181,9 +149,6 @@ pub(crate) struct Decoding {
     /// Positions that each row of the caches holds.
     past: Vec<u32>,
     visual: usize,
-    /// Values of a picture of which the prefill takes one for each row.
-    picture_len: usize,
-    placeholder: Option<ImagePlaceholder>,
 }
 
 impl Decoding {
@@ -212,11 +177,6 @@ impl Decoding {
             stepping: false,
             past: vec![0; rows],
             visual: info.visual_tokens,
-            picture_len: match info.encodes_apart() {
-                true => info.visual_tokens * info.decoder.width,
-                false => 3 * info.image_size() * info.image_size(),
-            },
-            placeholder: info.placeholder,
         })
     }
 
@@ -286,7 +246,7 @@ impl Decoding {
         let tokens = prefill.tokens;
 
         if let Some(pictures) = prefill.pass.pictures {
-            self.write_pictures(&prefill.pass.plan, pictures, images, prompts, tokens);
+            pictures.write(&prefill.pass.plan, images, prompts, tokens);
         }
         let prompts = || {
             prompts
@@ -315,52 +275,6 @@ impl Decoding {
             .flat_map(|prompt| std::iter::repeat_n((self.visual + prompt.len()) as u32, beam))
             .collect();
         self.stepping = false;
-    }
-
-    /// Writes the pictures of prompts that are padded to `tokens`.
-    fn write_pictures(
-        &self,
-        plan: &Plan,
-        pictures: Pictures,
-        images: &[f32],
-        prompts: &[&[u32]],
-        tokens: usize,
-    ) {
-        let mut images = images.to_vec();
-        let mut one_each = |v: Var| {
-            assert_eq!(
-                images.len(),
-                prompts.len() * self.picture_len,
-                "one picture for each prompt"
-            );
-            images.resize(self.spec.rows * self.picture_len, 0.0);
-            plan.write(v, &images);
-        };
-        match (pictures, self.placeholder) {
-            (Pictures::Pixels(image), _) => one_each(image),
-            (Pictures::Encoded { features, .. }, None) => one_each(features),
-            (Pictures::Encoded { features, places }, Some(placeholder)) => {
-                let at = |(row, prompt): (usize, &&[u32])| {
-                    let found = prompt.iter().enumerate();
-                    let found = found.filter(|(_, token)| **token == placeholder.token);
-                    let found = found.map(|(place, _)| (row * tokens + place) as u32);
-                    found.collect::<Vec<_>>()
-                };
-                let mut taken: Vec<u32> = prompts.iter().enumerate().flat_map(at).collect();
-                let capacity: usize = plan.shape(features).iter().product();
-                let width = capacity / self.spec.image_rows;
-                assert_eq!(
-                    images.len(),
-                    taken.len() * width,
-                    "a row for each place in the prompts"
-                );
-                assert!(images.len() <= capacity, "more rows than were recorded");
-                taken.resize(self.spec.image_rows, u32::MAX);
-                images.resize(capacity, 0.0);
-                plan.write(features, &images);
-                plan.write(places.expect("recorded with places"), &taken);
-            }
-        }
     }
 
     /// Writes the next token of every row for the decode step, at the position behind those it has.

@@ -1,52 +1,76 @@
 //! Relevance of each patch to a token: gradient times input.
 
+use super::pictures::Pictures;
 use crate::device::{Device, DeviceError, Plan};
 use crate::graph::Var;
 use crate::models::{Logits, Model};
 use crate::nn::Context;
 
 /// A recorded pass over one picture and a text, and back from a token's logit to the patch
-/// embeddings.
+/// embeddings, or to the picture's encoded rows for models that [encode
+/// apart](crate::models::ModelInfo::encodes_apart).
 ///
 /// It explains models whose decoder does not attend to patches, where attention maps say nothing
 /// about them.
 pub struct RelevancePass {
     plan: Plan,
-    image: Var,
+    pictures: Pictures,
     ids: Var,
-    /// `[1, length, vocab]`: gradient of the logits.
-    wanted: Var,
-    /// Patch embeddings, as the encoder's blocks take them in.
+    logits: Wanted,
+    /// Patch embeddings as the encoder's blocks take them in, or encoded rows as the decoder does.
     rows: Var,
     gradient: Var,
+    /// Whether `rows` are encoded ones.
+    encoded: bool,
+    /// Decoder positions before the text.
+    front: usize,
     length: usize,
     vocab: usize,
 }
 
+/// Gradient of the logits.
+enum Wanted {
+    /// `[1, length, vocab]`: those of the whole text are computed.
+    Text(Var),
+    /// `[1, 1, vocab]`, and `[1]`, the position of the only ones that are computed. Those of a large
+    /// vocabulary take memory and time.
+    Row(Var, Var),
+}
+
 impl RelevancePass {
-    /// Records the pass for texts of at most `length` tokens.
+    /// Records the pass for texts of at most `length` tokens, of which `image_rows` are places for
+    /// rows of a picture.
     ///
     /// # Errors
     /// Insufficient device memory for the pass.
     ///
     /// # Panics
-    /// With a model that has no image encoder.
+    /// With a model that has no image encoder, or without rows for one whose texts have places for
+    /// them.
     pub fn new(
         device: &Device,
         model: &Model,
         length: usize,
+        image_rows: usize,
     ) -> Result<RelevancePass, DeviceError> {
         let info = model.info();
         let mut tape = device.tape();
-        let image = tape.input(&[1, 3, info.image_size(), info.image_size()]);
+        let pictures = Pictures::new(&mut tape, info, 1, image_rows).expect("texts with a picture");
+        if let Some(rows) = pictures.rows() {
+            tape.want_grad(rows);
+        }
         let ids = tape.input(&[1, length]);
+        let row = info.encodes_apart().then(|| tape.input(&[1]));
         let mut c = Context::inference(&mut tape);
         c.patch_gradients = true;
-        let logits = model.forward(&mut c, Some(image), ids, None, Logits::Text);
-        let rows = c
-            .patch_rows
-            .expect("a model with an encoder has patch rows");
-        let wanted = tape.input(&[1, length, info.vocab_size]);
+        let features = pictures.features(&mut c, model);
+        let at = row.map_or(Logits::Text, Logits::Rows);
+        let logits = model.decode(&mut c, Some(features), ids, None, at);
+        let patches = c.patch_rows;
+        let rows = pictures.rows().or(patches);
+        let rows = rows.expect("a model with an encoder has patch rows");
+        let shape = tape.shape(logits).to_vec();
+        let wanted = tape.input(&shape);
         tape.backward(logits, wanted);
         let gradient = tape
             .grad(rows)
@@ -55,20 +79,30 @@ impl RelevancePass {
         tape.hold(gradient);
         Ok(RelevancePass {
             plan: Plan::new(device, tape)?,
-            image,
+            pictures,
             ids,
-            wanted,
+            logits: match row {
+                Some(row) => Wanted::Row(wanted, row),
+                None => Wanted::Text(wanted),
+            },
             rows,
             gradient,
+            encoded: info.encodes_apart(),
+            front: info.visual_tokens,
             length,
             vocab: info.vocab_size,
         })
     }
 
-    /// Returns the share of each patch, row by row, in the logit of `token` after `text`: the sum
-    /// over the patch's embedding of gradient times value, which is to first order what the logit
-    /// would lose without it (Shrikumar et al. 2016). Negative sums count as 0; the shares sum to
-    /// 1.
+    /// Returns the share of each patch, row by row, or of each encoded row, in the logit of `token`
+    /// after `text`: the sum over the row of gradient times value, which is to first order what the
+    /// logit would lose without it (Shrikumar et al. 2016). Negative sums count as 0; the shares sum
+    /// to 1.
+    ///
+    /// `image` is the normalised picture `[3, side, side]`, or its encoded rows `[rows, width]`.
+    ///
+    /// # Errors
+    /// A failed device.
     ///
     /// # Panics
     /// With an empty text, or one longer than the pass was recorded for.
@@ -82,11 +116,21 @@ impl RelevancePass {
         // padding does not count: attention is causal
         let mut ids = text.to_vec();
         ids.resize(self.length, 0);
-        let mut wanted = vec![0f32; self.length * self.vocab];
-        wanted[(text.len() - 1) * self.vocab + token as usize] = 1.0;
-        self.plan.write(self.image, image);
+        self.pictures.write(&self.plan, image, &[text], self.length);
         self.plan.write(self.ids, &ids);
-        self.plan.write(self.wanted, &wanted);
+        let last = text.len() - 1;
+        let one_hot = |rows: usize, row: usize| {
+            let mut values = vec![0f32; rows * self.vocab];
+            values[row * self.vocab + token as usize] = 1.0;
+            values
+        };
+        match self.logits {
+            Wanted::Text(wanted) => self.plan.write(wanted, &one_hot(self.length, last)),
+            Wanted::Row(wanted, row) => {
+                self.plan.write(wanted, &one_hot(1, 0));
+                self.plan.write(row, &[(self.front + last) as u32]);
+            }
+        }
         let gradient: Vec<f32> = self.plan.run_and_read(self.gradient)?;
         let rows: Vec<f32> = self.plan.read(self.rows)?;
         let width = *self.plan.shape(self.rows).last().unwrap_or(&1);
@@ -103,14 +147,15 @@ impl RelevancePass {
             .map(product)
             .collect();
         let total = products.iter().sum::<f32>().max(f32::MIN_POSITIVE);
-        // a CLS token in front is no patch
-        let patches = products.len().isqrt().pow(2);
-        Ok(products[products.len() - patches..]
-            .iter()
-            .map(|x| x / total)
-            .collect())
+        let patches = match self.encoded {
+            true => 0..image.len() / width,
+            // a CLS token in front is no patch
+            false => products.len() - products.len().isqrt().pow(2)..products.len(),
+        };
+        Ok(products[patches].iter().map(|x| x / total).collect())
     }
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,7 +200,7 @@ mod tests {
         }
         let (text, token) = (vec![1, 4, 7], 5);
         let image: Vec<f32> = random_f32(3 * 48 * 48, 9);
-        let relevance = RelevancePass::new(&device, &model, 6).unwrap();
+        let relevance = RelevancePass::new(&device, &model, 6, 0).unwrap();
         let shares = relevance.run(&image, &text, token).unwrap();
         assert!(
             shares.len() == 36 && (shares.iter().sum::<f32>() - 1.0).abs() < 1e-4,

@@ -59,7 +59,7 @@ fn padded_prompts_give_the_captions_of_exact_ones() {
                 .unwrap()
                 .run(
                     &session
-                        .image_values(&session.input(&picture(20.0)))
+                        .image_values(&session.input(&picture(20.0)).unwrap())
                         .unwrap(),
                     &[&tokens],
                     tokenizer.end(),
@@ -103,7 +103,7 @@ fn streams_the_caption_and_stops_where_told() {
 fn cancels_between_tokens() {
     let (session, cancel) = (load("emoji"), Cancel::new());
     cancel.clone().cancel();
-    let inputs = [session.input(&picture(20.0))];
+    let inputs = [session.input(&picture(20.0)).unwrap()];
     let found = session.captions_of(&inputs, &[""], &options(""), &cancel);
     assert!(matches!(found, Err(CaptionError::Cancelled)), "{found:?}");
     // passes are kept and usable afterwards
@@ -161,7 +161,7 @@ fn refuses_prompts_that_do_not_fit() {
         .caption_with(&picture(20.0), &options(&"face ".repeat(1000)))
         .unwrap_err();
     assert!(
-        matches!(error, CaptionError::PromptTooLong { have, room } if have > room),
+        matches!(error, CaptionError::PromptTooLong { have, room, images: 0 } if have > room),
         "{error}"
     );
 }

@@ -336,13 +336,13 @@ fn programs(device: &Device, model: &Model) {
         Search::new(device, model, options).unwrap();
     }
     Generator::new(device, model, 1, 1, 4).unwrap();
-    AttentionPass::new(device, model, 5).unwrap();
+    AttentionPass::new(device, model, 5, 0).unwrap();
     if model
         .parameters()
         .iter()
         .any(|(name, _)| name.starts_with("vit."))
     {
-        RelevancePass::new(device, model, 5).unwrap();
+        RelevancePass::new(device, model, 5, 0).unwrap();
     }
 }
 

@@ -270,6 +270,8 @@ impl Decoder {
         let mut stream = Stream::from(x);
         for (layer, block) in self.blocks.iter().enumerate() {
             let cache = caches.map(|caches| &caches.layers()[layer]);
+            let skips_map = c.last_map_only && layer + 1 < self.blocks.len();
+            let maps = if skips_map { c.maps.take() } else { None };
             stream = c.segment(stream, |c, stream| {
                 let (x, normed) = stream.rms_norm(c, &block.norm1);
                 let branch = block.attention.forward(c, normed, cache);
@@ -277,6 +279,9 @@ impl Decoder {
                 let branch = block.mlp.forward(c, normed);
                 Stream::new(x, branch)
             });
+            if skips_map {
+                c.maps = maps;
+            }
             stream = c.keep_stream(|| format!("text.layer{layer}"), stream);
         }
         let (_, normed) = stream.rms_norm(c, &self.norm);

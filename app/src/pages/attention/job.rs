@@ -57,7 +57,7 @@ impl AttentionJob {
     fn compute(&self, worker: &mut Worker) -> anyhow::Result<Attention> {
         let session = worker.model(0)?;
         let (maps, relevance) = session.attention(&self.picture, &self.prefix, &self.tokens)?;
-        let length = maps.decoder.first().map_or(0, |map| map.shape[2]) - maps.visual;
+        let length = maps.decoder.first().map_or(0, |map| map.shape[2]) - maps.front;
         // the last token is not a query
         let prompt = (length + 1).saturating_sub(self.tokens.len());
         Ok(Attention {

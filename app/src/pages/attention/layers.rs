@@ -3,7 +3,7 @@
 use egui::{Ui, vec2};
 use seemore::explain::{ColorMap, Heads, Matrix};
 
-use super::{Attention, AttentionPage, Source};
+use super::{Attention, AttentionPage, Source, has_rollout};
 use crate::heat;
 
 /// Width and height of a map in the grid, in points.
@@ -22,11 +22,11 @@ impl AttentionPage {
                         "Contribution of each patch to the selected word: gradient times input",
                     );
             }
-            if !maps.encoder.is_empty() {
+            if has_rollout(maps) {
                 ui.selectable_value(&mut self.source, Source::Rollout, "Rollout")
                     .on_hover_text(
-                        "Product of all encoder layers, each averaged with its residual \
-                         connection (Abnar & Zuidema 2020)",
+                        "Product of all layers, each averaged with its residual connection \
+                         (Abnar & Zuidema 2020)",
                     );
             }
         });
@@ -48,9 +48,14 @@ impl AttentionPage {
                     ui.spacing_mut().item_spacing = vec2(4.0, 4.0);
                     for (heads, name) in combined.into_iter().chain(single) {
                         let selected = (self.source, self.heads) == (source, heads);
-                        let heat = self.heat_of(attention, source, &Matrix::new(map, heads));
+                        let heat = || match source {
+                            Source::Encoder(_) => {
+                                self.encoder_heat(attention, &Matrix::new(map, heads))
+                            }
+                            _ => self.decoder_heat(attention, map, heads),
+                        };
                         let name = format!("{title}, head {name}");
-                        if heat::small(ui, &heat, colors, SIDE, selected, &name).clicked() {
+                        if heat::small(ui, heat, colors, SIDE, selected, &name).clicked() {
                             (self.source, self.heads) = (source, heads);
                         }
                     }

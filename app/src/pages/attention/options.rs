@@ -52,7 +52,7 @@ impl AttentionPage {
             )
             .weak(),
         );
-        if attention.maps.visual <= 1 {
+        if attention.maps.visual.len() <= 1 {
             ui.label(
                 RichText::new(
                     "The decoder of this model sees the picture as one vector, so its attention \

@@ -59,7 +59,7 @@ impl AttentionPage {
     ) -> Option<Vec<f32>> {
         let relevance = &attention.relevance;
         match (self.source, &view.matrix) {
-            (Source::Decoder(_), Some(matrix)) if attention.maps.visual > 1 => {
+            (Source::Decoder(_), Some(matrix)) if attention.maps.visual.len() > 1 => {
                 let tokens = relevance.len().min(selection.tokens.len());
                 let maps = &attention.maps;
                 Some(maps.by_token(matrix, attention.prompt, tokens, patch))
@@ -126,6 +126,9 @@ impl AttentionPage {
         let description = match (self.source, self.patch) {
             (Source::Relevance, _) => "Contribution of each patch to the selected word",
             (Source::Decoder(_), _) => "Attention of the decoder while it wrote the selected word",
+            (Source::Rollout, _) if attention.maps.encoder.is_empty() => {
+                "Attention rollout through the decoder from the selected word"
+            }
             (_, Some(_)) => "Attention of the framed patch",
             _ if attention.maps.cls => "Attention of the CLS token",
             _ => "Mean attention of all patches. Click a patch for its own attention.",

@@ -24,20 +24,21 @@ impl AttentionPage {
         };
         ui.separator();
         ui.label("Attention from each word to the words before it");
-        let visual = attention.maps.visual;
-        let name = |position: usize| match position.checked_sub(attention.prompt) {
+        let positions = attention.maps.text();
+        let first = attention.maps.front;
+        let name = |position: usize| match position.checked_sub(first + attention.prompt) {
             Some(token) => word(selection, token),
-            None if position == 0 => "(begin)",
+            None if position == first => "(begin)",
             None => "(prefix)",
         };
         egui::Grid::new("text")
             .min_col_width(CELL)
             .spacing([1.0, 1.0])
             .show(ui, |ui| {
-                for query in 0..matrix.rows - visual {
+                for (index, &query) in positions.iter().enumerate() {
                     ui.label(name(query));
-                    for key in 0..=query {
-                        let share = matrix.row(visual + query)[visual + key];
+                    for &key in &positions[..=index] {
+                        let share = matrix.row(query)[key];
                         let (rect, response) =
                             ui.allocate_exact_size(vec2(CELL, CELL), Sense::hover());
                         let [r, g, b] = colors.color(share).map(|v| v as u8);

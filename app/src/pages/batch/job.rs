@@ -55,19 +55,16 @@ impl BatchJob {
         let session = worker.model(0)?;
         // each picture is reduced to the model's input right after decoding, to save memory
         let read = |(number, path): &(usize, PathBuf)| {
-            let picture = Picture::open(path).map(|picture| session.input(&picture));
-            (*number, picture)
+            let picture = Picture::open(path).map_err(|error| error.to_string());
+            let input =
+                |picture: Picture| session.input(&picture).map_err(|error| error.to_string());
+            (*number, picture.and_then(input))
         };
         let (numbers, pictures): (Vec<usize>, Vec<_>) = self.pictures.par_iter().map(read).unzip();
         let mut readable = vec![];
         let errors: Vec<Option<String>> = pictures
             .into_iter()
-            .map(|picture| {
-                picture
-                    .map(|picture| readable.push(picture))
-                    .err()
-                    .map(|error| error.to_string())
-            })
+            .map(|picture| picture.map(|picture| readable.push(picture)).err())
             .collect();
         let GenerationSettings {
             prefix,

@@ -1,0 +1,211 @@
+//! Places of encoded rows on a picture.
+
+use crate::image::TiledPicture;
+
+/// Places on a picture of the rows that an image encoder makes of its tiles.
+///
+/// Each tile gives a square of rows, row by row. The tile of the whole picture lies over all others.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowLayout {
+    /// Number of rows along a side of a tile.
+    side: usize,
+    /// Number of cells along a side of the map.
+    cells: usize,
+    /// Left, top, width and height of each tile, in cells.
+    tiles: Vec<[f64; 4]>,
+}
+
+impl RowLayout {
+    /// Returns the places of the rows of a picture's tiles, `side` along each side of a tile.
+    pub fn new(picture: &TiledPicture, side: usize) -> RowLayout {
+        let areas = || picture.tiles.iter().map(|tile| tile.area);
+        let width = areas().fold(0f32, |most, area| most.max(area.left + area.width));
+        let height = areas().fold(0f32, |most, area| most.max(area.top + area.height));
+        let along = picture.grid.rows.max(picture.grid.columns).max(1);
+        let cells = side * along;
+        let scaled = |value: f32, whole: f32| value as f64 / whole as f64 * cells as f64;
+        RowLayout {
+            side,
+            cells,
+            tiles: areas()
+                .map(|area| {
+                    [
+                        scaled(area.left, width),
+                        scaled(area.top, height),
+                        scaled(area.width, width),
+                        scaled(area.height, height),
+                    ]
+                })
+                .collect(),
+        }
+    }
+
+    /// Number of rows of all tiles.
+    pub fn rows(&self) -> usize {
+        self.tiles.len() * self.side * self.side
+    }
+
+    /// Number of cells along a side of the map that [`spread`](Self::spread) returns: rows of a tile
+    /// times tiles along the longer side of the grid.
+    pub fn cells(&self) -> usize {
+        self.cells
+    }
+
+    /// Spreads the share of each row over the part of the picture that it stands for. Returns a
+    /// square map over the picture stretched to a square, row by row, whose values have the same sum
+    /// as the shares.
+    ///
+    /// # Panics
+    /// With another number of shares than rows.
+    pub fn spread(&self, shares: &[f32]) -> Vec<f32> {
+        assert_eq!(shares.len(), self.rows(), "one share for each row");
+        let mut map = vec![0f64; self.cells * self.cells];
+        for (row, &share) in shares.iter().enumerate() {
+            let (tile, within) = (row / self.side.pow(2), row % self.side.pow(2));
+            let [left, top, width, height] = self.tiles[tile];
+            let (across, down) = (within % self.side, within / self.side);
+            let columns = self.parts(left, width, across);
+            for (y, high) in self.parts(top, height, down) {
+                for &(x, wide) in &columns {
+                    map[y * self.cells + x] += share as f64 * high * wide;
+                }
+            }
+        }
+        map.into_iter().map(|value| value as f32).collect()
+    }
+
+    /// Cells along one axis that a row of a tile covers, each with its part of the row. The parts
+    /// sum to 1. `start` and `length` are those of the tile.
+    fn parts(&self, start: f64, length: f64, row: usize) -> Vec<(usize, f64)> {
+        let edge = |row: usize| start + row as f64 * length / self.side as f64;
+        // areas are 32-bit: an edge may lie a little beside that of its cell
+        let aligned = |edge: f64| match (edge - edge.round()).abs() < 1e-4 {
+            true => edge.round(),
+            false => edge,
+        };
+        let (from, to) = (aligned(edge(row)), aligned(edge(row + 1)));
+        let first = (from as usize).min(self.cells - 1);
+        let last = (to.ceil() as usize).clamp(first + 1, self.cells);
+        let covered = |cell: usize| to.min((cell + 1) as f64) - from.max(cell as f64);
+        (first..last)
+            .map(|cell| (cell, covered(cell) / (to - from)))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::{Area, PictureTile, TileGrid};
+
+    fn tile(left: f32, top: f32, width: f32, height: f32) -> PictureTile {
+        PictureTile {
+            input: vec![],
+            picture: None,
+            area: Area {
+                left,
+                top,
+                width,
+                height,
+            },
+        }
+    }
+
+    /// A picture cut into a grid, with the whole picture as the last tile.
+    fn cut(rows: usize, columns: usize, width: f32, height: f32) -> TiledPicture {
+        let (wide, high) = (width / columns as f32, height / rows as f32);
+        let part = |index: usize| {
+            let (row, column) = ((index / columns) as f32, (index % columns) as f32);
+            tile(column * wide, row * high, wide, high)
+        };
+        let whole = tile(0.0, 0.0, width, height);
+        TiledPicture {
+            tiles: (0..rows * columns).map(part).chain([whole]).collect(),
+            grid: TileGrid { rows, columns },
+            side: 8,
+        }
+    }
+
+    /// Shares of which one row has all.
+    fn one(layout: &RowLayout, row: usize) -> Vec<f32> {
+        (0..layout.rows())
+            .map(|i| (i == row) as u8 as f32)
+            .collect()
+    }
+
+    /// Cells that are not 0, as row, column and value.
+    fn hot(layout: &RowLayout, map: &[f32]) -> Vec<(usize, usize, f32)> {
+        let cells = map.iter().enumerate().filter(|(_, value)| **value > 0.0);
+        cells
+            .map(|(i, &value)| (i / layout.cells(), i % layout.cells(), value))
+            .collect()
+    }
+
+    #[test]
+    fn rows_of_a_whole_picture_are_its_cells() {
+        let picture = TiledPicture {
+            tiles: vec![tile(0.0, 0.0, 121.0, 51.0)],
+            grid: TileGrid::default(),
+            side: 8,
+        };
+        let layout = RowLayout::new(&picture, 3);
+        let shares: Vec<f32> = (0..9).map(|i| i as f32 / 50.0).collect();
+        assert_eq!((layout.cells(), layout.rows()), (3, 9));
+        assert_eq!(layout.spread(&shares), shares);
+    }
+
+    #[test]
+    fn rows_lie_where_their_tile_is() {
+        // 1 row and 2 columns of tiles with 2 x 2 rows each: 4 x 4 cells
+        let layout = RowLayout::new(&cut(1, 2, 121.0, 51.0), 2);
+        assert_eq!((layout.cells(), layout.rows()), (4, 12));
+        // the first row of the second tile: the third column, the upper half
+        let map = layout.spread(&one(&layout, 4));
+        assert_eq!(hot(&layout, &map), [(0, 2, 0.5), (1, 2, 0.5)]);
+        // the last row of the first tile
+        let map = layout.spread(&one(&layout, 3));
+        assert_eq!(hot(&layout, &map), [(2, 1, 0.5), (3, 1, 0.5)]);
+        // the last row of the whole picture: its lower right quarter
+        let map = layout.spread(&one(&layout, 11));
+        let quarter = [(2, 2), (2, 3), (3, 2), (3, 3)].map(|(y, x)| (y, x, 0.25));
+        assert_eq!(hot(&layout, &map), quarter);
+    }
+
+    #[test]
+    fn rows_that_cut_cells_are_shared_by_area() {
+        // 3 rows and 4 columns of tiles of one row each: a tile is 4/3 cells high
+        let layout = RowLayout::new(&cut(3, 4, 2048.0, 1536.0), 1);
+        assert_eq!(layout.cells(), 4);
+        let map = layout.spread(&one(&layout, 5));
+        let found = hot(&layout, &map);
+        // from 4/3 to 8/3
+        assert_eq!(
+            found
+                .iter()
+                .map(|cell| (cell.0, cell.1))
+                .collect::<Vec<_>>(),
+            [(1, 1), (2, 1)]
+        );
+        assert!(
+            found.iter().all(|cell| (cell.2 - 0.5).abs() < 1e-6),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn the_sum_of_the_shares_stays() {
+        for (rows, columns, side) in [(1, 1, 4), (1, 4, 3), (4, 3, 8), (3, 4, 8), (5, 2, 7)] {
+            let layout = RowLayout::new(&cut(rows, columns, 997.0, 601.0), side);
+            let shares: Vec<f32> = (0..layout.rows()).map(|i| (i % 7) as f32 * 1e-4).collect();
+            let map = layout.spread(&shares);
+            let sum = |values: &[f32]| values.iter().map(|&value| value as f64).sum::<f64>();
+            assert!(
+                (sum(&map) - sum(&shares)).abs() < 1e-6,
+                "{rows} x {columns}: {} is not {}",
+                sum(&map),
+                sum(&shares)
+            );
+            assert!(map.iter().all(|value| *value >= 0.0));
+        }
+    }
+}
