@@ -68,6 +68,10 @@ pub enum Hint {
     CheckpointFolder,
     /// Show pictures to a pretrained model in fewer tiles.
     FewerTiles,
+    /// Name the file of the image encoder.
+    NameEncoder,
+    /// Get a damaged file again.
+    FetchAgain,
     /// Raise the time limit of the device (`SEEMORE_TIMEOUT`).
     RaiseTimeout,
 }

@@ -111,9 +111,13 @@ pub fn words(hint: &Hint) -> String {
             "train with --preset tiny, which writes an example as config.json".into()
         }
         Hint::CheckpointFolder => {
-            "give the folder that `seemore train --out DIR` has written".into()
+            "give the folder that `seemore train --out DIR` has written, the folder of a pretrained model with its config.json, or a GGUF file".into()
         }
         Hint::FewerTiles => "give a smaller number to --tiles; 1 is the picture alone".into(),
+        Hint::NameEncoder => "give the mmproj file to --mmproj".into(),
+        Hint::FetchAgain => {
+            "download or copy the file again; a training can go on from an earlier save in states/".into()
+        }
         Hint::RaiseTimeout => "raise the time limit with the variable SEEMORE_TIMEOUT".into(),
     }
 }

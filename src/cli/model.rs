@@ -43,6 +43,9 @@ pub struct ModelArgs {
     /// [default: the shipped data/checkpoints/emoji, else the newest in runs/]
     #[arg(long, value_name = "MODEL")]
     pub model: Option<PathBuf>,
+    /// Image encoder of a GGUF model, if it is not the only mmproj file beside it
+    #[arg(long, value_name = "FILE", help_heading = "Pretrained models")]
+    mmproj: Option<PathBuf>,
     /// Convert the weights of a pretrained model while they are read, to save memory and time
     #[arg(long, value_name = "TYPE", value_parser = named::<Quantization>(), help_heading = "Pretrained models")]
     quantize: Option<Quantization>,
@@ -62,6 +65,11 @@ pub struct ModelArgs {
 }
 
 impl ModelArgs {
+    /// Whether pictures may become several tiles.
+    pub fn cuts_pictures(&self) -> bool {
+        self.tiles != Tiling::One
+    }
+
     /// Loads the model and names it on standard error.
     pub fn load(&self, device: &Device) -> anyhow::Result<Session> {
         let dir = match &self.model {
@@ -73,7 +81,8 @@ impl ModelArgs {
             Some(to) => KeepWeights::Converted(to.encoding()),
             None => KeepWeights::AsStored,
         };
-        let (model, tokenizer) = checkpoint::load_with(device, &dir, keep)?;
+        let encoder = self.mmproj.as_deref();
+        let (model, tokenizer) = checkpoint::load_with_encoder(device, &dir, encoder, keep)?;
         let tokenizer =
             tokenizer.ok_or_else(|| CaptionError::NoTokenizer(dir.display().to_string()))?;
         if model.dialogue().is_none() {

@@ -45,10 +45,18 @@ pub enum ConfigError {
     },
     /// The architecture of a pretrained model is unknown.
     #[error(
-        "unknown architecture {model_type}; known are {} and nanoVLM",
+        "unknown architecture {model_type}: choose a model of a known one ({} or nanoVLM)",
         super::family::ARCHITECTURES.join(", ")
     )]
     Architecture {
+        /// `model_type` of the configuration.
+        model_type: String,
+    },
+    /// The architecture of a pretrained model is an image encoder alone.
+    #[error(
+        "the architecture {model_type} is an image encoder, which writes no text: choose a model that writes, such as SmolVLM"
+    )]
+    EncoderOnly {
         /// `model_type` of the configuration.
         model_type: String,
     },

@@ -134,6 +134,16 @@ families! {
 /// `config.json`.
 pub const ARCHITECTURES: &[&str] = &["idefics3", "smolvlm", "llama"];
 
+/// Architectures that encode pictures and write no text.
+const ENCODERS: &[&str] = &[
+    "clip",
+    "clip_vision_model",
+    "siglip",
+    "siglip_vision_model",
+    "idefics3_vision",
+    "smolvlm_vision",
+];
+
 impl ModelConfig {
     /// Reads a configuration from the fields of a `config.json` of any known version, without
     /// checking it.
@@ -186,6 +196,9 @@ impl ModelConfig {
                 smolvlm::Config::from_huggingface(&fields).map(|config| Some(config.into()))
             }
             "llama" => llama::Config::from_huggingface(&fields).map(|config| Some(config.into())),
+            _ if ENCODERS.contains(&model_type.as_str()) => {
+                Err(ConfigError::EncoderOnly { model_type })
+            }
             _ => Err(ConfigError::Architecture { model_type }),
         }
     }

@@ -6,6 +6,7 @@
 mod folder;
 pub mod gguf;
 mod gguf_model;
+mod impostor;
 mod pack;
 mod safetensors;
 mod weights;
@@ -22,8 +23,8 @@ use crate::text::chat::ChatError;
 
 pub(super) use folder::stored;
 pub use folder::{
-    KeepWeights, default_folder, load, load_with, restore, save, save_description, shipped,
-    snapshot,
+    KeepWeights, default_folder, load, load_with, load_with_encoder, restore, save,
+    save_description, shipped, snapshot,
 };
 pub use gguf::{Gguf, GgufError, GgufTensor};
 pub use pack::{Packed, pack};
@@ -33,6 +34,10 @@ pub use safetensors::{
 };
 pub(super) use weights::WeightFiles;
 pub use weights::WeightRules;
+
+/// What [`CheckpointError::Several`] says that a folder has.
+const LANGUAGE_MODELS: &str = "language models";
+const IMAGE_ENCODERS: &str = "image encoders";
 
 /// Error about a checkpoint or one of its files. Every message names the file.
 #[derive(Debug, thiserror::Error)]
@@ -61,9 +66,15 @@ pub enum CheckpointError {
         /// First file that is absent.
         missing: &'static str,
     },
+    /// A file is no model.
+    #[error("{path} is neither a GGUF file nor a folder: give the folder that the file is in")]
+    NotAFolder {
+        /// File.
+        path: String,
+    },
     /// A folder has several models.
     #[error(
-        "{path} has several {what}: {names}; name the file of one, or put the others elsewhere"
+        "{path} has several {what}: {names}; name the file of one, or move the others elsewhere"
     )]
     Several {
         /// Folder.
@@ -79,6 +90,28 @@ pub enum CheckpointError {
     )]
     EncoderAlone {
         /// File or folder.
+        path: String,
+    },
+    /// A file that was named as an image encoder is none.
+    #[error("{path} is not an image encoder: name the mmproj file of the model")]
+    NotAnEncoder {
+        /// File.
+        path: String,
+    },
+    /// An image encoder was named for a model that is not in a GGUF file.
+    #[error("{path} is not in a GGUF file, so the image encoder {encoder} cannot belong to it")]
+    EncoderUnused {
+        /// Folder of the model.
+        path: String,
+        /// File of the image encoder.
+        encoder: String,
+    },
+    /// A file is the text that Git keeps in place of a large file.
+    #[error(
+        "{path} is a Git LFS pointer and not the file itself: run `git lfs pull` in its folder, or download it again"
+    )]
+    LfsPointer {
+        /// File.
         path: String,
     },
     /// The weights are a Python pickle, which can run code when it is read.
@@ -97,9 +130,17 @@ pub enum CheckpointError {
         /// Reason given by the parser, or a wrong checksum.
         reason: String,
     },
+    /// A file that an index lists is absent.
+    #[error("{path} lists {shard}, which is not beside it: download the missing files")]
+    MissingShard {
+        /// Index.
+        path: String,
+        /// File that is absent.
+        shard: String,
+    },
     /// A tensor is absent.
     #[error(
-        "{path} has no tensor `{name}`, which the model of its config.json needs: the two files do not belong together"
+        "{path} has no tensor `{name}`, which its configuration asks for: they do not belong together, or the file is not complete"
     )]
     Missing {
         /// File.
@@ -108,7 +149,9 @@ pub enum CheckpointError {
         name: String,
     },
     /// There are tensors that the model does not have.
-    #[error("{path} has tensors that the model of its config.json does not have: {names}")]
+    #[error(
+        "{path} has tensors that its configuration does not ask for: {names}; they do not belong together"
+    )]
     Unknown {
         /// File.
         path: String,
@@ -151,6 +194,13 @@ impl Hinted for CheckpointError {
     fn hint(&self) -> Option<Hint> {
         match self {
             CheckpointError::NotACheckpoint { .. } => Some(Hint::CheckpointFolder),
+            CheckpointError::Several {
+                what: IMAGE_ENCODERS,
+                ..
+            } => Some(Hint::NameEncoder),
+            CheckpointError::Damaged { .. } | CheckpointError::Gguf(GgufError::Damaged { .. }) => {
+                Some(Hint::FetchAgain)
+            }
             CheckpointError::Config(error) => error.hint(),
             _ => None,
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::gguf_model::{GgufModel, has_gguf, is_gguf};
+use super::impostor::unmask;
 use super::safetensors::{Metadata, TensorFile, Values, write_tensors};
 use super::{CheckpointError, WeightFiles, make_folder, write_file};
 use crate::device::{Device, DeviceError, Tensor};
@@ -187,14 +188,23 @@ pub fn load_with(
     dir: &Path,
     keep: KeepWeights,
 ) -> Result<(Model, Option<Tokenizer>), CheckpointError> {
+    load_with_encoder(device, dir, None, keep)
+}
+
+/// As [`load_with`], of a GGUF model with the image encoder in a file of its own; without one, it is
+/// looked for beside the model.
+///
+/// # Errors
+/// As [`load`], and if the model is not in a GGUF file.
+pub fn load_with_encoder(
+    device: &Device,
+    dir: &Path,
+    encoder: Option<&Path>,
+    keep: KeepWeights,
+) -> Result<(Model, Option<Tokenizer>), CheckpointError> {
     let config = dir.join("config.json");
-    if config.is_file() {
-        let config = ModelConfig::load(&config)?;
-        if config.is_pretrained() {
-            return load_huggingface(device, dir, config, keep);
-        }
-    } else if is_gguf(dir) || has_gguf(dir) {
-        let files = GgufModel::open(dir)?;
+    if is_gguf(dir) || (!has_safetensors(dir) && has_gguf(dir)) {
+        let files = GgufModel::open(dir, encoder)?;
         let config = files.config()?;
         config.check()?;
         let (dialogue, tokenizer) = Dialogue::of_gguf(files.text(), files.vision(), &config)?;
@@ -202,7 +212,30 @@ pub fn load_with(
         let model = load_pretrained(device, config, weights, keep)?;
         return Ok((model.with_dialogue(dialogue), Some(tokenizer)));
     }
+    if let Some(encoder) = encoder {
+        return Err(CheckpointError::EncoderUnused {
+            path: dir.display().to_string(),
+            encoder: encoder.display().to_string(),
+        });
+    }
+    if dir.is_file() {
+        let path = dir.display().to_string();
+        return Err(unmask(dir).unwrap_or(CheckpointError::NotAFolder { path }));
+    }
+    if config.is_file() {
+        let read = ModelConfig::load(&config);
+        let config = read.map_err(|error| unmask(&config).unwrap_or(error.into()))?;
+        if config.is_pretrained() {
+            return load_huggingface(device, dir, config, keep);
+        }
+    }
     load_own(device, dir)
+}
+
+/// Whether a folder has weights as safetensors.
+fn has_safetensors(dir: &Path) -> bool {
+    let names = ["model.safetensors", "model.safetensors.index.json"];
+    names.iter().any(|name| dir.join(name).is_file())
 }
 
 impl KeepWeights {
@@ -232,14 +265,16 @@ fn load_huggingface(
     config: ModelConfig,
     keep: KeepWeights,
 ) -> Result<(Model, Option<Tokenizer>), CheckpointError> {
+    let vocabulary = dir.join("tokenizer.json");
+    let unmasked = |error| unmask(&vocabulary).unwrap_or(error);
     let config = match config {
         ModelConfig::Nanovlm(config) => {
-            let id = token_id(&dir.join("tokenizer.json"), nanovlm::PLACEHOLDER)?;
+            let id = token_id(&vocabulary, nanovlm::PLACEHOLDER).map_err(unmasked)?;
             config.with_placeholder(id).into()
         }
         config => config,
     };
-    let (dialogue, tokenizer) = Dialogue::load(dir, &config)?;
+    let (dialogue, tokenizer) = Dialogue::load(dir, &config).map_err(unmasked)?;
     let weights = WeightFiles::open(dir, &config.weight_rules(), keep.quantized())?;
     let model = load_pretrained(device, config, weights, keep)?;
     Ok((model.with_dialogue(dialogue), Some(tokenizer)))

@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{CheckpointError, Gguf, GgufTensor, WeightFiles};
+use super::impostor::unmask;
+use super::{
+    CheckpointError, Gguf, GgufError, GgufTensor, IMAGE_ENCODERS, LANGUAGE_MODELS, WeightFiles,
+};
 use crate::models::pretrained::{DecoderConfig, VisionActivation, VisionConfig};
 use crate::models::{ConfigError, ModelConfig, llama, smolvlm};
 use crate::nn::RotaryScaling;
@@ -19,11 +22,14 @@ pub(in crate::models) struct GgufModel {
 
 impl GgufModel {
     /// Opens the files of a model: a file, or the ones in a folder. The image encoder is the file
-    /// with the architecture `clip` beside it.
+    /// that is named, else the one with the architecture `clip` beside the model.
     ///
     /// # Errors
     /// A file that is no GGUF, or a folder in which it is not clear what belongs together.
-    pub(in crate::models) fn open(path: &Path) -> Result<GgufModel, CheckpointError> {
+    pub(in crate::models) fn open(
+        path: &Path,
+        named: Option<&Path>,
+    ) -> Result<GgufModel, CheckpointError> {
         let folder = match path.is_dir() {
             true => path,
             false => path.parent().unwrap_or(Path::new("")),
@@ -33,11 +39,19 @@ impl GgufModel {
             if !path.is_dir() && file.file_name() != path.file_name() && !is_encoder_name(&file) {
                 continue;
             }
-            let file = Gguf::open(&file)?;
-            match file.text("general.architecture")? {
-                "clip" => encoders.push(file),
-                _ => texts.push(file),
+            let file = open(&file)?;
+            match is_encoder(&file)? {
+                true => encoders.push(file),
+                false => texts.push(file),
             }
+        }
+        if let Some(named) = named {
+            let file = open(named)?;
+            if !is_encoder(&file)? {
+                let path = named.display().to_string();
+                return Err(CheckpointError::NotAnEncoder { path });
+            }
+            encoders = vec![file];
         }
         let several = |files: &[Gguf], what: &'static str| CheckpointError::Several {
             path: folder.display().to_string(),
@@ -47,10 +61,10 @@ impl GgufModel {
             ),
         };
         if texts.len() > 1 {
-            return Err(several(&texts, "language models"));
+            return Err(several(&texts, LANGUAGE_MODELS));
         }
-        if encoders.len() > 1 {
-            return Err(several(&encoders, "image encoders"));
+        if encoders.len() > 1 && !texts.is_empty() {
+            return Err(several(&encoders, IMAGE_ENCODERS));
         }
         match texts.pop() {
             Some(text) => Ok(GgufModel {
@@ -119,9 +133,23 @@ impl GgufModel {
         WeightFiles::of_gguf(
             files.collect(),
             |tensor| name(tensor, prefix, head),
+            |name| stored_name(name, prefix),
             quantize,
         )
     }
+}
+
+/// Opens a file, and says what it is if it is no GGUF.
+fn open(path: &Path) -> Result<Gguf, CheckpointError> {
+    Gguf::open(path).map_err(|error| match error {
+        GgufError::NotGguf { .. } => unmask(path).unwrap_or(error.into()),
+        error => error.into(),
+    })
+}
+
+/// Whether a file holds an image encoder.
+fn is_encoder(file: &Gguf) -> Result<bool, GgufError> {
+    Ok(file.text("general.architecture")? == "clip")
 }
 
 /// GGUF files of a folder, in the order of their names.
@@ -259,58 +287,110 @@ fn encoder(file: &Gguf) -> Result<(VisionConfig, usize), CheckpointError> {
     Ok((vision, size("projector.scale_factor")?))
 }
 
+/// Names of the layers of a decoder's block, in the file and in the model.
+const TEXT_BLOCK: &[(&str, &str)] = &[
+    ("attn_norm", "input_layernorm"),
+    ("attn_q", "self_attn.q_proj"),
+    ("attn_k", "self_attn.k_proj"),
+    ("attn_v", "self_attn.v_proj"),
+    ("attn_output", "self_attn.o_proj"),
+    ("ffn_norm", "post_attention_layernorm"),
+    ("ffn_gate", "mlp.gate_proj"),
+    ("ffn_up", "mlp.up_proj"),
+    ("ffn_down", "mlp.down_proj"),
+];
+
+/// Names of the layers of an image encoder's block, in the file and in the model.
+const VISION_BLOCK: &[(&str, &str)] = &[
+    ("ln1", "layer_norm1"),
+    ("attn_q", "self_attn.q_proj"),
+    ("attn_k", "self_attn.k_proj"),
+    ("attn_v", "self_attn.v_proj"),
+    ("attn_out", "self_attn.out_proj"),
+    ("ln2", "layer_norm2"),
+    ("ffn_up", "mlp.fc1"),
+    ("ffn_down", "mlp.fc2"),
+];
+
+/// Names of the other layers of an image encoder, in the file and in the model.
+const VISION: &[(&str, &str)] = &[
+    (
+        "v.patch_embd",
+        "model.vision_model.embeddings.patch_embedding",
+    ),
+    (
+        "v.position_embd",
+        "model.vision_model.embeddings.position_embedding",
+    ),
+    ("v.post_ln", "model.vision_model.post_layernorm"),
+    ("mm.model.fc", "model.connector.modality_projection.proj"),
+];
+
+/// Blocks of an image encoder in the model.
+const VISION_BLOCKS: &str = "model.vision_model.encoder.layers";
+
+/// Names of the other layers of a decoder, in the file and in the model.
+fn text_layers(prefix: &str) -> [(&'static str, String); 3] {
+    [
+        ("token_embd", format!("{prefix}.embed_tokens")),
+        ("output_norm", format!("{prefix}.norm")),
+        ("output", "lm_head".to_owned()),
+    ]
+}
+
 /// Returns the model's name of a tensor, and the rows of a head whose halves are interleaved in the
 /// file.
 fn name(tensor: &GgufTensor, text: &str, head: usize) -> Option<(String, Option<usize>)> {
-    let parts: Vec<&str> = tensor.name().split('.').collect();
-    let plain = |name: String| Some((name, None));
-    match parts[..] {
-        ["token_embd", "weight"] => plain(format!("{text}.embed_tokens.weight")),
-        ["output_norm", "weight"] => plain(format!("{text}.norm.weight")),
-        ["output", "weight"] => plain("lm_head.weight".into()),
-        ["blk", layer, part, kind] => {
-            let part = match part {
-                "attn_norm" => "input_layernorm",
-                "attn_q" => "self_attn.q_proj",
-                "attn_k" => "self_attn.k_proj",
-                "attn_v" => "self_attn.v_proj",
-                "attn_output" => "self_attn.o_proj",
-                "ffn_norm" => "post_attention_layernorm",
-                "ffn_gate" => "mlp.gate_proj",
-                "ffn_up" => "mlp.up_proj",
-                "ffn_down" => "mlp.down_proj",
-                _ => return None,
-            };
-            let rotated = ["self_attn.q_proj", "self_attn.k_proj"].contains(&part);
-            let name = format!("{text}.layers.{layer}.{part}.{kind}");
-            Some((name, rotated.then_some(head)))
-        }
-        ["v", "patch_embd", kind] => plain(format!(
-            "model.vision_model.embeddings.patch_embedding.{kind}"
-        )),
-        ["v", "position_embd", "weight"] => {
-            plain("model.vision_model.embeddings.position_embedding.weight".into())
-        }
-        ["v", "post_ln", kind] => plain(format!("model.vision_model.post_layernorm.{kind}")),
-        ["mm", "model", "fc", "weight"] => {
-            plain("model.connector.modality_projection.proj.weight".into())
-        }
-        ["v", "blk", layer, part, kind] => {
-            let part = match part {
-                "ln1" => "layer_norm1",
-                "attn_q" => "self_attn.q_proj",
-                "attn_k" => "self_attn.k_proj",
-                "attn_v" => "self_attn.v_proj",
-                "attn_out" => "self_attn.out_proj",
-                "ln2" => "layer_norm2",
-                "ffn_up" => "mlp.fc1",
-                "ffn_down" => "mlp.fc2",
-                _ => return None,
-            };
-            plain(format!(
-                "model.vision_model.encoder.layers.{layer}.{part}.{kind}"
-            ))
-        }
-        _ => None,
+    let (layer, kind) = tensor.name().rsplit_once('.')?;
+    let ours = |names: &[(&str, &'static str)], layer: &str| {
+        let found = names.iter().find(|(theirs, _)| *theirs == layer);
+        found.map(|(_, ours)| *ours)
+    };
+    if let Some((_, ours)) = text_layers(text)
+        .iter()
+        .find(|(theirs, _)| *theirs == layer)
+    {
+        return Some((format!("{ours}.{kind}"), None));
     }
+    if let Some(ours) = ours(VISION, layer) {
+        return Some((format!("{ours}.{kind}"), None));
+    }
+    if let Some((block, part)) = layer
+        .strip_prefix("blk.")
+        .and_then(|rest| rest.split_once('.'))
+    {
+        let rotated = matches!(part, "attn_q" | "attn_k");
+        let name = format!("{text}.layers.{block}.{}.{kind}", ours(TEXT_BLOCK, part)?);
+        return Some((name, rotated.then_some(head)));
+    }
+    let (block, part) = layer.strip_prefix("v.blk.")?.split_once('.')?;
+    let part = ours(VISION_BLOCK, part)?;
+    Some((format!("{VISION_BLOCKS}.{block}.{part}.{kind}"), None))
+}
+
+/// Returns the name in the file of a tensor of the model, and the index of the file: 0 for the
+/// language model, 1 for the image encoder.
+fn stored_name(name: &str, text: &str) -> Option<(String, usize)> {
+    let (layer, kind) = name.rsplit_once('.')?;
+    let theirs = |names: &[(&'static str, &str)], layer: &str| {
+        let found = names.iter().find(|(_, ours)| *ours == layer);
+        found.map(|(theirs, _)| *theirs)
+    };
+    if let Some((theirs, _)) = text_layers(text).iter().find(|(_, ours)| ours == layer) {
+        return Some((format!("{theirs}.{kind}"), 0));
+    }
+    if let Some(theirs) = theirs(VISION, layer) {
+        return Some((format!("{theirs}.{kind}"), 1));
+    }
+    let block = |blocks: &str| {
+        let rest = layer.strip_prefix(blocks)?.strip_prefix('.')?;
+        rest.split_once('.')
+    };
+    if let Some((block, part)) = block(&format!("{text}.layers")) {
+        let part = theirs(TEXT_BLOCK, part)?;
+        return Some((format!("blk.{block}.{part}.{kind}"), 0));
+    }
+    let (block, part) = block(VISION_BLOCKS)?;
+    let part = theirs(VISION_BLOCK, part)?;
+    Some((format!("v.blk.{block}.{part}.{kind}"), 1))
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use safetensors::tensor::Dtype;
@@ -81,9 +81,14 @@ pub(in crate::models) struct WeightFiles {
     entries: BTreeMap<String, Entry>,
     /// The folder or file, for errors.
     path: String,
+    /// Returns where a tensor would be that is absent.
+    place: Place,
     /// Encoding to convert matrices to while they are read.
     quantize: Option<Encoding>,
 }
+
+/// Name in the files, and index of the file, of a tensor of the model.
+type Place = Box<dyn Fn(&str) -> Option<(String, usize)>>;
 
 /// `model.safetensors.index.json`: which file holds which tensor.
 #[derive(Deserialize)]
@@ -108,10 +113,18 @@ impl WeightFiles {
             false if index.is_file() => shards(&index)?,
             false => return Err(no_weights(dir)),
         };
+        let several = !dir.join("model.safetensors").is_file();
         let mut files = vec![];
         let mut entries = BTreeMap::new();
         for name in names {
-            let file = TensorFile::open(&dir.join(&name))?;
+            let file = dir.join(&name);
+            if !file.is_file() {
+                return Err(CheckpointError::MissingShard {
+                    path: index.display().to_string(),
+                    shard: name,
+                });
+            }
+            let file = TensorFile::open(&file)?;
             for (name, shape, dtype) in file.tensors() {
                 if COMPUTED.iter().any(|end| name.ends_with(end))
                     || rules.ignored.iter().any(|begin| name.starts_with(begin))
@@ -151,7 +164,11 @@ impl WeightFiles {
         let mut weights = WeightFiles {
             files,
             entries,
-            path: dir.display().to_string(),
+            path: match several {
+                true => index.display().to_string(),
+                false => dir.join("model.safetensors").display().to_string(),
+            },
+            place: Box::new(|_| None),
             quantize,
         };
         if let Some((embedding, head)) = &rules.tied {
@@ -161,13 +178,15 @@ impl WeightFiles {
     }
 
     /// Takes the tensors of open GGUF files. `name` returns the name of a tensor in the model, and
-    /// how many rows a head has if their halves are interleaved in the file.
+    /// how many rows a head has if their halves are interleaved in the file; `place` its name in the
+    /// files, and the index of its file, for errors.
     ///
     /// # Errors
     /// Names a tensor that the model does not have.
     pub(in crate::models) fn of_gguf(
         files: Vec<Gguf>,
         name: impl Fn(&GgufTensor) -> Option<(String, Option<usize>)>,
+        place: impl Fn(&str) -> Option<(String, usize)> + 'static,
         quantize: Option<Encoding>,
     ) -> Result<WeightFiles, CheckpointError> {
         let mut entries = BTreeMap::new();
@@ -194,6 +213,7 @@ impl WeightFiles {
             files: files.into_iter().map(Source::Gguf).collect(),
             entries,
             path,
+            place: Box::new(place),
             quantize,
         })
     }
@@ -255,10 +275,7 @@ impl WeightFiles {
         let mut surplus: BTreeMap<&String, &Entry> = self.entries.iter().collect();
         for info in store.infos().iter().chain(frozen) {
             let Some(entry) = surplus.remove(&info.name) else {
-                return Err(CheckpointError::Missing {
-                    path: self.path.clone(),
-                    name: info.name.clone(),
-                });
+                return Err(self.missing(&info.name));
             };
             if entry.shape != info.shape {
                 return Err(CheckpointError::Mismatch {
@@ -269,12 +286,26 @@ impl WeightFiles {
                 });
             }
         }
-        match surplus.is_empty() {
-            true => Ok(()),
-            false => Err(CheckpointError::Unknown {
-                path: self.path.clone(),
-                names: listed(surplus.into_keys().map(String::as_str)),
-            }),
+        let Some(first) = surplus.values().map(|entry| entry.file).min() else {
+            return Ok(());
+        };
+        let of_first = surplus.into_values().filter(|entry| entry.file == first);
+        let names: Vec<&str> = of_first.map(|entry| entry.name.as_str()).collect();
+        Err(CheckpointError::Unknown {
+            path: self.files[first].path().to_owned(),
+            names: listed(names.into_iter()),
+        })
+    }
+
+    /// Returns the error of a tensor that is absent, under its name in the files.
+    fn missing(&self, name: &str) -> CheckpointError {
+        let (name, file) = match (self.place)(name) {
+            Some((name, file)) => (name, self.files.get(file)),
+            None => (name.to_owned(), None),
+        };
+        CheckpointError::Missing {
+            path: file.map_or(self.path.clone(), |file| file.path().to_owned()),
+            name,
         }
     }
 
@@ -467,14 +498,20 @@ fn shards(index: &Path) -> Result<Vec<String>, CheckpointError> {
 
 /// Returns what a folder without safetensors files has instead.
 fn no_weights(dir: &Path) -> CheckpointError {
-    let pickles = [
-        "pytorch_model.bin",
-        "model.pt",
-        "pytorch_model.bin.index.json",
-    ];
-    match pickles.iter().find(|name| dir.join(name).is_file()) {
-        Some(name) => CheckpointError::Pickle {
-            path: dir.join(name).display().to_string(),
+    let is_pickle = |path: &PathBuf| {
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        // beside a model there may be pickles of its training
+        let of_model = ["pytorch_model", "model", "consolidated"];
+        of_model.iter().any(|begin| name.starts_with(begin))
+            && matches!(ending, Some("bin" | "pt" | "pth" | "ckpt"))
+            && path.is_file()
+    };
+    let entries = std::fs::read_dir(dir).into_iter().flatten();
+    let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    match files.filter(is_pickle).min() {
+        Some(path) => CheckpointError::Pickle {
+            path: path.display().to_string(),
         },
         None => CheckpointError::NotACheckpoint {
             path: dir.display().to_string(),

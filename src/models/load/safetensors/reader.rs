@@ -13,6 +13,7 @@ use super::{CHECKSUM, Checksum, Metadata, NOTES, PIECE, STEP, Values};
 use crate::device::Tensor;
 use crate::models::load::CheckpointError;
 use crate::models::load::folder::check_shapes;
+use crate::models::load::impostor::unmask;
 
 /// Longest header, as in the `safetensors` crate.
 const MAX_HEADER: u64 = 100_000_000;
@@ -43,7 +44,10 @@ impl TensorFile {
     pub fn open(path: &Path) -> Result<TensorFile, CheckpointError> {
         let name = path.display().to_string();
         match File::open(path) {
-            Ok(file) => TensorFile::new(file, name),
+            Ok(file) => TensorFile::new(file, name).map_err(|error| match error {
+                CheckpointError::Damaged { .. } => unmask(path).unwrap_or(error),
+                error => error,
+            }),
             Err(reason) => Err(CheckpointError::Read { path: name, reason }),
         }
     }
@@ -56,20 +60,21 @@ impl<R: Read + Seek> TensorFile<R> {
             Err(reason) => return Err(CheckpointError::Read { path, reason }),
         };
         let parsed = header.and_then(|header| {
-            let metadata: tensor::Metadata = serde_json::from_slice(&header)
-                .map_err(SafeTensorError::InvalidHeaderDeserialization)?;
+            let metadata: tensor::Metadata = serde_json::from_slice(&header).map_err(|error| {
+                SafeTensorError::InvalidHeaderDeserialization(error).to_string()
+            })?;
             let start = 8 + header.len() as u64;
-            if start.checked_add(metadata.data_len() as u64) != Some(size) {
-                return Err(SafeTensorError::MetadataIncompleteBuffer);
+            match start.checked_add(metadata.data_len() as u64) {
+                Some(end) if end == size => Ok((start, metadata)),
+                Some(end) if end > size => {
+                    Err(format!("it is cut off: it has {size} of {end} bytes"))
+                }
+                _ => Err(SafeTensorError::MetadataIncompleteBuffer.to_string()),
             }
-            Ok((start, metadata))
         });
         let (start, metadata) = match parsed {
             Ok(parsed) => parsed,
-            Err(error) => {
-                let reason = error.to_string();
-                return Err(CheckpointError::Damaged { path, reason });
-            }
+            Err(reason) => return Err(CheckpointError::Damaged { path, reason }),
         };
         let tensors = metadata.tensors().into_iter();
         Ok(TensorFile {
@@ -269,21 +274,20 @@ impl<R: Read + Seek> TensorFile<R> {
 }
 
 /// Reads the size of a file and its header.
-fn read_header(
-    reader: &mut (impl Read + Seek),
-) -> io::Result<(u64, Result<Vec<u8>, SafeTensorError>)> {
+fn read_header(reader: &mut (impl Read + Seek)) -> io::Result<(u64, Result<Vec<u8>, String>)> {
     let mut prefix = vec![];
     reader.take(8).read_to_end(&mut prefix)?;
     let size = reader.seek(SeekFrom::End(0))?;
     let Ok(length) = <[u8; 8]>::try_from(prefix) else {
-        return Ok((size, Err(SafeTensorError::HeaderTooSmall)));
+        return Ok((size, Err(SafeTensorError::HeaderTooSmall.to_string())));
     };
     let length = u64::from_le_bytes(length);
     if length > MAX_HEADER {
-        return Ok((size, Err(SafeTensorError::HeaderTooLarge)));
+        return Ok((size, Err(SafeTensorError::HeaderTooLarge.to_string())));
     }
     if length > size - 8 {
-        return Ok((size, Err(SafeTensorError::InvalidHeaderLength)));
+        let reason = format!("it is cut off: its header of {length} bytes does not end");
+        return Ok((size, Err(reason)));
     }
     let mut header = vec![0; length as usize];
     reader.seek(SeekFrom::Start(8))?;
