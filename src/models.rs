@@ -34,5 +34,6 @@ pub use load as checkpoint;
 pub use load::CheckpointError;
 pub use model::{ClassHeadTensors, ImageFeatures, Logits, Model, VisionLanguage};
 pub use preset::Preset;
+pub use prompt::PromptError;
 
 pub use crate::nn::Part;

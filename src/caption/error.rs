@@ -2,8 +2,8 @@
 
 use crate::device::DeviceError;
 use crate::hint::{Hint, Hinted};
-use crate::models::DialogueError;
 use crate::models::checkpoint::CheckpointError;
+use crate::models::{DialogueError, PromptError};
 
 /// Why a caption cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +28,14 @@ pub enum CaptionError {
     /// The model takes no pictures.
     #[error("this model takes text only: choose one with an image encoder")]
     TextOnly,
+    /// The model is a GGUF language model that was loaded without its image encoder.
+    #[error(
+        "{path} is a language model without its image encoder, so it takes text only: put the model's mmproj file beside it"
+    )]
+    NoEncoder {
+        /// File of the language model.
+        path: String,
+    },
     /// The model takes exactly one picture at a time.
     #[error("this model answers about one picture at a time, and {have} were given")]
     OnePicture {
@@ -88,6 +96,10 @@ impl Hinted for CaptionError {
         match self {
             CaptionError::NoTokenizer(_) => Some(Hint::AddTokenizer),
             CaptionError::NoPrompt => Some(Hint::GivePrompt),
+            CaptionError::NoEncoder { .. } => Some(Hint::NameEncoder),
+            CaptionError::Dialogue(DialogueError::Prompt(PromptError::NoTile { .. })) => {
+                Some(Hint::FewerTiles)
+            }
             CaptionError::AttentionTooLarge { .. } => Some(Hint::FewerTiles),
             CaptionError::PromptTooLong { images: 1.., .. } => Some(Hint::FewerTiles),
             CaptionError::Checkpoint(error) => error.hint(),

@@ -249,22 +249,72 @@ impl Session {
     /// # Errors
     /// A model that takes no pictures.
     pub fn input(&self, picture: &Picture) -> Result<ModelInput, CaptionError> {
+        self.check_pictures()?;
         Ok(ModelInput(match self.0.model.dialogue() {
-            Some(dialogue) if dialogue.takes_pictures() => {
-                Input::Tiles(Arc::new(dialogue.tiles(picture, self.0.tiling)))
-            }
-            Some(_) => return Err(CaptionError::TextOnly),
+            Some(dialogue) => Input::Tiles(Arc::new(dialogue.tiles(picture, self.0.tiling))),
             None => Input::Picture(picture.framed(self.info().preprocess)),
         }))
+    }
+
+    /// Checks that the model takes pictures.
+    ///
+    /// # Errors
+    /// [`CaptionError::TextOnly`] or [`CaptionError::NoEncoder`].
+    pub fn check_pictures(&self) -> Result<(), CaptionError> {
+        match self.0.model.dialogue() {
+            Some(dialogue) if !dialogue.takes_pictures() => Err(match dialogue.lacks_encoder() {
+                Some(path) => CaptionError::NoEncoder { path: path.into() },
+                None => CaptionError::TextOnly,
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn inputs(&self, pictures: &[Picture]) -> Result<Vec<ModelInput>, CaptionError> {
         pictures.iter().map(|picture| self.input(picture)).collect()
     }
 
+    /// Number of positions that a preprocessed picture takes in a prompt or in front of it.
+    pub fn image_tokens(&self, input: &ModelInput) -> usize {
+        let info = self.info();
+        let per_tile = info.placeholder.map(|placeholder| placeholder.rows);
+        per_tile.map_or(info.visual_tokens, |rows| rows * input.tiles())
+    }
+
+    /// Returns the number of positions that a prompt about a preprocessed picture takes, the
+    /// picture's included.
+    ///
+    /// # Errors
+    /// A prompt that is missing, that the model cannot be asked, or that is too long.
+    pub fn prompt_length(&self, prompt: &str, input: &ModelInput) -> Result<usize, CaptionError> {
+        Ok(self.info().visual_tokens + self.prompt(prompt, Some(input))?.len())
+    }
+
+    /// Encodes a preprocessed picture for captions of it that follow, where the model [encodes
+    /// apart](ModelInfo::encodes_apart). Calls `on` after each pass of the encoder with the number
+    /// of tiles encoded so far, unless they are known already.
+    ///
+    /// # Errors
+    /// A failed device.
+    pub fn encode(
+        &self,
+        input: &ModelInput,
+        on: &mut dyn FnMut(usize),
+    ) -> Result<(), CaptionError> {
+        self.encoded_values(input, on).map(drop)
+    }
+
     /// Returns what a pass takes in for a picture: its pixels `[3, side, side]` or, where the model
     /// [encodes apart](ModelInfo::encodes_apart), its encoded rows `[rows, width]`.
     fn image_values(&self, input: &ModelInput) -> Result<Vec<f32>, CaptionError> {
+        self.encoded_values(input, &mut |_| ())
+    }
+
+    fn encoded_values(
+        &self,
+        input: &ModelInput,
+        on: &mut dyn FnMut(usize),
+    ) -> Result<Vec<f32>, CaptionError> {
         let tiled = match &input.0 {
             Input::Picture(picture) => return Ok(picture.normalised()),
             Input::Tiles(tiled) => tiled,
@@ -273,7 +323,7 @@ impl Session {
             return Ok(rows);
         }
         let Inner { device, model, .. } = &*self.0;
-        let mut rows = vec![];
+        let (mut rows, mut done) = (vec![], 0);
         for tiles in tiled.tiles.chunks(Self::TILES) {
             let pixels: Vec<f32> = tiles.iter().flat_map(|tile| &tile.input).copied().collect();
             let count = tiles.len();
@@ -283,6 +333,8 @@ impl Session {
                 |encoding| encoding.run(&pixels),
             )?;
             rows.extend(encoded);
+            done += count;
+            on(done);
         }
         self.0.encoded.put(tiled.clone(), rows.clone());
         Ok(rows)
@@ -341,6 +393,7 @@ impl Session {
         cancel: &Cancel,
     ) -> Result<Vec<Caption>, CaptionError> {
         assert_eq!(inputs.len(), prompts.len(), "one prompt for each picture");
+        self.check_pictures()?;
         let prompts = prompts
             .iter()
             .zip(inputs)
@@ -394,10 +447,22 @@ impl Session {
         options: &CaptionOptions,
         on: &mut dyn FnMut(&CaptionToken) -> ControlFlow<()>,
     ) -> Result<Caption, CaptionError> {
-        let input = self.input(picture)?;
-        let prompt = self.prompt(&options.prompt, Some(&input))?;
-        let image = self.image_values(&input)?;
-        let looks = options.heat.then(|| self.looks(&[&input], &prompt));
+        self.stream_of(&self.input(picture)?, options, on)
+    }
+
+    /// As [`stream`](Self::stream), of a preprocessed picture.
+    ///
+    /// # Errors
+    /// See [`caption_with`](Self::caption_with).
+    pub fn stream_of(
+        &self,
+        input: &ModelInput,
+        options: &CaptionOptions,
+        on: &mut dyn FnMut(&CaptionToken) -> ControlFlow<()>,
+    ) -> Result<Caption, CaptionError> {
+        let prompt = self.prompt(&options.prompt, Some(input))?;
+        let image = self.image_values(input)?;
+        let looks = options.heat.then(|| self.looks(&[input], &prompt));
         let question = Question {
             prompt,
             image,

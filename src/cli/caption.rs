@@ -10,9 +10,10 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::devices::DeviceArgs;
+use super::hint;
 use super::model::ModelArgs;
 use super::values::named;
-use crate::caption::{CaptionOptions, CaptionToken, Sampling, Session};
+use crate::caption::{CaptionOptions, CaptionToken, ModelInput, Sampling, Session};
 use crate::explain::heatmap::{self, Panel};
 use crate::image::{MAX_BYTES, Picture};
 use crate::text::Style;
@@ -104,6 +105,7 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
     }
     let mut heat_files = heat_files(args)?;
     let session = args.model.load(&args.device.open()?)?;
+    session.check_pictures()?;
     let pretrained = session.model().dialogue().is_some();
     if args.style.is_some() && !pretrained {
         bail!("--style is for pretrained models, which take questions");
@@ -135,7 +137,10 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
         ..CaptionOptions::default()
     };
     let mut failures = 0;
-    for (path, file) in args.images.iter().zip(&heat_files) {
+    for (index, (path, file)) in args.images.iter().zip(&heat_files).enumerate() {
+        if pretrained && args.images.len() > 1 {
+            eprintln!("[{}/{}] {}", index + 1, args.images.len(), path.display());
+        }
         let options = CaptionOptions {
             heat: file.is_some(),
             ..options.clone()
@@ -152,6 +157,9 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
             }
             Err(error) => {
                 eprintln!("error: {error:#}");
+                if let Some(advice) = hint::advice(&error) {
+                    eprintln!("hint: {advice}");
+                }
                 failures += 1;
             }
         }
@@ -285,6 +293,25 @@ fn begin<'a>(args: &'a CaptionArgs, session: &Session) -> &'a str {
     }
 }
 
+/// Encodes the tiles of a picture, and says on standard error how many there are and, once the first
+/// is encoded, how long all of them take.
+fn encode(session: &Session, input: &ModelInput, prompt: &str) -> anyhow::Result<()> {
+    // an error about the prompt comes before the work
+    let length = session.prompt_length(prompt, input)?;
+    let (tiles, tokens) = (input.tiles(), session.image_tokens(input));
+    let plural = if tiles == 1 { "" } else { "s" };
+    eprintln!("{tiles} tile{plural}, {tokens} image tokens of {length} in the prompt");
+    let (start, mut told) = (Instant::now(), false);
+    session.encode(input, &mut |done| {
+        if !told && done < tiles {
+            let all = start.elapsed().as_secs_f64() * tiles as f64 / done as f64;
+            eprintln!("about {all:.1} s to encode them");
+        }
+        told = true;
+    })?;
+    Ok(())
+}
+
 /// Prints the caption of one picture, token by token where there is no beam.
 fn caption(
     args: &CaptionArgs,
@@ -309,6 +336,11 @@ fn caption(
     } else {
         Picture::open(path)?
     };
+    let mut speed = Speed::start();
+    let input = session.input(&picture)?;
+    if args.model.cuts_pictures() {
+        encode(session, &input, &options.prompt)?;
+    }
     let mut out = std::io::stdout();
     let name = if args.images.len() > 1 {
         format!("{}: ", path.display())
@@ -335,8 +367,8 @@ fn caption(
     // printed with the first token, so that an error about the prompt comes alone
     let mut head = Some(format!("{name}{}", begin(args, session)));
     let pretrained = session.model().dialogue().is_some();
-    let (mut printed, mut tokens, mut speed) = (Ok(()), vec![], Speed::start());
-    session.stream(&picture, options, &mut |token| {
+    let (mut printed, mut tokens) = (Ok(()), vec![]);
+    session.stream_of(&input, options, &mut |token| {
         speed.token();
         // replies begin with the space between words
         let text = match head.is_some() && pretrained {

@@ -50,13 +50,13 @@ pub fn run(args: &ChatArgs) -> anyhow::Result<()> {
     let pictures = args.images.iter().map(|path| Picture::open(path));
     let pictures: Vec<Picture> = pictures.collect::<Result<_, _>>()?;
     let session = args.model.load(&args.device.open()?)?;
-    let Some(dialogue) = session.model().dialogue() else {
+    if session.model().dialogue().is_none() {
         bail!(
             "this model writes captions only: use `seemore caption`, or give a pretrained model to --model"
         );
-    };
-    if !pictures.is_empty() && !dialogue.takes_pictures() {
-        bail!(crate::caption::CaptionError::TextOnly);
+    }
+    if !pictures.is_empty() {
+        session.check_pictures()?;
     }
     let mut messages: Vec<Message> = args
         .system

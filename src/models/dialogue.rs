@@ -19,6 +19,8 @@ const END_OF_TURN: &str = "<end_of_utterance>";
 enum Pictures {
     /// None.
     Refused,
+    /// None, since the image encoder of the language model in this GGUF file is not there.
+    NoEncoder(String),
     /// Tiles in places of the text, each with so many.
     Smolvlm {
         config: smolvlm::PreprocessConfig,
@@ -155,7 +157,10 @@ impl Dialogue {
         };
         let ends = id("eos")?.into_iter().chain(id("eot")?).collect();
         let template = match text.metadata("tokenizer.chat_template") {
-            Some(_) => Some(ChatTemplate::new(text.text("tokenizer.chat_template")?)?),
+            Some(_) => Some(ChatTemplate::named(
+                text.text("tokenizer.chat_template")?,
+                format!("the key `tokenizer.chat_template` of {}", text.path()),
+            )?),
             None => None,
         };
         let pictures = match (config, vision) {
@@ -164,6 +169,12 @@ impl Dialogue {
                 tokens: smolvlm::TileTokens::default(),
                 rows: config.tile_rows(),
             },
+            _ if vocabulary
+                .id(&smolvlm::TileTokens::default().image)
+                .is_some() =>
+            {
+                Pictures::NoEncoder(text.path().to_owned())
+            }
             _ => Pictures::Refused,
         };
         Ok(Dialogue::new(pictures, template, tokens, ends, vocabulary))
@@ -196,7 +207,16 @@ impl Dialogue {
 
     /// Whether the model takes pictures.
     pub fn takes_pictures(&self) -> bool {
-        !matches!(self.pictures, Pictures::Refused)
+        !matches!(self.pictures, Pictures::Refused | Pictures::NoEncoder(_))
+    }
+
+    /// Returns the GGUF file of a language model that knows pictures and was loaded without its
+    /// image encoder.
+    pub fn lacks_encoder(&self) -> Option<&str> {
+        match &self.pictures {
+            Pictures::NoEncoder(path) => Some(path),
+            _ => None,
+        }
     }
 
     /// Converts a picture to tiles.
@@ -207,7 +227,9 @@ impl Dialogue {
         match &self.pictures {
             Pictures::Smolvlm { config, .. } => config.preprocess(picture, tiling),
             Pictures::Nanovlm { config, .. } => config.preprocess(picture, tiling),
-            Pictures::Refused => panic!("tiles: the model takes no pictures"),
+            Pictures::Refused | Pictures::NoEncoder(_) => {
+                panic!("tiles: the model takes no pictures")
+            }
         }
     }
 
@@ -220,8 +242,8 @@ impl Dialogue {
     /// tiles that the model does not know.
     pub fn text(&self, messages: &[Message], grids: &[TileGrid]) -> Result<String, DialogueError> {
         match &self.pictures {
-            Pictures::Refused if grids.is_empty() => self.render(messages),
-            Pictures::Refused => Err(ChatError::NoPictures.into()),
+            Pictures::Refused | Pictures::NoEncoder(_) if grids.is_empty() => self.render(messages),
+            Pictures::Refused | Pictures::NoEncoder(_) => Err(ChatError::NoPictures.into()),
             Pictures::Smolvlm { tokens, rows, .. } => {
                 for grid in grids {
                     tokens.check(&self.vocabulary, *grid)?;
@@ -286,8 +308,12 @@ fn nanovlm_template(
     let ModelConfig::Nanovlm(_) = config else {
         return Ok(None);
     };
-    let source = nanovlm::PromptConfig::load(dir)?.chat_template;
-    Ok(source.as_deref().map(ChatTemplate::new).transpose()?)
+    let Some(source) = nanovlm::PromptConfig::load(dir)?.chat_template else {
+        return Ok(None);
+    };
+    let path = dir.join("config.json");
+    let name = format!("lm_chat_template in {}", path.display());
+    Ok(Some(ChatTemplate::named(&source, name)?))
 }
 
 /// Returns the ids of tokens that end a text, as `generation_config.json` and `config.json` list

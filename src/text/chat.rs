@@ -43,14 +43,20 @@ pub enum ChatError {
         folder: String,
     },
     /// The template is not in Jinja's language.
-    #[error("the chat template is damaged: {reason}")]
+    #[error("{template} is damaged: {reason}; get the model's files again")]
     Syntax {
+        /// The template, with the place that it is from.
+        template: String,
         /// Description of the defect, with its line.
         reason: String,
     },
     /// The template fails on a conversation.
-    #[error("the chat template refuses the conversation: {reason}")]
+    #[error(
+        "{template} refuses the conversation: {reason}; ask in another way, or get the model's files again"
+    )]
     Render {
+        /// The template, with the place that it is from.
+        template: String,
         /// Message of the template, or description of its error.
         reason: String,
     },
@@ -176,6 +182,8 @@ impl TemplateTokens {
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
+    /// The template with the place that it is from, for errors.
+    name: String,
     /// Whether the template takes the text of a message as a string.
     strings: bool,
     /// Whether the template takes a message as a list of parts.
@@ -195,6 +203,18 @@ impl ChatTemplate {
     /// # Errors
     /// A source that is not in Jinja's language.
     pub fn new(source: &str) -> Result<ChatTemplate, ChatError> {
+        ChatTemplate::named(source, "the chat template".to_owned())
+    }
+
+    /// Compiles a template. `name` stands for it in errors and says where it is from.
+    ///
+    /// # Errors
+    /// A source that is not in Jinja's language.
+    pub(crate) fn named(source: &str, name: String) -> Result<ChatTemplate, ChatError> {
+        let syntax_error = |error| ChatError::Syntax {
+            template: name.clone(),
+            reason: describe(&error),
+        };
         let mut environment = Environment::new();
         // as transformers sets them
         let syntax = SyntaxConfig::builder()
@@ -214,6 +234,7 @@ impl ChatTemplate {
             .map_err(syntax_error)?;
         let mut template = ChatTemplate {
             environment,
+            name,
             strings: false,
             parts: false,
         };
@@ -229,10 +250,8 @@ impl ChatTemplate {
     /// A folder without a template, a file that cannot be read, or a damaged template.
     pub fn load(folder: &Path) -> Result<ChatTemplate, ChatError> {
         let in_file = |path: &Path, source: &str| {
-            ChatTemplate::new(source).map_err(|error| ChatError::Invalid {
-                path: path.display().to_string(),
-                reason: error.to_string(),
-            })
+            let name = format!("the chat template in {}", path.display());
+            ChatTemplate::named(source, name)
         };
         let path = folder.join("chat_template.jinja");
         if path.exists() {
@@ -266,7 +285,8 @@ impl ChatTemplate {
         add_generation_prompt: bool,
     ) -> Result<String, ChatError> {
         let content = |message: &Message| {
-            if message.has_pictures() && !self.parts {
+            // a template that shows neither form fails on its own, and says why
+            if message.has_pictures() && self.strings && !self.parts {
                 return Err(ChatError::NoPictures);
             }
             // what takes both forms is simplest with text as text
@@ -284,6 +304,7 @@ impl ChatTemplate {
         let messages = messages.collect::<Result<Vec<Value>, ChatError>>()?;
         self.fill(messages, tokens, add_generation_prompt)
             .map_err(|error| ChatError::Render {
+                template: self.name.clone(),
                 reason: describe(&error),
             })
     }
@@ -375,12 +396,6 @@ fn strftime_now(pattern: &str) -> Result<String, Error> {
         .unwrap_or_default()
         .as_secs();
     date::format(pattern, seconds).map_err(|reason| Error::new(ErrorKind::InvalidOperation, reason))
-}
-
-fn syntax_error(error: Error) -> ChatError {
-    ChatError::Syntax {
-        reason: describe(&error),
-    }
 }
 
 /// Formats an error with its causes.

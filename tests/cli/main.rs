@@ -7,6 +7,8 @@ mod common;
 mod configuration;
 mod data;
 mod devices;
+mod gguf;
+mod pretrained;
 mod train;
 
 use std::io::{BufRead, Read, Write};

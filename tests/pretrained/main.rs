@@ -8,5 +8,6 @@ mod pass;
 mod preprocess;
 mod prompts;
 mod recorded;
+mod refusals;
 mod resize;
 mod tokenizers;

@@ -101,8 +101,9 @@ impl TileTokens {
             for tile in 0..grid.count() {
                 let (row, column) = (tile / grid.columns + 1, tile % grid.columns + 1);
                 let place = self.places.get(&format!("r{row}c{column}"));
-                text += place.ok_or_else(|| PromptError::NoToken {
+                text += place.ok_or_else(|| PromptError::NoTile {
                     token: format!("<row_{row}_col_{column}>"),
+                    grid: *grid,
                 })?;
                 text += &features;
             }

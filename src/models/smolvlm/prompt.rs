@@ -84,17 +84,17 @@ impl TileTokens {
     /// and would read the names of other tiles as text.
     ///
     /// # Errors
-    /// Names the first token that is absent.
+    /// Names the first token that is absent, a mark of every picture or that of a tile.
     pub fn check(&self, tokenizer: &Pretrained, grid: TileGrid) -> Result<(), PromptError> {
-        let places =
+        let mut places =
             (0..grid.count()).map(|tile| Self::place(tile / grid.columns, tile % grid.columns));
         let marks = [&self.image, &self.around, &self.global].map(String::clone);
-        match marks
-            .into_iter()
-            .chain(places)
-            .find(|name| tokenizer.id(name).is_none())
-        {
-            Some(token) => Err(PromptError::NoToken { token }),
+        let absent = |name: &String| tokenizer.id(name).is_none();
+        if let Some(token) = marks.into_iter().find(absent) {
+            return Err(PromptError::NoToken { token });
+        }
+        match places.find(absent) {
+            Some(token) => Err(PromptError::NoTile { token, grid }),
             None => Ok(()),
         }
     }
