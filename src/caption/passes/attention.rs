@@ -37,7 +37,7 @@ impl AttentionPass {
         image_rows: usize,
     ) -> Result<AttentionPass, DeviceError> {
         let info = model.info();
-        let mut tape = device.tape();
+        let mut tape = model.tape(device);
         let pictures = Pictures::new(&mut tape, info, 1, image_rows);
         let ids = tape.input(&[1, length]);
         let mut c = Context::inference(&mut tape);

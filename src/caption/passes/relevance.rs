@@ -54,7 +54,7 @@ impl RelevancePass {
         image_rows: usize,
     ) -> Result<RelevancePass, DeviceError> {
         let info = model.info();
-        let mut tape = device.tape();
+        let mut tape = model.tape(device);
         let pictures = Pictures::new(&mut tape, info, 1, image_rows).expect("texts with a picture");
         if let Some(rows) = pictures.rows() {
             tape.want_grad(rows);
@@ -207,7 +207,7 @@ mod tests {
             "{shares:?}"
         );
 
-        let mut tape = device.tape();
+        let mut tape = model.tape(device);
         let (picture, ids) = (tape.input(&[1, 3, 48, 48]), tape.input(&[1, text.len()]));
         let logits = model.forward(
             &mut Context::inference(&mut tape),
