@@ -22,6 +22,10 @@ test: driver screen spirv-val
 test-adapter: driver
 	SEEMORE_DEVICE=0 cargo test --workspace --lib --test decode --test training --test parity --test search --test emoji
 
+# Pretrained models with their real weights, on the CPU and on the first graphics adapter.
+test-weights: driver
+	@weights=$$(tools/weights.sh) && SEEMORE_WEIGHTS="$$weights" cargo test --test weights
+
 # Tracking against a real MLflow server, which it installs from PyPI and starts on loopback.
 test-mlflow:
 	tools/mlflow_test.sh

@@ -74,6 +74,13 @@ pub enum Hint {
     FetchAgain,
     /// Raise the time limit of the device (`SEEMORE_TIMEOUT`).
     RaiseTimeout,
+    /// Download a pretrained model, or copy its files here and name their folder.
+    DownloadModel {
+        /// Name of the model or of its repository.
+        name: String,
+    },
+    /// Choose one of the models that are known or on this machine.
+    ChooseModel,
 }
 
 /// An error that knows a way past it.

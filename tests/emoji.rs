@@ -271,7 +271,10 @@ fn pictures_after_different_prompts_are_captioned_together() {
                     .collect(),
             })
             .collect();
-        let inputs: Vec<ModelInput> = pictures.iter().map(|it| session.input(it).unwrap()).collect();
+        let inputs: Vec<ModelInput> = pictures
+            .iter()
+            .map(|it| session.input(it).unwrap())
+            .collect();
         for beam in [1, 2] {
             let options = CaptionOptions {
                 max_tokens: 8,

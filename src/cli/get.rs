@@ -1,12 +1,15 @@
 //! `seemore get`: downloads a pretrained model.
 
-use anyhow::Context;
+use std::path::Path;
+
+use anyhow::bail;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::say;
-use crate::hub::{HubError, Repository};
+use crate::hub::{self, HubError, RemoteFile, Repository};
 use crate::models::library;
+use crate::models::{ConfigError, ModelConfig};
 use crate::progress::Progress;
 
 /// Arguments of `seemore get`.
@@ -27,67 +30,154 @@ pub struct GetArgs {
 pub fn run(args: &GetArgs) -> anyhow::Result<()> {
     let known = library::known(&args.name);
     let repository = known.map_or(args.name.as_str(), |model| model.repository);
-    anyhow::ensure!(
-        library::is_repository(repository),
-        "{} is neither a known model (see `seemore models`) nor a repository ORGANISATION/NAME",
-        args.name
-    );
+    if !library::is_repository(repository) {
+        bail!(
+            "{} is neither a known model (see `seemore models`) nor a repository ORGANISATION/NAME",
+            args.name
+        );
+    }
     if let Some(model) = known {
         say(&format!(
             "{}: {} MB, licence {}, {}",
             model.repository, model.megabytes, model.licence, model.purpose
         ));
     }
-    let cache = library::cache_folder().unwrap_or_default();
-    let by_hand = || {
-        format!(
-            "without a network, copy config.json, generation_config.json, preprocessor_config.json or processor_config.json, \
-             tokenizer.json, tokenizer_config.json, chat_template.json or chat_template.jinja, and *.safetensors of \
-             https://huggingface.co/{repository} into a folder, and give that folder to --model"
-        )
-    };
-    let remote = Repository::new(repository)?;
-    let files = match remote.files(args.file.as_deref()) {
-        Ok(files) => files,
-        Err(error @ HubError::Download { .. }) => {
-            if let Some(folder) = library::snapshot(&cache, repository) {
-                say(&format!(
-                    "the Hub cannot be reached; the copy on this machine is {}",
-                    folder.display()
-                ));
-                return Ok(());
-            }
-            return Err(error).with_context(by_hand);
-        }
+    let remote = match Repository::connect(repository) {
+        Ok(remote) => remote,
+        Err(error @ HubError::Download { .. }) => return without_network(args, repository, &error),
         Err(error) => return Err(error.into()),
     };
-    let total: u64 = files.iter().map(|file| file.bytes).sum();
+    let files = remote.files(args.file.as_deref())?;
     for file in &files {
-        say(&format!(
-            "  {:>9.1} MB  {}",
-            file.bytes as f64 / 1e6,
-            file.name
-        ));
+        let megabytes = file.bytes as f64 / 1e6;
+        let here = if remote.has(file) { "  here" } else { "" };
+        say(&format!("  {megabytes:>9.1} MB  {}{here}", file.name));
     }
     if args.dry_run {
         return Ok(());
     }
-    let bar = ProgressBar::new(total);
-    let style = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
-    bar.set_style(ProgressStyle::with_template(style).expect("the template is valid"));
-    let mut folder = None;
-    for file in &files {
-        bar.set_message(file.name.clone());
-        let path = remote.download(file, &bar as &dyn Progress)?;
-        folder = path.parent().map(ToOwned::to_owned);
-    }
-    bar.finish_and_clear();
-    if let Some(folder) = folder {
-        say(&format!("{}", folder.display()));
-        say(&format!(
-            "use it with: seemore caption photo.jpg --model {}",
-            args.name
-        ));
+    check_space(&remote, &files)?;
+    download(&remote, &files)?;
+    let folder = remote.snapshot();
+    say(&folder.display().to_string());
+    if let Some(command) = command(&folder) {
+        say(&format!("use it with: {command} --model {}", args.name));
     }
     Ok(())
+}
+
+/// Names the copy on this machine, or says how to get one by hand.
+fn without_network(args: &GetArgs, repository: &str, error: &HubError) -> anyhow::Result<()> {
+    let cache = library::cache_folder();
+    let copy = cache.and_then(|cache| library::snapshot(&cache, repository));
+    let Some(folder) = copy.filter(|folder| library::has_weights(folder)) else {
+        bail!("{error}\n\n{}", by_hand(repository));
+    };
+    eprintln!("warning: {error}");
+    say("the copy on this machine is");
+    say(&folder.display().to_string());
+    if let Some(command) = command(&folder) {
+        say(&format!("use it with: {command} --model {}", args.name));
+    }
+    Ok(())
+}
+
+/// Says which files to copy where there is no network.
+fn by_hand(repository: &str) -> String {
+    let names = match repository.to_ascii_lowercase().ends_with("gguf") {
+        true => vec!["one .gguf file of the language model, and the mmproj-*.gguf file beside it"],
+        false => {
+            let description = hub::DESCRIPTION.iter().copied();
+            description.chain(["*.safetensors"]).collect()
+        }
+    };
+    format!(
+        "Without a network, download those of these files that https://huggingface.co/{repository}/tree/main has\n\
+         on another machine, copy them into one folder, and give the folder to --model:\n  {}",
+        names.join("\n  ")
+    )
+}
+
+/// Checks that the disk has room for what is missing.
+fn check_space(remote: &Repository, files: &[RemoteFile]) -> anyhow::Result<()> {
+    let missing = files.iter().filter(|file| !remote.has(file));
+    let wanted: u64 = missing.map(|file| file.bytes).sum();
+    let folder = remote.snapshot();
+    let Some(existing) = folder.ancestors().find(|folder| folder.exists()) else {
+        return Ok(());
+    };
+    // a disk that cannot tell is found full when it is
+    match fs4::available_space(existing) {
+        Ok(free) if free < wanted => bail!(
+            "the download takes {} MB, and the disk of {} has {} MB left",
+            wanted.div_ceil(1_000_000),
+            existing.display(),
+            free / 1_000_000
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn download(remote: &Repository, files: &[RemoteFile]) -> anyhow::Result<()> {
+    let bar = ProgressBar::new(files.iter().map(|file| file.bytes).sum());
+    let style = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+    bar.set_style(ProgressStyle::with_template(style).expect("the template is valid"));
+    for file in files {
+        bar.set_message(file.name.clone());
+        let path = match remote.download(file, &bar as &dyn Progress) {
+            Ok(path) => path,
+            Err(error @ HubError::Download { .. }) => {
+                bar.abandon();
+                bail!("{error}; get it again to continue the download");
+            }
+            Err(error) => {
+                bar.abandon();
+                return Err(error.into());
+            }
+        };
+        // a log has no bar
+        if bar.is_hidden() {
+            let done = (100 * bar.position()).checked_div(bar.length().unwrap_or(0));
+            eprintln!("{:>3} %  {}", done.unwrap_or(100), file.name);
+        }
+        if file.name == "config.json" {
+            check_architecture(&path).inspect_err(|_| bar.abandon())?;
+        }
+    }
+    bar.finish_and_clear();
+    Ok(remote.finish()?)
+}
+
+/// Refuses a model that this program does not know before its weights are downloaded.
+fn check_architecture(config: &Path) -> anyhow::Result<()> {
+    let Err(ConfigError::File { error, .. }) = ModelConfig::load(config) else {
+        return Ok(());
+    };
+    match *error {
+        // image encoders are read apart
+        ConfigError::Architecture { model_type } if model_type.starts_with("clip") => Ok(()),
+        error @ ConfigError::Architecture { .. } => bail!("{}: {error}", config.display()),
+        // loading says more about it
+        _ => Ok(()),
+    }
+}
+
+/// Returns the command that uses the model of a folder; image encoders have none of their own.
+fn command(folder: &Path) -> Option<&'static str> {
+    const CAPTION: &str = "seemore caption photo.jpg";
+    const CHAT: &str = "seemore chat";
+    let config = folder.join("config.json");
+    if config.is_file() {
+        let config = ModelConfig::load(&config).ok()?;
+        return Some(match config.info().encoder {
+            Some(_) => CAPTION,
+            None => CHAT,
+        });
+    }
+    let names = std::fs::read_dir(folder).ok()?;
+    let mut names = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    Some(match names.any(|name| name.contains("mmproj")) {
+        true => CAPTION,
+        false => CHAT,
+    })
 }

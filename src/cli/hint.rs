@@ -7,6 +7,7 @@ use crate::data::{DataError, Problem};
 use crate::device::DeviceError;
 use crate::graph::RecordError;
 use crate::hint::{Hint, Hinted};
+use crate::models::library::LocateError;
 use crate::models::{CheckpointError, ConfigError};
 use crate::track::{Notice, TrackError};
 use crate::train::{Note, TrainError};
@@ -56,6 +57,7 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<Hint> {
         of::<RecordError>,
         of::<DataError>,
         of::<TrackError>,
+        of::<LocateError>,
     ];
     types.iter().find_map(|of| of(cause))
 }
@@ -119,6 +121,8 @@ pub fn words(hint: &Hint) -> String {
             "download or copy the file again; a training can go on from an earlier save in states/".into()
         }
         Hint::RaiseTimeout => "raise the time limit with the variable SEEMORE_TIMEOUT".into(),
+        Hint::DownloadModel { name } => format!("download it with: seemore get {name}"),
+        Hint::ChooseModel => "`seemore models` lists the models".into(),
     }
 }
 

@@ -26,7 +26,8 @@ pub fn run(args: &ModelsArgs) -> anyhow::Result<()> {
     };
     if args.json {
         for model in KNOWN {
-            let folder = folder(model.repository).map(|folder| folder.display().to_string());
+            let whole = folder(model.repository).filter(|folder| library::has_weights(folder));
+            let folder = whole.map(|folder| folder.display().to_string());
             say(&json!({
                 "name": model.name, "repository": model.repository, "megabytes": model.megabytes,
                 "licence": model.licence, "purpose": model.purpose, "folder": folder,
@@ -46,13 +47,13 @@ pub fn run(args: &ModelsArgs) -> anyhow::Result<()> {
     }
     say("Known models (seemore get NAME):");
     for model in KNOWN {
-        let here = if folder(model.repository).is_some() {
-            "here"
-        } else {
-            ""
+        let here = match folder(model.repository) {
+            Some(folder) if library::has_weights(folder) => "here",
+            Some(_) => "partly",
+            None => "",
         };
         say(&format!(
-            "  {:<18} {:>5} MB  {:<11} {:<5} {}",
+            "  {:<18} {:>5} MB  {:<11} {:<7} {}",
             model.name, model.megabytes, model.licence, here, model.purpose
         ));
     }
@@ -62,12 +63,19 @@ pub fn run(args: &ModelsArgs) -> anyhow::Result<()> {
     }
     for (repository, folder) in &here {
         let megabytes = library::folder_bytes(folder) / 1_000_000;
+        let note = match library::has_weights(folder) {
+            true => "",
+            false => ", not whole: `seemore get` continues the download",
+        };
         say(&format!(
-            "  {repository} ({megabytes} MB) {}",
+            "  {repository} ({megabytes} MB{note}) {}",
             folder.display()
         ));
     }
-    if let Some(cache) = cache {
+    if here.is_empty() && checkpoint::shipped().is_none() {
+        say("  none");
+    }
+    if let Some(cache) = &cache {
         say(&format!(
             "\nCache of the Hugging Face Hub: {}",
             cache.display()

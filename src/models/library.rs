@@ -1,6 +1,11 @@
 //! Pretrained models that are known, and those that are on this machine.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::hint::{Hint, Hinted};
 
 /// A pretrained model that is known to work with this library.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -120,6 +125,19 @@ pub enum LocateError {
     },
 }
 
+impl Hinted for LocateError {
+    fn hint(&self) -> Option<Hint> {
+        Some(match self {
+            LocateError::NotCached { repository, .. } => Hint::DownloadModel {
+                name: known(repository)
+                    .map_or(repository.as_str(), |model| model.name)
+                    .to_owned(),
+            },
+            LocateError::Unknown { .. } => Hint::ChooseModel,
+        })
+    }
+}
+
 /// Returns the folder or file of a model: a path, the short name of a [known](KNOWN) model, or a
 /// repository of the Hugging Face Hub that is in its cache on this machine.
 ///
@@ -159,24 +177,37 @@ pub fn is_repository(text: &str) -> bool {
     matches!((parts.next(), parts.next(), parts.next()), (Some(a), Some(b), None) if plain(a) && plain(b))
 }
 
-/// Returns the cache of the Hugging Face Hub: `HF_HUB_CACHE`, else `hub` in `HF_HOME`, else
-/// `huggingface/hub` in the user's cache folder.
+/// Returns the folder of the Hugging Face Hub's programs: `HF_HOME`, else `huggingface` in the
+/// user's cache folder.
+pub fn hub_folder() -> Option<PathBuf> {
+    named("HF_HOME")
+        .or_else(|| Some(named("XDG_CACHE_HOME")?.join("huggingface")))
+        .or_else(|| Some(std::env::home_dir()?.join(".cache/huggingface")))
+}
+
+/// Returns the cache of the Hugging Face Hub: `HF_HUB_CACHE`, else `hub` in
+/// [its folder](hub_folder).
 pub fn cache_folder() -> Option<PathBuf> {
-    let named = |name: &str| {
-        let value = std::env::var_os(name).filter(|value| !value.is_empty());
-        value.map(PathBuf::from)
-    };
     named("HF_HUB_CACHE")
         .or_else(|| named("HUGGINGFACE_HUB_CACHE"))
-        .or_else(|| Some(named("HF_HOME")?.join("hub")))
-        .or_else(|| Some(named("XDG_CACHE_HOME")?.join("huggingface/hub")))
-        .or_else(|| Some(std::env::home_dir()?.join(".cache/huggingface/hub")))
+        .or_else(|| Some(hub_folder()?.join("hub")))
+}
+
+/// Returns the path in an environment variable.
+fn named(variable: &str) -> Option<PathBuf> {
+    let value = std::env::var_os(variable).filter(|value| !value.is_empty());
+    value.map(PathBuf::from)
+}
+
+/// Returns the folder of a repository in a cache.
+pub fn repository_folder(cache: &Path, repository: &str) -> PathBuf {
+    cache.join(format!("models--{}", repository.replace('/', "--")))
 }
 
 /// Returns the folder of a repository's files in a cache: those of `main`, else of the revision
 /// that was written last.
 pub fn snapshot(cache: &Path, repository: &str) -> Option<PathBuf> {
-    let folder = cache.join(format!("models--{}", repository.replace('/', "--")));
+    let folder = repository_folder(cache, repository);
     let snapshots = folder.join("snapshots");
     let main = std::fs::read_to_string(folder.join("refs/main")).ok();
     let main = main.map(|revision| snapshots.join(revision.trim()));
@@ -190,6 +221,33 @@ pub fn snapshot(cache: &Path, repository: &str) -> Option<PathBuf> {
         entry.path().is_dir().then(|| (written, entry.path()))
     });
     dated.max().map(|(_, path)| path)
+}
+
+/// Whether a folder has the weights of a model: a safetensors file, all those of an index, or GGUF.
+/// A download that was interrupted leaves a folder without.
+pub fn has_weights(folder: &Path) -> bool {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    if folder.join("model.safetensors").exists() {
+        return true;
+    }
+    if let Ok(text) = std::fs::read(folder.join("model.safetensors.index.json")) {
+        let index = serde_json::from_slice::<Index>(&text);
+        return index.is_ok_and(|index| {
+            let mut files = index.weight_map.values();
+            files.all(|file| folder.join(file).exists())
+        });
+    }
+    let Ok(mut entries) = std::fs::read_dir(folder) else {
+        return false;
+    };
+    entries.any(|entry| {
+        let path = entry.map(|entry| entry.path()).unwrap_or_default();
+        let ending = path.extension().unwrap_or_default();
+        ending.eq_ignore_ascii_case("gguf") && path.exists()
+    })
 }
 
 /// Returns the repositories of a cache with their folders, by name.
@@ -264,7 +322,35 @@ mod tests {
     }
 
     #[test]
+    fn folders_without_weights_are_told_from_whole_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let has = |name: &str, content: &str| {
+            std::fs::write(folder.path().join(name), content).unwrap();
+            has_weights(folder.path())
+        };
+        assert!(!has("config.json", "{}"));
+        let index = r#"{"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}"#;
+        assert!(!has("model.safetensors.index.json", index));
+        assert!(!has("1.safetensors", ""));
+        assert!(has("2.safetensors", ""));
+        std::fs::remove_file(folder.path().join("2.safetensors")).unwrap();
+        assert!(has("model.safetensors", ""));
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!has_weights(folder.path()));
+        std::fs::write(folder.path().join("m-Q8_0.gguf"), "").unwrap();
+        assert!(has_weights(folder.path()));
+    }
+
+    #[test]
     fn what_cannot_be_found_is_explained() {
+        let hint = |name: &str| locate(Path::new(name)).unwrap_err().hint().unwrap();
+        let download = |name: &str| Hint::DownloadModel { name: name.into() };
+        assert_eq!(
+            hint("org-that-is-not/there"),
+            download("org-that-is-not/there")
+        );
+        assert_eq!(hint("no-such-model"), Hint::ChooseModel);
+
         let error = |name: &str| locate(Path::new(name)).unwrap_err().to_string();
         assert!(error("no-such-model").contains("no-such-model"));
         assert!(error("org-that-is-not/there").contains("is not on this machine"));

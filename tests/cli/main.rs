@@ -7,6 +7,7 @@ mod common;
 mod configuration;
 mod data;
 mod devices;
+mod get;
 mod gguf;
 mod pretrained;
 mod train;

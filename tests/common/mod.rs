@@ -3,6 +3,8 @@
 // each test file uses a part of it
 #![allow(dead_code)]
 
+pub mod hub;
+
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 

@@ -207,7 +207,7 @@ mod tests {
             "{shares:?}"
         );
 
-        let mut tape = model.tape(device);
+        let mut tape = device.tape();
         let (picture, ids) = (tape.input(&[1, 3, 48, 48]), tape.input(&[1, text.len()]));
         let logits = model.forward(
             &mut Context::inference(&mut tape),
