@@ -70,7 +70,9 @@ fn selected_layer_head_and_patch_change_the_heat_map() {
         decoder: vec![map("decoder.blocks.0.attn", 2, 6)],
         first: 0,
         cls: false,
-        visual: 4,
+        front: 4,
+        visual: (0..4).collect(),
+        layout: None,
     };
     let input = Picture {
         width: 64,
