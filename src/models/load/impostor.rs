@@ -28,9 +28,9 @@ pub(super) fn unmask(path: &Path) -> Option<CheckpointError> {
 /// Whether bytes begin a pickle of protocol 2 to 5.
 ///
 /// A safetensors file may begin with the same two bytes, the low ones of its header's length; but
-/// the high half of that length is 0.
+/// after that length comes a brace.
 fn is_pickle(start: &[u8]) -> bool {
-    matches!(start, [0x80, 2..=5, ..]) && start.get(4..8).is_some_and(|high| high != [0; 4])
+    matches!(start, [0x80, 2..=5, ..]) && start.get(8).is_some_and(|&next| next != b'{')
 }
 
 #[cfg(test)]
