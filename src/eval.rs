@@ -75,13 +75,16 @@ impl Evaluation {
     /// true caption.
     ///
     /// # Errors
-    /// Insufficient device memory for the batch, or a lost device.
+    /// A pretrained model, insufficient device memory for the batch, or a lost device.
     pub fn run(
         session: &Session,
         dataset: &Dataset,
         options: EvalOptions,
         progress: &dyn Progress,
     ) -> Result<Evaluation, CaptionError> {
+        if session.model().dialogue().is_some() {
+            return Err(CaptionError::NotMeasured);
+        }
         let samples = &dataset.samples;
         let truths: Vec<(&Sample, Text)> = samples
             .iter()

@@ -28,6 +28,9 @@ pub enum CaptionError {
     /// The model takes no pictures.
     #[error("this model takes text only: choose one with an image encoder")]
     TextOnly,
+    /// The captions of a pretrained model cannot be measured.
+    #[error("captions of pretrained models are not measured: choose a model that was trained here")]
+    NotMeasured,
     /// The model is a GGUF language model that was loaded without its image encoder.
     #[error(
         "{path} is a language model without its image encoder, so it takes text only: put the model's mmproj file beside it"

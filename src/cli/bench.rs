@@ -200,7 +200,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
 
 fn model_config(args: &BenchArgs) -> anyhow::Result<ModelConfig> {
     Ok(match &args.config {
-        Some(path) => ModelConfig::load(path)?,
+        Some(path) => ModelConfig::load_trainable(path)?,
         None => args.preset.config(),
     })
 }

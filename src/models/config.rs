@@ -60,6 +60,14 @@ pub enum ConfigError {
         /// `model_type` of the configuration.
         model_type: String,
     },
+    /// The model is a pretrained one where one of this library is needed.
+    #[error(
+        "a pretrained model of the family {family} writes captions only: it cannot be trained, measured or packed, choose a model that was trained here"
+    )]
+    Pretrained {
+        /// Name of the family.
+        family: &'static str,
+    },
     /// The version of the format is unknown.
     #[error(
         "the configuration has version {version}, and this program reads versions up to {VERSION}: update it"
@@ -153,6 +161,23 @@ impl ModelConfig {
             path: name(),
             error: Box::new(error),
         })
+    }
+
+    /// Reads a JSON file as [`load`](Self::load), of a model that this library trains.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and for a pretrained model.
+    pub fn load_trainable(path: &Path) -> Result<ModelConfig, ConfigError> {
+        let config = ModelConfig::load(path)?;
+        match config.is_pretrained() {
+            false => Ok(config),
+            true => Err(ConfigError::File {
+                path: path.display().to_string(),
+                error: Box::new(ConfigError::Pretrained {
+                    family: config.family(),
+                }),
+            }),
+        }
     }
 
     /// Reads JSON text of any known version, and checks it.

@@ -185,6 +185,9 @@ pub fn hub_folder() -> Option<PathBuf> {
         .or_else(|| Some(std::env::home_dir()?.join(".cache/huggingface")))
 }
 
+/// What stands for the slash of a repository's name in the cache: two hyphens.
+const SEPARATOR: &str = concat!('-', '-');
+
 /// Returns the cache of the Hugging Face Hub: `HF_HUB_CACHE`, else `hub` in
 /// [its folder](hub_folder).
 pub fn cache_folder() -> Option<PathBuf> {
@@ -201,7 +204,7 @@ fn named(variable: &str) -> Option<PathBuf> {
 
 /// Returns the folder of a repository in a cache.
 pub fn repository_folder(cache: &Path, repository: &str) -> PathBuf {
-    cache.join(format!("models--{}", repository.replace('/', "--")))
+    cache.join(format!("models--{}", repository.replace('/', SEPARATOR)))
 }
 
 /// Returns the folder of a repository's files in a cache: those of `main`, else of the revision
@@ -258,7 +261,7 @@ pub fn cached(cache: &Path) -> Vec<(String, PathBuf)> {
     let mut found: Vec<(String, PathBuf)> = entries
         .filter_map(|entry| {
             let name = entry.ok()?.file_name().into_string().ok()?;
-            let repository = name.strip_prefix("models--")?.replacen("--", "/", 1);
+            let repository = name.strip_prefix("models--")?.replacen(SEPARATOR, "/", 1);
             let folder = snapshot(cache, &repository)?;
             Some((repository, folder))
         })

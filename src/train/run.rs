@@ -199,7 +199,7 @@ impl TrainRun {
         let model = &self.config.model;
         let file = resumed.map(|dir| dir.join("config.json"));
         let mut config = match file.as_ref().or(model.file.as_ref()) {
-            Some(path) => ModelConfig::load(path)?,
+            Some(path) => ModelConfig::load_trainable(path)?,
             None => model.preset.config(),
         };
         config.apply(&Overrides {

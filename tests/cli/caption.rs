@@ -205,7 +205,7 @@ fn unusable_pictures_and_models_are_named() {
             &["caption", "squares/red1.png", "--model", "nothing"],
         ),
         1,
-        &["nothing", "config.json"],
+        &["there is no model nothing", "seemore models"],
     );
     // without --model, the shipped model in a folder above the program is used
     let shipped = seemore(dir.path(), &["caption", "squares/red1.png"]);

@@ -548,6 +548,27 @@ fn templates_that_fail_are_named() {
 }
 
 #[test]
+fn what_only_models_trained_here_can_do_is_refused() {
+    for (name, picture) in [("smolvlm_tiny", true), ("llama_tiny", false)] {
+        let place = Place::of(name);
+        squares(&place.file("squares"), 1);
+        let cpu = ["--device", "cpu"];
+        let eval = ["eval", "--data", "squares", "--model", "model"];
+        let words = ["pretrained models are not measured", "trained here"];
+        fails(&place.run(&[&eval[..], &cpu].concat()), 1, &words);
+        let words = ["config.json", "pretrained model", "trained here"];
+        let train = ["train", "--data", "squares", "--steps", "1", "--out", "run"];
+        let config = ["--config", "model/config.json"];
+        fails(&place.run(&[&train[..], &config, &cpu].concat()), 1, &words);
+        fails(&place.run(&["pack", "model", "--out", "packed"]), 1, &words);
+        assert!(!place.file("packed").exists());
+        let bench = ["bench", "decode", "--config", "model/config.json"];
+        fails(&place.run(&[&bench[..], &cpu].concat()), 1, &words);
+        assert!(!picture || place.caption("model", &[]).status.success());
+    }
+}
+
+#[test]
 fn flags_of_pretrained_models_are_refused_for_others() {
     let place = Place::of("smolvlm_tiny");
     let own = concat!(env!("CARGO_MANIFEST_DIR"), "/data/checkpoints/emoji");

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::safetensors::{TensorFile, write_halves};
 use super::{CheckpointError, make_folder, write_file};
+use crate::models::ModelConfig;
 
 /// Sizes of a packed checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,10 @@ pub struct Packed {
 /// Returns an error when a file cannot be read or written, or when a value is beyond the range of
 /// 16-bit floats.
 pub fn pack(from: &Path, to: &Path) -> Result<Packed, CheckpointError> {
+    let config = from.join("config.json");
+    if config.is_file() {
+        ModelConfig::load_trainable(&config)?;
+    }
     let parameters = from.join("model.safetensors");
     let mut file = TensorFile::open(&parameters)?;
     let values = file.values()?;
