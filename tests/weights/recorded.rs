@@ -36,12 +36,6 @@ pub fn ids(list: &Value) -> Vec<u32> {
 #[track_caller]
 pub fn hold(name: &str, got: &[f32], want: &[f32], tolerance: f32) {
     let largest = want.iter().fold(0f32, |largest, x| largest.max(x.abs()));
-    let off = got
-        .iter()
-        .zip(want)
-        .map(|(a, b)| (a - b).abs() / largest)
-        .fold(0f32, f32::max);
-    eprintln!("OFF {off:e} {name}");
     golden::close(name, got, want, tolerance * largest);
 }
 
@@ -49,12 +43,6 @@ pub fn hold(name: &str, got: &[f32], want: &[f32], tolerance: f32) {
 #[track_caller]
 pub fn hold_each(name: &str, got: &[f32], want: &[f32], tolerance: f32) {
     assert_eq!(got.len(), want.len(), "{name}");
-    let off = got
-        .iter()
-        .zip(want)
-        .map(|(a, b)| (a - b).abs() / b.abs())
-        .fold(0f32, f32::max);
-    eprintln!("OFF {off:e} {name}");
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
         let off = (got - want).abs();
         assert!(

@@ -378,7 +378,12 @@ impl<'a> Backward<'a> {
         let (used, masked) = p.split_at_mut(used);
         used.iter_mut().for_each(
             #[inline(always)]
-            |p| *p = math::exp(*p - log_sum),
+            |p| {
+                // large scores are rounded otherwise than in the forward pass; a comparison, so that
+                // NaN stays
+                let below = *p - log_sum;
+                *p = math::exp(if below > 0.0 { 0.0 } else { below });
+            },
         );
         masked.fill(0.0);
     }
