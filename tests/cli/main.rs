@@ -7,6 +7,7 @@ mod common;
 mod configuration;
 mod data;
 mod devices;
+#[cfg(feature = "hub")]
 mod get;
 mod gguf;
 mod pretrained;
