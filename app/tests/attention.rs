@@ -2,14 +2,18 @@
 
 mod common;
 
+use std::path::Path;
+
 use common::{
     command, disc, face, has, loaded, real_with, render, root, scripted, snapshot, until, wait_for,
 };
+use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use seemore::caption::{CaptionToken, Choice};
-use seemore::explain::{AttentionMap, AttentionMaps};
-use seemore::image::Picture;
+use seemore::explain::{AttentionMap, AttentionMaps, RowLayout};
+use seemore::image::{Area, Picture, PictureTile, TileGrid, TiledPicture};
 use seemore::models::Part;
+use seemore_app::Window;
 use seemore_app::pages::attention::{Attention, AttentionEvent, AttentionJob};
 use seemore_app::pages::caption::{CaptionEvent, CaptionJob, CaptionProgress};
 
@@ -31,10 +35,16 @@ fn map(layer: &str, heads: usize, rows: usize) -> AttentionMap {
     }
 }
 
-#[test]
-fn selected_layer_head_and_patch_change_the_heat_map() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut harness, commands, events) = scripted(vec![disc(folder.path())]);
+/// Opens the Attention page for the caption "red circle" of a scripted worker, and sends it maps over
+/// a prompt of `prompt` tokens, and relevance. The picture is written to `folder`; what is returned
+/// beside the window keeps the worker going.
+fn opened(
+    folder: &Path,
+    maps: AttentionMaps,
+    relevance: Vec<Vec<f32>>,
+    prompt: usize,
+) -> (Harness<'static, Window>, impl Sized) {
+    let (mut harness, commands, events) = scripted(vec![disc(folder)]);
     events.send(loaded());
     until(&mut harness, "picture", |harness| {
         has(harness, "Regenerate")
@@ -62,6 +72,24 @@ fn selected_layer_head_and_patch_change_the_heat_map() {
     harness.run_steps(2);
     let job: AttentionJob = wait_for(&commands);
     assert_eq!(job.tokens, [3, 4]);
+    let input = Picture {
+        width: 64,
+        height: 64,
+        rgb: vec![180; 3 * 64 * 64],
+    };
+    let event: AttentionEvent = Ok(Box::new(Attention {
+        number: job.number,
+        input,
+        maps,
+        relevance,
+        prompt,
+    }));
+    events.page(event);
+    (harness, (commands, events))
+}
+
+#[test]
+fn selected_layer_head_and_patch_change_the_heat_map() {
     let maps = AttentionMaps {
         encoder: vec![
             map("vit.blocks.0.attn", 2, 4),
@@ -74,20 +102,9 @@ fn selected_layer_head_and_patch_change_the_heat_map() {
         visual: (0..4).collect(),
         layout: None,
     };
-    let input = Picture {
-        width: 64,
-        height: 64,
-        rgb: vec![180; 3 * 64 * 64],
-    };
     let relevance = vec![vec![0.1, 0.2, 0.3, 0.4], vec![0.7, 0.1, 0.1, 0.1]];
-    let event: AttentionEvent = Ok(Box::new(Attention {
-        number: job.number,
-        input,
-        maps,
-        relevance,
-        prompt: 1,
-    }));
-    events.page(event);
+    let folder = tempfile::tempdir().unwrap();
+    let (mut harness, _worker) = opened(folder.path(), maps, relevance, 1);
     let relevance = render(&mut harness);
     assert!(
         has(&harness, "Contribution of each patch to the selected word") && has(&harness, "40.0 %")
@@ -122,6 +139,49 @@ fn selected_layer_head_and_patch_change_the_heat_map() {
         &harness,
         "Below each word: its share of the patch in row"
     ));
+}
+
+#[test]
+fn rows_of_a_pretrained_model_lie_on_the_picture() {
+    let picture = TiledPicture {
+        tiles: vec![PictureTile {
+            input: vec![],
+            picture: None,
+            area: Area {
+                left: 0.0,
+                top: 0.0,
+                width: 64.0,
+                height: 64.0,
+            },
+        }],
+        grid: TileGrid::default(),
+        side: 64,
+    };
+    // a prompt of 5 tokens, of which 4 are places of the picture's rows
+    let maps = AttentionMaps {
+        encoder: vec![],
+        decoder: vec![map("model.text_model.layers.0", 2, 6)],
+        first: 0,
+        cls: false,
+        front: 0,
+        visual: vec![1, 2, 3, 4],
+        layout: Some(RowLayout::new(&picture, 2)),
+    };
+    let relevance = vec![vec![0.1, 0.2, 0.3, 0.4], vec![0.7, 0.1, 0.1, 0.1]];
+    let folder = tempfile::tempdir().unwrap();
+    let (mut harness, _worker) = opened(folder.path(), maps, relevance, 5);
+    let relevance = render(&mut harness);
+    harness.get_by_label("Rollout").click();
+    let rollout = render(&mut harness);
+    assert!(relevance != rollout);
+    assert!(has(
+        &harness,
+        "Attention rollout through the decoder from the selected word"
+    ));
+    // the second head attends to position 1, the first row of the picture
+    harness.get_by_label("Decoder layer 1, head 2").click();
+    assert!(render(&mut harness) != rollout && has(&harness, "100.0 %"));
+    assert!(has(&harness, "(begin) to (begin)"));
 }
 
 #[test]
