@@ -367,6 +367,43 @@ def growth(run, folder, other=None):
     return text
 
 
+# of SmolVLM-256M's shape: a kind of weights, and the goals for first token, tile, prompt and further token in ms, and memory in MB
+VLM_GOALS = {
+    "f32": (1100, 1000, 110, 17, 1150),
+    "bf16": (650, 580, 85, 9.5, 620),
+    "q8_0": (650, 550, 80, 8, 400),
+    "q4_0": (None, None, None, 5, None),
+}
+VLM_STEPS = ["first token", "tile", "prompt of 81", "further token"]
+
+
+def vlm(run):
+    """A pretrained model's shape beside its peers."""
+    text = ["## A pretrained model's shape: SmolVLM-256M", ""]
+    text += ["One picture as one tile of 512 x 512 pixels, a prompt of 81 tokens with its 64 rows, and the 16 tokens after it, with random"]
+    text += ["weights that `vlm/make.py` writes. Medians of two processes each; CPU time of all threads in brackets. Memory is the peak of a"]
+    text += ["whole process: of seemore that of `seemore caption`, of the others that of the benchmark. OpenVINO and PyTorch begin with"]
+    text += ["pixels, llama.cpp with the file of the picture. From bf16 on seemore and OpenVINO round both operands of large products to bf16.", ""]
+    rows = []
+    for kind, goals in VLM_GOALS.items():
+        for of in ("seemore", "llama.cpp", "PyTorch", "OpenVINO"):
+            records = run.of(of, f"vlm {kind}")
+            if not records:
+                continue
+            lines = [line for record in records for line in record["lines"]]
+            # a line of seemore has a variant, one of a peer says what it measured
+            figure = lambda what, key: median(line[key] for line in lines if line.get("variant", line.get("what")) == what)
+            cells = []
+            for step in VLM_STEPS:
+                ms = figure(step, "median_ms")
+                cells.append("-" if ms is None else f"{seconds(ms)} ({seconds(figure(step, 'cpu_ms'))})")
+            memory = run.memory(of, f"caption {kind}" if of == "seemore" else f"vlm {kind}")
+            rows.append([kind, of, *cells, size(memory)])
+        wanted = ["" if goal is None else seconds(goal) for goal in goals[:4]]
+        rows.append([kind, "goal", *wanted, "" if goals[4] is None else f"{goals[4]} MB"])
+    return text + table(["weights", "program", *VLM_STEPS, "memory"], rows)
+
+
 def about(machine):
     """The machine and the versions of a part."""
     vectors = f" ({', '.join(machine['vectors'])})" if machine.get("vectors") else ""
@@ -386,8 +423,10 @@ def section(run, name):
     peers = []
     for record in run.records:
         line = (record.get("lines") or [{}])[0]
-        if record["of"] == "pytorch" and line:
+        if record["of"] == "pytorch" and "torch" in line:
             peers.append(f"torch {line['torch']}, Python {line['python']}, {line['device']}, {line['threads']} threads")
+        if "versions" in line:
+            peers.append(", ".join(f"{name} {version}" for name, version in line["versions"].items()))
         if record["of"] == "burn" and line:
             peers.append(f"burn {line['burn']}, {line['compiler']} compiler, {line['adapter']}")
     rows += [["peers", peer] for peer in dict.fromkeys(peers)]
@@ -413,6 +452,9 @@ def write(folder):
         text += ["**Parts of this are from a smoke run with tiny sizes, and say so: those figures mean nothing.**", ""]
     if native:
         text += cpu(native) + section(native, "Where and how") + commands(native)
+    pretrained = read("cpu/vlm.json")
+    if pretrained:
+        text += vlm(pretrained) + section(pretrained, "Where and how") + commands(pretrained)
     if peers:
         text += software(peers) + section(peers, "Where and how") + commands(peers)
     text += ["## On a GPU", ""]

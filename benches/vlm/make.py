@@ -3,7 +3,7 @@
     python make.py WEIGHTS DEST [--size 256M|500M] [--types f32,bf16,...]
 
 WEIGHTS is the folder of `make weights`, whose SmolLM2 gives the tokenizer. For every type DEST/SIZE-TYPE holds a folder of Hugging Face
-(f32, f16, bf16), and DEST/SIZE-TYPE.gguf with DEST/mmproj-SIZE-TYPE.gguf the same weights as GGUF (also q8_0, q4_0).
+(f32, f16, bf16), and DEST/SIZE-TYPE-gguf the same weights as GGUF, text.gguf and mmproj.gguf (also q8_0, q4_0).
 """
 
 import argparse
@@ -175,7 +175,9 @@ def ggufs(dest, size, weights, text, tensors, kind):
     types = {"f32": gguf.GGMLQuantizationType.F32, "f16": gguf.GGMLQuantizationType.F16, "bf16": gguf.GGMLQuantizationType.BF16,
              "q8_0": gguf.GGMLQuantizationType.Q8_0, "q4_0": gguf.GGMLQuantizationType.Q4_0}
     file_types = {"f32": 0, "f16": 1, "bf16": 32, "q8_0": 7, "q4_0": 2}
-    language = gguf.GGUFWriter(str(dest / f"{size}-{kind}.gguf"), "llama")
+    dest = dest / f"{size}-{kind}-gguf"
+    dest.mkdir(parents=True, exist_ok=True)
+    language = gguf.GGUFWriter(str(dest / "text.gguf"), "llama")
     language.add_block_count(text["layers"])
     language.add_context_length(8192)
     language.add_embedding_length(text["width"])
@@ -203,7 +205,7 @@ def ggufs(dest, size, weights, text, tensors, kind):
     language.add_add_bos_token(False)
     language.add_chat_template(TEMPLATE)
 
-    tower = gguf.GGUFWriter(str(dest / f"mmproj-{size}-{kind}.gguf"), "clip")
+    tower = gguf.GGUFWriter(str(dest / "mmproj.gguf"), "clip")
     tower.add_bool("clip.has_vision_encoder", True)
     tower.add_string("clip.projector_type", "idefics3")
     tower.add_bool("clip.use_gelu", True)

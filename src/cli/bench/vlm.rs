@@ -21,8 +21,8 @@ const TEXT: usize = 17;
 /// Tokens written after the prompt.
 const NEW: usize = 16;
 
-/// Measures the image encoder over one tile, the prompt with the tile's rows, and each further token
-/// with the key/value cache. A text model has a prompt of the same length.
+/// Measures the image encoder over one tile, the prompt with the tile's rows, both together, and each
+/// further token with the key/value cache. A text model has a prompt of the same length.
 pub fn measure(
     device: &Device,
     name: &Path,
@@ -51,6 +51,7 @@ pub fn measure(
     let mut measured = vec![case("loading", None, 0).measured(loading)];
 
     let mut rows = vec![];
+    let mut encoder = None;
     if info.encodes_apart() {
         let side = info.image_size();
         let mut tape = model.tape(device);
@@ -72,6 +73,7 @@ pub fn measure(
         let mut tile = case("tile", Some(flops), bytes_of(&plan)).measured(times);
         tile.kernels = kernel_times(&plan)?;
         measured.push(tile);
+        encoder = Some((plan, out));
     }
 
     let places = rows.len() / info.decoder.width;
@@ -84,10 +86,17 @@ pub fn measure(
         None => (0..64 + TEXT).map(filler).collect(),
     };
     let mut generator = Generator::new(device, &model, 1, prompt.len(), NEW)?;
-    let first = time(effort, || {
+    if let Some((encoder, out)) = &encoder {
+        let first = time(effort, || {
+            let rows = encoder.run_and_read::<f32>(*out)?;
+            Ok(generator.start(&rows, &[&prompt]).map(|_| ())?)
+        })?;
+        measured.push(case("first token", None, 0).measured(first));
+    }
+    let prefilled = time(effort, || {
         Ok(generator.start(&rows, &[&prompt]).map(|_| ())?)
     })?;
-    let mut prefill = case(&format!("prompt of {}", prompt.len()), None, 0).measured(first);
+    let mut prefill = case(&format!("prompt of {}", prompt.len()), None, 0).measured(prefilled);
     prefill.kernels = kernel_times(generator.prefill_plan())?;
     measured.push(prefill);
 

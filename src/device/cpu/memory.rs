@@ -3,8 +3,11 @@
 mod slab;
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::prelude::*;
 
 use self::slab::Slab;
 use crate::device::executor::Range;
@@ -26,6 +29,8 @@ pub(super) struct Memory {
 /// Least bytes of an array in a slab, and least bytes of one with a slab of its own.
 const SHARED: usize = 1 << 16;
 const ALONE: usize = 1 << 23;
+/// Bytes that a thread sets to zero at a time: a huge page.
+const ZEROED: usize = 1 << 21;
 
 impl Memory {
     /// Returns an array of zero bytes, or `None` without memory.
@@ -85,7 +90,10 @@ impl Array {
     fn zeroed_part(slab: Arc<Slab>, offset: usize, bytes: usize) -> Array {
         let start = slab.at(offset, bytes);
         // SAFETY: in bounds, and nobody uses these bytes yet
-        unsafe { start.write_bytes(0, bytes) }
+        let part = unsafe { std::slice::from_raw_parts_mut(start.cast().as_ptr(), bytes) };
+        // the first use of a page is slow on virtual machines, where the host may have to find it
+        part.par_chunks_mut(ZEROED)
+            .for_each(|part: &mut [MaybeUninit<u8>]| part.fill(MaybeUninit::new(0)));
         Array {
             start,
             bytes,

@@ -19,6 +19,9 @@ use crate::ops::Encoding;
 /// Bytes of a file that are read at once: enough for full speed, and little beside a model.
 const PIECE: usize = 4 << 20;
 
+/// Rows that a thread converts at a time.
+const TOGETHER: usize = 16;
+
 /// What the files of a family's models have beside the tensors of its layers.
 #[derive(Debug, Clone, Default)]
 pub struct WeightRules {
@@ -342,29 +345,39 @@ impl WeightFiles {
     fn fill_frozen(&mut self, parameter: &FrozenParameter) -> Result<(), CheckpointError> {
         let entry = self.entries[&parameter.info.name].clone();
         let (cols, encoding) = (entry.cols(), parameter.encoding);
-        let words = encoding.row_words(cols).expect(WHOLE_BLOCKS);
+        let row_words = encoding.row_words(cols).expect(WHOLE_BLOCKS);
         let mut first = 0;
         for block in &parameter.blocks {
-            let end = first + block.len() / words;
+            let end = first + block.len() / row_words;
             for rows in pieces_of(first..end, entry.row_bytes()) {
                 let bytes = self.read(&entry, rows.clone())?;
-                let mut packed = vec![0u32; rows.len() * words];
+                let mut packed = vec![0u32; rows.len() * row_words];
                 let each = packed
-                    .par_chunks_mut(words)
-                    .zip(bytes.par_chunks(entry.row_bytes()));
+                    .par_chunks_mut(TOGETHER * row_words)
+                    .zip(bytes.par_chunks(TOGETHER * entry.row_bytes()));
                 let finite = each.map(|(words, bytes)| {
-                    let values = decode(bytes, entry.encoding, cols);
-                    let packed = match encoding == entry.encoding {
-                        true => encoding.from_ggml(bytes, cols, words),
-                        false => encoding.encode(&values, cols, words),
+                    let values = match encoding == entry.encoding {
+                        true => {
+                            let packed = encoding.from_ggml(bytes, cols, words);
+                            packed.expect(WHOLE_BLOCKS);
+                            let mut values = vec![0.0; words.len() / row_words * cols];
+                            let decoded = encoding.decode(words, cols, &mut values);
+                            decoded.expect(WHOLE_BLOCKS);
+                            values
+                        }
+                        false => {
+                            let values = decode(bytes, entry.encoding, cols);
+                            let packed = encoding.encode(&values, cols, words);
+                            packed.expect(WHOLE_BLOCKS);
+                            values
+                        }
                     };
-                    packed.expect(WHOLE_BLOCKS);
                     values.iter().all(|value| value.is_finite())
                 });
                 if !finite.reduce(|| true, |a, b| a && b) {
                     return Err(self.not_finite(&entry));
                 }
-                let part = block.part((rows.start - first) * words, &[packed.len()]);
+                let part = block.part((rows.start - first) * row_words, &[packed.len()]);
                 part.write(&packed);
             }
             first = end;

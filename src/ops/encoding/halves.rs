@@ -48,8 +48,12 @@ pub(super) fn pairs(
 
 /// Packs the 16-bit values of a row of a file.
 pub(super) fn pack(bytes: &[u8], words: &mut [u32]) {
-    for (at, bytes) in bytes.as_chunks().0.iter().enumerate() {
-        put(words, at, *bytes);
+    let (pairs, single) = bytes.as_chunks();
+    for (word, pair) in words.iter_mut().zip(pairs) {
+        *word = u32::from_le_bytes(*pair);
+    }
+    if let [low, high] = *single {
+        words[pairs.len()] = u32::from(u16::from_le_bytes([low, high]));
     }
 }
 
