@@ -1,7 +1,8 @@
 // embedding: y[i] = table[ids[i]]; ids past the last row of the table select the last row
 //   dtable[r] = sum of dy[i] over the i with ids[i] = r, in ascending order
 //
-//   forward    table[rows, cols], ids[n] -> y[n, cols]
+//   forward    table[rows, cols], ids[n] -> y[n, cols]; the table may hold rows first.. of one whose
+//              last row is `last`, and y is 0 where another part of it is chosen
 //   link       ids[n] -> links[chunks, rows + chunk]: within a chunk of ids, the first position of
 //              each row, then for each position the next one of the same row; NONE if there is none
 //   backward   dy[n, cols], links -> dtable[chunks, rows, cols]: follows the links of each row
@@ -10,7 +11,7 @@
 // until it finds the row. No invocation scans all ids for every row, and no atomics are needed.
 // Grid-stride. cols counts `lanes`.
 
-struct Params { n: u32, rows: u32, cols: u32, chunk: u32, chunks: u32 }
+struct Params { n: u32, rows: u32, first: u32, last: u32, cols: u32, chunk: u32, chunks: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> table: array<lanes>;         // [rows, cols]
@@ -26,13 +27,19 @@ override WG: u32 = 256;
 const NONE = 0xffffffffu;
 
 fn row_at(i: u32) -> u32 {
-    return min(ids[i], params.rows - 1);
+    return min(ids[i], params.last) - params.first;
 }
 
 @compute @workgroup_size(WG)
 fn forward(@builtin(global_invocation_id) gid: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = gid.x; i < params.n * params.cols; i += groups.x * WG) {
-        y[i] = table[row_at(i / params.cols) * params.cols + i % params.cols];
+        // of a row in front of the part, the difference is beyond it
+        let row = row_at(i / params.cols);
+        var value = lanes();
+        if row < params.rows {
+            value = table[row * params.cols + i % params.cols];
+        }
+        y[i] = value;
     }
 }
 

@@ -1,13 +1,16 @@
 // unpack: rows of packed weights W[rows, cols] (shared/packed.wgsl) as f32
 //
 //   all      W -> y[rows, cols]
-//   chosen   W, ids[n] -> y[n, cols]      y[i] = W[ids[i]]; ids past the last row select the last row
+//   chosen   W, ids[n] -> y[n, cols]      y[i] = W[ids[i]]; ids past the last row select the last row.
+//            W may be rows first.. of a table whose last row is `last`: y is 0 where another part is chosen
 //
 // An invocation per 32 columns of a row, grid-stride.
 
 struct Params {
     n: u32,          // rows of y
     rows: u32,       // rows of W
+    first: u32,      // row of the table that is W's first
+    last: u32,       // last row of the table
     cols: u32,
     blocks: u32,     // of 32 columns in a row of W
     row_quads: u32,  // quads of words in a row of W
@@ -57,7 +60,10 @@ fn all(@builtin(global_invocation_id) gid: vec3u, @builtin(num_workgroups) group
 fn chosen(@builtin(global_invocation_id) gid: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var i = gid.x; i < params.n * params.blocks; i += groups.x * WG) {
         let row = i / params.blocks;
-        let source = min(ids[row], params.rows - 1);
-        store_block(row, i % params.blocks, block_at(source, i % params.blocks));
+        // of a row in front of W, the difference is beyond it
+        let source = min(ids[row], params.last) - params.first;
+        var block = Block();
+        if (source < params.rows) { block = block_at(source, i % params.blocks); }
+        store_block(row, i % params.blocks, block);
     }
 }

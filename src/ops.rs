@@ -70,6 +70,7 @@ pub use attention::{Attention, max_keys};
 pub use check::self_test;
 pub use cross_entropy::IGNORE;
 pub use dropout::Dropout;
+pub use embedding::TablePart;
 pub use encoding::{Encoding, EncodingError};
 pub use grad_scaler::GradScaler;
 pub use hog::hog_values;

@@ -26,7 +26,7 @@ impl Embedding {
     ) -> Result<Embedding, DeviceError> {
         p.scope(name, |p| {
             Ok(Embedding {
-                weight: p.table("weight", &[rows, width], init)?,
+                weight: p.weight("weight", &[rows, width], init)?,
             })
         })
     }

@@ -176,28 +176,6 @@ impl Parameters {
         self.weights(&[(name, shape[0])], &shape[1..], init)
     }
 
-    /// Creates the table of embeddings `path.name: [rows, width]`, which is in one tensor.
-    ///
-    /// # Errors
-    /// Returns an error when the device cannot hold it, or binds no tensor of its size.
-    pub fn table(
-        &mut self,
-        name: &str,
-        shape: &[usize; 2],
-        init: Init,
-    ) -> Result<Weight, DeviceError> {
-        let named = self.named(&[(name, shape[0])]);
-        let Storage::Frozen(encoding) = (self.storage)(&named[0].0) else {
-            return self.weight(name, shape, init);
-        };
-        let most = shape[0];
-        let (device, role) = (&self.device, self.role);
-        let rows = self
-            .store
-            .add_frozen(device, &named, &shape[1..], role, encoding, most)?;
-        Ok(Weight::Frozen(rows))
-    }
-
     /// Creates weight matrices `path.name` that are used as one, each with a name and a number of
     /// rows. `rest` are the axes that count as columns.
     ///

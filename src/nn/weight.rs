@@ -3,7 +3,7 @@
 use super::Context;
 use crate::device::Tensor;
 use crate::graph::Var;
-use crate::ops::{Activation, Encoding};
+use crate::ops::{Activation, Encoding, TablePart};
 
 /// How a parameter is kept on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,25 +87,29 @@ impl Weight {
     }
 
     /// Records the rows `ids: [..]` as `[.., cols]`.
-    ///
-    /// # Panics
-    /// If the rows are in several tensors: a table is created by
-    /// [`Parameters::table`](super::Parameters::table).
     pub fn look_up(&self, c: &mut Context, ids: Var) -> Var {
-        match self {
+        let blocks = match self {
             Weight::Trained(tensor) => {
                 let table = c.parameter(tensor);
-                c.tape.embedding(table, ids)
+                return c.tape.embedding(table, ids);
             }
-            Weight::Frozen(blocks) => match &blocks[..] {
-                [block] => {
-                    let words = c.tape.bind(&block.words);
-                    c.tape
-                        .packed_embedding(words, block.encoding, block.cols, ids)
-                }
-                _ => panic!("look_up: a table of embeddings is in one tensor"),
-            },
+            Weight::Frozen(blocks) => blocks,
+        };
+        let mut part = TablePart::whole(self.rows());
+        let mut sum = None;
+        for block in blocks {
+            let words = c.tape.bind(&block.words);
+            let rows = c
+                .tape
+                .packed_embedding(words, block.encoding, block.cols, ids, part);
+            // all parts but one are zero
+            sum = Some(match sum {
+                Some(sum) => c.tape.add(sum, rows),
+                None => rows,
+            });
+            part.first += block.rows;
         }
+        sum.expect("a table has rows")
     }
 }
 
@@ -141,4 +145,43 @@ fn side_by_side(c: &mut Context, parts: &[Var]) -> Var {
     let whole = whole.expect("there are parts");
     let columns = c.tape.len(whole) / rows;
     c.tape.view(whole, &[leading, &[columns]].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Plan;
+    use crate::ops::check::device;
+
+    #[test]
+    fn a_table_in_several_tensors_gives_the_rows_of_the_whole() {
+        let device = device();
+        let (rows, cols) = (10, 64);
+        let ids = [9, 0, 4, 3, 6, 12, 9];
+        for encoding in [Encoding::F32, Encoding::Bf16, Encoding::Q8_0] {
+            let words = encoding.sample(rows, cols, 1).unwrap();
+            let row_words = encoding.row_words(cols).unwrap();
+            let block = |range: std::ops::Range<usize>| {
+                let words = &words[range.start * row_words..range.end * row_words];
+                FrozenRows {
+                    words: Tensor::new(&device, &[words.len()], words).unwrap(),
+                    encoding,
+                    rows: range.len(),
+                    cols,
+                }
+            };
+            let whole = Weight::Frozen(vec![block(0..10)]);
+            let split = Weight::Frozen(vec![block(0..4), block(4..9), block(9..10)]);
+            let [want, got] = [whole, split].map(|weight| {
+                let mut tape = device.tape();
+                let places = tape.constant(&ids);
+                let y = weight.look_up(&mut Context::inference(&mut tape), places);
+                tape.hold(y);
+                let plan = Plan::new(&device, tape).unwrap();
+                plan.run().unwrap();
+                plan.read::<f32>(y).unwrap()
+            });
+            assert_eq!(got, want, "{encoding}");
+        }
+    }
 }

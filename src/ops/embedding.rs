@@ -7,14 +7,56 @@ use crate::ops::vector_width::{VectorWidth, vector_width};
 static EMBEDDING: VectorWidth = vector_width!("embedding";
     native: &[("forward", forward), ("link", link), ("backward", backward)]);
 
+/// Place of a tensor that holds some rows of a larger table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TablePart {
+    /// Row of the table that is the tensor's first.
+    pub first: usize,
+    /// Rows of the whole table.
+    pub total: usize,
+}
+
+impl TablePart {
+    /// A tensor of `rows` rows that is the whole table.
+    pub fn whole(rows: usize) -> TablePart {
+        TablePart {
+            first: 0,
+            total: rows,
+        }
+    }
+
+    /// Returns the row of the tensor that an id selects, if it is among its `rows` rows. Ids past
+    /// the last row of the table select the last row.
+    #[inline(always)]
+    pub(super) fn row(self, id: u32, rows: usize) -> Option<usize> {
+        let row = (id as usize).min(self.total - 1).checked_sub(self.first);
+        row.filter(|&row| row < rows)
+    }
+}
+
 impl Tape {
     /// Records `y[.., i] = table[ids[.., i]]` with `table: [v, c]`, `ids: [..]` of `u32` and `y:
     /// [.., c]`. Ids past the last row select the last row.
     #[track_caller]
     pub fn embedding(&mut self, table: Var, ids: Var) -> Var {
+        let rows = self.shape(table)[0];
+        self.embedding_part(table, ids, TablePart::whole(rows))
+    }
+
+    /// Like [`embedding`](Self::embedding) of a table of which `table` holds some rows. What other
+    /// rows are selected for is zero: the sum over all parts is the embedding.
+    ///
+    /// # Panics
+    /// If the table is not whole and may need a gradient.
+    #[track_caller]
+    pub(super) fn embedding_part(&mut self, table: Var, ids: Var, part: TablePart) -> Var {
         let &[rows, width] = self.shape(table) else {
             panic!("embedding: table {:?}, want [v, c]", self.shape(table))
         };
+        assert!(
+            part == TablePart::whole(rows) || !self.needs_grad(table),
+            "embedding: the gradient of a part of a table"
+        );
         let n = self.len(ids);
         let shape = [self.shape(ids), &[width]].concat();
         // The gradient of a row is summed over chunks of ids: chunks spread the sum of a frequent
@@ -26,6 +68,8 @@ impl Tape {
         let params = [
             ("n", n.into()),
             ("rows", rows.into()),
+            ("first", part.first.into()),
+            ("last", (part.total - 1).into()),
             ("cols", cols.into()),
             ("chunk", chunk.into()),
             ("chunks", chunks.into()),
@@ -68,16 +112,20 @@ const NONE: u32 = u32::MAX;
 
 fn forward(call: &NativeCall) {
     let (table, ids) = (call.read::<f32>("table"), call.read::<u32>("ids"));
-    let (y, last) = (call.write::<f32>("y"), call.size("rows") - 1);
+    let (y, count) = (call.write::<f32>("y"), call.size("rows"));
+    let part = TablePart {
+        first: call.size("first"),
+        total: call.size("last") + 1,
+    };
     let cols = y.len() / ids.len();
     rows(
         call,
         y,
         cols,
         #[inline(always)]
-        |i, y| {
-            let row = last.min(ids[i] as usize);
-            y.copy_from_slice(&table[row * cols..][..cols]);
+        |i, y| match part.row(ids[i], count) {
+            Some(row) => y.copy_from_slice(&table[row * cols..][..cols]),
+            None => y.fill(0.0),
         },
     );
 }
@@ -132,13 +180,14 @@ fn backward(call: &NativeCall) {
 
 pub(super) mod checks {
     use super::*;
-    use crate::device::Device;
-    use crate::ops::check::{Array, Outcome, checks, gradients};
+    use crate::device::{Device, Plan};
+    use crate::ops::check::{Array, Outcome, checks, ensure_eq, gradients};
 
     checks![
         agrees_with_its_reference,
         gradients_hold_for_many_ids_of_one_row,
-        ids_are_clamped_to_the_last_row
+        ids_are_clamped_to_the_last_row,
+        rows_outside_of_a_part_are_zero
     ];
 
     fn lookup(device: &Device, rows: usize, cols: usize, ids: &[u32]) -> Outcome {
@@ -182,5 +231,33 @@ pub(super) mod checks {
 
     fn ids_are_clamped_to_the_last_row(device: &Device) -> Outcome {
         lookup(device, 4, 4, &[0, 9, 3, u32::MAX, 1])
+    }
+
+    fn rows_outside_of_a_part_are_zero(device: &Device) -> Outcome {
+        let (total, cols) = (7, 3);
+        let ids = [0, 1, 2, 3, 4, 5, 6, 7, u32::MAX];
+        let table: Vec<f32> = (0..total * cols).map(|at| at as f32 + 0.5).collect();
+        for range in [0..3, 3..5, 5..7] {
+            let mut t = device.tape();
+            let values = t.constant(&table[range.start * cols..range.end * cols]);
+            let values = t.view(values, &[range.len(), cols]);
+            let places = t.constant(&ids);
+            let part = TablePart {
+                first: range.start,
+                total,
+            };
+            let y = t.embedding_part(values, places, part);
+            t.hold(y);
+            let plan = Plan::new(device, t)?;
+            plan.run()?;
+            let want = ids.iter().flat_map(|&id| {
+                let row = (id as usize).min(total - 1);
+                let inside = range.contains(&row);
+                let values = table[row * cols..][..cols].iter();
+                values.map(move |value| if inside { *value } else { 0.0 })
+            });
+            ensure_eq!(plan.read::<f32>(y)?, want.collect::<Vec<_>>(), "{range:?}");
+        }
+        Ok(())
     }
 }

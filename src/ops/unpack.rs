@@ -4,10 +4,10 @@ use super::encoding::{
     BLOCK, Format, PackedKernels, Row, bind_packed, decode_blocks, packed_kernels, packed_words,
 };
 use crate::graph::{Kernel, Native, NativeCall, Tape, Var};
-use crate::ops::Encoding;
 use crate::ops::native::Parts;
 use crate::ops::native::blocks;
 use crate::ops::native::vectors::{VectorWork, Vectors, with_vectors};
+use crate::ops::{Encoding, TablePart};
 
 static UNPACK: PackedKernels = packed_kernels!("unpack", bodies);
 
@@ -25,13 +25,16 @@ impl Tape {
             return self.view(weight, &[rows, cols]);
         };
         let y = self.output(&[rows, cols]);
-        self.unpack_rows(kernel, [rows, rows, cols, row_words], weight, None, y);
+        let size = [rows, rows, cols, row_words];
+        self.unpack_rows(kernel, size, weight, None, y);
         y
     }
 
     /// Records `y[.., i] = W[ids[.., i]]` with `ids: [..]` of `u32` and `y: [.., cols]`, for weights
-    /// `W` that `weight` holds packed, [`row_words(cols)`](Encoding::row_words) words each row. Ids
-    /// past the last row select the last row. No gradient flows to the weights.
+    /// `W` of which `weight` holds the rows of a part packed,
+    /// [`row_words(cols)`](Encoding::row_words) words each row. Ids past the last row of the table
+    /// select the last row. What rows of other parts are selected for is zero: the sum over all
+    /// parts is the embedding. No gradient flows to the weights.
     ///
     /// # Panics
     /// If `weight` is not a whole number of rows, or none.
@@ -42,6 +45,7 @@ impl Tape {
         encoding: Encoding,
         cols: usize,
         ids: Var,
+        part: TablePart,
     ) -> Var {
         let rows = match encoding.row_words(cols) {
             Ok(row_words) => self.len(weight) / row_words.max(1),
@@ -51,12 +55,13 @@ impl Tape {
         let row_words = self.check_packed(weight, encoding, rows, cols);
         let Some(kernel) = UNPACK.of(encoding) else {
             let table = self.view(weight, &[rows, cols]);
-            return self.embedding(table, ids);
+            return self.embedding_part(table, ids, part);
         };
         let n = self.len(ids);
         let shape = [self.shape(ids), &[cols]].concat();
         let y = self.output(&shape);
-        self.unpack_rows(kernel, [n, rows, cols, row_words], weight, Some(ids), y);
+        let size = [n, rows, cols, row_words];
+        self.unpack_rows(kernel, size, weight, Some((ids, part)), y);
         y
     }
 
@@ -65,20 +70,23 @@ impl Tape {
         kernel: &'static Kernel,
         [n, rows, cols, row_words]: [usize; 4],
         weight: Var,
-        ids: Option<Var>,
+        chosen: Option<(Var, TablePart)>,
         y: Var,
     ) {
         let blocks = cols.div_ceil(BLOCK);
-        let entry = if ids.is_some() { "chosen" } else { "all" };
+        let entry = if chosen.is_some() { "chosen" } else { "all" };
+        let part = chosen.map_or(TablePart::whole(rows), |(_, part)| part);
         let mut call = bind_packed(self.call(kernel, entry), weight)
             .bind("y", y)
             .param("n", n)
             .param("rows", rows)
+            .param("first", part.first)
+            .param("last", part.total - 1)
             .param("cols", cols)
             .param("blocks", blocks)
             .param("row_quads", row_words / 4)
             .constant("FOURS", cols.is_multiple_of(4) as u32);
-        if let Some(ids) = ids {
+        if let Some((ids, _)) = chosen {
             call = call.bind("ids", ids);
         }
         call.elements(n * blocks);
@@ -104,6 +112,10 @@ fn run<F: Format>(call: &NativeCall, ids: Option<&[u32]>) {
     let words = packed_words(call);
     let y = Parts::new(call.write::<f32>("y"));
     let [n, rows, cols] = ["n", "rows", "cols"].map(|name| call.size(name));
+    let part = TablePart {
+        first: call.size("first"),
+        total: call.size("last") + 1,
+    };
     let row_words = 4 * call.size("row_quads");
     blocks(call, n, WORK / cols.max(1), |range| {
         // SAFETY: no other task has these rows
@@ -115,8 +127,8 @@ fn run<F: Format>(call: &NativeCall, ids: Option<&[u32]>) {
             cols,
             y,
             row: |at: usize| match ids {
-                Some(ids) => (ids[range.start + at] as usize).min(rows - 1),
-                None => range.start + at,
+                Some(ids) => part.row(ids[range.start + at], rows),
+                None => Some(range.start + at),
             },
             format: std::marker::PhantomData::<F>,
         });
@@ -133,13 +145,17 @@ struct Rows<'a, F, R> {
     format: std::marker::PhantomData<F>,
 }
 
-impl<F: Format, R: Fn(usize) -> usize> VectorWork for Rows<'_, F, R> {
+impl<F: Format, R: Fn(usize) -> Option<usize>> VectorWork for Rows<'_, F, R> {
     type Output = ();
 
     #[inline(always)]
     fn run<V: Vectors>(self, v: V) {
         for (at, y) in self.y.chunks_exact_mut(self.cols).enumerate() {
-            let words = &self.words[(self.row)(at) * self.row_words..][..self.row_words];
+            let Some(row) = (self.row)(at) else {
+                y.fill(0.0);
+                continue;
+            };
+            let words = &self.words[row * self.row_words..][..self.row_words];
             decode_blocks::<F, V>(v, Row::new(words, self.cols), 0, y);
         }
     }
@@ -153,7 +169,8 @@ pub(super) mod checks {
     checks![
         whole_matrices_are_exact,
         chosen_rows_are_exact,
-        ids_are_clamped_to_the_last_row
+        ids_are_clamped_to_the_last_row,
+        parts_of_a_table_add_up
     ];
 
     /// Widths that a format can have.
@@ -205,7 +222,7 @@ pub(super) mod checks {
         let words = encoding.sample(rows, cols, 4)?;
         let mut t = device.tape();
         let (weight, places) = (t.constant(&words), t.constant(ids));
-        let y = t.packed_embedding(weight, encoding, cols, places);
+        let y = t.packed_embedding(weight, encoding, cols, places, TablePart::whole(rows));
         t.hold(y);
         let plan = Plan::new(device, t)?;
         plan.run()?;
@@ -234,6 +251,37 @@ pub(super) mod checks {
     fn ids_are_clamped_to_the_last_row(device: &Device) -> Outcome {
         for encoding in Encoding::ALL {
             lookup(device, encoding, [4, 256], &[0, 9, 3, u32::MAX, 1])?;
+        }
+        Ok(())
+    }
+
+    fn parts_of_a_table_add_up(device: &Device) -> Outcome {
+        let (total, cols) = (9, 256);
+        let ids = [0, 3, 8, 4, u32::MAX, 5, 2, 9];
+        for encoding in Encoding::ALL {
+            let words = encoding.sample(total, cols, 4)?;
+            let row_words = encoding.row_words(cols)?;
+            let mut t = device.tape();
+            let places = t.constant(&ids);
+            let mut sum = None;
+            for range in [0..4, 4..5, 5..9] {
+                let weight = t.constant(&words[range.start * row_words..range.end * row_words]);
+                let part = TablePart {
+                    first: range.start,
+                    total,
+                };
+                let y = t.packed_embedding(weight, encoding, cols, places, part);
+                sum = Some(sum.map_or(y, |sum| t.add(sum, y)));
+            }
+            let sum = sum.expect("there are parts");
+            t.hold(sum);
+            let plan = Plan::new(device, t)?;
+            plan.run()?;
+            let mut table = vec![0.0; total * cols];
+            encoding.decode(&words, cols, &mut table)?;
+            let row = |&id: &u32| &table[(id as usize).min(total - 1) * cols..][..cols];
+            let want: Vec<f32> = ids.iter().flat_map(row).copied().collect();
+            same(&plan.read::<f32>(sum)?, &want, &format!("{encoding}"))?;
         }
         Ok(())
     }

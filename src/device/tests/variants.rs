@@ -13,7 +13,8 @@ use crate::device::{Device, DeviceError, Plan};
 use crate::graph::{Always, Capabilities, Kernel, Precision, Tape, TensorId, Var};
 use crate::models::{Model, ModelConfig, Preset, emoji, seemore};
 use crate::ops::{
-    Activation, Attention, Dropout, Encoding, GradScaler, MATMUL_VARIANTS, shared, transposed,
+    Activation, Attention, Dropout, Encoding, GradScaler, MATMUL_VARIANTS, TablePart, shared,
+    transposed,
 };
 use crate::train::{Objective, Optimizer, OptimizerConfig, ScoringPass, StepSizes, TrainStep};
 
@@ -421,7 +422,7 @@ fn packed(device: &Device, encoding: Encoding, words: usize, [m, n, k]: [usize; 
         let (x, bias, ids) = (t.variable(&[m, k]), t.variable(&[n]), t.input(&[m]));
         let plain = t.packed_linear(x, weight, encoding, n, None, Activation::None);
         let biased = t.packed_linear(x, weight, encoding, n, Some(bias), Activation::None);
-        let rows = t.packed_embedding(weight, encoding, k, ids);
+        let rows = t.packed_embedding(weight, encoding, k, ids, TablePart::whole(n));
         let all = t.unpack(weight, encoding, n, k);
         let all = t.scale(all, 1.0);
         let grads = [gradients(t, biased, &[x, bias]), gradients(t, plain, &[x])];
