@@ -59,6 +59,7 @@ override LANES: u32 = 8;         // invocations of a tile, a power of two that d
 override COLS: u32 = 2;          // vec4 columns of an invocation, 1 or 2; LANES COLS >= HD4
 override DROPOUT: bool = false;
 override MEMBERS: u32 = 1;       // heads of each group in backward_kv
+override ROUND: bool = false;    // for the Rust bodies alone: whether operands may be rounded to bf16
 
 const LOWEST = -3.4028234e38;
 const FOUR = vec4u(0, 1, 2, 3);

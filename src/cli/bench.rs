@@ -149,6 +149,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
                 scale: stack.scale,
                 causal,
                 dropout: 0.0,
+                rounded: false,
             };
             report.all(&attention::measure(
                 &device,

@@ -50,7 +50,7 @@ pub struct Tape {
     pub(super) grads: BTreeMap<Var, Var>,
     sites: u32,
     precision: Precision,
-    rounds_packed: bool,
+    rounds_operands: bool,
     /// Values derived from another one under a name, recorded once to serve several ops.
     pub(super) derived: BTreeMap<(&'static str, Var), Var>,
     views: BTreeMap<(Var, Vec<usize>), Var>,
@@ -69,7 +69,7 @@ impl Tape {
             grads: BTreeMap::new(),
             sites: 0,
             precision: Precision::F32,
-            rounds_packed: false,
+            rounds_operands: false,
             derived: BTreeMap::new(),
             views: BTreeMap::new(),
             error: None,
@@ -105,17 +105,18 @@ impl Tape {
         self.precision
     }
 
-    /// Allows the products with packed weights that are recorded from here on to round their operands
-    /// to bf16, on processors that multiply bf16 faster than f32.
+    /// Allows products with packed weights, and attention that [says
+    /// so](crate::ops::Attention::rounded), that are recorded from here on to round their operands to
+    /// bf16, on processors that multiply bf16 faster than f32.
     ///
     /// Rounding changes an operand by at most 1/512 of itself; sums stay f32.
-    pub fn round_packed(&mut self, allowed: bool) {
-        self.rounds_packed = allowed;
+    pub fn round_operands(&mut self, allowed: bool) {
+        self.rounds_operands = allowed;
     }
 
-    /// Returns whether products with packed weights may round their operands to bf16.
-    pub fn rounds_packed(&self) -> bool {
-        self.rounds_packed
+    /// Returns whether operands may be rounded to bf16.
+    pub fn rounds_operands(&self) -> bool {
+        self.rounds_operands
     }
 
     fn add_variable(&mut self, shape: &[usize], home: Home, grad: bool) -> Var {

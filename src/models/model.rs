@@ -222,7 +222,7 @@ impl Model {
     }
 
     /// Sets whether products with weights in 16 bits or less may round their operands to bf16; see
-    /// [`Tape::round_packed`]. They do not unless it is set.
+    /// [`Tape::round_operands`]. They do not unless it is set.
     pub fn rounding(self, allowed: bool) -> Model {
         Model {
             rounds: allowed,
@@ -233,7 +233,7 @@ impl Model {
     /// Returns an empty tape for passes of this model on a device.
     pub(crate) fn tape(&self, device: &Device) -> Tape {
         let mut tape = device.tape();
-        tape.round_packed(self.rounds);
+        tape.round_operands(self.rounds);
         tape
     }
 

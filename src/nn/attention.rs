@@ -157,6 +157,7 @@ impl SelfAttention {
             scale: self.scale,
             causal: self.causal,
             dropout,
+            rounded: false,
         }
     }
 

@@ -68,6 +68,7 @@ impl GroupedAttention {
             scale: (self.heads.width as f64).powf(-0.5) as f32,
             causal: true,
             dropout: 0.0,
+            rounded: self.qkv.is_packed(),
         };
         let (kv, y) = match cache {
             None => (qkv, c.tape.attention(qkv, qkv, c.past, c.seed, &spec)),

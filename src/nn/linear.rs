@@ -28,6 +28,11 @@ impl Linear {
         Self::with_shape(p, name, &[outputs, inputs], bias)
     }
 
+    /// Whether all weights have fewer than 32 bits.
+    pub fn is_packed(&self) -> bool {
+        self.weight.is_packed()
+    }
+
     /// Creates a layer whose inputs span several axes: `weight: [out, ..]`, as in a convolution
     /// over patches.
     ///

@@ -54,6 +54,14 @@ impl Weight {
         }
     }
 
+    /// Whether all values have fewer than 32 bits.
+    pub fn is_packed(&self) -> bool {
+        match self {
+            Weight::Trained(_) => false,
+            Weight::Frozen(blocks) => blocks.iter().all(|block| block.encoding != Encoding::F32),
+        }
+    }
+
     /// Records `y = activation(x W^T + bias)`: `x: [.., cols]` to `[.., rows]`.
     pub fn product(
         &self,

@@ -55,6 +55,9 @@ pub struct Attention {
     pub causal: bool,
     /// Dropout of the probabilities, in [0, 1).
     pub dropout: f32,
+    /// Whether operands may be rounded to bf16, where the tape [allows
+    /// it](Tape::round_operands), no gradient flows and there is no dropout.
+    pub rounded: bool,
 }
 
 impl Attention {
@@ -234,7 +237,8 @@ impl Tape {
     /// dropout of probabilities, ignored without dropout.
     ///
     /// In half precision `q` and `kv`, and in the backward pass the gradient of the output, are
-    /// rounded to halves; scores, sums and results are f32.
+    /// rounded to halves; scores, sums and results are f32. [Rounded](Attention::rounded) operands
+    /// change by at most 1/512 of themselves, those of the sum of values included.
     ///
     /// Memory grows with `tq`, not with its square (Dao et al. 2022). Causal attention has
     /// gradients only for `capacity == tq` and `past == 0`.
@@ -378,13 +382,18 @@ impl Tape {
         seed: Var,
     ) -> (Var, Var) {
         let (out, lse) = (self.output(&sizes.out()), self.output(&sizes.per_query()));
+        let rounds = sizes.spec.rounded && self.rounds_operands();
+        let grad = self.needs_grad(q) || self.needs_grad(kv);
         let call = self
             .call(kernel, "forward")
             .bind("q", q)
             .bind("kv", kv)
             .bind("past", past)
-            .bind("seed", seed);
-        sizes.dispatch(call.bind("out", out).bind("lse", lse), sizes.tq);
+            .bind("seed", seed)
+            .bind("out", out)
+            .bind("lse", lse)
+            .constant("ROUND", (rounds && !grad) as u32);
+        sizes.dispatch(call, sizes.tq);
         (out, lse)
     }
 

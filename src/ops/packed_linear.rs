@@ -39,7 +39,7 @@ impl Tape {
     /// each row.
     ///
     /// Weights are decoded exactly, and sums are of f32; where the tape
-    /// [allows it](Tape::round_packed), products of many rows may round both operands to bf16.
+    /// [allows it](Tape::round_operands), products of many rows may round both operands to bf16.
     /// Gradients flow to `x` and `bias`; the weights are frozen.
     ///
     /// # Panics
@@ -135,7 +135,7 @@ impl Tape {
         activation: Activation,
     ) -> Var {
         let Sizes { m, n, k, .. } = sizes;
-        let (native, rounds) = (self.capabilities().native, self.rounds_packed());
+        let (native, rounds) = (self.capabilities().native, self.rounds_operands());
         let shape = [&self.shape(x)[..self.shape(x).len() - 1], &[n]].concat();
         let y = self.output(&shape);
         let blocks = k.div_ceil(BLOCK);

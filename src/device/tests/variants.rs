@@ -461,6 +461,7 @@ fn others(device: &Device) {
                     scale: 1.0,
                     causal: true,
                     dropout,
+                    rounded: false,
                 };
                 let out = t.attention(qkv, qkv, past, seed, &spec);
                 let mut held = gradients(t, out, &[qkv]);

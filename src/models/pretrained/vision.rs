@@ -283,6 +283,7 @@ impl Block {
             scale: (width as f64).powf(-0.5) as f32,
             causal: false,
             dropout: 0.0,
+            rounded: self.qkv.is_packed(),
         };
         let attended = c.tape.attention(qkv, qkv, c.past, c.seed, &spec);
         if let Some(maps) = &mut c.maps {

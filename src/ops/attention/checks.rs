@@ -29,7 +29,9 @@ checks![
     two_runs_are_equal_bit_for_bit,
     both_sums_over_lanes_agree,
     largest_number_of_keys_agrees,
-    gradients_of_many_queries_agree
+    gradients_of_many_queries_agree,
+    rounded_operands_change_little,
+    rounded_weights_of_equal_scores_are_exact
 ];
 
 pub(super) fn spec(heads: usize, causal: bool) -> Attention {
@@ -43,6 +45,7 @@ pub(super) fn grouped(heads: usize, kv_heads: usize, causal: bool) -> Attention 
         scale: 0.4,
         causal,
         dropout: 0.0,
+        rounded: false,
     }
 }
 
@@ -883,4 +886,105 @@ mod properties {
             checked(&crate::ops::check::device(), batch, tokens, width, &spec).unwrap();
         }
     }
+}
+
+/// Returns the attention of queries to the keys and values of a cache, with operands rounded where
+/// the device does that, or exact.
+fn rounded(
+    device: &Device,
+    [q, kv]: [&Array; 2],
+    past: &[u32],
+    spec: &Attention,
+    rounded: bool,
+) -> Result<Vec<f32>, Failure> {
+    let mut t = device.tape();
+    t.round_operands(true);
+    let (queries, keys) = (t.input(&q.shape), t.input(&kv.shape));
+    let (past_var, seed) = (t.input(&[past.len()]), t.input(&[1]));
+    let spec = Attention {
+        rounded,
+        ..spec.clone()
+    };
+    let out = t.attention(queries, keys, past_var, seed, &spec);
+    t.hold(out);
+    let plan = Plan::new(device, t)?;
+    plan.write(queries, &f32s(&q.data));
+    plan.write(keys, &f32s(&kv.data));
+    plan.write(past_var, past);
+    Ok(plan.run_and_read(out)?)
+}
+
+/// Heads of queries, of keys, queries, keys, width, and keys before the first query.
+const ROUNDED: [(usize, usize, usize, usize, usize, &[u32]); 6] = [
+    (2, 2, 64, 64, 64, &[0, 0]),
+    (3, 3, 70, 131, 64, &[0, 0]),
+    (9, 3, 81, 200, 64, &[119, 7]),
+    (2, 1, 33, 65, 20, &[32, 0]),
+    (1, 1, 300, 333, 128, &[33, 1]),
+    (4, 4, 7, 1000, 72, &[990, 0]),
+];
+
+fn rounded_operands_change_little(device: &Device) -> Outcome {
+    for (heads, kv_heads, tq, capacity, width, past) in ROUNDED {
+        for causal in [false, true] {
+            let spec = Attention {
+                scale: (width as f32).powf(-0.5),
+                ..grouped(heads, kv_heads, causal)
+            };
+            // below 1
+            let drawn = |shape: [usize; 3], seed: u64| Array {
+                data: random(shape.iter().product(), seed)
+                    .into_iter()
+                    .map(|value| value / 2.0)
+                    .collect(),
+                shape: shape.to_vec(),
+            };
+            let q = drawn([2, tq, heads * width], 1);
+            let kv = drawn([2, capacity, 2 * kv_heads * width], 2);
+            let exact = rounded(device, [&q, &kv], past, &spec, false)?;
+            let got = rounded(device, [&q, &kv], past, &spec, true)?;
+            // a value is rounded by up to 1/512, and the score of each weight by less than that
+            for (at, (got, exact)) in got.iter().zip(&exact).enumerate() {
+                ensure!(
+                    (got - exact).abs() <= 6e-3,
+                    "{heads} {kv_heads} {tq} {capacity} {width} {causal}: at {at} got {got}, want {exact}"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+fn rounded_weights_of_equal_scores_are_exact(device: &Device) -> Outcome {
+    for (heads, kv_heads, tq, capacity, width, past) in ROUNDED {
+        let spec = grouped(heads, kv_heads, true);
+        let q = Array {
+            shape: vec![2, tq, heads * width],
+            data: vec![0.0; 2 * tq * heads * width],
+        };
+        // exact in bf16, and all different among neighbours
+        let columns = 2 * kv_heads * width;
+        let value = |at: usize| ((at % columns * 3 + at / columns * 7) % 61) as f64 / 4.0 - 7.0;
+        let kv = Array {
+            shape: vec![2, capacity, columns],
+            data: (0..2 * capacity * columns).map(value).collect(),
+        };
+        let got = rounded(device, [&q, &kv], past, &spec, true)?;
+        for (at, got) in got.iter().enumerate() {
+            let (row, column) = (at / (heads * width), at % (heads * width));
+            let (element, i) = (row / tq, row % tq);
+            let head = column / width / (heads / kv_heads);
+            let keys = (past[element] as usize + i + 1).min(capacity);
+            let from = |j: usize| {
+                let value = (kv_heads + head) * width + column % width;
+                kv.data[(element * capacity + j) * columns + value]
+            };
+            let want = (0..keys).map(from).sum::<f64>() / keys as f64;
+            ensure!(
+                (f64::from(*got) - want).abs() < 1e-5 * (1.0 + want.abs()),
+                "{heads} {kv_heads} {tq} {capacity} {width}: at {at} got {got}, want {want}"
+            );
+        }
+    }
+    Ok(())
 }

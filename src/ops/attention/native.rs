@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::graph::{Native, NativeCall};
+use crate::ops::native::bf16::Instructions;
 use crate::ops::native::product::{Extent, Strided, multiply};
 use crate::ops::native::random::keep;
 use crate::ops::native::{Parts, blocks, floats, math, vectorized};
@@ -202,6 +203,8 @@ fn attend(call: &NativeCall, q: &[f32], kv: &[f32]) {
         few::attend(call, sizes, [q, kv], past, seed, write);
         return;
     }
+    let rounds = call.constant("ROUND") != 0.0 && sizes.dropout == 0.0;
+    let rounding = rounds.then(Instructions::detect).flatten();
     let tile = (sets * rows)
         .div_ceil(TASKS)
         .next_multiple_of(GROUP)
@@ -227,12 +230,15 @@ fn attend(call: &NativeCall, q: &[f32], kv: &[f32]) {
             tile.push(from, sizes.scale, sizes.keys(past, i));
             draws.push(sizes.draws(&slice, i) as u32);
         }
-        let attended = tile.attend((sizes.dropout > 0.0).then_some(Drop {
-            seed,
-            site: sizes.site,
-            p: sizes.dropout,
-            first: &draws,
-        }));
+        let attended = match rounding {
+            Some(instructions) => tile.attend_rounded(instructions),
+            None => tile.attend((sizes.dropout > 0.0).then_some(Drop {
+                seed,
+                site: sizes.site,
+                p: sizes.dropout,
+                first: &draws,
+            })),
+        };
         let results = attended.rows().zip(&attended.log_sums);
         for ((out, log_sum), row) in results.zip(range) {
             let (slice, i) = query(row);

@@ -19,13 +19,13 @@ use super::{blocks, vectorized};
 use crate::graph::NativeCall;
 
 /// Rows of weights, and of activations, of a block of the result.
-const BLOCK: usize = 32;
+pub const BLOCK: usize = 32;
 
 /// Rows of activations of a panel: lanes of a vector, rows of a tile.
-const LANES: usize = 16;
+pub const LANES: usize = 16;
 
 /// Pairs of columns that are multiplied at once; operands are padded to a multiple of it.
-const STEP: usize = 16;
+pub const STEP: usize = 16;
 
 /// Rows of weights of a task: enough that reading the activations for each is little of its time.
 const STRIP: usize = 3 * BLOCK;
@@ -120,13 +120,19 @@ pub fn round(x: f32) -> u32 {
     bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16
 }
 
+/// Returns two values rounded to bf16 as a word, the first in the lower half.
+#[inline(always)]
+pub fn round_pair(low: f32, high: f32) -> u32 {
+    round(low) | round(high) << 16
+}
+
 /// Rounds a row to pairs in words; words past its end become zeros.
 #[inline(always)]
 pub fn round_row(row: &[f32], words: &mut [u32]) {
     let (pairs, rest) = row.as_chunks::<2>();
     let (whole, tail) = words.split_at_mut(pairs.len());
     for (word, &[low, high]) in whole.iter_mut().zip(pairs) {
-        *word = round(low) | round(high) << 16;
+        *word = round_pair(low, high);
     }
     tail.fill(0);
     if let (&[last], [word, ..]) = (rest, tail) {
@@ -252,14 +258,15 @@ impl<F: Fn(usize, usize, &mut [f32])> Strip<'_, F> {
 }
 
 /// Multiplies blocks on this thread.
-struct Multiplier {
+pub struct Multiplier {
     with: Instructions,
     #[cfg(target_arch = "x86_64")]
     _tiles: Option<amx::Tiles>,
 }
 
 impl Multiplier {
-    fn new(with: Instructions) -> Multiplier {
+    /// Prepares the instructions.
+    pub fn new(with: Instructions) -> Multiplier {
         Multiplier {
             with,
             #[cfg(target_arch = "x86_64")]
@@ -273,14 +280,34 @@ impl Multiplier {
     /// # Panics
     /// If there are fewer words.
     #[inline]
+    #[cfg_attr(not(target_arch = "x86_64"), allow(unused))]
     fn block(&self, weights: &[u32], panels: &[u32], sums: &mut Sums) {
+        let mut transposed: Sums = [0.0; BLOCK * BLOCK];
+        self.transposed(weights, panels, &mut transposed, BLOCK);
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: processors with either kind of instructions have AVX-512
+        #[allow(unsafe_code)]
+        unsafe {
+            avx512::transpose(&transposed, sums);
+        }
+    }
+
+    /// Computes the sums of 32 rows of weights with two panels of activations into rows of `to` at a
+    /// distance of `row`: `[weight row, activation row]`.
+    ///
+    /// # Panics
+    /// If there are fewer words, or less room.
+    #[inline]
+    #[cfg_attr(not(target_arch = "x86_64"), allow(unused))]
+    pub fn transposed(&self, weights: &[u32], panels: &[u32], to: &mut [f32], row: usize) {
         let pairs = panels.len() / BLOCK;
-        assert!(weights.len() >= BLOCK * pairs && pairs.is_multiple_of(STEP));
+        assert!(weights.len() >= BLOCK * pairs && pairs.is_multiple_of(STEP) && pairs > 0);
+        assert!(row >= BLOCK && to.len() >= (BLOCK - 1) * row + BLOCK);
         match self.with {
             #[cfg(target_arch = "x86_64")]
-            Instructions::Amx => amx::block(weights, panels, pairs, sums),
+            Instructions::Amx => amx::transposed(weights, panels, pairs, to, row),
             #[cfg(target_arch = "x86_64")]
-            Instructions::Avx512 => avx512::block(weights, panels, pairs, sums),
+            Instructions::Avx512 => avx512::transposed(weights, panels, pairs, to, row),
         }
     }
 }

@@ -28,7 +28,7 @@ fn rounded_products_are_close(device: &Device) -> Outcome {
         for (m, rows, cols) in [(5, 33, 64), (33, 32, 96), (81, 130, 576), (70, 64, 800)] {
             let weights = Weights::new(encoding, rows, cols)?;
             let mut tape = device.tape();
-            tape.round_packed(true);
+            tape.round_operands(true);
             let (x, words) = (tape.input(&[m, cols]), tape.input(&[weights.words.len()]));
             let bias = tape.input(&[rows]);
             let y = tape.packed_linear(x, words, encoding, rows, Some(bias), Activation::None);
@@ -63,7 +63,7 @@ fn activations_are_applied(device: &Device) -> Outcome {
         let weights = Weights::new(Encoding::Bf16, 48, 64)?;
         let run = |fused: bool| -> Result<Vec<f32>, DeviceError> {
             let mut tape = device.tape();
-            tape.round_packed(rounded);
+            tape.round_operands(rounded);
             let (x, words) = (tape.input(&[m, 64]), tape.input(&[weights.words.len()]));
             let inside = if fused {
                 Activation::GeluTanh

@@ -5,6 +5,7 @@ use std::f32::consts::{LN_2, LOG2_E};
 
 use pulp::{Simd, WithSimd};
 
+use crate::ops::native::bf16::{self, Instructions, Multiplier};
 use crate::ops::native::random::keep;
 
 /// Queries of a group: the columns of the scores of a block.
@@ -86,6 +87,16 @@ impl<'a> Tile<'a> {
     pub fn attend(&self, drop: Option<Drop>) -> Attended {
         pulp::Arch::new().dispatch(Attend { tile: self, drop })
     }
+
+    /// Computes the outputs with operands rounded to bf16.
+    pub fn attend_rounded(&self, with: Instructions) -> Attended {
+        pulp::Arch::new().dispatch(AttendRounded { tile: self, with })
+    }
+
+    /// Returns the number of keys that any query uses.
+    fn keys_used(&self) -> usize {
+        self.used.last().copied().unwrap_or(0)
+    }
 }
 
 struct Attend<'a> {
@@ -102,7 +113,7 @@ impl WithSimd for Attend<'_> {
             width, values, row, ..
         } = self.tile;
         let (used, queries) = (&self.tile.used, &self.tile.queries);
-        let most = used.last().copied().unwrap_or(0);
+        let most = self.tile.keys_used();
         let padded = width.next_multiple_of(LANES);
         let groups = used.len().div_ceil(GROUP);
         let mut out = vec![0.0; groups * GROUP * padded];
@@ -129,21 +140,7 @@ impl WithSimd for Attend<'_> {
                 let columns = used.len().next_multiple_of(LANES);
                 self.scores(simd, (first, block), (queries, columns), &mut weights);
                 let weights = &mut weights[..block];
-                // queries at the beginning of a group may use only a part of the block
-                let masked = used[0] < first + block;
-                let unused = |j: usize| used.partition_point(|&used| used <= first + j);
-                let mask = |weights: &mut [[f32; GROUP]], value: f32| {
-                    for (j, weights) in weights.iter_mut().enumerate() {
-                        weights[..unused(j)].fill(value);
-                    }
-                };
-                if masked {
-                    mask(weights, f32::MIN);
-                }
-                let decays = state.advance(simd, weights, columns);
-                if masked {
-                    mask(weights, 0.0);
-                }
+                let decays = state.advance(simd, weights, columns, used, first);
                 if let Some(drop) = &self.drop {
                     let draws = &drop.first[group * GROUP..][..used.len()];
                     for (j, weights) in weights.iter_mut().enumerate() {
@@ -175,14 +172,20 @@ impl WithSimd for Attend<'_> {
             }
         }
         out.truncate(used.len() * padded);
-        let places = (0..used.len()).map(|n| (&states[n / GROUP], n % GROUP));
-        let log_sums = places.map(|(state, n)| LN_2 * (state.peaks[n] + state.sums[n].log2()));
         Attended {
             out,
             row: padded,
-            log_sums: log_sums.collect(),
+            log_sums: log_sums(&states, used.len()),
         }
     }
+}
+
+/// Returns the logarithm of the sum of the exponentials of the scores of the first queries.
+fn log_sums(states: &[State], queries: usize) -> Vec<f32> {
+    let places = (0..queries).map(|n| (&states[n / GROUP], n % GROUP));
+    places
+        .map(|(state, n)| LN_2 * (state.peaks[n] + state.sums[n].log2()))
+        .collect()
 }
 
 impl Attend<'_> {
@@ -219,6 +222,179 @@ impl Attend<'_> {
     }
 }
 
+/// Like [`Attend`], with operands rounded to bf16: the scaled queries, keys, values and weights.
+struct AttendRounded<'a> {
+    tile: &'a Tile<'a>,
+    with: Instructions,
+}
+
+/// Pairs of keys of a block.
+const KEY_PAIRS: usize = BLOCK / 2;
+
+impl WithSimd for AttendRounded<'_> {
+    type Output = Attended;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Attended {
+        let &Tile {
+            width,
+            keys,
+            values,
+            row,
+            ..
+        } = self.tile;
+        let multiplier = Multiplier::new(self.with);
+        let (used, most) = (&self.tile.used, self.tile.keys_used());
+        let groups = used.len().div_ceil(GROUP);
+        let pairs = width.div_ceil(2).next_multiple_of(bf16::STEP);
+        let panels = self.panels(pairs);
+        // columns of outputs: [groups, padded, GROUP]
+        let padded = width.next_multiple_of(bf16::BLOCK);
+        let mut out = vec![[0.0; GROUP]; groups * padded];
+        let mut states = vec![State::new(); groups];
+        let mut own_keys = vec![0; BLOCK * pairs];
+        let mut own_values = vec![[0; KEY_PAIRS]; padded];
+        let mut weights = [[0.0; GROUP]; BLOCK];
+        for first in (0..most).step_by(BLOCK) {
+            let block = BLOCK.min(most - first);
+            let rows = keys[first * row..].chunks(row).take(block);
+            for (words, key) in own_keys.chunks_exact_mut(pairs).zip(rows) {
+                bf16::round_row(&key[..width], words);
+            }
+            round_values(&values[first * row..], row, block, width, &mut own_values);
+            let groups = used
+                .chunks(GROUP)
+                .zip(panels.chunks_exact(GROUP * pairs))
+                .zip(out.chunks_exact_mut(padded))
+                .zip(&mut states);
+            for (((used, panels), out), state) in groups {
+                // queries are in ascending order of their keys
+                let block = block.min(used[used.len() - 1].saturating_sub(first));
+                if block == 0 {
+                    continue;
+                }
+                for (words, scores) in own_keys
+                    .chunks_exact(bf16::BLOCK * pairs)
+                    .zip(weights.chunks_exact_mut(bf16::BLOCK))
+                {
+                    let scores = scores.as_flattened_mut();
+                    for (at, panels) in panels.chunks_exact(bf16::BLOCK * pairs).enumerate() {
+                        multiplier.transposed(
+                            words,
+                            panels,
+                            &mut scores[at * bf16::BLOCK..],
+                            GROUP,
+                        );
+                    }
+                }
+                let decays = state.advance(simd, &mut weights[..block], GROUP, used, first);
+                weights[block..].fill([0.0; GROUP]);
+                let weights = weight_panels(&weights);
+                for (values, out) in own_values
+                    .chunks_exact(bf16::BLOCK)
+                    .zip(out.chunks_exact_mut(bf16::BLOCK))
+                {
+                    let mut sums = [[0.0; GROUP]; bf16::BLOCK];
+                    for (at, panels) in weights.chunks_exact(2).enumerate() {
+                        multiplier.transposed(
+                            values.as_flattened(),
+                            panels.as_flattened().as_flattened(),
+                            &mut sums.as_flattened_mut()[at * bf16::BLOCK..],
+                            GROUP,
+                        );
+                    }
+                    for (out, sums) in out.iter_mut().zip(&sums) {
+                        for ((out, sum), decay) in out.iter_mut().zip(sums).zip(&decays) {
+                            *out = *out * decay + sum;
+                        }
+                    }
+                }
+            }
+        }
+        let mut rows = vec![0.0; used.len() * width];
+        for (n, to) in rows.chunks_exact_mut(width).enumerate() {
+            let (group, place) = (n / GROUP, n % GROUP);
+            let factor = 1.0 / states[group].sums[place];
+            for (to, out) in to.iter_mut().zip(&out[group * padded..]) {
+                *to = out[place] * factor;
+            }
+        }
+        Attended {
+            out: rows,
+            row: width,
+            log_sums: log_sums(&states, used.len()),
+        }
+    }
+}
+
+impl AttendRounded<'_> {
+    /// Returns the queries of each group in panels of 16: pairs of columns, and of each pair the
+    /// queries.
+    #[inline(always)]
+    fn panels(&self, pairs: usize) -> Vec<u32> {
+        let (width, queries) = (self.tile.width, &self.tile.queries);
+        let mut panels = vec![0; queries.len() / width * GROUP * pairs];
+        let groups = panels.chunks_exact_mut(GROUP * pairs);
+        for (panels, queries) in groups.zip(queries.chunks_exact(width)) {
+            for (at, panel) in panels.chunks_exact_mut(bf16::LANES * pairs).enumerate() {
+                let words = panel.chunks_exact_mut(bf16::LANES);
+                for (words, columns) in words.zip(queries.chunks(2)) {
+                    let low = &columns[0][at * bf16::LANES..][..bf16::LANES];
+                    let high = columns.get(1).map(|high| &high[at * bf16::LANES..]);
+                    for n in 0..bf16::LANES {
+                        words[n] = bf16::round_pair(low[n], high.map_or(0.0, |high| high[n]));
+                    }
+                }
+            }
+        }
+        panels
+    }
+}
+
+/// Rounds the first `count` rows of values to pairs of keys for each column; missing keys are zero.
+#[inline(always)]
+fn round_values(
+    values: &[f32],
+    row: usize,
+    count: usize,
+    width: usize,
+    columns: &mut [[u32; KEY_PAIRS]],
+) {
+    for pair in 0..KEY_PAIRS {
+        let value = |at: usize| (at < count).then(|| &values[at * row..][..width]);
+        match (value(2 * pair), value(2 * pair + 1)) {
+            (Some(low), Some(high)) => {
+                for (x, column) in columns[..width].iter_mut().enumerate() {
+                    column[pair] = bf16::round_pair(low[x], high[x]);
+                }
+            }
+            (low, _) => {
+                for (x, column) in columns[..width].iter_mut().enumerate() {
+                    column[pair] = bf16::round(low.map_or(0.0, |low| low[x]));
+                }
+            }
+        }
+    }
+}
+
+/// Returns the weights of a block in panels of 16 queries: pairs of keys, and of each pair the
+/// queries.
+#[inline(always)]
+fn weight_panels(
+    weights: &[[f32; GROUP]; BLOCK],
+) -> [[[u32; bf16::LANES]; KEY_PAIRS]; GROUP / bf16::LANES] {
+    let mut panels = [[[0; bf16::LANES]; KEY_PAIRS]; GROUP / bf16::LANES];
+    for (pair, weights) in weights.as_chunks::<2>().0.iter().enumerate() {
+        for (at, panel) in panels.iter_mut().enumerate() {
+            for (n, word) in panel[pair].iter_mut().enumerate() {
+                let n = at * bf16::LANES + n;
+                *word = bf16::round_pair(weights[0][n], weights[1][n]);
+            }
+        }
+    }
+    panels
+}
+
 /// What is known of a group of queries after some blocks of keys.
 #[derive(Clone)]
 struct State {
@@ -237,14 +413,28 @@ impl State {
     }
 
     /// Turns the first columns of the scores of another block into weights: powers of two below the
-    /// new peaks. Returns the factors of everything that was weighted before.
+    /// new peaks, and 0 for keys that a query does not use. `used` counts those that each uses,
+    /// `first` is the block's first. Returns the factors of everything that was weighted before.
     #[inline(always)]
     fn advance<S: Simd>(
         &mut self,
         simd: S,
         weights: &mut [[f32; GROUP]],
         columns: usize,
+        used: &[usize],
+        first: usize,
     ) -> [f32; GROUP] {
+        // queries at the beginning of a group may use only a part of the block
+        let masked = used[0] < first + weights.len();
+        let mask = |weights: &mut [[f32; GROUP]], value: f32| {
+            for (j, weights) in weights.iter_mut().enumerate() {
+                let unused = used.partition_point(|&used| used <= first + j);
+                weights[..unused].fill(value);
+            }
+        };
+        if masked {
+            mask(weights, f32::MIN);
+        }
         let mut decays = [0.0; GROUP];
         let (peaks, _) = S::as_mut_simd_f32s(&mut self.peaks);
         let (sums, _) = S::as_mut_simd_f32s(&mut self.sums);
@@ -264,6 +454,9 @@ impl State {
                 terms = simd.add_f32s(terms, weights[column]);
             }
             *sum = simd.mul_add_e_f32s(*sum, *decay, terms);
+        }
+        if masked {
+            mask(weights, 0.0);
         }
         decays
     }

@@ -5,7 +5,7 @@ use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
 use std::sync::OnceLock;
 
-use super::{BLOCK, LANES, STEP, Sums};
+use super::{LANES, STEP};
 
 /// Returns whether the processor has tiles of bf16, and Linux lets this process use them.
 pub fn available() -> bool {
@@ -93,22 +93,20 @@ impl Drop for Tiles {
     }
 }
 
-/// Computes a block; see [`Multiplier::block`](super::Multiplier::block), which checks the lengths.
-/// Only called while [`Tiles`] exist.
+/// Computes a block; see [`Multiplier::transposed`](super::Multiplier::transposed), which checks the
+/// lengths. Only called while [`Tiles`] exist.
 ///
-/// Tiles 0 to 3 are the sums of two tiles of activations (4, 5) and two of weights (6, 7). Weights
-/// are what the instruction takes in pairs of rows: with activations in panels, the roles are
-/// exchanged and the sums come out as `[weight row, activation row]`, to be transposed.
+/// Tiles 0 to 3 are the sums of two tiles of weights (4, 5) and two of activations (6, 7), which are
+/// in the panels that the instruction takes as its second operand.
 #[inline]
 #[allow(unsafe_code)]
-pub fn block(weights: &[u32], panels: &[u32], pairs: usize, sums: &mut Sums) {
-    let mut transposed: Sums = [0.0; BLOCK * BLOCK];
-    // SAFETY: 32 rows of `pairs` words are in `weights`, two panels in `panels`, and 32 by 32 sums
-    // are written
+pub fn transposed(weights: &[u32], panels: &[u32], pairs: usize, to: &mut [f32], row: usize) {
+    // SAFETY: 32 rows of `pairs` words are in `weights`, two panels in `panels`, and 32 rows of 32
+    // sums in `to`
     unsafe {
         let weights = weights.as_ptr();
         let panels = panels.as_ptr();
-        let to = transposed.as_mut_ptr();
+        let to = to.as_mut_ptr();
         asm!(
             "tilezero tmm0",
             "tilezero tmm1",
@@ -139,12 +137,11 @@ pub fn block(weights: &[u32], panels: &[u32], pairs: usize, sums: &mut Sums) {
             right = inout(reg) panels.add(LANES * pairs) => _,
             steps = inout(reg) pairs / STEP => _,
             to = in(reg) to,
-            below = in(reg) to.add(LANES * BLOCK),
+            below = in(reg) to.add(LANES * row),
             row = in(reg) 4 * pairs,
             word = in(reg) 64usize,
-            out = in(reg) 4 * BLOCK,
+            out = in(reg) 4 * row,
             options(nostack),
         );
-        super::avx512::transpose(&transposed, sums);
     }
 }

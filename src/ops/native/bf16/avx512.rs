@@ -18,36 +18,43 @@ fn is_amd() -> bool {
     name.as_flattened() == b"AuthenticAMD"
 }
 
-/// Computes a block; see [`Multiplier::block`](super::Multiplier::block), which checks the lengths.
+/// Computes a block; see [`Multiplier::transposed`](super::Multiplier::transposed), which checks the
+/// lengths.
 #[inline]
 #[allow(unsafe_code)]
-pub fn block(weights: &[u32], panels: &[u32], pairs: usize, sums: &mut Sums) {
-    let mut transposed: Sums = [0.0; BLOCK * BLOCK];
+pub fn transposed(weights: &[u32], panels: &[u32], pairs: usize, to: &mut [f32], row: usize) {
     // SAFETY: the instructions are available; 32 rows of `pairs` words are in `weights`, two panels
     // in `panels`
     unsafe {
         // 24 of 32 registers hold sums, the last time 16
-        rows::<12>(weights, panels, pairs, &mut transposed);
+        rows::<12>(weights, panels, pairs, to, row);
         rows::<12>(
             &weights[12 * pairs..],
             panels,
             pairs,
-            &mut transposed[12 * BLOCK..],
+            &mut to[12 * row..],
+            row,
         );
         rows::<8>(
             &weights[24 * pairs..],
             panels,
             pairs,
-            &mut transposed[24 * BLOCK..],
+            &mut to[24 * row..],
+            row,
         );
-        transpose(&transposed, sums);
     }
 }
 
 /// Computes the sums of some rows of weights with two panels.
 #[target_feature(enable = "avx512f,avx512bf16")]
 #[allow(unsafe_code)]
-fn rows<const ROWS: usize>(weights: &[u32], panels: &[u32], pairs: usize, sums: &mut [f32]) {
+fn rows<const ROWS: usize>(
+    weights: &[u32],
+    panels: &[u32],
+    pairs: usize,
+    to: &mut [f32],
+    stride: usize,
+) {
     let mut left = [_mm512_setzero_ps(); ROWS];
     let mut right = [_mm512_setzero_ps(); ROWS];
     let (first, second) = panels.split_at(pairs * LANES);
@@ -70,7 +77,7 @@ fn rows<const ROWS: usize>(weights: &[u32], panels: &[u32], pairs: usize, sums: 
         }
     }
     for row in 0..ROWS {
-        let sums = &mut sums[row * BLOCK..][..BLOCK];
+        let sums = &mut to[row * stride..][..BLOCK];
         // SAFETY: 32 sums
         unsafe {
             _mm512_storeu_ps(sums.as_mut_ptr(), left[row]);
