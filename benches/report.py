@@ -195,6 +195,11 @@ def cpu(run):
     beside("train", "train", "step", ["eager"], step, 0.6)
     beside("train, compile", "train", "step", ["compile"], step, 1.0)
     beside("decode", "decode", "further token", ["fp32"], lambda cell: cell["further_token"]["median_ms"], 0.2)
+    for burn in run.of("burn", "train,gen"):
+        line = burn["lines"][0]
+        for variant, part, theirs in (("step", "train", line["train"]["step"]), ("further token", "decode", line["decode_kv_cache"]["per_token"])):
+            times = ratio(run.beside(burn, part, wall(variant)), theirs["wall_median_ms"])
+            rows.append([f"{variant} beside Burn", "said, not set", number(times), "-", f"{line['backend']} backend"])
     memory, theirs = run.memory("seemore", "train"), run.memory("pytorch", "train")
     rows.append(goal("peak memory of a training process", "at most 300 MB", f"{size(memory)}; PyTorch {size(theirs)}", ratio(300e6, memory)))
     vit, peer = run.ours("encode", "encode", "images to features", "median_ms"), next(iter(run.of("vit", "encode")), None)
@@ -234,7 +239,7 @@ def side_by_side(run):
         line = record["lines"][0]
         burn = lambda stats: timed(stats["wall_median_ms"], stats["cpu_median_ms"])
         train, decode = line["train"], line["decode_kv_cache"]
-        row = ["Burn, wgpu backend", burn(train["step"]), burn(decode["per_token"]), burn(decode["first_token"])]
+        row = [f"Burn, {line['backend']} backend", burn(train["step"]), burn(decode["per_token"]), burn(decode["first_token"])]
         rows.append([*row, seconds(train["first_step_ms"]), size(train["peak_rss_mib"] * MIB), size(record["peak_rss_bytes"])])
     text += table(["program", "training step", "further token", "first token", "first step, cold", "memory, training", "memory, decoding"], rows)
 
