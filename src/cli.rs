@@ -14,13 +14,14 @@ mod import;
 mod log;
 mod model;
 mod models;
+mod output;
 mod pack;
 mod progress;
 mod track;
 pub mod train;
 pub mod values;
 
-use std::io::Write;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -31,6 +32,7 @@ use crate::caption::CaptionError;
 use crate::device::DeviceError;
 use crate::models::checkpoint::{self, CheckpointError};
 use crate::train::TrainError;
+use output::{say, say_json, tell};
 
 /// Declares the commands of `seemore`, one line each: help, name, arguments, and the function that
 /// runs them.
@@ -112,9 +114,13 @@ pub(crate) fn cache_folder() -> Option<std::path::PathBuf> {
 /// The program `seemore`.
 pub fn seemore() -> ExitCode {
     log::start();
-    let matches = help_on_a_screen(Seemore::command()).get_matches();
-    let seemore = Seemore::from_arg_matches(&matches);
-    finish(seemore.unwrap_or_else(|error| error.exit()).command.run())
+    let parsed = help_on_a_screen(Seemore::command())
+        .try_get_matches()
+        .and_then(|matches| Seemore::from_arg_matches(&matches));
+    match parsed {
+        Ok(seemore) => finish(seemore.command.run()),
+        Err(error) => usage(&error),
+    }
 }
 
 /// Gives `--help` of all commands the compact form of `-h`, with all flags. `train` has its own.
@@ -137,7 +143,23 @@ fn help_on_a_screen(command: clap::Command) -> clap::Command {
 /// The program `train`.
 pub fn train() -> ExitCode {
     log::start();
-    finish(train::run(&Train::parse().args))
+    match Train::try_parse() {
+        Ok(train) => finish(train::run(&train.args)),
+        Err(error) => usage(&error),
+    }
+}
+
+/// Prints what clap says: help on standard output, or an error of usage.
+fn usage(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() {
+        error.exit();
+    }
+    let text = error.render();
+    let _ = match std::io::stdout().is_terminal() {
+        true => output::print(&text.ansi().to_string()),
+        false => output::print(&text.to_string()),
+    };
+    finish(Ok(()))
 }
 
 /// The checkpoint folder to use when no `--model` is given.
@@ -147,23 +169,24 @@ fn default_model() -> anyhow::Result<PathBuf> {
     )
 }
 
-/// Prints a line on standard output, ignoring a closed pipe.
-fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-}
-
 /// Prints an error with its hint, and returns the exit code: 0 for success, 2 without an adapter, 3
 /// when the device failed or is too small, 1 for any other failure.
 fn finish(result: anyhow::Result<()>) -> ExitCode {
-    let Err(error) = result else {
-        return ExitCode::SUCCESS;
-    };
-    eprintln!("error: {error:#}");
-    if let Some(advice) = hint::advice(&error) {
-        eprintln!("hint: {advice}");
+    if let Err(error) = &result {
+        tell(&format!("error: {error:#}"));
+        if let Some(advice) = hint::advice(error) {
+            tell(&format!("hint: {advice}"));
+        }
     }
-    ExitCode::from(exit_code(&error))
+    if let Some(reason) = output::failure() {
+        tell(&format!("error: cannot write to standard output: {reason}"));
+        tell("hint: free some space, or send the output elsewhere");
+    }
+    match (&result, output::failure()) {
+        (Err(error), _) => ExitCode::from(exit_code(error)),
+        (Ok(()), Some(_)) => ExitCode::FAILURE,
+        (Ok(()), None) => ExitCode::SUCCESS,
+    }
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {

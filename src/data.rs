@@ -6,10 +6,12 @@
 
 mod batches;
 mod captioned;
+mod convert;
 mod dataset;
 mod duplicates;
 mod error;
 mod formats;
+mod listing;
 mod load;
 mod record;
 mod sample;
@@ -20,10 +22,12 @@ mod testing;
 
 pub use batches::Batches;
 pub use captioned::Captioned;
+pub use convert::Converted;
 pub use dataset::Dataset;
 pub use duplicates::{Likeness, Twin};
 pub use error::{DataError, Problem};
-pub use formats::{Format, Layout};
+pub use formats::{Format, Layout, Setting};
+pub use listing::Listing;
 pub use load::Loaded;
 pub use sample::Sample;
 pub use source::Source;

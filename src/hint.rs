@@ -25,6 +25,8 @@ pub enum Hint {
     /// Use a lower learning rate, a longer warm-up or gradient clipping, or let training roll back
     /// or skip steps.
     Stabilize,
+    /// Leave out the setting at this dotted path of a [`RunConfig`](crate::train::RunConfig).
+    LeaveOut(&'static str),
     /// Name the columns of the pictures and captions.
     NameColumns,
     /// Give the folder that holds the pictures.

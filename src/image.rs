@@ -15,7 +15,7 @@ mod tiling;
 
 pub use augment::{Augment, Strength, Subject};
 pub(crate) use decode::read;
-pub use decode::{MAX_BYTES, MAX_PIXELS, MAX_SIDE, PictureError};
+pub use decode::{ColorProfiles, MAX_BYTES, MAX_PIXELS, MAX_SIDE, PictureError};
 pub use filter::Filter;
 pub use normalization::Normalization;
 pub use picture::Picture;

@@ -86,6 +86,7 @@ pub mod data;
 pub mod device;
 pub mod eval;
 pub mod explain;
+mod file_kind;
 pub mod graph;
 pub mod hint;
 #[cfg(feature = "hub")]

@@ -13,6 +13,7 @@ use super::devices::DeviceArgs;
 use super::hint;
 use super::model::ModelArgs;
 use super::values::named;
+use crate::cli::output::errln;
 use crate::caption::{CaptionOptions, CaptionToken, ModelInput, Sampling, Session};
 use crate::explain::heatmap::{self, Panel};
 use crate::image::{MAX_BYTES, Picture};
@@ -113,13 +114,13 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
     let unknown = session.tokenizer().unknown_parts(&args.prompt);
     if !unknown.is_empty() {
         let list: Vec<String> = unknown.iter().map(|part| format!("{part:?}")).collect();
-        eprintln!(
+        errln!(
             "warning: the model's vocabulary lacks parts of --prompt: {}",
             list.join(" ")
         );
     }
     if args.attention.is_some() && !session.has_heat() {
-        eprintln!("warning: this model has no attention to show: --attention writes nothing");
+        errln!("warning: this model has no attention to show: --attention writes nothing");
         heat_files.fill(None);
     }
     let options = CaptionOptions {
@@ -139,7 +140,7 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
     let mut failures = 0;
     for (index, (path, file)) in args.images.iter().zip(&heat_files).enumerate() {
         if pretrained && args.images.len() > 1 {
-            eprintln!("[{}/{}] {}", index + 1, args.images.len(), path.display());
+            errln!("[{}/{}] {}", index + 1, args.images.len(), path.display());
         }
         let options = CaptionOptions {
             heat: file.is_some(),
@@ -156,9 +157,9 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
                 break;
             }
             Err(error) => {
-                eprintln!("error: {error:#}");
+                errln!("error: {error:#}");
                 if let Some(advice) = hint::advice(&error) {
-                    eprintln!("hint: {advice}");
+                    errln!("hint: {advice}");
                 }
                 failures += 1;
             }
@@ -229,7 +230,7 @@ impl Speed {
                 format!(", then {rate:.1} tokens/s")
             }
         };
-        eprintln!(
+        errln!(
             "first token after {wait:.2} s{rate} ({} tokens)",
             self.tokens
         );
@@ -300,12 +301,12 @@ fn encode(session: &Session, input: &ModelInput, prompt: &str) -> anyhow::Result
     let length = session.prompt_length(prompt, input)?;
     let (tiles, tokens) = (input.tiles(), session.image_tokens(input));
     let plural = if tiles == 1 { "" } else { "s" };
-    eprintln!("{tiles} tile{plural}, {tokens} image tokens of {length} in the prompt");
+    errln!("{tiles} tile{plural}, {tokens} image tokens of {length} in the prompt");
     let (start, mut told) = (Instant::now(), false);
     session.encode(input, &mut |done| {
         if !told && done < tiles {
             let all = start.elapsed().as_secs_f64() * tiles as f64 / done as f64;
-            eprintln!("about {all:.1} s to encode them");
+            errln!("about {all:.1} s to encode them");
         }
         told = true;
     })?;
@@ -392,7 +393,7 @@ fn caption(
         let panels: Vec<Panel> = tokens.iter().map(CaptionToken::panel).collect();
         heatmap::save(file, &session.visible_part(&picture), &panels)
             .with_context(|| format!("cannot write {}", file.display()))?;
-        eprintln!("attention: {}", file.display());
+        errln!("attention: {}", file.display());
     }
     Ok(())
 }

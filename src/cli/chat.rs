@@ -10,6 +10,7 @@ use clap::Args;
 use super::caption::{Speed, sampling};
 use super::devices::DeviceArgs;
 use super::model::ModelArgs;
+use super::output::{self, say};
 use crate::caption::{CaptionOptions, Session};
 use crate::image::Picture;
 use crate::text::chat::{Message, Part, Role};
@@ -64,21 +65,22 @@ pub fn run(args: &ChatArgs) -> anyhow::Result<()> {
         .map(|task| Message::text(Role::System, task))
         .collect();
     if let Some(question) = &args.prompt {
-        reply(&session, &mut messages, question, &pictures, &options)?;
-        return Ok(());
+        return reply(&session, &mut messages, question, &pictures, &options).map(drop);
     }
     let asking = std::io::stdin().is_terminal();
     let mut lines = std::io::stdin().lock().lines();
     loop {
         if asking {
-            eprint!("> ");
-            let _ = std::io::stderr().flush();
+            let _ = write!(std::io::stderr(), "> ");
         }
         let Some(question) = lines.next().transpose()? else {
             return Ok(());
         };
         if !question.trim().is_empty() {
-            reply(&session, &mut messages, &question, &pictures, &options)?;
+            let printed = reply(&session, &mut messages, &question, &pictures, &options)?;
+            if printed.is_break() {
+                return Ok(());
+            }
         }
     }
 }
@@ -90,25 +92,23 @@ fn reply(
     question: &str,
     pictures: &[Picture],
     options: &CaptionOptions,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<ControlFlow<()>> {
     // pictures stand in front of the first question
     let first = !messages.iter().any(|message| message.role == Role::User);
     let shown = if first { pictures.len() } else { 0 };
     let parts = std::iter::repeat_n(Part::Image, shown).chain([Part::text(question)]);
     messages.push(Message::new(Role::User, parts.collect()));
-    let mut out = std::io::stdout();
-    let (mut printed, mut speed) = (Ok(()), Speed::start());
+    let mut speed = Speed::start();
+    let mut printed = ControlFlow::Continue(());
     let reply = session.reply(messages, pictures, options, &mut |token| {
         speed.token();
-        printed = write!(out, "{}", token.text).and_then(|()| out.flush());
-        match printed {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
-        }
+        printed = output::print(&output::printable(&token.text));
+        printed
     })?;
-    printed?;
-    writeln!(out)?;
+    if printed.is_continue() {
+        say("");
+    }
     speed.report();
     messages.push(Message::text(Role::Assistant, reply.text.trim()));
-    Ok(())
+    Ok(printed)
 }

@@ -1,4 +1,6 @@
-//! `seemore data`: statistics of captioned pictures.
+//! `seemore data`: statistics of captioned pictures, and conversion between formats.
+
+mod convert;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -7,8 +9,9 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
-use super::say;
-use crate::data::{Across, Duplicates, FileStats, Layout, Likeness, Spread, Stats};
+use super::output::printable;
+use super::{say, say_json};
+use crate::data::{Across, DataError, Duplicates, FileStats, Layout, Likeness, Spread, Stats};
 
 /// Arguments of `seemore data`.
 #[derive(Args)]
@@ -21,12 +24,16 @@ pub struct DataArgs {
 enum Command {
     /// Count pictures, captions, words and duplicates in files and between them
     Stats(StatsArgs),
+    /// Like stats, and fail if any row or picture cannot be used
+    Check(StatsArgs),
+    /// Write captions in another format
+    Convert(convert::ConvertArgs),
 }
 
 #[derive(Args)]
 struct StatsArgs {
-    /// Files or folders to read: CSV, JSON Lines, COCO captions, captions.txt of Flickr8k, or
-    /// pictures with .txt captions
+    /// Files or folders to read: pictures with captions beside them, metadata.csv, CSV, TSV, JSON
+    /// Lines, JSON lists, COCO, Karpathy's splits, Flickr8k, WebDataset or Parquet
     #[arg(required = true, value_name = "FILE|DIR")]
     files: Vec<PathBuf>,
     /// Draw a contact sheet of pictures with their captions, spread evenly over the files
@@ -51,33 +58,50 @@ struct StatsArgs {
 }
 
 /// Facts about caption files that the files themselves do not tell.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(super) struct LayoutArgs {
-    /// CSV column with base64 pictures
-    #[arg(long, value_name = "NAME", default_value = "b64string_images")]
-    pub image_column: String,
-    /// CSV column with captions
-    #[arg(long, default_value = "caption", value_name = "NAME")]
-    pub caption_column: String,
-    /// Folder of the pictures that JSON Lines, COCO and Flickr8k files name [default: the file's
-    /// own folder]
+    /// Column or field with the pictures [default: the first usual name, such as image or file_name]
+    #[arg(long, value_name = "NAME")]
+    pub image_column: Option<String>,
+    /// Column or field with the captions, or the ending of caption files [default: the first usual
+    /// name, such as caption or text]
+    #[arg(long, value_name = "NAME")]
+    pub caption_column: Option<String>,
+    /// Folder of the pictures that files name [default: the file's own folder]
     #[arg(long, value_name = "DIR")]
     pub images: Option<PathBuf>,
+    /// Parts of the data set to read, such as train [default: all]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub split: Vec<String>,
+    /// Levels of subfolders to read; 0 for the folder alone [default: all]
+    #[arg(long, value_name = "LEVELS")]
+    pub depth: Option<usize>,
+    /// Take the colors of all pictures for sRGB, whatever their color profiles say
+    #[arg(long)]
+    pub ignore_icc: bool,
 }
 
 impl LayoutArgs {
     /// Returns how the files are read.
     pub fn layout(&self) -> Layout {
-        let LayoutArgs {
-            image_column,
-            caption_column,
-            images,
-        } = self;
         Layout {
-            image_column: image_column.clone(),
-            caption_column: caption_column.clone(),
-            images: images.clone(),
+            image_column: self.image_column.clone(),
+            caption_column: self.caption_column.clone(),
+            images: self.images.clone(),
+            splits: self.split.clone(),
+            depth: self.depth,
+            ignore_icc: self.ignore_icc,
         }
+    }
+}
+
+/// Shortens a text for a table, to one line.
+pub(super) fn cut(text: &str) -> String {
+    const LONGEST: usize = 60;
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}..", &line[..end]),
+        None => line,
     }
 }
 
@@ -92,13 +116,21 @@ pub(super) fn reading(what: &Path, hidden: bool) -> ProgressBar {
         ProgressStyle::with_template("reading {msg} {wide_bar} {pos}/{len}")
             .expect("the template is constant"),
     );
-    bar.set_message(what.display().to_string());
+    bar.set_message(printable(&what.display().to_string()));
     bar
 }
 
 /// Runs `seemore data`.
 pub fn run(args: &DataArgs) -> anyhow::Result<()> {
-    let Command::Stats(args) = &args.command;
+    match &args.command {
+        Command::Stats(args) => stats(args, false),
+        Command::Check(args) => stats(args, true),
+        Command::Convert(args) => convert::run(args),
+    }
+}
+
+/// Prints statistics, and fails if nothing in a file is usable or, if `strict`, anything is not.
+fn stats(args: &StatsArgs, strict: bool) -> anyhow::Result<()> {
     if let Some(sheet) = &args.sheet {
         let shown = sheet.display();
         if sheet
@@ -125,13 +157,24 @@ pub fn run(args: &DataArgs) -> anyhow::Result<()> {
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     if args.json {
-        say(&serde_json::to_string(&stats)?);
-        return Ok(());
+        say_json(&serde_json::to_string(&stats)?);
+    } else {
+        stats.files.iter().for_each(file);
+        stats.across.iter().for_each(across);
+        if stats.across.is_empty() && stats.files.len() > 1 {
+            say("no picture of one file is in another file");
+        }
     }
-    stats.files.iter().for_each(file);
-    stats.across.iter().for_each(across);
-    if stats.across.is_empty() && stats.files.len() > 1 {
-        say("no picture of one file is in another file");
+    if let Some(empty) = stats.files.iter().find(|file| file.pictures == 0) {
+        return Err(DataError::Empty {
+            path: empty.file.display().to_string(),
+            first: empty.first_problem.clone(),
+        }
+        .into());
+    }
+    let left_out: usize = stats.files.iter().map(|file| file.left_out).sum();
+    if strict && left_out > 0 {
+        bail!("{left_out} rows or pictures cannot be used");
     }
     Ok(())
 }
@@ -190,7 +233,7 @@ fn file(stats: &FileStats) {
         .most_frequent
         .iter()
         .take(5)
-        .map(|(caption, count)| format!("{count} x {caption:?}"))
+        .map(|(caption, count)| format!("{count} x \"{}\"", cut(caption)))
         .collect();
     if stats.distinct_captions < stats.captions {
         line("most frequent", often.join(", "));
@@ -203,6 +246,9 @@ fn file(stats: &FileStats) {
         ),
     );
     line("repeated pictures", duplicates(&stats.repeats));
+    for note in &stats.notes {
+        line("note", note.clone());
+    }
     if stats.left_out > 0 {
         line("left out", stats.left_out.to_string());
         stats
@@ -227,7 +273,7 @@ fn across(
     ));
     for pair in found.examples.iter().take(5) {
         let [(id, caption), (other, known)] =
-            [0, 1].map(|side| (&pair.ids[side], &pair.captions[side]));
+            [0, 1].map(|side| (&pair.ids[side], cut(&pair.captions[side])));
         let alike = if pair.likeness == Likeness::Exact {
             "is"
         } else {

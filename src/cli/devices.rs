@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::json;
 
-use super::{cache_folder, say};
+use super::{cache_folder, say, say_json};
+use crate::cli::output::errln;
 use crate::device::{Device, DeviceError, Plan, Tuner};
 use crate::ops;
 
@@ -33,7 +34,7 @@ impl DeviceArgs {
     /// Opens the device and names it on standard error, without choosing kernel variants.
     pub fn device(&self) -> Result<Device, DeviceError> {
         let device = Device::open(self.name.as_deref())?;
-        eprintln!("device: {}", device.describe());
+        errln!("device: {}", device.describe());
         Ok(device)
     }
 
@@ -79,7 +80,7 @@ pub fn run(args: &DevicesArgs) -> anyhow::Result<()> {
             Ok(device) => device,
             Err(error) => {
                 match args.json {
-                    true => say(&json!({ "device": word, "error": error.to_string() }).to_string()),
+                    true => say_json(&json!({ "device": word, "error": error.to_string() }).to_string()),
                     false => say(&format!("  {word:4} {error}")),
                 }
                 continue;

@@ -10,7 +10,8 @@ use serde_json::json;
 
 use super::data::{LayoutArgs, reading};
 use super::devices::DeviceArgs;
-use super::{default_model, hint, say};
+use super::{default_model, hint, say, say_json};
+use crate::cli::output::errln;
 use crate::caption::Session;
 use crate::data::{Dataset, Loaded};
 use crate::eval::{EvalOptions, Evaluation, Report, references};
@@ -110,12 +111,12 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
         .filter(|truth| Text::new(tokenizer, truth).len() > room)
         .count();
     if long > 0 {
-        eprintln!(
+        errln!(
             "note: {long} true captions exceed the model's {room} text positions: it cannot write them, and perplexity counts only their beginnings"
         );
     }
     if tokenizer.begin().is_none() {
-        eprintln!(
+        errln!(
             "note: the model has no begin-of-text token: each caption starts from the first token of the true one"
         );
     }
@@ -156,7 +157,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
             "perplexity": perplexity, "captions_per_s": captions_per_s, "calibration": {"error": calibration.error, "bins": bins},
             "model": dir, "data": data, "adapter": device.adapter(), "beam": beam, "length_power": args.length_power,
         });
-        say(&line.to_string());
+        say_json(&line.to_string());
     } else {
         evaluation
             .lines()
@@ -175,7 +176,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
             beam,
         };
         checkpoint::write_file(file, report.to_string().as_bytes())?;
-        eprintln!("report: {}", file.display());
+        errln!("report: {}", file.display());
     }
     if let Some(file) = &args.sheet {
         let mut sheet = ContactSheet::default();
@@ -200,7 +201,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
         sheet
             .save(file)
             .with_context(|| format!("cannot write {}", file.display()))?;
-        eprintln!("sheet: {}", file.display());
+        errln!("sheet: {}", file.display());
     }
     Ok(())
 }
@@ -252,22 +253,28 @@ fn bar(template: &str) -> ProgressBar {
 fn load(args: &EvalArgs, frame: Preprocess) -> anyhow::Result<Dataset> {
     const SHOWN: usize = 10;
     let bar = reading(&args.data[0], args.json);
-    let Loaded { dataset, problems } =
-        Dataset::load_all(&args.data, frame, &args.layout.layout(), args.strict, &bar)?;
+    let Loaded {
+        dataset,
+        problems,
+        notes,
+    } = Dataset::load_all(&args.data, frame, &args.layout.layout(), args.strict, &bar)?;
     bar.finish_and_clear();
+    for note in notes {
+        errln!("note: {note}");
+    }
     problems
         .iter()
         .take(SHOWN)
-        .for_each(|problem| eprintln!("left out: {problem}"));
+        .for_each(|problem| errln!("left out: {problem}"));
     if !problems.is_empty() {
-        eprintln!(
+        errln!(
             "{} samples used, {} left out (--strict makes that an error)",
             dataset.samples.len(),
             problems.len()
         );
     }
     if let Some(advice) = hint::advice_on(&problems) {
-        eprintln!("hint: {advice}");
+        errln!("hint: {advice}");
     }
     Ok(dataset)
 }

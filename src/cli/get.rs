@@ -7,6 +7,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::say;
+use crate::cli::output::errln;
 use crate::hub::{self, HubError, RemoteFile, Repository};
 use crate::models::library;
 use crate::models::{ConfigError, ModelConfig};
@@ -73,7 +74,7 @@ fn without_network(args: &GetArgs, repository: &str, error: &HubError) -> anyhow
     let Some(folder) = copy.filter(|folder| library::has_weights(folder)) else {
         bail!("{error}\n\n{}", by_hand(repository));
     };
-    eprintln!("warning: {error}");
+    errln!("warning: {error}");
     say("the copy on this machine is");
     say(&folder.display().to_string());
     if let Some(command) = command(&folder) {
@@ -138,7 +139,7 @@ fn download(remote: &Repository, files: &[RemoteFile]) -> anyhow::Result<()> {
         // a log has no bar
         if bar.is_hidden() {
             let done = (100 * bar.position()).checked_div(bar.length().unwrap_or(0));
-            eprintln!("{:>3} %  {}", done.unwrap_or(100), file.name);
+            errln!("{:>3} %  {}", done.unwrap_or(100), file.name);
         }
         if file.name == "config.json" {
             check_architecture(&path).inspect_err(|_| bar.abandon())?;

@@ -79,6 +79,10 @@ pub fn words(hint: &Hint) -> String {
             "use a lower --lr, a longer --warmup or a smaller --clip, or choose what --on-nan does"
                 .into()
         }
+        Hint::LeaveOut(field) => match super::train::flag_of(field) {
+            Some(flag) => format!("leave out --{flag}"),
+            None => format!("remove `{field}` from the run configuration"),
+        },
         Hint::NameColumns => "name the columns with --image-column and --caption-column".into(),
         Hint::ImagesFolder => "give the folder of the pictures with --images".into(),
         Hint::OutputExists => "choose another output, or add --overwrite".into(),

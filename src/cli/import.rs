@@ -6,6 +6,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 
 use super::devices::DeviceArgs;
+use crate::cli::output::{errln, outln};
 use crate::models::load::{self, CheckpointError};
 use crate::models::seemore::{export_original, import_original, original_name};
 use crate::models::{FamilyConfig, Model, ModelConfig};
@@ -118,7 +119,7 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
     }
     State::remove_all(&args.out)?;
     load::save(&args.out, &model, tokenizer.as_ref())?;
-    println!(
+    outln!(
         "{}: {} parameters, {} px, {} tokens",
         args.out.display(),
         model.parameter_count(),
@@ -126,7 +127,7 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
         config.text.vocab_size
     );
     if tokenizer.is_none() {
-        eprintln!(
+        errln!(
             "note: the model has no tokenizer and cannot write captions: import it again with --characters FILE.txt"
         );
     }
@@ -156,9 +157,9 @@ pub fn export(args: &ExportArgs) -> anyhow::Result<()> {
         if !args.force {
             bail!("{what}. Add --force to write the file anyway");
         }
-        eprintln!("warning: {what}");
+        errln!("warning: {what}");
     }
     load::write_values(&args.out, &values, None)?;
-    println!("{}: {} tensors", args.out.display(), values.len());
+    outln!("{}: {} tensors", args.out.display(), values.len());
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::values::named;
+use crate::cli::output::errln;
 use crate::caption::{CaptionError, Session};
 use crate::device::Device;
 use crate::image::Tiling;
@@ -76,7 +77,7 @@ impl ModelArgs {
             Some(name) => library::locate(name)?,
             None => super::default_model()?,
         };
-        eprintln!("model: {}", dir.display());
+        errln!("model: {}", dir.display());
         let keep = match self.quantize {
             Some(to) => KeepWeights::Converted(to.encoding()),
             None => KeepWeights::AsStored,

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
-use super::say;
+use super::{say, say_json};
 use crate::models::checkpoint;
 use crate::models::library::{self, KNOWN};
 
@@ -28,7 +28,7 @@ pub fn run(args: &ModelsArgs) -> anyhow::Result<()> {
         for model in KNOWN {
             let whole = folder(model.repository).filter(|folder| library::has_weights(folder));
             let folder = whole.map(|folder| folder.display().to_string());
-            say(&json!({
+            say_json(&json!({
                 "name": model.name, "repository": model.repository, "megabytes": model.megabytes,
                 "licence": model.licence, "purpose": model.purpose, "folder": folder,
             })
@@ -36,7 +36,7 @@ pub fn run(args: &ModelsArgs) -> anyhow::Result<()> {
         }
         for (repository, folder) in &here {
             if library::known(repository).is_none() {
-                say(&json!({
+                say_json(&json!({
                     "repository": repository, "folder": folder.display().to_string(),
                     "megabytes": library::folder_bytes(folder) / 1_000_000,
                 })

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::Args;
 
+use crate::cli::output::outln;
 use crate::models::load;
 
 #[derive(Args)]
@@ -30,7 +31,7 @@ pub fn run(args: &PackArgs) -> anyhow::Result<()> {
         );
     }
     let packed = load::pack(&args.dir, &args.out)?;
-    println!(
+    outln!(
         "{}: {:.1} MB, {} tensors",
         model.display(),
         packed.bytes as f64 / 1e6,

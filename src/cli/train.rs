@@ -11,6 +11,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
 use super::devices::DeviceArgs;
+use crate::cli::output::errln;
 use crate::train::{RunConfig, TrainRun};
 use flag::Flag;
 pub(super) use flags::flag_of;
@@ -194,7 +195,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
             bail!("{path} already exists: give --save-config another name, or remove it first");
         }
         config.save(path)?;
-        eprintln!("run configuration: {}", path.display());
+        errln!("run configuration: {}", path.display());
         return Ok(());
     }
     let run = TrainRun::new(config)?;

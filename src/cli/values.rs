@@ -5,6 +5,7 @@
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use super::model::Quantization;
+use crate::data::Format;
 use crate::graph::Precision;
 use crate::image::Strength;
 use crate::models::{Part, Preset};
@@ -75,6 +76,24 @@ impl Named for Quantization {
             "q4_0",
             "4 bits: an eighth of f32, with a loss of quality",
         ),
+    ];
+}
+
+impl Named for Format {
+    const VALUES: &'static [(Format, &'static str, &'static str)] = &[
+        (Format::Folder, "folder", "A text file beside each picture; --out x.caption for that ending"),
+        (Format::Jsonl, "jsonl", "JSON Lines"),
+        (Format::Json, "json", "JSON list"),
+        (Format::Llava, "llava", "JSON list of conversations"),
+        (Format::Coco, "coco", "COCO captions"),
+        (Format::Karpathy, "karpathy", "Karpathy's split file, with one part"),
+        (Format::Flickr, "csv", "CSV with the names of pictures; TSV if --out ends in .tsv"),
+        (Format::Csv, "csv-embedded", "CSV with the pictures as base64"),
+        (Format::Tokens, "tokens", "Token file of Flickr8k"),
+        (Format::Metadata, "metadata", "metadata.csv or metadata.jsonl of ImageFolder"),
+        (Format::Webdataset, "webdataset", "Tar shard of WebDataset, with the pictures"),
+        #[cfg(feature = "parquet")]
+        (Format::Parquet, "parquet", "Parquet table with the pictures"),
     ];
 }
 
@@ -235,6 +254,7 @@ mod tests {
     #[test]
     fn names_are_unique_and_lead_back_to_their_values() {
         check::<Precision>();
+        check::<Format>();
         check::<Preset>();
         check::<Part>();
         check::<TokenKind>();

@@ -55,6 +55,13 @@ impl Batches {
         }
     }
 
+    /// Lets each sample occur as often in an epoch as `repeats` says; variants take turns as before.
+    pub fn repeated(mut self, repeats: &[usize]) -> Batches {
+        let times = |&sample: &usize| std::iter::repeat_n(sample, repeats[sample].max(1));
+        self.always = self.always.iter().flat_map(times).collect();
+        self
+    }
+
     /// Returns the number of samples in an epoch.
     pub fn epoch(&self) -> usize {
         self.always.len() + self.turns
@@ -64,7 +71,7 @@ impl Batches {
     fn order(&self, number: u64) -> Vec<usize> {
         let order = permutation(self.epoch(), self.seed, number);
         if self.variants.is_empty() {
-            return order;
+            return order.into_iter().map(|place| self.always[place]).collect();
         }
         // a separate random stream, far from those of the epochs' orders
         let turns = permutation(self.variants.len(), self.seed, number ^ (1 << 63));

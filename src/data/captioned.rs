@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::formats;
+
 /// A picture file and its caption.
 ///
 /// [`read`](Self::read) and [`write`](Self::write) handle every [`Format`](super::Format).
@@ -15,8 +17,35 @@ pub struct Captioned {
 
 impl Captioned {
     /// Returns the path of the text file that holds the caption of a single picture: beside it,
-    /// with the same stem and the extension `.txt`.
+    /// with the same stem and the extension `.txt`; or with its whole name before that if another
+    /// picture has the same stem, such as `a.png` and `a.jpg`.
     pub fn sidecar(picture: &Path) -> PathBuf {
-        picture.with_extension("txt")
+        Captioned::sidecar_with(picture, "txt")
     }
+
+    /// Like [`sidecar`](Self::sidecar), with another extension.
+    pub fn sidecar_with(picture: &Path, ending: &str) -> PathBuf {
+        let other = |ending: String| {
+            let other = picture.with_extension(ending);
+            other.file_name() != picture.file_name() && other.is_file() && !same_file(&other, picture)
+        };
+        let shared = formats::endings().any(other);
+        Captioned::sidecar_among(picture, shared, ending)
+    }
+
+    /// Returns the caption file of a picture that shares its stem with others, or does not.
+    pub(super) fn sidecar_among(picture: &Path, shared: bool, ending: &str) -> PathBuf {
+        if !shared {
+            return picture.with_extension(ending);
+        }
+        let mut name = picture.as_os_str().to_owned();
+        name.push(".");
+        name.push(ending);
+        name.into()
+    }
+}
+
+/// Whether two paths lead to one file, as `a.png` and `a.PNG` do on some systems.
+fn same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::formats::Setting;
 use crate::hint::{Hint, Hinted};
 
 /// A row or file that cannot be used.
@@ -52,6 +53,12 @@ pub enum DataError {
         /// Cause reported by the system.
         reason: std::io::Error,
     },
+    /// A file to write is already there and must not be replaced.
+    #[error("{path} already exists")]
+    Exists {
+        /// Path of the file.
+        path: String,
+    },
     /// A picture's path cannot be written into a text file.
     #[error("{path}: the name is not UTF-8; rename the picture")]
     NotUtf8 {
@@ -66,15 +73,35 @@ pub enum DataError {
         /// Predicate that completes a sentence starting with the path, such as `is empty`.
         what: String,
     },
-    /// A CSV file lacks a column of the [`Layout`](super::Layout).
-    #[error("{path} has no column `{column}`; its columns are {have}")]
+    /// A table lacks the pictures or the captions.
+    #[error("{path} has no {column}; its columns are {have}")]
     NoColumn {
         /// Path of the file.
         path: String,
-        /// Name of the missing column.
+        /// Description of the missing column.
         column: String,
         /// Names of the columns found, quoted and separated by commas.
         have: String,
+    },
+    /// A part of the data set is wanted that is not there.
+    #[error("{path} has no part `{split}`; its parts are {have}")]
+    NoSplit {
+        /// Path of the file.
+        path: String,
+        /// Name of the part.
+        split: String,
+        /// Names of the parts found, quoted and separated by commas.
+        have: String,
+    },
+    /// A setting of the [`Layout`](super::Layout) is given and has no meaning for any of the files.
+    #[error("the {setting} does not apply: {path} {reason}")]
+    Unused {
+        /// Paths of the files.
+        path: String,
+        /// The setting.
+        setting: Setting,
+        /// Predicate that completes a sentence starting with the path.
+        reason: &'static str,
     },
     /// A row cannot be used, and strict loading was requested.
     #[error("{0}")]
@@ -99,7 +126,10 @@ impl Hinted for DataError {
             DataError::NoColumn { .. } => Some(Hint::NameColumns),
             DataError::Strict(problem) => Some(problem.hint.clone().unwrap_or(Hint::NotStrict)),
             DataError::Empty { first, .. } => first.as_ref()?.hint.clone(),
-            DataError::Read { .. }
+            DataError::Unused { setting, .. } => Some(Hint::LeaveOut(setting.field())),
+            DataError::Exists { .. } => Some(Hint::OutputExists),
+            DataError::NoSplit { .. }
+            | DataError::Read { .. }
             | DataError::Write { .. }
             | DataError::NotUtf8 { .. }
             | DataError::Format { .. } => None,

@@ -1,27 +1,50 @@
 //! File formats of captioned pictures, detected by name and content.
 //!
 //! To add a format, write `formats/NAME.rs` with a [`Definition`], declare the module here and add
-//! its line to the table.
+//! its line to the table. Tables read their rows through `table`, objects of JSON through `entry`:
+//! both know the names of columns and fields from `columns`, and `picture_files` finds the pictures.
 
 mod coco;
+mod columns;
 mod csv;
+mod entry;
 mod flickr;
 mod folder;
+mod folders;
+mod json;
+mod json_stream;
 mod jsonl;
+mod karpathy;
+mod layout;
+mod llava;
+mod merge;
+mod metadata;
+mod open_quotes;
+mod parquet;
 mod picture_files;
 mod row_numbers;
+mod table;
+mod tokens;
+mod webdataset;
 
-use std::path::Path;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
+use flate2::read::MultiGzDecoder;
 use serde::Serialize;
 
-use self::picture_files::parent;
+use self::folders::{Walk, walk};
+use self::layout::{Used, same_split};
+use self::picture_files::{extension as extension_of, is_picture, parent};
 use super::captioned::Captioned;
 use super::error::{DataError, Problem};
 use super::record::{Encoded, Record};
 use crate::atomic_file;
+use crate::file_kind::{FileKind, START};
 
-pub use picture_files::Layout;
+pub use layout::{Layout, Setting};
+pub(super) use picture_files::endings;
 
 macro_rules! formats {
     ($($(#[$doc:meta])* $variant:ident => $module:ident,)*) => {
@@ -38,28 +61,76 @@ macro_rules! formats {
 }
 
 formats! {
+    /// Tar archive of WebDataset: a picture and its caption under one name.
+    Webdataset => webdataset,
+    /// Parquet table of pictures and captions, as the Hugging Face Hub keeps them.
+    Parquet => parquet,
+    /// ImageFolder of Hugging Face's `datasets`: `metadata.csv` or `metadata.jsonl` in a folder.
+    Metadata => metadata,
+    /// Folder of pictures, each with its caption in a text file beside it.
+    Folder => folder,
     /// JSON Lines: an object with `image` and `caption` or `captions` on each line.
     Jsonl => jsonl,
+    /// Karpathy's splits: `images` with `sentences` in one JSON object.
+    Karpathy => karpathy,
+    /// JSON list of objects with a picture and its caption or conversation, or an object that maps
+    /// names to captions.
+    Json => json,
+    /// JSON list of conversations of LLaVA, written; it is read as [`Format::Json`].
+    Llava => llava,
     /// COCO captions: `images` and `annotations` in one JSON object.
     Coco => coco,
+    /// Token file of Flickr8k or Flickr30k: `name.jpg#0`, a tab and a caption on each line.
+    Tokens => tokens,
     /// `captions.txt` of Flickr8k: file names and captions, several rows a picture.
     Flickr => flickr,
-    /// Folder of pictures, each with its caption in a `.txt` file beside it.
-    Folder => folder,
-    /// CSV with base64 pictures, captions and optional concepts; any other file.
+    /// CSV, TSV or another table with pictures or their names, and captions; any other text.
     Csv => csv,
+}
+
+impl Format {
+    /// All formats that can be written.
+    pub fn writable() -> impl Iterator<Item = Format> {
+        let table = TABLE.iter().filter(|(_, definition)| definition.write.is_some());
+        table.map(|(format, _)| *format)
+    }
+
+    /// Name of the format that is written.
+    pub fn name(self) -> &'static str {
+        self.definition().name
+    }
+
+    /// Noun phrase for messages.
+    pub fn description(self) -> &'static str {
+        self.definition().description
+    }
+
+    /// Whether pictures are written into the file itself.
+    pub fn embeds(self) -> bool {
+        matches!(self, Format::Webdataset | Format::Parquet | Format::Csv)
+    }
+
+    fn definition(self) -> &'static Definition {
+        let (_, definition) = TABLE
+            .iter()
+            .find(|(known, _)| *known == self)
+            .expect("the table has every format");
+        definition
+    }
 }
 
 /// Implementation of a format.
 struct Definition {
+    /// Name of the format that `write` writes.
+    name: &'static str,
     /// Noun phrase for messages, with an article where it needs one.
     description: &'static str,
     /// Recognizes the format; earlier formats in the table take precedence.
     detect: fn(&Input) -> bool,
     /// Reads captions and locates their pictures, without decoding them.
     read: fn(&Input, &Layout) -> Result<Rows, DataError>,
-    /// Writes captions so that `read` returns them again.
-    write: fn(&Path, &[Captioned]) -> Result<(), DataError>,
+    /// Writes captions so that `read` returns them again; returns remarks on what is not.
+    write: Option<fn(&Path, &[Record]) -> Result<Vec<String>, DataError>>,
 }
 
 /// What lies at a path.
@@ -67,31 +138,67 @@ struct Input<'a> {
     path: &'a Path,
     /// File name extension in lower case, or an empty string.
     extension: String,
-    /// Content of a file without a byte order mark; `None` for a folder.
-    body: Option<&'a [u8]>,
+    /// Kind of a file that is not text.
+    kind: Option<FileKind>,
+    content: Content<'a>,
+}
+
+/// Content of a file or folder.
+enum Content<'a> {
+    Folder(&'a Walk),
+    /// Text without a byte order mark.
+    Text(&'a [u8]),
+    Binary(Binary<'a>),
+}
+
+/// Where the bytes of a file are.
+#[derive(Clone, Copy)]
+enum Binary<'a> {
+    File(&'a Path),
+    Memory(&'a [u8]),
 }
 
 impl<'a> Input<'a> {
-    fn new(path: &'a Path, body: Option<&'a [u8]>) -> Input<'a> {
-        let extension = path
-            .extension()
-            .map(|extension| extension.to_string_lossy().to_lowercase())
-            .unwrap_or_default();
+    fn new(path: &'a Path, kind: Option<FileKind>, content: Content<'a>) -> Input<'a> {
         Input {
             path,
-            extension,
-            body,
+            extension: extension(path),
+            kind,
+            content,
         }
     }
 
-    /// Content of a file; empty for a folder.
+    /// Content of a text file; empty for others.
     fn text(&self) -> &'a [u8] {
-        self.body.unwrap_or_default()
+        match self.content {
+            Content::Text(text) => text,
+            _ => &[],
+        }
+    }
+
+    fn is_text(&self) -> bool {
+        matches!(self.content, Content::Text(_))
+    }
+
+    /// Bytes of a file that is not text.
+    fn binary(&self) -> Option<Binary<'a>> {
+        match self.content {
+            Content::Binary(binary) => Some(binary),
+            _ => None,
+        }
+    }
+
+    /// Files of a folder.
+    fn walk(&self) -> Option<&'a Walk> {
+        match self.content {
+            Content::Folder(walk) => Some(walk),
+            _ => None,
+        }
     }
 
     /// Whether this is a file of JSON, by its extension or its first character.
     fn is_json(&self) -> bool {
-        self.body.is_some()
+        self.is_text()
             && (self.extension == "json" || self.text().trim_ascii_start().starts_with(b"{"))
     }
 
@@ -100,31 +207,226 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Usable rows of a file, and problems with the others.
-pub(super) type Rows = (Vec<Record>, Vec<Problem>);
+/// Returns the extension of a path in lower case, or an empty string.
+fn extension(path: &Path) -> String {
+    extension_of(path).unwrap_or_default()
+}
+
+/// What a file holds.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    /// Usable rows.
+    pub records: Vec<Record>,
+    /// Rows that cannot be used.
+    pub problems: Vec<Problem>,
+    /// Remarks on how the file was read.
+    pub notes: Vec<String>,
+    /// Settings that had a meaning.
+    pub used: Used,
+}
+
+impl Rows {
+    fn extend(&mut self, other: Rows) {
+        self.records.extend(other.records);
+        self.problems.extend(other.problems);
+        self.notes.extend(other.notes);
+        self.used.extend(other.used);
+    }
+}
+
+/// Files of a folder that are listed; more than that is no data set.
+const FILES: usize = 20_000_000;
 
 /// Reads captions and locates their pictures, without decoding them.
 pub(super) fn read(path: &Path, layout: &Layout) -> Result<(Format, Rows), DataError> {
     if path.is_dir() {
-        dispatch(&Input::new(path, None), layout)
-    } else {
-        parse(path, read_file(path)?, layout)
+        return read_folder(path, layout);
+    }
+    let read_error = |error: io::Error| DataError::Read {
+        path: path.display().to_string(),
+        reason: error.to_string(),
+    };
+    let mut start = vec![];
+    let mut file = File::open(path).map_err(read_error)?;
+    (&mut file).take(START as u64).read_to_end(&mut start).map_err(read_error)?;
+    let kind = FileKind::of(&start);
+    match kind {
+        // read where they are, since they may be larger than memory
+        Some(FileKind::Tar | FileKind::Parquet) => {
+            dispatch(&Input::new(path, kind, Content::Binary(Binary::File(path))), layout)
+        }
+        _ => {
+            file.read_to_end(&mut start).map_err(read_error)?;
+            parse(path, start, layout)
+        }
     }
 }
 
 /// Like [`read`] for the bytes of a file; `path` provides the extension, the name in messages and
 /// the folder of the pictures.
 fn parse(path: &Path, bytes: Vec<u8>, layout: &Layout) -> Result<(Format, Rows), DataError> {
-    let bytes = without_mark(path, bytes)?;
-    dispatch(&Input::new(path, Some(&bytes)), layout)
+    let kind = FileKind::of(&bytes[..bytes.len().min(START)]);
+    match kind {
+        Some(FileKind::Gzip) => {
+            let inner = match &extension(path)[..] {
+                "gz" | "gzip" => path.with_extension(""),
+                "tgz" => path.with_extension("tar"),
+                _ => path.to_owned(),
+            };
+            let bytes = decompressed(path, &bytes)?;
+            if FileKind::of(&bytes[..bytes.len().min(START)]) == Some(FileKind::Gzip) {
+                return Err(DataError::Format {
+                    path: path.display().to_string(),
+                    what: "is compressed twice: decompress it first".into(),
+                });
+            }
+            parse(&inner, bytes, layout)
+        }
+        Some(FileKind::Tar | FileKind::Parquet) => {
+            let content = Content::Binary(Binary::Memory(&bytes));
+            dispatch(&Input::new(path, kind, content), layout)
+        }
+        Some(kind) => Err(DataError::Format {
+            path: path.display().to_string(),
+            what: format!("is {}: {}", kind.name(), kind.advice()),
+        }),
+        None if extension(path) == "tar" => {
+            let content = Content::Binary(Binary::Memory(&bytes));
+            dispatch(&Input::new(path, kind, content), layout)
+        }
+        None => {
+            let bytes = without_mark(path, bytes)?;
+            dispatch(&Input::new(path, kind, Content::Text(&bytes)), layout)
+        }
+    }
+}
+
+/// Largest content of a compressed file, in bytes.
+const LARGEST: u64 = 8 << 30;
+
+/// Decompresses a gzip file.
+fn decompressed(path: &Path, bytes: &[u8]) -> Result<Vec<u8>, DataError> {
+    let mut content = vec![];
+    let length = MultiGzDecoder::new(bytes)
+        .take(LARGEST + 1)
+        .read_to_end(&mut content)
+        .map_err(|error| DataError::Read {
+            path: path.display().to_string(),
+            reason: format!("it cannot be decompressed: {error}"),
+        })?;
+    if length as u64 > LARGEST {
+        return Err(DataError::Format {
+            path: path.display().to_string(),
+            what: format!("has more than {LARGEST} bytes when decompressed: decompress it first"),
+        });
+    }
+    Ok(content)
 }
 
 fn dispatch(input: &Input, layout: &Layout) -> Result<(Format, Rows), DataError> {
     let (format, definition) = TABLE
         .iter()
         .find(|(_, definition)| (definition.detect)(input))
-        .expect("CSV takes every file, and Folder every folder");
+        .expect("CSV takes every text, Folder every folder, and other files are known by kind");
     Ok((*format, (definition.read)(input, layout)?))
+}
+
+/// Names of caption files in the folders of published data sets.
+const CAPTION_FILES: [&str; 7] = [
+    "captions.txt",
+    "flickr8k.token.txt",
+    "results.csv",
+    "results_20130124.token",
+    "flickr_annotations_30k.csv",
+    "dataset_flickr8k.json",
+    "dataset_flickr30k.json",
+];
+
+/// Reads a folder: the caption file of a published data set in it, shards, or its pictures.
+fn read_folder(path: &Path, layout: &Layout) -> Result<(Format, Rows), DataError> {
+    let read_error = |error: io::Error| DataError::Read {
+        path: path.display().to_string(),
+        reason: error.to_string(),
+    };
+    let walk = walk(path, layout.depth, FILES).map_err(read_error)?;
+    if let Some(file) = caption_file(path, &walk, layout) {
+        let (format, mut rows) = read(&file, layout)?;
+        rows.notes.push(format!("captions of {}", file.display()));
+        rows.used.insert(Setting::Depth);
+        return Ok((format, rows));
+    }
+    if !walk.files.iter().any(|file| is_picture(file)) {
+        let shards: Vec<&PathBuf> = walk.files.iter().filter(|file| is_shard(file)).collect();
+        if !shards.is_empty() {
+            return read_shards(&shards, layout);
+        }
+    }
+    dispatch(&Input::new(path, None, Content::Folder(&walk)), layout)
+}
+
+/// Finds the caption file of a published data set among the files of a folder.
+fn caption_file(folder: &Path, walk: &Walk, layout: &Layout) -> Option<PathBuf> {
+    const LOOKED_AT: u64 = 1 << 16;
+    let is_one = |file: &Path| {
+        let mut start = vec![];
+        let read = File::open(file).and_then(|file| file.take(LOOKED_AT).read_to_end(&mut start));
+        let Ok(bytes) = read.map_err(|_| ()).and_then(|_| without_mark(file, start).map_err(|_| ()))
+        else {
+            return false;
+        };
+        // a last line that is cut off counts as whole
+        let input = Input::new(file, None, Content::Text(&bytes));
+        let detects = |definition: &Definition| (definition.detect)(&input);
+        detects(&flickr::DEFINITION)
+            || detects(&tokens::DEFINITION)
+            || detects(&karpathy::DEFINITION)
+            || input.extension == "csv" && table::has_header(&input, layout)
+    };
+    CAPTION_FILES.iter().find_map(|name| {
+        let mut files = walk.files.iter();
+        let file = files.find(|file| {
+            let own = file.file_name().unwrap_or_default().to_string_lossy();
+            parent(file) == folder && own.to_lowercase() == *name
+        })?;
+        is_one(file).then(|| file.clone())
+    })
+}
+
+/// Whether a file is a shard by its extension.
+fn is_shard(file: &Path) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    [".tar", ".tar.gz", ".tgz", ".parquet"].iter().any(|ending| name.ends_with(ending))
+}
+
+/// Reads the shards of a folder one after the other; the parts that their names begin with, as in
+/// `train-00000-of-00002.parquet`, can be chosen.
+fn read_shards(shards: &[&PathBuf], layout: &Layout) -> Result<(Format, Rows), DataError> {
+    let split = |file: &Path| {
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let first = stem.split(['-', '_', '.']).next().unwrap_or_default().to_owned();
+        ["train", "val", "test"].iter().any(|known| same_split(known, &first)).then_some(first)
+    };
+    let chosen = |file: &Path| {
+        split(file).is_some_and(|split| layout.splits.iter().any(|wanted| same_split(wanted, &split)))
+    };
+    let by_name = shards.iter().any(|file| chosen(file));
+    let inner = Layout {
+        splits: if by_name { vec![] } else { layout.splits.clone() },
+        ..layout.clone()
+    };
+    let (mut rows, mut format, mut count) = (Rows::default(), None, 0);
+    for file in shards.iter().filter(|file| !by_name || chosen(file)) {
+        let (found, more) = read(file, &inner)?;
+        format.get_or_insert(found);
+        rows.extend(more);
+        count += 1;
+    }
+    rows.notes.push(format!("{count} of {} shards", shards.len()));
+    rows.used.insert(Setting::Depth);
+    if by_name {
+        rows.used.insert(Setting::Splits);
+    }
+    Ok((format.unwrap_or(Format::Webdataset), rows))
 }
 
 /// Names all formats for a message.
@@ -146,36 +448,96 @@ fn read_file(path: &Path) -> Result<Vec<u8>, DataError> {
 /// Removes a UTF-8 byte order mark.
 ///
 /// # Errors
-/// Content that looks like UTF-16.
+/// Content that looks like UTF-16, or like no text.
 fn without_mark(path: &Path, mut bytes: Vec<u8>) -> Result<Vec<u8>, DataError> {
     if bytes.starts_with("\u{feff}".as_bytes()) {
         bytes.drain(..3);
     }
-    if bytes.starts_with(&[0xff, 0xfe])
-        || bytes.starts_with(&[0xfe, 0xff])
-        || bytes[..bytes.len().min(64)].contains(&0)
-    {
-        return Err(DataError::Format {
-            path: path.display().to_string(),
-            what: "is not UTF-8 text, but perhaps UTF-16: save it as UTF-8".into(),
-        });
-    }
-    Ok(bytes)
+    let start = &bytes[..bytes.len().min(64)];
+    let zeros = start.iter().filter(|byte| **byte == 0).count();
+    let marked = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+    let what = match zeros {
+        _ if marked => "is not UTF-8 text, but perhaps UTF-16: save it as UTF-8",
+        0 => return Ok(bytes),
+        // every other byte of Latin letters
+        zeros if 3 * zeros >= start.len() && start.iter().any(u8::is_ascii_alphanumeric) => {
+            "is not UTF-8 text, but perhaps UTF-16: save it as UTF-8"
+        }
+        _ => "is not text and of no known kind",
+    };
+    Err(DataError::Format {
+        path: path.display().to_string(),
+        what: what.into(),
+    })
 }
 
 /// Returns the names under which a file at `path` refers to pictures: relative to its folder for
 /// pictures inside it, else the whole path; with slashes on every system.
-fn picture_names(path: &Path, rows: &[Captioned]) -> Result<Vec<String>, DataError> {
+fn picture_names(path: &Path, records: &[Record]) -> Result<Vec<String>, DataError> {
     let folder = parent(path);
-    rows.iter()
-        .map(|Captioned { picture, .. }| {
-            let name = picture.strip_prefix(&folder).unwrap_or(picture).to_str();
-            name.map(|name| name.replace(std::path::MAIN_SEPARATOR, "/"))
-                .ok_or_else(|| DataError::NotUtf8 {
-                    path: picture.display().to_string(),
-                })
-        })
-        .collect()
+    let name = |record: &Record| {
+        let Encoded::File(picture) = &record.image else {
+            return Err(embedded(record));
+        };
+        let inside = picture.strip_prefix(&folder).ok().map(Path::to_owned);
+        let outside = || match picture.is_absolute() == folder.is_absolute() {
+            true => picture.clone(),
+            // a path of the current folder means nothing elsewhere
+            false => std::path::absolute(picture).unwrap_or_else(|_| picture.clone()),
+        };
+        let name = inside.unwrap_or_else(outside);
+        name.to_str()
+            .map(|name| name.replace(std::path::MAIN_SEPARATOR, "/"))
+            .ok_or_else(|| DataError::NotUtf8 {
+                path: picture.display().to_string(),
+            })
+    };
+    records.iter().map(name).collect()
+}
+
+/// The error of a format that names pictures, for a picture that is no file.
+fn embedded(record: &Record) -> DataError {
+    DataError::Strict(Problem::new(
+        &record.place,
+        "the picture is embedded in its file and has to be written to a file of its own first",
+    ))
+}
+
+/// Whether the name of a picture can be that of a file here.
+pub(super) fn is_plain(name: &str) -> bool {
+    is_picture(Path::new(name))
+        && !name.starts_with('.')
+        && !name.contains(|c: char| c.is_control() || "/\\:*?\"<>|".contains(c))
+}
+
+/// The ending of caption files that a path asks for.
+pub(super) fn sidecar_ending(path: &Path) -> &'static str {
+    folder::ending(path)
+}
+
+/// Reads the picture of a record.
+fn contents(record: &Record) -> Result<Vec<u8>, DataError> {
+    match &record.image {
+        Encoded::File(path) => read_file(path),
+        _ => record.bytes().map_err(DataError::Strict),
+    }
+}
+
+/// The extension of a picture by its content.
+pub(super) fn ending_of(picture: &[u8]) -> &'static str {
+    match ::image::guess_format(picture) {
+        Ok(::image::ImageFormat::Jpeg) => "jpg",
+        Ok(format) => format.extensions_str().first().copied().unwrap_or("png"),
+        Err(_) => "png",
+    }
+}
+
+/// The remark of formats that have no place for concepts.
+fn without_concepts(records: &[Record]) -> Vec<String> {
+    match records.iter().filter(|record| record.concept.is_some()).count() {
+        0 => vec![],
+        count => vec![format!("{count} concepts are not kept: the format has none")],
+    }
 }
 
 /// Writes a whole file.
@@ -184,6 +546,19 @@ fn save(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
         path: path.display().to_string(),
         reason,
     })
+}
+
+/// Writes records so that [`read`] returns them again; returns remarks on what it does not.
+pub(super) fn write(
+    path: &Path,
+    format: Format,
+    records: &[Record],
+) -> Result<Vec<String>, DataError> {
+    let write = format.definition().write.ok_or_else(|| DataError::Format {
+        path: path.display().to_string(),
+        what: format!("cannot be written: {} are read only", format.description()),
+    })?;
+    write(path, records)
 }
 
 impl Captioned {
@@ -214,30 +589,28 @@ impl Captioned {
     /// an existing file.
     ///
     /// Pictures inside the file's folder are named relative to it, others by their whole path.
-    /// [`Format::Csv`] embeds the pictures; [`Format::Folder`] writes a
+    /// [`Format::embeds`] tells which formats embed the pictures; [`Format::Folder`] writes a
     /// [`sidecar`](Captioned::sidecar) for each picture and no file `path`.
     ///
     /// # Errors
     /// A picture that cannot be read, a name that is not UTF-8, or a file that cannot be written.
     pub fn write(path: &Path, format: Format, rows: &[Captioned]) -> Result<(), DataError> {
-        let (_, definition) = TABLE
-            .iter()
-            .find(|(known, _)| *known == format)
-            .expect("the table has every format");
-        (definition.write)(path, rows)
+        let records: Vec<Record> = rows.iter().map(Record::from).collect();
+        write(path, format, &records).map(drop)
     }
 }
 
 /// Keeps the rows whose picture is a file.
-fn picture_files_of((records, mut problems): Rows) -> (Vec<Captioned>, Vec<Problem>) {
+fn picture_files_of(rows: Rows) -> (Vec<Captioned>, Vec<Problem>) {
+    let mut problems = rows.problems;
     let mut captioned = vec![];
-    for record in records {
+    for record in rows.records {
         match record.image {
             Encoded::File(picture) => captioned.push(Captioned {
                 picture,
                 caption: record.caption,
             }),
-            Encoded::Base64(_) => problems.push(Problem::new(
+            _ => problems.push(Problem::new(
                 record.place,
                 "the picture is embedded in this file, so the caption belongs to no picture file",
             )),
@@ -249,7 +622,7 @@ fn picture_files_of((records, mut problems): Rows) -> (Vec<Captioned>, Vec<Probl
 #[cfg(test)]
 mod tests {
     use super::super::dataset::Dataset;
-    use super::super::testing::{png, written};
+    use super::super::testing::{gzip, png, written};
     use super::*;
     use crate::progress::Silent;
 
@@ -285,7 +658,7 @@ mod tests {
         // base64 under the header of Flickr8k
         let (_dir, path) = written("a.csv", "image,caption\nAAAA,red\n");
         let layout = Layout {
-            image_column: "image".into(),
+            image_column: Some("image".into()),
             ..Layout::default()
         };
         assert_eq!(read(&path, &layout).unwrap().0, Format::Csv);
@@ -370,7 +743,7 @@ mod tests {
         );
         assert_eq!(
             Captioned::read(dir.path(), &Layout::default()).unwrap().0,
-            rows[..2]
+            rows
         );
     }
 
@@ -391,5 +764,58 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("where.csv"), "{error}");
+    }
+
+    #[test]
+    fn compressed_files_and_folders_of_data_sets_are_read() {
+        let (dir, rows) = pictures();
+        let path = dir.path().join("all.csv");
+        Captioned::write(&path, Format::Flickr, &rows).unwrap();
+        let packed = dir.path().join("all.csv.gz");
+        std::fs::write(&packed, gzip(&std::fs::read(&path).unwrap())).unwrap();
+        let (read_rows, problems) = Captioned::read(&packed, &Layout::default()).unwrap();
+        assert_eq!((read_rows, problems), (rows.clone(), vec![]));
+        std::fs::rename(&path, dir.path().join("captions.txt")).unwrap();
+        assert_eq!(read(dir.path(), &Layout::default()).unwrap().0, Format::Flickr);
+        assert_eq!(Captioned::read(dir.path(), &Layout::default()).unwrap().0, rows);
+    }
+
+    #[test]
+    fn folders_of_shards_are_read() {
+        let (_dir, rows) = pictures();
+        let shards = tempfile::tempdir().unwrap();
+        Captioned::write(&shards.path().join("train-0.tar"), Format::Webdataset, &rows[..2]).unwrap();
+        Captioned::write(&shards.path().join("test-0.tar"), Format::Webdataset, &rows[2..]).unwrap();
+        let count = |splits: &[&str]| {
+            let layout = Layout {
+                splits: splits.iter().map(|split| split.to_string()).collect(),
+                ..Layout::default()
+            };
+            let loaded = Dataset::load(shards.path(), 4, &layout, true, &Silent);
+            loaded.map(|loaded| loaded.dataset.samples.len())
+        };
+        assert_eq!((count(&[]).unwrap(), count(&["train"]).unwrap(), count(&["test"]).unwrap()), (3, 2, 1));
+        let error = count(&["val"]).unwrap_err().to_string();
+        assert!(error.contains("part of the data set does not apply"), "{error}");
+    }
+
+    #[test]
+    fn other_files_are_called_what_they_are() {
+        let cases: [(&str, &[u8], &str); 9] = [
+            ("a.csv", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
+            ("a.zip", b"PK\x03\x04\0\0", "zip archive"),
+            ("a.jsonl.zst", b"\x28\xb5\x2f\xfd\0", "Zstandard"),
+            ("a.pkl", b"\x80\x04\x95\x1f\0\0\0\0\0\0\0}", "pickle"),
+            ("a.png", b"\x89PNG\r\n\x1a\n", "PNG picture: give the folder"),
+            ("a.json", b"<!DOCTYPE html><html>", "HTML page"),
+            ("a.gz", b"\x1f\x8b\x08\0\0", "cannot be decompressed"),
+            ("a.bin", b"\x01\x02\0\x04abcdefgh", "no known kind"),
+            ("a.csv", b"i\0m\0a\0g\0e\0", "UTF-16"),
+        ];
+        for (name, bytes, wanted) in cases {
+            let (_dir, path) = written(name, bytes);
+            let error = read(&path, &Layout::default()).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains(wanted), "{error}");
+        }
     }
 }

@@ -6,10 +6,11 @@ use rayon::prelude::*;
 
 use super::dataset::Dataset;
 use super::error::{DataError, Problem};
-use super::formats::{self, Layout};
+use super::formats::Layout;
+use super::listing::Listing;
 use super::record::Record;
 use super::sample::Sample;
-use crate::image::Preprocess;
+use crate::image::{ColorProfiles, Preprocess};
 use crate::progress::Progress;
 
 /// A data set, and the rows that could not be used.
@@ -19,6 +20,8 @@ pub struct Loaded {
     pub dataset: Dataset,
     /// Rows and files that were left out.
     pub problems: Vec<Problem>,
+    /// Remarks on how the files were read, such as the number of subfolders.
+    pub notes: Vec<String>,
 }
 
 impl Dataset {
@@ -28,7 +31,8 @@ impl Dataset {
     /// them. Rows that cannot be used are left out and listed.
     ///
     /// # Errors
-    /// An unreadable file, no usable row, or, if `strict`, any row that cannot be used.
+    /// An unreadable file, no usable row, a setting of the layout that does not apply, or, if
+    /// `strict`, any row that cannot be used.
     pub fn load(
         path: &Path,
         preprocess: impl Into<Preprocess>,
@@ -36,7 +40,7 @@ impl Dataset {
         strict: bool,
         progress: &dyn Progress,
     ) -> Result<Loaded, DataError> {
-        load(path, preprocess.into(), layout, strict, progress, &mut 0)
+        Dataset::load_all(&[path.to_owned()], preprocess, layout, strict, progress)
     }
 
     /// Reads several files or folders, one after the other, into one data set; see
@@ -51,22 +55,9 @@ impl Dataset {
         strict: bool,
         progress: &dyn Progress,
     ) -> Result<Loaded, DataError> {
-        let preprocess = preprocess.into();
-        let mut all = Loaded {
-            dataset: Dataset {
-                side: preprocess.side,
-                samples: vec![],
-            },
-            problems: vec![],
-        };
-        let mut known = 0;
-        for path in paths {
-            let Loaded { dataset, problems } =
-                load(path, preprocess, layout, strict, progress, &mut known)?;
-            all.dataset.samples.extend(dataset.samples);
-            all.problems.extend(problems);
-        }
-        Ok(all)
+        let listing = Listing::read(paths, layout)?;
+        Listing::check(&[&listing], layout)?;
+        listing.decode(preprocess, layout, strict, progress)
     }
 
     /// Reads a UTF-8 text file as samples without pictures, one for every line that is not blank.
@@ -102,48 +93,61 @@ impl Dataset {
     }
 }
 
-/// Loads one path; `known` is the number of pictures announced to `progress` so far.
-fn load(
-    path: &Path,
-    preprocess: Preprocess,
-    layout: &Layout,
-    strict: bool,
-    progress: &dyn Progress,
-    known: &mut u64,
-) -> Result<Loaded, DataError> {
-    let (_, (records, mut problems)) = formats::read(path, layout)?;
-    if let (true, Some(problem)) = (strict, problems.first()) {
-        return Err(DataError::Strict(problem.clone()));
-    }
-    *known += records.len() as u64;
-    progress.set_total(*known);
-    let decode = |record: Record| {
-        let sample = record.sample(preprocess);
-        progress.advance(1);
-        sample
-    };
-    let decoded: Vec<Result<Sample, Problem>> = records.into_par_iter().map(decode).collect();
-    let mut samples = vec![];
-    for result in decoded {
-        match result {
-            Ok(sample) => samples.push(sample),
-            Err(problem) if strict => return Err(DataError::Strict(problem)),
-            Err(problem) => problems.push(problem),
+impl Listing {
+    /// Decodes and preprocesses the pictures in parallel; `progress` counts them. Rows that cannot
+    /// be used are left out and listed.
+    ///
+    /// # Errors
+    /// A file without a usable row, or, if `strict`, any row that cannot be used.
+    pub fn decode(
+        self,
+        preprocess: impl Into<Preprocess>,
+        layout: &Layout,
+        strict: bool,
+        progress: &dyn Progress,
+    ) -> Result<Loaded, DataError> {
+        let preprocess = preprocess.into();
+        let profiles = ColorProfiles::unless(layout.ignore_icc);
+        progress.set_total(self.records() as u64);
+        let (mut samples, mut problems, mut notes) = (vec![], vec![], vec![]);
+        for file in self.files {
+            let before = (samples.len(), problems.len());
+            if let (true, Some(problem)) = (strict, file.rows.problems.first()) {
+                return Err(DataError::Strict(problem.clone()));
+            }
+            problems.extend(file.rows.problems);
+            let decode = |record: Record| {
+                let sample = record.sample(preprocess, profiles);
+                progress.advance(1);
+                sample
+            };
+            let records = file.rows.records.into_par_iter();
+            let decoded: Vec<Result<Sample, Problem>> = records.map(decode).collect();
+            for result in decoded {
+                match result {
+                    Ok(sample) => samples.push(sample),
+                    Err(problem) if strict => return Err(DataError::Strict(problem)),
+                    Err(problem) => problems.push(problem),
+                }
+            }
+            if samples.len() == before.0 {
+                return Err(DataError::Empty {
+                    path: file.path.display().to_string(),
+                    first: problems.get(before.1).cloned(),
+                });
+            }
+            let name = file.path.display();
+            notes.extend(file.rows.notes.iter().map(|note| format!("{name}: {note}")));
         }
+        Ok(Loaded {
+            dataset: Dataset {
+                side: preprocess.side,
+                samples,
+            },
+            problems,
+            notes,
+        })
     }
-    if samples.is_empty() {
-        return Err(DataError::Empty {
-            path: path.display().to_string(),
-            first: problems.first().cloned(),
-        });
-    }
-    Ok(Loaded {
-        dataset: Dataset {
-            side: preprocess.side,
-            samples,
-        },
-        problems,
-    })
 }
 
 #[cfg(test)]
@@ -190,7 +194,7 @@ mod tests {
             let paths: Vec<PathBuf> = names.iter().map(|name| dir.path().join(name)).collect();
             Dataset::load_all(&paths, 4, &Layout::default(), strict, &progress)
         };
-        let Loaded { dataset, problems } = load(&["pictures", "lines.jsonl"], false).unwrap();
+        let Loaded { dataset, problems, .. } = load(&["pictures", "lines.jsonl"], false).unwrap();
         let counts = [&progress.total, &progress.done].map(|it| it.load(Ordering::Relaxed));
         assert_eq!(counts, [2, 2]);
         let [a, c] = &dataset.samples[..] else {

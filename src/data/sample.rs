@@ -1,13 +1,15 @@
 //! One captioned picture, decoded.
 
+use std::path::PathBuf;
+
 use crate::image::{Subject, normalise};
 
 /// A picture at the model's input size, with its captions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
     /// Origin: `file.csv row 7` counted as in a spreadsheet (the header is row 1), followed by
-    /// `(line 9)` where line numbers differ; `file.jsonl line 7`; `file.json image 391895`; or the
-    /// path of the picture.
+    /// `(line 9)` where line numbers differ; `file.jsonl line 7`; `file.json image 391895`;
+    /// `file.json entry 7`; `file.tar a/b.png`; or the path of the picture.
     pub id: String,
     /// Pixels `[side, side, 3]`; empty for text without pictures.
     pub rgb: Vec<u8>,
@@ -20,6 +22,13 @@ pub struct Sample {
     /// Whether the data set holds variants of this concept; set by
     /// [`Dataset::mark_variants`](super::Dataset::mark_variants).
     pub varies: bool,
+    /// File of the picture, or its name in an archive; `None` for one that is embedded without a
+    /// name.
+    pub picture: Option<PathBuf>,
+    /// Identifier of the picture in the file that it comes from, such as the `id` of COCO.
+    pub image_id: Option<String>,
+    /// Number of times that an epoch of training shows the picture, from the name of its folder.
+    pub repeats: usize,
 }
 
 impl Sample {
@@ -32,6 +41,9 @@ impl Sample {
             others: vec![],
             concept: None,
             varies: false,
+            picture: None,
+            image_id: None,
+            repeats: 1,
         }
     }
 

@@ -4,8 +4,6 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::formats::Layout;
-
 /// Files of training and validation data, and how to read them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Source {
@@ -27,17 +25,6 @@ pub struct Source {
     /// Whether pictures of `val_data` may also be in `data`.
     #[serde(default)]
     pub allow_overlap: bool,
-}
-
-impl Source {
-    /// Returns how the files are read.
-    pub fn layout(&self) -> Layout {
-        Layout {
-            image_column: self.image_column.clone(),
-            caption_column: self.caption_column.clone(),
-            images: self.images.clone(),
-        }
-    }
 }
 
 /// Reads a list of paths, or the single path or `null` of earlier checkpoints.

@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use super::duplicates::{Fingerprint, Likeness, Twin, repeats, twins};
 use super::error::{DataError, Problem};
-use super::formats::{self, Format, Layout};
+use super::formats::{Format, Layout};
+use super::listing::{FileRows, Listing};
 use super::record::{Encoded, Record};
-use crate::image::ContactSheet;
+use crate::image::{ColorProfiles, ContactSheet};
 use crate::progress::Progress;
 
 /// Statistics of several files and of the duplicates between them.
@@ -63,6 +64,11 @@ pub struct FileStats {
     pub left_out: usize,
     /// Descriptions of the first of these rows.
     pub problems: Vec<String>,
+    /// Remarks on how the file was read, such as the number of subfolders.
+    pub notes: Vec<String>,
+    /// First of the rows that cannot be used.
+    #[serde(skip)]
+    pub first_problem: Option<Problem>,
 }
 
 /// Pictures of one file that are also in another file.
@@ -147,30 +153,30 @@ impl Stats {
     /// `tiles` pictures, spread evenly over the files. `progress` counts the pictures.
     ///
     /// # Errors
-    /// An unreadable file, or content that does not follow its format.
+    /// An unreadable file, content that does not follow its format, or a setting of the layout that
+    /// does not apply.
     pub fn read(
         paths: &[PathBuf],
         layout: &Layout,
         tiles: usize,
         progress: &dyn Progress,
     ) -> Result<(Stats, ContactSheet), DataError> {
-        let mut read = vec![];
-        for path in paths {
-            let (format, (records, problems)) = formats::read(path, layout)?;
-            read.push((path, format, records, problems));
-        }
-        let total: usize = read.iter().map(|(_, _, records, _)| records.len()).sum();
-        progress.set_total(total as u64);
+        let listing = Listing::read(paths, layout)?;
+        Listing::check(&[&listing], layout)?;
+        let profiles = ColorProfiles::unless(layout.ignore_icc);
+        progress.set_total(listing.records() as u64);
         let mut sheet = ContactSheet::default();
         let mut files: Vec<(FileStats, Vec<Inspected>)> = vec![];
-        for (number, (path, format, records, mut problems)) in read.into_iter().enumerate() {
-            let bytes = bytes(path, &records);
+        for (number, file) in listing.files.into_iter().enumerate() {
+            let FileRows { path, format, rows } = file;
+            let (records, mut problems) = (rows.records, rows.problems);
+            let bytes = bytes(&path, &records);
             // an equal part of the sheet for every file
             let share = (number + 1) * tiles / paths.len() - number * tiles / paths.len();
             let share = share.min(records.len());
             let shown: BTreeSet<usize> = (0..share).map(|i| i * records.len() / share).collect();
             let inspect = |(index, record): (usize, Record)| {
-                let picture = record.picture();
+                let picture = record.picture(profiles);
                 progress.advance(1);
                 let picture = picture?;
                 let tile = shown
@@ -202,7 +208,9 @@ impl Stats {
                     Err(problem) => problems.push(problem),
                 }
             }
-            files.push((FileStats::new(path, format, bytes, &seen, &problems), seen));
+            let mut stats = FileStats::new(&path, format, bytes, &seen, &problems);
+            stats.notes = rows.notes;
+            files.push((stats, seen));
         }
         let mut across = vec![];
         for (number, (file, seen)) in files.iter().enumerate() {
@@ -243,7 +251,7 @@ fn bytes(path: &Path, records: &[Record]) -> u64 {
     };
     let pictures = records.iter().map(|record| match &record.image {
         Encoded::File(file) => size(file),
-        Encoded::Base64(_) => 0,
+        _ => 0,
     });
     size(path) + pictures.sum::<u64>()
 }
@@ -314,6 +322,8 @@ impl FileStats {
                 .take(LISTED)
                 .map(Problem::to_string)
                 .collect(),
+            notes: vec![],
+            first_problem: problems.first().cloned(),
         }
     }
 }

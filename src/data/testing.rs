@@ -1,6 +1,6 @@
 //! Helpers of the tests in this module.
 
-use std::io::Cursor;
+use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
 use ::image::{ImageFormat, Rgb, RgbImage};
@@ -20,6 +20,13 @@ pub fn png(shade: u8) -> Vec<u8> {
 /// Loads a data set of 4 x 4 pictures with the default layout.
 pub fn load(path: &Path, strict: bool) -> Result<Loaded, DataError> {
     Dataset::load(path, 4, &Layout::default(), strict, &Silent)
+}
+
+/// Compresses bytes.
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
 }
 
 /// Writes a file into a new temporary folder.

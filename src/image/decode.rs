@@ -1,5 +1,6 @@
 //! Decoding of untrusted picture files, within bounds of size and memory.
 
+mod color;
 mod jpeg;
 
 use std::fs::File;
@@ -9,7 +10,11 @@ use std::path::Path;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
+use self::color::Conversion;
 use super::picture::Picture;
+use crate::file_kind::{FileKind, START};
+
+pub use color::ColorProfiles;
 
 /// Maximum number of pixels of a picture: 64 million.
 pub const MAX_PIXELS: u64 = 64_000_000;
@@ -46,8 +51,19 @@ pub enum PictureError {
     #[error("the file is empty; download it again or leave it out")]
     Empty,
     /// The content is in no supported format.
-    #[error("it is not a picture in a supported format; use PNG, JPEG, WebP, GIF or BMP")]
+    #[error("it is not a picture in a supported format; use PNG, JPEG, WebP, GIF, BMP or TIFF")]
     Unknown,
+    /// The content is in a known format that is not supported.
+    #[error("it is {0}, not a picture in a supported format; save it as PNG or JPEG")]
+    Unreadable(&'static str),
+    /// The file stands for the picture, which was not downloaded.
+    #[error("it is {name}; {advice}")]
+    Absent {
+        /// Kind of the file, with its article.
+        name: &'static str,
+        /// What to do, in the imperative.
+        advice: &'static str,
+    },
     /// The format is supported, but not this variant of it.
     #[error(
         "it is an unsupported variant of {format}: {reason}; save it again, for example as PNG"
@@ -122,7 +138,20 @@ fn name(format: ImageFormat) -> Option<&'static str> {
         ImageFormat::WebP => Some("WebP"),
         ImageFormat::Gif => Some("GIF"),
         ImageFormat::Bmp => Some("BMP"),
+        ImageFormat::Tiff => Some("TIFF"),
         _ => None,
+    }
+}
+
+/// Says what bytes are that are in no supported format.
+fn unknown(bytes: &[u8]) -> PictureError {
+    match FileKind::of(&bytes[..bytes.len().min(START)]) {
+        Some(kind @ (FileKind::LfsPointer | FileKind::Html)) => PictureError::Absent {
+            name: kind.name(),
+            advice: kind.advice(),
+        },
+        Some(kind) => PictureError::Unreadable(kind.name()),
+        None => PictureError::Unknown,
     }
 }
 
@@ -132,25 +161,42 @@ impl Picture {
     /// # Errors
     /// A file that cannot be read or decoded; the message names it.
     pub fn open(path: &Path) -> Result<Picture, PictureError> {
+        Picture::open_with(path, ColorProfiles::Converted)
+    }
+
+    /// Like [`open`](Self::open), with a choice about color profiles.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(path: &Path, profiles: ColorProfiles) -> Result<Picture, PictureError> {
         let name = || path.display().to_string();
         let bytes = read(path).map_err(|reason| PictureError::Read {
             path: name(),
             reason,
         })?;
-        Self::decode(&bytes).map_err(|error| PictureError::InFile {
+        Self::decode_with(&bytes, profiles).map_err(|error| PictureError::InFile {
             path: name(),
             reason: Box::new(error),
         })
     }
 
-    /// Decodes PNG, JPEG, WebP, GIF or BMP, detected by content. Animations yield their first
-    /// frame. The EXIF orientation is applied, and transparent pixels are blended with white.
+    /// Decodes PNG, JPEG, WebP, GIF, BMP or TIFF, detected by content. Animations yield their first
+    /// frame, and files of several pages their first. Colors are converted to sRGB by the color
+    /// profile, the EXIF orientation is applied, and transparent pixels are blended with white.
     ///
     /// Takes at most 12 bytes a pixel and 64 MiB of memory besides `bytes`.
     ///
     /// # Errors
     /// Content that is not a supported picture, is damaged, or exceeds the size limits.
     pub fn decode(bytes: &[u8]) -> Result<Picture, PictureError> {
+        Picture::decode_with(bytes, ColorProfiles::Converted)
+    }
+
+    /// Like [`decode`](Self::decode), with a choice about color profiles.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn decode_with(bytes: &[u8], profiles: ColorProfiles) -> Result<Picture, PictureError> {
         if bytes.is_empty() {
             return Err(PictureError::Empty);
         }
@@ -158,10 +204,10 @@ impl Picture {
             .with_guessed_format()
             .map_err(|_| PictureError::Unknown)?;
         let Some(format) = reader.format() else {
-            return Err(PictureError::Unknown);
+            return Err(unknown(bytes));
         };
         let Some(name) = name(format) else {
-            return Err(PictureError::Unknown);
+            return Err(unknown(bytes));
         };
         let state = if format == ImageFormat::Jpeg {
             jpeg::state(bytes)
@@ -203,19 +249,37 @@ impl Picture {
         }
         decoder.set_limits(limits(MAX_BYTES)).map_err(into)?;
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        let icc = match profiles {
+            ColorProfiles::Converted => decoder.icc_profile().ok().flatten(),
+            ColorProfiles::Ignored => None,
+        };
+        let conversion = icc.and_then(|icc| Conversion::new(&icc));
         let image = DynamicImage::from_decoder(decoder).map_err(into)?;
+        let gray = |conversion: &Conversion| match image.color().has_color() {
+            true => None,
+            false => conversion.gray(&image.to_luma8()),
+        };
         let rgb = if image.color().has_alpha() {
             let over_white = |value: u8, alpha: u8| {
                 ((value as u32 * alpha as u32 + 255 * (255 - alpha as u32) + 127) / 255) as u8
             };
+            let mut image = image.into_rgba8();
+            if let Some(conversion) = &conversion {
+                conversion.rgba(&mut image);
+            }
             let rgb = image
-                .into_rgba8()
                 .pixels()
                 .flat_map(|pixel| [0, 1, 2].map(|i| over_white(pixel.0[i], pixel.0[3])))
                 .collect();
             image::RgbImage::from_raw(width, height, rgb).expect("three values a pixel")
+        } else if let Some(rgb) = conversion.as_ref().and_then(gray) {
+            rgb
         } else {
-            image.into_rgb8()
+            let mut rgb = image.into_rgb8();
+            if let Some(conversion) = &conversion {
+                conversion.rgb(&mut rgb);
+            }
+            rgb
         };
         // last, when the picture is smallest: most orientations make a copy
         let mut image = DynamicImage::ImageRgb8(rgb);
@@ -242,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn decodes_all_five_formats() {
+    fn decodes_all_six_formats() {
         let image = RgbImage::from_pixel(9, 5, Rgb([200, 40, 60]));
         for format in [
             ImageFormat::Png,
@@ -250,6 +314,7 @@ mod tests {
             ImageFormat::WebP,
             ImageFormat::Gif,
             ImageFormat::Bmp,
+            ImageFormat::Tiff,
         ] {
             let picture = Picture::decode(&encode(image.clone(), format)).unwrap();
             assert_eq!((picture.width, picture.height), (9, 5), "{format:?}");
@@ -312,6 +377,16 @@ mod tests {
             Err(PictureError::Unknown)
         ));
         assert!(matches!(Picture::decode(b""), Err(PictureError::Empty)));
+        let named: [(&[u8], &str); 4] = [
+            (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC picture"),
+            (b"\0\0\0\x1cftypavif\0\0\0\0mif1avif", "an AVIF picture"),
+            (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing"),
+            (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        ];
+        for (bytes, name) in named {
+            let error = Picture::decode(bytes).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
         let png = encode(RgbImage::new(40, 40), ImageFormat::Png);
         assert!(matches!(
             Picture::decode(&png[..png.len() / 2]),

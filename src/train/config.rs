@@ -103,13 +103,20 @@ pub struct DataConfig {
     pub allow_overlap: bool,
     /// Whether a row that cannot be used is an error; otherwise it is left out.
     pub strict: bool,
-    /// CSV column with the pictures.
+    /// Column or field with the pictures; empty for the first of the usual names that a file has.
     pub image_column: String,
-    /// CSV column with the captions.
+    /// Column or field with the captions, or the ending of caption files; empty for the usual
+    /// names.
     pub caption_column: String,
-    /// Folder of the pictures that JSONL, COCO and Flickr8k files name; beside the file if not
-    /// given.
+    /// Folder of the pictures that files name; beside the file if not given.
     pub images: Option<PathBuf>,
+    /// Parts of the data set to train on, such as `train`; all if empty. Validation files are read
+    /// whole.
+    pub splits: Vec<String>,
+    /// Levels of subfolders to read; all if not given.
+    pub depth: Option<usize>,
+    /// Whether the color profiles of pictures have no effect.
+    pub ignore_icc: bool,
     /// Text file whose lines the decoder trains on, instead of captions of pictures.
     pub text: Option<PathBuf>,
 }
@@ -122,9 +129,12 @@ impl Default for DataConfig {
             validation_split: None,
             allow_overlap: false,
             strict: false,
-            image_column: "b64string_images".into(),
-            caption_column: "caption".into(),
+            image_column: String::new(),
+            caption_column: String::new(),
             images: None,
+            splits: vec![],
+            depth: None,
+            ignore_icc: false,
             text: None,
         }
     }
@@ -134,12 +144,19 @@ impl DataConfig {
     /// The validation fraction when none is given.
     pub const VALIDATION_SPLIT: f64 = 0.1;
 
-    /// The columns and folders that the files do not name themselves.
+    /// What the files do not tell themselves.
     pub fn layout(&self) -> Layout {
+        // the names that earlier versions stored by default are among the usual ones
+        let column = |name: &String, before: &str| {
+            Some(name.clone()).filter(|name| !name.is_empty() && name != before)
+        };
         Layout {
-            image_column: self.image_column.clone(),
-            caption_column: self.caption_column.clone(),
+            image_column: column(&self.image_column, "b64string_images"),
+            caption_column: column(&self.caption_column, "caption"),
             images: self.images.clone(),
+            splits: self.splits.clone(),
+            depth: self.depth,
+            ignore_icc: self.ignore_icc,
         }
     }
 

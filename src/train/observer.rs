@@ -78,6 +78,8 @@ pub enum Note {
         /// File of the tokenizer.
         tokenizer: PathBuf,
     },
+    /// How a file was read, such as the number of its subfolders.
+    Data(String),
     /// Samples cannot be used and are left out.
     LeftOut {
         /// Each of them.
@@ -136,6 +138,7 @@ impl fmt::Display for Note {
                 "warning: {captions} training captions contain text that {} does not know",
                 tokenizer.display()
             ),
+            Note::Data(note) => write!(f, "note: {note}"),
             Note::LeftOut { problems, used } => {
                 const SHOWN: usize = 10;
                 for problem in problems.iter().take(SHOWN) {

@@ -189,11 +189,13 @@ impl<'a> Trainer<'a> {
             .iter()
             .map(|sample| concepts.of(sample).unwrap_or(IGNORE))
             .collect();
+        let repeats: Vec<usize> = train.samples.iter().map(|sample| sample.repeats).collect();
         let feed = Arc::new(Feed {
             train,
             texts,
             classes,
-            order: Batches::with_variants(&variant, config.batch.variants, batch_size, config.seed),
+            order: Batches::with_variants(&variant, config.batch.variants, batch_size, config.seed)
+                .repeated(&repeats),
             part,
             length,
             pad: tokenizer.pad(),

@@ -35,11 +35,20 @@ fn formats_are_detected_by_content() {
     refused(
         b"<svg xmlns='http://www.w3.org/2000/svg'/>",
         &[
+            "an SVG drawing",
             "not a picture in a supported format",
-            "PNG, JPEG, WebP, GIF or BMP",
+            "PNG or JPEG",
         ],
     );
-    refused(b"II*\0\x08\0\0\0\0\0\0\0\0\0\0\0", &["supported format"]);
+    refused(
+        b"some text",
+        &[
+            "not a picture in a supported format",
+            "PNG, JPEG, WebP, GIF, BMP or TIFF",
+        ],
+    );
+    refused(b"II*\0\x08\0\0\0\0\0\0\0\0\0\0\0", &[]);
+    refused(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", &["a HEIC picture", "PNG or JPEG"]);
     refused(b"\x89PNG\r\n\x1a\n", &[]);
     refused(b"\xff\xd8\xff", &[]);
     refused(b"BM", &[]);

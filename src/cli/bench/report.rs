@@ -7,7 +7,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::measure::{KernelTime, Measurement};
-use crate::cli::say;
+use crate::cli::{say, say_json};
 
 /// Measurements of an earlier run by benchmark, case and variant.
 pub type Earlier = BTreeMap<(String, String, String), Measurement>;
@@ -74,7 +74,7 @@ impl Report {
                     .filter(|before| before.adapter == measurement.adapter);
                 let (time_ratio, cpu_ratio) =
                     before.map(|before| ratios(measurement, before)).unzip();
-                say(&serde_json::to_string(&Line {
+                say_json(&serde_json::to_string(&Line {
                     measurement,
                     time_ratio,
                     cpu_ratio,

@@ -103,6 +103,23 @@ pub fn value<T: Clone + Display + Send + Sync + 'static>(
     )
 }
 
+/// A flag with a text; the help says what holds without it.
+pub fn text(
+    name: &'static str,
+    value_name: &'static str,
+    field: Field<String>,
+    help: &str,
+) -> Flag {
+    Flag::custom(
+        arg(name, value_name, help),
+        field.path,
+        move |matches, config| {
+            *(field.of)(config) = matches.get_one::<String>(name).expect("it is given").clone();
+            Ok(())
+        },
+    )
+}
+
 /// A flag with a value whose setting is optional; the help says what holds without it.
 pub fn optional<T: Clone + Send + Sync + 'static>(
     name: &'static str,

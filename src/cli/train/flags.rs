@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 use clap::builder::TypedValueParser;
 use clap::{Arg, ArgAction, value_parser};
 
-use super::flag::{Flag, arg, choice, field, list, optional, switch, value};
+use super::flag::{Flag, arg, choice, field, list, optional, switch, text, value};
 use crate::cli::values::{Named, named};
 use crate::image::{Augment, Strength};
 use crate::models::{Part, Preset};
@@ -51,7 +51,7 @@ fn data() -> Vec<Flag> {
         paths(
             "data",
             "data.train",
-            "Training pictures with captions: CSV, JSON Lines, COCO, Flickr8k, or a folder [default: data/inputs.csv]",
+            "Training pictures with captions: a folder, CSV, JSON, COCO, WebDataset and more (docs/data.md) [default: data/inputs.csv]",
         ),
         paths(
             "val-data",
@@ -80,20 +80,18 @@ fn data() -> Vec<Flag> {
             "Fail on the first row that cannot be used, instead of leaving it out",
         )
         .rare(),
-        value(
+        text(
             "image-column",
             "NAME",
             field!(data.image_column),
-            value_parser!(String),
-            "CSV column with base64 pictures",
+            "Column or field with the pictures [default: the first usual name, such as image or file_name]",
         )
         .rare(),
-        value(
+        text(
             "caption-column",
             "NAME",
             field!(data.caption_column),
-            value_parser!(String),
-            "CSV column with captions",
+            "Column or field with the captions, or the ending of caption files [default: the first usual name, such as caption or text]",
         )
         .rare(),
         optional(
@@ -101,7 +99,31 @@ fn data() -> Vec<Flag> {
             "DIR",
             field!(data.images),
             value_parser!(PathBuf),
-            "Folder of the pictures that JSON Lines, COCO and Flickr8k files name [default: the file's own folder]",
+            "Folder of the pictures that files name [default: the file's own folder]",
+        )
+        .rare(),
+        list(
+            "split",
+            "NAMES",
+            field!(data.splits),
+            value_parser!(String),
+            "Parts of --data to train on, such as train [default: all]",
+        )
+        .with(|arg| arg.value_delimiter(','))
+        .rare(),
+        optional(
+            "depth",
+            "LEVELS",
+            field!(data.depth),
+            value_parser!(u64).map(|depth| depth as usize),
+            "Levels of subfolders to read; 0 for the folder alone [default: all]",
+        )
+        .rare(),
+        switch(
+            "ignore-icc",
+            field!(data.ignore_icc),
+            true,
+            "Take the colors of all pictures for sRGB, whatever their color profiles say",
         )
         .rare(),
         optional(

@@ -10,8 +10,9 @@ use std::time::Duration;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use crate::cli::data::reading;
-use crate::cli::{hint, say};
+use crate::cli::output::errln;
+use crate::cli::data::{cut, reading};
+use crate::cli::{hint, say, say_json};
 use crate::progress::Progress;
 use crate::train::{
     Event, Footprint, Note, Observer, ObserverError, Ready, Spike, Steps, Summary, ValidationResult,
@@ -61,6 +62,7 @@ impl Terminal {
     fn line(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| say(line)),
+            None if self.json => say_json(line),
             None => say(line),
         }
     }
@@ -68,8 +70,8 @@ impl Terminal {
     /// Prints a line on standard error.
     fn warning(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| errln!("{text}")),
+            None => errln!("{text}"),
         }
     }
 
@@ -90,7 +92,7 @@ impl Terminal {
                 "waiting_ms": waiting,
                 "model": out,
             });
-            say(&line.to_string());
+            say_json(&line.to_string());
             return Ok(());
         }
         if summary.interrupted {
@@ -181,7 +183,7 @@ impl Observer for Terminal {
     }
 
     fn ready(&mut self, ready: &Ready) -> Result<(), ObserverError> {
-        eprintln!(
+        errln!(
             "model: {} parameters, {} tokens; {} training pictures, {} validation pictures",
             ready.parameters,
             ready.tokens,
@@ -198,7 +200,7 @@ impl Observer for Terminal {
             ..
         } = ready.footprint;
         let mega = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
-        eprintln!(
+        errln!(
             "memory: {} parameters, {} gradients and moments, {} per step; {}",
             mega(parameters),
             mega(optimizer),
@@ -222,7 +224,7 @@ impl Observer for Terminal {
                 // the second time: at once
                 std::process::exit(130);
             }
-            eprintln!("\nfinishing this step and saving; Ctrl-C again stops at once");
+            errln!("\nfinishing this step and saving; Ctrl-C again stops at once");
         })
         .map_err(|error| format!("cannot listen for Ctrl-C: {error}").into())
     }
@@ -295,14 +297,14 @@ fn captions(result: &ValidationResult) {
     let shown = result.captions.iter().take(SHOWN);
     let width = shown
         .clone()
-        .map(|(_, truth, _)| truth.chars().count())
+        .map(|(_, truth, _)| cut(truth).chars().count())
         .max()
         .unwrap_or(0)
         .max(4);
     say(&format!("\n   {:width$}  written", "true"));
     for (_, truth, written) in shown {
         let mark = if truth == written { "✓" } else { "✗" };
-        say(&format!("{mark}  {truth:width$}  {written}"));
+        say(&format!("{mark}  {:width$}  {}", cut(truth), cut(written)));
     }
     let count = result.captions.len();
     if count > SHOWN {

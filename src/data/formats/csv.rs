@@ -1,174 +1,61 @@
-//! CSV with base64 pictures: the columns of [`Layout`] and an optional column `concept`.
-
-use std::path::Path;
+//! Tables of pictures and captions: CSV, TSV and other delimiters, with any columns. Cells hold
+//! base64, data URLs or the names of picture files.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::super::captioned::Captioned;
-use super::super::error::{DataError, Problem};
-use super::super::record::{Encoded, Record};
-use super::row_numbers::RowNumbers;
-use super::{Definition, Input, Layout, Rows, read_file, save};
+use std::path::Path;
+
+use super::super::error::DataError;
+use super::super::record::Record;
+use super::{Definition, columns, contents, save, table};
 
 pub const DEFINITION: Definition = Definition {
-    description: "CSV with base64 pictures and captions",
-    detect: |input| input.body.is_some(),
-    read,
-    write,
+    name: "csv-embedded",
+    description: "CSV or TSV with pictures or their names, and captions",
+    detect: |input| input.is_text(),
+    read: |input, layout| table::read(input, layout, false),
+    write: Some(write),
 };
 
-/// Returns a record for each row, including rows that repeat a picture.
-fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
-    let (name, body) = (input.name(), input.text());
-    let read_error = |error: csv::Error| DataError::Read {
-        path: name.clone(),
-        reason: error.to_string(),
-    };
-    let format_error = |what: String| DataError::Format {
-        path: name.clone(),
-        what,
-    };
-    if body.trim_ascii().is_empty() {
-        let (image, caption) = (&layout.image_column, &layout.caption_column);
-        return Err(format_error(format!(
-            "is empty: its first line must be the header `{image},{caption}`"
-        )));
-    }
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(body);
-    let headers = reader.byte_headers().map_err(read_error)?.clone();
-    let mut numbers = RowNumbers::new(body);
-    numbers.next(&headers);
-    let headers: Vec<String> = headers
-        .iter()
-        .map(|header| String::from_utf8_lossy(header).trim().to_owned())
-        .collect();
-    let column = |wanted: &str| {
-        if let Some(index) = headers.iter().position(|header| header == wanted) {
-            return Ok(index);
-        }
-        for (separator, shown) in [(';', ";"), ('\t', "tab")] {
-            if headers.iter().any(|header| header.contains(separator)) {
-                return Err(format_error(format!(
-                    "seems to separate its columns by `{shown}`: save it with commas"
-                )));
-            }
-        }
-        Err(DataError::NoColumn {
-            path: name.clone(),
-            column: wanted.to_owned(),
-            have: headers
-                .iter()
-                .map(|header| format!("`{}`", header.chars().take(40).collect::<String>()))
-                .collect::<Vec<_>>()
-                .join(", "),
-        })
-    };
-    let (image, caption) = (
-        column(&layout.image_column)?,
-        column(&layout.caption_column)?,
-    );
-    let concept = headers.iter().position(|header| header == "concept");
-
-    let (mut records, mut problems) = (vec![], vec![]);
-    for record in reader.byte_records() {
-        let record = record.map_err(read_error)?;
-        let id = match numbers.next(&record) {
-            (row, line) if row == line => format!("{name} row {row}"),
-            (row, line) => format!("{name} row {row} (line {line})"),
-        };
-        let place = |column: &str| format!("{id}, column {column}");
-        if record.len() > headers.len() {
-            let what = format!(
-                "it has {} fields for {} columns: put a caption with commas in quotes",
-                record.len(),
-                headers.len()
-            );
-            problems.push(Problem::new(id, what));
-            continue;
-        }
-        let mut field =
-            |index: usize, column: &str| match record.get(index).map(std::str::from_utf8) {
-                Some(Ok(text)) if !text.trim().is_empty() => Some(text.trim().to_owned()),
-                Some(Ok(_)) => {
-                    problems.push(Problem::new(place(column), "it is empty"));
-                    None
-                }
-                Some(Err(_)) => {
-                    problems.push(Problem::new(
-                        place(column),
-                        "it is not UTF-8 text: save the file as UTF-8",
-                    ));
-                    None
-                }
-                None => {
-                    let what = format!(
-                        "it is missing: the row has {} fields for {} columns",
-                        record.len(),
-                        headers.len()
-                    );
-                    problems.push(Problem::new(place(column), what));
-                    None
-                }
-            };
-        let text = field(caption, &layout.caption_column);
-        let data = field(image, &layout.image_column);
-        // the concept of a row may be empty
-        let given = concept.filter(|&index| {
-            record
-                .get(index)
-                .is_some_and(|bytes| !bytes.trim_ascii().is_empty())
-        });
-        let concept = given.map(|index| field(index, "concept"));
-        if let (Some(caption), Some(data), false) = (text, data, concept == Some(None)) {
-            let (place, concept) = (place(&layout.image_column), concept.flatten());
-            records.push(Record {
-                id,
-                place,
-                image: Encoded::Base64(data),
-                caption,
-                others: vec![],
-                concept,
-            });
+/// Embeds the pictures.
+fn write(path: &Path, records: &[Record]) -> Result<Vec<String>, DataError> {
+    let concepts = records.iter().any(|record| record.concept.is_some());
+    let mut rows = vec![];
+    for record in records {
+        let picture = STANDARD.encode(contents(record)?);
+        for caption in record.captions() {
+            let concept = record.concept.clone().unwrap_or_default();
+            let mut row = vec![picture.clone(), caption.to_owned(), concept];
+            row.truncate(2 + concepts as usize);
+            rows.push(row);
         }
     }
-    Ok((records, problems))
+    let mut header = vec![columns::IMAGES[0], columns::CAPTIONS[0], columns::CONCEPT];
+    header.truncate(2 + concepts as usize);
+    save(path, &encode(b',', &header, &rows))?;
+    Ok(vec![])
 }
 
-fn write(path: &Path, rows: &[Captioned]) -> Result<(), DataError> {
-    let embed = |Captioned { picture, caption }: &Captioned| {
-        Ok([STANDARD.encode(read_file(picture)?), caption.clone()])
-    };
-    let Layout {
-        image_column,
-        caption_column,
-        ..
-    } = Layout::default();
-    save(
-        path,
-        &table([image_column, caption_column], rows.iter().map(embed))?,
-    )
-}
-
-/// Encodes a table of two columns.
-pub fn table(
-    header: [String; 2],
-    rows: impl Iterator<Item = Result<[String; 2], DataError>>,
-) -> Result<Vec<u8>, DataError> {
+/// Encodes a table.
+pub fn encode(delimiter: u8, header: &[&str], rows: &[Vec<String>]) -> Vec<u8> {
     const IN_MEMORY: &str = "writing to memory cannot fail";
-    let mut csv = csv::Writer::from_writer(vec![]);
+    let mut csv = csv::WriterBuilder::new()
+        .delimiter(delimiter)
+        .from_writer(vec![]);
     csv.write_record(header).expect(IN_MEMORY);
     for row in rows {
-        csv.write_record(row?).expect(IN_MEMORY);
+        csv.write_record(row).expect(IN_MEMORY);
     }
-    Ok(csv.into_inner().expect(IN_MEMORY))
+    csv.into_inner().expect(IN_MEMORY)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::Loaded;
     use super::super::super::testing::{lines, load, png, written};
+    use super::super::super::{Dataset, Layout, Loaded};
     use super::*;
+    use crate::progress::Silent;
     use crate::hint::{Hint, Hinted};
 
     #[test]
@@ -180,7 +67,7 @@ mod tests {
             b64(250)
         );
         let (_dir, path) = written("inputs.csv", text.as_bytes());
-        let Loaded { dataset, problems } = load(&path, true).unwrap();
+        let Loaded { dataset, problems, .. } = load(&path, true).unwrap();
         assert!(problems.is_empty());
         let captions: Vec<_> = dataset
             .samples
@@ -209,7 +96,7 @@ mod tests {
         text.extend(b"bad \xff text,");
         text.extend(format!("{good}\n").as_bytes());
         let (_dir, path) = written("inputs.csv", &text);
-        let Loaded { dataset, problems } = load(&path, false).unwrap();
+        let Loaded { dataset, problems, .. } = load(&path, false).unwrap();
         assert_eq!(dataset.samples.len(), 1);
         let all = lines(&problems);
         for wanted in [
@@ -235,7 +122,7 @@ mod tests {
             format!("b64string_images,caption\n{good},a red, round apple\n{good},fine\n")
                 .as_bytes(),
         );
-        let Loaded { dataset, problems } = load(&path, false).unwrap();
+        let Loaded { dataset, problems, .. } = load(&path, false).unwrap();
         assert_eq!((dataset.samples.len(), problems.len()), (1, 1));
         let text = problems[0].to_string();
         assert!(
@@ -266,7 +153,7 @@ mod tests {
                 "inputs.csv",
                 rows.join(end).replace("\n\n", &end.repeat(2)).as_bytes(),
             );
-            let Loaded { dataset, problems } = load(&path, false).unwrap();
+            let Loaded { dataset, problems, .. } = load(&path, false).unwrap();
             let places: Vec<_> = problems
                 .iter()
                 .map(|problem| problem.place.rsplit('/').next().unwrap().to_owned())
@@ -291,14 +178,8 @@ mod tests {
         let cases: [(&[u8], &str); 6] = [
             (b"", "is empty"),
             (b"\n\n", "is empty"),
-            (
-                b"b64string_images;caption\nx;y\n",
-                "columns by `;`: save it with commas",
-            ),
-            (
-                b"b64string_images\tcaption\nx\ty\n",
-                "columns by `tab`: save it with commas",
-            ),
+            (b"one;two\nx;y\n", "`one`, `two`"),
+            (b"one\ttwo\nx\ty\n", "`one`, `two`"),
             (&utf16, "save it as UTF-8"),
             (&utf16[2..], "save it as UTF-8"),
         ];
@@ -320,9 +201,9 @@ mod tests {
                 .to_string()
                 .contains("absent.csv")
         );
-        let (_dir, path) = written("inputs.csv", b"image,text\nx,y\n");
+        let (_dir, path) = written("inputs.csv", b"picture,label\nx,y\n");
         let error = load(&path, false).unwrap_err();
-        assert!(error.to_string().contains("`image`, `text`"), "{error}");
+        assert!(error.to_string().contains("`picture`, `label`"), "{error}");
         assert_eq!(error.hint(), Some(Hint::NameColumns));
         let (_dir, path) = written("inputs.csv", b"b64string_images,caption\n");
         assert!(matches!(load(&path, false), Err(DataError::Empty { .. })));
@@ -338,7 +219,7 @@ mod tests {
             "inputs.csv",
             [text.as_bytes(), good.as_bytes(), b",bad,\xff\n"].concat(),
         );
-        let Loaded { dataset, problems } = load(&path, false).unwrap();
+        let Loaded { dataset, problems, .. } = load(&path, false).unwrap();
         let concepts: Vec<_> = dataset
             .samples
             .iter()
@@ -364,5 +245,86 @@ mod tests {
                 .contains("row 6, column concept: it is not UTF-8"),
             "{problems:?}"
         );
+    }
+
+    #[test]
+    fn reads_names_under_any_columns_and_delimiters() {
+        let cases = [
+            "filename,license,description\na.png,CC0,one\nb.png,CC0,two\n",
+            "sep=;\r\nImage;Text\r\na.png;one\r\nb.png;two\r\n",
+            "id\ttext\timg_path\n1\tone\t.\\a.png\n2\ttwo\tB.PNG\n",
+            "image_name| comment_number| comment\na.png| 0| one\nb.png| 0| two\n",
+            "caption^image\none^a.png\ntwo^/home/me/b.png\n",
+            "a.png,one\nb.png,two\n",
+            "one\ta.png\ntwo\tb.png",
+            "a.png|x|one\nb.png|y|two\n",
+        ];
+        for text in cases {
+            let (dir, path) = written("list.data", text);
+            std::fs::write(dir.path().join("a.png"), png(1)).unwrap();
+            std::fs::write(dir.path().join("b.png"), png(2)).unwrap();
+            let Loaded { dataset, problems, .. } = load(&path, false).unwrap();
+            let all: Vec<_> = dataset
+                .samples
+                .iter()
+                .map(|sample| (sample.rgb[0], &sample.caption[..]))
+                .collect();
+            assert_eq!((all, problems), (vec![(1, "one"), (2, "two")], vec![]), "{text}");
+        }
+    }
+
+    #[test]
+    fn columns_can_be_named_or_numbered() {
+        let text = "x,y,z\nno,one,a.png\nno,two,b.png\n";
+        let (dir, path) = written("list.csv", text);
+        std::fs::write(dir.path().join("a.png"), png(1)).unwrap();
+        for (image, caption, good) in [("z", "y", true), ("Z", "2", true), ("w", "y", false), ("z", "4", false)] {
+            let layout = Layout {
+                image_column: Some(image.into()),
+                caption_column: Some(caption.into()),
+                ..Layout::default()
+            };
+            let loaded = Dataset::load(&path, 4, &layout, false, &Silent);
+            match loaded {
+                Ok(Loaded { dataset, problems, .. }) => {
+                    assert!(good && dataset.samples[0].caption == "one", "{image} {caption}");
+                    assert!(problems[0].to_string().contains("row 3, column z: its picture"));
+                }
+                Err(error) => assert!(!good && error.hint() == Some(Hint::NameColumns), "{error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_quote_that_is_never_closed_costs_its_row_alone() {
+        let good = STANDARD.encode(png(9));
+        let text = format!("image,caption\n{good},one\n{good},\"two\n{good},three\n{good},\"four, 4\"\n");
+        let (_dir, path) = written("inputs.csv", text);
+        let Loaded { dataset, problems, .. } = load(&path, false).unwrap();
+        let captions: Vec<&str> = dataset.samples.iter().map(|it| &it.caption[..]).collect();
+        assert_eq!(captions, ["one", "three", "four, 4"]);
+        assert!(
+            lines(&problems).ends_with("row 3: the quote that opens here is never closed: it would take in the next 2 lines"),
+            "{problems:?}"
+        );
+    }
+
+    #[test]
+    fn rows_of_one_picture_and_lists_are_several_captions() {
+        let text = "filename,raw,split\na.png,\"[\"\"one\"\", \"\"two\"\"]\",train\na.png,three,train\nb.png,four,test\n";
+        let (dir, path) = written("flickr_annotations_30k.csv", text);
+        std::fs::write(dir.path().join("a.png"), png(1)).unwrap();
+        std::fs::write(dir.path().join("b.png"), png(2)).unwrap();
+        let Loaded { dataset, notes, .. } = load(&path, true).unwrap();
+        assert_eq!(dataset.samples.len(), 2);
+        assert_eq!(dataset.samples[0].others, ["two", "three"]);
+        assert!(notes[0].contains("parts: test 1, train 2; all are read"), "{notes:?}");
+        let part = |name: &str| {
+            let layout = Layout { splits: vec![name.into()], ..Layout::default() };
+            Dataset::load(&path, 4, &layout, true, &Silent)
+        };
+        assert_eq!(part("Test").unwrap().dataset.samples[0].caption, "four");
+        let error = part("val").unwrap_err().to_string();
+        assert!(error.contains("no part `val`") && error.contains("`test`, `train`"), "{error}");
     }
 }

@@ -1,38 +1,27 @@
 //! `captions.txt` of Flickr8k (Hodosh et al. 2013): a header `image,caption`, then a file name and
 //! a caption on each row, several rows a picture.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::super::captioned::Captioned;
-use super::super::error::{DataError, Problem};
-use super::super::record::{Encoded, Record};
-use super::csv::table;
-use super::picture_files::{find, is_picture, parent};
-use super::row_numbers::RowNumbers;
-use super::{Definition, Input, Layout, Rows, picture_names, read_file, save, without_mark};
+use super::super::error::DataError;
+use super::super::record::Record;
+use super::csv::encode;
+use super::picture_files::is_picture;
+use super::{Definition, Input, picture_names, save, table};
 
 pub const DEFINITION: Definition = Definition {
+    name: "csv",
     description: "captions.txt of Flickr8k",
     detect,
-    read,
-    write,
+    // the caption is the last column, so further commas belong to it
+    read: |input, layout| table::read(input, layout, true),
+    write: Some(write),
 };
 
-/// Name of the caption file in an unpacked Flickr8k folder.
-const CAPTIONS: &str = "captions.txt";
-
 fn detect(input: &Input) -> bool {
-    match input.body {
-        Some(body) => has_header(body) && (input.extension == "txt" || names_pictures(body)),
-        None => folder_text(input).is_ok_and(|body| has_header(&body)),
-    }
-}
-
-/// Reads the caption file in a folder.
-fn folder_text(input: &Input) -> Result<Vec<u8>, DataError> {
-    let path = input.path.join(CAPTIONS);
-    without_mark(&path, read_file(&path)?)
+    input.is_text()
+        && has_header(input.text())
+        && (input.extension == "txt" || names_pictures(input.text()))
 }
 
 /// Whether the first line is `image,caption`, in either case.
@@ -65,92 +54,30 @@ fn names_pictures(bytes: &[u8]) -> bool {
     ))
 }
 
-/// Returns a record for each picture, in the order of first rows. Pictures lie in the folder of the
-/// layout, or beside the file, or in `Images` or `images` beside it.
-fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
-    match input.body {
-        Some(body) => read_rows(input.path, body, layout),
-        None => read_rows(&input.path.join(CAPTIONS), &folder_text(input)?, layout),
-    }
-}
-
-fn read_rows(path: &Path, body: &[u8], layout: &Layout) -> Result<Rows, DataError> {
-    let name = path.display().to_string();
-    let folder = parent(path);
-    let beside = [folder.join("Images"), folder.join("images"), folder];
-    let mut reader = csv::ReaderBuilder::new()
-        .flexible(true)
-        .has_headers(false)
-        .from_reader(body);
-    let mut numbers = RowNumbers::new(body);
-    let (mut records, mut problems): (Vec<Record>, Vec<Problem>) = (vec![], vec![]);
-    // index of each picture's record; none for a missing picture, which is reported once
-    let mut known: BTreeMap<String, Option<usize>> = BTreeMap::new();
-    for (index, record) in reader.byte_records().enumerate() {
-        let record = record.map_err(|error| DataError::Read {
-            path: name.clone(),
-            reason: error.to_string(),
-        })?;
-        let (row, _) = numbers.next(&record);
-        if index == 0 {
-            continue;
-        }
-        let id = format!("{name} row {row}");
-        let problem = |what: &str| Problem::new(&id, what);
-        let Ok(fields) = record
-            .iter()
-            .map(std::str::from_utf8)
-            .collect::<Result<Vec<_>, _>>()
-        else {
-            problems.push(problem("it is not UTF-8 text: save the file as UTF-8"));
-            continue;
-        };
-        // the caption is the last column, so further commas belong to it
-        let (file, caption) = (
-            fields[0].trim().to_owned(),
-            fields[1..].join(",").trim().to_owned(),
-        );
-        if file.is_empty() || caption.is_empty() {
-            problems.push(problem(if file.is_empty() {
-                "it names no picture"
-            } else {
-                "the caption is empty"
-            }));
-            continue;
-        }
-        match known.get(&file) {
-            Some(&Some(index)) => records[index].others.push(caption),
-            Some(None) => {}
-            None => match find(&id, &file, layout, &beside) {
-                Ok(found) => {
-                    known.insert(file, Some(records.len()));
-                    records.push(Record {
-                        place: id.clone(),
-                        id,
-                        image: Encoded::File(found),
-                        caption,
-                        others: vec![],
-                        concept: None,
-                    });
-                }
-                Err(problem) => {
-                    problems.push(problem);
-                    known.insert(file, None);
-                }
-            },
+/// Names the pictures; a path that ends in `.tsv` has tabs.
+fn write(path: &Path, records: &[Record]) -> Result<Vec<String>, DataError> {
+    let tabs = super::extension(path) == "tsv";
+    let concepts = records.iter().any(|record| record.concept.is_some());
+    let mut rows = vec![];
+    for (name, record) in picture_names(path, records)?.into_iter().zip(records) {
+        for caption in record.captions() {
+            rows.push(match concepts {
+                // captions stay the last column
+                true => vec![
+                    name.clone(),
+                    record.concept.clone().unwrap_or_default(),
+                    caption.to_owned(),
+                ],
+                false => vec![name.clone(), caption.to_owned()],
+            });
         }
     }
-    Ok((records, problems))
-}
-
-fn write(path: &Path, rows: &[Captioned]) -> Result<(), DataError> {
-    let names = picture_names(path, rows)?;
-    let rows = names.into_iter().zip(rows);
-    let bytes = table(
-        ["image".into(), "caption".into()],
-        rows.map(|(name, row)| Ok([name, row.caption.clone()])),
-    )?;
-    save(path, &bytes)
+    let header: &[&str] = match concepts {
+        true => &["image", "concept", "caption"],
+        false => &["image", "caption"],
+    };
+    save(path, &encode(if tabs { b'\t' } else { b',' }, header, &rows))?;
+    Ok(vec![])
 }
 
 #[cfg(test)]
@@ -158,8 +85,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::super::super::testing::{lines, load, png, written};
-    use super::super::super::{Dataset, Loaded};
-    use super::*;
+    use super::super::super::{Dataset, Layout, Loaded};
     use crate::hint::{Hint, Hinted};
     use crate::progress::Silent;
 
@@ -172,7 +98,7 @@ mod tests {
             std::fs::create_dir_all(dir.path().join(folder)).unwrap();
             std::fs::write(dir.path().join(folder).join("a.png"), png(9)).unwrap();
             std::fs::write(dir.path().join(folder).join("b.png"), b"no picture").unwrap();
-            let Loaded { dataset, problems } = load(&path, false).unwrap();
+            let Loaded { dataset, problems, .. } = load(&path, false).unwrap();
             let [sample] = &dataset.samples[..] else {
                 panic!("{dataset:?}")
             };
@@ -181,12 +107,12 @@ mod tests {
             assert_eq!(sample.others, ["Red, only red .", "Red , with commas"]);
             let text = lines(&problems);
             for wanted in [
-                "row 4: its picture",
+                "row 4, column image: its picture",
                 "lost.png does not exist",
-                "row 7: ",
+                "row 7, column image: ",
                 "b.png: it is not a picture",
-                "row 8: the caption is empty",
-                "row 9: it names no picture",
+                "row 8, column caption: it is empty",
+                "row 9, column image: it is empty",
             ] {
                 assert!(text.contains(wanted), "no `{wanted}` in\n{text}");
             }

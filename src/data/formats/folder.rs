@@ -1,109 +1,314 @@
-//! A folder of pictures, each with its caption in a `.txt` file of the same stem.
+//! A folder of pictures and its subfolders, each picture with its caption in a text file beside it:
+//! `a.txt`, `a.caption` or `a.tags`, or `a.png.txt` and the like.
 //!
-//! Subfolders are ignored. Extensions count in either case.
+//! Extensions count in either case.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+
+use unicode_normalization::UnicodeNormalization;
 
 use super::super::captioned::Captioned;
 use super::super::error::{DataError, Problem};
-use super::super::record::{Encoded, Record};
-use super::picture_files::is_picture;
-use super::{Definition, Input, Layout, Rows, save};
+use super::super::record::{Encoded, Record, caption_text};
+use super::folders::Walk;
+use super::layout::{Layout, Setting, Splits, same_split};
+use super::picture_files::{extension, is_picture, parent};
+use super::{Definition, Rows, save};
 
 pub const DEFINITION: Definition = Definition {
-    description: "a folder of pictures with .txt captions beside them",
-    detect: |input| input.body.is_none(),
-    read,
-    write,
+    name: "folder",
+    description: "folders of pictures with .txt, .caption or .tags files beside them",
+    detect: |input| input.walk().is_some(),
+    read: |input, layout| {
+        let mut rows = Rows::default();
+        let walk = input.walk().expect("it is a folder");
+        read(input.path, walk, layout, &BTreeSet::new(), &mut rows)?;
+        Ok(rows)
+    },
+    write: Some(write),
 };
 
-fn read(input: &Input, _layout: &Layout) -> Result<Rows, DataError> {
-    let read_error = |error: std::io::Error| DataError::Read {
-        path: input.name(),
-        reason: error.to_string(),
-    };
-    let mut files: Vec<PathBuf> = std::fs::read_dir(input.path)
-        .and_then(|entries| {
-            entries
-                .map(|entry| entry.map(|entry| entry.path()))
-                .collect()
-        })
-        .map_err(read_error)?;
-    files.sort();
-    let (mut records, mut problems) = (vec![], vec![]);
-    let is_text = |path: &&PathBuf| {
-        path.extension()
-            .is_some_and(|ending| ending.eq_ignore_ascii_case("txt"))
-    };
-    let texts: BTreeMap<OsString, PathBuf> = files
-        .iter()
-        .filter(is_text)
-        .filter_map(|text| Some((text.file_stem()?.to_owned(), text.clone())))
-        .collect();
-    let stems: BTreeSet<OsString> = files
-        .iter()
-        .filter(|file| is_picture(file))
-        .filter_map(|file| Some(file.file_stem()?.to_owned()))
-        .collect();
-    for (_, text) in texts.iter().filter(|(stem, _)| !stems.contains(*stem)) {
-        problems.push(Problem::new(
+/// Endings of caption files; the first of a picture counts.
+const ENDINGS: [&str; 4] = ["txt", "caption", "tags", "text"];
+
+/// Extensions of files that may hold the captions of a folder.
+const TABLES: [&str; 6] = ["csv", "tsv", "json", "jsonl", "ndjson", "parquet"];
+
+/// Returns a name as names of files are compared: with composed accents.
+fn composed(name: &std::ffi::OsStr) -> String {
+    name.to_string_lossy().nfc().collect()
+}
+
+/// Caption files by their folder and the name that they are for.
+struct Sidecars {
+    /// Endings in the order in which they count.
+    endings: Vec<String>,
+    files: BTreeMap<(PathBuf, String), Vec<PathBuf>>,
+    used: BTreeSet<PathBuf>,
+    /// Number of pictures that have several.
+    several: usize,
+}
+
+impl Sidecars {
+    fn new(files: &[PathBuf], layout: &Layout) -> Sidecars {
+        let endings: Vec<String> = match &layout.caption_column {
+            Some(given) => vec![given.trim_start_matches('.').to_lowercase()],
+            None => ENDINGS.map(str::to_owned).to_vec(),
+        };
+        let mut all: BTreeMap<_, Vec<PathBuf>> = BTreeMap::new();
+        for file in files {
+            let known = extension(file).is_some_and(|ending| endings.contains(&ending));
+            if let Some(stem) = file.file_stem().filter(|_| known) {
+                all.entry((parent(file), composed(stem))).or_default().push(file.clone());
+            }
+        }
+        let place = |file: &PathBuf| {
+            endings.iter().position(|ending| Some(ending) == extension(file).as_ref())
+        };
+        all.values_mut().for_each(|files| files.sort_by_key(place));
+        Sidecars {
+            endings,
+            files: all,
+            used: BTreeSet::new(),
+            several: 0,
+        }
+    }
+
+    /// The caption files for a name in a folder.
+    fn of(&self, folder: &Path, name: &std::ffi::OsStr) -> &[PathBuf] {
+        let key = (folder.to_owned(), composed(name));
+        self.files.get(&key).map_or(&[], Vec::as_slice)
+    }
+
+    /// Takes the first of several caption files.
+    fn take(&mut self, files: Vec<PathBuf>) -> Option<PathBuf> {
+        self.several += (files.len() > 1) as usize;
+        self.used.extend(files.iter().cloned());
+        files.into_iter().next()
+    }
+
+    /// Caption files of no picture.
+    fn rest(&self) -> impl Iterator<Item = &PathBuf> {
+        self.files.values().flatten().filter(|file| !self.used.contains(*file))
+    }
+}
+
+/// Number of times that a folder's name, such as `10_red square` of kohya's scripts, asks for its
+/// pictures in an epoch. Names that cameras give, such as `100_PANA`, and years ask for nothing.
+fn repeats(folder: &Path) -> Option<usize> {
+    let name = folder.file_name()?.to_str()?;
+    let (digits, rest) = name.split_once('_')?;
+    let of_camera = digits.len() == 3
+        && rest.len() == 4
+        && rest.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+    let number: usize = digits.parse().ok().filter(|_| digits.len() <= 3)?;
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    (plain && !rest.is_empty() && !of_camera && number > 0).then_some(number)
+}
+
+/// The part of the data set that a path below the folder belongs to.
+fn split_of(below: &Path) -> Option<String> {
+    let first = below.components().next()?.as_os_str().to_str()?;
+    let known = ["train", "val", "test"];
+    let is_folder = below.components().nth(1).is_some();
+    (is_folder && known.iter().any(|known| same_split(known, first))).then(|| first.to_owned())
+}
+
+/// Reads the pictures of a folder with the captions beside them, except those in `covered`, which
+/// have captions from elsewhere.
+pub fn read(
+    folder: &Path,
+    walk: &Walk,
+    layout: &Layout,
+    covered: &BTreeSet<PathBuf>,
+    rows: &mut Rows,
+) -> Result<(), DataError> {
+    let before = rows.records.len();
+    let mut sidecars = Sidecars::new(&walk.files, layout);
+    let pictures: Vec<&PathBuf> = walk.files.iter().filter(|file| is_picture(file)).collect();
+    // pictures that no caption file names in full, by folder and stem: several of them have none
+    let mut stems: BTreeMap<(PathBuf, String), Vec<&PathBuf>> = BTreeMap::new();
+    for picture in &pictures {
+        let (folder, name) = (parent(picture), picture.file_name().unwrap_or_default());
+        if sidecars.of(&folder, name).is_empty() {
+            let stem = composed(picture.file_stem().unwrap_or_default());
+            stems.entry((folder, stem)).or_default().push(picture);
+        }
+    }
+    let mut splits = Splits::new(layout);
+    let mut repeated: BTreeMap<PathBuf, (usize, usize)> = BTreeMap::new();
+    for &picture in &pictures {
+        let folder_of = parent(picture);
+        let below = picture.strip_prefix(folder).unwrap_or(picture);
+        let (name, stem) = (
+            picture.file_name().unwrap_or_default(),
+            picture.file_stem().unwrap_or_default(),
+        );
+        let mut files = sidecars.of(&folder_of, name).to_vec();
+        let alike = stems.get(&(folder_of.clone(), composed(stem)));
+        let own = !files.is_empty();
+        let shared = alike.filter(|alike| !own && alike.len() > 1);
+        if !own {
+            files = sidecars.of(&folder_of, stem).to_vec();
+        }
+        if covered.contains(picture) {
+            sidecars.used.extend(files);
+            continue;
+        }
+        if !splits.take(split_of(below).as_deref()) {
+            sidecars.used.extend(files);
+            continue;
+        }
+        let mut problem = |place: &Path, what: String| {
+            rows.problems.push(Problem::new(place.display().to_string(), what))
+        };
+        if let (Some(alike), Some(file)) = (shared, files.first()) {
+            let others: Vec<String> = alike
+                .iter()
+                .filter(|other| **other != picture)
+                .map(|other| name_of(other))
+                .collect();
+            let (file, name) = (name_of(file), name_of(picture));
+            problem(
+                picture,
+                format!(
+                    "{file} may be its caption or that of {}: name the caption of this picture {name}.txt",
+                    others.join(", ")
+                ),
+            );
+            sidecars.used.extend(files);
+            continue;
+        }
+        let Some(sidecar) = sidecars.take(files) else {
+            let written = Captioned::sidecar_among(picture, alike.map_or(1, Vec::len) > 1, &sidecars.endings[0]);
+            let mut what = format!("it has no caption: write one into {} beside it", name_of(&written));
+            if let Some(table) = table_beside(walk, folder) {
+                what += &format!(", or give the file {} if it holds the captions", table.display());
+            }
+            problem(picture, what);
+            continue;
+        };
+        match std::fs::read_to_string(&sidecar).map(|text| caption_text(&text)) {
+            Ok(Some(caption)) => {
+                let mut record = Record::of_file(picture.clone(), vec![caption]);
+                if let Some(times) = repeats(&folder_of) {
+                    record.repeats = times;
+                    repeated.entry(folder_of).or_insert((times, 0)).1 += 1;
+                }
+                rows.records.push(record);
+            }
+            Ok(None) => problem(&sidecar, "the caption is empty".into()),
+            Err(error) => problem(
+                &sidecar,
+                match error.kind() {
+                    std::io::ErrorKind::InvalidData => {
+                        "the caption is not UTF-8 text: save the file as UTF-8".into()
+                    }
+                    _ => format!("the caption cannot be read: {error}"),
+                },
+            ),
+        }
+    }
+    for text in sidecars.rest() {
+        rows.problems.push(Problem::new(
             text.display().to_string(),
             "there is no picture beside it",
         ));
     }
-    for picture in files.into_iter().filter(|file| is_picture(file)) {
-        let known = picture.file_stem().and_then(|stem| texts.get(stem));
-        let sidecar = known
-            .cloned()
-            .unwrap_or_else(|| picture.with_extension("txt"));
-        let (place, what) = match std::fs::read_to_string(&sidecar) {
-            Ok(caption) if !caption.trim().is_empty() => {
-                let caption = caption.trim_start_matches('\u{feff}').trim().to_owned();
-                let id = picture.display().to_string();
-                records.push(Record {
-                    place: id.clone(),
-                    id,
-                    image: Encoded::File(picture),
-                    caption,
-                    others: vec![],
-                    concept: None,
-                });
-                continue;
-            }
-            Ok(_) => (sidecar, "the caption is empty".to_owned()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let name = sidecar
-                    .file_name()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .into_owned();
-                (
-                    picture,
-                    format!("it has no caption: write one into {name} beside it"),
-                )
-            }
-            Err(error) => (sidecar, format!("the caption cannot be read: {error}")),
-        };
-        problems.push(Problem::new(place.display().to_string(), what));
+    for (folder, error) in &walk.unreadable {
+        rows.problems.push(Problem::new(
+            folder.display().to_string(),
+            format!("the folder cannot be read: {error}"),
+        ));
     }
-    Ok((records, problems))
+    let count = rows.records.len() - before;
+    let below: Vec<PathBuf> = rows.records[before..]
+        .iter()
+        .filter_map(|record| match &record.image {
+            Encoded::File(file) => Some(parent(file)),
+            _ => None,
+        })
+        .filter(|of| of != folder)
+        .collect();
+    if !below.is_empty() {
+        let folders = below.iter().collect::<BTreeSet<_>>().len();
+        let plural = if folders == 1 { "" } else { "s" };
+        let all = match below.len() == count {
+            true => String::new(),
+            false => format!(", {} of them", below.len()),
+        };
+        rows.notes.push(format!("{count} pictures{all} in {folders} subfolder{plural}"));
+    }
+    if walk.deeper > 0 {
+        rows.notes.push(format!("{} files in deeper subfolders are not read", walk.deeper));
+    }
+    for (folder, (times, count)) in repeated {
+        rows.notes.push(format!(
+            "{}: an epoch of training shows its {count} pictures {times} times, as its name says",
+            folder.display()
+        ));
+    }
+    if sidecars.several > 0 {
+        rows.notes.push(format!(
+            "{} pictures have several caption files, of which the first of .{} is read",
+            sidecars.several,
+            sidecars.endings.join(", .")
+        ));
+    }
+    rows.used.extend([Setting::Depth, Setting::CaptionColumn]);
+    splits.finish(&folder.display().to_string(), &mut rows.used, &mut rows.notes)
 }
 
-fn write(_path: &Path, rows: &[Captioned]) -> Result<(), DataError> {
-    rows.iter().try_for_each(|Captioned { picture, caption }| {
-        save(
-            &Captioned::sidecar(picture),
-            format!("{caption}\n").as_bytes(),
-        )
-    })
+/// The only file in a folder that may hold captions of its pictures.
+fn table_beside(walk: &Walk, folder: &Path) -> Option<PathBuf> {
+    let mut tables = walk.files.iter().filter(|file| {
+        parent(file) == folder && extension(file).is_some_and(|ending| TABLES.contains(&&ending[..]))
+    });
+    let first = tables.next()?;
+    tables.next().is_none().then(|| first.clone())
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The ending of caption files that a path asks for.
+pub fn ending(path: &Path) -> &'static str {
+    let given = extension(path);
+    let known = ENDINGS.iter().find(|ending| given.as_deref() == Some(ending));
+    known.unwrap_or(&ENDINGS[0])
+}
+
+/// Writes a text file beside each picture; one whose path ends in `.caption` or `.tags` gives that
+/// ending to all of them.
+fn write(path: &Path, records: &[Record]) -> Result<Vec<String>, DataError> {
+    let ending = ending(path);
+    let mut several = 0;
+    for record in records {
+        let Encoded::File(picture) = &record.image else {
+            return Err(super::embedded(record));
+        };
+        let captions: Vec<&str> = record.captions().collect();
+        several += (captions.len() > 1) as usize;
+        let text = format!("{}\n", captions.join("\n"));
+        save(&Captioned::sidecar_with(picture, ending), text.as_bytes())?;
+    }
+    let mut notes = super::without_concepts(records);
+    if several > 0 {
+        notes.push(format!(
+            "{several} pictures have several captions, which are the lines of one text now"
+        ));
+    }
+    Ok(notes)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::Loaded;
     use super::super::super::testing::{lines, load, png};
+    use super::super::super::{Captioned, Dataset, Format, Layout, Loaded};
+    use crate::hint::{Hint, Hinted};
+    use crate::progress::Silent;
 
     #[test]
     fn reads_captions_from_beside_the_pictures() {
@@ -118,7 +323,7 @@ mod tests {
         file("d.txt", b"broken");
         file("notes.md", b"not a picture");
         file("lost.txt", b"a caption of nothing");
-        let Loaded { dataset, problems } = load(dir.path(), false).unwrap();
+        let Loaded { dataset, problems, .. } = load(dir.path(), false).unwrap();
         let captions: Vec<_> = dataset
             .samples
             .iter()
@@ -134,5 +339,94 @@ mod tests {
             text.contains("lost.txt: there is no picture beside it"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn reads_every_kind_of_sidecar() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, bytes: &[u8]| {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        };
+        for (number, name) in ["a.png", "b.PNG", "c.jfif", "d.png", "fu\u{308}r.png"].iter().enumerate() {
+            file(name, &png(number as u8 + 1));
+        }
+        file("a.png.caption", b"one");
+        file("b.Caption", "\u{feff}two\n\nparagraphs\n".as_bytes());
+        file("c.tags", b"three, tags");
+        file("d.txt", b"four");
+        file("d.caption", b"not this");
+        file("f\u{fc}r.txt", b"five");
+        file("._a.png", b"resource fork");
+        file("._a.txt", b"\xff\xfe");
+        file(".DS_Store", b"\0");
+        file("Thumbs.db", b"\0");
+        let Loaded { dataset, problems, notes } = load(dir.path(), true).unwrap();
+        let captions: Vec<_> = dataset.samples.iter().map(|it| &it.caption[..]).collect();
+        assert_eq!(captions, ["one", "two\n\nparagraphs", "three, tags", "four", "five"]);
+        assert!(problems.is_empty() && notes[0].contains("several caption files"), "{notes:?}");
+        let layout = Layout {
+            caption_column: Some(".caption".into()),
+            ..Layout::default()
+        };
+        let Loaded { dataset, .. } = Dataset::load(dir.path(), 4, &layout, false, &Silent).unwrap();
+        let captions: Vec<_> = dataset.samples.iter().map(|it| &it.caption[..]).collect();
+        assert_eq!(captions, ["one", "two\n\nparagraphs", "not this"]);
+    }
+
+    #[test]
+    fn reads_subfolders_their_parts_and_repeats() {
+        let dir = tempfile::tempdir().unwrap();
+        let pair = |name: &str, shade: u8| {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path.with_extension("png"), png(shade)).unwrap();
+            std::fs::write(path.with_extension("txt"), name).unwrap();
+        };
+        for (shade, name) in (1..).zip(["train/10_red/a", "train/2023_trip/a", "train/100_PANA/a", "val/b", "c"]) {
+            pair(name, shade);
+        }
+        let read = |layout: Layout| Dataset::load(dir.path(), 4, &layout, true, &Silent);
+        let Loaded { dataset, notes, .. } = read(Layout::default()).unwrap();
+        let repeats: Vec<_> = dataset.samples.iter().map(|it| (&it.caption[..], it.repeats)).collect();
+        assert_eq!(repeats, [("c", 1), ("train/100_PANA/a", 1), ("train/10_red/a", 10), ("train/2023_trip/a", 1), ("val/b", 1)]);
+        let notes = notes.join("\n");
+        for wanted in ["5 pictures, 4 of them in 4 subfolders", "10_red: an epoch of training shows its 1 pictures 10 times", "parts: train 3, val 1; all are read"] {
+            assert!(notes.contains(wanted), "no `{wanted}` in\n{notes}");
+        }
+        let count = |layout: Layout| read(layout).unwrap().dataset.samples.len();
+        assert_eq!(count(Layout { splits: vec!["validation".into()], ..Layout::default() }), 1);
+        assert_eq!(count(Layout { depth: Some(0), ..Layout::default() }), 1);
+        assert_eq!(count(Layout { depth: Some(1), ..Layout::default() }), 2);
+        let error = read(Layout { image_column: Some("x".into()), ..Layout::default() }).unwrap_err();
+        assert!(error.to_string().contains("column of the pictures does not apply"), "{error}");
+        assert_eq!(error.hint(), Some(Hint::LeaveOut("data.image_column")));
+    }
+
+    #[test]
+    fn pictures_of_one_stem_share_no_caption() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
+        file("a.png", &png(1));
+        file("a.gif", &png(2));
+        file("a.txt", b"whose?");
+        file("b.png", &png(3));
+        file("b.jpg", &png(4));
+        file("b.txt", b"the png's");
+        file("b.jpg.txt", b"the jpg's");
+        let Loaded { dataset, problems, .. } = load(dir.path(), false).unwrap();
+        let captions: Vec<_> = dataset.samples.iter().map(|it| (it.rgb[0], &it.caption[..])).collect();
+        assert_eq!(captions, [(4, "the jpg's"), (3, "the png's")]);
+        let text = lines(&problems);
+        assert_eq!(problems.len(), 2, "{text}");
+        assert!(text.contains("a.txt may be its caption or that of a.gif: name the caption of this picture a.png.txt"), "{text}");
+        // what is written is read again
+        let rows: Vec<Captioned> = ["a.gif", "a.png"].iter().map(|name| Captioned { picture: dir.path().join(name), caption: name.to_string() }).collect();
+        Captioned::write(dir.path(), Format::Folder, &rows).unwrap();
+        std::fs::remove_file(dir.path().join("a.txt")).unwrap();
+        let Loaded { dataset, .. } = load(dir.path(), true).unwrap();
+        assert_eq!(dataset.samples[0].caption, "a.gif");
+        assert_eq!(dataset.samples[1].caption, "a.png");
     }
 }

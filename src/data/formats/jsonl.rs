@@ -1,141 +1,96 @@
 //! JSON Lines: `{"image": .., "caption": ..}` or `{"image": .., "captions": [..]}` on each line,
-//! with an optional `concept`. `image` is a path, base64 or a data URL.
+//! with an optional `concept`, or other words for them. `image` is a path, base64 or a data URL.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::super::captioned::Captioned;
 use super::super::error::{DataError, Problem};
-use super::super::record::{Encoded, Record};
-use super::picture_files::{find, is_picture, parent};
-use super::{Definition, Input, Layout, Rows, picture_names, save};
+use super::super::record::Record;
+use super::entry::{Entries, is_entry};
+use super::json_stream::keys;
+use super::layout::Layout;
+use super::{Definition, Input, Rows, picture_names, save};
 
 pub const DEFINITION: Definition = Definition {
+    name: "jsonl",
     description: "JSON Lines",
     detect,
     read,
-    write,
+    write: Some(write),
 };
 
-/// Recognizes the extension, or JSON whose first line is an object with `image`: the object of COCO
-/// captions has no such field.
-fn detect(input: &Input) -> bool {
-    #[derive(Deserialize)]
-    #[allow(dead_code, reason = "only the presence of the field counts")]
-    struct HasImage {
-        image: serde::de::IgnoredAny,
-    }
-    let first = input
-        .text()
-        .trim_ascii_start()
-        .split(|&byte| byte == b'\n')
-        .next()
-        .unwrap_or_default();
-    let by_extension = matches!(&input.extension[..], "jsonl" | "ndjson");
-    // serde also reads the fields of a struct from a list
-    let by_content =
-        || first.starts_with(b"{") && serde_json::from_slice::<HasImage>(first).is_ok();
-    input.body.is_some() && (by_extension || input.is_json() && by_content())
+/// Returns the lines that are not blank with their numbers.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let lines = (1..).zip(bytes.split(|&byte| byte == b'\n'));
+    lines.filter(|(_, line)| !line.trim_ascii().is_empty())
 }
 
-#[derive(Deserialize)]
-struct Line {
-    /// Path relative to the file's folder, base64, or a data URL.
-    image: String,
-    caption: Option<String>,
-    #[serde(default)]
-    captions: Vec<String>,
-    concept: Option<String>,
+/// Recognizes the extension, or lines that are each an object, or a single line that is an entry.
+fn detect(input: &Input) -> bool {
+    if !input.is_text() || input.text().trim_ascii_start().starts_with(b"[") {
+        return false;
+    }
+    if matches!(&input.extension[..], "jsonl" | "ndjson" | "jsonlines") {
+        return true;
+    }
+    if !input.is_json() {
+        return false;
+    }
+    const LOOKED_AT: usize = 20;
+    let first: Vec<&[u8]> = lines(input.text())
+        .take(LOOKED_AT)
+        .map(|(_, line)| line.trim_ascii())
+        .collect();
+    match &first[..] {
+        [] => false,
+        [line] => line.starts_with(b"{") && is_entry(&keys(line)),
+        // the last may be cut off
+        lines => lines.iter().all(|line| line.starts_with(b"{")) && lines[0].ends_with(b"}"),
+    }
 }
 
 fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
-    let beside = [parent(input.path)];
-    let (mut records, mut problems) = (vec![], vec![]);
-    for (number, line) in input
-        .text()
-        .split(|&byte| byte == b'\n')
-        .enumerate()
-        .filter(|(_, line)| !line.trim_ascii().is_empty())
-    {
-        let id = format!("{} line {}", input.name(), number + 1);
-        match record(line, &id, layout, &beside) {
-            Ok(record) => records.push(record),
-            Err(problem) => problems.push(problem),
+    let mut entries = Entries::new(input, layout);
+    for (number, line) in lines(input.text()) {
+        let id = format!("{} line {number}", input.name());
+        match serde_json::from_slice::<Value>(line) {
+            Ok(entry) => entries.add(&id, &entry),
+            Err(error) => {
+                // serde counts lines within this one
+                let (text, column) = (error.to_string(), error.column());
+                let reason = text.split(" at line ").next().unwrap_or(&text);
+                entries.problem(Problem::new(
+                    id,
+                    format!("{reason} (column {column}); a line must be an object with `image` and `caption` or `captions`"),
+                ));
+            }
         }
     }
-    Ok((records, problems))
+    entries.finish()
 }
 
-fn write(path: &Path, rows: &[Captioned]) -> Result<(), DataError> {
-    let names = picture_names(path, rows)?;
-    let line = |(name, row): (String, &Captioned)| {
-        format!("{}\n", json!({"image": name, "caption": row.caption}))
-    };
-    let text: String = names.into_iter().zip(rows).map(line).collect();
-    save(path, text.as_bytes())
+/// Returns the object that describes a picture.
+pub fn entry(name: &str, record: &Record) -> Value {
+    let mut entry = json!({"image": name});
+    match record.others.is_empty() {
+        true => entry["caption"] = record.caption.clone().into(),
+        false => entry["captions"] = record.captions().collect(),
+    }
+    if let Some(concept) = &record.concept {
+        entry["concept"] = concept.clone().into();
+    }
+    entry
 }
 
-/// Parses a line.
-fn record(line: &[u8], id: &str, layout: &Layout, beside: &[PathBuf]) -> Result<Record, Problem> {
-    let problem = |what: &str| Problem::new(id, what);
-    const WANTED: &str = "a line must be an object with `image` and `caption` or `captions`";
-    // serde also reads the fields of a struct from a list
-    if !line.trim_ascii_start().starts_with(b"{") {
-        return Err(problem(WANTED));
-    }
-    let Line {
-        image,
-        caption,
-        captions,
-        concept,
-    } = serde_json::from_slice(line).map_err(|error| {
-        // serde counts lines within this one
-        let (text, column) = (error.to_string(), error.column());
-        let reason = text.split(" at line ").next().unwrap_or(&text);
-        problem(&format!("{reason} (column {column}); {WANTED}"))
-    })?;
-    let given = caption.is_some() || !captions.is_empty();
-    let mut captions = caption
-        .into_iter()
-        .chain(captions)
-        .map(|caption| caption.trim().to_owned())
-        .filter(|caption| !caption.is_empty());
-    let caption = captions.next().ok_or_else(|| {
-        problem(if given {
-            "the caption is empty"
-        } else {
-            "it has no caption: add `caption` or `captions`"
-        })
-    })?;
-    let image = image.trim();
-    if image.is_empty() {
-        return Err(problem("`image` is empty"));
-    }
-    let image = if image.starts_with("data:") {
-        Encoded::Base64(image.to_owned())
-    } else if is_picture(Path::new(image)) {
-        Encoded::File(find(id, image, layout, beside)?)
-    } else {
-        // base64, or a file without an extension; no system has names as long as pictures
-        let name = &image[..image.floor_char_boundary(1024)];
-        match find(id, name, layout, beside) {
-            Ok(file) if image.len() <= 1024 => Encoded::File(file),
-            _ => Encoded::Base64(image.to_owned()),
-        }
-    };
-    let concept = concept
-        .map(|concept| concept.trim().to_owned())
-        .filter(|concept| !concept.is_empty());
-    Ok(Record {
-        id: id.to_owned(),
-        place: format!("{id}, `image`"),
-        image,
-        caption,
-        others: captions.collect(),
-        concept,
-    })
+fn write(path: &Path, records: &[Record]) -> Result<Vec<String>, DataError> {
+    let names = picture_names(path, records)?;
+    let lines = names.iter().zip(records);
+    let text: String = lines
+        .map(|(name, record)| format!("{}\n", entry(name, record)))
+        .collect();
+    save(path, text.as_bytes())?;
+    Ok(vec![])
 }
 
 #[cfg(test)]
@@ -166,7 +121,7 @@ mod tests {
         std::fs::create_dir(dir.path().join("in")).unwrap();
         std::fs::write(dir.path().join("in/a.png"), png(1)).unwrap();
         std::fs::write(dir.path().join("ending"), png(4)).unwrap();
-        let Loaded { dataset, problems } = load(&path, true).unwrap();
+        let Loaded { dataset, problems, .. } = load(&path, true).unwrap();
         assert!(problems.is_empty());
         let all: Vec<_> = dataset
             .samples
@@ -243,13 +198,13 @@ mod tests {
                 r#"{"image": "AAAA", "caption": "b"}"#,
                 "line 11, `image`: it is not a picture",
             ),
-            (r#"{"image": 3, "caption": "b"}"#, "line 12: invalid type"),
+            (r#"{"image": "3.png", "caption": "b"}"#, "line 12: its picture "),
         ];
         let rows: Vec<&str> = std::iter::once(&good[..])
             .chain(bad.iter().map(|(line, _)| *line))
             .collect();
         let (_dir, path) = written("lines.jsonl", rows.join("\n"));
-        let Loaded { dataset, problems } = load(&path, false).unwrap();
+        let Loaded { dataset, problems, .. } = load(&path, false).unwrap();
         assert_eq!((dataset.samples.len(), problems.len()), (1, bad.len()));
         let text = lines(&problems);
         for (_, wanted) in bad {
@@ -257,6 +212,44 @@ mod tests {
         }
         assert!(text.contains("a.png does not exist"), "{text}");
         let hints: Vec<_> = problems.iter().filter_map(|it| it.hint.clone()).collect();
-        assert_eq!(hints, [Hint::ImagesFolder]);
+        assert_eq!(hints, [Hint::ImagesFolder, Hint::ImagesFolder]);
+    }
+
+    #[test]
+    fn reads_other_words_and_conversations() {
+        let cases = [
+            r#"{"file_name": "a.png", "text": "one"}"#,
+            r#"{"FilePath": "in\\a.png", "Description": "one"}"#,
+            r#"{"id": "a", "image": "a.png", "conversations": [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "one"}]}"#,
+            r#"{"images": ["a.png"], "messages": [{"role": "user", "content": "<image>What?"}, {"role": "assistant", "content": "one"}]}"#,
+            r#"{"messages": [{"role": "user", "content": [{"type": "image", "image": "a.png"}, {"type": "text", "text": "What?"}]}, {"role": "assistant", "content": [{"type": "text", "text": "one"}]}]}"#,
+            r#"{"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "a.png"}}]}, {"role": "assistant", "content": "one"}]}"#,
+            r#"{"image": {"path": "a.png", "bytes": null}, "sentences": [{"raw": "one"}]}"#,
+            r#"{"query": "<image>What?", "response": "one", "images": ["a.png"]}"#,
+            r#"{"image_id": "a", "caption_str": "one"}"#,
+        ];
+        for line in cases {
+            let (dir, path) = written("lines.jsonl", line);
+            std::fs::write(dir.path().join("a.png"), png(1)).unwrap();
+            let Loaded { dataset, .. } = load(&path, true).unwrap_or_else(|error| panic!("{line}: {error}"));
+            let sample = &dataset.samples[0];
+            assert_eq!((sample.rgb[0], &sample.caption[..]), (1, "one"), "{line}");
+        }
+        let several = r#"{"image": "a.png", "conversations": [{"from": "human", "value": "1"}, {"from": "gpt", "value": "one"}, {"from": "human", "value": "2"}, {"from": "gpt", "value": "two"}]}"#;
+        let (dir, path) = written("lines.jsonl", several);
+        std::fs::write(dir.path().join("a.png"), png(1)).unwrap();
+        let Loaded { dataset, notes, .. } = load(&path, true).unwrap();
+        assert_eq!(dataset.samples[0].caption, "one");
+        assert!(notes[0].contains("several answers"), "{notes:?}");
+        let bad = [
+            (r#"{"images": ["a.png", "b.png"], "caption": "c"}"#, "it has 2 pictures"),
+            (r#"{"image": "https://example.org/a.png", "caption": "c"}"#, "web address"),
+            (r#"{"image": true, "caption": "c"}"#, "`image` is no text"),
+        ];
+        for (line, wanted) in bad {
+            let (_dir, path) = written("lines.jsonl", line);
+            let error = load(&path, false).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{error}");
+        }
     }
 }

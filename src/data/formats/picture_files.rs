@@ -1,41 +1,52 @@
 //! Where the pictures lie that a caption file names.
 
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Component, Path, PathBuf};
+
+use unicode_normalization::UnicodeNormalization;
 
 use super::super::error::Problem;
+use super::super::record::Encoded;
+use super::folders::{Walk, walk};
+use super::layout::{Layout, Setting, Used};
 use crate::hint::Hint;
 
-/// Facts about caption files that the files themselves do not tell.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layout {
-    /// CSV column with base64 pictures.
-    pub image_column: String,
-    /// CSV column with captions.
-    pub caption_column: String,
-    /// Folder of the pictures that a file names; `None` for the file's own folder.
-    pub images: Option<PathBuf>,
-}
+/// Extensions of pictures that are decoded.
+const DECODED: [&str; 13] = [
+    "png", "apng", "jpg", "jpeg", "jpe", "jfif", "jif", "webp", "gif", "bmp", "dib", "tif", "tiff",
+];
 
-impl Default for Layout {
-    /// Returns the columns of `inputs.csv` in the original seemore, and no folder.
-    fn default() -> Layout {
-        Layout {
-            image_column: "b64string_images".into(),
-            caption_column: "caption".into(),
-            images: None,
-        }
-    }
-}
+/// Extensions of pictures that are not, so that they are refused by name instead of overlooked.
+const REFUSED: [&str; 17] = [
+    "heic", "heif", "hif", "avif", "jxl", "jp2", "svg", "tga", "psd", "ico", "dng", "cr2", "cr3",
+    "nef", "arw", "orf", "rw2",
+];
 
-/// Extensions of files that are taken for pictures.
-const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "gif", "bmp"];
+/// Longest text that is taken for a name; no system has longer paths.
+const LONGEST_NAME: usize = 1024;
+
+/// Number of files below a caption file's folder among which its pictures are searched.
+const SEARCHED: usize = 500_000;
 
 /// Whether a file has the extension of a picture, in either case.
 pub fn is_picture(path: &Path) -> bool {
-    let extension = path
-        .extension()
-        .map(|extension| extension.to_string_lossy().to_lowercase());
-    extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
+    extension(path).is_some_and(|extension| is_ending(&extension))
+}
+
+/// Whether this is the extension of pictures, in lower case.
+pub fn is_ending(extension: &str) -> bool {
+    DECODED.contains(&extension) || REFUSED.contains(&extension)
+}
+
+/// Returns the extension of a file in lower case.
+pub fn extension(path: &Path) -> Option<String> {
+    Some(path.extension()?.to_string_lossy().to_lowercase())
+}
+
+/// Returns the endings of pictures in both cases.
+pub fn endings() -> impl Iterator<Item = String> {
+    let all = DECODED.iter().chain(&REFUSED);
+    all.flat_map(|ending| [ending.to_string(), ending.to_uppercase()])
 }
 
 /// Returns the folder that a file lies in.
@@ -43,35 +54,321 @@ pub fn parent(path: &Path) -> PathBuf {
     path.parent().map_or_else(PathBuf::new, Path::to_owned)
 }
 
-/// Locates the picture that a file names: in the folder of the layout, else in one of `beside`.
+/// Returns a name in the form in which names are compared: composed, in lower case.
+fn comparable(name: &str) -> String {
+    name.nfc().flat_map(char::to_lowercase).collect()
+}
+
+/// Finds the pictures that a caption file names.
 ///
-/// # Errors
-/// The picture is in none of these folders; `place` is where the file names it.
-pub fn find(
-    place: &str,
-    name: &str,
-    layout: &Layout,
-    beside: &[PathBuf],
-) -> Result<PathBuf, Problem> {
-    let candidates: Vec<PathBuf> = match &layout.images {
-        // also without the folders of the name: `val2017/1.jpg` in `val2017`
-        Some(images) => [Some(name.as_ref()), Path::new(name).file_name()]
-            .into_iter()
-            .flatten()
-            .map(|name| images.join(name))
-            .collect(),
-        None => beside.iter().map(|folder| folder.join(name)).collect(),
-    };
-    if let Some(found) = candidates.iter().find(|path| path.is_file()) {
-        return Ok(found.clone());
+/// Names may have been written on another system or machine: with backslashes, with absolute paths
+/// of which only the end exists here, with accents composed otherwise, in the other case. They are
+/// searched in the folder of the layout, else beside the file and below its folder.
+pub struct Pictures<'a> {
+    layout: &'a Layout,
+    /// Folder of the caption file.
+    folder: PathBuf,
+    /// Pictures below the root by their comparable names; made on the first miss.
+    index: Option<HashMap<String, Vec<PathBuf>>>,
+    /// Pictures below the root by their comparable names without ending.
+    stems: HashMap<String, Vec<PathBuf>>,
+    /// Whether a name was searched.
+    searched: bool,
+    /// Number of pictures that were found elsewhere than where their names say, by folder.
+    elsewhere: BTreeMap<PathBuf, usize>,
+}
+
+impl<'a> Pictures<'a> {
+    /// Finds pictures for the caption file at `path`.
+    pub fn new(path: &Path, layout: &'a Layout) -> Pictures<'a> {
+        Pictures {
+            layout,
+            folder: parent(path),
+            index: None,
+            stems: HashMap::new(),
+            searched: false,
+            elsewhere: BTreeMap::new(),
+        }
     }
-    let what = match (&layout.images, candidates.first()) {
-        (Some(images), _) => format!("its picture {name} is not in {}", images.display()),
-        (None, Some(first)) => format!("its picture {} does not exist", first.display()),
-        (None, None) => format!("its picture {name} does not exist"),
+
+    fn root(&self) -> &Path {
+        self.layout.images.as_deref().unwrap_or(&self.folder)
+    }
+
+    /// Ends the search: marks the folder of the layout as used.
+    pub fn finish(self, used: &mut Used, notes: &mut Vec<String>) {
+        if self.searched {
+            used.insert(Setting::Images);
+        }
+        for (folder, count) in self.elsewhere {
+            notes.push(format!("{count} pictures found in {}", folder.display()));
+        }
+    }
+
+    /// Interprets the text that stands for a picture at `place`: a path, base64 or a data URL.
+    ///
+    /// # Errors
+    /// A path that leads to no file, or a web address.
+    pub fn interpret(&mut self, place: &str, text: &str) -> Result<Encoded, Problem> {
+        let text = text.trim();
+        if text.starts_with("data:") {
+            return Ok(Encoded::Base64(text.to_owned()));
+        }
+        if ["http://", "https://", "s3://", "gs://"]
+            .iter()
+            .any(|start| text.starts_with(start))
+        {
+            let shown: String = text.chars().take(120).collect();
+            return Err(Problem::new(
+                place,
+                format!(
+                    "its picture is the web address {shown}: download the pictures first, for example with img2dataset"
+                ),
+            ));
+        }
+        if text.len() > LONGEST_NAME {
+            return Ok(Encoded::Base64(text.to_owned()));
+        }
+        if is_picture(Path::new(text)) || text.starts_with("file://") {
+            return self.find(place, text).map(Encoded::File);
+        }
+        // base64, or a file without an extension
+        match self.find(place, text) {
+            Ok(file) => Ok(Encoded::File(file)),
+            Err(problem) if names_a_file(text) => Err(problem),
+            Err(_) => Ok(Encoded::Base64(text.to_owned())),
+        }
+    }
+
+    /// Locates the picture that a file names at `place`.
+    ///
+    /// # Errors
+    /// There is no such picture, or there are several.
+    pub fn find(&mut self, place: &str, name: &str) -> Result<PathBuf, Problem> {
+        self.searched = true;
+        if let Some(found) = self.exact(name) {
+            return Ok(found);
+        }
+        let parts = parts(name);
+        // from the whole name to its last part, so that an absolute path of another machine, or
+        // `val2017/1.jpg` in `val2017`, is found
+        for start in 0..parts.len() {
+            let below: PathBuf = parts[start..].iter().collect();
+            let found = self.root().join(below);
+            if found.is_file() {
+                return Ok(found);
+            }
+        }
+        match self.indexed(&parts) {
+            Ok(Some(found)) => {
+                *self.elsewhere.entry(parent(&found)).or_default() += 1;
+                return Ok(found);
+            }
+            Ok(None) => {}
+            Err(several) => {
+                let list: Vec<String> = several
+                    .iter()
+                    .take(3)
+                    .map(|path| path.display().to_string())
+                    .collect();
+                return Err(Problem::new(
+                    place,
+                    format!("its picture {name} may be any of {}", list.join(", ")),
+                ));
+            }
+        }
+        let what = match &self.layout.images {
+            Some(images) => format!("its picture {name} is not in {}", images.display()),
+            None => format!(
+                "its picture {} does not exist",
+                self.folder.join(name).display()
+            ),
+        };
+        Err(Problem {
+            hint: Some(Hint::ImagesFolder),
+            ..Problem::new(place, what)
+        })
+    }
+
+    /// The file that a name leads to as it is.
+    fn exact(&self, name: &str) -> Option<PathBuf> {
+        let path = Path::new(name.strip_prefix("file://").unwrap_or(name));
+        if name.is_empty() || name.contains('\0') {
+            return None;
+        }
+        let joined = self.root().join(path);
+        if joined.is_file() {
+            return Some(joined);
+        }
+        // the same file seen from the folder that the program runs in
+        let named = || self.layout.images.is_none() && path.is_file();
+        (path.is_relative() && path.components().count() > 1 && named()).then(|| path.to_owned())
+    }
+
+    /// Searches all pictures below the root for the one whose path ends most like the name.
+    ///
+    /// # Errors
+    /// All pictures that end alike, if there are several.
+    fn indexed(&mut self, parts: &[String]) -> Result<Option<PathBuf>, Vec<PathBuf>> {
+        let Some(last) = parts.last() else {
+            return Ok(None);
+        };
+        if self.index.is_none() {
+            self.make_index();
+        }
+        let wanted: Vec<String> = parts.iter().map(|part| comparable(part)).collect();
+        let last = comparable(last);
+        let files = match self.index.as_ref().and_then(|index| index.get(&last)) {
+            Some(files) => files,
+            // a name without ending
+            None if !is_picture(Path::new(&last)) => match self.stems.get(&last) {
+                Some(files) => files,
+                None => return Ok(None),
+            },
+            None => return Ok(None),
+        };
+        let alike = |path: &PathBuf| {
+            let have: Vec<String> = path
+                .components()
+                .map(|part| comparable(&part.as_os_str().to_string_lossy()))
+                .collect();
+            // the last part is known to agree
+            let (have, wanted) = (have.iter().rev().skip(1), wanted.iter().rev().skip(1));
+            have.zip(wanted).take_while(|(a, b)| a == b).count()
+        };
+        let most = files.iter().map(alike).max().unwrap_or(0);
+        let best: Vec<PathBuf> = files.iter().filter(|path| alike(path) == most).cloned().collect();
+        match &best[..] {
+            [one] => Ok(Some(one.clone())),
+            _ => Err(best),
+        }
+    }
+
+    fn make_index(&mut self) {
+        let mut index: HashMap<String, Vec<PathBuf>> = HashMap::new();
+        let root = match self.root() {
+            empty if empty.as_os_str().is_empty() => Path::new("."),
+            root => root,
+        };
+        // files that cannot be listed are not found
+        let Walk { files, .. } = walk(root, None, SEARCHED).unwrap_or_default();
+        for file in files.into_iter().filter(|file| is_picture(file)) {
+            let file = file.strip_prefix(".").map(Path::to_owned).unwrap_or(file);
+            let name = |part: Option<&std::ffi::OsStr>| {
+                comparable(&part.unwrap_or_default().to_string_lossy())
+            };
+            let stem = name(file.file_stem());
+            self.stems.entry(stem).or_default().push(file.clone());
+            index.entry(name(file.file_name())).or_default().push(file);
+        }
+        self.index = Some(index);
+    }
+}
+
+/// Splits a path of any system into its parts, without what makes it absolute or leads upwards.
+/// Escapes of web addresses are resolved.
+fn parts(name: &str) -> Vec<String> {
+    let name = name.strip_prefix("file://").unwrap_or(name);
+    let name = match name.contains('%') {
+        true => unescaped(name),
+        false => name.to_owned(),
     };
-    Err(Problem {
-        hint: Some(Hint::ImagesFolder),
-        ..Problem::new(place, what)
-    })
+    let parts = name.split(['/', '\\']);
+    let drive = |part: &str| part.len() == 2 && part.ends_with(':');
+    parts
+        .filter(|part| !part.is_empty() && *part != "." && *part != ".." && !drive(part))
+        .filter(|part| !part.contains('\0'))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Resolves `%20` and the like.
+fn unescaped(text: &str) -> String {
+    let mut bytes = vec![];
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let code = (*first == b'%')
+            .then(|| std::str::from_utf8(after.get(..2)?).ok())
+            .flatten()
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match code {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
+}
+
+/// Whether a text can only be meant as a path: base64 has no backslash, dot or space, and rarely as
+/// few characters as a name.
+fn names_a_file(text: &str) -> bool {
+    text.contains(['\\', ' ', '.']) || Path::new(text).components().next() == Some(Component::RootDir)
+        && text.len() < 100
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::png;
+    use super::*;
+
+    #[test]
+    fn finds_names_written_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, png(1)).unwrap();
+            path
+        };
+        let (deep, umlaut) = (file("pictures/in/a.png"), file("pictures/f\u{fc}r.JPG"));
+        let (one, two) = (file("pictures/x/same.png"), file("pictures/y/same.png"));
+        file("pictures/._a.png");
+        let caption_file = dir.path().join("captions.csv");
+        let layout = Layout::default();
+        let mut pictures = Pictures::new(&caption_file, &layout);
+        for name in [
+            "pictures/in/a.png",
+            "pictures\\in\\a.png",
+            ".\\pictures\\in\\a.png",
+            "C:\\Users\\me\\set\\pictures\\in\\a.png",
+            "/home/me/pictures/in/a.png",
+            "file:///home/me/pictures/in/a.png",
+            "pictures/in/../in/a.png",
+            "a.png",
+            "in/A.PNG",
+            "a",
+            "http%3A/pictures%2Fin%2Fa.png",
+        ] {
+            assert_eq!(pictures.find("here", name).unwrap(), deep, "{name}");
+        }
+        for name in ["fu\u{308}r.jpg", "F\u{dc}R.jpg", "f\u{fc}r.JPG"] {
+            assert_eq!(pictures.find("here", name).unwrap(), umlaut, "{name}");
+        }
+        assert_eq!(pictures.find("here", "elsewhere/x/same.png").unwrap(), one);
+        assert_eq!(pictures.find("here", "y\\same.png").unwrap(), two);
+        let problem = pictures.find("here", "same.png").unwrap_err().to_string();
+        assert!(problem.contains("may be any of") && problem.contains("same.png"), "{problem}");
+        for name in ["lost.png", "", "..", "/", "\0.png"] {
+            assert!(pictures.find("here", name).is_err(), "{name:?}");
+        }
+        let (mut used, mut notes) = (Used::new(), vec![]);
+        pictures.finish(&mut used, &mut notes);
+        assert!(used.contains(&Setting::Images));
+        assert!(notes[0].contains("pictures found in"), "{notes:?}");
+    }
+
+    #[test]
+    fn tells_base64_from_names() {
+        let layout = Layout::default();
+        let mut pictures = Pictures::new(Path::new("nowhere/a.csv"), &layout);
+        let mut base64 = |text: &str| matches!(pictures.interpret("here", text), Ok(Encoded::Base64(_)));
+        assert!(base64("iVBORw0KGgo=") && base64("data:image/png;base64,AAAA") && base64("@@@"));
+        assert!(!base64("a.png") && !base64("in\\a") && !base64("https://example.org/a.png"));
+    }
 }

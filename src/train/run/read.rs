@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::data::{Dataset, Likeness, Loaded, Problem};
+use crate::data::{Dataset, Layout, Likeness, Listing, Loaded, Problem};
 use crate::image::Preprocess;
 use crate::text::{TokenKind, Tokenizer};
 use crate::train::config::{DataConfig, RunConfig, TokenizerConfig};
@@ -19,14 +19,23 @@ pub fn data(
     if let Some(path) = &data.text {
         return Ok((Dataset::from_lines(path)?, None));
     }
-    let train = load(data, &data.train, frame, observer)?;
+    let layout = data.layout();
+    let validated = Layout {
+        splits: vec![],
+        ..layout.clone()
+    };
+    let train = Listing::read(&data.train, &layout)?;
+    let validation = Listing::read(&data.validation, &validated)?;
+    // a setting may be meant for one of them
+    Listing::check(&[&train, &validation], &layout)?;
+    let train = load(data, train, &data.train, frame, observer)?;
     let (train, validation) = if data.validation.is_empty() {
         let share = data
             .validation_split
             .unwrap_or(DataConfig::VALIDATION_SPLIT);
         train.split(share, config.seed)
     } else {
-        let validation = load(data, &data.validation, frame, observer)?;
+        let validation = load(data, validation, &data.validation, frame, observer)?;
         (
             without_overlap(data, train, &validation, observer)?,
             validation,
@@ -38,17 +47,23 @@ pub fn data(
     ))
 }
 
-/// Reads files into one data set.
+/// Decodes files into one data set.
 fn load(
     data: &DataConfig,
+    listing: Listing,
     paths: &[PathBuf],
     frame: Preprocess,
     observer: &mut dyn Observer,
 ) -> Result<Dataset, TrainError> {
-    let Loaded { dataset, problems } = {
+    let Loaded {
+        dataset,
+        problems,
+        notes,
+    } = {
         let progress = observer.reading(paths);
-        Dataset::load_all(paths, frame, &data.layout(), data.strict, &*progress)?
+        listing.decode(frame, &data.layout(), data.strict, &*progress)?
     };
+    notes.into_iter().for_each(|note| observer.note(&Note::Data(note)));
     report(data, problems, dataset.samples.len(), observer)?;
     Ok(dataset)
 }

@@ -1,0 +1,68 @@
+//! Captions of files whose pictures are not decoded yet.
+
+use std::path::{Path, PathBuf};
+
+use super::error::{DataError, Problem};
+use super::formats::{self, Format, Layout, Rows};
+
+/// Captions of several files and folders, with where their pictures are.
+///
+/// [`decode`](Self::decode) makes a data set of them, [`convert`](Self::convert) another file.
+#[derive(Debug)]
+pub struct Listing {
+    pub(super) files: Vec<FileRows>,
+}
+
+/// What a file or folder holds.
+#[derive(Debug)]
+pub(super) struct FileRows {
+    pub path: PathBuf,
+    pub format: Format,
+    pub rows: Rows,
+}
+
+impl Listing {
+    /// Reads captions and locates their pictures.
+    ///
+    /// # Errors
+    /// An unreadable file, or content that does not follow its format.
+    pub fn read(paths: &[PathBuf], layout: &Layout) -> Result<Listing, DataError> {
+        let read = |path: &PathBuf| {
+            let (format, rows) = formats::read(path, layout)?;
+            Ok(FileRows {
+                path: path.clone(),
+                format,
+                rows,
+            })
+        };
+        Ok(Listing {
+            files: paths.iter().map(read).collect::<Result<_, DataError>>()?,
+        })
+    }
+
+    /// Fails if the layout has a setting that none of the files has made use of.
+    ///
+    /// # Errors
+    /// Such a setting.
+    pub fn check(all: &[&Listing], layout: &Layout) -> Result<(), DataError> {
+        let files = || all.iter().flat_map(|listing| &listing.files);
+        let used = files().flat_map(|file| file.rows.used.iter().copied()).collect();
+        let paths: Vec<PathBuf> = files().map(|file| file.path.clone()).collect();
+        layout.check_used(&used, &paths)
+    }
+
+    /// Number of pictures.
+    pub fn records(&self) -> usize {
+        self.files.iter().map(|file| file.rows.records.len()).sum()
+    }
+
+    /// Rows that cannot be used, as far as this is known without decoding.
+    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.files.iter().flat_map(|file| &file.rows.problems)
+    }
+
+    /// Path and detected format of each file.
+    pub fn formats(&self) -> impl Iterator<Item = (&Path, Format)> {
+        self.files.iter().map(|file| (file.path.as_path(), file.format))
+    }
+}
