@@ -246,7 +246,7 @@ mod tests {
                     have: 1,
                     free: 1,
                     adapter: "a".into(),
-                    parts: 2,
+                    parts: Some(2),
                 }
                 .into(),
                 3,

@@ -22,9 +22,12 @@ pub enum Hint {
     OtherDevice,
     /// Go on from the last saved state.
     Resume,
-    /// Use a lower learning rate, a longer warm-up or gradient clipping, or let training roll back
-    /// or skip steps.
-    Stabilize,
+    /// Use a lower learning rate, a longer warm-up or gradient clipping; unless that has failed, let
+    /// training roll back or skip steps.
+    Stabilize {
+        /// Whether steps were skipped or rolled back.
+        guarded: bool,
+    },
     /// Leave out the setting at this dotted path of a [`RunConfig`](crate::train::RunConfig).
     LeaveOut(&'static str),
     /// Name the columns of the pictures and captions.

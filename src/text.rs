@@ -6,4 +6,7 @@ mod style;
 mod tokenizer;
 
 pub use style::Style;
-pub use tokenizer::{Pretrained, SpecialIds, TextStream, TokenKind, Tokenizer, TokenizerError};
+pub(crate) use tokenizer::CONFIG as TOKENIZER_CONFIG;
+pub use tokenizer::{
+    Pretrained, SpecialIds, SpecialNames, TextStream, TokenKind, Tokenizer, TokenizerError,
+};

@@ -38,7 +38,7 @@ pub use loss::Objective;
 pub use observer::{Event, Note, Observer, Ready};
 pub use optimizer::{Decay, Optimizer, OptimizerConfig, Rule, Spike, Steps, Update};
 pub(crate) use prefetch::{Feed, Prefetcher};
-pub use run::TrainRun;
+pub use run::{FolderLock, TrainRun};
 pub use schedule::Schedule;
 pub(crate) use scoring::ScoringPass;
 pub use state::{Progress, State};

@@ -50,7 +50,10 @@ pub fn advice(hint: &Hint) -> Option<String> {
         ),
         Hint::OtherDevice => "Start the app with another device, such as `--device cpu`.".into(),
         Hint::Resume => "Choose Resume to continue from the last saved state.".into(),
-        Hint::Stabilize => {
+        Hint::Stabilize { guarded: true } => {
+            "Lower Learning rate, raise Warm-up, or set Gradient clipping.".into()
+        }
+        Hint::Stabilize { guarded: false } => {
             "Lower Learning rate, raise Warm-up, set Gradient clipping, or change Non-finite loss."
                 .into()
         }
@@ -82,6 +85,7 @@ pub fn advice(hint: &Hint) -> Option<String> {
                 .into()
         }
         Hint::Setting(path) => format!("Change {}.", label(path)?),
+        Hint::LeaveOut(path) => format!("Clear {}.", label(path)?),
         _ => return None,
     })
 }
@@ -89,11 +93,12 @@ pub fn advice(hint: &Hint) -> Option<String> {
 /// Returns the label of a setting of a run configuration, given its dotted path, if the Train page
 /// has a field for it.
 fn label(path: &str) -> Option<&'static str> {
-    const LABELS: [(&str, &str); 21] = [
+    const LABELS: [(&str, &str); 22] = [
         ("data.train", "Training pictures"),
         ("data.validation", "Validation pictures"),
         ("data.image_column", "Picture column"),
         ("data.caption_column", "Caption column"),
+        ("data.images", "Picture folder"),
         ("model.preset", "Preset"),
         ("model.file", "Preset"),
         ("tokenizer.kind", "Tokenizer"),
@@ -133,7 +138,8 @@ mod tests {
             Hint::SmallerBatch,
             Hint::LessMemory { parts: 4 },
             Hint::Resume,
-            Hint::Stabilize,
+            Hint::Stabilize { guarded: false },
+            Hint::LeaveOut("data.image_column"),
             Hint::NameColumns,
             Hint::ImagesFolder,
             Hint::OutputExists,

@@ -75,8 +75,11 @@ pub fn words(hint: &Hint) -> String {
         }
         Hint::OtherDevice => "choose another device with --device: `seemore devices` lists them, and cpu needs no driver".into(),
         Hint::Resume => "go on from the last save with --resume".into(),
-        Hint::Stabilize => {
-            "use a lower --lr, a longer --warmup or a smaller --clip, or choose what --on-nan does"
+        Hint::Stabilize { guarded: true } => {
+            "use a lower --lr, a longer --warmup or a smaller --clip".into()
+        }
+        Hint::Stabilize { guarded: false } => {
+            "use a lower --lr, a longer --warmup or a smaller --clip, or let --on-nan skip or roll back such steps"
                 .into()
         }
         Hint::LeaveOut(field) => match super::train::flag_of(field) {

@@ -8,10 +8,10 @@ use clap::Args;
 use super::devices::DeviceArgs;
 use crate::cli::output::{errln, outln};
 use crate::models::load::{self, CheckpointError};
-use crate::models::seemore::{export_original, import_original, original_name};
+use crate::models::seemore::{export_original, import_original, original_name, without_prefix};
 use crate::models::{FamilyConfig, Model, ModelConfig};
 use crate::text::Tokenizer;
-use crate::train::State;
+use crate::train::{FolderLock, State};
 
 #[derive(Args)]
 pub struct ImportArgs {
@@ -65,6 +65,10 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
         }
         other => other.into(),
     })?;
+    let (values, prefix) = without_prefix(values);
+    if !prefix.is_empty() {
+        errln!("note: the prefix `{prefix}` of the tensors' names is taken off");
+    }
     let (config, values) = import_original(&args.file, values)?;
     config
         .check()
@@ -92,6 +96,8 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
     };
     let device = args.device.open()?;
     let model = Model::new(&device, &config, 0)?;
+    load::make_folder(&args.out)?;
+    let _lock = FolderLock::acquire(&args.out)?;
     load::restore(model.parameters(), &values, &args.file).map_err(|error| match error {
         CheckpointError::Mismatch {
             path,

@@ -122,6 +122,14 @@ pub enum CheckpointError {
         /// File.
         path: String,
     },
+    /// A file is of another kind.
+    #[error("{path} is {kind}, not a model: give a safetensors or GGUF file, or its folder")]
+    OtherKind {
+        /// File.
+        path: String,
+        /// Noun phrase with its article.
+        kind: &'static str,
+    },
     /// A file is not a valid safetensors file.
     #[error("{path} is not a valid safetensors file: {reason}")]
     Damaged {
@@ -188,6 +196,19 @@ pub enum CheckpointError {
     /// The device failed.
     #[error(transparent)]
     Device(#[from] DeviceError),
+}
+
+impl CheckpointError {
+    /// The error of a tensor that is not finite.
+    fn not_finite(path: String, name: String) -> CheckpointError {
+        CheckpointError::Mismatch {
+            path,
+            name,
+            have: "has values that are NaN or infinite".into(),
+            want: "finite numbers: the file is damaged, or was saved by a training that diverged"
+                .into(),
+        }
+    }
 }
 
 impl Hinted for CheckpointError {

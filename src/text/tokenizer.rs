@@ -3,6 +3,7 @@
 mod characters;
 mod pieces;
 mod pretrained;
+mod special;
 mod stream;
 
 use std::path::Path;
@@ -13,6 +14,7 @@ use serde_json::Value;
 pub use characters::Characters;
 pub use pieces::Pieces;
 pub use pretrained::{Pretrained, SpecialIds};
+pub use special::SpecialNames;
 pub use stream::TextStream;
 
 use crate::atomic_file;
@@ -73,6 +75,9 @@ pub enum Tokenizer {
     /// The vocabulary of a pretrained model.
     Pretrained(Box<Pretrained>),
 }
+
+/// Name of the file beside `tokenizer.json` that names tokens with a meaning.
+pub const CONFIG: &str = "tokenizer_config.json";
 
 /// Evaluates an expression on whichever tokenizer it is.
 macro_rules! either {
@@ -212,13 +217,33 @@ impl Tokenizer {
     }
 
     /// Reads `tokenizer.json` in either format. In a file of Hugging Face's `tokenizers`, tokens
-    /// named `<pad>`, `<s>`, `</s>` and `<unk>` are taken for padding, begin, end and unknown. A
-    /// file without `<pad>` is one of a pretrained model, without special ids.
+    /// for padding, begin, end and unknown are found by the names that `tokenizer_config.json`
+    /// beside it gives, or by their usual names, such as `<pad>`, `[PAD]` or `<|endoftext|>`.
     ///
     /// # Errors
     /// A file that cannot be read or is not a tokenizer; the message names it.
     pub fn load(path: &Path) -> Result<Tokenizer, TokenizerError> {
-        Self::read(path, Self::from_json)
+        Self::load_named(path, &SpecialNames::default())
+    }
+
+    /// Like [`load`](Self::load), with the names of some tokens.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and a name that is no token, or that a format of this library does
+    /// not take.
+    pub fn load_named(path: &Path, names: &SpecialNames) -> Result<Tokenizer, TokenizerError> {
+        let beside = std::fs::read(path.with_file_name(CONFIG)).ok();
+        let beside: Option<Value> = beside.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Self::read(path, |text| Self::from_json_named(text, names, beside.as_ref()))
+    }
+
+    /// Returns the content of a `tokenizer_config.json` with the names of tokens that
+    /// `tokenizer.json` does not tell; `None` if there are none.
+    pub fn config_json(&self) -> Option<String> {
+        match self {
+            Tokenizer::Pretrained(it) => special::config_json(it),
+            _ => None,
+        }
     }
 
     /// Reads the `tokenizer.json` of a pretrained model, with ids from its configuration. The names
@@ -271,18 +296,31 @@ impl Tokenizer {
     /// # Errors
     /// A description of the defect, without a file name.
     pub fn from_json(text: &str) -> Result<Tokenizer, String> {
+        Self::from_json_named(text, &SpecialNames::default(), None)
+    }
+
+    fn from_json_named(
+        text: &str,
+        names: &SpecialNames,
+        beside: Option<&Value>,
+    ) -> Result<Tokenizer, String> {
         let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
         check_merges(&value)?;
         if value.get("type").is_some() {
+            if !names.is_empty() {
+                return Err("its special tokens have no other names: it holds characters".into());
+            }
             Ok(Tokenizer::Characters(Characters::from_json(text)?))
         } else if value.get("model").is_some() {
             // words trained here have padding; other words without it are an error there
-            if value["model"]["type"] == "WordLevel" || Pieces::has_padding(&value) {
+            let own = value["model"]["type"] == "WordLevel" || Pieces::has_special(&value);
+            if own && names.is_empty() {
                 return Ok(Tokenizer::Pieces(Pieces::from_json(text)?.into()));
             }
-            let special = SpecialIds::default();
+            let vocabulary = Pretrained::from_json(text, SpecialIds::default())?;
+            let special = names.ids(&vocabulary, &value, beside)?;
             Ok(Tokenizer::Pretrained(
-                Pretrained::from_json(text, special)?.into(),
+                vocabulary.with_special(special).into(),
             ))
         } else {
             Err("it has neither the field `type` of a character tokenizer nor the field `model` of Hugging Face's tokenizers".into())

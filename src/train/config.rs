@@ -219,6 +219,10 @@ pub struct TokenizerConfig {
     pub kind: TokenKind,
     /// A `tokenizer.json` to use.
     pub file: Option<PathBuf>,
+    /// Name of the token for padding in `file`; the usual one if not given.
+    pub pad_token: Option<String>,
+    /// Name of the token for the end of a text in `file`; the usual one if not given.
+    pub end_token: Option<String>,
     /// Largest vocabulary of words or byte pairs, in tokens; all words, or 1024 for byte pairs, if
     /// not given.
     pub vocab_size: Option<usize>,
@@ -229,6 +233,8 @@ impl Default for TokenizerConfig {
         TokenizerConfig {
             kind: TokenKind::Characters,
             file: None,
+            pad_token: None,
+            end_token: None,
             vocab_size: None,
         }
     }
@@ -427,8 +433,10 @@ pub struct CheckpointConfig {
     pub out: Option<PathBuf>,
     /// Whether a checkpoint that is already in `out` may be replaced.
     pub overwrite: bool,
-    /// Steps between two saves; 0 for one at the end only.
+    /// Steps between two saves; 0 for none by steps. There is always one at the end.
     pub every: u64,
+    /// Longest time between two saves, in seconds; 0 for none by time.
+    pub seconds: f64,
     /// Number of saved states to keep, the newest ones.
     pub keep: usize,
     /// Run folder whose training goes on from its newest state.
@@ -441,6 +449,7 @@ impl Default for CheckpointConfig {
             out: None,
             overwrite: false,
             every: 0,
+            seconds: 300.0,
             keep: 2,
             resume: None,
         }

@@ -70,6 +70,14 @@ pub enum TrainError {
         /// The error of the system.
         reason: std::io::Error,
     },
+    /// Another training writes the run folder.
+    #[error("{} is in use by another training ({holder})", .dir.display())]
+    InUse {
+        /// The folder.
+        dir: PathBuf,
+        /// Who uses it, and for how long.
+        holder: String,
+    },
     /// The run folder holds a checkpoint that would be replaced.
     #[error("{} already holds a checkpoint", .0.display())]
     OutputExists(PathBuf),
@@ -113,8 +121,8 @@ pub enum TrainError {
         free: u64,
         /// Name of the adapter.
         adapter: String,
-        /// Number of parts to suggest.
-        parts: usize,
+        /// Number of parts that fits, if there is one.
+        parts: Option<usize>,
     },
     /// The thread that prepares batches panicked.
     #[error("internal error: preparing the next batch failed: {0}")]
@@ -126,6 +134,8 @@ pub enum TrainError {
         what: String,
         /// What the run folder holds.
         kept: String,
+        /// Whether such steps were already skipped or rolled back.
+        guarded: bool,
     },
     /// A run cannot be resumed.
     #[error("cannot resume from {}: {reason}", .path.display())]
@@ -168,14 +178,19 @@ impl Hinted for TrainError {
             TrainError::Track(error) => error.hint(),
             TrainError::Observer(error) => error.downcast_ref::<TrackError>()?.hint(),
             TrainError::Setting { field, .. } => Some(Hint::Setting(field)),
-            TrainError::Folder { .. } => Some(Hint::Setting("checkpoint.out")),
+            TrainError::Folder { .. } | TrainError::InUse { .. } => {
+                Some(Hint::Setting("checkpoint.out"))
+            }
             TrainError::OutputExists(_) => Some(Hint::RunExists),
             TrainError::Strict(problem) => problem.hint.clone().or(Some(Hint::NotStrict)),
             TrainError::Overlap(_) => Some(Hint::AllowOverlap),
             TrainError::CaptionTooLong { .. } => Some(Hint::Setting("model.file")),
             TrainError::NothingToLoad { .. } => Some(Hint::OtherParts),
-            TrainError::Memory { parts, .. } => Some(Hint::LessMemory { parts: *parts }),
-            TrainError::Diverged { .. } => Some(Hint::Stabilize),
+            TrainError::Memory { parts: None, .. } => Some(Hint::SmallerBatch),
+            TrainError::Memory {
+                parts: Some(parts), ..
+            } => Some(Hint::LessMemory { parts: *parts }),
+            TrainError::Diverged { guarded, .. } => Some(Hint::Stabilize { guarded: *guarded }),
             TrainError::Resume { hint, .. } => hint.clone(),
             TrainError::AlreadyTrained { .. } => Some(Hint::GiveBudget),
             _ => None,

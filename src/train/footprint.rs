@@ -18,8 +18,14 @@ pub struct Footprint {
 }
 
 impl Footprint {
-    /// Checks that a step fits; `parts` is the number of parts to suggest otherwise.
-    pub(super) fn check(&self, adapter: &str, parts: usize) -> Result<(), TrainError> {
+    /// Checks that a step fits, which computes a batch of `pictures` in `parts`; the error suggests
+    /// how many parts fit.
+    pub(super) fn check(
+        &self,
+        adapter: &str,
+        pictures: usize,
+        parts: usize,
+    ) -> Result<(), TrainError> {
         const MB: u64 = 1_000_000;
         match self.free.filter(|&free| self.step > free) {
             Some(free) => Err(TrainError::Memory {
@@ -27,10 +33,20 @@ impl Footprint {
                 have: (self.parameters + self.optimizer) / MB,
                 free: free / MB,
                 adapter: adapter.to_owned(),
-                parts,
+                parts: self.fitting(free, pictures, parts),
             }),
             None => Ok(()),
         }
+    }
+
+    /// The least number of parts of equal size of which one fits: the memory of a step grows with
+    /// the pictures of a part.
+    fn fitting(&self, free: u64, pictures: usize, parts: usize) -> Option<usize> {
+        let fits = |more: &usize| {
+            pictures.is_multiple_of(*more)
+                && self.step as u128 * parts as u128 <= free as u128 * *more as u128
+        };
+        (parts + 1..=pictures).find(fits)
     }
 }
 
@@ -49,12 +65,17 @@ mod tests {
                 largest: 0,
                 free,
             }
-            .check("the adapter", 2)
+            .check("the adapter", 12, 1)
         };
         assert!(needs(7_000_000, Some(7_000_000)).is_ok() && needs(u64::MAX, None).is_ok());
         let error = needs(9_000_000, Some(7_000_000)).unwrap_err();
         assert_eq!(error.hint(), Some(Hint::LessMemory { parts: 2 }));
-        let text = error.to_string();
+        // 12 pictures in 5 parts would be less than 2 of 7 MB, but not in equal parts
+        let error = needs(30_000_000, Some(7_000_000)).unwrap_err();
+        assert_eq!(error.hint(), Some(Hint::LessMemory { parts: 6 }));
+        let error = needs(90_000_000, Some(7_000_000)).unwrap_err();
+        assert_eq!(error.hint(), Some(Hint::SmallerBatch));
+        let text = needs(9_000_000, Some(7_000_000)).unwrap_err().to_string();
         for word in ["9 MB", "12 MB", "7 MB", "the adapter"] {
             assert!(text.contains(word), "no {word} in: {text}");
         }

@@ -1,6 +1,7 @@
 //! Assembles a training from its configuration: data, tokenizer, model, trainer, trackers.
 
 mod init;
+mod lock;
 mod read;
 
 use std::path::{Path, PathBuf};
@@ -14,9 +15,10 @@ use super::{Concepts, Note, Observer, Ready, State, Summary, Text, TrainError, T
 use crate::data::Dataset;
 use crate::device::Device;
 use crate::graph::Always;
-use crate::models::{Model, ModelConfig, Overrides};
+use crate::models::{Model, ModelConfig, Overrides, checkpoint};
 use crate::text::Tokenizer;
 use crate::track::{self, End, Names};
+pub use lock::FolderLock;
 
 /// A training that can be started.
 ///
@@ -70,6 +72,26 @@ impl TrainRun {
     /// # Errors
     /// Data, files, settings or a device that cannot be used; a training that diverged.
     pub fn start(
+        &self,
+        device: &Device,
+        observer: &mut dyn Observer,
+    ) -> Result<Summary, TrainError> {
+        let made = !self.out.exists();
+        checkpoint::make_folder(&self.out)?;
+        let lock = FolderLock::acquire(&self.out)?;
+        // another training may have ended there since the first check
+        check_free(&self.config)?;
+        let result = self.follow(device, observer);
+        drop(lock);
+        if made && result.is_err() {
+            // stays if it holds anything
+            let _ = std::fs::remove_dir(&self.out);
+        }
+        result
+    }
+
+    /// Trains and reports to the trackers.
+    fn follow(
         &self,
         device: &Device,
         observer: &mut dyn Observer,
@@ -247,16 +269,35 @@ fn vocab_size(tokenizer: &Tokenizer) -> usize {
     }
 }
 
-/// The run folder; never one that holds a checkpoint, unless that may be replaced.
+/// Fails if the run folder that is named holds a checkpoint that must not be replaced.
+fn check_free(config: &RunConfig) -> Result<(), TrainError> {
+    let checkpoint = &config.checkpoint;
+    match &checkpoint.out {
+        Some(out)
+            if !checkpoint.overwrite
+                && checkpoint.resume.as_ref() != Some(out)
+                && out.join("model.safetensors").exists() =>
+        {
+            Err(TrainError::OutputExists(out.clone()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The run folder; never one that another training uses or that holds a checkpoint, unless that may be replaced.
 fn out_folder(config: &RunConfig) -> Result<PathBuf, TrainError> {
     let checkpoint = &config.checkpoint;
     match (&checkpoint.out, &checkpoint.resume) {
-        (None, Some(resume)) => Ok(resume.clone()),
+        (None, Some(resume)) => {
+            FolderLock::probe(resume)?;
+            Ok(resume.clone())
+        }
         (Some(out), resume) => {
-            let taken = out.join("model.safetensors").exists();
-            if taken && !checkpoint.overwrite && resume.as_ref() != Some(out) {
-                return Err(TrainError::OutputExists(out.clone()));
+            FolderLock::probe(out)?;
+            if let Some(resume) = resume {
+                FolderLock::probe(resume)?;
             }
+            check_free(config)?;
             Ok(out.clone())
         }
         (None, None) => {
@@ -284,7 +325,6 @@ fn out_folder(config: &RunConfig) -> Result<PathBuf, TrainError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::checkpoint;
 
     #[test]
     fn an_existing_checkpoint_is_not_replaced_unasked() {

@@ -203,9 +203,8 @@ impl<'a> Trainer<'a> {
             augment: config.augment,
             seed: config.seed,
         });
-        let limits = config
-            .budget
-            .limits(config.model.preset, train.samples.len(), batch_size);
+        let epoch = train.samples.iter().map(|sample| sample.repeats.max(1)).sum();
+        let limits = config.budget.limits(config.model.preset, epoch, batch_size);
         Ok(Trainer {
             device,
             model,
@@ -310,8 +309,11 @@ impl<'a> Trainer<'a> {
     /// Too little memory for a step, found out before it is allocated; a device, a file or numbers
     /// that fail on the way.
     pub fn run(mut self, observer: &mut dyn Observer) -> Result<Summary, TrainError> {
+        let BatchSize::Pictures(pictures) = self.config.batch.size else {
+            return Err(TrainError::setting("batch.size", "is not resolved"));
+        };
         self.footprint()
-            .check(self.device.name(), 2 * self.config.batch.accumulate)?;
+            .check(self.device.name(), pictures, self.config.batch.accumulate)?;
         let init = &self.config.init;
         if self.step == 0
             && init.prototypes
@@ -377,6 +379,7 @@ impl<'a> Trainer<'a> {
     ) -> Result<End, TrainError> {
         let first = self.step;
         let mut start = Instant::now();
+        let mut saved = start;
         let mut reported = Reported {
             at: start,
             step: first,
@@ -440,9 +443,11 @@ impl<'a> Trainer<'a> {
                 };
             }
             let due = |every: u64| every > 0 && step.is_multiple_of(every) && !last;
+            let long = self.config.checkpoint.seconds;
+            let overdue = long > 0.0 && !last && saved.elapsed().as_secs_f64() >= long;
             let (validates, saves) = (
                 due(self.config.validation.every),
-                due(self.config.checkpoint.every),
+                due(self.config.checkpoint.every) || overdue && self.out.is_some(),
             );
             if (validates || saves) && self.look(plan, start, observer)? {
                 return Ok(End::RolledBack);
@@ -467,6 +472,8 @@ impl<'a> Trainer<'a> {
                 }
             }
             if saves {
+                // also after a failure, so that it is not tried at every step
+                saved = Instant::now();
                 match self.save(start, observer) {
                     // a disk may be full for a while
                     Err(error @ TrainError::Checkpoint(CheckpointError::Write { .. })) => {

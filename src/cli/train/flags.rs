@@ -62,7 +62,7 @@ fn data() -> Vec<Flag> {
             "val-split",
             "FRACTION",
             field!(data.validation_split),
-            value_parser!(f64),
+            below_one,
             "Fraction of --data to validate on instead [default: 0.1 without --val-data]",
         )
         .with(|arg| arg.conflicts_with("val-data")),
@@ -163,7 +163,7 @@ fn model() -> Vec<Flag> {
             "dropout",
             "PROBABILITY",
             field!(model.dropout),
-            value_parser!(f32),
+            below_one_f32,
             "Dropout probability [default: the model's]",
         )
         .rare(),
@@ -187,6 +187,22 @@ fn model() -> Vec<Flag> {
                 Ok(())
             },
         ),
+        optional(
+            "pad-token",
+            "TOKEN",
+            field!(tokenizer.pad_token),
+            value_parser!(String),
+            "Token of a --tokenizer file for padding [default: <pad>, [PAD] and the like, else the end of a text]",
+        )
+        .rare(),
+        optional(
+            "eos-token",
+            "TOKEN",
+            field!(tokenizer.end_token),
+            value_parser!(String),
+            "Token of a --tokenizer file for the end of a text [default: </s>, <|endoftext|> and the like]",
+        )
+        .rare(),
         optional(
             "vocab-size",
             "TOKENS",
@@ -365,7 +381,7 @@ fn optimizer() -> Vec<Flag> {
             "beta2",
             "NUMBER",
             field!(optimizer.beta2),
-            fraction,
+            below_one,
             "Decay of AdamW's second moment",
         )
         .rare(),
@@ -381,7 +397,7 @@ fn optimizer() -> Vec<Flag> {
             "ema",
             "NUMBER",
             field!(optimizer.ema),
-            fraction,
+            below_one,
             "Decay of the exponential moving average of the weights, which is then validated and saved; 0 disables it",
         )
         .rare(),
@@ -389,7 +405,7 @@ fn optimizer() -> Vec<Flag> {
             "label-smoothing",
             "FRACTION",
             field!(loss.label_smoothing),
-            fraction_f32,
+            below_one_f32,
             "Label smoothing: probability mass spread over the whole vocabulary",
         )
         .rare(),
@@ -494,8 +510,16 @@ fn folder() -> Vec<Flag> {
             "STEPS",
             field!(checkpoint.every),
             value_parser!(u64),
-            "Steps between saves; 0 saves at the end only",
+            "Steps between saves; 0 saves by time and at the end",
         ),
+        value(
+            "save-time",
+            "TIME",
+            field!(checkpoint.seconds),
+            seconds_or_none,
+            "Longest time between saves, such as 90s, 15m or 2h; 0 for none by time; in seconds",
+        )
+        .rare(),
         value(
             "keep",
             "STATES",
@@ -618,6 +642,14 @@ fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Parses a duration, or 0.
+fn seconds_or_none(text: &str) -> Result<f64, String> {
+    match text {
+        "0" => Ok(0.0),
+        text => seconds(text),
+    }
+}
+
 /// Parses a number from 0 to 1.
 fn fraction(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
@@ -626,8 +658,20 @@ fn fraction(text: &str) -> Result<f64, String> {
     }
 }
 
-fn fraction_f32(text: &str) -> Result<f32, String> {
-    fraction(text).map(|value| value as f32)
+/// Parses a number of at least 0 and below 1.
+fn below_one(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..1.0).contains(&value) => Ok(value),
+        _ => Err("expected a number of at least 0 and below 1".into()),
+    }
+}
+
+fn below_one_f32(text: &str) -> Result<f32, String> {
+    // also after rounding
+    match below_one(text)? as f32 {
+        value if value < 1.0 => Ok(value),
+        _ => Err("expected a number of at least 0 and below 1".into()),
+    }
 }
 
 /// Parses the weight of a loss.

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -21,12 +21,15 @@ use crate::train::{
 /// Captions shown after the last validation.
 const SHOWN: usize = 24;
 
+/// Signals within this time are one.
+const SAME: Duration = Duration::from_millis(500);
+
 /// Shows a training: a bar on a terminal, lines elsewhere, JSON on request.
 pub struct Terminal {
     json: bool,
     /// Shown while it trains.
     bar: Option<ProgressBar>,
-    /// Set by Ctrl-C.
+    /// Set by Ctrl-C, and by the signals that ask a program to end or whose terminal is closed.
     stop: Arc<AtomicBool>,
 }
 
@@ -219,12 +222,18 @@ impl Observer for Terminal {
         });
         // before this, Ctrl-C ends the program at once: there is nothing to save
         let flag = self.stop.clone();
+        let mut first = None;
         ctrlc::set_handler(move || {
-            if flag.swap(true, Ordering::Relaxed) {
-                // the second time: at once
-                std::process::exit(130);
+            flag.store(true, Ordering::Relaxed);
+            match first {
+                None => {
+                    first = Some(Instant::now());
+                    errln!("\nfinishing this step and saving; Ctrl-C again stops at once");
+                }
+                // systems that end a session send several signals at once
+                Some(first) if first.elapsed() < SAME => {}
+                Some(_) => std::process::exit(130),
             }
-            errln!("\nfinishing this step and saving; Ctrl-C again stops at once");
         })
         .map_err(|error| format!("cannot listen for Ctrl-C: {error}").into())
     }

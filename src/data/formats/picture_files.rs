@@ -339,7 +339,6 @@ mod tests {
             "C:\\Users\\me\\set\\pictures\\in\\a.png",
             "/home/me/pictures/in/a.png",
             "file:///home/me/pictures/in/a.png",
-            "pictures/in/../in/a.png",
             "a.png",
             "in/A.PNG",
             "a",

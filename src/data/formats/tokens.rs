@@ -25,8 +25,8 @@ pub const DEFINITION: Definition = Definition {
 fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let lines = bytes.split(|&byte| byte == b'\n').zip(1..);
     lines
-        .map(|(line, number)| (number, line.trim_ascii()))
-        .filter(|(_, line)| !line.is_empty())
+        .map(|(line, number)| (number, line.strip_suffix(b"\r").unwrap_or(line)))
+        .filter(|(_, line)| !line.trim_ascii().is_empty())
 }
 
 /// Splits a line into the name of the picture and the caption.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{Cursor, Read, Seek};
+use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -65,8 +65,18 @@ fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
     }
 }
 
-fn members<R: Read + Seek>(input: &Input, archive: R, layout: &Layout) -> Result<Rows, DataError> {
+fn members<R: Read + Seek>(
+    input: &Input,
+    mut archive: R,
+    layout: &Layout,
+) -> Result<Rows, DataError> {
     let name = input.name();
+    let unreadable = |error: std::io::Error| DataError::Read {
+        path: name.clone(),
+        reason: error.to_string(),
+    };
+    let total = archive.seek(SeekFrom::End(0)).map_err(unreadable)?;
+    archive.rewind().map_err(unreadable)?;
     let mut rows = Rows::default();
     // in the order of their first files
     let mut order: Vec<String> = vec![];
@@ -83,10 +93,7 @@ fn members<R: Read + Seek>(input: &Input, archive: R, layout: &Layout) -> Result
     };
     let image = layout.image_column.as_ref();
     let image = image.map(|ending| ending.trim_start_matches('.').to_lowercase());
-    let entries = archive.entries_with_seek().map_err(|error| DataError::Read {
-        path: name.clone(),
-        reason: error.to_string(),
-    })?;
+    let entries = archive.entries_with_seek().map_err(unreadable)?;
     for entry in entries {
         let mut entry = match entry {
             Ok(entry) => entry,
@@ -115,6 +122,12 @@ fn members<R: Read + Seek>(input: &Input, archive: R, layout: &Layout) -> Result
             order.push(key.to_owned());
             Group::default()
         });
+        // contents are skipped, so that their end is not missed
+        if entry.raw_file_position().saturating_add(entry.size()) > total {
+            let end = std::io::ErrorKind::UnexpectedEof.into();
+            rows.problems.push(damaged(end, count));
+            break;
+        }
         if is_image {
             group.pictures.push((ending, path.clone(), entry.raw_file_position(), entry.size()));
         } else if entry.size() > LONGEST_TEXT {

@@ -14,7 +14,7 @@ use crate::device::{Device, DeviceError, Tensor};
 use crate::models::{Dialogue, Model, ModelConfig, nanovlm};
 use crate::nn::{Storage, StorageOf};
 use crate::ops::Encoding;
-use crate::text::{Tokenizer, TokenizerError};
+use crate::text::{TOKENIZER_CONFIG, Tokenizer, TokenizerError};
 
 /// Names of unknown tensors that an error lists.
 const LISTED: usize = 5;
@@ -123,6 +123,12 @@ pub fn save_description(
     )?;
     if let Some(tokenizer) = tokenizer {
         write_file(&dir.join("tokenizer.json"), tokenizer.to_json().as_bytes())?;
+        let names = dir.join(TOKENIZER_CONFIG);
+        match tokenizer.config_json() {
+            Some(json) => write_file(&names, json.as_bytes())?,
+            // of a tokenizer that was in the folder before
+            None => _ = std::fs::remove_file(&names),
+        }
     }
     Ok(())
 }

@@ -5,32 +5,23 @@ use std::io::Read;
 use std::path::Path;
 
 use super::CheckpointError;
+use crate::file_kind::{FileKind, START};
 
-/// First line of the text that Git keeps in place of a large file (git-lfs/spec).
-const LFS: &[u8] = b"version https://git-lfs.github.com/spec/v1";
-
-/// First bytes of a zip archive, as which `torch.save` writes.
-const ZIP: &[u8] = b"PK\x03\x04";
-
-/// Returns what a file is that could not be read as what it should be, if it is a Git LFS pointer or
-/// a Python pickle.
+/// Returns what a file is that could not be read as what it should be, if its first bytes tell.
 pub(super) fn unmask(path: &Path) -> Option<CheckpointError> {
     let mut start = vec![];
     let file = File::open(path).ok()?;
-    file.take(64).read_to_end(&mut start).ok()?;
+    file.take(START as u64).read_to_end(&mut start).ok()?;
     let path = path.display().to_string();
-    if start.starts_with(LFS) {
-        return Some(CheckpointError::LfsPointer { path });
-    }
-    (start.starts_with(ZIP) || is_pickle(&start)).then_some(CheckpointError::Pickle { path })
-}
-
-/// Whether bytes begin a pickle of protocol 2 to 5.
-///
-/// A safetensors file may begin with the same two bytes, the low ones of its header's length; but
-/// after that length comes a brace.
-fn is_pickle(start: &[u8]) -> bool {
-    matches!(start, [0x80, 2..=5, ..]) && start.get(8).is_some_and(|&next| next != b'{')
+    Some(match FileKind::of(&start)? {
+        FileKind::LfsPointer => CheckpointError::LfsPointer { path },
+        // `torch.save` writes a pickle in a zip archive
+        FileKind::Zip | FileKind::Pickle => CheckpointError::Pickle { path },
+        kind => CheckpointError::OtherKind {
+            path,
+            kind: kind.name(),
+        },
+    })
 }
 
 #[cfg(test)]
@@ -63,6 +54,8 @@ mod tests {
                 "{bytes:?}"
             );
         }
+        let text = found(b"\x1f\x8b\x08\0\0\0").unwrap();
+        assert!(text.contains("is gzip-compressed, not a model"), "{text}");
         // a header of 0x0280 bytes
         assert_eq!(found(b"\x80\x02\0\0\0\0\0\0{}"), None);
         assert_eq!(found(b""), None);

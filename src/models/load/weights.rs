@@ -441,13 +441,10 @@ impl WeightFiles {
     }
 
     fn not_finite(&self, entry: &Entry) -> CheckpointError {
-        CheckpointError::Mismatch {
-            path: self.files[entry.file].path().to_owned(),
-            name: entry.name.clone(),
-            have: "has values that are NaN or infinite".into(),
-            want: "finite numbers: the file is damaged, or was saved by a training that diverged"
-                .into(),
-        }
+        CheckpointError::not_finite(
+            self.files[entry.file].path().to_owned(),
+            entry.name.clone(),
+        )
     }
 }
 

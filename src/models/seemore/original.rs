@@ -115,6 +115,26 @@ impl Stack {
     }
 }
 
+/// Takes off the prefix that wrappers put before the names of all tensors, such as `module.` of
+/// DistributedDataParallel, `_orig_mod.` of `torch.compile`, or `model.`; several may follow each
+/// other. Returns the values with the prefix, which is empty if there is none.
+pub fn without_prefix(values: Values) -> (Values, String) {
+    let known = "vision_encoder.patch_embedding.conv.weight";
+    let prefix = values.keys().find_map(|name| {
+        let prefix = name.strip_suffix(known)?;
+        prefix.ends_with('.').then(|| prefix.to_owned())
+    });
+    let Some(prefix) = prefix.filter(|_| !values.contains_key(known)) else {
+        return (values, String::new());
+    };
+    // names without it are of something else, and are reported as unknown
+    let rename = |(name, value): (String, _)| match name.strip_prefix(&prefix) {
+        Some(rest) => (rest.to_owned(), value),
+        None => (name, value),
+    };
+    (values.into_iter().map(rename).collect(), prefix)
+}
+
 /// Converts a state dict of the original, read from `path`: derives the configuration from the
 /// tensors' shapes, and returns the values under our names.
 ///

@@ -151,18 +151,24 @@ impl Pieces {
         })
     }
 
-    /// Whether the content of a `tokenizer.json` has a token for padding.
-    pub(super) fn has_padding(file: &serde_json::Value) -> bool {
-        let name = SPECIAL[0];
-        let added = file["added_tokens"].as_array();
-        let added = added.is_some_and(|tokens| tokens.iter().any(|token| token["content"] == name));
-        // tokens are the keys of an object, or with Unigram the first elements of pairs
-        added
-            || match &file["model"]["vocab"] {
-                serde_json::Value::Object(tokens) => tokens.contains_key(name),
-                serde_json::Value::Array(tokens) => tokens.iter().any(|token| token[0] == name),
-                _ => false,
-            }
+    /// Whether the content of a `tokenizer.json` has the special tokens of those trained here:
+    /// padding, begin and end.
+    pub(super) fn has_special(file: &serde_json::Value) -> bool {
+        let has = |name: &&str| {
+            let added = file["added_tokens"].as_array();
+            let added =
+                added.is_some_and(|tokens| tokens.iter().any(|token| token["content"] == **name));
+            // tokens are the keys of an object, or with Unigram the first elements of pairs
+            added
+                || match &file["model"]["vocab"] {
+                    serde_json::Value::Object(tokens) => tokens.contains_key(*name),
+                    serde_json::Value::Array(tokens) => {
+                        tokens.iter().any(|token| token[0] == **name)
+                    }
+                    _ => false,
+                }
+        };
+        SPECIAL[..3].iter().all(has)
     }
 
     /// Parses the content of `tokenizer.json`.

@@ -173,6 +173,16 @@ impl Pretrained {
             .expect("tokens and ids are plain data")
     }
 
+    /// Gives other ids a meaning.
+    pub(super) fn with_special(self, special: SpecialIds) -> Pretrained {
+        Pretrained { special, ..self }
+    }
+
+    /// Returns the name of a token.
+    pub(super) fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
     /// Returns the ids with a meaning.
     pub fn special(&self) -> SpecialIds {
         self.special

@@ -47,6 +47,7 @@ impl RunConfig {
         let not_negative = [
             ("optimizer.clip", self.optimizer.clip),
             ("optimizer.weight_decay", self.optimizer.weight_decay),
+            ("checkpoint.seconds", self.checkpoint.seconds),
             ("loss.captions", self.loss.captions as f64),
             ("loss.classes", self.loss.classes as f64),
         ];
@@ -58,13 +59,27 @@ impl RunConfig {
                 ));
             }
         }
-        let fractions = [
-            ("optimizer.beta1", self.optimizer.beta1),
-            ("optimizer.beta2", self.optimizer.beta2),
-            ("optimizer.ema", self.optimizer.ema),
-            ("loss.label_smoothing", self.loss.label_smoothing as f64),
-            ("batch.variants", self.batch.variants),
+        // at 1 they would divide by zero, never move, or want all tokens alike
+        let below_one = [
+            ("optimizer.beta1", Some(self.optimizer.beta1)),
+            ("optimizer.beta2", Some(self.optimizer.beta2)),
+            ("optimizer.ema", Some(self.optimizer.ema)),
+            (
+                "loss.label_smoothing",
+                Some(self.loss.label_smoothing as f64),
+            ),
+            ("model.dropout", self.model.dropout.map(f64::from)),
+            ("data.validation_split", self.data.validation_split),
         ];
+        for (field, value) in below_one {
+            if let Some(value) = value.filter(|value| !(0.0..1.0).contains(value)) {
+                return Err(TrainError::setting(
+                    field,
+                    format!("is {value} but must be at least 0 and below 1"),
+                ));
+            }
+        }
+        let fractions = [("batch.variants", self.batch.variants)];
         for (field, value) in fractions {
             if !(0.0..=1.0).contains(&value) {
                 return Err(TrainError::setting(
@@ -72,14 +87,6 @@ impl RunConfig {
                     format!("is {value} but must be from 0 to 1"),
                 ));
             }
-        }
-        if let Some(split) = self.data.validation_split
-            && !(0.0..1.0).contains(&split)
-        {
-            return Err(TrainError::setting(
-                "data.validation_split",
-                format!("is {split} but must be at least 0 and below 1"),
-            ));
         }
         self.augment
             .check()

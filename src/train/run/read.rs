@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::data::{Dataset, Layout, Likeness, Listing, Loaded, Problem};
 use crate::image::Preprocess;
-use crate::text::{TokenKind, Tokenizer};
+use crate::text::{SpecialNames, TokenKind, Tokenizer};
 use crate::train::config::{DataConfig, RunConfig, TokenizerConfig};
 use crate::train::observer::overlap;
 use crate::train::{Note, Observer, TrainError};
@@ -146,7 +146,11 @@ pub fn tokenizer(
                 "has no meaning for a tokenizer from a file".into(),
             ));
         }
-        let tokenizer = Tokenizer::load(path)?;
+        let names = SpecialNames {
+            pad: config.pad_token.clone(),
+            end: config.end_token.clone(),
+        };
+        let tokenizer = Tokenizer::load_named(path, &names)?;
         let unknown = captions()
             .filter(|caption| !tokenizer.unknown_parts(caption).is_empty())
             .count();
@@ -157,6 +161,15 @@ pub fn tokenizer(
             });
         }
         return Ok(tokenizer);
+    }
+    for (field, name) in [
+        ("tokenizer.pad_token", &config.pad_token),
+        ("tokenizer.end_token", &config.end_token),
+    ] {
+        if name.is_some() {
+            let reason = "has no meaning without the file of a tokenizer";
+            return Err(TrainError::setting(field, reason));
+        }
     }
     match (config.kind, config.vocab_size) {
         (TokenKind::Characters, Some(_)) => Err(vocab_size(

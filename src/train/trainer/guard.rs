@@ -43,6 +43,7 @@ impl Trainer<'_> {
             Err(TrainError::Diverged {
                 what,
                 kept: trainer.kept(),
+                guarded: trainer.config.guard.on_nan != OnNan::Stop,
             })
         };
         match self.config.guard.on_nan {

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::Trainer;
 use crate::models::checkpoint::{self, CheckpointError};
+use crate::train::config::OnNan;
 use crate::train::{Event, Observer, Progress, State, TrainError};
 
 /// Makes the folder and checks that files can be written there.
@@ -65,6 +66,7 @@ impl Trainer<'_> {
             return Err(TrainError::Diverged {
                 what: format!("{name} is not finite at step {}", self.step),
                 kept: self.kept(),
+                guarded: self.config.guard.on_nan != OnNan::Stop,
             });
         }
         let progress = self.progress(self.before + start.elapsed().as_secs_f64());

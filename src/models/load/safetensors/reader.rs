@@ -205,7 +205,7 @@ impl<R: Read + Seek> TensorFile<R> {
     fn visit(&mut self, mut each: impl FnMut(&str, usize, &[f32])) -> Result<(), CheckpointError> {
         let (mut buffer, mut wide) = (vec![0.0f32; PIECE], vec![]);
         let mut sum = Checksum::default();
-        let mut unsupported = None;
+        let (mut unsupported, mut not_finite) = (None, None);
         for (name, info) in &self.tensors {
             sum.start(name, &info.shape);
             let widen: Option<Widen> = match info.dtype {
@@ -245,6 +245,9 @@ impl<R: Read + Seek> TensorFile<R> {
                         &wide[..]
                     }
                 };
+                if not_finite.is_none() && !piece.iter().all(|value| value.is_finite()) {
+                    not_finite = Some(name);
+                }
                 if !piece.is_empty() {
                     each(name, first, piece);
                 }
@@ -260,6 +263,9 @@ impl<R: Read + Seek> TensorFile<R> {
                     "its checksum is {have}, but it was {want} when the file was written: the contents have changed"
                 ),
             });
+        }
+        if let Some(name) = not_finite {
+            return Err(CheckpointError::not_finite(self.path.clone(), name.clone()));
         }
         match unsupported {
             Some((name, dtype)) => Err(CheckpointError::Mismatch {
