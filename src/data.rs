@@ -5,6 +5,7 @@
 //! table of `formats.rs`.
 
 mod batches;
+mod caption_sink;
 mod captioned;
 mod convert;
 mod dataset;
@@ -21,12 +22,13 @@ mod stats;
 mod testing;
 
 pub use batches::Batches;
+pub use caption_sink::{CaptionSink, Existing};
 pub use captioned::Captioned;
 pub use convert::Converted;
 pub use dataset::Dataset;
 pub use duplicates::{Likeness, Twin};
 pub use error::{DataError, Problem};
-pub use formats::{Format, Layout, Setting};
+pub use formats::{Format, Layout, PictureFile, Setting, is_picture, pictures_in};
 pub use listing::Listing;
 pub use load::Loaded;
 pub use sample::Sample;

@@ -2,6 +2,7 @@
 //! perplexity of the true captions.
 
 pub mod metrics;
+mod predictions;
 mod report;
 
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use crate::progress::Progress;
 use crate::text::Tokenizer;
 use crate::train::{ScoringPass, Text};
 
+pub use predictions::{PredictionError, Predictions, coco_results, json_lines};
 pub use report::Report;
 
 /// How captions are written in an evaluation.
@@ -35,7 +37,7 @@ pub struct EvalOptions {
 pub struct ScoredCaption {
     /// The whole caption.
     pub caption: String,
-    /// Probability of the whole caption, its end included.
+    /// Probability of the whole caption, its end included; not a number if it was made elsewhere.
     pub probability: f64,
     /// Whether it equals one of the true captions.
     pub exact: bool,
@@ -63,6 +65,52 @@ pub struct Evaluation {
     pub captions_per_s: f64,
 }
 
+/// Captions, compared with the true ones.
+#[derive(Debug, Clone)]
+pub struct ScoredCaptions {
+    /// Captions of all samples, in their order.
+    pub captions: Vec<ScoredCaption>,
+    /// Share of captions that equal one of their true captions.
+    pub exact_match: f64,
+    /// Metrics over all captions.
+    pub scores: Scores,
+}
+
+impl ScoredCaptions {
+    /// Compares a caption of each sample, with its probability, with the true ones.
+    ///
+    /// # Panics
+    /// With another number of captions than samples.
+    pub fn new(samples: &[Sample], written: Vec<(String, f64)>) -> ScoredCaptions {
+        assert_eq!(samples.len(), written.len(), "one caption for each sample");
+        let cases: Vec<Case> = samples
+            .iter()
+            .zip(&written)
+            .map(|(sample, (caption, _))| Case {
+                candidate: words(caption),
+                references: references(sample).map(words).collect(),
+            })
+            .collect();
+        let captions: Vec<ScoredCaption> = written
+            .into_iter()
+            .zip(samples)
+            .zip(&cases)
+            .map(|(((caption, probability), sample), case)| ScoredCaption {
+                exact: exact_match(&caption, references(sample)),
+                word_f1: word_f1(case),
+                caption,
+                probability,
+            })
+            .collect();
+        let exact = captions.iter().filter(|scored| scored.exact).count();
+        ScoredCaptions {
+            exact_match: exact as f64 / captions.len().max(1) as f64,
+            scores: Scores::new(&cases),
+            captions,
+        }
+    }
+}
+
 /// The true captions of a sample.
 pub fn references(sample: &Sample) -> impl Iterator<Item = &str> {
     std::iter::once(&sample.caption)
@@ -75,7 +123,8 @@ impl Evaluation {
     /// true caption.
     ///
     /// # Errors
-    /// A pretrained model, insufficient device memory for the batch, or a lost device.
+    /// A pretrained model, a perplexity that is not finite, insufficient device memory for the batch,
+    /// or a lost device.
     pub fn run(
         session: &Session,
         dataset: &Dataset,
@@ -102,33 +151,21 @@ impl Evaluation {
         let (written, captions_per_s) = write(session, samples, max_tokens, options, progress)?;
         let perplexity = perplexity(session, &truths, longest, options.batch, progress)?;
 
-        let cases: Vec<Case> = samples
-            .iter()
-            .zip(&written)
-            .map(|(sample, (caption, _))| Case {
-                candidate: words(caption),
-                references: references(sample).map(words).collect(),
-            })
-            .collect();
-        let captions: Vec<ScoredCaption> = written
-            .into_iter()
-            .zip(samples)
-            .zip(&cases)
-            .map(|(((caption, probability), sample), case)| ScoredCaption {
-                exact: exact_match(&caption, references(sample)),
-                word_f1: word_f1(case),
-                caption,
-                probability,
-            })
-            .collect();
-        let exact = captions.iter().filter(|scored| scored.exact).count();
+        if !perplexity.is_finite() {
+            return Err(CaptionError::NotFinite { perplexity });
+        }
+        let ScoredCaptions {
+            captions,
+            exact_match,
+            scores,
+        } = ScoredCaptions::new(samples, written);
         let outcomes: Vec<(f64, bool)> = captions
             .iter()
             .map(|scored| (scored.probability, scored.exact))
             .collect();
         Ok(Evaluation {
-            exact_match: exact as f64 / captions.len().max(1) as f64,
-            scores: Scores::new(&cases),
+            exact_match,
+            scores,
             perplexity,
             calibration: Calibration::new(&outcomes),
             captions_per_s,

@@ -75,6 +75,14 @@ pub enum CaptionError {
         /// Number of text positions in the model's context.
         room: usize,
     },
+    /// The perplexity of an evaluation is no number.
+    #[error(
+        "the perplexity is {perplexity}: the model diverged in training, or its weights are damaged"
+    )]
+    NotFinite {
+        /// The perplexity.
+        perplexity: f64,
+    },
     /// The work was cancelled.
     #[error("cancelled")]
     Cancelled,

@@ -1,7 +1,10 @@
 //! `seemore caption`: writes captions for pictures.
 
+mod inputs;
+mod write;
+
 use std::collections::BTreeSet;
-use std::io::{ErrorKind, Read, Write};
+use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -12,19 +15,25 @@ use clap::Args;
 use super::devices::DeviceArgs;
 use super::hint;
 use super::model::ModelArgs;
+use super::output::{print, printable};
 use super::values::named;
 use crate::cli::output::errln;
 use crate::caption::{CaptionOptions, CaptionToken, ModelInput, Sampling, Session};
 use crate::explain::heatmap::{self, Panel};
-use crate::image::{MAX_BYTES, Picture};
+use crate::data::{Existing, PictureFile};
+use crate::image::{ColorProfiles, MAX_BYTES, Picture};
 use crate::text::Style;
+pub(super) use write::WriteAs;
 
 #[derive(Args)]
 pub struct CaptionArgs {
-    /// Pictures (PNG, JPEG, WebP, GIF, BMP; at most 64 megapixels); `-` reads one from standard
-    /// input
-    #[arg(required = true, value_name = "IMAGE")]
+    /// Pictures (PNG, JPEG, WebP, GIF, BMP, TIFF; at most 64 megapixels), folders or patterns such
+    /// as '*.jpg'; `-` reads one from standard input
+    #[arg(required = true, value_name = "IMAGE|DIR")]
     images: Vec<PathBuf>,
+    /// Levels of subfolders to search; 0 for the folder alone [default: all]
+    #[arg(long, value_name = "LEVELS")]
+    depth: Option<usize>,
     /// Text that the caption starts with; of pretrained models the question about the picture
     #[arg(long, default_value = "", hide_default_value = true)]
     prompt: String,
@@ -32,6 +41,29 @@ pub struct CaptionArgs {
     /// needs]
     #[arg(long, value_name = "TOKENS")]
     max_tokens: Option<usize>,
+    /// Text to put before each caption
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    prefix: String,
+    /// Text to put after each caption
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    suffix: String,
+    /// Take the colors of all pictures for sRGB, whatever their color profiles say
+    #[arg(long)]
+    ignore_icc: bool,
+
+    /// Write captions to files instead of printing them; a run that is stopped goes on where it
+    /// ended
+    #[arg(long, value_name = "FORMAT", value_parser = named::<WriteAs>(), conflicts_with_all = ["attention", "n_best"], help_heading = "Files")]
+    write: Option<WriteAs>,
+    /// File to write, or folder of the text files [default: beside the pictures]
+    #[arg(long, value_name = "FILE|DIR", requires = "write", help_heading = "Files")]
+    out: Option<PathBuf>,
+    /// Treatment of pictures that have a caption
+    #[arg(long, value_name = "ACTION", default_value = "skip", value_parser = named::<Existing>(), requires = "write", help_heading = "Files")]
+    existing: Existing,
+    /// Number of pictures at once [default: 16; 1 for pretrained models]
+    #[arg(long, value_name = "PICTURES", requires = "write", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Files")]
+    batch_size: Option<u16>,
     /// Kind of caption to ask a pretrained model for [default: detailed]
     #[arg(long, value_parser = named::<Style>(), conflicts_with = "prompt", help_heading = "Pretrained models")]
     style: Option<Style>,
@@ -104,9 +136,81 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
     {
         bail!("--n-best {count} must be from 1 to --beam {}", args.beam);
     }
-    let mut heat_files = heat_files(args)?;
+    let inputs = inputs::find(&args.images, args.depth)?;
+    if let Some(kind) = args.write {
+        let sink = write::sink(kind, args.out.clone(), args.existing, &inputs)?;
+        let load = || session(args);
+        return write::run(&load, &inputs, sink, |session| {
+            let mut options = options(args, session, sampling)?;
+            let batch = args.batch_size.map(usize::from);
+            options.batch_size = batch.unwrap_or(match session.model().dialogue() {
+                Some(_) => 1,
+                None => 16,
+            });
+            let begin = begin(args, session).to_owned();
+            let (prefix, suffix) = (args.prefix.clone(), args.suffix.clone());
+            Ok(write::Job {
+                options,
+                profiles: ColorProfiles::unless(args.ignore_icc),
+                text: Box::new(move |caption: &str| {
+                    let caption = format!("{begin}{caption}");
+                    format!("{prefix}{}{suffix}", caption.trim())
+                }),
+            })
+        });
+    }
+    let mut heat_files = heat_files(args, &inputs.pictures)?;
+    let session = session(args)?;
+    let pretrained = session.model().dialogue().is_some();
+    if args.attention.is_some() && !session.has_heat() {
+        errln!("warning: this model has no attention to show: --attention writes nothing");
+        heat_files.fill(None);
+    }
+    let options = options(args, &session, sampling)?;
+    let count = inputs.pictures.len();
+    let named = count > 1 || inputs.searched;
+    let mut failures = 0;
+    for (index, (picture, file)) in inputs.pictures.iter().zip(&heat_files).enumerate() {
+        let path = &picture.path;
+        if pretrained && count > 1 {
+            errln!("[{}/{count}] {}", index + 1, path.display());
+        }
+        let options = CaptionOptions {
+            heat: file.is_some(),
+            ..options.clone()
+        };
+        match caption(args, &session, path, named, file.as_deref(), &options) {
+            // the reader of standard output has closed it, or it cannot be written
+            Ok(ControlFlow::Break(())) => break,
+            Ok(ControlFlow::Continue(())) => {}
+            Err(error) => {
+                errln!("error: {error:#}");
+                if let Some(advice) = hint::advice(&error) {
+                    errln!("hint: {advice}");
+                }
+                failures += 1;
+            }
+        }
+    }
+    match failures {
+        0 => Ok(()),
+        _ => bail!("{failures} of {count} pictures were not captioned"),
+    }
+}
+
+/// Loads the model.
+fn session(args: &CaptionArgs) -> anyhow::Result<Session> {
     let session = args.model.load(&args.device.open()?)?;
     session.check_pictures()?;
+    Ok(session)
+}
+
+/// Checks the flags against the model and returns how captions are written.
+fn options(
+    args: &CaptionArgs,
+    session: &Session,
+    sampling: Sampling,
+) -> anyhow::Result<CaptionOptions> {
     let pretrained = session.model().dialogue().is_some();
     if args.style.is_some() && !pretrained {
         bail!("--style is for pretrained models, which take questions");
@@ -119,11 +223,7 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
             list.join(" ")
         );
     }
-    if args.attention.is_some() && !session.has_heat() {
-        errln!("warning: this model has no attention to show: --attention writes nothing");
-        heat_files.fill(None);
-    }
-    let options = CaptionOptions {
+    Ok(CaptionOptions {
         prompt: match args.style {
             Some(style) => style.prompt(session.model().config().family()).to_owned(),
             None => args.prompt.clone(),
@@ -136,42 +236,7 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
         beam: args.beam as usize,
         length_power: args.length_power,
         ..CaptionOptions::default()
-    };
-    let mut failures = 0;
-    for (index, (path, file)) in args.images.iter().zip(&heat_files).enumerate() {
-        if pretrained && args.images.len() > 1 {
-            errln!("[{}/{}] {}", index + 1, args.images.len(), path.display());
-        }
-        let options = CaptionOptions {
-            heat: file.is_some(),
-            ..options.clone()
-        };
-        match caption(args, &session, path, file.as_deref(), &options) {
-            Ok(()) => {}
-            // the reader of standard output has closed it
-            Err(error)
-                if error
-                    .downcast_ref::<std::io::Error>()
-                    .is_some_and(|error| error.kind() == ErrorKind::BrokenPipe) =>
-            {
-                break;
-            }
-            Err(error) => {
-                errln!("error: {error:#}");
-                if let Some(advice) = hint::advice(&error) {
-                    errln!("hint: {advice}");
-                }
-                failures += 1;
-            }
-        }
-    }
-    match failures {
-        0 => Ok(()),
-        _ => bail!(
-            "{failures} of {} pictures were not captioned",
-            args.images.len()
-        ),
-    }
+    })
 }
 
 /// Returns the sampling that flags ask for.
@@ -239,9 +304,12 @@ impl Speed {
 
 /// The heat map file of each picture. All are checked before the first caption, so that no file is
 /// overwritten and no work lost.
-fn heat_files(args: &CaptionArgs) -> anyhow::Result<Vec<Option<PathBuf>>> {
+fn heat_files(
+    args: &CaptionArgs,
+    pictures: &[PictureFile],
+) -> anyhow::Result<Vec<Option<PathBuf>>> {
     let Some(file) = &args.attention else {
-        return Ok(vec![None; args.images.len()]);
+        return Ok(vec![None; pictures.len()]);
     };
     if file
         .extension()
@@ -260,8 +328,8 @@ fn heat_files(args: &CaptionArgs) -> anyhow::Result<Vec<Option<PathBuf>>> {
         );
     }
     let (mut files, mut seen) = (vec![], BTreeSet::new());
-    for image in &args.images {
-        let output = if args.images.len() > 1 {
+    for PictureFile { path: image, .. } in pictures {
+        let output = if pictures.len() > 1 {
             let image = image.file_name().unwrap_or_default().to_string_lossy();
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             file.with_file_name(format!("{image}-{name}"))
@@ -270,7 +338,7 @@ fn heat_files(args: &CaptionArgs) -> anyhow::Result<Vec<Option<PathBuf>>> {
         };
         let shown = output.display();
         let is_output = |path: &PathBuf| matches!((path.canonicalize(), output.canonicalize()), (Ok(a), Ok(b)) if a == b);
-        if args.images.iter().any(is_output) {
+        if pictures.iter().any(|picture| is_output(&picture.path)) {
             bail!("--attention would overwrite the picture {shown}: give another name");
         }
         if output.exists() && !args.overwrite {
@@ -313,14 +381,17 @@ fn encode(session: &Session, input: &ModelInput, prompt: &str) -> anyhow::Result
     Ok(())
 }
 
-/// Prints the caption of one picture, token by token where there is no beam.
+/// Prints the caption of one picture, token by token where there is no beam; breaks if nobody reads
+/// on.
 fn caption(
     args: &CaptionArgs,
     session: &Session,
     path: &Path,
+    named: bool,
     heat_file: Option<&Path>,
     options: &CaptionOptions,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<ControlFlow<()>> {
+    let profiles = ColorProfiles::unless(args.ignore_icc);
     let picture = if path.as_os_str() == "-" {
         let mut bytes = vec![];
         // one byte more than the limit tells a file that exceeds it
@@ -333,21 +404,21 @@ fn caption(
                 "standard input has more than {MAX_BYTES} bytes, the most that a picture may have; make it smaller"
             );
         }
-        Picture::decode(&bytes).context("standard input")?
+        Picture::decode_with(&bytes, profiles).context("standard input")?
     } else {
-        Picture::open(path)?
+        Picture::open_with(path, profiles)?
     };
     let mut speed = Speed::start();
     let input = session.input(&picture)?;
     if args.model.cuts_pictures() {
         encode(session, &input, &options.prompt)?;
     }
-    let mut out = std::io::stdout();
-    let name = if args.images.len() > 1 {
+    let name = if named {
         format!("{}: ", path.display())
     } else {
         String::new()
     };
+    let (prefix, suffix) = (&args.prefix, &args.suffix);
     if args.beam > 1 || args.n_best.is_some() {
         let found = session.n_best(&picture, options)?;
         for caption in found.iter().take(args.n_best.unwrap_or(1)) {
@@ -356,19 +427,21 @@ fn caption(
             } else {
                 String::new()
             };
-            writeln!(
-                out,
-                "{name}{probability}{}{}",
+            let line = printable(&format!(
+                "{name}{probability}{prefix}{}{}{suffix}",
                 begin(args, session),
                 caption.text
-            )?;
+            ));
+            if print(&format!("{line}\n")).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
         }
-        return Ok(());
+        return Ok(ControlFlow::Continue(()));
     }
     // printed with the first token, so that an error about the prompt comes alone
-    let mut head = Some(format!("{name}{}", begin(args, session)));
+    let mut head = Some(format!("{name}{prefix}{}", begin(args, session)));
     let pretrained = session.model().dialogue().is_some();
-    let (mut printed, mut tokens) = (Ok(()), vec![]);
+    let (mut printed, mut tokens) = (ControlFlow::Continue(()), vec![]);
     session.stream_of(&input, options, &mut |token| {
         speed.token();
         // replies begin with the space between words
@@ -376,16 +449,16 @@ fn caption(
             true => token.text.trim_start(),
             false => &token.text,
         };
-        printed =
-            write!(out, "{}{text}", head.take().unwrap_or_default()).and_then(|()| out.flush());
+        let head = head.take().unwrap_or_default();
+        printed = print(&printable(&format!("{head}{text}")));
         tokens.push(token.clone());
-        match printed {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
-        }
+        printed
     })?;
-    printed?;
-    writeln!(out, "{}", head.unwrap_or_default())?;
+    if printed.is_break() {
+        return Ok(printed);
+    }
+    let end = printable(&format!("{}{suffix}", head.unwrap_or_default()));
+    let printed = print(&format!("{end}\n"));
     if pretrained {
         speed.report();
     }
@@ -395,5 +468,5 @@ fn caption(
             .with_context(|| format!("cannot write {}", file.display()))?;
         errln!("attention: {}", file.display());
     }
-    Ok(())
+    Ok(printed)
 }

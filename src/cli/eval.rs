@@ -13,8 +13,11 @@ use super::devices::DeviceArgs;
 use super::{default_model, hint, say, say_json};
 use crate::cli::output::errln;
 use crate::caption::Session;
-use crate::data::{Dataset, Loaded};
-use crate::eval::{EvalOptions, Evaluation, Report, references};
+use crate::data::{Dataset, Listing, Loaded, Sample};
+use crate::eval::{
+    EvalOptions, Evaluation, Predictions, Report, ScoredCaption, ScoredCaptions, coco_results,
+    json_lines, references,
+};
 use crate::image::{ContactSheet, Picture, Preprocess};
 use crate::models::checkpoint;
 use crate::train::Text;
@@ -25,6 +28,10 @@ pub struct EvalArgs {
     /// one
     #[arg(long, required = true, num_args = 1.., value_name = "FILE|DIR")]
     data: Vec<PathBuf>,
+    /// Score the captions of a file instead of a model's: JSON Lines, or a JSON list such as the
+    /// results of COCO
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "batch_size", "beam", "length_power", "max_tokens", "html", "sheet"])]
+    from: Option<PathBuf>,
     /// Checkpoint folder [default: the shipped data/checkpoints/emoji, else the newest in runs/]
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
@@ -56,6 +63,9 @@ pub struct EvalArgs {
     /// Report with confident mistakes and all pictures, as one HTML file
     #[arg(long, value_name = "FILE.html", help_heading = "Output")]
     html: Option<PathBuf>,
+    /// Captions of all pictures: JSON Lines, or results of COCO if the name ends in .json
+    #[arg(long, value_name = "FILE.jsonl|FILE.json", help_heading = "Output")]
+    predictions: Option<PathBuf>,
     /// Contact sheet of pictures and captions, as a PNG file; the truth in brackets where a caption
     /// is wrong
     #[arg(long, value_name = "FILE.png", help_heading = "Output")]
@@ -90,10 +100,18 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
             bail!("{flag} must be at least 1");
         }
     }
-    for (flag, file) in [("--html", &args.html), ("--sheet", &args.sheet)] {
+    let outputs = [
+        ("--html", &args.html),
+        ("--sheet", &args.sheet),
+        ("--predictions", &args.predictions),
+    ];
+    for (flag, file) in outputs {
         if let Some(file) = file {
             check_output(flag, file, args)?;
         }
+    }
+    if let Some(from) = &args.from {
+        return score(args, from);
     }
     let dir = match &args.model {
         Some(dir) => dir.clone(),
@@ -130,6 +148,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
     let bar = bar("captioning {wide_bar} {percent} %, {eta} left");
     let evaluation = Evaluation::run(&session, &dataset, options, &bar)?;
     bar.finish_and_clear();
+    write_predictions(args, &dataset.samples, &evaluation.captions)?;
 
     let data: Vec<String> = args
         .data
@@ -206,6 +225,74 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Scores captions that were made elsewhere.
+fn score(args: &EvalArgs, from: &Path) -> anyhow::Result<()> {
+    let layout = args.layout.layout();
+    let listing = Listing::read(&args.data, &layout)?;
+    Listing::check(&[&listing], &layout)?;
+    let mut dataset = reported(listing.without_pictures(args.strict)?);
+    dataset.samples.truncate(args.limit.unwrap_or(usize::MAX));
+    let predictions = Predictions::read(from)?;
+    let captions = predictions.captions(&dataset.samples, from)?;
+    let count = captions.len();
+    if predictions.len() > count {
+        errln!(
+            "note: {} of {} captions are of other pictures, or repeat one",
+            predictions.len() - count,
+            predictions.len()
+        );
+    }
+    let written = captions.into_iter().map(|caption| (caption, f64::NAN));
+    let scored = ScoredCaptions::new(&dataset.samples, written.collect());
+    write_predictions(args, &dataset.samples, &scored.captions)?;
+    let scores = &scored.scores;
+    let [bleu1, bleu2, bleu3, bleu4] = scores.bleu;
+    if args.json {
+        let line = json!({
+            "n": count, "exact_match": scored.exact_match, "word_f1": scores.word_f1,
+            "bleu1": bleu1, "bleu2": bleu2, "bleu3": bleu3, "bleu4": bleu4, "rouge_l": scores.rouge_l, "cider_d": scores.cider_d,
+            "from": from, "data": args.data,
+        });
+        say_json(&line.to_string());
+        return Ok(());
+    }
+    say(&format!("{:18} {count:>9}", "pictures"));
+    for (name, value) in [
+        ("exact match", scored.exact_match),
+        ("word F1", scores.word_f1),
+        ("BLEU-1", bleu1),
+        ("BLEU-2", bleu2),
+        ("BLEU-3", bleu3),
+        ("BLEU-4", bleu4),
+        ("ROUGE-L", scores.rouge_l),
+        ("CIDEr-D", scores.cider_d),
+    ] {
+        say(&format!("{name:18} {value:>9.4}"));
+    }
+    Ok(())
+}
+
+/// Writes the captions, if asked for.
+fn write_predictions(
+    args: &EvalArgs,
+    samples: &[Sample],
+    captions: &[ScoredCaption],
+) -> anyhow::Result<()> {
+    let Some(file) = &args.predictions else {
+        return Ok(());
+    };
+    let results = file
+        .extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
+    let text = match results {
+        true => coco_results(samples, captions),
+        false => json_lines(samples, captions),
+    };
+    checkpoint::write_file(file, text.as_bytes())?;
+    errln!("captions: {}", file.display());
+    Ok(())
+}
+
 /// Checks before any work that a file can be written.
 fn check_output(flag: &str, file: &Path, args: &EvalArgs) -> anyhow::Result<()> {
     let folder = file
@@ -218,9 +305,9 @@ fn check_output(flag: &str, file: &Path, args: &EvalArgs) -> anyhow::Result<()> 
             folder.display()
         );
     }
-    if args
-        .data
-        .iter()
+    let inputs = args.data.iter().chain(&args.from);
+    if inputs
+        .into_iter()
         .any(|data| matches!((data.canonicalize(), file.canonicalize()), (Ok(a), Ok(b)) if a == b))
     {
         bail!(
@@ -251,14 +338,21 @@ fn bar(template: &str) -> ProgressBar {
 
 /// Loads the pictures of all files and reports those that are left out.
 fn load(args: &EvalArgs, frame: Preprocess) -> anyhow::Result<Dataset> {
-    const SHOWN: usize = 10;
     let bar = reading(&args.data[0], args.json);
+    let loaded =
+        Dataset::load_all(&args.data, frame, &args.layout.layout(), args.strict, &bar)?;
+    bar.finish_and_clear();
+    Ok(reported(loaded))
+}
+
+/// Reports how files were read and what is left out.
+fn reported(loaded: Loaded) -> Dataset {
+    const SHOWN: usize = 10;
     let Loaded {
         dataset,
         problems,
         notes,
-    } = Dataset::load_all(&args.data, frame, &args.layout.layout(), args.strict, &bar)?;
-    bar.finish_and_clear();
+    } = loaded;
     for note in notes {
         errln!("note: {note}");
     }
@@ -276,5 +370,5 @@ fn load(args: &EvalArgs, frame: Preprocess) -> anyhow::Result<Dataset> {
     if let Some(advice) = hint::advice_on(&problems) {
         errln!("hint: {advice}");
     }
-    Ok(dataset)
+    dataset
 }

@@ -4,8 +4,9 @@
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
+use super::caption::WriteAs;
 use super::model::Quantization;
-use crate::data::Format;
+use crate::data::{Existing, Format};
 use crate::graph::Precision;
 use crate::image::Strength;
 use crate::models::{Part, Preset};
@@ -94,6 +95,25 @@ impl Named for Format {
         (Format::Webdataset, "webdataset", "Tar shard of WebDataset, with the pictures"),
         #[cfg(feature = "parquet")]
         (Format::Parquet, "parquet", "Parquet table with the pictures"),
+    ];
+}
+
+impl Named for WriteAs {
+    const VALUES: &'static [(WriteAs, &'static str, &'static str)] = &[
+        (WriteAs::Txt, "txt", "A .txt file for each picture"),
+        (WriteAs::Caption, "caption", "A .caption file for each picture"),
+        (WriteAs::Jsonl, "jsonl", "JSON Lines"),
+        (WriteAs::Csv, "csv", "CSV with the names of pictures"),
+        (WriteAs::Coco, "coco", "COCO captions"),
+        (WriteAs::Metadata, "metadata", "metadata.csv of ImageFolder"),
+    ];
+}
+
+impl Named for Existing {
+    const VALUES: &'static [(Existing, &'static str, &'static str)] = &[
+        (Existing::Skip, "skip", "Keep their caption"),
+        (Existing::Replace, "replace", "Write the new caption in its place"),
+        (Existing::Append, "append", "Write the new caption after it"),
     ];
 }
 
@@ -255,6 +275,8 @@ mod tests {
     fn names_are_unique_and_lead_back_to_their_values() {
         check::<Precision>();
         check::<Format>();
+        check::<WriteAs>();
+        check::<Existing>();
         check::<Preset>();
         check::<Part>();
         check::<TokenKind>();

@@ -94,6 +94,35 @@ impl Dataset {
 }
 
 impl Listing {
+    /// Makes samples of the captions without decoding the pictures; they have no pixels.
+    ///
+    /// # Errors
+    /// No usable row, or, if `strict`, any row that cannot be used.
+    pub fn without_pictures(self, strict: bool) -> Result<Loaded, DataError> {
+        let (mut samples, mut problems, mut notes) = (vec![], vec![], vec![]);
+        for file in self.files {
+            if let (true, Some(problem)) = (strict, file.rows.problems.first()) {
+                return Err(DataError::Strict(problem.clone()));
+            }
+            if file.rows.records.is_empty() {
+                return Err(DataError::Empty {
+                    path: file.path.display().to_string(),
+                    first: file.rows.problems.first().cloned(),
+                });
+            }
+            let records = file.rows.records.into_iter();
+            samples.extend(records.map(|record| record.with_pixels(vec![])));
+            problems.extend(file.rows.problems);
+            let name = file.path.display();
+            notes.extend(file.rows.notes.iter().map(|note| format!("{name}: {note}")));
+        }
+        Ok(Loaded {
+            dataset: Dataset { side: 0, samples },
+            problems,
+            notes,
+        })
+    }
+
     /// Decodes and preprocesses the pictures in parallel; `progress` counts them. Rows that cannot
     /// be used are left out and listed.
     ///

@@ -140,13 +140,18 @@ impl Record {
         profiles: ColorProfiles,
     ) -> Result<Sample, Problem> {
         let rgb = self.picture(profiles)?.framed(preprocess).rgb;
+        Ok(self.with_pixels(rgb))
+    }
+
+    /// Makes a sample of the captions and pixels, which may be none.
+    pub fn with_pixels(self, rgb: Vec<u8>) -> Sample {
         let picture = match self.image {
             Encoded::File(path) => Some(path),
             Encoded::Part { name, .. } => Some(name.into()),
             Encoded::Bytes { name, .. } if !name.is_empty() => Some(name.into()),
             _ => None,
         };
-        Ok(Sample {
+        Sample {
             id: self.id,
             rgb,
             caption: self.caption,
@@ -156,7 +161,7 @@ impl Record {
             picture,
             image_id: self.image_id,
             repeats: self.repeats,
-        })
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use image::{ImageFormat, RgbImage, imageops};
 use super::{Picture, lettering};
 use crate::atomic_file;
 
-/// A grid of thumbnails, each with a text of up to four lines under it.
+/// A grid of thumbnails, each with a text of up to four lines under it, in any script.
 #[derive(Default)]
 pub struct ContactSheet {
     tiles: Vec<Tile>,
@@ -77,11 +77,13 @@ impl ContactSheet {
             let picture =
                 RgbImage::from_raw(side, side, rgb.clone()).expect("a tile has a fixed size");
             imageops::replace(&mut canvas, &picture, left as i64, top as i64);
-            let width = (side / lettering::SIZE) as usize;
-            let lines = lettering::wrap(text, width, Self::LINES as usize);
-            for (number, text) in (0..).zip(lines) {
-                lettering::write(&mut canvas, &text, left, top + side + 4 + number * line, 1);
-            }
+            let area = lettering::Area {
+                left,
+                top: top + side + 4,
+                width: side,
+                height: Self::LINES * line,
+            };
+            lettering::write_lines(&mut canvas, text, area);
         }
         canvas
     }

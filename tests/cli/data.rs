@@ -189,14 +189,14 @@ fn data_stats_count_and_draw() {
             "captions": 4, "captions_a_picture": spread(1, 1, 1), "words": spread(1, 1, 1), "characters": spread(3, 4, 5),
             "distinct_captions": 4, "vocabulary": 4, "distinct_characters": 9,
             "most_frequent": [["blue", 1], ["green", 1], ["grey", 1], ["red", 1]], "distinct_concepts": 0, "without_concept": 4,
-            "repeats": {"exact": 0, "near": 0, "same_caption": 0, "examples": []}, "left_out": 0, "problems": [],
+            "repeats": {"exact": 0, "near": 0, "same_caption": 0, "examples": []}, "left_out": 0, "problems": [], "notes": [],
         }, {
             "file": "lines.jsonl", "format": "jsonl", "bytes": null, "pictures": 2, "width": spread(20, 20, 20), "height": spread(24, 24, 24),
             "captions": 3, "captions_a_picture": spread(1, 1, 2), "words": spread(1, 1, 4), "characters": spread(3, 5, 19),
             "distinct_captions": 3, "vocabulary": 5, "distinct_characters": 15,
             "most_frequent": [["A Red, round thing!", 1], ["red", 1], ["rouge", 1]], "distinct_concepts": 1, "without_concept": 1,
             "repeats": {"exact": 1, "near": 0, "same_caption": 0, "examples": [pair(["lines.jsonl line 2", "lines.jsonl line 1"], ["rouge", "red"])]},
-            "left_out": 1, "problems": ["lines.jsonl line 3: its picture lost.png is not in squares"],
+            "left_out": 1, "problems": ["lines.jsonl line 3: its picture lost.png is not in squares"], "notes": [],
         }],
         "across": [{
             "file": "lines.jsonl", "other": "squares", "exact": 2, "near": 0, "same_caption": 1,

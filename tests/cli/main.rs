@@ -7,9 +7,13 @@ mod common;
 mod configuration;
 mod data;
 mod devices;
+mod eval;
+mod files;
+mod forms;
 #[cfg(feature = "hub")]
 mod get;
 mod gguf;
+mod nothing_lost;
 mod pretrained;
 mod train;
 
