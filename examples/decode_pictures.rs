@@ -113,8 +113,9 @@ fn kind(error: &PictureError) -> &'static str {
     match inner(error) {
         PictureError::Read { .. } | PictureError::InFile { .. } => "cannot be read",
         PictureError::Empty => "empty",
-        PictureError::Unknown => "in no supported format",
-        PictureError::Unsupported { .. } => "an unsupported variant of PNG, JPEG, WebP, GIF or BMP",
+        PictureError::Unknown | PictureError::Unreadable(_) => "in no supported format",
+        PictureError::Absent { .. } => "a file that stands for the picture",
+        PictureError::Unsupported { .. } => "an unsupported variant of PNG, JPEG, WebP, GIF, BMP or TIFF",
         PictureError::Damaged(_) => "damaged",
         PictureError::CutOff => "cut off",
         PictureError::NoPixels { .. } => "without pixels",

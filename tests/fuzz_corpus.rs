@@ -35,6 +35,10 @@ fn caption_files() {
         ("jsonl", "nowhere/captions.jsonl", ""),
         ("coco", "nowhere/captions.json", ""),
         ("flickr", "nowhere/captions.txt", "image,caption\n"),
+        ("table", "nowhere/table.txt", ""),
+        ("json", "nowhere/list.json", ""),
+        ("tokens", "nowhere/tokens.txt", ""),
+        ("webdataset", "nowhere/shard.tar", ""),
     ] {
         each(target, |bytes| {
             let _ = Captioned::parse(

@@ -189,6 +189,10 @@ impl CaptionSink {
         };
         let text = match self.existing {
             Existing::Append => match self.text_before(picture) {
+                // written by a run that was stopped
+                Some(before) if before == caption || before.ends_with(&format!("\n{caption}")) => {
+                    return Ok(());
+                }
                 // tags are a list
                 Some(before) if path.extension().is_some_and(|ending| ending == "tags") => {
                     format!("{before}, {caption}\n")
@@ -307,6 +311,9 @@ impl Table {
                 }
                 None => records.push(Record::of_file(picture, vec![caption])),
             }
+        }
+        if let Some(folder) = self.path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|reason| self.unwritten(reason))?;
         }
         formats::write(&self.path, self.format, &records)?;
         drop(self.open);

@@ -168,3 +168,148 @@ fn existing(out: &Path, format: Format, records: &[Record]) -> Option<PathBuf> {
         _ => Some(out.to_owned()).filter(|path| path.exists()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    use super::super::formats::Layout;
+    use super::super::testing::png;
+    use super::*;
+    use crate::progress::Silent;
+
+    /// A picture's caption, further captions and concept.
+    type Texts = (String, Vec<String>, Option<String>);
+
+    /// Pictures in a folder, described by a file that holds everything.
+    fn source(rows: &[Texts]) -> (TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("source.jsonl");
+        let records: Vec<Record> = (0..)
+            .zip(rows)
+            .map(|(number, (caption, others, concept))| {
+                let folder = dir.path().join(if number % 2 == 0 { "in" } else { "in d\u{e9}tail, \"x\"" });
+                std::fs::create_dir_all(&folder).unwrap();
+                let picture = folder.join(format!("picture {number}.png"));
+                std::fs::write(&picture, png(number)).unwrap();
+                Record {
+                    concept: concept.clone(),
+                    ..Record::of_file(picture, [&[caption.clone()], &others[..]].concat())
+                }
+            })
+            .collect();
+        formats::write(&path, Format::Jsonl, &records).unwrap();
+        (dir, path)
+    }
+
+    /// The shade of each picture with each caption and the concept, in order.
+    fn contents(path: &Path) -> Vec<(u8, String, Option<String>)> {
+        let listing = Listing::read(&[path.to_owned()], &Layout::default()).unwrap();
+        let problems: Vec<_> = listing.problems().collect();
+        assert!(problems.is_empty(), "{}: {problems:?}", path.display());
+        let loaded = listing.decode(4, &Layout::default(), true, &Silent).unwrap();
+        let samples = loaded.dataset.samples.into_iter();
+        let pairs = samples.flat_map(|sample| {
+            let captions = [vec![sample.caption], sample.others].concat();
+            let shade = sample.rgb[0];
+            captions.into_iter().map(move |caption| (shade, caption, sample.concept.clone()))
+        });
+        let mut pairs: Vec<_> = pairs.collect();
+        // archives and folders have an order of their own
+        pairs.sort();
+        pairs
+    }
+
+    fn convert(from: &Path, to: Format, dir: &Path, name: &str) -> (PathBuf, Vec<String>) {
+        let out = match to {
+            Format::Folder => dir.to_owned(),
+            Format::Metadata => dir.join(name).with_file_name("metadata.csv"),
+            _ => dir.join(name),
+        };
+        let listing = Listing::read(&[from.to_owned()], &Layout::default()).unwrap();
+        let pictures = dir.join("extracted");
+        let done = listing.convert(&out, to, &pictures, true, true, &Silent);
+        let done = done.unwrap_or_else(|error| panic!("{} to {}: {error}", from.display(), to.name()));
+        (out, done.notes)
+    }
+
+    /// A caption without white space around it.
+    fn caption() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "[a-z,;|\"'#\\\\]{1,12}",
+            "[a-zA-Z\u{e9}\u{4e16}\u{1f415} ,.\"{}\\[\\]]{1,30}",
+            Just("image,caption".to_owned()),
+            Just("=1+1".to_owned()),
+            Just("0".to_owned()),
+            Just("a.png".to_owned()),
+        ]
+        .prop_map(|text| text.trim().to_owned())
+        .prop_filter("a list in a cell is several captions", |text| {
+            !text.is_empty() && !text.starts_with('[')
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn every_format_keeps_pictures_and_captions(
+            rows in proptest::collection::vec((caption(), proptest::collection::vec(caption(), 0..3), proptest::option::of("[a-z]{1,8}")), 1..5)
+        ) {
+            let (dir, path) = source(&rows);
+            let all = contents(&path);
+            for first in Format::writable() {
+                // a text file holds one text
+                if first == Format::Folder {
+                    continue;
+                }
+                let there = tempfile::tempdir().unwrap();
+                let (file, notes) = convert(&path, first, there.path(), &format!("first.{}", first.name()));
+                let without: Vec<_> = all.iter().cloned().map(|(shade, caption, _)| (shade, caption, None)).collect();
+                let keeps = notes.iter().all(|note| !note.contains("concepts are not kept"));
+                prop_assert_eq!(&contents(&file), if keeps { &all } else { &without }, "{}", first.name());
+                // and from there to another one
+                for second in Format::writable().filter(|second| *second != Format::Folder) {
+                    let elsewhere = tempfile::tempdir().unwrap();
+                    let (again, _) = convert(&file, second, elsewhere.path(), &format!("second.{}", second.name()));
+                    let captions = |pairs: Vec<(u8, String, Option<String>)>| -> Vec<(u8, String)> {
+                        pairs.into_iter().map(|(shade, caption, _)| (shade, caption)).collect()
+                    };
+                    prop_assert_eq!(captions(contents(&again)), captions(all.clone()), "{} to {}", first.name(), second.name());
+                }
+            }
+            drop(dir);
+        }
+
+        #[test]
+        fn folders_keep_one_text_each(texts in proptest::collection::vec(caption(), 1..5)) {
+            let rows: Vec<Texts> = texts.into_iter().map(|text| (text, vec![], None)).collect();
+            let (dir, path) = source(&rows);
+            let all = contents(&path);
+            convert(&path, Format::Folder, dir.path(), "");
+            std::fs::remove_file(&path).unwrap();
+            prop_assert_eq!(contents(dir.path()), all);
+        }
+    }
+
+    #[test]
+    fn embedded_pictures_are_written_and_files_not_replaced() {
+        let (dir, path) = source(&[("one".into(), vec![], None), ("two".into(), vec![], None)]);
+        let (file, _) = convert(&path, Format::Csv, dir.path(), "all.csv");
+        let listing = || Listing::read(std::slice::from_ref(&file), &Layout::default()).unwrap();
+        let out = dir.path().join("again.jsonl");
+        let pictures = dir.path().join("pictures");
+        let write = |overwrite| listing().convert(&out, Format::Jsonl, &pictures, overwrite, true, &Silent);
+        write(false).unwrap();
+        assert!(pictures.join("000002.png").is_file());
+        let error = write(false).unwrap_err();
+        assert!(matches!(&error, DataError::Exists { path } if path.ends_with("again.jsonl")), "{error}");
+        write(true).unwrap();
+        // a picture of the same name that is another one
+        std::fs::write(pictures.join("000001.png"), png(9)).unwrap();
+        std::fs::remove_file(&out).unwrap();
+        let error = write(false).unwrap_err();
+        assert!(error.to_string().contains("000001.png already exists"), "{error}");
+    }
+}

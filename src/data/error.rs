@@ -107,11 +107,10 @@ pub enum DataError {
     #[error("{0}")]
     Strict(Problem),
     /// No row can be used.
-    #[error(
-        "{path} holds no usable picture with a caption{}. Supported are {}",
-        first.as_ref().map(|problem| format!(" ({problem})")).unwrap_or_default(),
-        super::formats::supported()
-    )]
+    #[error("{path} holds no usable picture with a caption{}", match first {
+        Some(problem) => format!(": {problem}"),
+        None => format!(". Supported are {}", super::formats::supported()),
+    })]
     Empty {
         /// Path of the file or folder.
         path: String,

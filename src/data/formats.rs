@@ -296,7 +296,10 @@ fn parse(path: &Path, bytes: Vec<u8>, layout: &Layout) -> Result<(Format, Rows),
             dispatch(&Input::new(path, kind, content), layout)
         }
         None => {
-            let bytes = without_mark(path, bytes)?;
+            let mut bytes = without_mark(path, bytes)?;
+            if matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'[')) {
+                bytes = json_stream::without_nan(bytes);
+            }
             dispatch(&Input::new(path, kind, Content::Text(&bytes)), layout)
         }
     }
@@ -516,11 +519,21 @@ fn picture_names(path: &Path, records: &[Record]) -> Result<Vec<String>, DataErr
         let Encoded::File(picture) = &record.image else {
             return Err(embedded(record));
         };
+        // the folder of a file in the current folder is empty
+        let absolute = |path: &Path| {
+            let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+            std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+        };
         let inside = picture.strip_prefix(&folder).ok().map(Path::to_owned);
+        // one of them may be given from the root, the other from the current folder
+        let inside = inside.or_else(|| {
+            let picture = absolute(picture);
+            Some(picture.strip_prefix(absolute(&folder)).ok()?.to_owned())
+        });
         let outside = || match picture.is_absolute() == folder.is_absolute() {
             true => picture.clone(),
             // a path of the current folder means nothing elsewhere
-            false => std::path::absolute(picture).unwrap_or_else(|_| picture.clone()),
+            false => absolute(picture),
         };
         let name = inside.unwrap_or_else(outside);
         name.to_str()

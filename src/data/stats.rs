@@ -251,7 +251,11 @@ fn bytes(path: &Path, records: &[Record]) -> u64 {
     };
     let pictures = records.iter().map(|record| match &record.image {
         Encoded::File(file) => size(file),
-        _ => 0,
+        // of a file the size is known
+        _ if path.is_file() => 0,
+        Encoded::Part { length, .. } => *length,
+        Encoded::Bytes { bytes, .. } => bytes.len() as u64,
+        Encoded::Base64(text) => text.len() as u64,
     });
     size(path) + pictures.sum::<u64>()
 }

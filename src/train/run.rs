@@ -292,11 +292,8 @@ fn out_folder(config: &RunConfig) -> Result<PathBuf, TrainError> {
             FolderLock::probe(resume)?;
             Ok(resume.clone())
         }
-        (Some(out), resume) => {
+        (Some(out), _) => {
             FolderLock::probe(out)?;
-            if let Some(resume) = resume {
-                FolderLock::probe(resume)?;
-            }
             check_free(config)?;
             Ok(out.clone())
         }

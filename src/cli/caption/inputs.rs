@@ -46,7 +46,13 @@ pub fn find(arguments: &[PathBuf], depth: Option<usize>) -> anyhow::Result<Input
         } else {
             inputs.searched = true;
             let mut matched = 0;
-            for path in glob::glob(&text).with_context(|| format!("{text} is no pattern"))? {
+            // hidden files only if the pattern names them so
+            let options = glob::MatchOptions {
+                require_literal_leading_dot: true,
+                ..glob::MatchOptions::new()
+            };
+            let found = glob::glob_with(&text, options);
+            for path in found.with_context(|| format!("{text} is no pattern"))? {
                 let path = path.with_context(|| text.to_string())?;
                 matched += 1;
                 if path.is_dir() {

@@ -49,7 +49,9 @@ pub fn sink(
         WriteAs::Metadata => (Format::Metadata, "metadata.csv"),
     };
     let path = match out {
-        Some(out) if out.is_dir() => out.join(name),
+        Some(out) if out.is_dir() || kind == WriteAs::Metadata && out.extension().is_none() => {
+            out.join(name)
+        }
         Some(out) => out,
         None => inputs.folder.clone().unwrap_or_default().join(name),
     };

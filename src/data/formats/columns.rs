@@ -59,14 +59,22 @@ pub const CONCEPT: &str = "concept";
 /// Name of the part of the data set.
 pub const SPLIT: &str = "split";
 
-/// Finds a column: by its given name as it is, then in either case, then by its number from 1; or,
-/// if none is given, by the first usual name that a column has in either case.
-pub fn position(columns: &[String], given: Option<&str>, usual: &[&str]) -> Option<usize> {
-    let in_any_case = |wanted: &str| {
-        columns
-            .iter()
-            .position(|column| column.trim().eq_ignore_ascii_case(wanted))
+/// Whether two names are alike but for case, spaces and punctuation: `Image Path` and `image_path`.
+pub fn alike(a: &str, b: &str) -> bool {
+    let letters = |name: &str| {
+        let letters = name.chars().filter(|c| c.is_alphanumeric());
+        letters.flat_map(char::to_lowercase).collect::<String>()
     };
+    a.eq_ignore_ascii_case(b) || {
+        let (a, b) = (letters(a), letters(b));
+        !a.is_empty() && a == b
+    }
+}
+
+/// Finds a column: by its given name as it is, then by one that is alike, then by its number from 1;
+/// or, if none is given, by the first usual name that a column is alike.
+pub fn position(columns: &[String], given: Option<&str>, usual: &[&str]) -> Option<usize> {
+    let in_any_case = |wanted: &str| columns.iter().position(|column| alike(column, wanted));
     match given {
         Some(given) => {
             let exact = columns.iter().position(|column| column == given);
@@ -92,6 +100,8 @@ mod tests {
         assert_eq!(position(&columns, Some("text"), &CAPTIONS), Some(1));
         assert_eq!(position(&columns, Some("4"), &CAPTIONS), Some(3));
         assert_eq!(position(&columns, Some("5"), &CAPTIONS), None);
+        assert_eq!(position(&["x".into(), "Image Path".into()], None, &IMAGES), Some(1));
+        assert!(!alike("", "-") && !alike("a1", "a2") && alike("alt-text", "Alt Text"));
         assert_eq!(position(&columns, Some("caption"), &CAPTIONS), Some(3));
     }
 }

@@ -230,14 +230,14 @@ pub fn is_entry(names: &[String]) -> bool {
     // `images` is also a field of COCO
     let pictures = columns::IMAGES.iter().filter(|name| **name != "images");
     let mut known = pictures.chain(&columns::CAPTIONS).chain(&TURNS).chain(&ANSWERS);
-    known.any(|known| names.iter().any(|name| name.eq_ignore_ascii_case(known)))
+    known.any(|known| names.iter().any(|name| columns::alike(name, known)))
 }
 
-/// Returns a field by its name in either case.
+/// Returns a field by its name, or by one that is alike.
 pub fn field<'a>(entry: &'a Object, name: &str) -> Option<&'a Value> {
     entry.get(name).or_else(|| {
         let mut fields = entry.iter();
-        fields.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        fields.find(|(key, _)| columns::alike(key, name)).map(|(_, value)| value)
     })
 }
 

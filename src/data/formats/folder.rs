@@ -104,7 +104,7 @@ fn repeats(folder: &Path) -> Option<usize> {
         && rest.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
     let number: usize = digits.parse().ok().filter(|_| digits.len() <= 3)?;
     let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
-    (plain && !rest.is_empty() && !of_camera && number > 0).then_some(number)
+    (plain && !rest.is_empty() && !of_camera && number > 1).then_some(number)
 }
 
 /// The part of the data set that a path below the folder belongs to.
@@ -244,8 +244,9 @@ pub fn read(
         rows.notes.push(format!("{} files in deeper subfolders are not read", walk.deeper));
     }
     for (folder, (times, count)) in repeated {
+        let pictures = if count == 1 { "picture" } else { "pictures" };
         rows.notes.push(format!(
-            "{}: an epoch of training shows its {count} pictures {times} times, as its name says",
+            "{}: an epoch of training shows its {count} {pictures} {times} times, as its name says",
             folder.display()
         ));
     }
@@ -392,7 +393,7 @@ mod tests {
         let repeats: Vec<_> = dataset.samples.iter().map(|it| (&it.caption[..], it.repeats)).collect();
         assert_eq!(repeats, [("c", 1), ("train/100_PANA/a", 1), ("train/10_red/a", 10), ("train/2023_trip/a", 1), ("val/b", 1)]);
         let notes = notes.join("\n");
-        for wanted in ["5 pictures, 4 of them in 4 subfolders", "10_red: an epoch of training shows its 1 pictures 10 times", "parts: train 3, val 1; all are read"] {
+        for wanted in ["5 pictures, 4 of them in 4 subfolders", "10_red: an epoch of training shows its 1 picture 10 times", "parts: train 3, val 1; all are read"] {
             assert!(notes.contains(wanted), "no `{wanted}` in\n{notes}");
         }
         let count = |layout: Layout| read(layout).unwrap().dataset.samples.len();

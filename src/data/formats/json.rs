@@ -52,6 +52,8 @@ fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
                 .map_err(|error| format_error(format!("is not valid JSON: {error}")))?;
             if is_entry(&keys) {
                 (vec![Value::Object(object)], None)
+            } else if object.values().all(is_list_of_objects) {
+                (object.into_iter().flat_map(of_split).collect(), None)
             } else {
                 (object.into_iter().map(named).collect(), None)
             }
@@ -70,6 +72,21 @@ fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
         entries.problem(Problem::new(place, what));
     }
     entries.finish()
+}
+
+fn is_list_of_objects(value: &Value) -> bool {
+    value.as_array().is_some_and(|list| list.iter().all(Value::is_object))
+}
+
+/// The entries of a list under the name of their part of the data set.
+fn of_split((split, list): (String, Value)) -> Vec<Value> {
+    let Value::Array(mut list) = list else {
+        return vec![];
+    };
+    for entry in list.iter_mut().filter_map(Value::as_object_mut) {
+        entry.entry("split").or_insert_with(|| split.clone().into());
+    }
+    list
 }
 
 /// Makes an entry of a picture's name and its captions or its description.
@@ -108,6 +125,8 @@ mod tests {
             r#"{"data": [{"image": "a.png", "caption": "one"}, {"image": "b.png", "caption": "two"}]}"#,
             r#"{"info": {}, "annotations": [{"image": "a.png", "caption": "one"}, {"image": "b.png", "caption": "two"}]}"#,
             r#"{"a.png": "one", "b.png": ["two"]}"#,
+            r#"{"train": [{"image": "a.png", "caption": "one"}], "val": [{"image": "b.png", "caption": "two"}]}"#,
+            r#"[{"image": "a.png", "caption": "one", "score": NaN, "text": "NaN"}, {"image": "b.png", "caption": "two", "x": -Infinity}]"#,
             r#"{"in/a": {"caption": "one"}, "b": {"caption": "two", "train_resolution": [1, 2]}}"#,
             "[{\"image\": \"a.png\", \"conversations\": [{\"from\": \"human\", \"value\": \"?\"}, {\"from\": \"gpt\", \"value\": \"one\"}]},\n {\"image\": \"b.png\", \"conversations\": [{\"role\": \"user\", \"content\": \"?\"}, {\"role\": \"assistant\", \"content\": \"two\"}]}]",
         ];

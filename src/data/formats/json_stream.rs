@@ -5,6 +5,37 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+/// Replaces `NaN` and `Infinity`, which Python writes and JSON does not have, by `null`.
+pub fn without_nan(text: Vec<u8>) -> Vec<u8> {
+    const WORDS: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
+    let holds = |word: &[u8]| text.windows(word.len()).any(|part| part == word);
+    if !holds(WORDS[1]) && !holds(WORDS[2]) {
+        return text;
+    }
+    let (mut replaced, mut rest, mut quoted) = (Vec::with_capacity(text.len()), &text[..], false);
+    while let [first, after @ ..] = rest {
+        let word = WORDS.iter().find(|word| !quoted && rest.starts_with(word));
+        if let Some(word) = word {
+            replaced.extend(b"null");
+            rest = &rest[word.len()..];
+            continue;
+        }
+        replaced.push(*first);
+        rest = after;
+        match first {
+            b'"' => quoted = !quoted,
+            b'\\' if quoted => {
+                replaced.extend(rest.first());
+                rest = rest.get(1..).unwrap_or_default();
+            }
+            // a text that is never closed ends with its line
+            b'\n' => quoted = false,
+            _ => {}
+        }
+    }
+    replaced
+}
+
 /// Reads the elements of a list. Those before a defect are returned with it.
 pub fn elements(body: &[u8]) -> (Vec<Value>, Option<serde_json::Error>) {
     let mut values = vec![];
@@ -258,6 +289,15 @@ impl<'de> Visitor<'de> for Chosen<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_that_json_lacks_become_null() {
+        let text = br#"{"a": NaN, "b": "NaN \" Infinity", "c": [-Infinity, Infinity, 1]}"#;
+        let wanted = br#"{"a": null, "b": "NaN \" Infinity", "c": [null, null, 1]}"#;
+        assert_eq!(without_nan(text.to_vec()), wanted);
+        assert_eq!(without_nan(b"{\"a\": 1}".to_vec()), b"{\"a\": 1}");
+        assert_eq!(without_nan(b"\"NaN\nNaN\\".to_vec()), b"\"NaN\nnull\\");
+    }
 
     #[test]
     fn elements_before_a_defect_are_kept() {

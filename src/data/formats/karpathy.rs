@@ -153,7 +153,7 @@ mod tests {
         }
         assert!(notes.iter().any(|note| note.ends_with("parts: restval 1, test 1, train 1, val 1; all are read")), "{notes:?}");
         let parts = read(&["train", "restval"]).unwrap();
-        assert_eq!((parts.dataset.samples.len(), parts.problems.len()), (2, 1));
+        assert_eq!((parts.dataset.samples.len(), parts.problems.len()), (2, 2));
         assert_eq!(read(&["restval"]).unwrap().dataset.samples[0].caption, "two");
         assert!(read(&["dev"]).is_err());
         let error = read(&["minival"]).unwrap_err().to_string();

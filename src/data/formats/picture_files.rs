@@ -126,7 +126,7 @@ impl<'a> Pictures<'a> {
                 ),
             ));
         }
-        if text.len() > LONGEST_NAME {
+        if text.len() > LONGEST_NAME || is_encoded(text) {
             return Ok(Encoded::Base64(text.to_owned()));
         }
         if is_picture(Path::new(text)) || text.starts_with("file://") {
@@ -158,6 +158,9 @@ impl<'a> Pictures<'a> {
             if found.is_file() {
                 return Ok(found);
             }
+        }
+        if let Some(found) = self.with_ending(name) {
+            return Ok(found);
         }
         match self.indexed(&parts) {
             Ok(Some(found)) => {
@@ -203,6 +206,23 @@ impl<'a> Pictures<'a> {
         // the same file seen from the folder that the program runs in
         let named = || self.layout.images.is_none() && path.is_file();
         (path.is_relative() && path.components().count() > 1 && named()).then(|| path.to_owned())
+    }
+
+    /// The only file that a name without its ending leads to.
+    fn with_ending(&self, name: &str) -> Option<PathBuf> {
+        let path = self.root().join(name.replace('\\', "/"));
+        if name.is_empty() || name.len() > 255 || name.contains('\0') || is_picture(&path) {
+            return None;
+        }
+        let with = |ending: String| {
+            let mut path = path.as_os_str().to_owned();
+            path.push(".");
+            path.push(ending);
+            PathBuf::from(path)
+        };
+        let mut found = endings().map(with).filter(|path| path.is_file());
+        let first = found.next()?;
+        found.next().is_none().then_some(first)
     }
 
     /// Searches all pictures below the root for the one whose path ends most like the name.
@@ -303,6 +323,13 @@ fn unescaped(text: &str) -> String {
         }
     }
     String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
+}
+
+/// Whether a text begins as the base64 of a picture does: PNG, JPEG, GIF, WebP, BMP or TIFF.
+fn is_encoded(text: &str) -> bool {
+    const STARTS: [&str; 7] = ["iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk", "SUkqA", "TU0AK"];
+    // a shorter text is no picture
+    text.len() > 100 && STARTS.iter().any(|start| text.starts_with(start))
 }
 
 /// Whether a text can only be meant as a path: base64 has no backslash, dot or space, and rarely as

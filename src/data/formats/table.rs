@@ -182,11 +182,44 @@ fn announced(body: &[u8]) -> (Option<u8>, &[u8]) {
     }
 }
 
-/// Turns the cell of a caption into captions: a JSON list of texts is several.
+/// Parses a list of texts as Python prints it: `['a', "b's"]`.
+fn python_list(cell: &str) -> Option<Vec<String>> {
+    let mut rest = cell.strip_prefix('[')?.strip_suffix(']')?.trim();
+    let mut texts = vec![];
+    while !rest.is_empty() {
+        let quote = rest.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
+        let (mut text, mut end) = (String::new(), None);
+        let mut characters = rest.char_indices().skip(1);
+        while let Some((at, character)) = characters.next() {
+            match character {
+                '\\' => match characters.next()?.1 {
+                    'n' => text.push('\n'),
+                    't' => text.push('\t'),
+                    other => text.push(other),
+                },
+                other if other == quote => {
+                    end = Some(at + 1);
+                    break;
+                }
+                other => text.push(other),
+            }
+        }
+        texts.push(text);
+        rest = rest[end?..].trim_start();
+        match rest.strip_prefix(',') {
+            Some(more) => rest = more.trim_start(),
+            None if rest.is_empty() => {}
+            None => return None,
+        }
+    }
+    Some(texts)
+}
+
+/// Turns the cell of a caption into captions: a list of texts, of JSON or Python, is several.
 fn captions_of(cell: &str) -> Vec<String> {
     let list: Option<Vec<String>> = cell
         .starts_with('[')
-        .then(|| serde_json::from_str(cell).ok())
+        .then(|| serde_json::from_str(cell).ok().or_else(|| python_list(cell)))
         .flatten();
     let all = list.unwrap_or_else(|| vec![cell.to_owned()]);
     all.iter().filter_map(|text| caption_text(text)).collect()
@@ -342,6 +375,28 @@ impl Columns {
                 image.err().into_iter().for_each(|found| rows.problem(found));
                 concept.err().into_iter().for_each(|found| rows.problem(found));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_in_cells_are_several_captions() {
+        let cases: [(&str, &[&str]); 8] = [
+            ("['a', \"b's\", 'c\\'d']", &["a", "b's", "c'd"]),
+            ("[\"a\", \"b\"]", &["a", "b"]),
+            ("['a',]", &["a"]),
+            ("[]", &[]),
+            ("[a, b]", &["[a, b]"]),
+            ("['a' 'b']", &["['a' 'b']"]),
+            ("['a", &["['a"]),
+            ("[sic] a dog", &["[sic] a dog"]),
+        ];
+        for (cell, wanted) in cases {
+            assert_eq!(captions_of(cell), wanted, "{cell}");
         }
     }
 }

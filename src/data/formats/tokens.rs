@@ -74,10 +74,11 @@ fn write(path: &Path, records: &[Record]) -> Result<Vec<String>, DataError> {
         }
     }
     save(path, text.as_bytes())?;
-    Ok(match broken {
-        0 => vec![],
-        _ => vec![format!("{broken} captions had line breaks or tabs, which became spaces")],
-    })
+    let mut notes = super::without_concepts(records);
+    if broken > 0 {
+        notes.push(format!("{broken} captions had line breaks or tabs, which became spaces"));
+    }
+    Ok(notes)
 }
 
 #[cfg(test)]

@@ -32,6 +32,9 @@ pub const DEFINITION: Definition = Definition {
 /// Endings of caption files; the first of a picture counts.
 const TEXTS: [&str; 4] = ["txt", "caption", "text", "tags"];
 
+/// Size of the blocks of an archive, in bytes.
+const BLOCK: u64 = 512;
+
 /// Longest caption file, in bytes.
 const LONGEST_TEXT: u64 = 16 << 20;
 
@@ -150,6 +153,9 @@ fn members<R: Read + Seek>(
                 }
             }
         }
+    }
+    if rows.problems.is_empty() && !total.is_multiple_of(BLOCK) {
+        rows.problems.push(damaged(std::io::ErrorKind::UnexpectedEof.into(), count));
     }
     // `a.png.txt` is for `a.png`
     let full: BTreeSet<String> = groups

@@ -19,6 +19,7 @@ fn full() -> RunConfig {
         kind: TokenKind::Bpe,
         file: Some("tokenizer.json".into()),
         vocab_size: Some(300),
+        ..TokenizerConfig::default()
     };
     config.init.load = Some("model".into());
     config.init.parts = vec![Part::Projector];

@@ -10,12 +10,17 @@ use crate::train::TrainError;
 /// Name of the lock file in a run folder.
 const NAME: &str = ".lock";
 
+/// How often a lock is asked for before the folder counts as in use, and the time between.
+const LOOKS: u32 = 4;
+const LOOK: Duration = Duration::from_millis(10);
+
 /// Exclusive use of a run folder, until it is dropped or the process ends.
 ///
 /// The system holds the lock on behalf of the process, so that one of a process that died is free.
 /// The file says who holds it.
 #[derive(Debug)]
 pub struct FolderLock {
+    #[cfg_attr(not(unix), allow(dead_code, reason = "the file stays"))]
     path: PathBuf,
     // closing it releases the lock
     file: File,
@@ -32,6 +37,7 @@ impl FolderLock {
             dir: path.clone(),
             reason,
         };
+        let mut tries = 0;
         loop {
             let mut file = OpenOptions::new()
                 .create(true)
@@ -42,6 +48,12 @@ impl FolderLock {
                 .map_err(failed)?;
             match file.try_lock() {
                 Ok(()) => {}
+                // one that only looks holds it for a moment
+                Err(TryLockError::WouldBlock) if tries < LOOKS => {
+                    tries += 1;
+                    std::thread::sleep(LOOK);
+                    continue;
+                }
                 Err(TryLockError::WouldBlock) => {
                     return Err(TrainError::InUse {
                         dir: dir.to_owned(),
@@ -91,7 +103,8 @@ impl FolderLock {
 
 impl Drop for FolderLock {
     fn drop(&mut self) {
-        // a file that is left does no harm. Where files that are open cannot be removed, it is
+        // a file that is left does no harm; other systems do not remove files that are open
+        #[cfg(unix)]
         let _ = std::fs::remove_file(&self.path);
         let _ = self.file.unlock();
     }
@@ -155,6 +168,7 @@ mod tests {
         assert!(FolderLock::probe(dir.path()).is_err());
         drop(lock);
         FolderLock::probe(dir.path()).unwrap();
+        #[cfg(unix)]
         assert!(!dir.path().join(NAME).exists());
         // the lock file of a process that died
         std::fs::write(dir.path().join(NAME), "process 1").unwrap();

@@ -29,18 +29,11 @@ const GROUP: usize = 1000;
 
 pub fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
     let name = input.name();
-    let failed = |error: ParquetError| {
-        let what = match error.to_string() {
-            text if text.contains("ZSTD") || text.contains("BROTLI") || text.contains("feature") => {
-                format!("has a compression that is not supported ({text}): write it with Snappy, gzip or LZ4")
-            }
-            text => format!("is a damaged Parquet table: {text}"),
-        };
-        DataError::Format {
-            path: name.clone(),
-            what,
-        }
+    let format_error = |what: String| DataError::Format {
+        path: name.clone(),
+        what,
     };
+    let failed = |error: ParquetError| format_error(format!("is a damaged Parquet table: {error}"));
     let reader: Box<dyn FileReader> = match input.binary().expect("detection found a table") {
         Binary::File(path) => {
             let file = File::open(path).map_err(|error| DataError::Read {
@@ -94,6 +87,19 @@ pub fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
         .with_fields(chosen.collect())
         .build()
         .map_err(failed)?;
+    // of any row group, since the others are as good as lost
+    let columns = reader.metadata().row_groups().iter().flat_map(|group| group.columns());
+    let unsupported = columns.map(|column| column.compression()).find(|compression| {
+        matches!(
+            compression,
+            Compression::ZSTD(_) | Compression::BROTLI(_) | Compression::LZO
+        )
+    });
+    if let Some(compression) = unsupported {
+        return Err(format_error(format!(
+            "is compressed with {compression}, which has no decoder here: write it with Snappy, gzip or LZ4"
+        )));
+    }
     let mut entries = Entries::new(input, layout);
     let rows = reader.get_row_iter(Some(projection)).map_err(failed)?;
     for (row, number) in rows.zip(1..) {
@@ -263,4 +269,41 @@ pub fn write(path: &Path, records: &[Record]) -> Result<Vec<String>, DataError> 
     }
     save(path, &writer.into_inner().map_err(failed)?)?;
     Ok(vec![])
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::data::testing::{gzip, load, written};
+    use crate::data::{DataError, Loaded};
+
+    /// Tables that pyarrow 26 wrote: pictures of 8 x 8 pixels, as `datasets` keeps them.
+    const HUB: &[u8] = include_bytes!("testdata/hub.parquet");
+    const CHAT: &[u8] = include_bytes!("testdata/chat.parquet");
+    const ZSTANDARD: &[u8] = include_bytes!("testdata/zstd.parquet");
+
+    #[test]
+    fn reads_tables_of_the_hub() {
+        for (name, bytes) in [("0.parquet", HUB.to_vec()), ("0.parquet.gz", gzip(HUB))] {
+            let (_dir, path) = written(name, bytes);
+            let Loaded { dataset, problems, .. } = load(&path, true).unwrap();
+            let all: Vec<_> = dataset.samples.iter().map(|it| (it.rgb[0], &it.caption[..])).collect();
+            assert_eq!((all, problems), (vec![(10, "one"), (30, "two")], vec![]), "{name}");
+            let picture = dataset.samples[1].picture.as_ref().unwrap();
+            assert_eq!(picture.to_str(), Some("1.png"));
+        }
+        let (_dir, path) = written("0.parquet", CHAT);
+        assert_eq!(load(&path, true).unwrap().dataset.samples[0].caption, "msg");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        let (_dir, path) = written("0.parquet", ZSTANDARD);
+        let error = load(&path, false).unwrap_err().to_string();
+        assert!(error.contains("ZSTD") && error.contains("Snappy"), "{error}");
+        for length in [4, 40, HUB.len() - 9] {
+            let (_dir, path) = written("0.parquet", &HUB[..length]);
+            let error = load(&path, false).unwrap_err();
+            assert!(matches!(&error, DataError::Format { what, .. } if what.contains("damaged")), "{error}");
+        }
+    }
 }

@@ -1,0 +1,11 @@
+//! Parser of JSON lists, conversations, Karpathy's splits and COCO.
+#![no_main]
+
+use std::path::Path;
+
+use seemore::data::{Captioned, Layout};
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    // unusable input gives an error or a list of problems, never a panic
+    let _ = Captioned::parse(Path::new("nowhere/list.json"), bytes.to_vec(), &Layout::default());
+});
