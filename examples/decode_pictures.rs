@@ -115,7 +115,9 @@ fn kind(error: &PictureError) -> &'static str {
         PictureError::Empty => "empty",
         PictureError::Unknown | PictureError::Unreadable(_) => "in no supported format",
         PictureError::Absent { .. } => "a file that stands for the picture",
-        PictureError::Unsupported { .. } => "an unsupported variant of PNG, JPEG, WebP, GIF, BMP or TIFF",
+        PictureError::Unsupported { .. } => {
+            "an unsupported variant of PNG, JPEG, WebP, GIF, BMP or TIFF"
+        }
         PictureError::Damaged(_) => "damaged",
         PictureError::CutOff => "cut off",
         PictureError::NoPixels { .. } => "without pixels",

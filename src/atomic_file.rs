@@ -30,7 +30,10 @@ pub fn write_with<E: From<std::io::Error>>(
     if std::fs::metadata(path).is_ok_and(|known| !known.is_file() && !known.is_dir()) {
         let mut file = BufWriter::new(File::options().write(true).open(path)?);
         contents(&mut file)?;
-        return Ok(file.into_inner().map(drop).map_err(|error| error.into_error())?);
+        return Ok(file
+            .into_inner()
+            .map(drop)
+            .map_err(|error| error.into_error())?);
     }
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(PART);

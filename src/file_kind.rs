@@ -74,11 +74,20 @@ const STARTS: &[(&[u8], FileKind)] = &[
     (b"II*\0", FileKind::Media("a TIFF picture")),
     (b"MM\0*", FileKind::Media("a TIFF picture")),
     (b"8BPS", FileKind::Media("a Photoshop picture")),
-    (b"\0\0\0\x0cJXL \r\n\x87\n", FileKind::Media("a JPEG XL picture")),
+    (
+        b"\0\0\0\x0cJXL \r\n\x87\n",
+        FileKind::Media("a JPEG XL picture"),
+    ),
     (b"\xff\x0a", FileKind::Media("a JPEG XL picture")),
-    (b"\0\0\0\x0cjP  \r\n\x87\n", FileKind::Media("a JPEG 2000 picture")),
+    (
+        b"\0\0\0\x0cjP  \r\n\x87\n",
+        FileKind::Media("a JPEG 2000 picture"),
+    ),
     (b"\xff\x4f\xff\x51", FileKind::Media("a JPEG 2000 picture")),
-    (b"\x1aE\xdf\xa3", FileKind::Media("a Matroska or WebM video")),
+    (
+        b"\x1aE\xdf\xa3",
+        FileKind::Media("a Matroska or WebM video"),
+    ),
 ];
 
 /// Brands of the ISO base media file format (ISO/IEC 14496-12) and what has them.
@@ -135,7 +144,9 @@ impl FileKind {
     /// Returns a noun phrase with its article.
     pub fn name(self) -> &'static str {
         match self {
-            FileKind::LfsPointer => "a Git LFS pointer, which stands for a file that was not downloaded",
+            FileKind::LfsPointer => {
+                "a Git LFS pointer, which stands for a file that was not downloaded"
+            }
             FileKind::Tar => "a tar archive",
             FileKind::Gzip => "gzip-compressed",
             FileKind::Zip => "a zip archive, or a PyTorch pickle, which is one",
@@ -179,7 +190,9 @@ impl FileKind {
 
 /// Names what an ISO base media file holds, by its major brand, else by the compatible ones.
 fn media(start: &[u8]) -> &'static str {
-    let size = start.first_chunk().map_or(0, |size| u32::from_be_bytes(*size)) as usize;
+    let size = start
+        .first_chunk()
+        .map_or(0, |size| u32::from_be_bytes(*size)) as usize;
     let list = &start[8..size.clamp(8, start.len())];
     let brands = list.chunks_exact(4).enumerate();
     // the second word is a version
@@ -204,7 +217,10 @@ mod tests {
         let mut tar = vec![0; 512];
         tar[257..262].copy_from_slice(b"ustar");
         let cases: [(&[u8], Option<&str>); 16] = [
-            (b"version https://git-lfs.github.com/spec/v1\noid", Some("Git LFS")),
+            (
+                b"version https://git-lfs.github.com/spec/v1\noid",
+                Some("Git LFS"),
+            ),
             (&tar, Some("tar")),
             (b"\x1f\x8b\x08\0", Some("gzip")),
             (b"PAR1\x15\x04", Some("Parquet")),
@@ -224,7 +240,10 @@ mod tests {
         for (start, wanted) in cases {
             let name = FileKind::of(start).map(FileKind::name);
             match wanted {
-                Some(word) => assert!(name.is_some_and(|name| name.contains(word)), "{name:?} {word}"),
+                Some(word) => assert!(
+                    name.is_some_and(|name| name.contains(word)),
+                    "{name:?} {word}"
+                ),
                 None => assert_eq!(name, None, "{start:?}"),
             }
         }

@@ -17,10 +17,10 @@ use super::hint;
 use super::model::ModelArgs;
 use super::output::{print, printable};
 use super::values::named;
-use crate::cli::output::errln;
 use crate::caption::{CaptionOptions, CaptionToken, ModelInput, Sampling, Session};
-use crate::explain::heatmap::{self, Panel};
+use crate::cli::output::errln;
 use crate::data::{Existing, PictureFile};
+use crate::explain::heatmap::{self, Panel};
 use crate::image::{ColorProfiles, MAX_BYTES, Picture};
 use crate::text::Style;
 pub(super) use write::WriteAs;
@@ -42,10 +42,20 @@ pub struct CaptionArgs {
     #[arg(long, value_name = "TOKENS")]
     max_tokens: Option<usize>,
     /// Text to put before each caption
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
     prefix: String,
     /// Text to put after each caption
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
     suffix: String,
     /// Take the colors of all pictures for sRGB, whatever their color profiles say
     #[arg(long)]
@@ -56,7 +66,12 @@ pub struct CaptionArgs {
     #[arg(long, value_name = "FORMAT", value_parser = named::<WriteAs>(), conflicts_with_all = ["attention", "n_best"], help_heading = "Files")]
     write: Option<WriteAs>,
     /// File to write, or folder of the text files [default: beside the pictures]
-    #[arg(long, value_name = "FILE|DIR", requires = "write", help_heading = "Files")]
+    #[arg(
+        long,
+        value_name = "FILE|DIR",
+        requires = "write",
+        help_heading = "Files"
+    )]
     out: Option<PathBuf>,
     /// Treatment of pictures that have a caption
     #[arg(long, value_name = "ACTION", default_value = "skip", value_parser = named::<Existing>(), requires = "write", help_heading = "Files")]

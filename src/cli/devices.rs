@@ -80,7 +80,9 @@ pub fn run(args: &DevicesArgs) -> anyhow::Result<()> {
             Ok(device) => device,
             Err(error) => {
                 match args.json {
-                    true => say_json(&json!({ "device": word, "error": error.to_string() }).to_string()),
+                    true => {
+                        say_json(&json!({ "device": word, "error": error.to_string() }).to_string())
+                    }
                     false => say(&format!("  {word:4} {error}")),
                 }
                 continue;

@@ -11,8 +11,8 @@ use serde_json::json;
 use super::data::{LayoutArgs, reading};
 use super::devices::DeviceArgs;
 use super::{default_model, hint, say, say_json};
-use crate::cli::output::errln;
 use crate::caption::Session;
+use crate::cli::output::errln;
 use crate::data::{Dataset, Listing, Loaded, Sample};
 use crate::eval::{
     EvalOptions, Evaluation, Predictions, Report, ScoredCaption, ScoredCaptions, coco_results,
@@ -339,8 +339,7 @@ fn bar(template: &str) -> ProgressBar {
 /// Loads the pictures of all files and reports those that are left out.
 fn load(args: &EvalArgs, frame: Preprocess) -> anyhow::Result<Dataset> {
     let bar = reading(&args.data[0], args.json);
-    let loaded =
-        Dataset::load_all(&args.data, frame, &args.layout.layout(), args.strict, &bar)?;
+    let loaded = Dataset::load_all(&args.data, frame, &args.layout.layout(), args.strict, &bar)?;
     bar.finish_and_clear();
     Ok(reported(loaded))
 }

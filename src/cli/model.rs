@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::values::named;
-use crate::cli::output::errln;
 use crate::caption::{CaptionError, Session};
+use crate::cli::output::errln;
 use crate::device::Device;
 use crate::image::Tiling;
 use crate::models::checkpoint::{self, KeepWeights};

@@ -36,11 +36,13 @@ pub fn run(args: &ModelsArgs) -> anyhow::Result<()> {
         }
         for (repository, folder) in &here {
             if library::known(repository).is_none() {
-                say_json(&json!({
-                    "repository": repository, "folder": folder.display().to_string(),
-                    "megabytes": library::folder_bytes(folder) / 1_000_000,
-                })
-                .to_string());
+                say_json(
+                    &json!({
+                        "repository": repository, "folder": folder.display().to_string(),
+                        "megabytes": library::folder_bytes(folder) / 1_000_000,
+                    })
+                    .to_string(),
+                );
             }
         }
         return Ok(());

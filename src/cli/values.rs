@@ -82,26 +82,58 @@ impl Named for Quantization {
 
 impl Named for Format {
     const VALUES: &'static [(Format, &'static str, &'static str)] = &[
-        (Format::Folder, "folder", "A text file beside each picture; --out x.caption for that ending"),
+        (
+            Format::Folder,
+            "folder",
+            "A text file beside each picture; --out x.caption for that ending",
+        ),
         (Format::Jsonl, "jsonl", "JSON Lines"),
         (Format::Json, "json", "JSON list"),
         (Format::Llava, "llava", "JSON list of conversations"),
         (Format::Coco, "coco", "COCO captions"),
-        (Format::Karpathy, "karpathy", "Karpathy's split file, with one part"),
-        (Format::Flickr, "csv", "CSV with the names of pictures; TSV if --out ends in .tsv"),
-        (Format::Csv, "csv-embedded", "CSV with the pictures as base64"),
+        (
+            Format::Karpathy,
+            "karpathy",
+            "Karpathy's split file, with one part",
+        ),
+        (
+            Format::Flickr,
+            "csv",
+            "CSV with the names of pictures; TSV if --out ends in .tsv",
+        ),
+        (
+            Format::Csv,
+            "csv-embedded",
+            "CSV with the pictures as base64",
+        ),
         (Format::Tokens, "tokens", "Token file of Flickr8k"),
-        (Format::Metadata, "metadata", "metadata.csv or metadata.jsonl of ImageFolder"),
-        (Format::Webdataset, "webdataset", "Tar shard of WebDataset, with the pictures"),
+        (
+            Format::Metadata,
+            "metadata",
+            "metadata.csv or metadata.jsonl of ImageFolder",
+        ),
+        (
+            Format::Webdataset,
+            "webdataset",
+            "Tar shard of WebDataset, with the pictures",
+        ),
         #[cfg(feature = "parquet")]
-        (Format::Parquet, "parquet", "Parquet table with the pictures"),
+        (
+            Format::Parquet,
+            "parquet",
+            "Parquet table with the pictures",
+        ),
     ];
 }
 
 impl Named for WriteAs {
     const VALUES: &'static [(WriteAs, &'static str, &'static str)] = &[
         (WriteAs::Txt, "txt", "A .txt file for each picture"),
-        (WriteAs::Caption, "caption", "A .caption file for each picture"),
+        (
+            WriteAs::Caption,
+            "caption",
+            "A .caption file for each picture",
+        ),
         (WriteAs::Jsonl, "jsonl", "JSON Lines"),
         (WriteAs::Csv, "csv", "CSV with the names of pictures"),
         (WriteAs::Coco, "coco", "COCO captions"),
@@ -112,7 +144,11 @@ impl Named for WriteAs {
 impl Named for Existing {
     const VALUES: &'static [(Existing, &'static str, &'static str)] = &[
         (Existing::Skip, "skip", "Keep their caption"),
-        (Existing::Replace, "replace", "Write the new caption in its place"),
+        (
+            Existing::Replace,
+            "replace",
+            "Write the new caption in its place",
+        ),
         (Existing::Append, "append", "Write the new caption after it"),
     ];
 }

@@ -240,7 +240,10 @@ impl Table {
                 });
             }
         };
-        let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        let whole = bytes
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(0, |end| end + 1);
         for line in bytes[..whole].split(|&byte| byte == b'\n') {
             if let Ok(Line { image, caption }) = serde_json::from_slice(line) {
                 self.remember(&image, caption);
@@ -282,10 +285,17 @@ impl Table {
         bytes.push(b'\n');
         let write = |table: &mut Table| {
             if table.open.is_none() {
-                if let Some(folder) = table.journal.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+                if let Some(folder) = table
+                    .journal
+                    .parent()
+                    .filter(|dir| !dir.as_os_str().is_empty())
+                {
                     std::fs::create_dir_all(folder)?;
                 }
-                let file = OpenOptions::new().create(true).append(true).open(&table.journal);
+                let file = OpenOptions::new()
+                    .create(true)
+                    .append(true)
+                    .open(&table.journal);
                 table.open = Some(file?);
             }
             let file = table.open.as_mut().expect("opened above");
@@ -351,9 +361,15 @@ mod tests {
         std::fs::write(dir.path().join("in/b.txt"), " \n").unwrap();
         let mut sink = CaptionSink::sidecars("txt", None, Existing::Skip);
         // a blank file is no caption
-        assert_eq!([0, 1, 2].map(|index| sink.keeps(&all[index])), [true, false, false]);
+        assert_eq!(
+            [0, 1, 2].map(|index| sink.keeps(&all[index])),
+            [true, false, false]
+        );
         sink.add(&all[1], "new").unwrap();
-        assert_eq!((read("in/a.txt"), read("in/b.txt")), ("mine\n".into(), "new\n".into()));
+        assert_eq!(
+            (read("in/a.txt"), read("in/b.txt")),
+            ("mine\n".into(), "new\n".into())
+        );
         let mut sink = CaptionSink::sidecars("txt", None, Existing::Append);
         assert!(!sink.keeps(&all[0]));
         sink.add(&all[0], "more").unwrap();
@@ -361,7 +377,8 @@ mod tests {
         let mut sink = CaptionSink::sidecars("txt", None, Existing::Replace);
         sink.add(&all[0], "other").unwrap();
         assert_eq!(read("in/a.txt"), "other\n");
-        let mut sink = CaptionSink::sidecars("caption", Some(dir.path().join("out")), Existing::Skip);
+        let mut sink =
+            CaptionSink::sidecars("caption", Some(dir.path().join("out")), Existing::Skip);
         sink.add(&all[2], "deep").unwrap();
         assert_eq!(read("out/deep/c.caption"), "deep\n");
     }
@@ -400,7 +417,10 @@ mod tests {
             assert_eq!(captions(), ["one, \"1\"", "two"], "{name}");
 
             let mut sink = open(Existing::Skip);
-            assert_eq!([0, 1, 2].map(|index| sink.keeps(&all[index])), [true, true, false]);
+            assert_eq!(
+                [0, 1, 2].map(|index| sink.keeps(&all[index])),
+                [true, true, false]
+            );
             sink.add(&all[2], "three").unwrap();
             sink.finish().unwrap();
             let mut sink = open(Existing::Replace);

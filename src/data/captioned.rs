@@ -27,7 +27,9 @@ impl Captioned {
     pub fn sidecar_with(picture: &Path, ending: &str) -> PathBuf {
         let other = |ending: String| {
             let other = picture.with_extension(ending);
-            other.file_name() != picture.file_name() && other.is_file() && !same_file(&other, picture)
+            other.file_name() != picture.file_name()
+                && other.is_file()
+                && !same_file(&other, picture)
         };
         let shared = formats::endings().any(other);
         Captioned::sidecar_among(picture, shared, ending)

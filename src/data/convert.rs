@@ -41,7 +41,11 @@ impl Listing {
         progress: &dyn Progress,
     ) -> Result<Converted, DataError> {
         let (mut records, mut problems, mut notes) = (vec![], vec![], vec![]);
-        let names: Vec<String> = self.files.iter().map(|file| file.path.display().to_string()).collect();
+        let names: Vec<String> = self
+            .files
+            .iter()
+            .map(|file| file.path.display().to_string())
+            .collect();
         for file in self.files {
             records.extend(file.rows.records);
             problems.extend(file.rows.problems);
@@ -74,7 +78,9 @@ impl Listing {
             });
         }
         if !overwrite && let Some(path) = existing(out, format, &usable) {
-            return Err(DataError::Exists { path: path.display().to_string() });
+            return Err(DataError::Exists {
+                path: path.display().to_string(),
+            });
         }
         if format == Format::Metadata && out.extension().is_none() {
             std::fs::create_dir_all(out).map_err(|reason| DataError::Write {
@@ -105,7 +111,10 @@ fn readable(record: Record) -> Result<Record, Failed> {
     if let Encoded::File(path) = &record.image {
         let opened = std::fs::File::open(path);
         opened.map_err(|error| {
-            Failed::Row(Problem::new(&record.place, format!("{} cannot be read: {error}", path.display())))
+            Failed::Row(Problem::new(
+                &record.place,
+                format!("{} cannot be read: {error}", path.display()),
+            ))
         })?;
         return Ok(record);
     }
@@ -140,7 +149,9 @@ fn extracted(
     };
     let same = || std::fs::read(&path).is_ok_and(|known| known == bytes);
     if path.exists() && !overwrite && !same() {
-        return Err(Failed::All(DataError::Exists { path: path.display().to_string() }));
+        return Err(Failed::All(DataError::Exists {
+            path: path.display().to_string(),
+        }));
     }
     std::fs::create_dir_all(folder).map_err(failed)?;
     atomic_file::write(&path, &bytes).map_err(failed)?;
@@ -189,13 +200,20 @@ mod tests {
         let records: Vec<Record> = (0..)
             .zip(rows)
             .map(|(number, (caption, others, concept))| {
-                let folder = dir.path().join(if number % 2 == 0 { "in" } else { "in d\u{e9}tail, \"x\"" });
+                let folder = dir.path().join(if number % 2 == 0 {
+                    "in"
+                } else {
+                    "in d\u{e9}tail, \"x\""
+                });
                 std::fs::create_dir_all(&folder).unwrap();
                 let picture = folder.join(format!("picture {number}.png"));
                 std::fs::write(&picture, png(number)).unwrap();
                 Record {
                     concept: concept.clone(),
-                    ..Record::of_file(picture, [&[caption.clone()], &others[..]].concat())
+                    ..Record::of_file(
+                        picture,
+                        [std::slice::from_ref(caption), &others[..]].concat(),
+                    )
                 }
             })
             .collect();
@@ -208,12 +226,16 @@ mod tests {
         let listing = Listing::read(&[path.to_owned()], &Layout::default()).unwrap();
         let problems: Vec<_> = listing.problems().collect();
         assert!(problems.is_empty(), "{}: {problems:?}", path.display());
-        let loaded = listing.decode(4, &Layout::default(), true, &Silent).unwrap();
+        let loaded = listing
+            .decode(4, &Layout::default(), true, &Silent)
+            .unwrap();
         let samples = loaded.dataset.samples.into_iter();
         let pairs = samples.flat_map(|sample| {
             let captions = [vec![sample.caption], sample.others].concat();
             let shade = sample.rgb[0];
-            captions.into_iter().map(move |caption| (shade, caption, sample.concept.clone()))
+            captions
+                .into_iter()
+                .map(move |caption| (shade, caption, sample.concept.clone()))
         });
         let mut pairs: Vec<_> = pairs.collect();
         // archives and folders have an order of their own
@@ -230,7 +252,8 @@ mod tests {
         let listing = Listing::read(&[from.to_owned()], &Layout::default()).unwrap();
         let pictures = dir.join("extracted");
         let done = listing.convert(&out, to, &pictures, true, true, &Silent);
-        let done = done.unwrap_or_else(|error| panic!("{} to {}: {error}", from.display(), to.name()));
+        let done =
+            done.unwrap_or_else(|error| panic!("{} to {}: {error}", from.display(), to.name()));
         (out, done.notes)
     }
 
@@ -300,16 +323,23 @@ mod tests {
         let listing = || Listing::read(std::slice::from_ref(&file), &Layout::default()).unwrap();
         let out = dir.path().join("again.jsonl");
         let pictures = dir.path().join("pictures");
-        let write = |overwrite| listing().convert(&out, Format::Jsonl, &pictures, overwrite, true, &Silent);
+        let write =
+            |overwrite| listing().convert(&out, Format::Jsonl, &pictures, overwrite, true, &Silent);
         write(false).unwrap();
         assert!(pictures.join("000002.png").is_file());
         let error = write(false).unwrap_err();
-        assert!(matches!(&error, DataError::Exists { path } if path.ends_with("again.jsonl")), "{error}");
+        assert!(
+            matches!(&error, DataError::Exists { path } if path.ends_with("again.jsonl")),
+            "{error}"
+        );
         write(true).unwrap();
         // a picture of the same name that is another one
         std::fs::write(pictures.join("000001.png"), png(9)).unwrap();
         std::fs::remove_file(&out).unwrap();
         let error = write(false).unwrap_err();
-        assert!(error.to_string().contains("000001.png already exists"), "{error}");
+        assert!(
+            error.to_string().contains("000001.png already exists"),
+            "{error}"
+        );
     }
 }

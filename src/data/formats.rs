@@ -44,8 +44,8 @@ use crate::atomic_file;
 use crate::file_kind::{FileKind, START};
 
 pub use layout::{Layout, Setting};
-pub use picture_files::is_picture;
 pub(super) use picture_files::endings;
+pub use picture_files::is_picture;
 
 macro_rules! formats {
     ($($(#[$doc:meta])* $variant:ident => $module:ident,)*) => {
@@ -92,7 +92,9 @@ formats! {
 impl Format {
     /// All formats that can be written.
     pub fn writable() -> impl Iterator<Item = Format> {
-        let table = TABLE.iter().filter(|(_, definition)| definition.write.is_some());
+        let table = TABLE
+            .iter()
+            .filter(|(_, definition)| definition.write.is_some());
         table.map(|(format, _)| *format)
     }
 
@@ -131,8 +133,11 @@ struct Definition {
     /// Reads captions and locates their pictures, without decoding them.
     read: fn(&Input, &Layout) -> Result<Rows, DataError>,
     /// Writes captions so that `read` returns them again; returns remarks on what is not.
-    write: Option<fn(&Path, &[Record]) -> Result<Vec<String>, DataError>>,
+    write: Option<Write>,
 }
+
+/// Writes records to a path.
+type Write = fn(&Path, &[Record]) -> Result<Vec<String>, DataError>;
 
 /// What lies at a path.
 struct Input<'a> {
@@ -249,13 +254,17 @@ pub(super) fn read(path: &Path, layout: &Layout) -> Result<(Format, Rows), DataE
     };
     let mut start = vec![];
     let mut file = File::open(path).map_err(read_error)?;
-    (&mut file).take(START as u64).read_to_end(&mut start).map_err(read_error)?;
+    (&mut file)
+        .take(START as u64)
+        .read_to_end(&mut start)
+        .map_err(read_error)?;
     let kind = FileKind::of(&start);
     match kind {
         // read where they are, since they may be larger than memory
-        Some(FileKind::Tar | FileKind::Parquet) => {
-            dispatch(&Input::new(path, kind, Content::Binary(Binary::File(path))), layout)
-        }
+        Some(FileKind::Tar | FileKind::Parquet) => dispatch(
+            &Input::new(path, kind, Content::Binary(Binary::File(path))),
+            layout,
+        ),
         _ => {
             file.read_to_end(&mut start).map_err(read_error)?;
             parse(path, start, layout)
@@ -374,7 +383,9 @@ fn caption_file(folder: &Path, walk: &Walk, layout: &Layout) -> Option<PathBuf> 
     let is_one = |file: &Path| {
         let mut start = vec![];
         let read = File::open(file).and_then(|file| file.take(LOOKED_AT).read_to_end(&mut start));
-        let Ok(bytes) = read.map_err(|_| ()).and_then(|_| without_mark(file, start).map_err(|_| ()))
+        let Ok(bytes) = read
+            .map_err(|_| ())
+            .and_then(|_| without_mark(file, start).map_err(|_| ()))
         else {
             return false;
         };
@@ -398,24 +409,50 @@ fn caption_file(folder: &Path, walk: &Walk, layout: &Layout) -> Option<PathBuf> 
 
 /// Whether a file is a shard by its extension.
 fn is_shard(file: &Path) -> bool {
-    let name = file.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    [".tar", ".tar.gz", ".tgz", ".parquet"].iter().any(|ending| name.ends_with(ending))
+    let name = file
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
+    [".tar", ".tar.gz", ".tgz", ".parquet"]
+        .iter()
+        .any(|ending| name.ends_with(ending))
 }
 
 /// Reads the shards of a folder one after the other; the parts that their names begin with, as in
 /// `train-00000-of-00002.parquet`, can be chosen.
 fn read_shards(shards: &[&PathBuf], layout: &Layout) -> Result<(Format, Rows), DataError> {
     let split = |file: &Path| {
-        let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let first = stem.split(['-', '_', '.']).next().unwrap_or_default().to_owned();
-        ["train", "val", "test"].iter().any(|known| same_split(known, &first)).then_some(first)
+        let stem = file
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let first = stem
+            .split(['-', '_', '.'])
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        ["train", "val", "test"]
+            .iter()
+            .any(|known| same_split(known, &first))
+            .then_some(first)
     };
     let chosen = |file: &Path| {
-        split(file).is_some_and(|split| layout.splits.iter().any(|wanted| same_split(wanted, &split)))
+        split(file).is_some_and(|split| {
+            layout
+                .splits
+                .iter()
+                .any(|wanted| same_split(wanted, &split))
+        })
     };
     let by_name = shards.iter().any(|file| chosen(file));
     let inner = Layout {
-        splits: if by_name { vec![] } else { layout.splits.clone() },
+        splits: if by_name {
+            vec![]
+        } else {
+            layout.splits.clone()
+        },
         ..layout.clone()
     };
     let (mut rows, mut format, mut count) = (Rows::default(), None, 0);
@@ -425,7 +462,8 @@ fn read_shards(shards: &[&PathBuf], layout: &Layout) -> Result<(Format, Rows), D
         rows.extend(more);
         count += 1;
     }
-    rows.notes.push(format!("{count} of {} shards", shards.len()));
+    rows.notes
+        .push(format!("{count} of {} shards", shards.len()));
     rows.used.insert(Setting::Depth);
     if by_name {
         rows.used.insert(Setting::Splits);
@@ -521,7 +559,11 @@ fn picture_names(path: &Path, records: &[Record]) -> Result<Vec<String>, DataErr
         };
         // the folder of a file in the current folder is empty
         let absolute = |path: &Path| {
-            let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+            let path = if path.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                path
+            };
             std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
         };
         let inside = picture.strip_prefix(&folder).ok().map(Path::to_owned);
@@ -584,9 +626,15 @@ pub(super) fn ending_of(picture: &[u8]) -> &'static str {
 
 /// The remark of formats that have no place for concepts.
 fn without_concepts(records: &[Record]) -> Vec<String> {
-    match records.iter().filter(|record| record.concept.is_some()).count() {
+    match records
+        .iter()
+        .filter(|record| record.concept.is_some())
+        .count()
+    {
         0 => vec![],
-        count => vec![format!("{count} concepts are not kept: the format has none")],
+        count => vec![format!(
+            "{count} concepts are not kept: the format has none"
+        )],
     }
 }
 
@@ -826,16 +874,32 @@ mod tests {
         let (read_rows, problems) = Captioned::read(&packed, &Layout::default()).unwrap();
         assert_eq!((read_rows, problems), (rows.clone(), vec![]));
         std::fs::rename(&path, dir.path().join("captions.txt")).unwrap();
-        assert_eq!(read(dir.path(), &Layout::default()).unwrap().0, Format::Flickr);
-        assert_eq!(Captioned::read(dir.path(), &Layout::default()).unwrap().0, rows);
+        assert_eq!(
+            read(dir.path(), &Layout::default()).unwrap().0,
+            Format::Flickr
+        );
+        assert_eq!(
+            Captioned::read(dir.path(), &Layout::default()).unwrap().0,
+            rows
+        );
     }
 
     #[test]
     fn folders_of_shards_are_read() {
         let (_dir, rows) = pictures();
         let shards = tempfile::tempdir().unwrap();
-        Captioned::write(&shards.path().join("train-0.tar"), Format::Webdataset, &rows[..2]).unwrap();
-        Captioned::write(&shards.path().join("test-0.tar"), Format::Webdataset, &rows[2..]).unwrap();
+        Captioned::write(
+            &shards.path().join("train-0.tar"),
+            Format::Webdataset,
+            &rows[..2],
+        )
+        .unwrap();
+        Captioned::write(
+            &shards.path().join("test-0.tar"),
+            Format::Webdataset,
+            &rows[2..],
+        )
+        .unwrap();
         let count = |splits: &[&str]| {
             let layout = Layout {
                 splits: splits.iter().map(|split| split.to_string()).collect(),
@@ -844,19 +908,37 @@ mod tests {
             let loaded = Dataset::load(shards.path(), 4, &layout, true, &Silent);
             loaded.map(|loaded| loaded.dataset.samples.len())
         };
-        assert_eq!((count(&[]).unwrap(), count(&["train"]).unwrap(), count(&["test"]).unwrap()), (3, 2, 1));
+        assert_eq!(
+            (
+                count(&[]).unwrap(),
+                count(&["train"]).unwrap(),
+                count(&["test"]).unwrap()
+            ),
+            (3, 2, 1)
+        );
         let error = count(&["val"]).unwrap_err().to_string();
-        assert!(error.contains("part of the data set does not apply"), "{error}");
+        assert!(
+            error.contains("part of the data set does not apply"),
+            "{error}"
+        );
     }
 
     #[test]
     fn other_files_are_called_what_they_are() {
         let cases: [(&str, &[u8], &str); 9] = [
-            ("a.csv", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
+            (
+                "a.csv",
+                b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+                "Git LFS pointer",
+            ),
             ("a.zip", b"PK\x03\x04\0\0", "zip archive"),
             ("a.jsonl.zst", b"\x28\xb5\x2f\xfd\0", "Zstandard"),
             ("a.pkl", b"\x80\x04\x95\x1f\0\0\0\0\0\0\0}", "pickle"),
-            ("a.png", b"\x89PNG\r\n\x1a\n", "PNG picture: give the folder"),
+            (
+                "a.png",
+                b"\x89PNG\r\n\x1a\n",
+                "PNG picture: give the folder",
+            ),
             ("a.json", b"<!DOCTYPE html><html>", "HTML page"),
             ("a.gz", b"\x1f\x8b\x08\0\0", "cannot be decompressed"),
             ("a.bin", b"\x01\x02\0\x04abcdefgh", "no known kind"),

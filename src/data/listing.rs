@@ -46,7 +46,9 @@ impl Listing {
     /// Such a setting.
     pub fn check(all: &[&Listing], layout: &Layout) -> Result<(), DataError> {
         let files = || all.iter().flat_map(|listing| &listing.files);
-        let used = files().flat_map(|file| file.rows.used.iter().copied()).collect();
+        let used = files()
+            .flat_map(|file| file.rows.used.iter().copied())
+            .collect();
         let paths: Vec<PathBuf> = files().map(|file| file.path.clone()).collect();
         layout.check_used(&used, &paths)
     }
@@ -63,6 +65,8 @@ impl Listing {
 
     /// Path and detected format of each file.
     pub fn formats(&self) -> impl Iterator<Item = (&Path, Format)> {
-        self.files.iter().map(|file| (file.path.as_path(), file.format))
+        self.files
+            .iter()
+            .map(|file| (file.path.as_path(), file.format))
     }
 }

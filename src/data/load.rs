@@ -223,7 +223,9 @@ mod tests {
             let paths: Vec<PathBuf> = names.iter().map(|name| dir.path().join(name)).collect();
             Dataset::load_all(&paths, 4, &Layout::default(), strict, &progress)
         };
-        let Loaded { dataset, problems, .. } = load(&["pictures", "lines.jsonl"], false).unwrap();
+        let Loaded {
+            dataset, problems, ..
+        } = load(&["pictures", "lines.jsonl"], false).unwrap();
         let counts = [&progress.total, &progress.done].map(|it| it.load(Ordering::Relaxed));
         assert_eq!(counts, [2, 2]);
         let [a, c] = &dataset.samples[..] else {

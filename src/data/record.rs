@@ -36,7 +36,10 @@ pub(super) enum Encoded {
     Base64(String),
     File(PathBuf),
     /// Content of a file, and the name that it had.
-    Bytes { name: String, bytes: Vec<u8> },
+    Bytes {
+        name: String,
+        bytes: Vec<u8>,
+    },
     /// A part of the file `path`, and its name there.
     Part {
         path: PathBuf,
@@ -79,7 +82,10 @@ impl Record {
 
     /// Returns all captions in order.
     pub fn captions(&self) -> impl Iterator<Item = &str> {
-        [&self.caption].into_iter().chain(&self.others).map(String::as_str)
+        [&self.caption]
+            .into_iter()
+            .chain(&self.others)
+            .map(String::as_str)
     }
 
     /// Returns the file name of the picture, if it has one.
@@ -197,11 +203,18 @@ pub(super) fn caption_text(text: &str) -> Option<String> {
             || character.is_control()
             || matches!(
                 character,
-                '\u{ad}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2060}' | '\u{feff}'
+                '\u{ad}'
+                    | '\u{180e}'
+                    | '\u{200b}'
+                    | '\u{200e}'
+                    | '\u{200f}'
+                    | '\u{2060}'
+                    | '\u{feff}'
             )
     };
     let text = text.trim_matches(invisible);
-    let joiners = |character: char| matches!(character, '\u{200c}' | '\u{200d}') || invisible(character);
+    let joiners =
+        |character: char| matches!(character, '\u{200c}' | '\u{200d}') || invisible(character);
     (!text.chars().all(joiners)).then(|| text.to_owned())
 }
 
@@ -245,11 +258,22 @@ mod tests {
 
     #[test]
     fn captions_lose_what_is_invisible_around_them() {
-        for blank in ["", " \r\n", "\u{feff}", "\u{feff} \n", "\u{200b}\u{2060}", "\0\0", "\u{200d}"] {
+        for blank in [
+            "",
+            " \r\n",
+            "\u{feff}",
+            "\u{feff} \n",
+            "\u{200b}\u{2060}",
+            "\0\0",
+            "\u{200d}",
+        ] {
             assert_eq!(caption_text(blank), None, "{blank:?}");
         }
         let text = "a\u{200d}b\n\nc\u{fe0f}";
-        assert_eq!(caption_text(&format!("\u{feff} {text}\u{200b}\n")).as_deref(), Some(text));
+        assert_eq!(
+            caption_text(&format!("\u{feff} {text}\u{200b}\n")).as_deref(),
+            Some(text)
+        );
     }
 
     #[test]

@@ -53,7 +53,15 @@ pub enum PredictionError {
 }
 
 /// Names of the fields that tell the picture.
-const KEYS: [&str; 7] = ["id", "image_id", "image", "file_name", "filename", "image_path", "path"];
+const KEYS: [&str; 7] = [
+    "id",
+    "image_id",
+    "image",
+    "file_name",
+    "filename",
+    "image_path",
+    "path",
+];
 /// Names of the field with the caption.
 const TEXTS: [&str; 5] = ["caption", "prediction", "text", "pred", "response"];
 
@@ -103,13 +111,17 @@ impl Predictions {
         let rows: Vec<(String, Value)> = if list {
             let values: Vec<Value> = serde_json::from_slice(bytes)
                 .map_err(|error| format_error(format!("is no JSON list ({error})")))?;
-            (1..).map(|number| format!("entry {number}")).zip(values).collect()
+            (1..)
+                .map(|number| format!("entry {number}"))
+                .zip(values)
+                .collect()
         } else {
             let mut rows = vec![];
             for (number, line) in (1..).zip(bytes.split(|&byte| byte == b'\n')) {
                 if !line.trim_ascii().is_empty() {
-                    let value = serde_json::from_slice(line)
-                        .map_err(|error| format_error(format!("line {number} is no JSON ({error})")))?;
+                    let value = serde_json::from_slice(line).map_err(|error| {
+                        format_error(format!("line {number} is no JSON ({error})"))
+                    })?;
                     rows.push((format!("line {number}"), value));
                 }
             }
@@ -136,7 +148,10 @@ impl Predictions {
 
     /// Adds the caption of a row; returns whether it names a picture.
     fn add(&mut self, row: &Map<String, Value>, caption: &str) -> bool {
-        let mut names: Vec<String> = KEYS.iter().filter_map(|name| plain(row.get(*name)?)).collect();
+        let mut names: Vec<String> = KEYS
+            .iter()
+            .filter_map(|name| plain(row.get(*name)?))
+            .collect();
         if names.is_empty() {
             return false;
         }
@@ -166,7 +181,10 @@ impl Predictions {
 
     /// The caption of a sample: by its origin, its identifier, the path or the name of its picture.
     fn of(&self, sample: &Sample) -> Option<&str> {
-        let picture = sample.picture.as_ref().map(|path| path.to_string_lossy().replace('\\', "/"));
+        let picture = sample
+            .picture
+            .as_ref()
+            .map(|path| path.to_string_lossy().replace('\\', "/"));
         let name = picture.as_deref().map(last);
         let names = [
             Some(sample.id.as_str()),
@@ -185,7 +203,11 @@ impl Predictions {
     ///
     /// # Errors
     /// A sample without a caption.
-    pub fn captions(&self, samples: &[Sample], path: &Path) -> Result<Vec<String>, PredictionError> {
+    pub fn captions(
+        &self,
+        samples: &[Sample],
+        path: &Path,
+    ) -> Result<Vec<String>, PredictionError> {
         let found: Vec<Option<&str>> = samples.iter().map(|sample| self.of(sample)).collect();
         let missing = found.iter().filter(|caption| caption.is_none()).count();
         if let Some(first) = found.iter().position(Option::is_none) {
@@ -254,7 +276,11 @@ mod tests {
         let sample = |number: usize| Sample {
             picture: Some(format!("in/{number}.png").into()),
             image_id: (number < 2).then(|| number.to_string()),
-            ..Sample::new(format!("all.json image {number}"), vec![], format!("truth {number}"))
+            ..Sample::new(
+                format!("all.json image {number}"),
+                vec![],
+                format!("truth {number}"),
+            )
         };
         (1..4).map(sample).collect()
     }
@@ -274,7 +300,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("p.json");
         let (samples, scored) = (samples(), scored());
-        for text in [json_lines(&samples, &scored), coco_results(&samples, &scored)] {
+        for text in [
+            json_lines(&samples, &scored),
+            coco_results(&samples, &scored),
+        ] {
             std::fs::write(&path, text).unwrap();
             let read = Predictions::read(&path).unwrap();
             let captions = read.captions(&samples, &path).unwrap();
@@ -292,21 +321,31 @@ mod tests {
         let read = |text: &str| {
             std::fs::write(&path, text).unwrap();
             let read = Predictions::read(&path).map_err(|error| error.to_string())?;
-            read.captions(&samples(), &path).map_err(|error| error.to_string())
+            read.captions(&samples(), &path)
+                .map_err(|error| error.to_string())
         };
         let whole = r#"[{"image_id": "0001", "caption": "a"}, {"image": "C:\\x\\2.png", "prediction": "b"}, {"image_id": 3, "text": "c"}]"#;
         assert_eq!(read(whole).unwrap(), ["a", "b", "c"]);
         let bad = [
-            (r#"[{"image_id": 1, "caption": "a"}]"#, "no caption for 2 of 3 pictures, the first: all.json image 2"),
+            (
+                r#"[{"image_id": 1, "caption": "a"}]"#,
+                "no caption for 2 of 3 pictures, the first: all.json image 2",
+            ),
             (r#"[{"caption": "a"}]"#, "entry 1 names no picture"),
-            ("{\"id\": 1, \"caption\": \"a\"}\n{\"id\": 2}\n", "line 2 has no caption"),
+            (
+                "{\"id\": 1, \"caption\": \"a\"}\n{\"id\": 2}\n",
+                "line 2 has no caption",
+            ),
             ("[7]", "entry 1 is no object"),
             ("", "is empty"),
             ("text", "line 1 is no JSON"),
         ];
         for (text, wanted) in bad {
             let error = read(text).unwrap_err();
-            assert!(error.contains(wanted) && error.contains("p.json"), "{error}");
+            assert!(
+                error.contains(wanted) && error.contains("p.json"),
+                "{error}"
+            );
         }
     }
 }

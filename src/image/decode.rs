@@ -380,8 +380,14 @@ mod tests {
         let named: [(&[u8], &str); 4] = [
             (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC picture"),
             (b"\0\0\0\x1cftypavif\0\0\0\0mif1avif", "an AVIF picture"),
-            (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing"),
-            (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+            (
+                b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+                "an SVG drawing",
+            ),
+            (
+                b"version https://git-lfs.github.com/spec/v1\n",
+                "git lfs pull",
+            ),
         ];
         for (bytes, name) in named {
             let error = Picture::decode(bytes).unwrap_err().to_string();

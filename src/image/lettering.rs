@@ -35,10 +35,13 @@ fn bitmap(character: char) -> Option<[u8; 8]> {
         '–' | '—' => '-',
         other => other,
     };
-    BASIC_FONTS.get(character).or_else(|| LATIN_FONTS.get(character))
+    BASIC_FONTS
+        .get(character)
+        .or_else(|| LATIN_FONTS.get(character))
 }
 
 /// Whether the bitmap font has all characters of a text.
+#[cfg(any(feature = "fonts", test))]
 fn is_plain(text: &str) -> bool {
     text.chars().all(|character| bitmap(character).is_some())
 }

@@ -9,4 +9,6 @@ mod original;
 
 pub use config::{Config, ProjectorConfig, TextConfig, VisionConfig, VisualTokens};
 pub use network::Network;
-pub use original::{OriginalError, export_original, import_original, original_name, without_prefix};
+pub use original::{
+    OriginalError, export_original, import_original, original_name, without_prefix,
+};

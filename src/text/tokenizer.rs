@@ -234,7 +234,9 @@ impl Tokenizer {
     pub fn load_named(path: &Path, names: &SpecialNames) -> Result<Tokenizer, TokenizerError> {
         let beside = std::fs::read(path.with_file_name(CONFIG)).ok();
         let beside: Option<Value> = beside.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Self::read(path, |text| Self::from_json_named(text, names, beside.as_ref()))
+        Self::read(path, |text| {
+            Self::from_json_named(text, names, beside.as_ref())
+        })
     }
 
     /// Returns the content of a `tokenizer_config.json` with the names of tokens that

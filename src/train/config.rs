@@ -88,7 +88,7 @@ pub struct RunConfig {
 }
 
 /// What is trained and validated on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
     /// Files or folders of pictures with captions to train on; empty for the shipped drawings.
@@ -119,25 +119,6 @@ pub struct DataConfig {
     pub ignore_icc: bool,
     /// Text file whose lines the decoder trains on, instead of captions of pictures.
     pub text: Option<PathBuf>,
-}
-
-impl Default for DataConfig {
-    fn default() -> DataConfig {
-        DataConfig {
-            train: vec![],
-            validation: vec![],
-            validation_split: None,
-            allow_overlap: false,
-            strict: false,
-            image_column: String::new(),
-            caption_column: String::new(),
-            images: None,
-            splits: vec![],
-            depth: None,
-            ignore_icc: false,
-            text: None,
-        }
-    }
 }
 
 impl DataConfig {

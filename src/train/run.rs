@@ -91,11 +91,7 @@ impl TrainRun {
     }
 
     /// Trains and reports to the trackers.
-    fn follow(
-        &self,
-        device: &Device,
-        observer: &mut dyn Observer,
-    ) -> Result<Summary, TrainError> {
+    fn follow(&self, device: &Device, observer: &mut dyn Observer) -> Result<Summary, TrainError> {
         let tracking = &self.config.tracking;
         if tracking.targets.is_empty() {
             return self.train(device, observer);

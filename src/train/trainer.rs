@@ -203,7 +203,11 @@ impl<'a> Trainer<'a> {
             augment: config.augment,
             seed: config.seed,
         });
-        let epoch = train.samples.iter().map(|sample| sample.repeats.max(1)).sum();
+        let epoch = train
+            .samples
+            .iter()
+            .map(|sample| sample.repeats.max(1))
+            .sum();
         let limits = config.budget.limits(config.model.preset, epoch, batch_size);
         Ok(Trainer {
             device,

@@ -48,7 +48,10 @@ fn formats_are_detected_by_content() {
         ],
     );
     refused(b"II*\0\x08\0\0\0\0\0\0\0\0\0\0\0", &[]);
-    refused(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", &["a HEIC picture", "PNG or JPEG"]);
+    refused(
+        b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+        &["a HEIC picture", "PNG or JPEG"],
+    );
     refused(b"\x89PNG\r\n\x1a\n", &[]);
     refused(b"\xff\xd8\xff", &[]);
     refused(b"BM", &[]);

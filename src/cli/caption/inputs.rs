@@ -31,7 +31,10 @@ pub fn find(arguments: &[PathBuf], depth: Option<usize>) -> anyhow::Result<Input
     };
     let mut known = BTreeSet::new();
     let mut add = |inputs: &mut Inputs, picture: PictureFile| {
-        let identity = picture.path.canonicalize().unwrap_or_else(|_| picture.path.clone());
+        let identity = picture
+            .path
+            .canonicalize()
+            .unwrap_or_else(|_| picture.path.clone());
         if known.insert(identity) {
             inputs.pictures.push(picture);
         }
@@ -76,9 +79,14 @@ pub fn find(arguments: &[PathBuf], depth: Option<usize>) -> anyhow::Result<Input
             bail!("there are no pictures in {}", folder.display());
         }
         if deeper > 0 {
-            errln!("note: {deeper} files in deeper subfolders of {} are left out", folder.display());
+            errln!(
+                "note: {deeper} files in deeper subfolders of {} are left out",
+                folder.display()
+            );
         }
-        pictures.into_iter().for_each(|picture| add(&mut inputs, picture));
+        pictures
+            .into_iter()
+            .for_each(|picture| add(&mut inputs, picture));
     }
     if let ([folder], 1) = (&folders[..], arguments.len()) {
         inputs.folder = Some(folder.clone());
@@ -100,28 +108,65 @@ mod tests {
     #[test]
     fn folders_files_and_patterns_give_each_picture_once() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["a.png", "b.JPG", "in/c.webp", "in/deep/d.gif", "notes.txt", "._a.png"] {
+        for name in [
+            "a.png",
+            "b.JPG",
+            "in/c.webp",
+            "in/deep/d.gif",
+            "notes.txt",
+            "._a.png",
+        ] {
             let path = dir.path().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "").unwrap();
         }
         let names = |arguments: &[&str], depth| {
-            let arguments: Vec<PathBuf> = arguments.iter().map(|name| dir.path().join(name)).collect();
+            let arguments: Vec<PathBuf> =
+                arguments.iter().map(|name| dir.path().join(name)).collect();
             let inputs = find(&arguments, depth)?;
             let below = |picture: &PictureFile| picture.below.display().to_string();
-            anyhow::Ok((inputs.pictures.iter().map(below).collect::<Vec<_>>(), inputs.searched))
+            anyhow::Ok((
+                inputs.pictures.iter().map(below).collect::<Vec<_>>(),
+                inputs.searched,
+            ))
         };
-        let list = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
-        assert_eq!(names(&[""], None).unwrap(), (list(&["a.png", "b.JPG", "in/c.webp", "in/deep/d.gif"]), true));
-        assert_eq!(names(&["", "a.png"], Some(0)).unwrap().0, list(&["a.png", "b.JPG"]));
+        let list = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| name.to_string())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            names(&[""], None).unwrap(),
+            (
+                list(&["a.png", "b.JPG", "in/c.webp", "in/deep/d.gif"]),
+                true
+            )
+        );
+        assert_eq!(
+            names(&["", "a.png"], Some(0)).unwrap().0,
+            list(&["a.png", "b.JPG"])
+        );
         assert_eq!(names(&["b.JPG"], None).unwrap(), (list(&["b.JPG"]), false));
         assert_eq!(names(&["*.png"], None).unwrap(), (list(&["a.png"]), true));
-        assert_eq!(names(&["i*/*.webp", "in"], Some(0)).unwrap().0, list(&["c.webp"]));
-        for (arguments, depth, wanted) in [(&["*.bmp"], None, "no file matches"), (&["a.png"], Some(1), "--depth"), (&["[x"], None, "no pattern")] {
+        assert_eq!(
+            names(&["i*/*.webp", "in"], Some(0)).unwrap().0,
+            list(&["c.webp"])
+        );
+        for (arguments, depth, wanted) in [
+            (&["*.bmp"], None, "no file matches"),
+            (&["a.png"], Some(1), "--depth"),
+            (&["[x"], None, "no pattern"),
+        ] {
             let error = format!("{:#}", names(arguments, depth).unwrap_err());
             assert!(error.contains(wanted), "{error}");
         }
         std::fs::create_dir(dir.path().join("empty")).unwrap();
-        assert!(names(&["empty"], None).unwrap_err().to_string().contains("no pictures"));
+        assert!(
+            names(&["empty"], None)
+                .unwrap_err()
+                .to_string()
+                .contains("no pictures")
+        );
     }
 }

@@ -73,11 +73,19 @@ pub fn run(
     mut sink: CaptionSink,
     job: impl FnOnce(&Session) -> anyhow::Result<Job>,
 ) -> anyhow::Result<()> {
-    if inputs.pictures.iter().any(|picture| picture.path.as_os_str() == "-") {
+    if inputs
+        .pictures
+        .iter()
+        .any(|picture| picture.path.as_os_str() == "-")
+    {
         bail!("--write needs pictures in files, not standard input");
     }
     let resumed = sink.resumed();
-    let todo: Vec<&PictureFile> = inputs.pictures.iter().filter(|it| !sink.keeps(it)).collect();
+    let todo: Vec<&PictureFile> = inputs
+        .pictures
+        .iter()
+        .filter(|it| !sink.keeps(it))
+        .collect();
     let kept = inputs.pictures.len() - todo.len();
     if resumed > 0 {
         errln!("note: {resumed} captions of a run that was stopped are taken up");
@@ -122,7 +130,10 @@ pub fn run(
                 }
             }
             let mut options = job.options.clone();
-            options.sampling.seed = options.sampling.seed.wrapping_add((written + failed) as u64);
+            options.sampling.seed = options
+                .sampling
+                .seed
+                .wrapping_add((written + failed) as u64);
             let prompts = vec![options.prompt.as_str(); ready.len()];
             let captions = match session.captions_of(&ready, &prompts, &options, &Cancel::new()) {
                 Ok(captions) => captions,
@@ -149,7 +160,10 @@ pub fn run(
     let place = place.map_or(String::new(), |path| format!("; in {}", path.display()));
     let time = match written {
         0 => String::new(),
-        _ => format!(" in {}", HumanDuration(Duration::from_secs(start.elapsed().as_secs()))),
+        _ => format!(
+            " in {}",
+            HumanDuration(Duration::from_secs(start.elapsed().as_secs()))
+        ),
     };
     outln!("{written} captions written{time}, {kept} pictures had one, {failed} failed{place}");
     if stopped {
@@ -157,7 +171,10 @@ pub fn run(
     }
     match failed {
         0 => Ok(()),
-        _ => bail!("{failed} of {} pictures were not captioned", inputs.pictures.len()),
+        _ => bail!(
+            "{failed} of {} pictures were not captioned",
+            inputs.pictures.len()
+        ),
     }
 }
 

@@ -47,11 +47,21 @@ pub fn run(args: &ConvertArgs) -> anyhow::Result<()> {
             .any(|file| matches!((file.canonicalize(), path.canonicalize()), (Ok(a), Ok(b)) if a == b && !b.is_dir()))
     };
     if is_input(&args.out) {
-        bail!("--out {} is the file to convert: give another name", args.out.display());
+        bail!(
+            "--out {} is the file to convert: give another name",
+            args.out.display()
+        );
     }
     let bar = reading(&args.files[0], false);
     let pictures = args.pictures.clone().unwrap_or_else(|| beside(&args.out));
-    let converted = listing.convert(&args.out, args.to, &pictures, args.overwrite, args.strict, &bar)?;
+    let converted = listing.convert(
+        &args.out,
+        args.to,
+        &pictures,
+        args.overwrite,
+        args.strict,
+        &bar,
+    )?;
     bar.finish_and_clear();
     let problems = &converted.problems;
     for problem in problems.iter().take(SHOWN) {

@@ -114,7 +114,10 @@ pub fn text(
         arg(name, value_name, help),
         field.path,
         move |matches, config| {
-            *(field.of)(config) = matches.get_one::<String>(name).expect("it is given").clone();
+            *(field.of)(config) = matches
+                .get_one::<String>(name)
+                .expect("it is given")
+                .clone();
             Ok(())
         },
     )

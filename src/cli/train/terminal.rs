@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use crate::cli::output::errln;
 use crate::cli::data::{cut, reading};
+use crate::cli::output::errln;
 use crate::cli::{hint, say, say_json};
 use crate::progress::Progress;
 use crate::train::{

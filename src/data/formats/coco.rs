@@ -25,7 +25,9 @@ pub const DEFINITION: Definition = Definition {
 
 /// Whether an object has `images`.
 pub fn has_images(input: &Input) -> bool {
-    json_stream::keys(input.text()).iter().any(|key| key == "images")
+    json_stream::keys(input.text())
+        .iter()
+        .any(|key| key == "images")
 }
 
 /// Returns the identifier of an image in the one form in which identifiers are compared: numbers
@@ -75,7 +77,10 @@ fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
     let usual = columns::IMAGES.iter().filter(|name| **name != "image_id");
     let usual: Vec<&str> = usual.copied().collect();
     // the name of COCO's own files comes first
-    image_fields.extend(names(&layout.image_column, &[&["file_name"], &usual[..]].concat()));
+    image_fields.extend(names(
+        &layout.image_column,
+        &[&["file_name"], &usual[..]].concat(),
+    ));
     let mut annotation_fields = vec!["image_id".to_owned()];
     annotation_fields.extend(names(&layout.caption_column, &columns::CAPTIONS));
     let mut found = [
@@ -134,12 +139,16 @@ fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
     if all > 0 && others == all {
         let what = match &layout.caption_column {
             Some(column) => format!("has no annotation with the field `{column}`"),
-            None => "has annotations without captions: use one of COCO's captions_*.json files".into(),
+            None => {
+                "has annotations without captions: use one of COCO's captions_*.json files".into()
+            }
         };
         return Err(format_error(what));
     }
     if others > 0 {
-        rows.notes.push(format!("{others} annotations without a caption are passed over"));
+        rows.notes.push(format!(
+            "{others} annotations without a caption are passed over"
+        ));
     }
 
     let mut pictures = Pictures::new(input.path, layout);
@@ -181,7 +190,8 @@ fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
         }
     }
     pictures.finish(&mut rows.used, &mut rows.notes);
-    rows.used.extend([Setting::ImageColumn, Setting::CaptionColumn]);
+    rows.used
+        .extend([Setting::ImageColumn, Setting::CaptionColumn]);
     splits.finish(&name, &mut rows.used, &mut rows.notes)?;
     Ok(rows)
 }
@@ -229,7 +239,9 @@ mod tests {
         std::fs::create_dir(dir.path().join("val")).unwrap();
         std::fs::write(dir.path().join("a.png"), png(1)).unwrap();
         std::fs::write(dir.path().join("val/b.png"), png(2)).unwrap();
-        let Loaded { dataset, problems, .. } = load(&path, false).unwrap();
+        let Loaded {
+            dataset, problems, ..
+        } = load(&path, false).unwrap();
         let all: Vec<_> = dataset
             .samples
             .iter()
@@ -306,15 +318,29 @@ mod tests {
         for (name, shade) in [("a.png", 1), ("b.png", 2), ("c.png", 3)] {
             std::fs::write(dir.path().join(name), png(shade)).unwrap();
         }
-        let Loaded { dataset, problems, notes } = load(&path, false).unwrap();
+        let Loaded {
+            dataset,
+            problems,
+            notes,
+        } = load(&path, false).unwrap();
         let all: Vec<_> = dataset
             .samples
             .iter()
-            .map(|sample| (sample.rgb[0], &sample.caption[..], sample.image_id.as_deref()))
+            .map(|sample| {
+                (
+                    sample.rgb[0],
+                    &sample.caption[..],
+                    sample.image_id.as_deref(),
+                )
+            })
             .collect();
         assert_eq!(
             all,
-            [(1, "one", Some("1")), (2, "two", Some("2")), (3, "three", Some("3"))]
+            [
+                (1, "one", Some("1")),
+                (2, "two", Some("2")),
+                (3, "three", Some("3"))
+            ]
         );
         let text = lines(&problems);
         for wanted in [
@@ -328,7 +354,10 @@ mod tests {
             assert!(text.contains(wanted), "no `{wanted}` in\n{text}");
         }
         assert_eq!(problems.len(), 6, "{text}");
-        assert!(notes[0].ends_with("1 annotations without a caption are passed over"), "{notes:?}");
+        assert!(
+            notes[0].ends_with("1 annotations without a caption are passed over"),
+            "{notes:?}"
+        );
     }
 
     #[test]
@@ -344,6 +373,9 @@ mod tests {
         let read = |caption: &str| Dataset::load(&path, 4, &layout(caption), true, &Silent);
         assert_eq!(read("de").unwrap().dataset.samples[0].caption, "ja");
         let error = read("fr").unwrap_err().to_string();
-        assert!(error.contains("no annotation with the field `fr`"), "{error}");
+        assert!(
+            error.contains("no annotation with the field `fr`"),
+            "{error}"
+        );
     }
 }

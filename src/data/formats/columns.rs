@@ -100,7 +100,10 @@ mod tests {
         assert_eq!(position(&columns, Some("text"), &CAPTIONS), Some(1));
         assert_eq!(position(&columns, Some("4"), &CAPTIONS), Some(3));
         assert_eq!(position(&columns, Some("5"), &CAPTIONS), None);
-        assert_eq!(position(&["x".into(), "Image Path".into()], None, &IMAGES), Some(1));
+        assert_eq!(
+            position(&["x".into(), "Image Path".into()], None, &IMAGES),
+            Some(1)
+        );
         assert!(!alike("", "-") && !alike("a1", "a2") && alike("alt-text", "Alt Text"));
         assert_eq!(position(&columns, Some("caption"), &CAPTIONS), Some(3));
     }

@@ -55,8 +55,8 @@ mod tests {
     use super::super::super::testing::{lines, load, png, written};
     use super::super::super::{Dataset, Layout, Loaded};
     use super::*;
-    use crate::progress::Silent;
     use crate::hint::{Hint, Hinted};
+    use crate::progress::Silent;
 
     #[test]
     fn reads_the_format_of_the_original_in_order() {
@@ -67,7 +67,9 @@ mod tests {
             b64(250)
         );
         let (_dir, path) = written("inputs.csv", text.as_bytes());
-        let Loaded { dataset, problems, .. } = load(&path, true).unwrap();
+        let Loaded {
+            dataset, problems, ..
+        } = load(&path, true).unwrap();
         assert!(problems.is_empty());
         let captions: Vec<_> = dataset
             .samples
@@ -96,7 +98,9 @@ mod tests {
         text.extend(b"bad \xff text,");
         text.extend(format!("{good}\n").as_bytes());
         let (_dir, path) = written("inputs.csv", &text);
-        let Loaded { dataset, problems, .. } = load(&path, false).unwrap();
+        let Loaded {
+            dataset, problems, ..
+        } = load(&path, false).unwrap();
         assert_eq!(dataset.samples.len(), 1);
         let all = lines(&problems);
         for wanted in [
@@ -122,7 +126,9 @@ mod tests {
             format!("b64string_images,caption\n{good},a red, round apple\n{good},fine\n")
                 .as_bytes(),
         );
-        let Loaded { dataset, problems, .. } = load(&path, false).unwrap();
+        let Loaded {
+            dataset, problems, ..
+        } = load(&path, false).unwrap();
         assert_eq!((dataset.samples.len(), problems.len()), (1, 1));
         let text = problems[0].to_string();
         assert!(
@@ -153,7 +159,9 @@ mod tests {
                 "inputs.csv",
                 rows.join(end).replace("\n\n", &end.repeat(2)).as_bytes(),
             );
-            let Loaded { dataset, problems, .. } = load(&path, false).unwrap();
+            let Loaded {
+                dataset, problems, ..
+            } = load(&path, false).unwrap();
             let places: Vec<_> = problems
                 .iter()
                 .map(|problem| problem.place.rsplit('/').next().unwrap().to_owned())
@@ -219,7 +227,9 @@ mod tests {
             "inputs.csv",
             [text.as_bytes(), good.as_bytes(), b",bad,\xff\n"].concat(),
         );
-        let Loaded { dataset, problems, .. } = load(&path, false).unwrap();
+        let Loaded {
+            dataset, problems, ..
+        } = load(&path, false).unwrap();
         let concepts: Vec<_> = dataset
             .samples
             .iter()
@@ -263,13 +273,19 @@ mod tests {
             let (dir, path) = written("list.data", text);
             std::fs::write(dir.path().join("a.png"), png(1)).unwrap();
             std::fs::write(dir.path().join("b.png"), png(2)).unwrap();
-            let Loaded { dataset, problems, .. } = load(&path, false).unwrap();
+            let Loaded {
+                dataset, problems, ..
+            } = load(&path, false).unwrap();
             let all: Vec<_> = dataset
                 .samples
                 .iter()
                 .map(|sample| (sample.rgb[0], &sample.caption[..]))
                 .collect();
-            assert_eq!((all, problems), (vec![(1, "one"), (2, "two")], vec![]), "{text}");
+            assert_eq!(
+                (all, problems),
+                (vec![(1, "one"), (2, "two")], vec![]),
+                "{text}"
+            );
         }
     }
 
@@ -278,7 +294,12 @@ mod tests {
         let text = "x,y,z\nno,one,a.png\nno,two,b.png\n";
         let (dir, path) = written("list.csv", text);
         std::fs::write(dir.path().join("a.png"), png(1)).unwrap();
-        for (image, caption, good) in [("z", "y", true), ("Z", "2", true), ("w", "y", false), ("z", "4", false)] {
+        for (image, caption, good) in [
+            ("z", "y", true),
+            ("Z", "2", true),
+            ("w", "y", false),
+            ("z", "4", false),
+        ] {
             let layout = Layout {
                 image_column: Some(image.into()),
                 caption_column: Some(caption.into()),
@@ -286,9 +307,18 @@ mod tests {
             };
             let loaded = Dataset::load(&path, 4, &layout, false, &Silent);
             match loaded {
-                Ok(Loaded { dataset, problems, .. }) => {
-                    assert!(good && dataset.samples[0].caption == "one", "{image} {caption}");
-                    assert!(problems[0].to_string().contains("row 3, column z: its picture"));
+                Ok(Loaded {
+                    dataset, problems, ..
+                }) => {
+                    assert!(
+                        good && dataset.samples[0].caption == "one",
+                        "{image} {caption}"
+                    );
+                    assert!(
+                        problems[0]
+                            .to_string()
+                            .contains("row 3, column z: its picture")
+                    );
                 }
                 Err(error) => assert!(!good && error.hint() == Some(Hint::NameColumns), "{error}"),
             }
@@ -298,9 +328,12 @@ mod tests {
     #[test]
     fn a_quote_that_is_never_closed_costs_its_row_alone() {
         let good = STANDARD.encode(png(9));
-        let text = format!("image,caption\n{good},one\n{good},\"two\n{good},three\n{good},\"four, 4\"\n");
+        let text =
+            format!("image,caption\n{good},one\n{good},\"two\n{good},three\n{good},\"four, 4\"\n");
         let (_dir, path) = written("inputs.csv", text);
-        let Loaded { dataset, problems, .. } = load(&path, false).unwrap();
+        let Loaded {
+            dataset, problems, ..
+        } = load(&path, false).unwrap();
         let captions: Vec<&str> = dataset.samples.iter().map(|it| &it.caption[..]).collect();
         assert_eq!(captions, ["one", "three", "four, 4"]);
         assert!(
@@ -318,13 +351,22 @@ mod tests {
         let Loaded { dataset, notes, .. } = load(&path, true).unwrap();
         assert_eq!(dataset.samples.len(), 2);
         assert_eq!(dataset.samples[0].others, ["two", "three"]);
-        assert!(notes[0].contains("parts: test 1, train 2; all are read"), "{notes:?}");
+        assert!(
+            notes[0].contains("parts: test 1, train 2; all are read"),
+            "{notes:?}"
+        );
         let part = |name: &str| {
-            let layout = Layout { splits: vec![name.into()], ..Layout::default() };
+            let layout = Layout {
+                splits: vec![name.into()],
+                ..Layout::default()
+            };
             Dataset::load(&path, 4, &layout, true, &Silent)
         };
         assert_eq!(part("Test").unwrap().dataset.samples[0].caption, "four");
         let error = part("val").unwrap_err().to_string();
-        assert!(error.contains("no part `val`") && error.contains("`test`, `train`"), "{error}");
+        assert!(
+            error.contains("no part `val`") && error.contains("`test`, `train`"),
+            "{error}"
+        );
     }
 }

@@ -70,7 +70,11 @@ impl<'a> Entries<'a> {
         image: Option<Encoded>,
     ) -> Result<Option<Record>, Problem> {
         let Value::Object(entry) = entry else {
-            let what = if id.contains(" line ") { "a line" } else { "an entry" };
+            let what = if id.contains(" line ") {
+                "a line"
+            } else {
+                "an entry"
+            };
             return Err(Problem::new(id, format!("{what} must be {WANTED}")));
         };
         let split = field(entry, columns::SPLIT).and_then(Value::as_str);
@@ -110,8 +114,15 @@ impl<'a> Entries<'a> {
         let Some(name) = name else { return Ok(None) };
         let found = at_path(entry, name);
         found.map(Some).ok_or_else(|| {
-            let have: Vec<String> = entry.keys().take(20).map(|key| format!("`{key}`")).collect();
-            let what = format!("it has no field `{name}`; its fields are {}", have.join(", "));
+            let have: Vec<String> = entry
+                .keys()
+                .take(20)
+                .map(|key| format!("`{key}`"))
+                .collect();
+            let what = format!(
+                "it has no field `{name}`; its fields are {}",
+                have.join(", ")
+            );
             Problem {
                 hint: Some(Hint::NameColumns),
                 ..Problem::new(id, what)
@@ -125,7 +136,10 @@ impl<'a> Entries<'a> {
             None => self.usual_texts(entry),
         };
         let Some(texts) = captions else {
-            return Err(Problem::new(id, "it has no caption: add `caption` or `captions`"));
+            return Err(Problem::new(
+                id,
+                "it has no caption: add `caption` or `captions`",
+            ));
         };
         let captions: Vec<String> = texts.iter().filter_map(|text| caption_text(text)).collect();
         match captions.is_empty() {
@@ -137,7 +151,8 @@ impl<'a> Entries<'a> {
     /// The name or the content of the picture.
     fn image(&self, id: &str, entry: &Object) -> Result<String, Problem> {
         let problem = |what: String| Problem::new(id, what);
-        let value = Self::given(id, entry, &self.layout.image_column)?.or_else(|| usual_image(entry));
+        let value =
+            Self::given(id, entry, &self.layout.image_column)?.or_else(|| usual_image(entry));
         let images = match value {
             Some(value) => pictures_of(value),
             None => TURNS
@@ -147,9 +162,9 @@ impl<'a> Entries<'a> {
                 .collect(),
         };
         match &images[..] {
-            [] if value.is_none() => Err(problem(
-                "missing field `image`: it names no picture".into(),
-            )),
+            [] if value.is_none() => {
+                Err(problem("missing field `image`: it names no picture".into()))
+            }
             [] => Err(problem("`image` is no text".into())),
             [one] => Ok(one.clone()),
             several => Err(problem(format!(
@@ -168,7 +183,12 @@ impl<'a> Entries<'a> {
             .filter(|value| !value.is_null() && **value != Value::Array(vec![]))
             .collect();
         if !both.is_empty() {
-            return Some(both.into_iter().filter_map(|value| self.texts(value)).flatten().collect());
+            return Some(
+                both.into_iter()
+                    .filter_map(|value| self.texts(value))
+                    .flatten()
+                    .collect(),
+            );
         }
         let turns = TURNS.iter().find_map(|name| field(entry, name));
         if let Some(turns) = turns.and_then(Value::as_array) {
@@ -200,7 +220,7 @@ impl<'a> Entries<'a> {
         let mut answers = turns
             .iter()
             .filter(|turn| role(turn).is_some_and(|role| is_answer(&role)))
-            .filter_map(|turn| said(turn));
+            .filter_map(said);
         let first = answers.next();
         self.longer += answers.next().is_some() as usize;
         first
@@ -229,7 +249,10 @@ impl<'a> Entries<'a> {
 pub fn is_entry(names: &[String]) -> bool {
     // `images` is also a field of COCO
     let pictures = columns::IMAGES.iter().filter(|name| **name != "images");
-    let mut known = pictures.chain(&columns::CAPTIONS).chain(&TURNS).chain(&ANSWERS);
+    let mut known = pictures
+        .chain(&columns::CAPTIONS)
+        .chain(&TURNS)
+        .chain(&ANSWERS);
     known.any(|known| names.iter().any(|name| columns::alike(name, known)))
 }
 
@@ -237,7 +260,9 @@ pub fn is_entry(names: &[String]) -> bool {
 pub fn field<'a>(entry: &'a Object, name: &str) -> Option<&'a Value> {
     entry.get(name).or_else(|| {
         let mut fields = entry.iter();
-        fields.find(|(key, _)| columns::alike(key, name)).map(|(_, value)| value)
+        fields
+            .find(|(key, _)| columns::alike(key, name))
+            .map(|(_, value)| value)
     })
 }
 
@@ -266,9 +291,20 @@ fn pictures_of(value: &Value) -> Vec<String> {
         Value::Number(number) => vec![number.to_string()],
         Value::Array(list) => list.iter().flat_map(pictures_of).collect(),
         Value::Object(inner) => {
-            let names = ["bytes", "base64", "data", "path", "file_name", "filename", "url", "image"];
+            let names = [
+                "bytes",
+                "base64",
+                "data",
+                "path",
+                "file_name",
+                "filename",
+                "url",
+                "image",
+            ];
             let mut values = names.iter().filter_map(|name| field(inner, name));
-            values.find(|value| !value.is_null()).map_or(vec![], pictures_of)
+            values
+                .find(|value| !value.is_null())
+                .map_or(vec![], pictures_of)
         }
         _ => vec![],
     }
@@ -277,7 +313,9 @@ fn pictures_of(value: &Value) -> Vec<String> {
 /// The pictures in the contents of messages: `{"type": "image", "image": ..}` or `image_url`.
 fn pictures_in_turns(turns: &Value) -> Vec<String> {
     let contents = turns.as_array().into_iter().flatten();
-    let parts = contents.filter_map(|turn| turn.get("content")?.as_array()).flatten();
+    let parts = contents
+        .filter_map(|turn| turn.get("content")?.as_array())
+        .flatten();
     let image = |part: &Value| {
         let part = part.as_object()?;
         let names = ["image", "image_url", "path", "url"];
@@ -302,7 +340,9 @@ fn is_answer(role: &str) -> bool {
 /// What is said in a turn.
 fn said(turn: &Value) -> Option<String> {
     let turn = turn.as_object()?;
-    let value = ["value", "content", "text"].iter().find_map(|name| field(turn, name))?;
+    let value = ["value", "content", "text"]
+        .iter()
+        .find_map(|name| field(turn, name))?;
     match value {
         Value::Array(parts) => {
             let texts: Vec<String> = parts.iter().filter_map(text_in).collect();
@@ -317,11 +357,18 @@ pub fn text_in(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Object(inner) => {
-            let names = ["raw", "caption", "text", "sentence", "value", "content", "comment"];
+            let names = [
+                "raw", "caption", "text", "sentence", "value", "content", "comment",
+            ];
             let text = names.iter().find_map(|name| field(inner, name)?.as_str());
             let words = || {
                 let words = field(inner, "tokens")?.as_array()?.iter();
-                Some(words.filter_map(Value::as_str).collect::<Vec<_>>().join(" "))
+                Some(
+                    words
+                        .filter_map(Value::as_str)
+                        .collect::<Vec<_>>()
+                        .join(" "),
+                )
             };
             text.map(str::to_owned).or_else(words)
         }

@@ -76,7 +76,10 @@ fn write(path: &Path, records: &[Record]) -> Result<Vec<String>, DataError> {
         true => &["image", "concept", "caption"],
         false => &["image", "caption"],
     };
-    save(path, &encode(if tabs { b'\t' } else { b',' }, header, &rows))?;
+    save(
+        path,
+        &encode(if tabs { b'\t' } else { b',' }, header, &rows),
+    )?;
     Ok(vec![])
 }
 
@@ -98,7 +101,9 @@ mod tests {
             std::fs::create_dir_all(dir.path().join(folder)).unwrap();
             std::fs::write(dir.path().join(folder).join("a.png"), png(9)).unwrap();
             std::fs::write(dir.path().join(folder).join("b.png"), b"no picture").unwrap();
-            let Loaded { dataset, problems, .. } = load(&path, false).unwrap();
+            let Loaded {
+                dataset, problems, ..
+            } = load(&path, false).unwrap();
             let [sample] = &dataset.samples[..] else {
                 panic!("{dataset:?}")
             };

@@ -60,11 +60,15 @@ impl Sidecars {
         for file in files {
             let known = extension(file).is_some_and(|ending| endings.contains(&ending));
             if let Some(stem) = file.file_stem().filter(|_| known) {
-                all.entry((parent(file), composed(stem))).or_default().push(file.clone());
+                all.entry((parent(file), composed(stem)))
+                    .or_default()
+                    .push(file.clone());
             }
         }
         let place = |file: &PathBuf| {
-            endings.iter().position(|ending| Some(ending) == extension(file).as_ref())
+            endings
+                .iter()
+                .position(|ending| Some(ending) == extension(file).as_ref())
         };
         all.values_mut().for_each(|files| files.sort_by_key(place));
         Sidecars {
@@ -90,7 +94,10 @@ impl Sidecars {
 
     /// Caption files of no picture.
     fn rest(&self) -> impl Iterator<Item = &PathBuf> {
-        self.files.values().flatten().filter(|file| !self.used.contains(*file))
+        self.files
+            .values()
+            .flatten()
+            .filter(|file| !self.used.contains(*file))
     }
 }
 
@@ -101,7 +108,9 @@ fn repeats(folder: &Path) -> Option<usize> {
     let (digits, rest) = name.split_once('_')?;
     let of_camera = digits.len() == 3
         && rest.len() == 4
-        && rest.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+        && rest
+            .bytes()
+            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
     let number: usize = digits.parse().ok().filter(|_| digits.len() <= 3)?;
     let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
     (plain && !rest.is_empty() && !of_camera && number > 1).then_some(number)
@@ -161,7 +170,8 @@ pub fn read(
             continue;
         }
         let mut problem = |place: &Path, what: String| {
-            rows.problems.push(Problem::new(place.display().to_string(), what))
+            rows.problems
+                .push(Problem::new(place.display().to_string(), what))
         };
         if let (Some(alike), Some(file)) = (shared, files.first()) {
             let others: Vec<String> = alike
@@ -181,10 +191,20 @@ pub fn read(
             continue;
         }
         let Some(sidecar) = sidecars.take(files) else {
-            let written = Captioned::sidecar_among(picture, alike.map_or(1, Vec::len) > 1, &sidecars.endings[0]);
-            let mut what = format!("it has no caption: write one into {} beside it", name_of(&written));
+            let written = Captioned::sidecar_among(
+                picture,
+                alike.map_or(1, Vec::len) > 1,
+                &sidecars.endings[0],
+            );
+            let mut what = format!(
+                "it has no caption: write one into {} beside it",
+                name_of(&written)
+            );
             if let Some(table) = table_beside(walk, folder) {
-                what += &format!(", or give the file {} if it holds the captions", table.display());
+                what += &format!(
+                    ", or give the file {} if it holds the captions",
+                    table.display()
+                );
             }
             problem(picture, what);
             continue;
@@ -238,10 +258,15 @@ pub fn read(
             true => String::new(),
             false => format!(", {} of them", below.len()),
         };
-        rows.notes.push(format!("{count} pictures{all} in {folders} subfolder{plural}"));
+        rows.notes.push(format!(
+            "{count} pictures{all} in {folders} subfolder{plural}"
+        ));
     }
     if walk.deeper > 0 {
-        rows.notes.push(format!("{} files in deeper subfolders are not read", walk.deeper));
+        rows.notes.push(format!(
+            "{} files in deeper subfolders are not read",
+            walk.deeper
+        ));
     }
     for (folder, (times, count)) in repeated {
         let pictures = if count == 1 { "picture" } else { "pictures" };
@@ -258,26 +283,36 @@ pub fn read(
         ));
     }
     rows.used.extend([Setting::Depth, Setting::CaptionColumn]);
-    splits.finish(&folder.display().to_string(), &mut rows.used, &mut rows.notes)
+    splits.finish(
+        &folder.display().to_string(),
+        &mut rows.used,
+        &mut rows.notes,
+    )
 }
 
 /// The only file in a folder that may hold captions of its pictures.
 fn table_beside(walk: &Walk, folder: &Path) -> Option<PathBuf> {
     let mut tables = walk.files.iter().filter(|file| {
-        parent(file) == folder && extension(file).is_some_and(|ending| TABLES.contains(&&ending[..]))
+        parent(file) == folder
+            && extension(file).is_some_and(|ending| TABLES.contains(&&ending[..]))
     });
     let first = tables.next()?;
     tables.next().is_none().then(|| first.clone())
 }
 
 fn name_of(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// The ending of caption files that a path asks for.
 pub fn ending(path: &Path) -> &'static str {
     let given = extension(path);
-    let known = ENDINGS.iter().find(|ending| given.as_deref() == Some(ending));
+    let known = ENDINGS
+        .iter()
+        .find(|ending| given.as_deref() == Some(ending));
     known.unwrap_or(&ENDINGS[0])
 }
 
@@ -324,7 +359,9 @@ mod tests {
         file("d.txt", b"broken");
         file("notes.md", b"not a picture");
         file("lost.txt", b"a caption of nothing");
-        let Loaded { dataset, problems, .. } = load(dir.path(), false).unwrap();
+        let Loaded {
+            dataset, problems, ..
+        } = load(dir.path(), false).unwrap();
         let captions: Vec<_> = dataset
             .samples
             .iter()
@@ -350,7 +387,10 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, bytes).unwrap();
         };
-        for (number, name) in ["a.png", "b.PNG", "c.jfif", "d.png", "fu\u{308}r.png"].iter().enumerate() {
+        for (number, name) in ["a.png", "b.PNG", "c.jfif", "d.png", "fu\u{308}r.png"]
+            .iter()
+            .enumerate()
+        {
             file(name, &png(number as u8 + 1));
         }
         file("a.png.caption", b"one");
@@ -363,10 +403,20 @@ mod tests {
         file("._a.txt", b"\xff\xfe");
         file(".DS_Store", b"\0");
         file("Thumbs.db", b"\0");
-        let Loaded { dataset, problems, notes } = load(dir.path(), true).unwrap();
+        let Loaded {
+            dataset,
+            problems,
+            notes,
+        } = load(dir.path(), true).unwrap();
         let captions: Vec<_> = dataset.samples.iter().map(|it| &it.caption[..]).collect();
-        assert_eq!(captions, ["one", "two\n\nparagraphs", "three, tags", "four", "five"]);
-        assert!(problems.is_empty() && notes[0].contains("several caption files"), "{notes:?}");
+        assert_eq!(
+            captions,
+            ["one", "two\n\nparagraphs", "three, tags", "four", "five"]
+        );
+        assert!(
+            problems.is_empty() && notes[0].contains("several caption files"),
+            "{notes:?}"
+        );
         let layout = Layout {
             caption_column: Some(".caption".into()),
             ..Layout::default()
@@ -385,23 +435,73 @@ mod tests {
             std::fs::write(path.with_extension("png"), png(shade)).unwrap();
             std::fs::write(path.with_extension("txt"), name).unwrap();
         };
-        for (shade, name) in (1..).zip(["train/10_red/a", "train/2023_trip/a", "train/100_PANA/a", "val/b", "c"]) {
+        for (shade, name) in (1..).zip([
+            "train/10_red/a",
+            "train/2023_trip/a",
+            "train/100_PANA/a",
+            "val/b",
+            "c",
+        ]) {
             pair(name, shade);
         }
         let read = |layout: Layout| Dataset::load(dir.path(), 4, &layout, true, &Silent);
         let Loaded { dataset, notes, .. } = read(Layout::default()).unwrap();
-        let repeats: Vec<_> = dataset.samples.iter().map(|it| (&it.caption[..], it.repeats)).collect();
-        assert_eq!(repeats, [("c", 1), ("train/100_PANA/a", 1), ("train/10_red/a", 10), ("train/2023_trip/a", 1), ("val/b", 1)]);
+        let repeats: Vec<_> = dataset
+            .samples
+            .iter()
+            .map(|it| (&it.caption[..], it.repeats))
+            .collect();
+        assert_eq!(
+            repeats,
+            [
+                ("c", 1),
+                ("train/100_PANA/a", 1),
+                ("train/10_red/a", 10),
+                ("train/2023_trip/a", 1),
+                ("val/b", 1)
+            ]
+        );
         let notes = notes.join("\n");
-        for wanted in ["5 pictures, 4 of them in 4 subfolders", "10_red: an epoch of training shows its 1 picture 10 times", "parts: train 3, val 1; all are read"] {
+        for wanted in [
+            "5 pictures, 4 of them in 4 subfolders",
+            "10_red: an epoch of training shows its 1 picture 10 times",
+            "parts: train 3, val 1; all are read",
+        ] {
             assert!(notes.contains(wanted), "no `{wanted}` in\n{notes}");
         }
         let count = |layout: Layout| read(layout).unwrap().dataset.samples.len();
-        assert_eq!(count(Layout { splits: vec!["validation".into()], ..Layout::default() }), 1);
-        assert_eq!(count(Layout { depth: Some(0), ..Layout::default() }), 1);
-        assert_eq!(count(Layout { depth: Some(1), ..Layout::default() }), 2);
-        let error = read(Layout { image_column: Some("x".into()), ..Layout::default() }).unwrap_err();
-        assert!(error.to_string().contains("column of the pictures does not apply"), "{error}");
+        assert_eq!(
+            count(Layout {
+                splits: vec!["validation".into()],
+                ..Layout::default()
+            }),
+            1
+        );
+        assert_eq!(
+            count(Layout {
+                depth: Some(0),
+                ..Layout::default()
+            }),
+            1
+        );
+        assert_eq!(
+            count(Layout {
+                depth: Some(1),
+                ..Layout::default()
+            }),
+            2
+        );
+        let error = read(Layout {
+            image_column: Some("x".into()),
+            ..Layout::default()
+        })
+        .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("column of the pictures does not apply"),
+            "{error}"
+        );
         assert_eq!(error.hint(), Some(Hint::LeaveOut("data.image_column")));
     }
 
@@ -416,14 +516,26 @@ mod tests {
         file("b.jpg", &png(4));
         file("b.txt", b"the png's");
         file("b.jpg.txt", b"the jpg's");
-        let Loaded { dataset, problems, .. } = load(dir.path(), false).unwrap();
-        let captions: Vec<_> = dataset.samples.iter().map(|it| (it.rgb[0], &it.caption[..])).collect();
+        let Loaded {
+            dataset, problems, ..
+        } = load(dir.path(), false).unwrap();
+        let captions: Vec<_> = dataset
+            .samples
+            .iter()
+            .map(|it| (it.rgb[0], &it.caption[..]))
+            .collect();
         assert_eq!(captions, [(4, "the jpg's"), (3, "the png's")]);
         let text = lines(&problems);
         assert_eq!(problems.len(), 2, "{text}");
         assert!(text.contains("a.txt may be its caption or that of a.gif: name the caption of this picture a.png.txt"), "{text}");
         // what is written is read again
-        let rows: Vec<Captioned> = ["a.gif", "a.png"].iter().map(|name| Captioned { picture: dir.path().join(name), caption: name.to_string() }).collect();
+        let rows: Vec<Captioned> = ["a.gif", "a.png"]
+            .iter()
+            .map(|name| Captioned {
+                picture: dir.path().join(name),
+                caption: name.to_string(),
+            })
+            .collect();
         Captioned::write(dir.path(), Format::Folder, &rows).unwrap();
         std::fs::remove_file(dir.path().join("a.txt")).unwrap();
         let Loaded { dataset, .. } = load(dir.path(), true).unwrap();

@@ -96,7 +96,16 @@ mod tests {
     #[test]
     fn lists_subfolders_to_a_depth_without_clutter() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["b", "a/c", "a/d/e", "._b", "__MACOSX/f", ".git/g", "@eaDir/h", "Thumbs.db"] {
+        for name in [
+            "b",
+            "a/c",
+            "a/d/e",
+            "._b",
+            "__MACOSX/f",
+            ".git/g",
+            "@eaDir/h",
+            "Thumbs.db",
+        ] {
             let path = dir.path().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "").unwrap();
@@ -105,10 +114,20 @@ mod tests {
         std::os::unix::fs::symlink(dir.path(), dir.path().join("a/loop")).unwrap();
         let names = |depth| {
             let walk = walk(dir.path(), depth, 100).unwrap();
-            let name = |path: &PathBuf| path.strip_prefix(dir.path()).unwrap().display().to_string();
-            (walk.files.iter().map(name).collect::<Vec<_>>(), walk.deeper, walk.folders.len())
+            let name =
+                |path: &PathBuf| path.strip_prefix(dir.path()).unwrap().display().to_string();
+            (
+                walk.files.iter().map(name).collect::<Vec<_>>(),
+                walk.deeper,
+                walk.folders.len(),
+            )
         };
-        let list = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+        let list = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| name.to_string())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(names(None), (list(&["a/c", "a/d/e", "b"]), 0, 2));
         assert_eq!(names(Some(1)), (list(&["a/c", "b"]), 1, 2));
         assert_eq!(names(Some(0)), (list(&["b"]), 2, 2));

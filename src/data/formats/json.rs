@@ -21,7 +21,15 @@ pub const DEFINITION: Definition = Definition {
 };
 
 /// Keys of lists of entries.
-const LISTS: [&str; 7] = ["data", "annotations", "entries", "items", "rows", "samples", "records"];
+const LISTS: [&str; 7] = [
+    "data",
+    "annotations",
+    "entries",
+    "items",
+    "rows",
+    "samples",
+    "records",
+];
 
 fn detect(input: &Input) -> bool {
     let list = input.text().trim_ascii_start().strip_prefix(b"[");
@@ -42,8 +50,14 @@ fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
         return Err(format_error("is empty".into()));
     }
     let list = body.trim_ascii_start().starts_with(b"[");
-    let keys = if list { vec![] } else { json_stream::keys(body) };
-    let member = LISTS.iter().find(|list| keys.iter().any(|key| key == *list));
+    let keys = if list {
+        vec![]
+    } else {
+        json_stream::keys(body)
+    };
+    let member = LISTS
+        .iter()
+        .find(|list| keys.iter().any(|key| key == *list));
     let (values, error) = match (list, member) {
         (true, _) => json_stream::elements(body),
         (false, Some(member)) => json_stream::elements_of(body, member),
@@ -75,7 +89,9 @@ fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
 }
 
 fn is_list_of_objects(value: &Value) -> bool {
-    value.as_array().is_some_and(|list| list.iter().all(Value::is_object))
+    value
+        .as_array()
+        .is_some_and(|list| list.iter().all(Value::is_object))
 }
 
 /// The entries of a list under the name of their part of the data set.
@@ -138,7 +154,11 @@ mod tests {
                 let format = read(&path, &Layout::default()).unwrap().0;
                 assert_eq!(format, Format::Json, "{text}");
                 let Loaded { dataset, .. } = load(&path, true).unwrap();
-                let mut all: Vec<_> = dataset.samples.iter().map(|it| (it.rgb[0], &it.caption[..])).collect();
+                let mut all: Vec<_> = dataset
+                    .samples
+                    .iter()
+                    .map(|it| (it.rgb[0], &it.caption[..]))
+                    .collect();
                 all.sort();
                 assert_eq!(all, [(1, "one"), (2, "two")], "{text}");
             }
@@ -150,16 +170,29 @@ mod tests {
         let text = "[{\"image\": \"a.png\", \"caption\": \"one\"},\n 7, {\"image\": \"a.png\"},\n {\"image\": \"a.png\", \"caption\": \"three\"},\n {\"image\": \"a.p";
         let (dir, path) = written("list.json", text);
         std::fs::write(dir.path().join("a.png"), png(1)).unwrap();
-        let Loaded { dataset, problems, .. } = load(&path, false).unwrap();
+        let Loaded {
+            dataset, problems, ..
+        } = load(&path, false).unwrap();
         assert_eq!(dataset.samples.len(), 2);
         let text = lines(&problems);
-        for wanted in ["entry 2: an entry must be an object", "entry 3: it has no caption", "line 4: EOF while parsing"] {
+        for wanted in [
+            "entry 2: an entry must be an object",
+            "entry 3: it has no caption",
+            "line 4: EOF while parsing",
+        ] {
             assert!(text.contains(wanted), "no `{wanted}` in\n{text}");
         }
-        for (text, wanted) in [("", "is empty"), ("{\"a\": 1", "not valid JSON"), ("[", "not a list of entries")] {
+        for (text, wanted) in [
+            ("", "is empty"),
+            ("{\"a\": 1", "not valid JSON"),
+            ("[", "not a list of entries"),
+        ] {
             let (_dir, path) = written("list.json", text);
             let error = load(&path, false).unwrap_err().to_string();
-            assert!(error.contains("list.json") && error.contains(wanted), "{error}");
+            assert!(
+                error.contains("list.json") && error.contains(wanted),
+                "{error}"
+            );
         }
     }
 }

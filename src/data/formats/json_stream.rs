@@ -70,12 +70,12 @@ pub fn keys(body: &[u8]) -> Vec<String> {
 /// Chosen fields of an object, in the order of the choice; `None` for what is no object.
 pub type Fields = Option<Vec<Option<Value>>>;
 
+/// Key of a list, the fields to take of its objects, and the objects if the key is there.
+pub type List<'k> = (&'k str, &'k [String], Option<Vec<Fields>>);
+
 /// Reads lists of objects under keys of an object: `lists` names each key and the fields to take,
 /// and gets the objects.
-pub fn lists<'k>(
-    body: &[u8],
-    lists: &mut [(&'k str, &'k [String], Option<Vec<Fields>>)],
-) -> Result<(), serde_json::Error> {
+pub fn lists<'k>(body: &[u8], lists: &mut [List<'k>]) -> Result<(), serde_json::Error> {
     let mut json = serde_json::Deserializer::from_slice(body);
     Lists(lists).deserialize(&mut json)?;
     json.end()
@@ -164,7 +164,7 @@ impl<'de> Visitor<'de> for Keys<'_> {
     }
 }
 
-struct Lists<'l, 'k>(&'l mut [(&'k str, &'k [String], Option<Vec<Fields>>)]);
+struct Lists<'l, 'k>(&'l mut [List<'k>]);
 
 impl<'de> DeserializeSeed<'de> for Lists<'_, '_> {
     type Value = ();
@@ -308,14 +308,25 @@ mod tests {
         assert!(values.len() == 2 && error.is_none());
         let (values, error) = elements_of(b"{\"b\": {\"c\": []}, \"a\": [1, 2, x", "a");
         assert!(values.len() == 2 && error.is_some());
-        assert_eq!(keys(b"{\"a\": [1], \"b\": {\"c\": 1}, \"d\""), ["a", "b", "d"]);
+        assert_eq!(
+            keys(b"{\"a\": [1], \"b\": {\"c\": 1}, \"d\""),
+            ["a", "b", "d"]
+        );
     }
 
     #[test]
     fn chosen_fields_are_taken_and_others_passed() {
-        let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| name.to_string())
+                .collect::<Vec<_>>()
+        };
         let (images, captions) = (names(&["id", "file"]), names(&["caption"]));
-        let mut found = [("images", &images[..], None), ("notes", &captions[..], None)];
+        let mut found = [
+            ("images", &images[..], None),
+            ("notes", &captions[..], None),
+        ];
         let body = br#"{"info": [1], "images": [{"file": "a", "x": {}, "id": 1}, 3, [null], "s", {}, true, 1.5, null, -1]}"#;
         lists(body, &mut found).unwrap();
         let images = found[0].2.as_ref().unwrap();

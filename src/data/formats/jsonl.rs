@@ -121,7 +121,9 @@ mod tests {
         std::fs::create_dir(dir.path().join("in")).unwrap();
         std::fs::write(dir.path().join("in/a.png"), png(1)).unwrap();
         std::fs::write(dir.path().join("ending"), png(4)).unwrap();
-        let Loaded { dataset, problems, .. } = load(&path, true).unwrap();
+        let Loaded {
+            dataset, problems, ..
+        } = load(&path, true).unwrap();
         assert!(problems.is_empty());
         let all: Vec<_> = dataset
             .samples
@@ -198,13 +200,18 @@ mod tests {
                 r#"{"image": "AAAA", "caption": "b"}"#,
                 "line 11, `image`: it is not a picture",
             ),
-            (r#"{"image": "3.png", "caption": "b"}"#, "line 12: its picture "),
+            (
+                r#"{"image": "3.png", "caption": "b"}"#,
+                "line 12: its picture ",
+            ),
         ];
         let rows: Vec<&str> = std::iter::once(&good[..])
             .chain(bad.iter().map(|(line, _)| *line))
             .collect();
         let (_dir, path) = written("lines.jsonl", rows.join("\n"));
-        let Loaded { dataset, problems, .. } = load(&path, false).unwrap();
+        let Loaded {
+            dataset, problems, ..
+        } = load(&path, false).unwrap();
         assert_eq!((dataset.samples.len(), problems.len()), (1, bad.len()));
         let text = lines(&problems);
         for (_, wanted) in bad {
@@ -231,7 +238,8 @@ mod tests {
         for line in cases {
             let (dir, path) = written("lines.jsonl", line);
             std::fs::write(dir.path().join("a.png"), png(1)).unwrap();
-            let Loaded { dataset, .. } = load(&path, true).unwrap_or_else(|error| panic!("{line}: {error}"));
+            let Loaded { dataset, .. } =
+                load(&path, true).unwrap_or_else(|error| panic!("{line}: {error}"));
             let sample = &dataset.samples[0];
             assert_eq!((sample.rgb[0], &sample.caption[..]), (1, "one"), "{line}");
         }
@@ -242,8 +250,14 @@ mod tests {
         assert_eq!(dataset.samples[0].caption, "one");
         assert!(notes[0].contains("several answers"), "{notes:?}");
         let bad = [
-            (r#"{"images": ["a.png", "b.png"], "caption": "c"}"#, "it has 2 pictures"),
-            (r#"{"image": "https://example.org/a.png", "caption": "c"}"#, "web address"),
+            (
+                r#"{"images": ["a.png", "b.png"], "caption": "c"}"#,
+                "it has 2 pictures",
+            ),
+            (
+                r#"{"image": "https://example.org/a.png", "caption": "c"}"#,
+                "web address",
+            ),
             (r#"{"image": true, "caption": "c"}"#, "`image` is no text"),
         ];
         for (line, wanted) in bad {

@@ -18,7 +18,11 @@ use super::{Definition, Input, Rows, picture_names, save};
 pub const DEFINITION: Definition = Definition {
     name: "karpathy",
     description: "Karpathy's splits",
-    detect: |input| input.is_json() && holds(input.text(), b"\"sentences\"") && holds(input.text(), b"\"images\""),
+    detect: |input| {
+        input.is_json()
+            && holds(input.text(), b"\"sentences\"")
+            && holds(input.text(), b"\"images\"")
+    },
     read,
     write: Some(write),
 };
@@ -39,7 +43,15 @@ fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
     let image = given.unwrap_or_else(|| "filename".to_owned());
     let caption = layout.caption_column.clone();
     let sentences = caption.clone().unwrap_or_else(|| "sentences".to_owned());
-    let fields = ["filepath", &image, columns::SPLIT, &sentences, "cocoid", "imgid", "file_name"];
+    let fields = [
+        "filepath",
+        &image,
+        columns::SPLIT,
+        &sentences,
+        "cocoid",
+        "imgid",
+        "file_name",
+    ];
     let fields = fields.map(str::to_owned);
     let mut found = [("images", &fields[..], None)];
     let format_error = |what: String| DataError::Format {
@@ -72,7 +84,10 @@ fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
             Some(other) => text_in(other).into_iter().collect(),
             None => vec![],
         };
-        let captions: Vec<String> = sentences.iter().filter_map(|text| caption_text(text)).collect();
+        let captions: Vec<String> = sentences
+            .iter()
+            .filter_map(|text| caption_text(text))
+            .collect();
         if captions.is_empty() {
             problem("it has no sentences");
             continue;
@@ -85,14 +100,17 @@ fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
         let file = below.map_or(file.to_owned(), |folder| format!("{folder}/{file}"));
         match pictures.find(&place, &file) {
             Ok(found) => rows.records.push(Record {
-                image_id: [4, 5].iter().find_map(|&field| identifier(image[field].as_ref()?)),
+                image_id: [4, 5]
+                    .iter()
+                    .find_map(|&field| identifier(image[field].as_ref()?)),
                 ..Record::new(place.clone(), place, Encoded::File(found), captions)
             }),
             Err(found) => rows.problems.push(found),
         }
     }
     pictures.finish(&mut rows.used, &mut rows.notes);
-    rows.used.extend([Setting::ImageColumn, Setting::CaptionColumn]);
+    rows.used
+        .extend([Setting::ImageColumn, Setting::CaptionColumn]);
     splits.finish(&name, &mut rows.used, &mut rows.notes)?;
     Ok(rows)
 }
@@ -110,7 +128,10 @@ fn write(path: &Path, records: &[Record]) -> Result<Vec<String>, DataError> {
                 json!({"raw": caption, "tokens": tokens, "imgid": number, "sentid": sentence - 1})
             })
             .collect();
-        let ids: Vec<&Value> = sentences.iter().map(|sentence| &sentence["sentid"]).collect();
+        let ids: Vec<&Value> = sentences
+            .iter()
+            .map(|sentence| &sentence["sentid"])
+            .collect();
         json!({"filename": name, "imgid": number, "split": "train", "sentids": ids, "sentences": sentences})
     };
     let images: Vec<Value> = names.iter().zip(records).enumerate().map(image).collect();
@@ -143,18 +164,35 @@ mod tests {
             };
             Dataset::load(&path, 4, &layout, false, &Silent)
         };
-        let Loaded { dataset, problems, notes } = read(&[]).unwrap();
+        let Loaded {
+            dataset,
+            problems,
+            notes,
+        } = read(&[]).unwrap();
         assert_eq!(dataset.samples.len(), 2);
         assert_eq!(dataset.samples[0].others, ["1 2"]);
         assert_eq!(dataset.samples[0].image_id.as_deref(), Some("42"));
         let text = lines(&problems);
-        for wanted in ["entry 2: one of its sentences is empty", "entry 3: it has no sentences", "entry 4: it is no object", "lost.png does not exist"] {
+        for wanted in [
+            "entry 2: one of its sentences is empty",
+            "entry 3: it has no sentences",
+            "entry 4: it is no object",
+            "lost.png does not exist",
+        ] {
             assert!(text.contains(wanted), "no `{wanted}` in\n{text}");
         }
-        assert!(notes.iter().any(|note| note.ends_with("parts: restval 1, test 1, train 1, val 1; all are read")), "{notes:?}");
+        assert!(
+            notes.iter().any(
+                |note| note.ends_with("parts: restval 1, test 1, train 1, val 1; all are read")
+            ),
+            "{notes:?}"
+        );
         let parts = read(&["train", "restval"]).unwrap();
         assert_eq!((parts.dataset.samples.len(), parts.problems.len()), (2, 2));
-        assert_eq!(read(&["restval"]).unwrap().dataset.samples[0].caption, "two");
+        assert_eq!(
+            read(&["restval"]).unwrap().dataset.samples[0].caption,
+            "two"
+        );
         assert!(read(&["dev"]).is_err());
         let error = read(&["minival"]).unwrap_err().to_string();
         assert!(error.contains("no part `minival`"), "{error}");

@@ -102,7 +102,10 @@ impl Layout {
         let Some(&setting) = self.given().difference(used).next() else {
             return Ok(());
         };
-        let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+        let names: Vec<String> = paths
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
         Err(DataError::Unused {
             path: names.join(", "),
             setting,
@@ -168,7 +171,11 @@ impl<'a> Splits<'a> {
         }
         let absent = |wanted: &&String| !self.counts.keys().any(|split| same_split(wanted, split));
         if let Some(wanted) = self.layout.splits.iter().find(absent) {
-            let have: Vec<String> = self.counts.keys().map(|split| format!("`{split}`")).collect();
+            let have: Vec<String> = self
+                .counts
+                .keys()
+                .map(|split| format!("`{split}`"))
+                .collect();
             return Err(DataError::NoSplit {
                 path: name.to_owned(),
                 split: wanted.clone(),

@@ -36,7 +36,8 @@ fn write(path: &Path, records: &[Record]) -> Result<Vec<String>, DataError> {
             }));
         }
     }
-    let bytes = serde_json::to_vec_pretty(&Value::Array(list)).expect("names and captions are plain data");
+    let bytes =
+        serde_json::to_vec_pretty(&Value::Array(list)).expect("names and captions are plain data");
     save(path, &bytes)?;
     Ok(super::without_concepts(records))
 }

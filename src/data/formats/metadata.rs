@@ -16,18 +16,31 @@ use super::{Definition, Input, Rows, folder, picture_names, save};
 pub const DEFINITION: Definition = Definition {
     name: "metadata",
     description: "folders with metadata.csv or metadata.jsonl (ImageFolder)",
-    detect: |input| input.walk().is_some_and(|walk| files(walk).next().is_some()),
+    detect: |input| {
+        input
+            .walk()
+            .is_some_and(|walk| files(walk).next().is_some())
+    },
     read,
     write: Some(write),
 };
 
 /// Names of the files.
-const NAMES: [&str; 4] = ["metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.parquet"];
+const NAMES: [&str; 4] = [
+    "metadata.csv",
+    "metadata.tsv",
+    "metadata.jsonl",
+    "metadata.parquet",
+];
 
 /// The metadata files of a folder and its subfolders.
 fn files(walk: &Walk) -> impl Iterator<Item = &PathBuf> {
     walk.files.iter().filter(|file| {
-        let name = file.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let name = file
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_lowercase();
         NAMES.contains(&&name[..])
     })
 }
@@ -37,7 +50,11 @@ fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
     let walk = input.walk().expect("it is a folder");
     let mut rows = Rows::default();
     // a folder per part, or a column
-    let below = |file: &Path| file.strip_prefix(input.path).map(Path::to_owned).unwrap_or_default();
+    let below = |file: &Path| {
+        file.strip_prefix(input.path)
+            .map(Path::to_owned)
+            .unwrap_or_default()
+    };
     let folder_of = |file: &Path| {
         let below = below(file);
         let first = below.parent()?.components().next()?;
@@ -101,7 +118,11 @@ fn write(path: &Path, records: &[Record]) -> Result<Vec<String>, DataError> {
             .map(|row| format!("{}\n", json!({"file_name": row[0], "text": row[1]})))
             .collect::<String>()
             .into_bytes(),
-        ending => encode(if ending == "tsv" { b'\t' } else { b',' }, &["file_name", "text"], &rows),
+        ending => encode(
+            if ending == "tsv" { b'\t' } else { b',' },
+            &["file_name", "text"],
+            &rows,
+        ),
     };
     save(&file, &bytes)?;
     Ok(super::without_concepts(records))
@@ -127,17 +148,38 @@ mod tests {
         file("train/c.png", &png(3));
         file("train/c.txt", b"three");
         file("train/d.png", &png(4));
-        file("train/metadata.csv", b"file_name,extra,text\na.png,1,one\nin/b.png,2,\"two, 2\"\n");
+        file(
+            "train/metadata.csv",
+            b"file_name,extra,text\na.png,1,one\nin/b.png,2,\"two, 2\"\n",
+        );
         file("test/e.png", &png(5));
-        file("test/METADATA.jsonl", br#"{"file_name": "e.png", "text": "five"}"#);
-        assert_eq!(read(dir.path(), &Layout::default()).unwrap().0, Format::Metadata);
-        let Loaded { dataset, problems, .. } = load(dir.path(), false).unwrap();
-        let mut all: Vec<_> = dataset.samples.iter().map(|it| (it.rgb[0], &it.caption[..])).collect();
+        file(
+            "test/METADATA.jsonl",
+            br#"{"file_name": "e.png", "text": "five"}"#,
+        );
+        assert_eq!(
+            read(dir.path(), &Layout::default()).unwrap().0,
+            Format::Metadata
+        );
+        let Loaded {
+            dataset, problems, ..
+        } = load(dir.path(), false).unwrap();
+        let mut all: Vec<_> = dataset
+            .samples
+            .iter()
+            .map(|it| (it.rgb[0], &it.caption[..]))
+            .collect();
         all.sort();
         assert_eq!(all, [(1, "one"), (2, "two, 2"), (3, "three"), (5, "five")]);
-        assert!(problems.len() == 1 && lines(&problems).contains("d.png"), "{problems:?}");
+        assert!(
+            problems.len() == 1 && lines(&problems).contains("d.png"),
+            "{problems:?}"
+        );
         let part = |name: &str| {
-            let layout = Layout { splits: vec![name.into()], ..Layout::default() };
+            let layout = Layout {
+                splits: vec![name.into()],
+                ..Layout::default()
+            };
             Dataset::load(dir.path(), 4, &layout, true, &Silent)
         };
         assert_eq!(part("test").unwrap().dataset.samples[0].caption, "five");

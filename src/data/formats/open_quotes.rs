@@ -156,7 +156,8 @@ impl Scan<'_> {
         let end = self.at;
         self.at += 1;
         let after = self.bytes[self.at..].iter().find(|byte| **byte != b' ');
-        let closed = after.is_none_or(|&byte| byte == self.delimiter || matches!(byte, b'\r' | b'\n'));
+        let closed =
+            after.is_none_or(|&byte| byte == self.delimiter || matches!(byte, b'\r' | b'\n'));
         if !closed && breaks(&self.bytes[start..end]) > 0 {
             return Err((start, end));
         }
@@ -172,7 +173,10 @@ mod tests {
     fn names_the_row_in_which_a_quote_opens() {
         let found = |text: &str| {
             let (kept, open) = without_open_quotes(text.as_bytes(), b',');
-            let open: Vec<_> = open.iter().map(|open| (open.row, open.line, open.lines)).collect();
+            let open: Vec<_> = open
+                .iter()
+                .map(|open| (open.row, open.line, open.lines))
+                .collect();
             (String::from_utf8(kept.into_owned()).unwrap(), open)
         };
         let same = |text: &str| assert_eq!(found(text), (text.to_owned(), vec![]), "{text:?}");

@@ -257,7 +257,11 @@ impl<'a> Pictures<'a> {
             have.zip(wanted).take_while(|(a, b)| a == b).count()
         };
         let most = files.iter().map(alike).max().unwrap_or(0);
-        let best: Vec<PathBuf> = files.iter().filter(|path| alike(path) == most).cloned().collect();
+        let best: Vec<PathBuf> = files
+            .iter()
+            .filter(|path| alike(path) == most)
+            .cloned()
+            .collect();
         match &best[..] {
             [one] => Ok(Some(one.clone())),
             _ => Err(best),
@@ -327,7 +331,15 @@ fn unescaped(text: &str) -> String {
 
 /// Whether a text begins as the base64 of a picture does: PNG, JPEG, GIF, WebP, BMP or TIFF.
 fn is_encoded(text: &str) -> bool {
-    const STARTS: [&str; 7] = ["iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk", "SUkqA", "TU0AK"];
+    const STARTS: [&str; 7] = [
+        "iVBORw0KGgo",
+        "/9j/",
+        "R0lGOD",
+        "UklGR",
+        "Qk",
+        "SUkqA",
+        "TU0AK",
+    ];
     // a shorter text is no picture
     text.len() > 100 && STARTS.iter().any(|start| text.starts_with(start))
 }
@@ -335,8 +347,8 @@ fn is_encoded(text: &str) -> bool {
 /// Whether a text can only be meant as a path: base64 has no backslash, dot or space, and rarely as
 /// few characters as a name.
 fn names_a_file(text: &str) -> bool {
-    text.contains(['\\', ' ', '.']) || Path::new(text).components().next() == Some(Component::RootDir)
-        && text.len() < 100
+    text.contains(['\\', ' ', '.'])
+        || Path::new(text).components().next() == Some(Component::RootDir) && text.len() < 100
 }
 
 #[cfg(test)]
@@ -379,7 +391,10 @@ mod tests {
         assert_eq!(pictures.find("here", "elsewhere/x/same.png").unwrap(), one);
         assert_eq!(pictures.find("here", "y\\same.png").unwrap(), two);
         let problem = pictures.find("here", "same.png").unwrap_err().to_string();
-        assert!(problem.contains("may be any of") && problem.contains("same.png"), "{problem}");
+        assert!(
+            problem.contains("may be any of") && problem.contains("same.png"),
+            "{problem}"
+        );
         for name in ["lost.png", "", "..", "/", "\0.png"] {
             assert!(pictures.find("here", name).is_err(), "{name:?}");
         }
@@ -393,7 +408,8 @@ mod tests {
     fn tells_base64_from_names() {
         let layout = Layout::default();
         let mut pictures = Pictures::new(Path::new("nowhere/a.csv"), &layout);
-        let mut base64 = |text: &str| matches!(pictures.interpret("here", text), Ok(Encoded::Base64(_)));
+        let mut base64 =
+            |text: &str| matches!(pictures.interpret("here", text), Ok(Encoded::Base64(_)));
         assert!(base64("iVBORw0KGgo=") && base64("data:image/png;base64,AAAA") && base64("@@@"));
         assert!(!base64("a.png") && !base64("in\\a") && !base64("https://example.org/a.png"));
     }

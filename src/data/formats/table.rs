@@ -66,7 +66,9 @@ fn caption_columns(names: &[String], layout: &Layout) -> Vec<usize> {
             !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
         })
     };
-    (0..names.len()).filter(|&column| numbered(&names[column])).collect()
+    (0..names.len())
+        .filter(|&column| numbered(&names[column]))
+        .collect()
 }
 
 /// The delimiters to try for a file, the likeliest first.
@@ -76,7 +78,12 @@ fn delimiters(extension: &str) -> impl Iterator<Item = u8> {
 }
 
 impl Columns {
-    fn find(name: &str, extension: &str, body: &[u8], layout: &Layout) -> Result<Columns, DataError> {
+    fn find(
+        name: &str,
+        extension: &str,
+        body: &[u8],
+        layout: &Layout,
+    ) -> Result<Columns, DataError> {
         let mut widest: (u8, Vec<String>) = (b',', vec![]);
         for delimiter in delimiters(extension) {
             let names = first_row(body, delimiter);
@@ -102,11 +109,16 @@ impl Columns {
             }
         }
         let by_number = |given: &Option<String>| {
-            given.as_ref().is_none_or(|given| given.parse::<usize>().is_ok())
+            given
+                .as_ref()
+                .is_none_or(|given| given.parse::<usize>().is_ok())
         };
         if by_number(&layout.image_column) && by_number(&layout.caption_column) {
             let all = delimiters(extension);
-            if let Some(columns) = all.into_iter().find_map(|delimiter| Self::without_header(delimiter, body, layout)) {
+            if let Some(columns) = all
+                .into_iter()
+                .find_map(|delimiter| Self::without_header(delimiter, body, layout))
+            {
                 return Ok(columns);
             }
         }
@@ -153,7 +165,9 @@ impl Columns {
         };
         Some(Columns {
             delimiter,
-            names: (1..=fields.len()).map(|number| number.to_string()).collect(),
+            names: (1..=fields.len())
+                .map(|number| number.to_string())
+                .collect(),
             has_header: false,
             image,
             captions: vec![caption],
@@ -219,7 +233,11 @@ fn python_list(cell: &str) -> Option<Vec<String>> {
 fn captions_of(cell: &str) -> Vec<String> {
     let list: Option<Vec<String>> = cell
         .starts_with('[')
-        .then(|| serde_json::from_str(cell).ok().or_else(|| python_list(cell)))
+        .then(|| {
+            serde_json::from_str(cell)
+                .ok()
+                .or_else(|| python_list(cell))
+        })
         .flatten();
     let all = list.unwrap_or_else(|| vec![cell.to_owned()]);
     all.iter().filter_map(|text| caption_text(text)).collect()
@@ -231,7 +249,10 @@ pub fn read(input: &Input, layout: &Layout, joined: bool) -> Result<Rows, DataEr
     let (name, body) = (input.name(), input.text());
     if body.trim_ascii().is_empty() {
         let image = layout.image_column.as_deref().unwrap_or(columns::IMAGES[0]);
-        let caption = layout.caption_column.as_deref().unwrap_or(columns::CAPTIONS[0]);
+        let caption = layout
+            .caption_column
+            .as_deref()
+            .unwrap_or(columns::CAPTIONS[0]);
         return Err(DataError::Format {
             path: name,
             what: format!("is empty: its first line must be a header such as `{image},{caption}`"),
@@ -276,7 +297,8 @@ pub fn read(input: &Input, layout: &Layout, joined: bool) -> Result<Rows, DataEr
         columns.row(&record, &id, joined, &mut splits, &mut rows);
     }
     let mut rows = rows.finish();
-    rows.used.extend([Setting::ImageColumn, Setting::CaptionColumn]);
+    rows.used
+        .extend([Setting::ImageColumn, Setting::CaptionColumn]);
     splits.finish(&name, &mut rows.used, &mut rows.notes)?;
     Ok(rows)
 }
@@ -366,14 +388,23 @@ impl Columns {
             rows.problem(Problem::new(id, "it has no caption"));
             failed = true;
         }
-        let (image, concept) = (filled(field(self.image), self.image), optional(self.concept));
+        let (image, concept) = (
+            filled(field(self.image), self.image),
+            optional(self.concept),
+        );
         match (image, concept) {
             (Ok(image), Ok(concept)) if !failed => {
                 rows.add(id, &place(self.image), &image, captions, concept)
             }
             (image, concept) => {
-                image.err().into_iter().for_each(|found| rows.problem(found));
-                concept.err().into_iter().for_each(|found| rows.problem(found));
+                image
+                    .err()
+                    .into_iter()
+                    .for_each(|found| rows.problem(found));
+                concept
+                    .err()
+                    .into_iter()
+                    .for_each(|found| rows.problem(found));
             }
         }
     }

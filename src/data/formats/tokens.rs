@@ -76,7 +76,9 @@ fn write(path: &Path, records: &[Record]) -> Result<Vec<String>, DataError> {
     save(path, text.as_bytes())?;
     let mut notes = super::without_concepts(records);
     if broken > 0 {
-        notes.push(format!("{broken} captions had line breaks or tabs, which became spaces"));
+        notes.push(format!(
+            "{broken} captions had line breaks or tabs, which became spaces"
+        ));
     }
     Ok(notes)
 }
@@ -96,7 +98,11 @@ mod tests {
         std::fs::write(folder.join("a.png"), png(1)).unwrap();
         std::fs::write(folder.join("b#b.png"), png(2)).unwrap();
         assert_eq!(read(&path, &Layout::default()).unwrap().0, Format::Tokens);
-        let Loaded { dataset, problems, notes } = load(&path, false).unwrap();
+        let Loaded {
+            dataset,
+            problems,
+            notes,
+        } = load(&path, false).unwrap();
         let all: Vec<_> = dataset
             .samples
             .iter()
@@ -104,10 +110,17 @@ mod tests {
             .collect();
         assert_eq!(
             all,
-            [(1, "A red one .", "Red #1 .".to_owned()), (2, "Two\ta", String::new())]
+            [
+                (1, "A red one .", "Red #1 .".to_owned()),
+                (2, "Two\ta", String::new())
+            ]
         );
         let text = lines(&problems);
-        for wanted in ["line 3: its picture", "line 5: it is not `picture#number`", "line 6: the caption is empty"] {
+        for wanted in [
+            "line 3: its picture",
+            "line 5: it is not `picture#number`",
+            "line 6: the caption is empty",
+        ] {
             assert!(text.contains(wanted), "no `{wanted}` in\n{text}");
         }
         assert!(notes[0].contains("2 pictures found in"), "{notes:?}");

@@ -23,7 +23,8 @@ pub const DEFINITION: Definition = Definition {
     description: "tar shards of WebDataset",
     detect: |input| {
         input.binary().is_some()
-            && (input.kind == Some(FileKind::Tar) || input.kind.is_none() && input.extension == "tar")
+            && (input.kind == Some(FileKind::Tar)
+                || input.kind.is_none() && input.extension == "tar")
     },
     read,
     write: Some(write),
@@ -110,14 +111,19 @@ fn members<R: Read + Seek>(
         }
         count += 1;
         let path = String::from_utf8_lossy(&entry.path_bytes()).replace('\\', "/");
-        if path.split('/').any(|part| part != "." && part != ".." && is_clutter(part)) {
+        if path
+            .split('/')
+            .any(|part| part != "." && part != ".." && is_clutter(part))
+        {
             continue;
         }
         let Some((key, ending)) = split(&path) else {
             continue;
         };
         let is_text = texts.contains(&ending) || ending == "json";
-        let is_image = image.as_ref().map_or(is_ending(&ending), |image| *image == ending);
+        let is_image = image
+            .as_ref()
+            .map_or(is_ending(&ending), |image| *image == ending);
         if !is_text && !is_image {
             continue;
         }
@@ -132,10 +138,16 @@ fn members<R: Read + Seek>(
             break;
         }
         if is_image {
-            group.pictures.push((ending, path.clone(), entry.raw_file_position(), entry.size()));
+            group.pictures.push((
+                ending,
+                path.clone(),
+                entry.raw_file_position(),
+                entry.size(),
+            ));
         } else if entry.size() > LONGEST_TEXT {
             let place = format!("{name} {path}");
-            rows.problems.push(Problem::new(place, "the caption has more than 16 MiB"));
+            rows.problems
+                .push(Problem::new(place, "the caption has more than 16 MiB"));
         } else {
             let mut bytes = vec![];
             match entry.read_to_end(&mut bytes) {
@@ -155,7 +167,8 @@ fn members<R: Read + Seek>(
         }
     }
     if rows.problems.is_empty() && !total.is_multiple_of(BLOCK) {
-        rows.problems.push(damaged(std::io::ErrorKind::UnexpectedEof.into(), count));
+        rows.problems
+            .push(damaged(std::io::ErrorKind::UnexpectedEof.into(), count));
     }
     // `a.png.txt` is for `a.png`
     let full: BTreeSet<String> = groups
@@ -169,17 +182,26 @@ fn members<R: Read + Seek>(
         }
     }
     for key in order {
-        let Some(Group { pictures, texts: of_stem }) = groups.remove(&key) else {
+        let Some(Group {
+            pictures,
+            texts: of_stem,
+        }) = groups.remove(&key)
+        else {
             continue;
         };
         if pictures.is_empty() {
             if !full.contains(&key) {
                 let place = format!("{name} {key}");
-                rows.problems.push(Problem::new(place, "there is no picture of this name"));
+                rows.problems
+                    .push(Problem::new(place, "there is no picture of this name"));
             }
             continue;
         }
-        let several = pictures.iter().filter(|(_, path, ..)| !of_full.contains_key(path)).count() > 1;
+        let several = pictures
+            .iter()
+            .filter(|(_, path, ..)| !of_full.contains_key(path))
+            .count()
+            > 1;
         for (_, path, at, length) in pictures {
             let place = format!("{name} {path}");
             let own = of_full.get(&path);
@@ -192,7 +214,8 @@ fn members<R: Read + Seek>(
             }
             let (captions, concept) = match captions(own.unwrap_or(&of_stem), &texts, layout) {
                 Ok((captions, _)) if captions.is_empty() => {
-                    rows.problems.push(Problem::new(place, "the caption is empty"));
+                    rows.problems
+                        .push(Problem::new(place, "the caption is empty"));
                     continue;
                 }
                 Ok(found) => found,
@@ -224,7 +247,8 @@ fn members<R: Read + Seek>(
             });
         }
     }
-    rows.used.extend([Setting::ImageColumn, Setting::CaptionColumn]);
+    rows.used
+        .extend([Setting::ImageColumn, Setting::CaptionColumn]);
     Ok(rows)
 }
 
@@ -243,13 +267,23 @@ fn captions(
         .and_then(|object| field(object, columns::CONCEPT)?.as_str())
         .and_then(caption_text);
     let in_json = |names: &[&str]| -> Vec<String> {
-        let values = object.iter().flat_map(|object| names.iter().filter_map(|name| field(object, name)));
+        let values = object
+            .iter()
+            .flat_map(|object| names.iter().filter_map(|name| field(object, name)));
         let texts = values.map(|value| match value {
             Value::Array(list) => list.iter().filter_map(text_in).collect(),
             other => text_in(other).into_iter().collect::<Vec<_>>(),
         });
-        let texts = texts.map(|texts| texts.iter().filter_map(|text| caption_text(text)).collect::<Vec<_>>());
-        texts.into_iter().find(|texts| !texts.is_empty()).unwrap_or_default()
+        let texts = texts.map(|texts| {
+            texts
+                .iter()
+                .filter_map(|text| caption_text(text))
+                .collect::<Vec<_>>()
+        });
+        texts
+            .into_iter()
+            .find(|texts| !texts.is_empty())
+            .unwrap_or_default()
     };
     if layout.caption_column.is_none() {
         let list = in_json(&["captions"]);
@@ -365,23 +399,53 @@ mod tests {
         let text = long.replace(".png", ".txt");
         let files = [&files[..], &[(&text[..], &b"one\n"[..])]].concat();
         let bytes = archive(&files);
-        for (name, bytes) in [("00000.tar", bytes.clone()), ("00000.tar.gz", gzip(&bytes)), ("a.tgz", gzip(&bytes))] {
+        for (name, bytes) in [
+            ("00000.tar", bytes.clone()),
+            ("00000.tar.gz", gzip(&bytes)),
+            ("a.tgz", gzip(&bytes)),
+        ] {
             let (_dir, path) = written(name, bytes);
-            assert_eq!(read(&path, &Layout::default()).unwrap().0, Format::Webdataset);
-            let Loaded { dataset, problems, .. } = load(&path, false).unwrap();
+            assert_eq!(
+                read(&path, &Layout::default()).unwrap().0,
+                Format::Webdataset
+            );
+            let Loaded {
+                dataset, problems, ..
+            } = load(&path, false).unwrap();
             let all: Vec<_> = dataset
                 .samples
                 .iter()
-                .map(|it| (it.rgb[0], &it.caption[..], it.others.len(), it.concept.as_deref()))
+                .map(|it| {
+                    (
+                        it.rgb[0],
+                        &it.caption[..],
+                        it.others.len(),
+                        it.concept.as_deref(),
+                    )
+                })
                 .collect();
-            let wanted = [(1, "one", 0, None), (2, "two", 0, Some("number")), (3, "three", 1, None), (4, "four", 0, None)];
+            let wanted = [
+                (1, "one", 0, None),
+                (2, "two", 0, Some("number")),
+                (3, "three", 1, None),
+                (4, "four", 0, None),
+            ];
             assert_eq!(all, wanted, "{name}");
             let text = lines(&problems);
-            for wanted in ["e.png: it has no caption", "lost: there is no picture", "f.png: it is not a picture", "g.png: another picture", "g.gif: another picture"] {
+            for wanted in [
+                "e.png: it has no caption",
+                "lost: there is no picture",
+                "f.png: it is not a picture",
+                "g.png: another picture",
+                "g.gif: another picture",
+            ] {
                 assert!(text.contains(wanted), "no `{wanted}` in\n{text}");
             }
             assert_eq!(problems.len(), 5, "{text}");
-            let layout = Layout { caption_column: Some("caption".into()), ..Layout::default() };
+            let layout = Layout {
+                caption_column: Some("caption".into()),
+                ..Layout::default()
+            };
             let Loaded { dataset, .. } = Dataset::load(&path, 4, &layout, false, &Silent).unwrap();
             let captions: Vec<_> = dataset.samples.iter().map(|it| &it.caption[..]).collect();
             assert_eq!(captions, ["no", "four"]);
@@ -391,9 +455,16 @@ mod tests {
     #[test]
     fn an_archive_that_is_cut_off_costs_its_end_alone() {
         let (one, two) = (png(1), png(2));
-        let bytes = archive(&[("a.png", &one), ("a.txt", b"one"), ("b.txt", b"two"), ("b.png", &two)]);
+        let bytes = archive(&[
+            ("a.png", &one),
+            ("a.txt", b"one"),
+            ("b.txt", b"two"),
+            ("b.png", &two),
+        ]);
         let (_dir, path) = written("cut.tar", &bytes[..4 * 512 + 100 + 512]);
-        let Loaded { dataset, problems, .. } = load(&path, false).unwrap();
+        let Loaded {
+            dataset, problems, ..
+        } = load(&path, false).unwrap();
         assert_eq!(dataset.samples.len(), 1);
         assert!(lines(&problems).contains("cut off after"), "{problems:?}");
         for length in [0, 100, 512, 700] {

@@ -43,7 +43,9 @@ impl Conversion {
 
     fn transform(&self, from: Layout, to: Layout) -> Option<Transform> {
         let srgb = ColorProfile::new_srgb();
-        let made = self.profile.create_transform_8bit(from, &srgb, to, TransformOptions::default());
+        let made = self
+            .profile
+            .create_transform_8bit(from, &srgb, to, TransformOptions::default());
         made.ok()
     }
 
@@ -61,7 +63,9 @@ impl Conversion {
     /// Converts colors in place and leaves transparency as it is.
     pub fn rgba(&self, image: &mut RgbaImage) {
         if self.profile.color_space == DataColorSpace::Rgb
-            && self.transform(Layout::Rgb, Layout::Rgb).is_some_and(|rgb| changes(&*rgb))
+            && self
+                .transform(Layout::Rgb, Layout::Rgb)
+                .is_some_and(|rgb| changes(&*rgb))
             && let Some(transform) = self.transform(Layout::Rgba, Layout::Rgba)
         {
             in_place(image, 4, &*transform);
@@ -96,10 +100,17 @@ fn changes(transform: &(dyn TransformExecutor<u8> + Send + Sync)) -> bool {
         .collect();
     let mut converted = vec![0; colors.len()];
     transform.transform(&colors, &mut converted).is_ok()
-        && colors.iter().zip(&converted).any(|(a, b)| a.abs_diff(*b) > 1)
+        && colors
+            .iter()
+            .zip(&converted)
+            .any(|(a, b)| a.abs_diff(*b) > 1)
 }
 
-fn in_place(pixels: &mut [u8], channels: usize, transform: &(dyn TransformExecutor<u8> + Send + Sync)) {
+fn in_place(
+    pixels: &mut [u8],
+    channels: usize,
+    transform: &(dyn TransformExecutor<u8> + Send + Sync),
+) {
     let mut converted = vec![0; CHUNK * channels];
     for chunk in pixels.chunks_mut(CHUNK * channels) {
         let converted = &mut converted[..chunk.len()];
@@ -139,7 +150,10 @@ mod tests {
         for (value, wanted) in converted[..3].iter().zip([215u8, 93, 31]) {
             assert!(value.abs_diff(wanted) <= 1, "{converted:?}");
         }
-        assert!(converted[3..].iter().all(|value| value.abs_diff(128) <= 1), "{converted:?}");
+        assert!(
+            converted[3..].iter().all(|value| value.abs_diff(128) <= 1),
+            "{converted:?}"
+        );
         // beside transparency
         let colors = [200, 100, 50, 255, 1, 2, 3, 0];
         let picture = png(&colors, ExtendedColorType::Rgba8, icc());
@@ -150,7 +164,11 @@ mod tests {
     #[test]
     fn srgb_and_damaged_profiles_change_nothing() {
         let colors = [200, 100, 50, 1, 2, 3];
-        for icc in [ColorProfile::new_srgb().encode().unwrap(), b"no profile".to_vec(), vec![0; 200]] {
+        for icc in [
+            ColorProfile::new_srgb().encode().unwrap(),
+            b"no profile".to_vec(),
+            vec![0; 200],
+        ] {
             let picture = png(&colors, ExtendedColorType::Rgb8, icc);
             assert_eq!(Picture::decode(&picture).unwrap().rgb, colors);
         }
@@ -162,6 +180,9 @@ mod tests {
         let picture = png(&[0, 55], ExtendedColorType::L8, icc);
         let rgb = Picture::decode(&picture).unwrap().rgb;
         // 55/255 of the light is 128 in sRGB
-        assert!(rgb[..3] == [0; 3] && rgb[3..].iter().all(|value| value.abs_diff(128) <= 2), "{rgb:?}");
+        assert!(
+            rgb[..3] == [0; 3] && rgb[3..].iter().all(|value| value.abs_diff(128) <= 2),
+            "{rgb:?}"
+        );
     }
 }

@@ -26,7 +26,9 @@ pub fn draw(canvas: &mut RgbImage, text: &str, area: Area, size: f32) -> bool {
     let Some(fonts) = fonts else {
         return false;
     };
-    let mut fonts = fonts.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut fonts = fonts
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
     fonts.draw(canvas, text, area, size);
     true
 }
@@ -47,24 +49,33 @@ impl Fonts {
         let metrics = Metrics::new(size, (1.2 * size).round());
         let mut buffer = Buffer::new(&mut self.system, metrics);
         buffer.set_size(Some(area.width as f32), Some(area.height as f32));
-        buffer.set_ellipsize(Ellipsize::End(EllipsizeHeightLimit::Height(area.height as f32)));
+        buffer.set_ellipsize(Ellipsize::End(EllipsizeHeightLimit::Height(
+            area.height as f32,
+        )));
         let attributes = Attrs::new().family(Family::SansSerif);
         buffer.set_text(text, &attributes, Shaping::Advanced, None);
         buffer.shape_until_scroll(&mut self.system, false);
         let ink = Color::rgb(INK[0], INK[1], INK[2]);
         let (right, bottom) = (area.left + area.width, area.top + area.height);
-        buffer.draw(&mut self.system, &mut self.drawn, ink, |x, y, width, height, color| {
-            for (dx, dy) in (0..width * height).map(|i| (i % width, i / width)) {
-                let x = area.left as i64 + x as i64 + dx as i64;
-                let y = area.top as i64 + y as i64 + dy as i64;
-                let inside = x >= area.left as i64 && x < right.min(canvas.width()) as i64
-                    && y >= area.top as i64 && y < bottom.min(canvas.height()) as i64;
-                if inside {
-                    let pixel = canvas.get_pixel_mut(x as u32, y as u32);
-                    *pixel = blended(*pixel, color);
+        buffer.draw(
+            &mut self.system,
+            &mut self.drawn,
+            ink,
+            |x, y, width, height, color| {
+                for (dx, dy) in (0..width * height).map(|i| (i % width, i / width)) {
+                    let x = area.left as i64 + x as i64 + dx as i64;
+                    let y = area.top as i64 + y as i64 + dy as i64;
+                    let inside = x >= area.left as i64
+                        && x < right.min(canvas.width()) as i64
+                        && y >= area.top as i64
+                        && y < bottom.min(canvas.height()) as i64;
+                    if inside {
+                        let pixel = canvas.get_pixel_mut(x as u32, y as u32);
+                        *pixel = blended(*pixel, color);
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 }
 
@@ -88,7 +99,10 @@ mod tests {
 
     fn fonts() -> Fonts {
         let mut database = Database::new();
-        for font in [epaint_default_fonts::UBUNTU_LIGHT, epaint_default_fonts::NOTO_EMOJI_REGULAR] {
+        for font in [
+            epaint_default_fonts::UBUNTU_LIGHT,
+            epaint_default_fonts::NOTO_EMOJI_REGULAR,
+        ] {
             database.load_font_source(Source::Binary(Arc::new(font)));
         }
         Fonts::new(FontSystem::new_with_locale_and_db("en-US".into(), database)).unwrap()
@@ -99,7 +113,10 @@ mod tests {
         let mut canvas = RgbImage::from_pixel(120, 60, Rgb([255; 3]));
         fonts().draw(&mut canvas, text, area, 14.0);
         let pixels = canvas.enumerate_pixels();
-        pixels.filter(|(_, _, pixel)| pixel.0[0] < 128).map(|(x, y, _)| (x, y)).collect()
+        pixels
+            .filter(|(_, _, pixel)| pixel.0[0] < 128)
+            .map(|(x, y, _)| (x, y))
+            .collect()
     }
 
     const AREA: Area = Area {
@@ -115,7 +132,11 @@ mod tests {
         for text in ["Жук", "ωμέγα", "🐕", "🐈", "a 🐕"] {
             let ink = ink(text, AREA);
             assert!(ink.len() > 10, "{text}");
-            assert!(ink.iter().all(|&(x, y)| (4..104).contains(&x) && (6..46).contains(&y)), "{text}");
+            assert!(
+                ink.iter()
+                    .all(|&(x, y)| (4..104).contains(&x) && (6..46).contains(&y)),
+                "{text}"
+            );
             assert!(seen.insert(ink), "{text} looks like another text");
         }
         assert_eq!(ink("", AREA), []);

@@ -441,10 +441,7 @@ impl WeightFiles {
     }
 
     fn not_finite(&self, entry: &Entry) -> CheckpointError {
-        CheckpointError::not_finite(
-            self.files[entry.file].path().to_owned(),
-            entry.name.clone(),
-        )
+        CheckpointError::not_finite(self.files[entry.file].path().to_owned(), entry.name.clone())
     }
 }
 

@@ -119,11 +119,11 @@ pub(super) fn config_json(vocabulary: &Pretrained) -> Option<String> {
         ("eos_token", end),
         ("unk_token", unknown),
     ];
-    let name = |(key, id): (&str, Option<u32>)| Some((key.to_owned(), json!(vocabulary.token(id?)?)));
+    let name =
+        |(key, id): (&str, Option<u32>)| Some((key.to_owned(), json!(vocabulary.token(id?)?)));
     let names: Map<String, Value> = known.into_iter().filter_map(name).collect();
-    (!names.is_empty()).then(|| {
-        serde_json::to_string_pretty(&Value::Object(names)).expect("names are plain data")
-    })
+    (!names.is_empty())
+        .then(|| serde_json::to_string_pretty(&Value::Object(names)).expect("names are plain data"))
 }
 
 #[cfg(test)]
@@ -137,8 +137,15 @@ mod tests {
         vocabulary.extend(["a", "red", "square", "\u{2581}a", "\u{2581}red"]);
         let ids = vocabulary.iter().enumerate();
         let vocab: Value = match model {
-            "Unigram" => vocabulary.iter().map(|token| json!([token, -1.0])).collect(),
-            _ => Value::Object(ids.clone().map(|(id, token)| (token.to_string(), id.into())).collect()),
+            "Unigram" => vocabulary
+                .iter()
+                .map(|token| json!([token, -1.0]))
+                .collect(),
+            _ => Value::Object(
+                ids.clone()
+                    .map(|(id, token)| (token.to_string(), id.into()))
+                    .collect(),
+            ),
         };
         let tokens: Vec<Value> = added
             .iter()
@@ -163,14 +170,38 @@ mod tests {
         let load = |text: &str, names: SpecialNames| Tokenizer::from_json_named(text, &names, None);
         let forms = [
             ("GPT-2", file("BPE", &["<|endoftext|>"]), [0, 0, 0]),
-            ("SmolLM", file("BPE", &["<|endoftext|>", "<|im_start|>", "<|im_end|>"]), [0, 0, 0]),
-            ("BERT", file("WordPiece", &["[PAD]", "[UNK]", "[CLS]", "[SEP]"]), [0, 2, 3]),
+            (
+                "SmolLM",
+                file("BPE", &["<|endoftext|>", "<|im_start|>", "<|im_end|>"]),
+                [0, 0, 0],
+            ),
+            (
+                "BERT",
+                file("WordPiece", &["[PAD]", "[UNK]", "[CLS]", "[SEP]"]),
+                [0, 2, 3],
+            ),
             ("Llama", file("BPE", &["<unk>", "<s>", "</s>"]), [2, 1, 2]),
-            ("Llama 3", file("BPE", &["<|begin_of_text|>", "<|end_of_text|>", "<|finetune_right_pad_id|>"]), [2, 0, 1]),
-            ("T5", file("Unigram", &["<pad>", "</s>", "<unk>"]), [0, 1, 1]),
+            (
+                "Llama 3",
+                file(
+                    "BPE",
+                    &[
+                        "<|begin_of_text|>",
+                        "<|end_of_text|>",
+                        "<|finetune_right_pad_id|>",
+                    ],
+                ),
+                [2, 0, 1],
+            ),
+            (
+                "T5",
+                file("Unigram", &["<pad>", "</s>", "<unk>"]),
+                [0, 1, 1],
+            ),
         ];
         for (name, text, [pad, begin, end]) in forms {
-            let tokenizer = load(&text, SpecialNames::default()).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let tokenizer = load(&text, SpecialNames::default())
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
             let found = (tokenizer.pad(), tokenizer.begin(), tokenizer.end());
             assert_eq!(found, (pad, Some(begin), Some(end)), "{name}");
             let ids = tokenizer.encode("a red square");
@@ -184,7 +215,10 @@ mod tests {
         let tokenizer = load(&text, names("<mine>", "<stop>")).unwrap();
         assert_eq!((tokenizer.pad(), tokenizer.end()), (1, Some(2)));
         let error = load(&text, names("<yours>", "<stop>")).unwrap_err();
-        assert!(error.contains("no token \"<yours>\" for padding"), "{error}");
+        assert!(
+            error.contains("no token \"<yours>\" for padding"),
+            "{error}"
+        );
     }
 
     #[test]

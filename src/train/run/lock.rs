@@ -113,7 +113,9 @@ impl Drop for FolderLock {
 /// Says who holds a lock and since when, as far as its file tells.
 fn holder(file: &mut File) -> String {
     let mut note = String::new();
-    let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_string(&mut note));
+    let read = file
+        .seek(SeekFrom::Start(0))
+        .and_then(|_| file.read_to_string(&mut note));
     let who = match read {
         Ok(_) if !note.trim().is_empty() => note.trim().to_owned(),
         _ => "another process".to_owned(),

@@ -63,7 +63,9 @@ fn load(
         let progress = observer.reading(paths);
         listing.decode(frame, &data.layout(), data.strict, &*progress)?
     };
-    notes.into_iter().for_each(|note| observer.note(&Note::Data(note)));
+    notes
+        .into_iter()
+        .for_each(|note| observer.note(&Note::Data(note)));
     report(data, problems, dataset.samples.len(), observer)?;
     Ok(dataset)
 }

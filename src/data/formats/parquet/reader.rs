@@ -53,7 +53,9 @@ pub fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
     let image = position(&names, layout.image_column.as_deref(), &columns::IMAGES);
     // conversations and the like are found by the entries
     let caption = position(&names, layout.caption_column.as_deref(), &columns::CAPTIONS);
-    let has_turns = ["conversations", "messages"].iter().any(|turns| names.iter().any(|name| name == turns));
+    let has_turns = ["conversations", "messages"]
+        .iter()
+        .any(|turns| names.iter().any(|name| name == turns));
     let missing = match (image, caption) {
         (None, _) => Some((&layout.image_column, "pictures")),
         (_, None) if layout.caption_column.is_some() || !has_turns => {
@@ -76,25 +78,39 @@ pub fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
     let image = image.unwrap_or_default();
     // other columns may be large, or of kinds that rows do not have
     let wanted = |index: usize| {
-        let known = [columns::CONCEPT, columns::SPLIT, "conversations", "messages", "image_id"];
+        let known = [
+            columns::CONCEPT,
+            columns::SPLIT,
+            "conversations",
+            "messages",
+            "image_id",
+        ];
         index == image
             || Some(index) == caption
             || columns::CAPTIONS.contains(&&names[index].to_lowercase()[..])
             || known.contains(&&names[index][..])
     };
-    let chosen = (0..fields.len()).filter(|&index| wanted(index)).map(|index| fields[index].clone());
+    let chosen = (0..fields.len())
+        .filter(|&index| wanted(index))
+        .map(|index| fields[index].clone());
     let projection = Type::group_type_builder(schema.root_schema().name())
         .with_fields(chosen.collect())
         .build()
         .map_err(failed)?;
     // of any row group, since the others are as good as lost
-    let columns = reader.metadata().row_groups().iter().flat_map(|group| group.columns());
-    let unsupported = columns.map(|column| column.compression()).find(|compression| {
-        matches!(
-            compression,
-            Compression::ZSTD(_) | Compression::BROTLI(_) | Compression::LZO
-        )
-    });
+    let columns = reader
+        .metadata()
+        .row_groups()
+        .iter()
+        .flat_map(|group| group.columns());
+    let unsupported = columns
+        .map(|column| column.compression())
+        .find(|compression| {
+            matches!(
+                compression,
+                Compression::ZSTD(_) | Compression::BROTLI(_) | Compression::LZO
+            )
+        });
     if let Some(compression) = unsupported {
         return Err(format_error(format!(
             "is compressed with {compression}, which has no decoder here: write it with Snappy, gzip or LZ4"
@@ -107,7 +123,10 @@ pub fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
         match row {
             Ok(row) => add(&mut entries, &id, row, &names[image]),
             Err(error) => {
-                entries.problem(Problem::new(id, format!("{error}; nothing after it is read")));
+                entries.problem(Problem::new(
+                    id,
+                    format!("{error}; nothing after it is read"),
+                ));
                 break;
             }
         }
@@ -145,7 +164,9 @@ fn embedded(field: &Field) -> Option<Encoded> {
         Field::Group(row) => {
             let of = |wanted: &str| {
                 let mut fields = row.get_column_iter();
-                fields.find(|(name, _)| *name == wanted).map(|(_, field)| field)
+                fields
+                    .find(|(name, _)| *name == wanted)
+                    .map(|(_, field)| field)
             };
             let Some(Field::Bytes(bytes)) = of("bytes") else {
                 return None;
@@ -188,7 +209,11 @@ fn value(field: &Field) -> Value {
         Field::Double(value) => (*value).into(),
         Field::Group(row) => {
             let fields = row.get_column_iter();
-            Value::Object(fields.map(|(name, field)| (name.clone(), value(field))).collect())
+            Value::Object(
+                fields
+                    .map(|(name, field)| (name.clone(), value(field)))
+                    .collect(),
+            )
         }
         Field::ListInternal(list) => Value::Array(list.elements().iter().map(value).collect()),
         _ => Value::Null,
@@ -204,10 +229,16 @@ pub fn write(path: &Path, records: &[Record]) -> Result<Vec<String>, DataError> 
         reason: std::io::Error::other(error),
     };
     let captions = match several {
-        true => "optional group captions (LIST) { repeated group list { optional binary element (STRING); } }",
+        true => {
+            "optional group captions (LIST) { repeated group list { optional binary element (STRING); } }"
+        }
         false => "optional binary text (STRING);",
     };
-    let concept = if concepts { "optional binary concept (STRING);" } else { "" };
+    let concept = if concepts {
+        "optional binary concept (STRING);"
+    } else {
+        ""
+    };
     let schema = format!(
         "message schema {{ optional group image {{ optional binary bytes; optional binary path (STRING); }} {captions} {concept} }}"
     );
@@ -240,18 +271,33 @@ pub fn write(path: &Path, records: &[Record]) -> Result<Vec<String>, DataError> 
         let name = |record: &Record| record.file_name();
         let paths: Vec<Option<String>> = records.iter().map(name).collect();
         let levels = paths.iter().map(|path| 1 + path.is_some() as i16).collect();
-        let values = paths.iter().flatten().map(|path| path.as_str().into()).collect();
+        let values = paths
+            .iter()
+            .flatten()
+            .map(|path| path.as_str().into())
+            .collect();
         columns.push((values, levels, vec![]));
-        let texts: Vec<ByteArray> = records.iter().flat_map(Record::captions).map(ByteArray::from).collect();
-        let firsts = records.iter().flat_map(|record| record.captions().enumerate());
+        let texts: Vec<ByteArray> = records
+            .iter()
+            .flat_map(Record::captions)
+            .map(ByteArray::from)
+            .collect();
+        let firsts = records
+            .iter()
+            .flat_map(|record| record.captions().enumerate());
         let repetition: Vec<i16> = firsts.map(|(number, _)| (number > 0) as i16).collect();
         match several {
             true => columns.push((texts, vec![3; repetition.len()], repetition)),
             false => columns.push((texts, vec![1; count], vec![])),
         }
         if concepts {
-            let levels = records.iter().map(|record| record.concept.is_some() as i16).collect();
-            let values = records.iter().filter_map(|record| record.concept.as_deref());
+            let levels = records
+                .iter()
+                .map(|record| record.concept.is_some() as i16)
+                .collect();
+            let values = records
+                .iter()
+                .filter_map(|record| record.concept.as_deref());
             columns.push((values.map(ByteArray::from).collect(), levels, vec![]));
         }
         let mut group = writer.next_row_group().map_err(failed)?;
@@ -285,9 +331,19 @@ mod tests {
     fn reads_tables_of_the_hub() {
         for (name, bytes) in [("0.parquet", HUB.to_vec()), ("0.parquet.gz", gzip(HUB))] {
             let (_dir, path) = written(name, bytes);
-            let Loaded { dataset, problems, .. } = load(&path, true).unwrap();
-            let all: Vec<_> = dataset.samples.iter().map(|it| (it.rgb[0], &it.caption[..])).collect();
-            assert_eq!((all, problems), (vec![(10, "one"), (30, "two")], vec![]), "{name}");
+            let Loaded {
+                dataset, problems, ..
+            } = load(&path, true).unwrap();
+            let all: Vec<_> = dataset
+                .samples
+                .iter()
+                .map(|it| (it.rgb[0], &it.caption[..]))
+                .collect();
+            assert_eq!(
+                (all, problems),
+                (vec![(10, "one"), (30, "two")], vec![]),
+                "{name}"
+            );
             let picture = dataset.samples[1].picture.as_ref().unwrap();
             assert_eq!(picture.to_str(), Some("1.png"));
         }
@@ -299,11 +355,17 @@ mod tests {
     fn what_cannot_be_read_is_named() {
         let (_dir, path) = written("0.parquet", ZSTANDARD);
         let error = load(&path, false).unwrap_err().to_string();
-        assert!(error.contains("ZSTD") && error.contains("Snappy"), "{error}");
+        assert!(
+            error.contains("ZSTD") && error.contains("Snappy"),
+            "{error}"
+        );
         for length in [4, 40, HUB.len() - 9] {
             let (_dir, path) = written("0.parquet", &HUB[..length]);
             let error = load(&path, false).unwrap_err();
-            assert!(matches!(&error, DataError::Format { what, .. } if what.contains("damaged")), "{error}");
+            assert!(
+                matches!(&error, DataError::Format { what, .. } if what.contains("damaged")),
+                "{error}"
+            );
         }
     }
 }
