@@ -254,6 +254,13 @@ pub(super) fn read(path: &Path, layout: &Layout) -> Result<(Format, Rows), DataE
     };
     let mut start = vec![];
     let mut file = File::open(path).map_err(read_error)?;
+    // some devices never end
+    if !file.metadata().map_err(read_error)?.is_file() {
+        return Err(DataError::Read {
+            path: path.display().to_string(),
+            reason: "it is neither a file nor a folder".into(),
+        });
+    }
     (&mut file)
         .take(START as u64)
         .read_to_end(&mut start)
