@@ -45,6 +45,9 @@ pub enum CaptionError {
         /// Number of pictures.
         have: usize,
     },
+    /// A prepared picture does not fit the model.
+    #[error("the picture was prepared for another model: prepare it with this model's session")]
+    OtherModel,
     /// The text of a prompt contains the token that marks the places of pictures.
     #[error(
         "the prompt has places for {places} rows of pictures, and the pictures have {rows}: leave the model's image token out of the text"

@@ -315,9 +315,13 @@ impl Session {
         input: &ModelInput,
         on: &mut dyn FnMut(usize),
     ) -> Result<Vec<f32>, CaptionError> {
+        let (side, in_tiles) = (self.info().image_size(), self.0.model.dialogue().is_some());
         let tiled = match &input.0 {
-            Input::Picture(picture) => return Ok(picture.normalised()),
-            Input::Tiles(tiled) => tiled,
+            Input::Tiles(tiled) if in_tiles && tiled.side == side => tiled,
+            Input::Picture(picture) if !in_tiles && picture.width == side => {
+                return Ok(picture.normalised());
+            }
+            _ => return Err(CaptionError::OtherModel),
         };
         if let Some(rows) = self.0.encoded.get(tiled) {
             return Ok(rows);

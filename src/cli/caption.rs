@@ -76,7 +76,7 @@ pub struct CaptionArgs {
     /// Treatment of pictures that have a caption
     #[arg(long, value_name = "ACTION", default_value = "skip", value_parser = named::<Existing>(), requires = "write", help_heading = "Files")]
     existing: Existing,
-    /// Number of pictures at once [default: 16; 1 for pretrained models]
+    /// Number of pictures at once [default: 16; 4 for pretrained models, 1 with --tiles]
     #[arg(long, value_name = "PICTURES", requires = "write", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Files")]
     batch_size: Option<u16>,
     /// Kind of caption to ask a pretrained model for [default: detailed]
@@ -159,7 +159,9 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
             let mut options = options(args, session, sampling)?;
             let batch = args.batch_size.map(usize::from);
             options.batch_size = batch.unwrap_or(match session.model().dialogue() {
-                Some(_) => 1,
+                // keys and values of many tiles take memory
+                Some(_) if args.model.cuts_pictures() => 1,
+                Some(_) => 4,
                 None => 16,
             });
             let begin = begin(args, session).to_owned();
@@ -384,7 +386,10 @@ fn encode(session: &Session, input: &ModelInput, prompt: &str) -> anyhow::Result
     let length = session.prompt_length(prompt, input)?;
     let (tiles, tokens) = (input.tiles(), session.image_tokens(input));
     let plural = if tiles == 1 { "" } else { "s" };
-    errln!("{tiles} tile{plural}, {tokens} image tokens of {length} in the prompt");
+    let cache = session.info().decoder.cache_bytes(length) as f64 / 1e6;
+    errln!(
+        "{tiles} tile{plural}, {tokens} image tokens of {length} in the prompt, {cache:.0} MB of keys and values"
+    );
     let (start, mut told) = (Instant::now(), false);
     session.encode(input, &mut |done| {
         if !told && done < tiles {

@@ -50,6 +50,13 @@ pub struct StackInfo {
 }
 
 impl StackInfo {
+    /// Returns the bytes of the keys and values of all blocks, cached in f32, for that many
+    /// positions.
+    pub fn cache_bytes(&self, positions: usize) -> u64 {
+        let row = 2 * self.kv_heads * self.head_width;
+        4 * (self.layers * row * positions) as u64
+    }
+
     /// Returns the sizes of `layers` blocks, with attention scaled as `scale` says.
     pub fn new(layers: usize, width: usize, heads: usize, scale: AttentionScale) -> StackInfo {
         StackInfo {

@@ -165,3 +165,21 @@ fn refuses_prompts_that_do_not_fit() {
         "{error}"
     );
 }
+
+#[test]
+fn a_picture_for_another_model_is_refused() {
+    let session = load("emoji");
+    let small = picture(9.0);
+    assert_ne!(small.width, session.info().image_size());
+    let input = ModelInput(Input::Picture(small));
+    let error = session.image_values(&input).unwrap_err();
+    assert!(matches!(error, CaptionError::OtherModel), "{error}");
+    let tiles = TiledPicture {
+        tiles: vec![],
+        grid: TileGrid::default(),
+        side: session.info().image_size(),
+    };
+    let input = ModelInput(Input::Tiles(Arc::new(tiles)));
+    let error = session.image_values(&input).unwrap_err();
+    assert!(matches!(error, CaptionError::OtherModel), "{error}");
+}

@@ -58,6 +58,9 @@ pub fn sink(
     Ok(CaptionSink::file(&path, format, existing)?)
 }
 
+/// Time from which a run is long enough to be announced.
+const ANNOUNCED: Duration = Duration::from_secs(10);
+
 /// How captions are made and what stands around them.
 pub struct Job {
     pub options: CaptionOptions,
@@ -98,6 +101,7 @@ pub fn run(
         let job = job(&session)?;
         let stop = on_signal()?;
         let bar = bar(todo.len());
+        let begun = Instant::now();
         let failure = |picture: &PictureFile, reason: &str| {
             let text = match reason.contains(&picture.path.display().to_string()) {
                 true => format!("error: {reason}"),
@@ -153,6 +157,16 @@ pub fn run(
                 written += 1;
             }
             bar.inc(batch.len() as u64);
+            let left = todo.len() - bar.position() as usize;
+            if bar.position() as usize == batch.len() && left > 0 {
+                announce(
+                    &bar,
+                    &session,
+                    &ready,
+                    left,
+                    begun.elapsed() / batch.len() as u32,
+                );
+            }
         }
         bar.finish_and_clear();
     }
@@ -176,6 +190,31 @@ pub fn run(
             inputs.pictures.len()
         ),
     }
+}
+
+/// Says what is to come once the first pictures are captioned: how long it takes and, of a
+/// pretrained model, what a picture takes.
+fn announce(
+    bar: &ProgressBar,
+    session: &Session,
+    first: &[ModelInput],
+    left: usize,
+    each: Duration,
+) {
+    let all = each * left as u32;
+    if all < ANNOUNCED {
+        return;
+    }
+    let tokens = match first.iter().map(|input| session.image_tokens(input)).max() {
+        Some(tokens) if tokens > 0 => {
+            let cache = session.info().decoder.cache_bytes(tokens) as f64 / 1e6;
+            format!(", {tokens} image tokens and {cache:.0} MB of their keys and values each")
+        }
+        _ => String::new(),
+    };
+    bar.suspend(|| {
+        errln!("{left} more pictures{tokens}: about {}", HumanDuration(all));
+    });
 }
 
 /// Ends the captions of a failed run, so that those it wrote are kept.

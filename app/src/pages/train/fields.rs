@@ -227,10 +227,20 @@ fn advanced(ui: &mut Ui, config: &mut RunConfig) {
             .range(1..=1_000_000),
     )
     .on_hover_text("Steps between points of the loss curve");
-    text(ui, "Picture column", &mut config.data.image_column, "image, file_name, ..")
-        .on_hover_text("Column or field with the pictures; found by its usual names if empty");
-    text(ui, "Caption column", &mut config.data.caption_column, "caption, text, ..")
-        .on_hover_text("Column or field with the captions; found by its usual names if empty");
+    text(
+        ui,
+        "Picture column",
+        &mut config.data.image_column,
+        "image, file_name, ..",
+    )
+    .on_hover_text("Column or field with the pictures; found by its usual names if empty");
+    text(
+        ui,
+        "Caption column",
+        &mut config.data.caption_column,
+        "caption, text, ..",
+    )
+    .on_hover_text("Column or field with the captions; found by its usual names if empty");
     path(ui, "Picture folder", &mut config.data.images, "")
         .on_hover_text("Folder of the pictures that files name");
     let mut skip = !config.data.strict;
