@@ -3,6 +3,7 @@
 mod bench;
 mod caption;
 mod chat;
+mod compose;
 mod data;
 mod devices;
 mod doctor;
@@ -60,6 +61,8 @@ commands! {
     Caption(caption::CaptionArgs) => caption::run,
     /// Talk with a pretrained model, about pictures if it takes them
     Chat(chat::ChatArgs) => chat::run,
+    /// Make a model out of a pretrained image encoder and language model, to be trained
+    Compose(compose::ComposeArgs) => compose::run,
     /// Download a pretrained model from the Hugging Face Hub
     #[cfg(feature = "hub")]
     Get(get::GetArgs) => get::run,

@@ -7,6 +7,7 @@
 
 mod caches;
 pub mod clip;
+pub mod composition;
 pub mod config;
 mod dialogue;
 pub mod emoji;

@@ -10,6 +10,7 @@ use crate::data::{Existing, Format};
 use crate::graph::Precision;
 use crate::image::Strength;
 use crate::models::{Part, Preset};
+use crate::nn::Projection;
 use crate::text::{Style, TokenKind};
 use crate::train::{Decay, OnNan, Rule, Schedule};
 
@@ -42,6 +43,17 @@ pub fn named<T: Named>() -> impl TypedValueParser<Value = T> {
         .map(|(_, name, help)| PossibleValue::new(*name).help(*help));
     PossibleValuesParser::new(values)
         .map(|name| T::named(&name).expect("the parser accepts only known names"))
+}
+
+impl Named for Projection {
+    const VALUES: &'static [(Projection, &'static str, &'static str)] = &[
+        (Projection::Linear, "linear", "One layer"),
+        (
+            Projection::Mlp,
+            "mlp",
+            "Two layers with a GELU between them",
+        ),
+    ];
 }
 
 impl Named for Precision {

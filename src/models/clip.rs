@@ -6,6 +6,8 @@ mod model;
 pub mod preprocess;
 
 pub use config::Config;
+pub(super) use config::NAMES;
 pub use encoder::Encoder;
 pub use model::Clip;
+pub(super) use model::OTHERS;
 pub use preprocess::PreprocessConfig;

@@ -60,6 +60,14 @@ pub enum ConfigError {
         /// `model_type` of the configuration.
         model_type: String,
     },
+    /// The architecture is not an image encoder of the kind that is needed.
+    #[error(
+        "the architecture {model_type} is not an image encoder that is known: choose a CLIP model"
+    )]
+    NotClip {
+        /// `model_type` of the configuration.
+        model_type: String,
+    },
     /// The model is a pretrained one where one of this library is needed.
     #[error(
         "a pretrained model of the family {family} writes captions only: it cannot be trained, measured or packed, choose a model that was trained here"

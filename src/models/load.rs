@@ -7,6 +7,7 @@ mod folder;
 pub mod gguf;
 mod gguf_model;
 mod impostor;
+mod opened;
 mod pack;
 mod safetensors;
 mod weights;
@@ -17,6 +18,7 @@ use crate::atomic_file;
 use crate::device::DeviceError;
 use crate::hint::{Hint, Hinted};
 use crate::models::ConfigError;
+use crate::models::library::LocateError;
 use crate::models::processor::ProcessorError;
 use crate::text::TokenizerError;
 use crate::text::chat::ChatError;
@@ -27,6 +29,7 @@ pub use folder::{
     save_description, shipped, snapshot,
 };
 pub use gguf::{Gguf, GgufError, GgufTensor};
+pub(super) use opened::{Opened, referred};
 pub use pack::{Packed, pack};
 pub use safetensors::{
     Metadata, TensorFile, Values, first_not_finite, parse, read_values, step_note, write_halves,
@@ -178,6 +181,45 @@ pub enum CheckpointError {
         /// What the model needs, such as `[4, 3]`.
         want: String,
     },
+    /// A part of a composition cannot be used.
+    #[error("the {part} of {path}, which is {model}: {error}")]
+    Part {
+        /// Folder of the composition.
+        path: String,
+        /// Name of the part.
+        part: &'static str,
+        /// What the composition calls it.
+        model: String,
+        /// What is wrong with it.
+        error: Box<CheckpointError>,
+    },
+    /// A part of a composition is another model than when the composition was made.
+    #[error(
+        "its {field} is {have}, and was {want} when the composition was made: name the model that it was made with"
+    )]
+    OtherPart {
+        /// Path of the field in the part's configuration.
+        field: String,
+        /// Its value there.
+        have: String,
+        /// Its value in the composition's configuration.
+        want: String,
+    },
+    /// A model of another family is needed.
+    #[error("it is a model of the family {family}, and a language model of Llama's type is needed")]
+    NotALanguageModel {
+        /// Name of the family.
+        family: &'static str,
+    },
+    /// A folder that a new model should be written to has one.
+    #[error("{path} already holds a model: choose a folder that has none")]
+    Occupied {
+        /// Folder.
+        path: String,
+    },
+    /// A model that is referred to is not on this machine.
+    #[error(transparent)]
+    Locate(#[from] LocateError),
     /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -223,6 +265,8 @@ impl Hinted for CheckpointError {
                 Some(Hint::FetchAgain)
             }
             CheckpointError::Config(error) => error.hint(),
+            CheckpointError::Locate(error) => error.hint(),
+            CheckpointError::Part { error, .. } => error.hint(),
             _ => None,
         }
     }

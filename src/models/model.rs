@@ -67,6 +67,23 @@ pub trait VisionLanguage: Send + Sync {
     /// Encodes images `[batch, 3, side, side]`.
     fn encode(&self, c: &mut Context, image: Var) -> ImageFeatures;
 
+    /// Computes the rows `[n, rows, width]` that the image encoder passes to the projector, of a
+    /// family that [encodes apart](ModelInfo::encodes_apart).
+    ///
+    /// # Panics
+    /// If the family does not.
+    fn encoder_rows(&self, _c: &mut Context, _image: Var) -> Var {
+        panic!("encoder_rows: the family does not encode pictures apart")
+    }
+
+    /// Applies the projector to [encoder rows](Self::encoder_rows).
+    ///
+    /// # Panics
+    /// If the family does not [encode apart](ModelInfo::encodes_apart).
+    fn project(&self, _c: &mut Context, _rows: Var) -> ImageFeatures {
+        panic!("project: the family does not encode pictures apart")
+    }
+
     /// Computes the logits `[batch, classes]` of the class head, and keeps them in `features`.
     /// Returns `None` without a class head.
     fn classify(&self, c: &mut Context, features: &mut ImageFeatures) -> Option<Var> {
@@ -287,6 +304,17 @@ impl Model {
     /// Encodes images `[batch, 3, side, side]`.
     pub fn encode(&self, c: &mut Context, image: Var) -> ImageFeatures {
         self.network.encode(c, image)
+    }
+
+    /// Computes the rows that the image encoder passes to the projector; see
+    /// [`VisionLanguage::encoder_rows`].
+    pub fn encoder_rows(&self, c: &mut Context, image: Var) -> Var {
+        self.network.encoder_rows(c, image)
+    }
+
+    /// Applies the projector to [encoder rows](Self::encoder_rows).
+    pub fn project(&self, c: &mut Context, rows: Var) -> ImageFeatures {
+        self.network.project(c, rows)
     }
 
     /// Computes the logits `[batch, classes]` of the class head, and keeps them in `features`.

@@ -1,5 +1,7 @@
 //! Configuration of CLIP's image encoder, from its `config.json`.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -44,10 +46,45 @@ pub(in crate::models) const NAMES: VisionNames = VisionNames {
     out: "self_attn.out_proj",
     norm2: "layer_norm2",
     mlp: ["mlp.fc1", "mlp.fc2"],
-    norm: "vision_model.post_layernorm",
+    norm: Some("vision_model.post_layernorm"),
 };
 
+/// Architectures that [`Config::load`] takes, by their `model_type`.
+const ARCHITECTURES: [&str; 3] = [
+    "clip",
+    "clip_vision_model",
+    "clip_vision_model_with_projection",
+];
+
 impl Config {
+    /// Reads the `config.json` of a folder.
+    ///
+    /// # Errors
+    /// Names the file, and the field that is absent or wrong.
+    pub fn load(dir: &Path) -> Result<Config, ConfigError> {
+        let path = dir.join("config.json");
+        let name = || path.display().to_string();
+        let text = std::fs::read(&path).map_err(|reason| ConfigError::Read {
+            path: name(),
+            reason,
+        })?;
+        let read = || -> Result<Config, ConfigError> {
+            let fields: Map<String, Value> = serde_json::from_slice(&text)
+                .map_err(|error| ConfigError::Syntax(error.to_string()))?;
+            let model_type = fields.get("model_type").and_then(Value::as_str);
+            match model_type.unwrap_or("clip") {
+                known if ARCHITECTURES.contains(&known) => Config::from_huggingface(&fields),
+                other => Err(ConfigError::NotClip {
+                    model_type: other.to_owned(),
+                }),
+            }
+        };
+        read().map_err(|error| ConfigError::File {
+            path: name(),
+            error: Box::new(error),
+        })
+    }
+
     /// Reads the fields of a `config.json`: of a vision model alone, or of a whole CLIP model.
     ///
     /// # Errors

@@ -32,7 +32,7 @@ impl Encoder {
     /// Maps images `[n, 3, side, side]` to embeddings `[n, projection_dim]`, not normalised.
     pub fn embed(&self, c: &mut Context, image: Var) -> Var {
         let images = c.tape.shape(image)[0];
-        let (_, rows) = self.vision.forward(c, image);
+        let rows = self.vision.forward(c, image);
         let class = c.tape.slice_rows(rows, 0, 1);
         c.keep(|| "post_layernorm_of_cls".into(), class);
         let embeddings = self.projection.forward(c, class);

@@ -7,12 +7,11 @@ use super::preprocess::PreprocessConfig;
 use super::{Config, Encoder};
 use crate::device::{Device, DeviceError, Plan};
 use crate::image::Picture;
-use crate::models::ConfigError;
 use crate::models::load::{CheckpointError, KeepWeights, WeightFiles, WeightRules, stored};
 use crate::nn::{Context, ParameterStore, Parameters};
 
 /// Beginnings of the names of a whole CLIP model's other tensors.
-const OTHERS: &[&str] = &["text_model.", "text_projection.", "logit_scale"];
+pub(in crate::models) const OTHERS: &[&str] = &["text_model.", "text_projection.", "logit_scale"];
 
 /// CLIP's image encoder.
 pub struct Clip {
@@ -30,21 +29,7 @@ impl Clip {
     /// # Errors
     /// Names the file, field or tensor that is absent or wrong.
     pub fn load(device: &Device, dir: &Path, keep: KeepWeights) -> Result<Clip, CheckpointError> {
-        let path = dir.join("config.json");
-        let read = || -> Result<Config, ConfigError> {
-            let text = std::fs::read(&path).map_err(|reason| ConfigError::Read {
-                path: path.display().to_string(),
-                reason,
-            })?;
-            let fields = serde_json::from_slice(&text)
-                .map_err(|error| ConfigError::Syntax(error.to_string()));
-            let config = fields.and_then(|fields| Config::from_huggingface(&fields));
-            config.map_err(|error| ConfigError::File {
-                path: path.display().to_string(),
-                error: Box::new(error),
-            })
-        };
-        let config = read()?;
+        let config = Config::load(dir)?;
         let preprocess = PreprocessConfig::load(dir)?;
         let rules = WeightRules {
             ignored: OTHERS,

@@ -18,7 +18,8 @@ pub struct Config {
     pub text: DecoderConfig,
 }
 
-const NAMES: DecoderNames = DecoderNames {
+/// Names of the tensors.
+pub(in crate::models) const NAMES: DecoderNames = DecoderNames {
     embedding: "model.embed_tokens",
     blocks: "model.layers",
     norm1: "input_layernorm",

@@ -4,17 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::Deserialize;
-
-use super::gguf_model::{GgufModel, has_gguf, is_gguf};
-use super::impostor::unmask;
 use super::safetensors::{Metadata, TensorFile, Values, write_tensors};
-use super::{CheckpointError, WeightFiles, make_folder, write_file};
+use super::{CheckpointError, Opened, WeightFiles, make_folder, write_file};
 use crate::device::{Device, DeviceError, Tensor};
-use crate::models::{Dialogue, Model, ModelConfig, nanovlm};
+use crate::models::{Model, ModelConfig};
 use crate::nn::{Storage, StorageOf};
 use crate::ops::Encoding;
-use crate::text::{TOKENIZER_CONFIG, Tokenizer, TokenizerError};
+use crate::text::{TOKENIZER_CONFIG, Tokenizer};
 
 /// Names of unknown tensors that an error lists.
 const LISTED: usize = 5;
@@ -208,40 +204,10 @@ pub fn load_with_encoder(
     encoder: Option<&Path>,
     keep: KeepWeights,
 ) -> Result<(Model, Option<Tokenizer>), CheckpointError> {
-    let config = dir.join("config.json");
-    if is_gguf(dir) || (!has_safetensors(dir) && has_gguf(dir)) {
-        let files = GgufModel::open(dir, encoder)?;
-        let config = files.config()?;
-        config.check()?;
-        let (dialogue, tokenizer) = Dialogue::of_gguf(files.text(), files.vision(), &config)?;
-        let weights = files.weights(keep.quantized())?;
-        let model = load_pretrained(device, config, weights, keep)?;
-        return Ok((model.with_dialogue(dialogue), Some(tokenizer)));
+    match Opened::open(dir, encoder, keep.quantized())? {
+        Some(opened) => load_pretrained(device, opened, keep),
+        None => load_own(device, dir),
     }
-    if let Some(encoder) = encoder {
-        return Err(CheckpointError::EncoderUnused {
-            path: dir.display().to_string(),
-            encoder: encoder.display().to_string(),
-        });
-    }
-    if dir.is_file() {
-        let path = dir.display().to_string();
-        return Err(unmask(dir).unwrap_or(CheckpointError::NotAFolder { path }));
-    }
-    if config.is_file() {
-        let read = ModelConfig::load(&config);
-        let config = read.map_err(|error| unmask(&config).unwrap_or(error.into()))?;
-        if config.is_pretrained() {
-            return load_huggingface(device, dir, config, keep);
-        }
-    }
-    load_own(device, dir)
-}
-
-/// Whether a folder has weights as safetensors.
-fn has_safetensors(dir: &Path) -> bool {
-    let names = ["model.safetensors", "model.safetensors.index.json"];
-    names.iter().any(|name| dir.join(name).is_file())
 }
 
 impl KeepWeights {
@@ -264,64 +230,22 @@ pub(in crate::models) fn stored(weights: &WeightFiles, keep: KeepWeights) -> Sto
     Arc::new(move |name| known.get(name).copied().unwrap_or(Storage::Trained))
 }
 
-/// Loads a folder as the programs of Hugging Face write it.
-fn load_huggingface(
-    device: &Device,
-    dir: &Path,
-    config: ModelConfig,
-    keep: KeepWeights,
-) -> Result<(Model, Option<Tokenizer>), CheckpointError> {
-    let vocabulary = dir.join("tokenizer.json");
-    let unmasked = |error| unmask(&vocabulary).unwrap_or(error);
-    let config = match config {
-        ModelConfig::Nanovlm(config) => {
-            let id = token_id(&vocabulary, nanovlm::PLACEHOLDER).map_err(unmasked)?;
-            config.with_placeholder(id).into()
-        }
-        config => config,
-    };
-    let (dialogue, tokenizer) = Dialogue::load(dir, &config).map_err(unmasked)?;
-    let weights = WeightFiles::open(dir, &config.weight_rules(), keep.quantized())?;
-    let model = load_pretrained(device, config, weights, keep)?;
-    Ok((model.with_dialogue(dialogue), Some(tokenizer)))
-}
-
 /// Builds a pretrained model and fills it.
 fn load_pretrained(
     device: &Device,
-    config: ModelConfig,
-    mut weights: WeightFiles,
+    opened: Opened,
     keep: KeepWeights,
-) -> Result<Model, CheckpointError> {
+) -> Result<(Model, Option<Tokenizer>), CheckpointError> {
+    let Opened {
+        config,
+        dialogue,
+        tokenizer,
+        mut weights,
+    } = opened;
     let storage = stored(&weights, keep);
     let model = Model::unfilled(device, config, storage, |store| weights.check(store))?;
     weights.fill(model.store())?;
-    Ok(model)
-}
-
-/// Returns the id of a special token in a `tokenizer.json`, if it has it.
-fn token_id(path: &Path, content: &str) -> Result<Option<u32>, CheckpointError> {
-    #[derive(Deserialize)]
-    struct Added {
-        id: u32,
-        content: String,
-    }
-    #[derive(Deserialize)]
-    struct File {
-        #[serde(default)]
-        added_tokens: Vec<Added>,
-    }
-    let text = std::fs::read(path).map_err(|reason| CheckpointError::Read {
-        path: path.display().to_string(),
-        reason,
-    })?;
-    let file: File = serde_json::from_slice(&text).map_err(|error| TokenizerError::Invalid {
-        path: path.display().to_string(),
-        reason: error.to_string(),
-    })?;
-    let mut tokens = file.added_tokens.into_iter();
-    let found = tokens.find(|token| token.content == content);
-    Ok(found.map(|token| token.id))
+    Ok((model.with_dialogue(dialogue), Some(tokenizer)))
 }
 
 /// Loads a checkpoint of this library.

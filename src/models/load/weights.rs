@@ -221,6 +221,36 @@ impl WeightFiles {
         })
     }
 
+    /// Leaves out the tensors whose names `wanted` refuses.
+    pub(in crate::models) fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
+        self.entries.retain(|name, _| wanted(name));
+    }
+
+    /// Adds the tensors of other files, in place of those of the same names. Absent tensors whose
+    /// names begin with `prefix` are said to be absent there.
+    pub(in crate::models) fn and(
+        mut self,
+        other: WeightFiles,
+        prefix: &'static str,
+    ) -> WeightFiles {
+        let first = self.files.len();
+        let moved = |(name, entry): (String, Entry)| {
+            let file = entry.file + first;
+            (name, Entry { file, ..entry })
+        };
+        self.entries.extend(other.entries.into_iter().map(moved));
+        self.files.extend(other.files);
+        let (ours, theirs) = (self.place, other.place);
+        self.place = Box::new(move |name| match name.starts_with(prefix) {
+            true => {
+                let placed = theirs(name).unwrap_or((name.to_owned(), 0));
+                Some((placed.0, placed.1 + first))
+            }
+            false => ours(name),
+        });
+        self
+    }
+
     /// Keeps one of two names of the same matrix.
     fn tie(&mut self, embedding: &str, head: &str) -> Result<(), CheckpointError> {
         let Some(head) = self.entries.remove(head) else {

@@ -41,7 +41,7 @@ const VISION: VisionNames = VisionNames {
     out: "attn.out_proj",
     norm2: "ln2",
     mlp: ["mlp.fc1", "mlp.fc2"],
-    norm: "vision_encoder.layer_norm",
+    norm: Some("vision_encoder.layer_norm"),
 };
 
 const TEXT: DecoderNames = DecoderNames {
@@ -162,10 +162,7 @@ impl FamilyConfig for Config {
         let projection = p.with_role(Role::PROJECTOR, |p| {
             Linear::new(p, "MP.proj", squares, self.text.hidden_size, false)
         })?;
-        let connector = Connector {
-            factor: self.pixel_shuffle_factor,
-            projection,
-        };
+        let connector = Connector::linear(self.pixel_shuffle_factor, projection);
         Ok(Box::new(Network {
             vision: Some((vision, connector)),
             decoder: p.with_role(Role::DECODER, |p| Decoder::new(p, &self.text, &TEXT))?,

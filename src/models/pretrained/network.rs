@@ -3,15 +3,32 @@
 use super::{Decoder, VisionTransformer};
 use crate::graph::Var;
 use crate::models::{Caches, ImageFeatures, VisionLanguage};
-use crate::nn::{Context, Linear};
+use crate::nn::{Context, LayerNorm, Linear};
+use crate::ops::Activation;
 
 /// From the rows of the vision transformer to those of the decoder: squares of `factor` by `factor`
-/// patches become one row each, then a linear layer.
+/// patches become one row each, then fully connected layers.
 pub struct Connector {
+    /// Rows of the vision transformer in front of the patches, which are left out.
+    pub skipped_rows: usize,
     /// Patches along the side of a square.
     pub factor: usize,
-    /// Layer to the width of the decoder.
-    pub projection: Linear,
+    /// Normalisation of the rows, if there is one.
+    pub norm: Option<LayerNorm>,
+    /// Layers to the width of the decoder, with a GELU after each but the last.
+    pub layers: Vec<Linear>,
+}
+
+impl Connector {
+    /// A linear layer after the pixel shuffle.
+    pub fn linear(factor: usize, projection: Linear) -> Connector {
+        Connector {
+            skipped_rows: 0,
+            factor,
+            norm: None,
+            layers: vec![projection],
+        }
+    }
 }
 
 /// Vision transformer, connector and decoder; or a decoder alone.
@@ -27,14 +44,40 @@ pub struct Network {
 
 impl VisionLanguage for Network {
     fn encode(&self, c: &mut Context, image: Var) -> ImageFeatures {
+        let rows = self.encoder_rows(c, image);
+        self.project(c, rows)
+    }
+
+    fn encoder_rows(&self, c: &mut Context, image: Var) -> Var {
         let Some((vision, connector)) = &self.vision else {
             panic!("encode: the model takes no pictures")
         };
-        let (_, rows) = vision.forward(c, image);
+        let mut rows = vision.forward(c, image);
         c.keep(|| "vision.norm".into(), rows);
+        let skipped = connector.skipped_rows;
+        if skipped > 0 {
+            let patches = c.tape.shape(rows)[1] - skipped;
+            rows = c.tape.slice_rows(rows, skipped, patches);
+        }
         let rows = c.tape.pixel_shuffle(rows, connector.factor);
         c.keep(|| "pixel_shuffle".into(), rows);
-        let rows = connector.projection.forward(c, rows);
+        rows
+    }
+
+    fn project(&self, c: &mut Context, rows: Var) -> ImageFeatures {
+        let Some((_, connector)) = &self.vision else {
+            panic!("project: the model takes no pictures")
+        };
+        let mut rows = match &connector.norm {
+            Some(norm) => norm.forward(c, rows),
+            None => rows,
+        };
+        for (number, layer) in connector.layers.iter().enumerate() {
+            rows = match number + 1 < connector.layers.len() {
+                true => layer.activated(c, rows, Activation::Gelu),
+                false => layer.forward(c, rows),
+            };
+        }
         c.keep(|| "connector".into(), rows);
         ImageFeatures::of_rows(rows)
     }

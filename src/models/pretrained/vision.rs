@@ -147,8 +147,8 @@ pub struct VisionNames {
     pub norm2: &'static str,
     /// Layers of the feed-forward network.
     pub mlp: [&'static str; 2],
-    /// Last LayerNorm: over all rows or, with a CLS token, over its row.
-    pub norm: &'static str,
+    /// Last LayerNorm, if the rows are normalised.
+    pub norm: Option<&'static str>,
 }
 
 struct Block {
@@ -168,7 +168,7 @@ pub struct VisionTransformer {
     positions: Tensor,
     class: Option<(Tensor, LayerNorm)>,
     blocks: Vec<Block>,
-    norm: LayerNorm,
+    norm: Option<LayerNorm>,
 }
 
 impl VisionTransformer {
@@ -223,13 +223,16 @@ impl VisionTransformer {
             blocks: (0..config.num_hidden_layers)
                 .map(|layer| block(p, layer))
                 .collect::<Result<_, DeviceError>>()?,
-            norm: LayerNorm::new(p, names.norm, width, eps)?,
+            norm: names
+                .norm
+                .map(|norm| LayerNorm::new(p, norm, width, eps))
+                .transpose()?,
         })
     }
 
-    /// Maps images `[n, 3, side, side]` to the rows after the last block, `[n, rows, width]`, and
-    /// their normalisation by the last LayerNorm. A CLS token is row 0.
-    pub fn forward(&self, c: &mut Context, image: Var) -> (Var, Var) {
+    /// Maps images `[n, 3, side, side]` to the rows after the last block, `[n, rows, width]`,
+    /// normalised if there is a last LayerNorm. A CLS token is row 0.
+    pub fn forward(&self, c: &mut Context, image: Var) -> Var {
         let pixels = c.tape.patchify(image, self.config.patch_size);
         let mut x = self.patch.forward(c, pixels);
         if let Some((token, _)) = &self.class {
@@ -262,7 +265,10 @@ impl VisionTransformer {
             });
             stream = c.keep_stream(|| format!("vision.layer{layer}"), stream);
         }
-        stream.norm(c, &self.norm)
+        match &self.norm {
+            Some(norm) => stream.norm(c, norm).1,
+            None => stream.value(c),
+        }
     }
 }
 

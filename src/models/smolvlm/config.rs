@@ -51,7 +51,7 @@ const VISION: VisionNames = VisionNames {
     out: "self_attn.out_proj",
     norm2: "layer_norm2",
     mlp: ["mlp.fc1", "mlp.fc2"],
-    norm: "model.vision_model.post_layernorm",
+    norm: Some("model.vision_model.post_layernorm"),
 };
 
 const TEXT: DecoderNames = DecoderNames {
@@ -157,10 +157,7 @@ impl FamilyConfig for Config {
             let name = "model.connector.modality_projection.proj";
             Linear::new(p, name, squares, self.text.hidden_size, false)
         })?;
-        let connector = Connector {
-            factor: self.scale_factor,
-            projection,
-        };
+        let connector = Connector::linear(self.scale_factor, projection);
         Ok(Box::new(Network {
             vision: Some((vision, connector)),
             decoder: p.with_role(Role::DECODER, |p| Decoder::new(p, &self.text, &TEXT))?,

@@ -198,6 +198,25 @@ impl Pretrained {
         self.inner.token_to_id(token)
     }
 
+    /// Returns the vocabulary with a special token, which gets the next id unless it is there.
+    pub fn with_token(&self, token: &str) -> Pretrained {
+        if self.id(token).is_some() {
+            return self.clone();
+        }
+        let mut inner = Tokenizer::clone(&self.inner);
+        inner
+            .add_special_tokens([AddedToken::from(token, true).normalized(false)])
+            .expect("a new token is no duplicate");
+        let vocab_size = self
+            .vocab_size
+            .max(inner.token_to_id(token).map_or(0, |id| id as usize + 1));
+        Pretrained {
+            inner: inner.into(),
+            vocab_size,
+            special: self.special,
+        }
+    }
+
     /// Returns the parts of a text that become the unknown token, in order, each once.
     pub fn unknown_parts(&self, text: &str) -> Vec<String> {
         let Ok(cut) = self.inner.encode(text, false) else {

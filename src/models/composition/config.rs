@@ -1,0 +1,197 @@
+//! Configuration of a composition, in its `config.json`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::device::DeviceError;
+use crate::models::pretrained::{
+    Connector, Decoder, DecoderConfig, Network, VisionConfig, VisionNames, VisionTransformer,
+    pretrained_info,
+};
+use crate::models::{
+    ConfigError, FamilyConfig, ImagePlaceholder, ModelInfo, Overrides, VisionLanguage, clip, llama,
+};
+use crate::nn::{LayerNorm, Linear, Parameters, Projection, Role};
+
+/// Name of the token whose places the rows of a picture take.
+pub const IMAGE_TOKEN: &str = "<image>";
+
+/// Module path of the projector.
+pub(super) const PROJECTOR: &str = "projector";
+
+/// Epsilon of the projector's normalisation.
+const NORM_EPS: f32 = 1e-5;
+
+/// Parts of a composition, with the sizes that they had when it was made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Image encoder.
+    pub encoder: EncoderPart,
+    /// From the rows of the encoder to those of the decoder.
+    pub projector: ProjectorConfig,
+    /// Language model.
+    pub decoder: DecoderPart,
+    /// Id of the token whose places the rows of a picture take; it may lie beyond the decoder's
+    /// vocabulary.
+    pub image_token_id: u32,
+}
+
+/// Image encoder of a composition: that of CLIP.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EncoderPart {
+    /// Folder, relative to the composition's or absolute, or repository on the Hugging Face Hub.
+    pub model: String,
+    /// Number of blocks that are used, the first ones. The rows are those after the last of them.
+    pub layers: usize,
+    /// Sizes of the whole encoder.
+    pub vision: VisionConfig,
+}
+
+/// Language model of a composition: of Llama's type.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecoderPart {
+    /// Folder or GGUF file, relative to the composition's folder or absolute, or repository on the
+    /// Hugging Face Hub.
+    pub model: String,
+    /// Sizes of the decoder.
+    pub text: DecoderConfig,
+}
+
+/// Layers from the rows of the encoder to those of the decoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProjectorConfig {
+    /// One layer, or two with a GELU between them.
+    pub kind: Projection,
+    /// Patches along the side of a square that becomes one row.
+    pub pixel_shuffle_factor: usize,
+    /// Whether a LayerNorm stands in front of the layers.
+    pub norm: bool,
+}
+
+impl Config {
+    /// Number of rows that a picture becomes.
+    pub fn tile_rows(&self) -> usize {
+        (self.encoder.vision.grid() / self.projector.pixel_shuffle_factor.max(1)).pow(2)
+    }
+
+    /// Width of the rows that the projector takes in.
+    pub fn projector_inputs(&self) -> usize {
+        self.encoder.vision.hidden_size * self.projector.pixel_shuffle_factor.pow(2)
+    }
+
+    /// Sizes of the blocks that are used.
+    fn used_vision(&self) -> VisionConfig {
+        VisionConfig {
+            num_hidden_layers: self.encoder.layers,
+            ..self.encoder.vision.clone()
+        }
+    }
+
+    /// Creates the projector's layers.
+    ///
+    /// # Errors
+    /// Returns an error when the device cannot hold the parameters.
+    pub(super) fn connector(&self, p: &mut Parameters) -> Result<Connector, DeviceError> {
+        let (inputs, width) = (self.projector_inputs(), self.decoder.text.hidden_size);
+        p.with_role(Role::PROJECTOR, |p| {
+            p.scope(PROJECTOR, |p| {
+                let norm = self.projector.norm;
+                Ok(Connector {
+                    skipped_rows: 1,
+                    factor: self.projector.pixel_shuffle_factor,
+                    norm: norm
+                        .then(|| LayerNorm::new(p, "norm", inputs, NORM_EPS))
+                        .transpose()?,
+                    layers: match self.projector.kind {
+                        Projection::Linear => vec![Linear::new(p, "proj", inputs, width, true)?],
+                        Projection::Mlp => vec![
+                            Linear::new(p, "proj1", inputs, width, true)?,
+                            Linear::new(p, "proj2", width, width, true)?,
+                        ],
+                    },
+                })
+            })
+        })
+    }
+}
+
+impl FamilyConfig for Config {
+    fn info(&self) -> ModelInfo {
+        let factor = self.projector.pixel_shuffle_factor;
+        let vision = self.used_vision();
+        ModelInfo {
+            cls_tokens: 1,
+            placeholder: Some(ImagePlaceholder {
+                token: self.image_token_id,
+                rows: self.tile_rows(),
+            }),
+            ..pretrained_info(Some((&vision, factor)), &self.decoder.text)
+        }
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        self.encoder.vision.check("encoder.vision.")?;
+        self.decoder.text.check("decoder.text.")?;
+        let layers = self.encoder.layers;
+        if layers == 0 || layers > self.encoder.vision.num_hidden_layers {
+            let rule = format!(
+                "it must be from 1 to {}, the number of the encoder's blocks",
+                self.encoder.vision.num_hidden_layers
+            );
+            return Err(ConfigError::field("encoder.layers", layers, rule));
+        }
+        let factor = self.projector.pixel_shuffle_factor;
+        let grid = self.encoder.vision.grid();
+        if factor == 0 || !grid.is_multiple_of(factor) {
+            let rule = format!("it must divide {grid}, the patches along a side of the picture");
+            return Err(ConfigError::field(
+                "projector.pixel_shuffle_factor",
+                factor,
+                rule,
+            ));
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, _overrides: &Overrides) {}
+
+    fn multiply_adds(&self, text: usize) -> f64 {
+        self.encoder_multiply_adds()
+            + self
+                .decoder
+                .text
+                .multiply_adds(self.tile_rows() + text, text)
+    }
+
+    fn encoder_multiply_adds(&self) -> f64 {
+        let width = self.decoder.text.hidden_size;
+        let row = match self.projector.kind {
+            Projection::Linear => self.projector_inputs() * width,
+            Projection::Mlp => (self.projector_inputs() + width) * width,
+        };
+        self.used_vision().multiply_adds(1) + (self.tile_rows() * row) as f64
+    }
+
+    fn build(&self, p: &mut Parameters) -> Result<Box<dyn VisionLanguage>, DeviceError> {
+        // the rows of all patches are used, and the last LayerNorm is that of the CLS token
+        let names = VisionNames {
+            norm: None,
+            ..clip::NAMES
+        };
+        let vision = p.with_role(Role::ENCODER, |p| {
+            VisionTransformer::new(p, &self.used_vision(), &names)
+        })?;
+        let connector = self.connector(p)?;
+        let decoder = p.with_role(Role::DECODER, |p| {
+            Decoder::new(p, &self.decoder.text, &llama::NAMES)
+        })?;
+        Ok(Box::new(Network {
+            vision: Some((vision, connector)),
+            decoder,
+            in_front: false,
+        }))
+    }
+}
