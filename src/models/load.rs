@@ -9,7 +9,9 @@ mod gguf_model;
 mod impostor;
 mod opened;
 mod pack;
+mod peft;
 mod safetensors;
+mod tuned;
 mod weights;
 
 use std::path::Path;
@@ -25,12 +27,14 @@ use crate::text::chat::ChatError;
 
 pub(super) use folder::stored;
 pub use folder::{
-    KeepWeights, default_folder, load, load_with, load_with_encoder, restore, save,
-    save_description, shipped, snapshot,
+    KeepWeights, LoadOptions, Parts, default_folder, load, load_options, load_with,
+    load_with_encoder, restore, save, save_description, shipped, snapshot,
 };
 pub use gguf::{Gguf, GgufError, GgufTensor};
 pub(super) use opened::{Opened, referred};
 pub use pack::{Packed, pack};
+pub use tuned::{save_tuned, save_tuned_description};
+pub use peft::{Adapter, save_adapter};
 pub use safetensors::{
     Metadata, TensorFile, Values, first_not_finite, parse, read_values, step_note, write_halves,
     write_tensors, write_values,
@@ -193,6 +197,16 @@ pub enum CheckpointError {
         /// What is wrong with it.
         error: Box<CheckpointError>,
     },
+    /// The model that a folder changes cannot be used.
+    #[error("the model that {path} changes, which is {model}: {error}")]
+    Base {
+        /// Folder.
+        path: String,
+        /// What the folder calls the model.
+        model: String,
+        /// What is wrong with it.
+        error: Box<CheckpointError>,
+    },
     /// A part of a composition is another model than when the composition was made.
     #[error(
         "its {field} is {have}, and was {want} when the composition was made: name the model that it was made with"
@@ -210,6 +224,32 @@ pub enum CheckpointError {
     NotALanguageModel {
         /// Name of the family.
         family: &'static str,
+    },
+    /// An adapter cannot be used with a model.
+    #[error("{path}: {reason}")]
+    Adapter {
+        /// Folder or file of the model.
+        path: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A file describes an adapter that is not supported.
+    #[error("{path} describes an adapter with {field} = {value}: {rule}")]
+    AdapterKind {
+        /// File.
+        path: String,
+        /// Name of the field.
+        field: String,
+        /// Its value.
+        value: String,
+        /// What is supported.
+        rule: String,
+    },
+    /// Adapters are for pretrained models.
+    #[error("{path} is not a pretrained model, and adapters are for those only")]
+    NotAdaptable {
+        /// Folder.
+        path: String,
     },
     /// A folder that a new model should be written to has one.
     #[error("{path} already holds a model: choose a folder that has none")]
@@ -266,7 +306,7 @@ impl Hinted for CheckpointError {
             }
             CheckpointError::Config(error) => error.hint(),
             CheckpointError::Locate(error) => error.hint(),
-            CheckpointError::Part { error, .. } => error.hint(),
+            CheckpointError::Part { error, .. } | CheckpointError::Base { error, .. } => error.hint(),
             _ => None,
         }
     }

@@ -7,7 +7,7 @@ use super::load::{self, CheckpointError};
 use super::{Caches, Dialogue, ModelConfig, ModelInfo};
 use crate::device::{Device, DeviceError, Tensor};
 use crate::graph::{Tape, Var};
-use crate::nn::{Context, ParameterStore, Parameters, StorageOf};
+use crate::nn::{Context, Kept, LoraConfig, ParameterStore, Parameters};
 use crate::ops::max_keys;
 use crate::text::Tokenizer;
 
@@ -20,8 +20,8 @@ pub enum Logits {
     Text,
     /// The last position only.
     Last,
-    /// One row per text: `[batch]` indices (`u32`) into all rows of the batch, visual tokens
-    /// included.
+    /// Chosen rows: `[n]` indices (`u32`) into all rows of the batch, visual tokens included, for
+    /// logits `[n, 1, vocab]`.
     Rows(Var),
 }
 
@@ -132,6 +132,8 @@ pub struct Model {
     tokenizer: Option<Arc<Tokenizer>>,
     dialogue: Option<Arc<Dialogue>>,
     rounds: bool,
+    lora: Option<Arc<LoraConfig>>,
+    base: Option<Arc<Path>>,
 }
 
 impl Model {
@@ -172,19 +174,23 @@ impl Model {
             tokenizer: None,
             dialogue: None,
             rounds: false,
+            lora: None,
+            base: None,
         })
     }
 
-    /// Creates a model whose parameters are kept as `storage` says and are zeros until they are
-    /// filled. `check` sees their names and shapes before anything is allocated.
+    /// Creates a model whose parameters are kept as `kept` says and are zeros until they are
+    /// filled, except new adapters. `check` sees their names and shapes before anything is
+    /// allocated.
     pub(super) fn unfilled(
         device: &Device,
         config: ModelConfig,
-        storage: StorageOf,
+        kept: Kept,
         check: impl FnOnce(&ParameterStore) -> Result<(), CheckpointError>,
     ) -> Result<Model, CheckpointError> {
         let build = |p: &mut Parameters| config.build(p);
-        let (network, store) = Parameters::unfilled(device, storage, build, check)?;
+        let lora = kept.lora.clone();
+        let (network, store) = Parameters::unfilled(device, kept, build, check)?;
         let info = config.info();
         Ok(Model {
             positions: info.context.min(max_keys(&device.capabilities())),
@@ -195,6 +201,8 @@ impl Model {
             tokenizer: None,
             dialogue: None,
             rounds: false,
+            lora,
+            base: None,
         })
     }
 
@@ -230,10 +238,22 @@ impl Model {
         self.dialogue.as_deref()
     }
 
-    /// Sets how a pretrained model is asked.
-    pub(super) fn with_dialogue(self, dialogue: Dialogue) -> Model {
+    /// Adapters of the model's layers, if it has any.
+    pub fn lora(&self) -> Option<&LoraConfig> {
+        self.lora.as_deref()
+    }
+
+    /// Folder or file that the weights of a pretrained model come from: that of the base model
+    /// where a folder refers to one.
+    pub fn base(&self) -> Option<&Path> {
+        self.base.as_deref()
+    }
+
+    /// Sets how a pretrained model is asked, and where it comes from.
+    pub(super) fn with_dialogue(self, dialogue: Dialogue, base: &Path) -> Model {
         Model {
             dialogue: Some(Arc::new(dialogue)),
+            base: Some(base.into()),
             ..self
         }
     }
@@ -344,9 +364,10 @@ impl Model {
             Logits::Last => 1,
             Logits::Rows(rows) => {
                 let (batch, width) = (c.tape.shape(x)[0], c.tape.shape(x)[2]);
+                let count = c.tape.len(rows);
                 let x = c.tape.view(x, &[batch * all, width]);
                 let x = c.tape.embedding(x, rows);
-                let x = c.tape.view(x, &[batch, 1, width]);
+                let x = c.tape.view(x, &[count, 1, width]);
                 return self.network.output(c, x);
             }
         };

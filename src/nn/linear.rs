@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::lora::Adapters;
 use super::{Context, Init, Parameters, Weight};
 use crate::device::{DeviceError, Tensor};
 use crate::graph::Var;
@@ -11,6 +12,7 @@ use crate::ops::Activation;
 pub struct Linear {
     weight: Weight,
     bias: Option<Tensor>,
+    adapters: Option<Adapters>,
 }
 
 impl Linear {
@@ -25,7 +27,32 @@ impl Linear {
         outputs: usize,
         bias: bool,
     ) -> Result<Linear, DeviceError> {
-        Self::with_shape(p, name, &[outputs, inputs], bias)
+        Self::linear(p, name, &[outputs, inputs], bias, false)
+    }
+
+    /// Creates the output layer of a language model, without bias.
+    ///
+    /// # Errors
+    /// Returns an error when the device cannot hold it.
+    pub fn head(
+        p: &mut Parameters,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<Linear, DeviceError> {
+        Self::linear(p, name, &[outputs, inputs], false, true)
+    }
+
+    fn linear(
+        p: &mut Parameters,
+        name: &str,
+        shape: &[usize; 2],
+        bias: bool,
+        is_head: bool,
+    ) -> Result<Linear, DeviceError> {
+        let layer = Self::with_shape(p, name, shape, bias)?;
+        let adapters = p.scope(name, |p| Adapters::new(p, &[("", shape[0])], shape[1], is_head))?;
+        Ok(Linear { adapters, ..layer })
     }
 
     /// Whether all weights have fewer than 32 bits.
@@ -53,6 +80,7 @@ impl Linear {
                 bias: bias
                     .then(|| p.create("bias", &shape[..1], init))
                     .transpose()?,
+                adapters: None,
             })
         })
     }
@@ -88,13 +116,18 @@ impl Linear {
         Ok(Linear {
             weight,
             bias: bias.transpose()?,
+            adapters: Adapters::new(p, members, inputs, false)?,
         })
     }
 
     /// Creates the layer without bias whose weight is a matrix of the model that is used elsewhere
     /// too, such as its embeddings.
     pub fn tied(weight: Weight) -> Linear {
-        Linear { weight, bias: None }
+        Linear {
+            weight,
+            bias: None,
+            adapters: None,
+        }
     }
 
     /// The parameter `bias: [out]`, if the layer has one.
@@ -136,6 +169,11 @@ impl Linear {
     /// Maps `x: [.., in]` to `[.., out]` and applies an activation.
     pub fn activated(&self, c: &mut Context, x: Var, activation: Activation) -> Var {
         let bias = self.bias.as_ref().map(|bias| c.parameter(bias));
-        self.weight.product(c, x, bias, activation)
+        let Some(adapters) = &self.adapters else {
+            return self.weight.product(c, x, bias, activation);
+        };
+        let y = self.weight.product(c, x, bias, Activation::None);
+        let y = adapters.add(c, x, y);
+        c.tape.activation(y, activation)
     }
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{LORA_A, LORA_B};
+
 /// Part of a vision-language model that can be frozen, or loaded from a checkpoint, on its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -80,6 +82,11 @@ pub struct ParameterInfo {
 }
 
 impl ParameterInfo {
+    /// Whether the parameter belongs to an adapter of a layer.
+    pub fn is_adapter(&self) -> bool {
+        [LORA_A, LORA_B].iter().any(|end| self.name.ends_with(end))
+    }
+
     /// Whether the parameter is a matrix or a table of embeddings rather than a bias, a norm or
     /// another vector.
     ///

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{FrozenRows, ParameterStore, Part, Role, Storage, Weight};
+use super::{FrozenRows, LoraConfig, ParameterStore, Part, Role, Storage, Weight};
 use crate::device::{Device, DeviceError, Tensor};
 
 /// Initial values of a parameter.
@@ -35,6 +35,10 @@ pub struct Parameters {
     storage: StorageOf,
     /// Draws initial values; `None` where a file has them.
     rng: Option<ChaCha8Rng>,
+    /// Adapters of layers.
+    lora: Option<Arc<LoraConfig>>,
+    /// Draws initial values of adapters; `None` where a file has them.
+    lora_rng: Option<ChaCha8Rng>,
     path: Vec<String>,
     role: Role,
 }
@@ -42,8 +46,19 @@ pub struct Parameters {
 /// Encodings are chosen so that rows are whole blocks.
 const WHOLE_BLOCKS: &str = "rows are whole blocks";
 
-/// Decides how to keep the weight matrix of a name.
-pub type StorageOf = Arc<dyn Fn(&str) -> Storage + Send + Sync>;
+/// Decides how to keep the weight matrix of a name in a part of the model.
+pub type StorageOf = Arc<dyn Fn(&str, Part) -> Storage + Send + Sync>;
+
+/// How the parameters of a model are kept that a file has the values of.
+#[derive(Clone)]
+pub struct Kept {
+    /// How to keep each weight matrix.
+    pub storage: StorageOf,
+    /// Adapters of layers.
+    pub lora: Option<Arc<LoraConfig>>,
+    /// Seed of the adapters' initial values, if the file does not have them.
+    pub lora_seed: Option<u64>,
+}
 
 impl Parameters {
     /// Returns the value that `make` builds, and the store that holds its parameters.
@@ -58,15 +73,20 @@ impl Parameters {
         seed: u64,
         mut make: impl FnMut(&mut Parameters) -> Result<T, DeviceError>,
     ) -> Result<(T, ParameterStore), DeviceError> {
-        let storage: StorageOf = Arc::new(|_| Storage::Trained);
+        let kept = Kept {
+            storage: Arc::new(|_, _| Storage::Trained),
+            lora: None,
+            lora_seed: None,
+        };
         let rng = Some(ChaCha8Rng::seed_from_u64(seed));
-        let mut run = |store| Self::run(device, store, &storage, rng.clone(), &mut make);
+        let mut run = |store| Self::run(device, store, &kept, rng.clone(), &mut make);
         let (_, counted) = run(ParameterStore::counting(device)?)?;
         run(counted.allocated(device)?)
     }
 
     /// Returns the value that `make` builds, and the store that holds its parameters, all zeros
-    /// until they are filled from a file. Weight matrices are kept as `storage` says.
+    /// until they are filled from a file, except new adapters. Weight matrices are kept as `kept`
+    /// says.
     ///
     /// `check` sees the names and shapes before anything is allocated.
     ///
@@ -75,11 +95,11 @@ impl Parameters {
     /// parameters.
     pub fn unfilled<T, E: From<DeviceError>>(
         device: &Device,
-        storage: StorageOf,
+        kept: Kept,
         mut make: impl FnMut(&mut Parameters) -> Result<T, DeviceError>,
         check: impl FnOnce(&ParameterStore) -> Result<(), E>,
     ) -> Result<(T, ParameterStore), E> {
-        let mut run = |store| Self::run(device, store, &storage, None, &mut make);
+        let mut run = |store| Self::run(device, store, &kept, None, &mut make);
         let (_, counted) = run(ParameterStore::counting(device)?)?;
         check(&counted)?;
         Ok(run(counted.allocated(device)?)?)
@@ -88,15 +108,17 @@ impl Parameters {
     fn run<T>(
         device: &Device,
         store: ParameterStore,
-        storage: &StorageOf,
+        kept: &Kept,
         rng: Option<ChaCha8Rng>,
         make: &mut impl FnMut(&mut Parameters) -> Result<T, DeviceError>,
     ) -> Result<(T, ParameterStore), DeviceError> {
         let mut parameters = Parameters {
             device: device.clone(),
             store,
-            storage: storage.clone(),
+            storage: kept.storage.clone(),
             rng,
+            lora: kept.lora.clone(),
+            lora_rng: kept.lora_seed.map(ChaCha8Rng::seed_from_u64),
             path: vec![],
             role: Role::DECODER,
         };
@@ -117,6 +139,45 @@ impl Parameters {
         let made = make(self);
         self.role = outer;
         made
+    }
+
+    /// As [`scope`](Self::scope), under the name of a module.
+    pub(super) fn scope_of<T>(
+        &mut self,
+        name: &str,
+        make: impl FnOnce(&mut Parameters) -> T,
+    ) -> T {
+        match name.is_empty() {
+            true => make(self),
+            false => self.scope(name, make),
+        }
+    }
+
+    /// Adapters that layers get.
+    pub(super) fn lora(&self) -> Option<Arc<LoraConfig>> {
+        self.lora.clone()
+    }
+
+    /// Path of a module with this name; of the module being created if it is empty.
+    pub(super) fn module(&self, name: &str) -> String {
+        match name.is_empty() {
+            true => self.path(),
+            false => self.named(&[(name, 0)]).remove(0).0,
+        }
+    }
+
+    /// Creates a parameter of an adapter.
+    pub(super) fn create_adapter(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        init: Init,
+    ) -> Result<Tensor, DeviceError> {
+        let own = std::mem::take(&mut self.lora_rng);
+        let model = std::mem::replace(&mut self.rng, own);
+        let created = self.create(name, shape, init);
+        self.lora_rng = std::mem::replace(&mut self.rng, model);
+        created
     }
 
     /// Part of the model that parameters created now belong to.
@@ -188,7 +249,10 @@ impl Parameters {
         init: Init,
     ) -> Result<Weight, DeviceError> {
         let named = self.named(members);
-        let storage: Vec<Storage> = named.iter().map(|(name, _)| (self.storage)(name)).collect();
+        let storage: Vec<Storage> = named
+            .iter()
+            .map(|(name, _)| (self.storage)(name, self.role.part))
+            .collect();
         if storage.contains(&Storage::Trained) {
             return Ok(Weight::Trained(self.create_group(members, rest, init)?));
         }

@@ -137,7 +137,7 @@ impl FrozenRows {
 }
 
 /// Records values `[.., n]` side by side along the last axis.
-fn side_by_side(c: &mut Context, parts: &[Var]) -> Var {
+pub(super) fn side_by_side(c: &mut Context, parts: &[Var]) -> Var {
     let shape = c.tape.shape(parts[0]).to_vec();
     let leading = &shape[..shape.len() - 1];
     let rows: usize = leading.iter().product();

@@ -8,7 +8,7 @@ use super::{Config, Encoder};
 use crate::device::{Device, DeviceError, Plan};
 use crate::image::Picture;
 use crate::models::load::{CheckpointError, KeepWeights, WeightFiles, WeightRules, stored};
-use crate::nn::{Context, ParameterStore, Parameters};
+use crate::nn::{Context, Kept, ParameterStore, Parameters};
 
 /// Beginnings of the names of a whole CLIP model's other tensors.
 pub(in crate::models) const OTHERS: &[&str] = &["text_model.", "text_projection.", "logit_scale"];
@@ -37,11 +37,14 @@ impl Clip {
         };
         let mut weights = WeightFiles::open(dir, &rules, keep.quantized())?;
         let build = |p: &mut Parameters| Encoder::new(p, &config);
+        let kept = Kept {
+            storage: stored(&weights, keep),
+            lora: None,
+            lora_seed: None,
+        };
         let (encoder, store) =
-            Parameters::unfilled(device, stored(&weights, keep), build, |store| {
-                weights.check(store)
-            })?;
-        weights.fill(&store)?;
+            Parameters::unfilled(device, kept, build, |store| weights.check(store, false))?;
+        weights.fill(&store, false)?;
         Ok(Clip {
             device: device.clone(),
             config,

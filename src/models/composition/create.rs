@@ -133,7 +133,7 @@ pub(in crate::models) fn reference_from(from: &Path, reference: &str, to: &Path)
 }
 
 /// Returns the way from a folder to an absolute path.
-fn relative(folder: &Path, path: &Path) -> String {
+pub(in crate::models) fn relative(folder: &Path, path: &Path) -> String {
     let folder = std::path::absolute(folder).unwrap_or(folder.to_owned());
     let (folder, path) = (resolved(&folder), resolved(path));
     let common = folder

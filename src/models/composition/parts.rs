@@ -66,10 +66,15 @@ pub(in crate::models) fn open(
     }
     let own = WeightFiles::open(dir, &WeightRules::default(), quantize)?;
     Ok(Opened {
-        weights: opened.weights.and(vision, VISION).and(own, PROJECTOR),
+        weights: opened
+            .weights
+            .and(vision, |name| name.starts_with(VISION))
+            .and(own, |name| name.starts_with(PROJECTOR)),
         config: config.into(),
         dialogue,
         tokenizer,
+        lora: None,
+        base: dir.to_owned(),
     })
 }
 

@@ -8,7 +8,7 @@ use super::safetensors::{Metadata, TensorFile, Values, write_tensors};
 use super::{CheckpointError, Opened, WeightFiles, make_folder, write_file};
 use crate::device::{Device, DeviceError, Tensor};
 use crate::models::{Model, ModelConfig};
-use crate::nn::{Storage, StorageOf};
+use crate::nn::{Kept, LoraConfig, ParameterInfo, Part, Storage, StorageOf};
 use crate::ops::Encoding;
 use crate::text::{TOKENIZER_CONFIG, Tokenizer};
 
@@ -170,6 +170,44 @@ pub enum KeepWeights {
     Converted(Encoding),
     /// In f32, so that they can be trained.
     Trained,
+    /// Those of some parts in f32, so that they can be trained, and the others as they are in the
+    /// files.
+    TrainedParts(Parts),
+}
+
+/// Parts of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Parts {
+    /// Image encoder.
+    pub encoder: bool,
+    /// Layers between image encoder and decoder.
+    pub projector: bool,
+    /// Language model.
+    pub decoder: bool,
+}
+
+impl Parts {
+    /// Whether a part is among them.
+    pub fn contains(self, part: Part) -> bool {
+        match part {
+            Part::Encoder => self.encoder,
+            Part::Projector => self.projector,
+            Part::Decoder => self.decoder,
+        }
+    }
+}
+
+/// How a pretrained model is loaded.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LoadOptions<'a> {
+    /// File with the image encoder of a GGUF model; without one, it is looked for beside the model.
+    pub encoder: Option<&'a Path>,
+    /// Folder with an adapter in PEFT's files, for a model that has none.
+    pub adapter: Option<&'a Path>,
+    /// New adapters, and the seed of their initial values, for a model that has none.
+    pub new_adapters: Option<(&'a LoraConfig, u64)>,
+    /// How weights are kept.
+    pub keep: KeepWeights,
 }
 
 /// Loads a model, and its tokenizer if there is one, from a folder: a checkpoint of this library,
@@ -204,10 +242,42 @@ pub fn load_with_encoder(
     encoder: Option<&Path>,
     keep: KeepWeights,
 ) -> Result<(Model, Option<Tokenizer>), CheckpointError> {
-    match Opened::open(dir, encoder, keep.quantized())? {
-        Some(opened) => load_pretrained(device, opened, keep),
-        None => load_own(device, dir),
-    }
+    let options = LoadOptions {
+        encoder,
+        keep,
+        ..LoadOptions::default()
+    };
+    load_options(device, dir, &options)
+}
+
+/// As [`load`], with all options.
+///
+/// # Errors
+/// As [`load`]; and if an option does not fit the model.
+pub fn load_options(
+    device: &Device,
+    dir: &Path,
+    options: &LoadOptions,
+) -> Result<(Model, Option<Tokenizer>), CheckpointError> {
+    let LoadOptions {
+        encoder,
+        adapter,
+        new_adapters,
+        keep,
+    } = *options;
+    let Some(opened) = Opened::open(dir, encoder, keep.quantized())? else {
+        return match adapter.is_some() || new_adapters.is_some() {
+            true => Err(CheckpointError::NotAdaptable {
+                path: dir.display().to_string(),
+            }),
+            false => load_own(device, dir),
+        };
+    };
+    let opened = match adapter {
+        Some(adapter) => opened.with_adapter(adapter)?,
+        None => opened,
+    };
+    load_pretrained(device, opened, new_adapters, keep)
 }
 
 impl KeepWeights {
@@ -215,25 +285,31 @@ impl KeepWeights {
     pub(in crate::models) fn quantized(self) -> Option<Encoding> {
         match self {
             KeepWeights::Converted(encoding) => Some(encoding),
-            KeepWeights::AsStored | KeepWeights::Trained => None,
+            KeepWeights::AsStored | KeepWeights::Trained | KeepWeights::TrainedParts(_) => None,
         }
     }
 }
 
 /// Returns how to keep the weight matrix of each name.
 pub(in crate::models) fn stored(weights: &WeightFiles, keep: KeepWeights) -> StorageOf {
-    if keep == KeepWeights::Trained {
-        return Arc::new(|_| Storage::Trained);
-    }
+    let trained = match keep {
+        KeepWeights::Trained => return Arc::new(|_, _| Storage::Trained),
+        KeepWeights::TrainedParts(parts) => parts,
+        KeepWeights::AsStored | KeepWeights::Converted(_) => Parts::default(),
+    };
     let known = weights.storage();
-    // names that the files do not have are refused by the check
-    Arc::new(move |name| known.get(name).copied().unwrap_or(Storage::Trained))
+    Arc::new(move |name, part| match known.get(name) {
+        Some(storage) if !trained.contains(part) => *storage,
+        // names that the files do not have are refused by the check
+        _ => Storage::Trained,
+    })
 }
 
 /// Builds a pretrained model and fills it.
 fn load_pretrained(
     device: &Device,
     opened: Opened,
+    new_adapters: Option<(&LoraConfig, u64)>,
     keep: KeepWeights,
 ) -> Result<(Model, Option<Tokenizer>), CheckpointError> {
     let Opened {
@@ -241,11 +317,36 @@ fn load_pretrained(
         dialogue,
         tokenizer,
         mut weights,
+        lora,
+        base,
     } = opened;
-    let storage = stored(&weights, keep);
-    let model = Model::unfilled(device, config, storage, |store| weights.check(store))?;
-    weights.fill(model.store())?;
-    Ok((model.with_dialogue(dialogue), Some(tokenizer)))
+    // an adapter that the model has already goes on training
+    let fresh = new_adapters.filter(|_| lora.is_none());
+    let lora = lora.or(fresh.map(|(config, _)| config.clone()));
+    if let Some(Err(reason)) = lora.as_ref().map(LoraConfig::check) {
+        return Err(CheckpointError::Adapter {
+            path: base.display().to_string(),
+            reason,
+        });
+    }
+    let adapted = lora.is_some();
+    let kept = Kept {
+        storage: stored(&weights, keep),
+        lora: lora.map(Arc::new),
+        lora_seed: fresh.map(|(_, seed)| seed),
+    };
+    let model = Model::unfilled(device, config, kept, |store| {
+        let mut infos = store.infos().iter();
+        if adapted && !infos.any(ParameterInfo::is_adapter) {
+            return Err(CheckpointError::Adapter {
+                path: base.display().to_string(),
+                reason: "none of its layers is a target of the adapter".into(),
+            });
+        }
+        weights.check(store, fresh.is_some())
+    })?;
+    weights.fill(model.store(), fresh.is_some())?;
+    Ok((model.with_dialogue(dialogue, &base), Some(tokenizer)))
 }
 
 /// Loads a checkpoint of this library.

@@ -6,8 +6,10 @@ use serde::Deserialize;
 
 use super::gguf_model::{GgufModel, has_gguf, is_gguf};
 use super::impostor::unmask;
-use super::{CheckpointError, WeightFiles};
+use super::peft::{ADAPTER_CONFIG, Adapter, is_adapter};
+use super::{CheckpointError, WeightFiles, tuned};
 use crate::models::{Dialogue, ModelConfig, composition, nanovlm};
+use crate::nn::LoraConfig;
 use crate::ops::Encoding;
 use crate::text::{Tokenizer, TokenizerError};
 
@@ -17,6 +19,10 @@ pub(in crate::models) struct Opened {
     pub dialogue: Dialogue,
     pub tokenizer: Tokenizer,
     pub weights: WeightFiles,
+    /// Adapters, whose values are among the weights.
+    pub lora: Option<LoraConfig>,
+    /// Folder or file of the model, or of the one that a folder refers to.
+    pub base: PathBuf,
 }
 
 impl Opened {
@@ -42,7 +48,12 @@ impl Opened {
                 dialogue,
                 tokenizer,
                 weights,
+                lora: None,
+                base: dir.to_owned(),
             }));
+        }
+        if let Some(base) = tuned::base(dir)? {
+            return tuned::open(dir, &base, encoder, quantize).map(Some);
         }
         if let Some(encoder) = encoder {
             return Err(CheckpointError::EncoderUnused {
@@ -61,10 +72,38 @@ impl Opened {
         let read = ModelConfig::load(&file);
         let config = read.map_err(|error| unmask(&file).unwrap_or(error.into()))?;
         match config {
-            ModelConfig::Composition(config) => composition::open(dir, config, quantize).map(Some),
+            ModelConfig::Composition(config) => {
+                let opened = composition::open(dir, config, quantize)?;
+                match dir.join(ADAPTER_CONFIG).is_file() {
+                    true => opened.with_adapter(dir).map(Some),
+                    false => Ok(Some(opened)),
+                }
+            }
             config if config.is_pretrained() => huggingface(dir, config, quantize).map(Some),
             _ => Ok(None),
         }
+    }
+}
+
+impl Opened {
+    /// Adds the adapter in a folder.
+    ///
+    /// # Errors
+    /// An adapter that is damaged or of a kind that is not supported, or a model that has one.
+    pub(in crate::models) fn with_adapter(self, dir: &Path) -> Result<Opened, CheckpointError> {
+        if self.lora.is_some() {
+            return Err(CheckpointError::Adapter {
+                path: self.base.display().to_string(),
+                reason: "it has an adapter already: merge it into the model first".into(),
+            });
+        }
+        let Adapter { config, .. } = Adapter::load(dir)?;
+        let weights = self.weights.and(Adapter::weights(dir)?, is_adapter);
+        Ok(Opened {
+            weights,
+            lora: Some(config),
+            ..self
+        })
     }
 }
 
@@ -96,6 +135,8 @@ fn huggingface(
         dialogue,
         tokenizer,
         weights,
+        lora: None,
+        base: dir.to_owned(),
     })
 }
 

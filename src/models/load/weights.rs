@@ -134,19 +134,7 @@ impl WeightFiles {
                 {
                     continue;
                 }
-                let encoding = match dtype {
-                    Dtype::F32 => Encoding::F32,
-                    Dtype::F16 => Encoding::F16,
-                    Dtype::BF16 => Encoding::Bf16,
-                    other => {
-                        return Err(CheckpointError::Mismatch {
-                            path: file.path().to_owned(),
-                            name: name.to_owned(),
-                            have: format!("holds {other:?} values"),
-                            want: "F32, F16 or BF16".into(),
-                        });
-                    }
-                };
+                let encoding = encoding_of(file.path(), name, dtype)?;
                 let entry = Entry {
                     file: files.len(),
                     name: name.to_owned(),
@@ -221,17 +209,54 @@ impl WeightFiles {
         })
     }
 
+    /// Opens a safetensors file, whose tensors have the names that `name` returns; those without
+    /// are surplus.
+    ///
+    /// # Errors
+    /// Names the file, and the tensor that is surplus or holds other values than floats.
+    pub(in crate::models) fn open_file(
+        path: &Path,
+        name: impl Fn(&str) -> Option<String>,
+        original: impl Fn(&str) -> String + 'static,
+    ) -> Result<WeightFiles, CheckpointError> {
+        let file = TensorFile::open(path)?;
+        let mut entries = BTreeMap::new();
+        for (theirs, shape, dtype) in file.tensors() {
+            let Some(ours) = name(theirs) else {
+                return Err(CheckpointError::Unknown {
+                    path: file.path().to_owned(),
+                    names: theirs.to_owned(),
+                });
+            };
+            let entry = Entry {
+                file: 0,
+                name: theirs.to_owned(),
+                shape: shape.to_vec(),
+                encoding: encoding_of(file.path(), theirs, dtype)?,
+                interleaved: None,
+            };
+            entries.insert(ours, entry);
+        }
+        Ok(WeightFiles {
+            path: file.path().to_owned(),
+            files: vec![Source::Safetensors(file)],
+            entries,
+            place: Box::new(move |name| Some((original(name), 0))),
+            quantize: None,
+        })
+    }
+
     /// Leaves out the tensors whose names `wanted` refuses.
     pub(in crate::models) fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
         self.entries.retain(|name, _| wanted(name));
     }
 
     /// Adds the tensors of other files, in place of those of the same names. Absent tensors whose
-    /// names begin with `prefix` are said to be absent there.
+    /// names `belongs` accepts are said to be absent there.
     pub(in crate::models) fn and(
         mut self,
         other: WeightFiles,
-        prefix: &'static str,
+        belongs: fn(&str) -> bool,
     ) -> WeightFiles {
         let first = self.files.len();
         let moved = |(name, entry): (String, Entry)| {
@@ -241,7 +266,7 @@ impl WeightFiles {
         self.entries.extend(other.entries.into_iter().map(moved));
         self.files.extend(other.files);
         let (ours, theirs) = (self.place, other.place);
-        self.place = Box::new(move |name| match name.starts_with(prefix) {
+        self.place = Box::new(move |name| match belongs(name) {
             true => {
                 let placed = theirs(name).unwrap_or((name.to_owned(), 0));
                 Some((placed.0, placed.1 + first))
@@ -299,14 +324,22 @@ impl WeightFiles {
         self.entries.iter().map(of).collect()
     }
 
-    /// Checks that the files have exactly the parameters of a model, in their shapes.
+    /// Checks that the files have exactly the parameters of a model, in their shapes; without those
+    /// of adapters if these are new.
     ///
     /// # Errors
     /// Names the first tensor that is absent, surplus or has another shape.
-    pub(in crate::models) fn check(&self, store: &ParameterStore) -> Result<(), CheckpointError> {
+    pub(in crate::models) fn check(
+        &self,
+        store: &ParameterStore,
+        new_adapters: bool,
+    ) -> Result<(), CheckpointError> {
         let frozen = store.frozen().iter().map(|parameter| &parameter.info);
         let mut surplus: BTreeMap<&String, &Entry> = self.entries.iter().collect();
         for info in store.infos().iter().chain(frozen) {
+            if new_adapters && info.is_adapter() {
+                continue;
+            }
             let Some(entry) = surplus.remove(&info.name) else {
                 return Err(self.missing(&info.name));
             };
@@ -349,9 +382,12 @@ impl WeightFiles {
     pub(in crate::models) fn fill(
         &mut self,
         store: &ParameterStore,
+        new_adapters: bool,
     ) -> Result<(), CheckpointError> {
-        for (name, tensor) in store.named() {
-            self.fill_trained(name, tensor)?;
+        for (info, tensor) in store.iter() {
+            if !(new_adapters && info.is_adapter()) {
+                self.fill_trained(&info.name, tensor)?;
+            }
         }
         for parameter in store.frozen() {
             self.fill_frozen(parameter)?;
@@ -472,6 +508,21 @@ impl WeightFiles {
 
     fn not_finite(&self, entry: &Entry) -> CheckpointError {
         CheckpointError::not_finite(self.files[entry.file].path().to_owned(), entry.name.clone())
+    }
+}
+
+/// Returns how a tensor of a safetensors file holds its values.
+fn encoding_of(path: &str, name: &str, dtype: Dtype) -> Result<Encoding, CheckpointError> {
+    match dtype {
+        Dtype::F32 => Ok(Encoding::F32),
+        Dtype::F16 => Ok(Encoding::F16),
+        Dtype::BF16 => Ok(Encoding::Bf16),
+        other => Err(CheckpointError::Mismatch {
+            path: path.to_owned(),
+            name: name.to_owned(),
+            have: format!("holds {other:?} values"),
+            want: "F32, F16 or BF16".into(),
+        }),
     }
 }
 

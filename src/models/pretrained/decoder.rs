@@ -253,7 +253,7 @@ impl Decoder {
             norm: RmsNorm::new(p, names.norm, width, eps)?,
             head: match config.tie_word_embeddings {
                 true => Linear::tied(embedding.weight().clone()),
-                false => Linear::new(p, names.head, width, config.vocab_size, false)?,
+                false => Linear::head(p, names.head, width, config.vocab_size)?,
             },
             embedding,
         })

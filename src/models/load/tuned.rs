@@ -1,0 +1,167 @@
+//! Folders of tuned models, which hold what training changed and refer to the model that it
+//! changed.
+//!
+//! `base.json` names the base model, `model.safetensors` holds tensors in place of its own, and
+//! PEFT's files hold an adapter. A folder with PEFT's files alone names its base model in them. The
+//! folder of a tuned composition is a composition.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::peft::{ADAPTER_CONFIG, Adapter, is_adapter, save_adapter};
+use super::safetensors::{Metadata, write_tensors};
+use super::{CheckpointError, Opened, WeightFiles, WeightRules, make_folder, referred, write_file};
+use crate::device::Tensor;
+use crate::models::{Model, ModelConfig, composition, library};
+use crate::ops::Encoding;
+
+/// Description of a folder that changes a model.
+const BASE: &str = "base.json";
+
+/// Weights that take the place of the base model's, or are a composition's own.
+const WEIGHTS: &str = "model.safetensors";
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Base {
+    /// Folder or file, relative to the folder or absolute, or repository on the Hugging Face Hub.
+    model: String,
+}
+
+/// Returns what a folder calls the model that it changes; `None` if it changes none.
+pub(super) fn base(dir: &Path) -> Result<Option<String>, CheckpointError> {
+    let path = dir.join(BASE);
+    if path.is_file() {
+        let name = path.display().to_string();
+        let text = std::fs::read(&path).map_err(|reason| CheckpointError::Read {
+            path: name.clone(),
+            reason,
+        })?;
+        let base: Base = serde_json::from_slice(&text).map_err(|error| {
+            CheckpointError::Adapter {
+                path: name,
+                reason: format!("it does not name a base model: {error}"),
+            }
+        })?;
+        return Ok(Some(base.model));
+    }
+    if !dir.join(ADAPTER_CONFIG).is_file() || dir.join("config.json").is_file() {
+        return Ok(None);
+    }
+    let adapter = Adapter::load(dir)?;
+    match adapter.base {
+        Some(base) => Ok(Some(base)),
+        None => Err(CheckpointError::Adapter {
+            path: dir.join(ADAPTER_CONFIG).display().to_string(),
+            reason: "it does not name the model that it is for (base_model_name_or_path)".into(),
+        }),
+    }
+}
+
+/// Opens the model `base` with what a folder changes of it.
+pub(super) fn open(
+    dir: &Path,
+    base: &str,
+    encoder: Option<&Path>,
+    quantize: Option<Encoding>,
+) -> Result<Opened, CheckpointError> {
+    let of_base = |error| CheckpointError::Base {
+        path: dir.display().to_string(),
+        model: base.to_owned(),
+        error: Box::new(error),
+    };
+    let folder = referred(dir, base).map_err(of_base)?;
+    let opened = Opened::open(&folder, encoder, quantize).map_err(of_base)?;
+    let mut opened = opened.ok_or_else(|| {
+        of_base(CheckpointError::NotAdaptable {
+            path: folder.display().to_string(),
+        })
+    })?;
+    if dir.join(WEIGHTS).is_file() {
+        let own = WeightFiles::open(dir, &WeightRules::default(), quantize)?;
+        opened.weights = opened.weights.and(own, |_| false);
+    }
+    match dir.join(ADAPTER_CONFIG).is_file() {
+        true => opened.with_adapter(dir),
+        false => Ok(opened),
+    }
+}
+
+/// Returns what a folder calls the base model of a tuned one.
+fn reference(dir: &Path, model: &Model) -> String {
+    let base = model.base().unwrap_or(Path::new(""));
+    let absolute = std::path::absolute(base).unwrap_or(base.to_owned());
+    match library::repository_of(&absolute) {
+        Some(repository) => repository,
+        None if base.is_absolute() => absolute.display().to_string(),
+        None => composition::relative(dir, &absolute),
+    }
+}
+
+/// Writes what of a tuned model training does not change into a folder, which is created if it does
+/// not exist: the description of a composition, or the name of the base model.
+///
+/// # Errors
+/// Names the file that cannot be written.
+pub fn save_tuned_description(dir: &Path, model: &Model) -> Result<(), CheckpointError> {
+    make_folder(dir)?;
+    let ModelConfig::Composition(config) = model.config() else {
+        let base = Base {
+            model: reference(dir, model),
+        };
+        let text = serde_json::to_string_pretty(&base).expect("a name is plain data");
+        return write_file(&dir.join(BASE), text.as_bytes());
+    };
+    let from = model.base().unwrap_or(Path::new(""));
+    let mut config = config.clone();
+    for part in [&mut config.encoder.model, &mut config.decoder.model] {
+        *part = composition::reference_from(from, part, dir);
+    }
+    let template = from.join("chat_template.jinja");
+    if template.is_file() && std::path::absolute(from).ok() != std::path::absolute(dir).ok() {
+        let text = std::fs::read(&template).map_err(|reason| CheckpointError::Read {
+            path: template.display().to_string(),
+            reason,
+        })?;
+        write_file(&dir.join("chat_template.jinja"), &text)?;
+    }
+    let described = ModelConfig::from(config);
+    write_file(&dir.join("config.json"), described.to_json().as_bytes())
+}
+
+/// Writes the values of a tuned model into a folder: the adapter of `named` into PEFT's files, and
+/// the others, with `notes`, in place of the base model's. A composition's folder has its projector
+/// in any case.
+///
+/// # Errors
+/// Names the file that cannot be written.
+pub fn save_tuned(
+    dir: &Path,
+    model: &Model,
+    named: &[(String, Tensor)],
+    notes: Metadata,
+) -> Result<(), CheckpointError> {
+    make_folder(dir)?;
+    let others = named.iter().filter(|(name, _)| !is_adapter(name));
+    let others: Vec<(String, Tensor)> = others.cloned().collect();
+    if !others.is_empty() {
+        write_tensors(&dir.join(WEIGHTS), &others, notes)?;
+    }
+    let Some(config) = model.lora() else {
+        return Ok(());
+    };
+    let base = match model.config() {
+        // the adapter is for the decoder
+        ModelConfig::Composition(config) => {
+            let from = model.base().unwrap_or(Path::new(""));
+            composition::reference_from(from, &config.decoder.model, dir)
+        }
+        _ => reference(dir, model),
+    };
+    let adapter = Adapter {
+        config: config.clone(),
+        base: Some(base),
+    };
+    save_adapter(dir, &adapter, named)
+}
