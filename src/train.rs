@@ -22,14 +22,15 @@ mod state;
 mod step;
 mod tracking;
 mod trainer;
+mod tuning;
 mod validation;
 
-pub use batch::{Batch, Text};
+pub use batch::{AnswerPlaces, Batch, Text};
 pub use concepts::Concepts;
 pub use config::{
-    BatchConfig, BatchSize, Budget, CheckpointConfig, DataConfig, GuardConfig, InitConfig,
-    LogConfig, LossConfig, MemoryConfig, ModelConfig, OnNan, RunConfig, ScheduleConfig,
-    TokenizerConfig, TrackingConfig, ValidationConfig,
+    BatchConfig, BatchSize, Budget, CheckpointConfig, DataConfig, FeatureStore, GuardConfig,
+    InitConfig, LogConfig, LossConfig, MemoryConfig, ModelConfig, OnNan, RunConfig, ScheduleConfig,
+    TokenizerConfig, TrackingConfig, TuneConfig, Tuned, ValidationConfig,
 };
 pub use error::{ObserverError, TrainError};
 pub use footprint::Footprint;
@@ -42,7 +43,7 @@ pub use run::{FolderLock, TrainRun};
 pub use schedule::Schedule;
 pub(crate) use scoring::ScoringPass;
 pub use state::{Progress, State};
-pub use step::{Recording, StepSizes, TrainStep};
+pub use step::{AnswerSizes, Recording, StepSizes, TrainStep};
 use trainer::Trainer;
 pub use trainer::{Best, Summary};
 pub use validation::{Validation, ValidationResult};

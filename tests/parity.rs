@@ -210,6 +210,7 @@ impl Golden {
             ids: self.tokens("in.idx"),
             targets: self.tokens(targets),
             classes: vec![IGNORE; pictures],
+            answers: None,
         }
     }
 

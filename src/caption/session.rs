@@ -403,9 +403,21 @@ impl Session {
             .zip(inputs)
             .map(|(prompt, input)| self.prompt(prompt, Some(input)))
             .collect::<Result<Vec<_>, _>>()?;
-        let mut captions = vec![];
         let image = |index: usize| self.image_values(&inputs[index]);
-        self.search(&image, &prompts, options, cancel, &mut |range, found| {
+        self.captions_of_rows(&image, &prompts, options, cancel)
+    }
+
+    /// Writes the captions of pictures whose encoded rows are known, each after prompt tokens of its
+    /// own.
+    pub(crate) fn captions_of_rows(
+        &self,
+        rows: &dyn Fn(usize) -> Result<Vec<f32>, CaptionError>,
+        prompts: &[Vec<u32>],
+        options: &CaptionOptions,
+        cancel: &Cancel,
+    ) -> Result<Vec<Caption>, CaptionError> {
+        let mut captions = vec![];
+        self.search(rows, prompts, options, cancel, &mut |range, found| {
             for (index, mut hypotheses) in range.zip(found) {
                 captions.push(self.decoded(&prompts[index], hypotheses.swap_remove(0)));
             }
@@ -593,6 +605,14 @@ impl Session {
         })
     }
 
+    /// The question about a picture for which no other is given: the one that the model was trained
+    /// to answer, else that of the default [`Style`].
+    pub fn question(&self) -> &str {
+        let model = &self.0.model;
+        let default = || Style::default().prompt(model.config().family());
+        model.prompt().unwrap_or_else(default)
+    }
+
     /// Token ids that a caption continues: begin-of-text, if there is one, and the prompt; or the
     /// question about a picture as a pretrained model takes it.
     fn prompt(&self, prompt: &str, input: Option<&ModelInput>) -> Result<Vec<u32>, CaptionError> {
@@ -600,7 +620,7 @@ impl Session {
         let prompt: Vec<u32> = match self.0.model.dialogue() {
             Some(dialogue) => {
                 let question = match prompt {
-                    "" => Style::default().prompt(self.0.model.config().family()),
+                    "" => self.question(),
                     question => question,
                 };
                 let image = input.map(|_| Part::Image);

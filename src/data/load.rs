@@ -10,7 +10,7 @@ use super::formats::Layout;
 use super::listing::Listing;
 use super::record::Record;
 use super::sample::Sample;
-use crate::image::{ColorProfiles, Preprocess};
+use crate::image::{ColorProfiles, Picture, Preprocess};
 use crate::progress::Progress;
 
 /// A data set, and the rows that could not be used.
@@ -136,6 +136,38 @@ impl Listing {
         progress: &dyn Progress,
     ) -> Result<Loaded, DataError> {
         let preprocess = preprocess.into();
+        let decode = |record: Record, profiles: ColorProfiles| record.sample(preprocess, profiles);
+        self.decode_with(preprocess.side, layout, strict, progress, &decode)
+    }
+
+    /// Decodes the pictures as [`decode`](Self::decode), for models that take them in at their own
+    /// size: samples hold what `describe` returns for each picture in place of pixels, and the side
+    /// of the data set is 0. `describe` is called from several threads.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn describe(
+        self,
+        layout: &Layout,
+        strict: bool,
+        progress: &dyn Progress,
+        describe: &(dyn Fn(Picture) -> Vec<u8> + Sync),
+    ) -> Result<Loaded, DataError> {
+        let decode = |record: Record, profiles: ColorProfiles| {
+            let described = describe(record.picture(profiles)?);
+            Ok(record.with_pixels(described))
+        };
+        self.decode_with(0, layout, strict, progress, &decode)
+    }
+
+    fn decode_with(
+        self,
+        side: usize,
+        layout: &Layout,
+        strict: bool,
+        progress: &dyn Progress,
+        decode: &(dyn Fn(Record, ColorProfiles) -> Result<Sample, Problem> + Sync),
+    ) -> Result<Loaded, DataError> {
         let profiles = ColorProfiles::unless(layout.ignore_icc);
         progress.set_total(self.records() as u64);
         let (mut samples, mut problems, mut notes) = (vec![], vec![], vec![]);
@@ -146,7 +178,7 @@ impl Listing {
             }
             problems.extend(file.rows.problems);
             let decode = |record: Record| {
-                let sample = record.sample(preprocess, profiles);
+                let sample = decode(record, profiles);
                 progress.advance(1);
                 sample
             };
@@ -169,10 +201,7 @@ impl Listing {
             notes.extend(file.rows.notes.iter().map(|note| format!("{name}: {note}")));
         }
         Ok(Loaded {
-            dataset: Dataset {
-                side: preprocess.side,
-                samples,
-            },
+            dataset: Dataset { side, samples },
             problems,
             notes,
         })

@@ -245,9 +245,22 @@ impl Augment {
         step: u64,
         draw: u64,
     ) -> Vec<f32> {
+        normalise(&self.changed(subject, second, side, seed, step, draw))
+    }
+
+    /// Returns the pixels `[side, side, 3]` of a changed picture; see [`apply`](Self::apply).
+    pub fn changed<'a>(
+        &self,
+        subject: impl Into<Subject<'a>>,
+        second: Option<impl Into<Subject<'a>>>,
+        side: usize,
+        seed: u64,
+        step: u64,
+        draw: u64,
+    ) -> Vec<u8> {
         let subject = subject.into();
         if *self == Augment::none() {
-            return normalise(subject.rgb);
+            return subject.rgb.to_vec();
         }
         let change = |subject: &Subject, draws| {
             transform::change(&self.limited(subject), subject.rgb, side, draws)
@@ -261,7 +274,7 @@ impl Augment {
                 *value = (share * *value as f32 + (1.0 - share) * other as f32).round() as u8;
             }
         }
-        normalise(&rgb)
+        rgb
     }
 
     /// Returns the changes that the caption allows. Pictures whose concept has variants keep their

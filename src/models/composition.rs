@@ -10,6 +10,6 @@ mod create;
 mod parts;
 
 pub use config::{Config, DecoderPart, EncoderPart, IMAGE_TOKEN, ProjectorConfig};
-pub(super) use create::{reference_from, relative};
 pub use create::{Recipe, create};
+pub(super) use create::{reference_from, relative};
 pub(super) use parts::open;

@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::load::{CheckpointError, Gguf};
 use super::prompt::PromptError;
 use super::{ModelConfig, clip, nanovlm, smolvlm};
-use crate::image::{Picture, TileGrid, TiledPicture, Tiling};
-use crate::text::chat::{ChatError, ChatTemplate, Message, Part, TemplateTokens};
+use crate::image::{Normalization, Picture, TileGrid, TiledPicture, Tiling};
+use crate::text::chat::{ChatError, ChatTemplate, Message, Part, Role, TemplateTokens};
 use crate::text::{Pretrained, SpecialIds, Tokenizer, TokenizerError};
 
 /// Token that ends a turn of SmolVLM, whether its files list it or not.
@@ -278,6 +278,21 @@ impl Dialogue {
         }
     }
 
+    /// Converts the pixels `[side, side, 3]` of a tile to what the model takes in, `[3, side, side]`.
+    ///
+    /// # Panics
+    /// If the model takes no pictures.
+    pub fn normalised(&self, rgb: &[u8]) -> Vec<f32> {
+        match &self.pictures {
+            Pictures::Smolvlm { config, .. } => config.normalization.apply(rgb),
+            Pictures::Nanovlm { .. } => Normalization::UNIT.apply(rgb),
+            Pictures::Composition { config, .. } => config.normalization.apply(rgb),
+            Pictures::Refused | Pictures::NoEncoder(_) => {
+                panic!("normalised: the model takes no pictures")
+            }
+        }
+    }
+
     /// Returns the text that asks the model to go on after messages, with the places of their
     /// pictures, whose grids of tiles are given in order. Without a template the texts of the
     /// messages follow each other.
@@ -286,14 +301,26 @@ impl Dialogue {
     /// A template that fails on the messages, another number of grids than pictures, or a grid with
     /// tiles that the model does not know.
     pub fn text(&self, messages: &[Message], grids: &[TileGrid]) -> Result<String, DialogueError> {
+        self.rendered(messages, grids, true)
+    }
+
+    /// Returns messages as text, with the beginning of a reply if `asks`.
+    fn rendered(
+        &self,
+        messages: &[Message],
+        grids: &[TileGrid],
+        asks: bool,
+    ) -> Result<String, DialogueError> {
         match &self.pictures {
-            Pictures::Refused | Pictures::NoEncoder(_) if grids.is_empty() => self.render(messages),
+            Pictures::Refused | Pictures::NoEncoder(_) if grids.is_empty() => {
+                self.render(messages, asks)
+            }
             Pictures::Refused | Pictures::NoEncoder(_) => Err(ChatError::NoPictures.into()),
             Pictures::Smolvlm { tokens, rows, .. } => {
                 for grid in grids {
                     tokens.check(&self.vocabulary, *grid)?;
                 }
-                Ok(tokens.expand(&self.render(messages)?, grids, *rows)?)
+                Ok(tokens.expand(&self.render(messages, asks)?, grids, *rows)?)
             }
             Pictures::Nanovlm {
                 tokens: Some(tokens),
@@ -301,15 +328,56 @@ impl Dialogue {
                 ..
             }
             | Pictures::Composition { tokens, rows, .. } => {
-                self.render(&tokens.expand(messages, grids, *rows)?)
+                self.render(&tokens.expand(messages, grids, *rows)?, asks)
             }
             Pictures::Nanovlm { tokens: None, .. } => Ok(nanovlm::question(&plain(messages))),
         }
     }
 
-    fn render(&self, messages: &[Message]) -> Result<String, DialogueError> {
+    /// Returns what [`text`](Self::text) gives for messages, and how it goes on with an answer up to
+    /// the end of its turn.
+    ///
+    /// # Errors
+    /// As [`text`](Self::text).
+    pub fn answered(
+        &self,
+        messages: &[Message],
+        grids: &[TileGrid],
+        answer: &str,
+    ) -> Result<(String, String), DialogueError> {
+        let question = self.text(messages, grids)?;
+        let end = || {
+            let ids = self.tokens.eos.clone();
+            ids.or_else(|| self.vocabulary.name(*self.ends.first()?))
+        };
+        let plainly = |space: &str| format!("{space}{answer}{}", end().unwrap_or_default());
+        let in_front = matches!(self.pictures, Pictures::Nanovlm { tokens: None, .. });
+        if self.template.is_none() || in_front {
+            let space = match question.ends_with(char::is_whitespace) || question.is_empty() {
+                true => "",
+                false => " ",
+            };
+            return Ok((question, plainly(space)));
+        }
+        let said = Message::text(Role::Assistant, answer);
+        let all: Vec<Message> = messages.iter().cloned().chain([said]).collect();
+        let whole = self.rendered(&all, grids, false)?;
+        let rest = match whole.strip_prefix(&question) {
+            Some(rest) => rest.to_owned(),
+            // a template whose prompt is no beginning of the conversation
+            None => plainly(""),
+        };
+        Ok((question, rest))
+    }
+
+    /// Describes how pictures become inputs, completely: equal texts mean equal inputs.
+    pub fn preprocessing(&self) -> String {
+        format!("{:?}", self.pictures)
+    }
+
+    fn render(&self, messages: &[Message], asks: bool) -> Result<String, DialogueError> {
         match &self.template {
-            Some(template) => Ok(template.render(messages, &self.tokens, true)?),
+            Some(template) => Ok(template.render(messages, &self.tokens, asks)?),
             None => Ok(plain(messages)),
         }
     }

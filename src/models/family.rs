@@ -45,6 +45,12 @@ pub trait FamilyConfig: Debug {
         WeightRules::default()
     }
 
+    /// Regular expression of the names of all linear layers of the decoder's blocks, of a pretrained
+    /// family.
+    fn adapter_targets(&self) -> Option<String> {
+        None
+    }
+
     /// Creates the layers.
     ///
     /// # Errors
@@ -242,6 +248,12 @@ impl ModelConfig {
     /// the decoder, for one image; 0 where they are not told apart.
     pub fn encoder_multiply_adds(&self) -> f64 {
         self.inner().encoder_multiply_adds()
+    }
+
+    /// Regular expression of the names of the layers that get adapters unless others are named: all
+    /// linear layers of the decoder's blocks. `None` for models that are not pretrained.
+    pub fn adapter_targets(&self) -> Option<String> {
+        self.inner().adapter_targets()
     }
 
     /// Returns what the files of pretrained models have beside the tensors of the layers.

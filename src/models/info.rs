@@ -122,6 +122,18 @@ impl ModelInfo {
         matches!(self.image_tokens, ImageTokens::Squares { .. })
     }
 
+    /// Number of rows that the image encoder passes to the projector for a tile, and their width, of
+    /// models that [encode apart](Self::encodes_apart); zeros for others.
+    pub fn encoder_row_shape(&self) -> (usize, usize) {
+        match (self.image_tokens, self.encoder) {
+            (ImageTokens::Squares { factor }, Some(encoder)) => {
+                let rows = (self.grid() / factor).pow(2);
+                (rows, encoder.width * factor * factor)
+            }
+            _ => (0, 0),
+        }
+    }
+
     /// Number of patches along a side of the image.
     pub fn grid(&self) -> usize {
         self.preprocess.side / self.patch_size

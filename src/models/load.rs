@@ -27,18 +27,18 @@ use crate::text::chat::ChatError;
 
 pub(super) use folder::stored;
 pub use folder::{
-    KeepWeights, LoadOptions, Parts, default_folder, load, load_options, load_with,
+    KeepWeights, LoadOptions, Parts, default_folder, describe, load, load_options, load_with,
     load_with_encoder, restore, save, save_description, shipped, snapshot,
 };
 pub use gguf::{Gguf, GgufError, GgufTensor};
 pub(super) use opened::{Opened, referred};
 pub use pack::{Packed, pack};
-pub use tuned::{save_tuned, save_tuned_description};
 pub use peft::{Adapter, save_adapter};
 pub use safetensors::{
     Metadata, TensorFile, Values, first_not_finite, parse, read_values, step_note, write_halves,
     write_tensors, write_values,
 };
+pub use tuned::{save_tuned, save_tuned_description};
 pub(super) use weights::WeightFiles;
 pub use weights::WeightRules;
 
@@ -306,7 +306,9 @@ impl Hinted for CheckpointError {
             }
             CheckpointError::Config(error) => error.hint(),
             CheckpointError::Locate(error) => error.hint(),
-            CheckpointError::Part { error, .. } | CheckpointError::Base { error, .. } => error.hint(),
+            CheckpointError::Part { error, .. } | CheckpointError::Base { error, .. } => {
+                error.hint()
+            }
             _ => None,
         }
     }

@@ -134,6 +134,7 @@ pub struct Model {
     rounds: bool,
     lora: Option<Arc<LoraConfig>>,
     base: Option<Arc<Path>>,
+    prompt: Option<Arc<str>>,
 }
 
 impl Model {
@@ -176,6 +177,7 @@ impl Model {
             rounds: false,
             lora: None,
             base: None,
+            prompt: None,
         })
     }
 
@@ -203,6 +205,7 @@ impl Model {
             rounds: false,
             lora,
             base: None,
+            prompt: None,
         })
     }
 
@@ -243,6 +246,11 @@ impl Model {
         self.lora.as_deref()
     }
 
+    /// Question that a pretrained model was trained to answer, for captions without another one.
+    pub fn prompt(&self) -> Option<&str> {
+        self.prompt.as_deref()
+    }
+
     /// Folder or file that the weights of a pretrained model come from: that of the base model
     /// where a folder refers to one.
     pub fn base(&self) -> Option<&Path> {
@@ -250,10 +258,16 @@ impl Model {
     }
 
     /// Sets how a pretrained model is asked, and where it comes from.
-    pub(super) fn with_dialogue(self, dialogue: Dialogue, base: &Path) -> Model {
+    pub(super) fn with_dialogue(
+        self,
+        dialogue: Dialogue,
+        base: &Path,
+        prompt: Option<String>,
+    ) -> Model {
         Model {
             dialogue: Some(Arc::new(dialogue)),
             base: Some(base.into()),
+            prompt: prompt.map(Into::into),
             ..self
         }
     }

@@ -51,7 +51,9 @@ impl Linear {
         is_head: bool,
     ) -> Result<Linear, DeviceError> {
         let layer = Self::with_shape(p, name, shape, bias)?;
-        let adapters = p.scope(name, |p| Adapters::new(p, &[("", shape[0])], shape[1], is_head))?;
+        let adapters = p.scope(name, |p| {
+            Adapters::new(p, &[("", shape[0])], shape[1], is_head)
+        })?;
         Ok(Linear { adapters, ..layer })
     }
 

@@ -78,7 +78,9 @@ impl LoraConfig {
         }
         let patterns = self.rank_pattern.keys().chain(self.alpha_pattern.keys());
         let patterns = patterns.chain(&self.layers_pattern);
-        patterns.map(|pattern| targets::compiled(pattern)).try_for_each(|it| it.map(drop))?;
+        patterns
+            .map(|pattern| targets::compiled(pattern))
+            .try_for_each(|it| it.map(drop))?;
         self.targets.check()?;
         self.excluded.as_ref().map_or(Ok(()), Targets::check)
     }
@@ -86,7 +88,11 @@ impl LoraConfig {
     /// Whether a layer has an adapter. `is_head` marks the output layer, which
     /// [`Targets::AllLinear`] leaves out.
     pub fn takes(&self, module: &str, is_head: bool) -> bool {
-        if self.excluded.as_ref().is_some_and(|it| it.matches(module, is_head)) {
+        if self
+            .excluded
+            .as_ref()
+            .is_some_and(|it| it.matches(module, is_head))
+        {
             return false;
         }
         self.targets.matches(module, is_head)

@@ -142,11 +142,7 @@ impl Parameters {
     }
 
     /// As [`scope`](Self::scope), under the name of a module.
-    pub(super) fn scope_of<T>(
-        &mut self,
-        name: &str,
-        make: impl FnOnce(&mut Parameters) -> T,
-    ) -> T {
+    pub(super) fn scope_of<T>(&mut self, name: &str, make: impl FnOnce(&mut Parameters) -> T) -> T {
         match name.is_empty() {
             true => make(self),
             false => self.scope(name, make),

@@ -49,14 +49,29 @@ impl Text {
 /// Inputs of one run of a recorded pass.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
-    /// Pictures: `[batch, 3, side, side]`, normalized.
+    /// Pictures: `[batch, 3, side, side]`, normalized. For answers about pictures, the tiles of all
+    /// of them, or their encoder rows.
     pub images: Vec<f32>,
     /// Decoder inputs: `[batch, length]`, padded.
     pub ids: Vec<u32>,
-    /// Targets: `[batch, length]`; [`IGNORE`] where nothing is to be predicted.
+    /// Targets: `[batch, length]`; [`IGNORE`] where nothing is to be predicted. For answers, those of
+    /// the answers' tokens alone, one after the other.
     pub targets: Vec<u32>,
     /// Number of each picture's concept: `[batch]`; [`IGNORE`] where there is none.
     pub classes: Vec<u32>,
+    /// Where pictures and answers stand in the texts, for pretrained models.
+    pub answers: Option<AnswerPlaces>,
+}
+
+/// Where the rows of pictures and the tokens of answers stand in the texts of a batch. Indices count
+/// over all rows of the batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AnswerPlaces {
+    /// Position in `ids` that each row of the pictures takes, in the order of the tiles; empty for
+    /// models whose pictures stand in front of the text.
+    pub pictures: Vec<u32>,
+    /// Position of the decoder that predicts each target, pictures in front included.
+    pub targets: Vec<u32>,
 }
 
 impl Batch {
@@ -89,6 +104,7 @@ impl Batch {
                 .flat_map(|text| padded(&text.targets, target_pad))
                 .collect(),
             classes: vec![IGNORE; texts.len()],
+            answers: None,
         }
     }
 

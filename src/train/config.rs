@@ -7,6 +7,7 @@ mod batch_size;
 mod check;
 mod file;
 mod legacy;
+mod tune;
 
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use batch_size::BatchSize;
 pub(super) use legacy::Options;
+pub use tune::{FeatureStore, TuneConfig, Tuned};
 
 use super::state::Progress;
 use super::{Objective, OptimizerConfig, Schedule, State, TrainError};
@@ -56,6 +58,8 @@ pub struct RunConfig {
     pub data: DataConfig,
     /// The model and which parts of it train.
     pub model: ModelConfig,
+    /// What is trained of a pretrained model, and how it is asked.
+    pub tune: TuneConfig,
     /// The tokenizer of the captions.
     pub tokenizer: TokenizerConfig,
     /// Parameter values to start from.
@@ -174,6 +178,9 @@ pub struct ModelConfig {
     pub preset: Preset,
     /// Model sizes from a JSON file, such as the `config.json` of a checkpoint.
     pub file: Option<PathBuf>,
+    /// Pretrained model to tune: a folder, a GGUF file, a repository of the Hugging Face Hub or its
+    /// short name. Sizes, tokenizer and values are then its own.
+    pub base: Option<PathBuf>,
     /// Dropout probability; the model's own if not given.
     pub dropout: Option<f32>,
     /// Parts that do not train and cost no backward work.
@@ -185,6 +192,7 @@ impl Default for ModelConfig {
         ModelConfig {
             preset: Preset::Seemore,
             file: None,
+            base: None,
             dropout: None,
             freeze: vec![],
         }
@@ -472,6 +480,7 @@ impl Default for RunConfig {
             seed: 1337,
             data: DataConfig::default(),
             model: ModelConfig::default(),
+            tune: TuneConfig::default(),
             tokenizer: TokenizerConfig::default(),
             init: InitConfig::default(),
             budget: Budget::default(),
@@ -498,6 +507,9 @@ impl RunConfig {
     /// `dir` has no readable `training.json`.
     pub fn like(dir: &Path) -> Result<RunConfig, TrainError> {
         let mut config = Progress::load(dir)?.config;
+        if config.model.base.is_some() {
+            return Ok(config);
+        }
         config.model.file = Some(dir.join("config.json"));
         config.tokenizer = TokenizerConfig {
             file: Some(dir.join("tokenizer.json")),

@@ -1,12 +1,13 @@
 //! Errors of training.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::data::{DataError, Problem};
 use crate::device::DeviceError;
 use crate::hint::{Hint, Hinted};
-use crate::models::ConfigError;
 use crate::models::checkpoint::CheckpointError;
+use crate::models::library::LocateError;
+use crate::models::{ConfigError, DialogueError};
 use crate::text::TokenizerError;
 use crate::track::TrackError;
 
@@ -102,6 +103,17 @@ pub enum TrainError {
         /// Positions of the model.
         room: usize,
     },
+    /// A question about a picture cannot be put to the model.
+    #[error("{id}: {error}")]
+    Question {
+        /// Where the sample comes from.
+        id: String,
+        /// Why.
+        error: DialogueError,
+    },
+    /// The model to tune cannot be found.
+    #[error(transparent)]
+    Locate(#[from] LocateError),
     /// A checkpoint to start from has no tensor that this model could take.
     #[error("{} has no tensor of a name and shape of this model", .path.display())]
     NothingToLoad {
@@ -158,6 +170,15 @@ pub enum TrainError {
 }
 
 impl TrainError {
+    /// The error of a run that cannot go on with another configuration.
+    pub(super) fn differs(dir: &Path) -> TrainError {
+        TrainError::Resume {
+            path: dir.to_owned(),
+            reason: "the configuration differs from the one it was trained with in more than data, budget, validation, saves, reports and trackers".into(),
+            hint: None,
+        }
+    }
+
     /// An error about the setting at the dotted path `field`.
     pub(super) fn setting(field: &'static str, reason: impl Into<String>) -> TrainError {
         TrainError::Setting {
@@ -175,6 +196,7 @@ impl Hinted for TrainError {
             }
             TrainError::Checkpoint(error) => error.hint(),
             TrainError::Data(error) => error.hint(),
+            TrainError::Locate(error) => error.hint(),
             TrainError::Track(error) => error.hint(),
             TrainError::Observer(error) => error.downcast_ref::<TrackError>()?.hint(),
             TrainError::Setting { field, .. } => Some(Hint::Setting(field)),

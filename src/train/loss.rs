@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Batch;
+use super::{AnswerSizes, Batch};
 use crate::device::Plan;
 use crate::graph::Var;
 use crate::models::{Logits, Model};
 use crate::nn::Context;
+use crate::ops::IGNORE;
 
 /// What a step minimizes: `captions` times the mean cross entropy of caption tokens plus `classes`
 /// times that of the pictures' concepts.
@@ -45,8 +46,17 @@ pub(crate) struct Loss {
     past: Option<(Var, u32)>,
     captions: Option<Captions>,
     classes: Option<Targets>,
+    answers: Option<Places>,
     /// `[1]`: sum of the parts, each its scale times the cross entropy summed over its targets.
     pub value: Var,
+}
+
+/// Places of pictures and answers in the texts.
+struct Places {
+    /// `[rows of all tiles]`, unless pictures stand in front of the texts.
+    pictures: Option<Var>,
+    /// `[targets]`.
+    targets: Var,
 }
 
 struct Captions {
@@ -131,13 +141,68 @@ impl Loss {
             past,
             captions,
             classes,
+            answers: None,
+            value,
+        }
+    }
+
+    /// Records the pass for `batch` questions about pictures with their answers, of at most `length`
+    /// positions each. Only the tokens of the answers count, and only their logits are computed.
+    pub fn of_answers(
+        c: &mut Context,
+        model: &Model,
+        batch: usize,
+        length: usize,
+        sizes: &AnswerSizes,
+        smoothing: f32,
+    ) -> Loss {
+        let info = model.info();
+        let tiles = sizes.tiles;
+        let (rows, width) = info.encoder_row_shape();
+        let image = (tiles > 0).then(|| match sizes.encoded {
+            true => c.tape.input(&[tiles, rows, width]),
+            false => c
+                .tape
+                .input(&[tiles, 3, info.image_size(), info.image_size()]),
+        });
+        let pictures = image
+            .filter(|_| info.placeholder.is_some())
+            .map(|_| c.tape.input(&[tiles * rows]));
+        c.image_places = pictures;
+        let features = image.map(|image| match sizes.encoded {
+            true => model.project(c, image),
+            false => model.encode(c, image),
+        });
+        let ids = c.tape.input(&[batch, length]);
+        let at = c.tape.input(&[sizes.targets]);
+        let targets = Targets::input(c, sizes.targets, 1.0);
+        let logits = model.decode(c, features, ids, None, Logits::Rows(at));
+        let logits = c.tape.view(logits, &[sizes.targets, info.vocab_size]);
+        let value = c
+            .tape
+            .cross_entropy(logits, targets.targets, targets.scale, smoothing);
+        Loss {
+            image,
+            past: None,
+            captions: Some(Captions { ids, targets }),
+            classes: None,
+            answers: Some(Places {
+                pictures,
+                targets: at,
+            }),
             value,
         }
     }
 
     /// Writes the inputs of the next run; the cross entropy of each part is multiplied by its scale
     /// and weight.
+    ///
+    /// # Panics
+    /// With more pictures, positions or targets than were recorded.
     pub fn write(&self, plan: &Plan, batch: &Batch, scale: Scale) {
+        if let Some(places) = &self.answers {
+            return self.write_answers(places, plan, batch, scale);
+        }
         if let Some(image) = self.image {
             plan.write(image, &batch.images);
         }
@@ -152,6 +217,43 @@ impl Loss {
             targets.write(plan, &batch.classes, scale.classes);
         }
     }
+}
+
+impl Loss {
+    fn write_answers(&self, places: &Places, plan: &Plan, batch: &Batch, scale: Scale) {
+        let Some(Captions { ids, targets }) = &self.captions else {
+            unreachable!("answers have texts")
+        };
+        let at = batch.answers.as_ref().expect("a batch of answers");
+        if let Some(image) = self.image {
+            plan.write(image, &filled(plan, image, &batch.images, 0.0));
+        }
+        if let Some(pictures) = places.pictures {
+            let unused = u32::MAX;
+            plan.write(pictures, &filled(plan, pictures, &at.pictures, unused));
+        }
+        let last = u32::MAX;
+        plan.write(
+            places.targets,
+            &filled(plan, places.targets, &at.targets, last),
+        );
+        plan.write(*ids, &filled(plan, *ids, &batch.ids, 0));
+        let wanted = filled(plan, targets.targets, &batch.targets, IGNORE);
+        targets.write(plan, &wanted, scale.captions);
+    }
+}
+
+/// Returns values with `rest` behind them, as many as an input takes.
+fn filled<T: Copy>(plan: &Plan, input: Var, values: &[T], rest: T) -> Vec<T> {
+    let count: usize = plan.shape(input).iter().product();
+    assert!(
+        values.len() <= count,
+        "{} values for an input of {count}",
+        values.len()
+    );
+    let mut values = values.to_vec();
+    values.resize(count, rest);
+    values
 }
 
 /// Factors of summed cross entropies.

@@ -121,6 +121,22 @@ pub enum Note {
         /// Tensors of the model that start afresh, and why.
         fresh: Vec<String>,
     },
+    /// Features of pictures that a frozen image encoder gave.
+    Features {
+        /// Number of pictures.
+        pictures: usize,
+        /// Those that were encoded now, and not found.
+        encoded: u64,
+        /// Size of the features of all of them, in bytes.
+        bytes: u64,
+        /// Folder that they are in.
+        folder: PathBuf,
+    },
+    /// Every step encodes its pictures.
+    NoFeatures {
+        /// Why.
+        why: &'static str,
+    },
     /// A tracker failed; training continues without it.
     TrackerFailed(TrackError),
     /// What a tracker reports at the end.
@@ -188,6 +204,21 @@ impl fmt::Display for Note {
                     more => write!(f, " and {more} more"),
                 }
             }
+            Note::Features {
+                pictures,
+                encoded,
+                bytes,
+                folder,
+            } => write!(
+                f,
+                "features of {pictures} pictures, {encoded} of them encoded now: {:.1} MB in {}",
+                *bytes as f64 / 1e6,
+                folder.display()
+            ),
+            Note::NoFeatures { why } => write!(
+                f,
+                "note: no features are kept, since {why}: every step encodes its pictures"
+            ),
             Note::TrackerFailed(reason) => {
                 write!(
                     f,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
+use super::tuning::{AnswerFeed, augmented};
 use super::{Batch, Text};
 use crate::data::{Batches, Dataset};
 use crate::image::Augment;
@@ -33,6 +34,8 @@ pub(crate) struct Feed<'a> {
     pub augment: Augment,
     /// Seed of the order and the changes.
     pub seed: u64,
+    /// Questions about pictures with their answers, for pretrained models, in place of texts.
+    pub answers: Option<AnswerFeed<'a>>,
 }
 
 impl Feed<'_> {
@@ -40,6 +43,9 @@ impl Feed<'_> {
     pub fn batches(&self, step: u64) -> Vec<Batch> {
         let rows = self.order.indices(step);
         let whole = rows.len() as u64;
+        if let Some(answers) = &self.answers {
+            return self.answers(answers, &rows, step);
+        }
         let part = |(number, rows): (usize, &[usize])| {
             let images: Vec<Vec<f32>> = rows
                 .par_iter()
@@ -84,6 +90,26 @@ impl Feed<'_> {
                     self.count_pads,
                 )
             }
+        };
+        rows.chunks(self.part).enumerate().map(part).collect()
+    }
+
+    /// Makes the batches of a step for a pretrained model.
+    fn answers(&self, answers: &AnswerFeed, rows: &[usize], step: u64) -> Vec<Batch> {
+        let whole = rows.len() as u64;
+        let part = |(number, rows): (usize, &[usize])| {
+            let draw = |place: usize| (number * self.part + place) as u64;
+            // the captions of a sample take turns, and each sample starts with another one
+            let chosen = |(place, &row): (usize, &usize)| {
+                let epoch = (step * whole + draw(place)) / self.order.epoch() as u64;
+                (row, (epoch as usize + row) % answers.exchanges[row].len())
+            };
+            let samples: Vec<(usize, usize)> = rows.iter().enumerate().map(chosen).collect();
+            answers.batch(self.train, &samples, &|place, tile, shown| {
+                let caption = &self.train.samples[rows[place]].caption;
+                let of = [self.seed, step, draw(place)];
+                augmented(&self.augment, answers.model, tile, shown, caption, of)
+            })
         };
         rows.chunks(self.part).enumerate().map(part).collect()
     }
@@ -193,6 +219,7 @@ mod tests {
             count_pads: false,
             augment: Augment::light(),
             seed: 9,
+            answers: None,
         })
     }
 

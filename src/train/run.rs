@@ -3,6 +3,7 @@
 mod init;
 mod lock;
 mod read;
+mod tune;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::models::{Model, ModelConfig, Overrides, checkpoint};
 use crate::text::Tokenizer;
 use crate::track::{self, End, Names};
 pub use lock::FolderLock;
+pub(super) use read::report;
 
 /// A training that can be started.
 ///
@@ -122,6 +124,9 @@ impl TrainRun {
     }
 
     fn train(&self, device: &Device, observer: &mut dyn Observer) -> Result<Summary, TrainError> {
+        if let Some(base) = &self.config.model.base {
+            return self.tune(base, device, observer);
+        }
         let mut config = self.config.clone();
         let resumed = match &config.checkpoint.resume {
             Some(dir) => Some((dir.clone(), State::newest(dir)?)),
@@ -130,11 +135,7 @@ impl TrainRun {
         if let Some((dir, state)) = &resumed
             && !config.continues(&state.progress.config)
         {
-            return Err(TrainError::Resume {
-                path: dir.clone(),
-                reason: "the configuration differs from the one it was trained with in more than data, budget, validation, saves, reports and trackers".into(),
-                hint: None,
-            });
+            return Err(TrainError::differs(dir));
         }
         // the folder that model sizes and tokens come from
         let from = resumed.as_ref().map(|(dir, _)| dir.as_path());
@@ -168,6 +169,7 @@ impl TrainRun {
             tokenizer: &tokenizer,
             train: &train,
             validation: validation.as_ref(),
+            tuning: None,
         };
         if config.batch.size == BatchSize::Auto {
             // what is only measured is not worth tuning for
@@ -268,11 +270,15 @@ fn vocab_size(tokenizer: &Tokenizer) -> usize {
 /// Fails if the run folder that is named holds a checkpoint that must not be replaced.
 fn check_free(config: &RunConfig) -> Result<(), TrainError> {
     let checkpoint = &config.checkpoint;
+    // tuning replaces what describes another model
+    let described = ["adapter_model.safetensors", "config.json", "base.json"];
+    let described = described.iter().filter(|_| config.model.base.is_some());
+    let mut files = described.chain(&["model.safetensors"]);
     match &checkpoint.out {
         Some(out)
             if !checkpoint.overwrite
                 && checkpoint.resume.as_ref() != Some(out)
-                && out.join("model.safetensors").exists() =>
+                && files.any(|name| out.join(name).exists()) =>
         {
             Err(TrainError::OutputExists(out.clone()))
         }
@@ -296,7 +302,10 @@ fn out_folder(config: &RunConfig) -> Result<PathBuf, TrainError> {
         (None, None) => {
             let name = serde_json::to_value(config.model.preset)
                 .expect("presets are serialized by their names");
-            let name = name.as_str().unwrap_or("run");
+            let name = match config.model.base {
+                Some(_) => "tuned",
+                None => name.as_str().unwrap_or("run"),
+            };
             let failed = |dir: &Path, reason| TrainError::Folder {
                 dir: dir.to_owned(),
                 reason,

@@ -46,6 +46,19 @@ pub struct StepSizes {
     pub precision: Precision,
     /// What is minimized.
     pub objective: Objective,
+    /// Sizes of questions about pictures and their answers, for pretrained models.
+    pub answers: Option<AnswerSizes>,
+}
+
+/// Sizes of a batch of questions about pictures with their answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AnswerSizes {
+    /// Number of tiles that the pictures of a batch have at most, all together.
+    pub tiles: usize,
+    /// Number of tokens that the answers of a batch have at most, all together.
+    pub targets: usize,
+    /// Whether pictures come as encoder rows, which a frozen encoder gives once and for all.
+    pub encoded: bool,
 }
 
 impl Default for StepSizes {
@@ -57,6 +70,7 @@ impl Default for StepSizes {
             checkpoint: false,
             precision: Precision::F32,
             objective: Objective::CAPTIONS,
+            answers: None,
         }
     }
 }
@@ -168,6 +182,7 @@ impl TrainStep {
             checkpoint,
             precision,
             objective,
+            answers,
         } = *sizes;
         let mut tape = device.tape();
         tape.set_precision(precision);
@@ -179,7 +194,12 @@ impl TrainStep {
             .filter(|(info, _)| !trains(info))
             .map(|(_, tensor)| tensor.clone())
             .collect();
-        let loss = Loss::record(&mut c, model, batch, length, &objective);
+        let loss = match &answers {
+            Some(sizes) => {
+                Loss::of_answers(&mut c, model, batch, length, sizes, objective.smoothing)
+            }
+            None => Loss::record(&mut c, model, batch, length, &objective),
+        };
         let seed = c.seed;
         let t = &mut tape;
         let scale = optimizer.scale(t);

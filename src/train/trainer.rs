@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use super::concepts::is_variant;
 use super::config::{BatchSize, Limits, OnNan, RunConfig};
 use super::prototypes;
+use super::tuning::{AnswerFeed, Exchange, TuneData};
 use super::{
-    Batch, Concepts, Event, Feed, Footprint, Observer, Optimizer, Prefetcher, Progress, Recording,
-    State, StepSizes, Text, TrainError, TrainStep, Validation, ValidationResult,
+    AnswerSizes, Batch, Concepts, Event, Feed, Footprint, Observer, Optimizer, Prefetcher,
+    Progress, Recording, State, StepSizes, Text, TrainError, TrainStep, Tuned, ValidationResult,
 };
 use crate::data::{Batches, Dataset, Sample};
 use crate::device::Device;
@@ -24,6 +25,7 @@ use crate::nn::ParameterInfo;
 use crate::ops::{GradScaler, IGNORE};
 use crate::text::Tokenizer;
 pub use validating::Best;
+use validating::Recorded;
 
 /// What is trained, on what and where.
 #[derive(Clone, Copy)]
@@ -33,6 +35,20 @@ pub(super) struct Setup<'a> {
     pub tokenizer: &'a Tokenizer,
     pub train: &'a Dataset,
     pub validation: Option<&'a Dataset>,
+    /// What a pretrained model is asked.
+    pub tuning: Option<&'a Asked>,
+}
+
+/// Questions about the pictures of a training, and what is trained of a pretrained model.
+pub(super) struct Asked {
+    pub data: TuneData,
+    pub tuned: Vec<Tuned>,
+    /// Exchanges of each training sample.
+    pub train: Vec<Vec<Exchange>>,
+    /// Exchanges of each validation sample.
+    pub validation: Vec<Vec<Exchange>>,
+    /// The question.
+    pub question: String,
 }
 
 /// The outcome of a training.
@@ -61,6 +77,7 @@ pub(super) struct Trainer<'a> {
     tokenizer: &'a Tokenizer,
     feed: Arc<Feed<'a>>,
     validation: Option<&'a Dataset>,
+    tuning: Option<&'a Asked>,
     config: RunConfig,
     limits: Limits,
     optimizer: Optimizer,
@@ -127,6 +144,7 @@ impl<'a> Trainer<'a> {
             tokenizer,
             train,
             validation,
+            tuning,
         } = setup;
         let BatchSize::Pictures(batch_size) = config.batch.size else {
             return Err(TrainError::setting("batch.size", "is not resolved"));
@@ -142,14 +160,24 @@ impl<'a> Trainer<'a> {
                 "needs a model with a class head: `classes` of the model's configuration is 0",
             ));
         }
-        let (texts, length) = texts(tokenizer, train, model.room())?;
+        let (texts, length) = match tuning {
+            Some(asked) => {
+                let all = asked.train.iter().flatten();
+                (vec![], all.map(Exchange::len).max().unwrap_or(1))
+            }
+            None => texts(tokenizer, train, model.room())?,
+        };
         // found out now, not after training
         if let Some(dir) = &out {
             saving::probe(dir)?;
         }
         // what the loss does not depend on cannot train
         let freeze = config.model.freeze.clone();
+        let tuned = tuning.map(|asked| asked.tuned.clone());
         let trains = move |info: &ParameterInfo| {
+            if let Some(tuned) = &tuned {
+                return Tuned::trains(tuned, info);
+            }
             let role = info.role;
             let learns = role.learns_from_captions && objective.captions > 0.0
                 || role.learns_from_classes && objective.classes > 0.0;
@@ -175,6 +203,18 @@ impl<'a> Trainer<'a> {
         };
         let optimizer = Optimizer::new(device, model.store(), config.optimizer, scaler, &trains)?;
         let part = batch_size / config.batch.accumulate;
+        let answers = tuning.map(|asked| {
+            let most = |of: &dyn Fn(&Exchange) -> usize| {
+                let all = asked.train.iter().flatten();
+                all.map(of).max().unwrap_or(1)
+            };
+            let tiles = train.samples.iter().map(|it| asked.data.shown(it).tiles);
+            AnswerSizes {
+                tiles: part * tiles.max().unwrap_or(1),
+                targets: part * most(&|it| it.targets.len()),
+                encoded: asked.data.encoded(),
+            }
+        });
         let sizes = StepSizes {
             batch: part,
             length,
@@ -182,6 +222,7 @@ impl<'a> Trainer<'a> {
             checkpoint: config.memory.checkpoint_activations,
             precision: config.batch.precision,
             objective,
+            answers,
         };
         let recording = TrainStep::record(device, model, &optimizer, &sizes, &trains)?;
         let classes = train
@@ -202,6 +243,13 @@ impl<'a> Trainer<'a> {
             count_pads: model.info().count_pads,
             augment: config.augment,
             seed: config.seed,
+            answers: tuning.map(|asked| AnswerFeed {
+                model,
+                data: &asked.data,
+                exchanges: &asked.train,
+                length,
+                pad: tokenizer.pad(),
+            }),
         });
         let epoch = train
             .samples
@@ -215,6 +263,7 @@ impl<'a> Trainer<'a> {
             tokenizer,
             feed,
             validation,
+            tuning,
             config,
             limits,
             optimizer,
@@ -279,15 +328,19 @@ impl<'a> Trainer<'a> {
     /// Device memory of the training. Parameters and optimizer state are allocated already, the
     /// memory of a step is not.
     pub fn footprint(&self) -> Footprint {
-        let parameters = 4 * self.model.parameter_count() as u64;
+        let flats = self.model.store().flats().iter();
+        let trained: u64 = flats.map(|flat| 4 * flat.len() as u64).sum();
+        let frozen = self.model.store().frozen().iter();
+        let frozen = frozen.flat_map(|matrix| &matrix.blocks);
+        let frozen: u64 = frozen.map(|block| 4 * block.len() as u64).sum();
         // two moments and the gradients, their sums, the average
         let copies = 3
             + (self.config.batch.accumulate > 1) as u64
             + (self.config.optimizer.ema > 0.0) as u64;
         let memory = self.recording.as_ref().map(Recording::memory);
         Footprint {
-            parameters,
-            optimizer: copies * parameters,
+            parameters: trained + frozen,
+            optimizer: copies * trained,
             step: memory.map_or(0, |memory| memory.total()),
             largest: memory.map_or(0, |memory| memory.largest),
             free: self.device.free_memory(),
@@ -341,7 +394,7 @@ impl<'a> Trainer<'a> {
                 checkpoint::snapshot(&self.optimizer.state())?,
             ));
         }
-        let mut recorded = None;
+        let mut recorded: Option<Recorded> = None;
         loop {
             let (feed, first, end) = (self.feed.clone(), self.step, self.limits.steps);
             let end = std::thread::scope(|scope| {
@@ -378,7 +431,7 @@ impl<'a> Trainer<'a> {
         &mut self,
         plan: &TrainStep,
         mut input: Prefetcher,
-        recorded: &mut Option<Validation>,
+        recorded: &mut Option<Recorded>,
         observer: &mut dyn Observer,
     ) -> Result<End, TrainError> {
         let first = self.step;

@@ -4,6 +4,7 @@
 mod composition;
 mod golden;
 mod looks;
+mod lora;
 mod models;
 mod pass;
 mod preprocess;

@@ -72,6 +72,7 @@ fn batch(config: &ModelConfig, pictures: std::ops::Range<usize>) -> Batch {
             .flat_map(|p| (0..LENGTH).map(move |at| target(p, at)))
             .collect(),
         classes: pictures.map(|p| (p % 3) as u32).collect(),
+        answers: None,
     }
 }
 

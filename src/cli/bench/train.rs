@@ -94,6 +94,7 @@ pub fn measure(
         count_pads: info.count_pads,
         augment: Augment::light(),
         seed: 1,
+        answers: None,
     });
     let (mut number, mut waits) = (0, vec![]);
     let (compile, times) = std::thread::scope(|scope| -> Result<_, Failure> {

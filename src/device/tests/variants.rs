@@ -321,6 +321,7 @@ fn programs(device: &Device, model: &Model) {
                 smoothing: 0.1,
                 ..Objective::CAPTIONS
             },
+            answers: None,
         };
         let step = TrainStep::record(device, model, &optimizer, &sizes, &|_| true);
         step.unwrap().plan(device).unwrap();

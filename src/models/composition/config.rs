@@ -34,6 +34,9 @@ pub struct Config {
     /// Id of the token whose places the rows of a picture take; it may lie beyond the decoder's
     /// vocabulary.
     pub image_token_id: u32,
+    /// Question that the model was trained to answer, for captions without another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
 }
 
 /// Image encoder of a composition: that of CLIP.
@@ -173,6 +176,10 @@ impl FamilyConfig for Config {
             Projection::Mlp => (self.projector_inputs() + width) * width,
         };
         self.used_vision().multiply_adds(1) + (self.tile_rows() * row) as f64
+    }
+
+    fn adapter_targets(&self) -> Option<String> {
+        Some(llama::NAMES.adapter_targets())
     }
 
     fn build(&self, p: &mut Parameters) -> Result<Box<dyn VisionLanguage>, DeviceError> {

@@ -89,6 +89,7 @@ pub fn create(out: &Path, recipe: &Recipe) -> Result<Config, CheckpointError> {
             text,
         },
         image_token_id,
+        prompt: None,
     };
     let described = ModelConfig::from(&config);
     described.check()?;

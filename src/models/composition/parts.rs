@@ -70,6 +70,7 @@ pub(in crate::models) fn open(
             .weights
             .and(vision, |name| name.starts_with(VISION))
             .and(own, |name| name.starts_with(PROJECTOR)),
+        prompt: config.prompt.clone(),
         config: config.into(),
         dialogue,
         tokenizer,

@@ -66,6 +66,10 @@ impl FamilyConfig for Config {
         }
     }
 
+    fn adapter_targets(&self) -> Option<String> {
+        Some(NAMES.adapter_targets())
+    }
+
     fn build(&self, p: &mut Parameters) -> Result<Box<dyn VisionLanguage>, DeviceError> {
         Ok(Box::new(Network {
             vision: None,

@@ -290,6 +290,16 @@ impl KeepWeights {
     }
 }
 
+/// Returns the configuration of the pretrained model in a folder or GGUF file, and whether it has an
+/// adapter. Returns `None` for a folder that is not a pretrained model.
+///
+/// # Errors
+/// As [`load`].
+pub fn describe(dir: &Path) -> Result<Option<(ModelConfig, bool)>, CheckpointError> {
+    let opened = Opened::open(dir, None, None)?;
+    Ok(opened.map(|opened| (opened.config, opened.lora.is_some())))
+}
+
 /// Returns how to keep the weight matrix of each name.
 pub(in crate::models) fn stored(weights: &WeightFiles, keep: KeepWeights) -> StorageOf {
     let trained = match keep {
@@ -319,6 +329,7 @@ fn load_pretrained(
         mut weights,
         lora,
         base,
+        prompt,
     } = opened;
     // an adapter that the model has already goes on training
     let fresh = new_adapters.filter(|_| lora.is_none());
@@ -346,7 +357,10 @@ fn load_pretrained(
         weights.check(store, fresh.is_some())
     })?;
     weights.fill(model.store(), fresh.is_some())?;
-    Ok((model.with_dialogue(dialogue, &base), Some(tokenizer)))
+    Ok((
+        model.with_dialogue(dialogue, &base, prompt),
+        Some(tokenizer),
+    ))
 }
 
 /// Loads a checkpoint of this library.

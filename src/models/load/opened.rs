@@ -23,6 +23,8 @@ pub(in crate::models) struct Opened {
     pub lora: Option<LoraConfig>,
     /// Folder or file of the model, or of the one that a folder refers to.
     pub base: PathBuf,
+    /// Question that the model was trained to answer.
+    pub prompt: Option<String>,
 }
 
 impl Opened {
@@ -50,10 +52,11 @@ impl Opened {
                 weights,
                 lora: None,
                 base: dir.to_owned(),
+                prompt: None,
             }));
         }
         if let Some(base) = tuned::base(dir)? {
-            return tuned::open(dir, &base, encoder, quantize).map(Some);
+            return tuned::open(dir, base, encoder, quantize).map(Some);
         }
         if let Some(encoder) = encoder {
             return Err(CheckpointError::EncoderUnused {
@@ -137,6 +140,7 @@ fn huggingface(
         weights,
         lora: None,
         base: dir.to_owned(),
+        prompt: None,
     })
 }
 

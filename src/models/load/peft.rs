@@ -152,7 +152,8 @@ impl Adapter {
         if let Some(Value::String(init)) = fields.map.get("init_lora_weights")
             && CHANGING.iter().any(|begin| init.starts_with(begin))
         {
-            let rule = "it changes the model's own weights: convert the adapter to a plain one with PEFT";
+            let rule =
+                "it changes the model's own weights: convert the adapter to a plain one with PEFT";
             return Err(fields.wrong("init_lora_weights", rule));
         }
         let rank = fields.get("r")?;
@@ -345,7 +346,11 @@ mod tests {
                 "{error}"
             );
         }
-        assert!(read(with("target_modules", json!("("))).unwrap_err().contains("regular"));
+        assert!(
+            read(with("target_modules", json!("(")))
+                .unwrap_err()
+                .contains("regular")
+        );
         assert!(read(with("r", json!(0))).unwrap_err().contains("rank 0"));
     }
 }

@@ -19,18 +19,31 @@ use crate::ops::Encoding;
 /// Description of a folder that changes a model.
 const BASE: &str = "base.json";
 
+/// Files of all kinds of models that training writes.
+const STALE: [&str; 6] = [
+    BASE,
+    "config.json",
+    "model.safetensors",
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "chat_template.jinja",
+];
+
 /// Weights that take the place of the base model's, or are a composition's own.
 const WEIGHTS: &str = "model.safetensors";
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Base {
+pub(super) struct Base {
     /// Folder or file, relative to the folder or absolute, or repository on the Hugging Face Hub.
     model: String,
+    /// Question that the model was trained to answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    prompt: Option<String>,
 }
 
 /// Returns what a folder calls the model that it changes; `None` if it changes none.
-pub(super) fn base(dir: &Path) -> Result<Option<String>, CheckpointError> {
+pub(super) fn base(dir: &Path) -> Result<Option<Base>, CheckpointError> {
     let path = dir.join(BASE);
     if path.is_file() {
         let name = path.display().to_string();
@@ -38,20 +51,22 @@ pub(super) fn base(dir: &Path) -> Result<Option<String>, CheckpointError> {
             path: name.clone(),
             reason,
         })?;
-        let base: Base = serde_json::from_slice(&text).map_err(|error| {
-            CheckpointError::Adapter {
+        let base: Base =
+            serde_json::from_slice(&text).map_err(|error| CheckpointError::Adapter {
                 path: name,
                 reason: format!("it does not name a base model: {error}"),
-            }
-        })?;
-        return Ok(Some(base.model));
+            })?;
+        return Ok(Some(base));
     }
     if !dir.join(ADAPTER_CONFIG).is_file() || dir.join("config.json").is_file() {
         return Ok(None);
     }
     let adapter = Adapter::load(dir)?;
     match adapter.base {
-        Some(base) => Ok(Some(base)),
+        Some(model) => Ok(Some(Base {
+            model,
+            prompt: None,
+        })),
         None => Err(CheckpointError::Adapter {
             path: dir.join(ADAPTER_CONFIG).display().to_string(),
             reason: "it does not name the model that it is for (base_model_name_or_path)".into(),
@@ -62,22 +77,23 @@ pub(super) fn base(dir: &Path) -> Result<Option<String>, CheckpointError> {
 /// Opens the model `base` with what a folder changes of it.
 pub(super) fn open(
     dir: &Path,
-    base: &str,
+    base: Base,
     encoder: Option<&Path>,
     quantize: Option<Encoding>,
 ) -> Result<Opened, CheckpointError> {
     let of_base = |error| CheckpointError::Base {
         path: dir.display().to_string(),
-        model: base.to_owned(),
+        model: base.model.clone(),
         error: Box::new(error),
     };
-    let folder = referred(dir, base).map_err(of_base)?;
+    let folder = referred(dir, &base.model).map_err(of_base)?;
     let opened = Opened::open(&folder, encoder, quantize).map_err(of_base)?;
     let mut opened = opened.ok_or_else(|| {
         of_base(CheckpointError::NotAdaptable {
             path: folder.display().to_string(),
         })
     })?;
+    opened.prompt = base.prompt.clone().or(opened.prompt);
     if dir.join(WEIGHTS).is_file() {
         let own = WeightFiles::open(dir, &WeightRules::default(), quantize)?;
         opened.weights = opened.weights.and(own, |_| false);
@@ -104,17 +120,38 @@ fn reference(dir: &Path, model: &Model) -> String {
 ///
 /// # Errors
 /// Names the file that cannot be written.
-pub fn save_tuned_description(dir: &Path, model: &Model) -> Result<(), CheckpointError> {
+pub fn save_tuned_description(
+    dir: &Path,
+    model: &Model,
+    prompt: Option<&str>,
+) -> Result<(), CheckpointError> {
     make_folder(dir)?;
+    // those of a model that was in the folder before
+    for name in STALE {
+        match std::fs::remove_file(dir.join(name)) {
+            Err(reason) if reason.kind() != std::io::ErrorKind::NotFound => {
+                return Err(CheckpointError::Write {
+                    path: dir.join(name).display().to_string(),
+                    reason,
+                });
+            }
+            _ => {}
+        }
+    }
+    let prompt = prompt.or(model.prompt()).map(str::to_owned);
     let ModelConfig::Composition(config) = model.config() else {
         let base = Base {
             model: reference(dir, model),
+            prompt,
         };
         let text = serde_json::to_string_pretty(&base).expect("a name is plain data");
         return write_file(&dir.join(BASE), text.as_bytes());
     };
     let from = model.base().unwrap_or(Path::new(""));
-    let mut config = config.clone();
+    let mut config = composition::Config {
+        prompt,
+        ..config.clone()
+    };
     for part in [&mut config.encoder.model, &mut config.decoder.model] {
         *part = composition::reference_from(from, part, dir);
     }

@@ -154,6 +154,10 @@ impl FamilyConfig for Config {
         }
     }
 
+    fn adapter_targets(&self) -> Option<String> {
+        Some(TEXT.adapter_targets())
+    }
+
     fn build(&self, p: &mut Parameters) -> Result<Box<dyn VisionLanguage>, DeviceError> {
         let squares = self.vision.hidden_size * self.pixel_shuffle_factor.pow(2);
         let vision = p.with_role(Role::ENCODER, |p| {

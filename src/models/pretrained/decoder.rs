@@ -191,6 +191,20 @@ impl DecoderNames {
     }
 }
 
+impl DecoderNames {
+    /// Regular expression of the names of all linear layers of the blocks.
+    pub(in crate::models) fn adapter_targets(&self) -> String {
+        let mlp = ["gate_proj", "up_proj", "down_proj"].map(|name| format!("{}.{name}", self.mlp));
+        let layers: Vec<&str> = self
+            .attention
+            .into_iter()
+            .chain(mlp.iter().map(String::as_str))
+            .collect();
+        let pattern = format!("{}.\\d+.({})", self.blocks, layers.join("|"));
+        pattern.replace('.', "\\.")
+    }
+}
+
 struct Block {
     norm1: RmsNorm,
     attention: GroupedAttention,

@@ -95,7 +95,9 @@ mod tests {
         assert!(pattern(r".*\.(q|v)_proj") && pattern(r"(?!vision).*q_proj"));
         assert!(!pattern("q_proj") && !pattern(r"model\.layers") && !pattern(r"(?!model).*"));
         assert!(pattern(r"x|.*q_proj") && !pattern(r"model|y"));
-        assert!(Targets::AllLinear.matches(Q, false) && !Targets::AllLinear.matches("lm_head", true));
+        assert!(
+            Targets::AllLinear.matches(Q, false) && !Targets::AllLinear.matches("lm_head", true)
+        );
     }
 
     #[test]
@@ -111,7 +113,9 @@ mod tests {
         config.excluded = Some(Targets::Pattern(r".*\.1\..*".into()));
         assert!(!config.takes(Q, false));
 
-        config.rank_pattern.insert(r"layers\.1\.self_attn\.q_proj".into(), 2);
+        config
+            .rank_pattern
+            .insert(r"layers\.1\.self_attn\.q_proj".into(), 2);
         config.alpha_pattern.insert("self_attn.q_proj".into(), 3.0);
         assert_eq!((config.rank_of(Q), config.scale_of(Q)), (2, 1.5));
         assert_eq!(config.rank_of("model.layers.11.self_attn.q_proj"), 8);
@@ -128,7 +132,9 @@ mod tests {
             config.check().unwrap_err()
         };
         assert!(LoraConfig::new(Targets::AllLinear).check().is_ok());
-        assert!(with(&|it| it.targets = Targets::Pattern("(".into())).contains("regular expression"));
+        assert!(
+            with(&|it| it.targets = Targets::Pattern("(".into())).contains("regular expression")
+        );
         assert!(with(&|it| it.targets = names(&[])).contains("no layers"));
         assert!(with(&|it| it.rank = 0).contains("rank 0"));
         assert!(with(&|it| it.dropout = 1.0).contains("dropout"));

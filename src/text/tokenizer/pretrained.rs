@@ -198,6 +198,11 @@ impl Pretrained {
         self.inner.token_to_id(token)
     }
 
+    /// Returns the name of a token.
+    pub fn name(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
     /// Returns the vocabulary with a special token, which gets the next id unless it is there.
     pub fn with_token(&self, token: &str) -> Pretrained {
         if self.id(token).is_some() {

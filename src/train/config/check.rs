@@ -4,6 +4,26 @@ use super::{BatchSize, RunConfig};
 use crate::train::TrainError;
 
 impl RunConfig {
+    /// Checks settings that have no meaning for a pretrained model.
+    fn check_tuning(&self) -> Result<(), TrainError> {
+        let own = "belongs to models that start from nothing, and `model.base` is given";
+        let given = [
+            ("model.file", self.model.file.is_some()),
+            ("model.dropout", self.model.dropout.is_some()),
+            ("model.freeze", !self.model.freeze.is_empty()),
+            ("tokenizer.file", self.tokenizer.file.is_some()),
+            ("tokenizer.vocab_size", self.tokenizer.vocab_size.is_some()),
+            ("init.load", self.init.load.is_some()),
+            ("loss.classes", self.loss.classes > 0.0),
+            ("loss.captions", self.loss.captions != 1.0),
+            ("data.text", self.data.text.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((field, _)) => Err(TrainError::setting(field, own)),
+            None => Ok(()),
+        }
+    }
+
     /// Checks the ranges of all numbers and which settings go together.
     ///
     /// # Errors
@@ -87,6 +107,10 @@ impl RunConfig {
                     format!("is {value} but must be from 0 to 1"),
                 ));
             }
+        }
+        self.tune.check()?;
+        if self.model.base.is_some() {
+            self.check_tuning()?;
         }
         self.augment
             .check()

@@ -74,6 +74,7 @@ impl Options {
                 freeze: self.freeze,
                 ..ModelConfig::default()
             },
+            tune: TuneConfig::default(),
             tokenizer: TokenizerConfig {
                 file: Some(dir.join("tokenizer.json")),
                 ..TokenizerConfig::default()

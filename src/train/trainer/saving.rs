@@ -1,12 +1,15 @@
 //! What a training writes into its run folder.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Instant;
 
 use super::Trainer;
 use crate::models::checkpoint::{self, CheckpointError};
+use crate::models::{ModelConfig, Part};
+use crate::nn::ParameterInfo;
 use crate::train::config::OnNan;
-use crate::train::{Event, Observer, Progress, State, TrainError};
+use crate::train::{Event, Observer, Progress, State, TrainError, Tuned};
 
 /// Makes the folder and checks that files can be written there.
 pub(super) fn probe(dir: &Path) -> Result<(), TrainError> {
@@ -38,16 +41,47 @@ impl Trainer<'_> {
         let Some(dir) = self.out.as_ref().map(|out| out.join("best")) else {
             return Ok(());
         };
-        checkpoint::save_description(&dir, self.model, Some(self.tokenizer))?;
+        self.write_description(&dir)?;
         self.write_result(&dir)
+    }
+
+    /// Writes what training does not change into a folder.
+    fn write_description(&self, dir: &Path) -> Result<(), TrainError> {
+        Ok(match self.tuning {
+            Some(asked) => {
+                checkpoint::save_tuned_description(dir, self.model, Some(&asked.question))?
+            }
+            None => checkpoint::save_description(dir, self.model, Some(self.tokenizer))?,
+        })
     }
 
     /// Writes the parameters to validate into a folder.
     fn write_result(&self, dir: &Path) -> Result<(), TrainError> {
+        let notes = checkpoint::step_note(Some(self.step));
+        if let Some(asked) = self.tuning {
+            let composed = matches!(self.model.config(), ModelConfig::Composition(_));
+            // the rest is the base model's
+            let changed = |info: &ParameterInfo| {
+                Tuned::trains(&asked.tuned, info)
+                    || info.is_adapter()
+                    || composed && info.role.part == Part::Projector
+            };
+            let names: BTreeSet<&str> = self
+                .model
+                .store()
+                .infos()
+                .iter()
+                .filter(|info| changed(info))
+                .map(|info| info.name.as_str())
+                .collect();
+            let mut named = self.optimizer.result();
+            named.retain(|(name, _)| names.contains(name.as_str()));
+            return Ok(checkpoint::save_tuned(dir, self.model, &named, notes)?);
+        }
         Ok(checkpoint::write_tensors(
             &dir.join("model.safetensors"),
             &self.optimizer.result(),
-            checkpoint::step_note(Some(self.step)),
+            notes,
         )?)
     }
 
@@ -73,7 +107,7 @@ impl Trainer<'_> {
         let keep = self.config.checkpoint.keep;
         State::write(&dir, &progress, &state, keep, !self.saved)?;
         if !self.saved {
-            checkpoint::save_description(&dir, self.model, Some(self.tokenizer))?;
+            self.write_description(&dir)?;
             self.saved = true;
         }
         if !self.described {

@@ -5,7 +5,16 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::Trainer;
+use crate::train::tuning::AnswerValidation;
 use crate::train::{Event, Observer, TrainError, Validation, ValidationResult};
+
+/// Recorded passes of a validation.
+pub(super) enum Recorded {
+    /// Of a model that writes captions.
+    Captions(Validation),
+    /// Of a pretrained model, which answers questions.
+    Answers(AnswerValidation),
+}
 
 /// The best validation so far: most exact matches, then lowest loss.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -50,7 +59,7 @@ impl Trainer<'_> {
     /// observer ended it.
     pub(super) fn validate(
         &self,
-        recorded: &mut Option<Validation>,
+        recorded: &mut Option<Recorded>,
         observer: &mut dyn Observer,
     ) -> Result<(Option<ValidationResult>, Duration), TrainError> {
         let Some(dataset) = self.validation else {
@@ -58,26 +67,42 @@ impl Trainer<'_> {
         };
         let validation = match recorded {
             Some(validation) => validation,
-            None => recorded.insert(Validation::new(
-                self.device,
-                self.model,
-                self.tokenizer,
-                dataset,
-            )?),
+            None => recorded.insert(match self.tuning {
+                Some(asked) => Recorded::Answers(AnswerValidation::new(
+                    self.device,
+                    self.model,
+                    self.tokenizer,
+                    &asked.data,
+                    dataset,
+                    &asked.validation,
+                )?),
+                None => Recorded::Captions(Validation::new(
+                    self.device,
+                    self.model,
+                    self.tokenizer,
+                    dataset,
+                )?),
+            }),
         };
         self.optimizer.swap_average()?;
         let (step, of, mut paused) = (self.step, dataset.samples.len(), Duration::ZERO);
-        let result = validation.run(
-            self.tokenizer,
-            dataset,
-            self.model.info().count_pads,
-            &mut |done| {
-                let asked = Instant::now();
-                let flow = observer.on(Event::Validating { step, done, of });
-                paused += asked.elapsed();
-                flow
-            },
-        );
+        let mut on = |done: usize| {
+            let asked = Instant::now();
+            let flow = observer.on(Event::Validating { step, done, of });
+            paused += asked.elapsed();
+            flow
+        };
+        let result = match (validation, self.tuning) {
+            (Recorded::Captions(validation), _) => {
+                let count_pads = self.model.info().count_pads;
+                let result = validation.run(self.tokenizer, dataset, count_pads, &mut on);
+                result.map_err(TrainError::from)
+            }
+            (Recorded::Answers(validation), Some(asked)) => {
+                validation.run(&asked.data, dataset, &asked.validation, &mut on)
+            }
+            (Recorded::Answers(_), None) => unreachable!("answers are to questions"),
+        };
         self.optimizer.swap_average()?;
         Ok((result?, paused))
     }

@@ -47,6 +47,7 @@ fn train(device: &Device) -> (Vec<f32>, usize) {
         ids: (0..BATCH * LENGTH).map(token).collect(),
         targets: (1..=BATCH * LENGTH).map(token).collect(),
         classes: vec![IGNORE; BATCH],
+        answers: None,
     };
     let losses = (1..=5).map(|number| {
         step.run(std::slice::from_ref(&batch), number, 3e-3, 0.0)

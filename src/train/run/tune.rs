@@ -1,0 +1,156 @@
+//! Assembles the tuning of a pretrained model.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::TrainRun;
+use crate::device::Device;
+use crate::graph::Always;
+use crate::models::checkpoint::{KeepWeights, LoadOptions, Parts, load_options};
+use crate::models::{Model, ModelConfig, library};
+use crate::text::Tokenizer;
+use crate::train::batch_search::largest_batch;
+use crate::train::config::{BatchSize, RunConfig, Tuned};
+use crate::train::run::report;
+use crate::train::trainer::{Asked, Setup};
+use crate::train::tuning::{exchanges, read};
+use crate::train::{Note, Observer, Ready, State, Summary, TrainError, Trainer};
+
+impl TrainRun {
+    /// Loads the base model, reads the data, trains, and reports to `observer`.
+    pub(super) fn tune(
+        &self,
+        base: &Path,
+        device: &Device,
+        observer: &mut dyn Observer,
+    ) -> Result<Summary, TrainError> {
+        let mut config = self.config.clone();
+        let resumed = match &config.checkpoint.resume {
+            Some(dir) => Some((dir.clone(), State::newest(dir)?)),
+            None => None,
+        };
+        if let Some((dir, state)) = &resumed
+            && !config.continues(&state.progress.config)
+        {
+            return Err(TrainError::differs(dir));
+        }
+        let folder = library::locate(base)?;
+        let same = |path: &Path| std::fs::canonicalize(path).ok();
+        if same(&folder).is_some() && same(&folder) == same(&self.out) {
+            return Err(TrainError::setting(
+                "checkpoint.out",
+                "is the folder of the model to tune: choose another one",
+            ));
+        }
+        let (model, tokenizer, tuned) = load(&config, device, &folder)?;
+        let (train, validation, data) = read(&config, device, &model, &tuned, observer)?;
+        let question = config.tune.question(model.config().family()).to_owned();
+        let mut asked = |set| {
+            let (set, problems, all) = exchanges(&model, &tokenizer, &question, &data, set)?;
+            report(&config.data, problems, set.samples.len(), observer)?;
+            Ok::<_, TrainError>((set, all))
+        };
+        let (mut train, of_train) = asked(train)?;
+        train.mark_variants();
+        if train.samples.is_empty() {
+            return Err(TrainError::Nothing("no caption is left to train on".into()));
+        }
+        let validation = validation.map(asked).transpose()?;
+        let (validation, of_validation) = validation.unzip();
+        let asked = Asked {
+            data,
+            tuned,
+            train: of_train,
+            validation: of_validation.unwrap_or_default(),
+            question,
+        };
+        let setup = Setup {
+            device,
+            model: &model,
+            tokenizer: &tokenizer,
+            train: &train,
+            validation: validation.as_ref().filter(|set| !set.samples.is_empty()),
+            tuning: Some(&asked),
+        };
+        if config.batch.size == BatchSize::Auto {
+            // what is only measured is not worth tuning for
+            let untuned = device.choosing(Arc::new(Always("")));
+            let setup = Setup {
+                device: &untuned,
+                validation: None,
+                ..setup
+            };
+            let pictures = largest_batch(setup, &config, observer)?;
+            config.batch.size = BatchSize::Pictures(pictures);
+        }
+        let mut trainer = Trainer::new(setup, config.clone(), Some(self.out.clone()))?;
+        let limit = trainer.limits().steps;
+        let warmup = config.schedule.warmup;
+        if let Some(steps) = limit.filter(|&steps| steps <= warmup) {
+            observer.note(&Note::ShortOfWarmup { steps, warmup });
+        }
+        if let Some((dir, state)) = resumed {
+            trainer.resume(state)?;
+            let steps = trainer.step();
+            if limit.is_some_and(|limit| limit <= steps) {
+                return Err(TrainError::AlreadyTrained { dir, steps });
+            }
+        }
+        let ready = Ready {
+            parameters: model.parameter_count(),
+            tokens: tokenizer.vocab_size(),
+            train: &train,
+            validation: setup.validation,
+            step: trainer.step(),
+            config: &config,
+            model: model.config(),
+            out: &self.out,
+            adapter: device.adapter(),
+            footprint: trainer.footprint(),
+        };
+        observer.ready(&ready).map_err(TrainError::Observer)?;
+        trainer.run(observer)
+    }
+}
+
+/// Loads the model of a run, with new adapters where they are trained and it has none.
+fn load(
+    config: &RunConfig,
+    device: &Device,
+    folder: &Path,
+) -> Result<(Model, Tokenizer, Vec<Tuned>), TrainError> {
+    let described = crate::models::checkpoint::describe(folder)?;
+    let Some((family, adapted)) = described else {
+        return Err(TrainError::setting(
+            "model.base",
+            format!(
+                "is {}, which is not a pretrained model: its training goes on with `checkpoint.resume`, or starts from it with `init.load`",
+                folder.display()
+            ),
+        ));
+    };
+    let composed = matches!(family, ModelConfig::Composition(_));
+    let tuned = config.tune.parts_of(composed, adapted);
+    let lora = config.tune.lora(&family);
+    let weights = Tuned::weights(&tuned);
+    let options = LoadOptions {
+        new_adapters: tuned.contains(&Tuned::Lora).then_some((&lora, config.seed)),
+        keep: KeepWeights::TrainedParts(Parts {
+            // a composition's folder holds its projector, also where that does not train
+            projector: weights.projector || composed,
+            ..weights
+        }),
+        ..LoadOptions::default()
+    };
+    let (model, tokenizer) = load_options(device, folder, &options)?;
+    let takes = model
+        .dialogue()
+        .is_some_and(|dialogue| dialogue.takes_pictures());
+    match tokenizer {
+        Some(tokenizer) if takes => Ok((model, tokenizer, tuned)),
+        _ => Err(TrainError::setting(
+            "model.base",
+            "takes text only, and captions are of pictures: choose a model with an image encoder",
+        )),
+    }
+}

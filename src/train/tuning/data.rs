@@ -1,0 +1,274 @@
+//! Pictures of a tuning, at their own size or as features.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use super::features::{FeatureCache, Key, Shown, key};
+use crate::data::{Dataset, Layout, Listing, Loaded, Sample};
+use crate::device::Device;
+use crate::image::{Augment, Picture, Tiling};
+use crate::models::Model;
+use crate::train::config::{DataConfig, FeatureStore, RunConfig, Tuned};
+use crate::train::run::report;
+use crate::train::{Note, Observer, TrainError};
+
+/// What is known of the pictures of all data sets.
+pub struct TuneData {
+    /// How each picture is shown.
+    shown: BTreeMap<Key, Shown>,
+    /// What a step takes in.
+    pub pictures: Pictures,
+    pub tiling: Tiling,
+}
+
+/// What a step takes in of pictures.
+pub enum Pictures {
+    /// Rows that the frozen encoder gave.
+    Features(FeatureCache),
+    /// Pictures at their own size, which every step encodes.
+    Pixels(BTreeMap<Key, Picture>),
+}
+
+impl TuneData {
+    /// How the picture of a sample is shown.
+    pub fn shown(&self, sample: &Sample) -> Shown {
+        self.shown[&key_of(sample)]
+    }
+
+    /// Whether steps take in features.
+    pub fn encoded(&self) -> bool {
+        matches!(self.pictures, Pictures::Features(_))
+    }
+
+    /// Returns what a step takes in for a picture: its features, or its tiles as `change` returns
+    /// them for the bytes of each.
+    ///
+    /// # Errors
+    /// Features that are not there any more.
+    pub fn input(
+        &self,
+        model: &Model,
+        sample: &Sample,
+        change: &dyn Fn(Vec<f32>, Option<&Picture>) -> Vec<f32>,
+    ) -> Result<Vec<f32>, String> {
+        match &self.pictures {
+            Pictures::Features(cache) => cache.get(&key_of(sample)),
+            Pictures::Pixels(pictures) => {
+                let dialogue = model.dialogue().expect("a pretrained model");
+                let tiled = dialogue.tiles(&pictures[&key_of(sample)], self.tiling);
+                let tiles = tiled.tiles.into_iter();
+                let tiles = tiles.map(|tile| change(tile.input, tile.picture.as_ref()));
+                Ok(tiles.flatten().collect())
+            }
+        }
+    }
+}
+
+/// The key of a sample's picture, which stands in place of its pixels.
+fn key_of(sample: &Sample) -> Key {
+    sample.rgb.as_slice().try_into().expect("a key")
+}
+
+/// Reads the training and the validation set. Samples hold keys in place of pixels.
+pub fn read(
+    config: &RunConfig,
+    device: &Device,
+    model: &Model,
+    tuned: &[Tuned],
+    observer: &mut dyn Observer,
+) -> Result<(Dataset, Option<Dataset>, TuneData), TrainError> {
+    let frozen = model.store().frozen().iter().map(|matrix| &matrix.info);
+    let keeps = Tuned::keeps_encoder(tuned, model.store().infos().iter().chain(frozen));
+    let changes = config.augment != Augment::none();
+    let tiling = config.tune.tiles;
+    if changes && tiling != Tiling::One {
+        let reason = "cannot be combined with pictures in several tiles: set it to none";
+        return Err(TrainError::setting("augment", reason));
+    }
+    let root = match &config.tune.features {
+        FeatureStore::Off => None,
+        _ if changes => {
+            observer.note(&Note::NoFeatures {
+                why: "the pictures change from step to step",
+            });
+            None
+        }
+        _ if !keeps => {
+            observer.note(&Note::NoFeatures {
+                why: "the image encoder is trained",
+            });
+            None
+        }
+        FeatureStore::Folder(folder) => Some(folder.clone()),
+        FeatureStore::Shared => Some(shared()?),
+    };
+    let cache = root
+        .map(|root| FeatureCache::open(&root, device, model, tiling))
+        .transpose()?;
+    let reader = Reader {
+        model,
+        tiling,
+        cache,
+        known: Mutex::default(),
+        failed: Mutex::default(),
+    };
+    let data = &config.data;
+    let layout = data.layout();
+    let validated = Layout {
+        splits: vec![],
+        ..layout.clone()
+    };
+    let train = Listing::read(&data.train, &layout)?;
+    let validation = Listing::read(&data.validation, &validated)?;
+    // a setting may be meant for one of them
+    Listing::check(&[&train, &validation], &layout)?;
+    let train = reader.load(data, train, &data.train, observer)?;
+    let (train, validation) = if data.validation.is_empty() {
+        let share = data
+            .validation_split
+            .unwrap_or(DataConfig::VALIDATION_SPLIT);
+        train.split(share, config.seed)
+    } else {
+        let validation = reader.load(data, validation, &data.validation, observer)?;
+        let before = train.samples.len();
+        let (train, dropped) = train.without(&validation);
+        if dropped > 0 && !data.allow_overlap {
+            return Err(TrainError::Overlap(format!(
+                "{dropped} of {before} training pictures are also validation pictures"
+            )));
+        }
+        (train, validation)
+    };
+    if train.samples.is_empty() {
+        return Err(TrainError::Nothing(
+            "no picture is left to train on: all are validation pictures".into(),
+        ));
+    }
+    let known = reader.known.into_inner().unwrap_or_default();
+    if let Some(cache) = &reader.cache {
+        let bytes = known.shown.values().map(|shown| cache.bytes(shown.tiles));
+        observer.note(&Note::Features {
+            pictures: known.shown.len(),
+            encoded: cache.encoded(),
+            bytes: bytes.sum(),
+            folder: cache.folder().to_owned(),
+        });
+    }
+    let data = TuneData {
+        shown: known.shown,
+        pictures: match reader.cache {
+            Some(cache) => Pictures::Features(cache),
+            None => Pictures::Pixels(known.pictures),
+        },
+        tiling,
+    };
+    let validation = Some(validation).filter(|validation| !validation.samples.is_empty());
+    Ok((train, validation, data))
+}
+
+/// Folder of features that all runs share: `SEEMORE_CACHE`, else `seemore` in the user's cache
+/// folder, and there `features`.
+fn shared() -> Result<PathBuf, TrainError> {
+    let named = |variable: &str| {
+        let value = std::env::var_os(variable).filter(|value| !value.is_empty());
+        value.map(PathBuf::from)
+    };
+    let cache = named("SEEMORE_CACHE")
+        .or_else(|| Some(named("XDG_CACHE_HOME")?.join("seemore")))
+        .or_else(|| Some(std::env::home_dir()?.join(".cache/seemore")));
+    match cache {
+        Some(cache) => Ok(cache.join("features")),
+        None => Err(TrainError::setting(
+            "tune.features",
+            "is shared, and this user has no home folder: name a folder",
+        )),
+    }
+}
+
+/// What is found out about pictures while they are read.
+#[derive(Default)]
+struct Known {
+    shown: BTreeMap<Key, Shown>,
+    pictures: BTreeMap<Key, Picture>,
+}
+
+struct Reader<'a> {
+    model: &'a Model,
+    tiling: Tiling,
+    cache: Option<FeatureCache>,
+    known: Mutex<Known>,
+    /// First failure that is not the picture's.
+    failed: Mutex<Option<TrainError>>,
+}
+
+impl Reader<'_> {
+    fn load(
+        &self,
+        data: &DataConfig,
+        listing: Listing,
+        paths: &[PathBuf],
+        observer: &mut dyn Observer,
+    ) -> Result<Dataset, TrainError> {
+        let Loaded {
+            dataset,
+            problems,
+            notes,
+        } = {
+            let progress = observer.reading(paths);
+            let describe = |picture: Picture| self.describe(picture);
+            listing.describe(&data.layout(), data.strict, &*progress, &describe)?
+        };
+        for note in notes {
+            observer.note(&Note::Data(note));
+        }
+        let failed = self
+            .failed
+            .lock()
+            .unwrap_or_else(|error| error.into_inner())
+            .take();
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        report(data, problems, dataset.samples.len(), observer)?;
+        Ok(dataset)
+    }
+
+    /// Returns the key of a picture, once its features are there or it is kept itself.
+    fn describe(&self, picture: Picture) -> Vec<u8> {
+        let key = key(&picture);
+        let lock = || self.known.lock().unwrap_or_else(|error| error.into_inner());
+        let failed = || {
+            self.failed
+                .lock()
+                .unwrap_or_else(|error| error.into_inner())
+        };
+        if lock().shown.contains_key(&key) || failed().is_some() {
+            return key.to_vec();
+        }
+        let shown = match &self.cache {
+            Some(cache) => cache.add(&key, &picture, self.model, self.tiling),
+            None => {
+                let dialogue = self.model.dialogue().expect("a pretrained model");
+                let tiled = dialogue.tiles(&picture, self.tiling);
+                Ok(Shown {
+                    tiles: tiled.tiles.len(),
+                    grid: tiled.grid,
+                })
+            }
+        };
+        match shown {
+            Ok(shown) => {
+                let mut known = lock();
+                known.shown.insert(key, shown);
+                if self.cache.is_none() {
+                    known.pictures.insert(key, picture);
+                }
+            }
+            Err(error) => {
+                failed().get_or_insert(error);
+            }
+        }
+        key.to_vec()
+    }
+}

@@ -1,0 +1,184 @@
+//! Validation of a pretrained model: loss of the answers, and exact match.
+
+use std::ops::ControlFlow;
+
+use super::{AnswerFeed, Exchange, TuneData};
+use crate::caption::{Cancel, CaptionError, CaptionOptions, Session};
+use crate::data::Dataset;
+use crate::device::{Device, DeviceError, Plan};
+use crate::graph::Var;
+use crate::models::Model;
+use crate::nn::Context;
+use crate::text::Tokenizer;
+use crate::train::loss::{Loss, Scale};
+use crate::train::{AnswerSizes, TrainError, ValidationResult};
+
+/// Maximum number of pictures at once.
+const BATCH: usize = 8;
+
+/// Recorded passes that measure a pretrained model on a data set.
+pub struct AnswerValidation {
+    session: Session,
+    scoring: Plan,
+    loss: Loss,
+    /// From what steps take in for a tile to the rows that the decoder does.
+    rows: Plan,
+    input: Var,
+    output: Var,
+    sizes: AnswerSizes,
+    batch: usize,
+    length: usize,
+    max_tokens: usize,
+}
+
+impl AnswerValidation {
+    /// Records the passes. Answers may have one and a half times as many tokens as the longest true
+    /// one.
+    ///
+    /// # Errors
+    /// Insufficient device memory for the passes.
+    pub fn new(
+        device: &Device,
+        model: &Model,
+        tokenizer: &Tokenizer,
+        data: &TuneData,
+        set: &Dataset,
+        exchanges: &[Vec<Exchange>],
+    ) -> Result<AnswerValidation, DeviceError> {
+        let batch = set.samples.len().clamp(1, BATCH);
+        let firsts = || exchanges.iter().filter_map(|of_sample| of_sample.first());
+        let length = firsts().map(Exchange::len).max().unwrap_or(1);
+        let longest = firsts().map(|it| it.targets.len()).max().unwrap_or(1);
+        let tiles = set.samples.iter().map(|sample| data.shown(sample).tiles);
+        let sizes = AnswerSizes {
+            tiles: batch * tiles.max().unwrap_or(1),
+            targets: batch * longest,
+            encoded: data.encoded(),
+        };
+        let mut tape = model.tape(device);
+        let mut c = Context::inference(&mut tape);
+        let loss = Loss::of_answers(&mut c, model, batch, length, &sizes, 0.0);
+        tape.hold(loss.value);
+        let scoring = Plan::new(device, tape)?;
+
+        let info = model.info();
+        let (side, (count, width)) = (info.image_size(), info.encoder_row_shape());
+        let mut tape = model.tape(device);
+        let (input, output) = match sizes.encoded {
+            true => {
+                let input = tape.input(&[1, count, width]);
+                let mut c = Context::inference(&mut tape);
+                (input, model.project(&mut c, input).rows)
+            }
+            false => {
+                let input = tape.input(&[1, 3, side, side]);
+                let mut c = Context::inference(&mut tape);
+                (input, model.encode(&mut c, input).rows)
+            }
+        };
+        tape.hold(output);
+        Ok(AnswerValidation {
+            session: Session::new(device, model.clone(), tokenizer.clone()),
+            scoring,
+            loss,
+            rows: Plan::new(device, tape)?,
+            input,
+            output,
+            sizes,
+            batch,
+            length,
+            max_tokens: longest + longest / 2,
+        })
+    }
+
+    /// Measures the model's current parameters on the data set that the passes were recorded for.
+    /// Calls `on` between batches with the number of pictures that are done; returns `None` when it
+    /// breaks.
+    ///
+    /// # Errors
+    /// A device that failed, or features that are not there any more.
+    pub fn run(
+        &self,
+        data: &TuneData,
+        set: &Dataset,
+        exchanges: &[Vec<Exchange>],
+        on: &mut dyn FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<Option<ValidationResult>, TrainError> {
+        let model = self.session.model();
+        let feed = AnswerFeed {
+            model,
+            data,
+            exchanges,
+            length: self.length,
+            pad: self.session.tokenizer().pad(),
+        };
+        let per_tile: usize = self.scoring_tile();
+        let options = CaptionOptions {
+            max_tokens: self.max_tokens,
+            batch_size: self.batch,
+            ..CaptionOptions::default()
+        };
+        let (mut loss, mut tokens, mut captions) = (0.0, 0, vec![]);
+        let all: Vec<usize> = (0..set.samples.len()).collect();
+        for samples in all.chunks(self.batch) {
+            let pairs: Vec<(usize, usize)> = samples.iter().map(|&sample| (sample, 0)).collect();
+            let batch = feed.batch(set, &pairs, &|_, tile, _| tile);
+            self.loss.write(&self.scoring, &batch, Scale::SUM);
+            loss += self.scoring.run_and_read::<f32>(self.loss.value)?[0] as f64;
+            tokens += batch.count();
+
+            let mut rows = vec![];
+            let mut at = 0;
+            for &sample in samples {
+                let count = data.shown(&set.samples[sample]).tiles;
+                let mut of_picture: Vec<f32> = vec![];
+                for tile in batch.images[at..at + count * per_tile].chunks(per_tile) {
+                    self.rows.write(self.input, tile);
+                    of_picture.extend(self.rows.run_and_read::<f32>(self.output)?);
+                }
+                at += count * per_tile;
+                rows.push(of_picture);
+            }
+            let questions = samples
+                .iter()
+                .map(|&sample| exchanges[sample][0].question().to_vec());
+            let questions: Vec<Vec<u32>> = questions.collect();
+            let written = self.session.captions_of_rows(
+                &|index| Ok(rows[index].clone()),
+                &questions,
+                &options,
+                &Cancel::new(),
+            );
+            let written = written.map_err(|error| match error {
+                CaptionError::Device(error) => TrainError::Device(error),
+                other => TrainError::Nothing(other.to_string()),
+            })?;
+            for (&sample, caption) in samples.iter().zip(written) {
+                let sample = &set.samples[sample];
+                captions.push((
+                    sample.id.clone(),
+                    sample.caption.clone(),
+                    caption.text.trim().to_owned(),
+                ));
+            }
+            if captions.len() < set.samples.len() && on(captions.len()).is_break() {
+                return Ok(None);
+            }
+        }
+        let exact = captions
+            .iter()
+            .filter(|(_, truth, written)| truth == written)
+            .count();
+        Ok(Some(ValidationResult {
+            loss: (loss / tokens.max(1) as f64) as f32,
+            exact_match: exact as f64 / captions.len().max(1) as f64,
+            captions,
+        }))
+    }
+
+    /// Number of values that a step takes in for a tile.
+    fn scoring_tile(&self) -> usize {
+        debug_assert!(self.sizes.tiles > 0);
+        self.rows.shape(self.input).iter().product()
+    }
+}
