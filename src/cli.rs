@@ -13,6 +13,7 @@ mod get;
 mod hint;
 mod import;
 mod log;
+mod merge;
 mod model;
 mod models;
 mod output;
@@ -72,6 +73,8 @@ commands! {
     Data(data::DataArgs) => data::run,
     /// Measure the captions of a model
     Eval(eval::EvalArgs) => eval::run,
+    /// Write a tuned model as a plain one, with its adapter added to the weights
+    Merge(merge::MergeArgs) => merge::run,
     /// Write a checkpoint to share: 16-bit, without the training state
     Pack(pack::PackArgs) => pack::run,
     /// Convert a state dict of the original seemore into a checkpoint folder

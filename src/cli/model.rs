@@ -9,7 +9,7 @@ use crate::caption::{CaptionError, Session};
 use crate::cli::output::errln;
 use crate::device::Device;
 use crate::image::Tiling;
-use crate::models::checkpoint::{self, KeepWeights};
+use crate::models::checkpoint::{self, KeepWeights, LoadOptions};
 use crate::models::library;
 use crate::ops::Encoding;
 
@@ -47,6 +47,9 @@ pub struct ModelArgs {
     /// Image encoder of a GGUF model, if it is not the only mmproj file beside it
     #[arg(long, value_name = "FILE", help_heading = "Pretrained models")]
     mmproj: Option<PathBuf>,
+    /// LoRA adapter in PEFT's files to apply to the model
+    #[arg(long, value_name = "DIR", help_heading = "Pretrained models")]
+    lora: Option<PathBuf>,
     /// Convert the weights of a pretrained model while they are read, to save memory and time
     #[arg(long, value_name = "TYPE", value_parser = named::<Quantization>(), help_heading = "Pretrained models")]
     quantize: Option<Quantization>,
@@ -82,8 +85,13 @@ impl ModelArgs {
             Some(to) => KeepWeights::Converted(to.encoding()),
             None => KeepWeights::AsStored,
         };
-        let encoder = self.mmproj.as_deref();
-        let (model, tokenizer) = checkpoint::load_with_encoder(device, &dir, encoder, keep)?;
+        let options = LoadOptions {
+            encoder: self.mmproj.as_deref(),
+            adapter: self.lora.as_deref(),
+            keep,
+            ..LoadOptions::default()
+        };
+        let (model, tokenizer) = checkpoint::load_options(device, &dir, &options)?;
         let tokenizer =
             tokenizer.ok_or_else(|| CaptionError::NoTokenizer(dir.display().to_string()))?;
         if model.dialogue().is_none() {

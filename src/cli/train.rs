@@ -135,6 +135,21 @@ impl TrainArgs {
             Some(flag) if !fulfilled => Err(missing(flag, other)),
             _ => Ok(()),
         };
+        let tunes = config.model.base.is_some();
+        for setting in [
+            "tune.parts",
+            "tune.rank",
+            "tune.alpha",
+            "tune.rslora",
+            "tune.dropout",
+            "tune.targets",
+            "tune.style",
+            "tune.prompt",
+            "tune.tiles",
+            "tune.features",
+        ] {
+            needs(setting, tunes, "model")?;
+        }
         needs("init.parts", config.init.load.is_some(), "load")?;
         needs(
             "validation.patience",

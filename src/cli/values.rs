@@ -12,7 +12,7 @@ use crate::image::Strength;
 use crate::models::{Part, Preset};
 use crate::nn::Projection;
 use crate::text::{Style, TokenKind};
-use crate::train::{Decay, OnNan, Rule, Schedule};
+use crate::train::{Decay, OnNan, Rule, Schedule, Tuned};
 
 /// An enum whose values can be given on the command line.
 pub trait Named: Copy + PartialEq + Send + Sync + 'static {
@@ -43,6 +43,19 @@ pub fn named<T: Named>() -> impl TypedValueParser<Value = T> {
         .map(|(_, name, help)| PossibleValue::new(*name).help(*help));
     PossibleValuesParser::new(values)
         .map(|name| T::named(&name).expect("the parser accepts only known names"))
+}
+
+impl Named for Tuned {
+    const VALUES: &'static [(Tuned, &'static str, &'static str)] = &[
+        (
+            Tuned::Projector,
+            "projector",
+            "Layers between image encoder and decoder",
+        ),
+        (Tuned::Lora, "lora", "Low-rank adapters of the decoder"),
+        (Tuned::Decoder, "decoder", "The whole decoder"),
+        (Tuned::All, "all", "The whole model, image encoder included"),
+    ];
 }
 
 impl Named for Projection {

@@ -7,6 +7,7 @@ mod folder;
 pub mod gguf;
 mod gguf_model;
 mod impostor;
+mod merge;
 mod opened;
 mod pack;
 mod peft;
@@ -31,6 +32,7 @@ pub use folder::{
     load_with_encoder, restore, save, save_description, shipped, snapshot,
 };
 pub use gguf::{Gguf, GgufError, GgufTensor};
+pub use merge::{Merged, merge};
 pub(super) use opened::{Opened, referred};
 pub use pack::{Packed, pack};
 pub use peft::{Adapter, save_adapter};
@@ -224,6 +226,12 @@ pub enum CheckpointError {
     NotALanguageModel {
         /// Name of the family.
         family: &'static str,
+    },
+    /// A model has nothing to merge.
+    #[error("{path} has nothing to merge: it is a plain model already")]
+    NothingToMerge {
+        /// Folder or file.
+        path: String,
     },
     /// An adapter cannot be used with a model.
     #[error("{path}: {reason}")]

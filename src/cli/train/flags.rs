@@ -10,11 +10,11 @@ use clap::{Arg, ArgAction, value_parser};
 
 use super::flag::{Flag, arg, choice, field, list, optional, switch, text, value};
 use crate::cli::values::{Named, named};
-use crate::image::{Augment, Strength};
+use crate::image::{Augment, Strength, Tiling};
 use crate::models::{Part, Preset};
 use crate::text::TokenKind;
 use crate::track::Target;
-use crate::train::BatchSize;
+use crate::train::{BatchSize, FeatureStore, Tuned};
 
 /// Returns the name of the flag that changes the setting at a dotted path.
 pub fn flag_of(field: &str) -> Option<String> {
@@ -29,6 +29,7 @@ pub fn flags() -> Vec<Flag> {
     let sections = [
         ("Data", data()),
         ("Model", model()),
+        ("Pretrained models", tuning()),
         ("Length", length()),
         ("Batch and memory", batch()),
         ("Optimizer", optimizer()),
@@ -241,6 +242,120 @@ fn model() -> Vec<Flag> {
             field!(init.prototypes),
             false,
             "Start the class head at random, instead of with the mean image vector of each concept",
+        )
+        .rare(),
+    ]
+}
+
+/// Learning rate for whole parts of a pretrained model, which forget with a higher one.
+const RATE_OF_PARTS: f64 = 5e-5;
+
+fn tuning() -> Vec<Flag> {
+    vec![
+        Flag::custom(
+            arg(
+                "model",
+                "MODEL",
+                "Pretrained model to tune: a folder, or a name of `seemore models`; pictures are then not changed unless --augment is given",
+            )
+            .value_parser(value_parser!(PathBuf))
+            .conflicts_with_all(["preset", "config", "tokenizer", "load", "freeze"]),
+            "model.base",
+            |matches, config| {
+                config.model.base = matches.get_one("model").cloned();
+                config.augment = Augment::none();
+                Ok(())
+            },
+        ),
+        Flag::custom(
+            arg(
+                "tune",
+                "PARTS",
+                "What trains of --model [default: projector of a new composition, else lora]",
+            )
+            .value_parser(named::<Tuned>())
+            .value_delimiter(',')
+            .action(ArgAction::Append),
+            "tune.parts",
+            |matches, config| {
+                let parts = matches.get_many("tune").expect("it is given");
+                config.tune.parts = parts.copied().collect();
+                let whole = [Tuned::Decoder, Tuned::All];
+                if whole.iter().any(|part| config.tune.parts.contains(part)) {
+                    config.schedule.learning_rate = RATE_OF_PARTS;
+                }
+                Ok(())
+            },
+        ),
+        value(
+            "rank",
+            "ROWS",
+            field!(tune.rank),
+            value_parser!(u64).map(|rank| rank as usize),
+            "Rank of adapters",
+        )
+        .rare(),
+        value(
+            "alpha",
+            "NUMBER",
+            field!(tune.alpha),
+            value_parser!(f64),
+            "Numerator of the adapters' scale, alpha / rank",
+        )
+        .rare(),
+        switch(
+            "rslora",
+            field!(tune.rslora),
+            true,
+            "Scale adapters by alpha / sqrt(rank)",
+        )
+        .rare(),
+        value(
+            "lora-dropout",
+            "PROBABILITY",
+            field!(tune.dropout),
+            value_parser!(f32),
+            "Dropout in front of adapters",
+        )
+        .rare(),
+        optional(
+            "targets",
+            "REGEX",
+            field!(tune.targets),
+            value_parser!(String),
+            "Whole names of layers with adapters [default: linear layers of the decoder]",
+        )
+        .rare(),
+        choice(
+            "style",
+            "STYLE",
+            field!(tune.style),
+            "Kind of caption that the captions are, which decides the question",
+        )
+        .rare(),
+        optional(
+            "prompt",
+            "TEXT",
+            field!(tune.prompt),
+            value_parser!(String),
+            "Question about a picture, in place of that of --style",
+        )
+        .with(|arg| arg.conflicts_with("style"))
+        .rare(),
+        value(
+            "tiles",
+            "TILES",
+            field!(tune.tiles),
+            |text: &str| text.parse::<Tiling>(),
+            "Tiles that the model sees a picture in: 1, auto, or at most so many along the longer edge",
+        )
+        .rare(),
+        value(
+            "feature-cache",
+            "DIR|off",
+            field!(tune.features),
+            |text: &str| text.parse::<FeatureStore>(),
+            "Folder of the features of a frozen image encoder; off encodes pictures in every step",
         )
         .rare(),
     ]

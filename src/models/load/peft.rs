@@ -42,6 +42,11 @@ const UNSUPPORTED: &[&str] = &[
 /// Initialisations that change the weights of the base model, too.
 const CHANGING: &[&str] = &["pissa", "olora", "corda", "loftq", "lora_ga"];
 
+/// Names of the parameters of a layer's adapter.
+pub(super) fn of_layer(module: &str) -> [String; 2] {
+    [LORA_A, LORA_B].map(|end| format!("{module}.{end}"))
+}
+
 /// Whether a parameter belongs to an adapter.
 pub(super) fn is_adapter(name: &str) -> bool {
     [LORA_A, LORA_B].iter().any(|end| name.ends_with(end))

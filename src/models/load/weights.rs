@@ -363,6 +363,45 @@ impl WeightFiles {
         })
     }
 
+    /// Names of the tensors, in order, with the paths of their files.
+    pub(super) fn names(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries
+            .iter()
+            .map(|(name, entry)| (name.as_str(), self.files[entry.file].path()))
+    }
+
+    /// Returns the shape of a tensor and how its file holds the values.
+    ///
+    /// # Panics
+    /// Without such a tensor.
+    pub(super) fn layout(&self, name: &str) -> (&[usize], Encoding) {
+        let entry = &self.entries[name];
+        (&entry.shape, entry.encoding)
+    }
+
+    /// Calls `on` with the values of a tensor, some whole rows at a time, and the number of the first
+    /// of these rows.
+    ///
+    /// # Errors
+    /// A file that cannot be read, a value that is not finite, or an error of `on`.
+    ///
+    /// # Panics
+    /// Without such a tensor.
+    pub(super) fn each_rows(
+        &mut self,
+        name: &str,
+        on: &mut dyn FnMut(usize, Vec<f32>) -> Result<(), CheckpointError>,
+    ) -> Result<(), CheckpointError> {
+        let entry = self.entries[name].clone();
+        for rows in pieces(&entry) {
+            let bytes = self.read(&entry, rows.clone())?;
+            let values = decode(&bytes, entry.encoding, entry.cols());
+            self.check_finite(&entry, &values)?;
+            on(rows.start, values)?;
+        }
+        Ok(())
+    }
+
     /// Returns the error of a tensor that is absent, under its name in the files.
     fn missing(&self, name: &str) -> CheckpointError {
         let (name, file) = match (self.place)(name) {
