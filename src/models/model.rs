@@ -251,8 +251,7 @@ impl Model {
         self.prompt.as_deref()
     }
 
-    /// Folder or file that the weights of a pretrained model come from: that of the base model
-    /// where a folder refers to one.
+    /// Folder or file that the weights of a pretrained model come from, without an adapter.
     pub fn base(&self) -> Option<&Path> {
         self.base.as_deref()
     }

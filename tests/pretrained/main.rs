@@ -13,3 +13,4 @@ mod recorded;
 mod refusals;
 mod resize;
 mod tokenizers;
+mod tuning;

@@ -76,6 +76,7 @@ pub(in crate::models) fn open(
         tokenizer,
         lora: None,
         base: dir.to_owned(),
+        root: dir.to_owned(),
     })
 }
 

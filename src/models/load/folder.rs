@@ -330,6 +330,7 @@ fn load_pretrained(
         lora,
         base,
         prompt,
+        ..
     } = opened;
     // an adapter that the model has already goes on training
     let fresh = new_adapters.filter(|_| lora.is_none());

@@ -9,7 +9,7 @@ use half::{bf16, f16};
 use serde_json::{Map, Value, json};
 
 use super::peft::{is_adapter, of_layer};
-use super::{CheckpointError, Opened, WeightFiles, make_folder, referred, write_file};
+use super::{CheckpointError, Opened, WeightFiles, make_folder, referred, tuned, write_file};
 use crate::atomic_file;
 use crate::models::{ModelConfig, composition};
 use crate::nn::LoraConfig;
@@ -60,12 +60,12 @@ pub fn merge(dir: &Path, out: &Path) -> Result<Merged, CheckpointError> {
     if let ModelConfig::Composition(config) = opened.config {
         return merge_composition(dir, out, config, &mut merging)?.ok_or_else(nothing);
     }
-    let plain = std::fs::canonicalize(&opened.base).ok() == std::fs::canonicalize(dir).ok();
-    if plain && merging.lora.is_none() {
+    if tuned::base(dir)?.is_none() && merging.lora.is_none() {
         return Err(nothing());
     }
+    check_described(&opened.root)?;
     let merged = merging.write(&out.join("model.safetensors"), &|name, _| !is_adapter(name))?;
-    describe(&opened.base, out)?;
+    describe(&opened.root, out)?;
     Ok(merged)
 }
 
@@ -103,13 +103,15 @@ fn merge_composition(
         tensors: 0,
     };
     if tunes_decoder {
+        let base = referred(dir, &config.decoder.model)?;
+        check_described(&base)?;
         let folder = out.join(DECODER);
         make_folder(&folder)?;
         let weights = folder.join("model.safetensors");
         let whole = merging.write(&weights, &|name, _| is_decoder(name) && !is_adapter(name))?;
         merged.adapters += whole.adapters;
         merged.tensors += whole.tensors;
-        describe(&referred(dir, &config.decoder.model)?, &folder)?;
+        describe(&base, &folder)?;
         config.decoder.model = DECODER.to_owned();
     } else {
         config.decoder.model = composition::reference_from(dir, &config.decoder.model, out);
@@ -132,14 +134,19 @@ fn merge_composition(
     Ok(Some(merged))
 }
 
-/// Copies the files that describe a model, without its weights.
-fn describe(base: &Path, out: &Path) -> Result<(), CheckpointError> {
-    if !base.join("config.json").is_file() {
-        return Err(CheckpointError::Adapter {
+/// Checks that a model has files that describe the merged one.
+fn check_described(base: &Path) -> Result<(), CheckpointError> {
+    match base.join("config.json").is_file() {
+        true => Ok(()),
+        false => Err(CheckpointError::Adapter {
             path: base.display().to_string(),
             reason: "its model is in a GGUF file, which has no files of Hugging Face to describe the merged one: tune the folder that the GGUF was made from".into(),
-        });
+        }),
     }
+}
+
+/// Copies the files that describe a model, without its weights.
+fn describe(base: &Path, out: &Path) -> Result<(), CheckpointError> {
     let read = |reason| CheckpointError::Read {
         path: base.display().to_string(),
         reason,

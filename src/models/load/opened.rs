@@ -21,8 +21,10 @@ pub(in crate::models) struct Opened {
     pub weights: WeightFiles,
     /// Adapters, whose values are among the weights.
     pub lora: Option<LoraConfig>,
-    /// Folder or file of the model, or of the one that a folder refers to.
+    /// Folder or file that another folder can refer to for these weights without their adapter.
     pub base: PathBuf,
+    /// Folder or file with the description of the model.
+    pub root: PathBuf,
     /// Question that the model was trained to answer.
     pub prompt: Option<String>,
 }
@@ -52,6 +54,7 @@ impl Opened {
                 weights,
                 lora: None,
                 base: dir.to_owned(),
+                root: dir.to_owned(),
                 prompt: None,
             }));
         }
@@ -140,6 +143,7 @@ fn huggingface(
         weights,
         lora: None,
         base: dir.to_owned(),
+        root: dir.to_owned(),
         prompt: None,
     })
 }

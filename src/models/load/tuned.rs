@@ -97,11 +97,15 @@ pub(super) fn open(
     if dir.join(WEIGHTS).is_file() {
         let own = WeightFiles::open(dir, &WeightRules::default(), quantize)?;
         opened.weights = opened.weights.and(own, |_| false);
+        opened.base = dir.to_owned();
     }
-    match dir.join(ADAPTER_CONFIG).is_file() {
-        true => opened.with_adapter(dir),
-        false => Ok(opened),
+    if !dir.join(ADAPTER_CONFIG).is_file() {
+        return Ok(opened);
     }
+    // an adapter that was trained on holds all of the one before
+    opened.weights.retain(|name| !is_adapter(name));
+    opened.lora = None;
+    opened.with_adapter(dir)
 }
 
 /// Returns what a folder calls the base model of a tuned one.

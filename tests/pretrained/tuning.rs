@@ -1,0 +1,344 @@
+//! Tuning of tiny pretrained models through the trainer: what it learns, saves, resumes and merges.
+
+use std::path::{Path, PathBuf};
+
+use seemore::caption::{CaptionOptions, Session};
+use seemore::device::Device;
+use seemore::image::{Augment, Picture};
+use seemore::models::Model;
+use seemore::models::checkpoint::{self, KeepWeights, load_with, merge};
+use seemore::models::composition::{Recipe, create};
+use seemore::train::{FeatureStore, Note, Observer, RunConfig, Summary, TrainRun, Tuned};
+
+use crate::golden::{self, folders};
+use crate::pass::{Inputs, devices, forward};
+
+/// Pictures of one colour each, with captions that name it.
+fn pictures(dir: &Path) {
+    for (name, rgb) in [
+        ("red", [230, 20, 10]),
+        ("green", [10, 220, 30]),
+        ("blue", [20, 30, 240]),
+        ("white", [250, 250, 250]),
+    ] {
+        let (width, height) = (40, 30);
+        let rgb = rgb.repeat(width * height);
+        let png = Picture { width, height, rgb };
+        std::fs::write(dir.join(format!("{name}.png")), png_of(&png)).unwrap();
+        std::fs::write(dir.join(format!("{name}.txt")), format!("a {name} box")).unwrap();
+    }
+}
+
+fn png_of(picture: &Picture) -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(vec![]);
+    let (width, height) = (picture.width as u32, picture.height as u32);
+    let image = image::RgbImage::from_raw(width, height, picture.rgb.clone()).unwrap();
+    image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+    bytes.into_inner()
+}
+
+/// What a training reports.
+#[derive(Default)]
+struct Report {
+    losses: Vec<f32>,
+    encoded: Option<u64>,
+    no_features: usize,
+}
+
+impl Observer for Report {
+    fn note(&mut self, note: &Note) {
+        match note {
+            Note::Features { encoded, .. } => self.encoded = Some(*encoded),
+            Note::NoFeatures { .. } => self.no_features += 1,
+            _ => {}
+        }
+    }
+
+    fn on(&mut self, event: seemore::train::Event) -> std::ops::ControlFlow<()> {
+        if let seemore::train::Event::Step { loss, .. } = event {
+            self.losses.push(loss);
+        }
+        std::ops::ControlFlow::Continue(())
+    }
+}
+
+/// Folders of a test.
+struct Place {
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("pictures")).unwrap();
+        pictures(&dir.path().join("pictures"));
+        Place { dir }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn config(&self, base: &Path, out: &str, tuned: &[Tuned], steps: u64) -> RunConfig {
+        let mut config = RunConfig::default();
+        config.model.base = Some(base.to_owned());
+        config.tune.parts = tuned.to_vec();
+        config.tune.rank = 4;
+        config.tune.prompt = Some("What is it?".into());
+        config.tune.features = FeatureStore::Folder(self.path("features"));
+        config.data.train = vec![self.path("pictures")];
+        config.data.validation_split = Some(0.0);
+        config.augment = Augment::none();
+        config.batch.size = seemore::train::BatchSize::Pictures(4);
+        config.budget.steps = Some(steps);
+        config.schedule.learning_rate = 1e-2;
+        config.schedule.warmup = 2;
+        config.log.every = 1;
+        config.checkpoint.out = Some(self.path(out));
+        config
+    }
+}
+
+#[track_caller]
+fn train(device: &Device, config: RunConfig) -> (Summary, Report) {
+    let mut report = Report::default();
+    let run = TrainRun::new(config).unwrap_or_else(|error| panic!("{error}"));
+    let summary = run.start(device, &mut report);
+    (summary.unwrap_or_else(|error| panic!("{error}")), report)
+}
+
+fn load(device: &Device, folder: &Path) -> Model {
+    match load_with(device, folder, KeepWeights::AsStored) {
+        Ok((model, _)) => model,
+        Err(error) => panic!("{}: {error}", folder.display()),
+    }
+}
+
+/// A composition of the tiny models.
+fn composed(place: &Place) -> Option<PathBuf> {
+    let (encoder, decoder) = (folders("clip_tiny"), folders("llama_tiny"));
+    let (encoder, decoder) = (encoder.first()?, decoder.first()?);
+    let out = place.path("composition");
+    create(&out, &Recipe::new(encoder, decoder)).unwrap_or_else(|error| panic!("{error}"));
+    Some(out)
+}
+
+/// Captions of the training pictures.
+fn captions(device: &Device, folder: &Path, place: &Place) -> Vec<String> {
+    let session = Session::load(device, folder).unwrap_or_else(|error| panic!("{error}"));
+    let options = CaptionOptions {
+        max_tokens: 12,
+        ..CaptionOptions::default()
+    };
+    ["red", "green", "blue", "white"]
+        .map(|name| {
+            let picture = place.path(&format!("pictures/{name}.png"));
+            let picture = Picture::open(&picture).unwrap();
+            session.caption_with(&picture, &options).unwrap().text
+        })
+        .to_vec()
+}
+
+#[test]
+fn compositions_learn_captions_and_keep_the_question() {
+    let place = Place::new();
+    let base = composed(&place).expect("clip_tiny and llama_tiny are needed");
+    for (device, name) in devices().iter().zip(["cpu", "adapter"]) {
+        let tuned = [Tuned::Projector, Tuned::Lora];
+        let config = place.config(&base, name, &tuned, 120);
+        let (_, report) = train(device, config);
+        let (first, last) = (report.losses[0], *report.losses.last().unwrap());
+        assert!(last < 0.2 * first, "{first} to {last}");
+        let folder = place.path(name);
+        // with the question that it was trained with
+        let written = captions(device, &folder, &place);
+        let right = ["red", "green", "blue", "white"].map(|name| format!("a {name} box"));
+        assert_eq!(written, right);
+        // the features were kept, for the other device, too
+        let encoded = if name == "cpu" { 4 } else { 0 };
+        assert_eq!(report.encoded, Some(encoded));
+    }
+}
+
+#[test]
+fn a_training_goes_on_bit_for_bit_and_features_change_little() {
+    let place = Place::new();
+    let base = composed(&place).expect("clip_tiny and llama_tiny are needed");
+    let device = &devices()[0];
+    let tuned = [Tuned::Projector, Tuned::Lora];
+    let config = |out: &str, steps: u64| {
+        let mut config = place.config(&base, out, &tuned, steps);
+        config.tune.dropout = 0.1;
+        // a schedule over steps would depend on their number
+        config.schedule.shape = seemore::train::Schedule::Constant;
+        config
+    };
+    let (_, whole) = train(device, config("whole", 6));
+    train(device, config("parts", 3));
+    let mut resumed = RunConfig::resume(&place.path("parts")).unwrap();
+    resumed.budget.steps = Some(6);
+    resumed.checkpoint.out = None;
+    let (_, rest) = train(device, resumed);
+    assert_eq!(whole.losses[3..], rest.losses);
+    for file in ["model.safetensors", "adapter_model.safetensors"] {
+        let read = |run: &str| std::fs::read(place.path(run).join(file)).unwrap();
+        assert!(read("whole") == read("parts"), "{file}");
+    }
+    let mut off = config("off", 6);
+    off.tune.features = FeatureStore::Off;
+    let (_, off) = train(device, off);
+    assert_eq!((off.encoded, off.no_features), (None, 0));
+    // rounding to 16 bits changes the first loss little, and what follows from it more
+    let differences = whole.losses.iter().zip(&off.losses);
+    let differences: Vec<f32> = differences.map(|(a, b)| (a - b).abs()).collect();
+    assert!(differences[0] < 2e-3, "{differences:?}");
+    assert!(differences.iter().all(|off| *off < 0.2), "{differences:?}");
+}
+
+#[test]
+fn changed_pictures_and_trained_encoders_turn_features_off() {
+    let place = Place::new();
+    let base = composed(&place).expect("clip_tiny and llama_tiny are needed");
+    let device = &devices()[0];
+    let mut config = place.config(&base, "light", &[Tuned::Projector], 2);
+    config.augment = Augment::light();
+    let (_, report) = train(device, config);
+    assert_eq!((report.encoded, report.no_features), (None, 1));
+    let config = place.config(&base, "all", &[Tuned::All], 3);
+    let (_, report) = train(device, config);
+    assert_eq!((report.encoded, report.no_features), (None, 1));
+    // what was trained of the encoder and the decoder lies in the folder
+    let values = checkpoint::read_values(&place.path("all/model.safetensors")).unwrap();
+    for begin in ["vision_model.", "projector.", "model.layers."] {
+        assert!(values.keys().any(|name| name.starts_with(begin)), "{begin}");
+    }
+    captions(device, &place.path("all"), &place);
+}
+
+/// Logits of a model for a text about the tiles of a picture.
+fn logits(device: &Device, folder: &Path, text: &[u32]) -> Vec<f32> {
+    let model = load(device, folder);
+    let info = model.info().clone();
+    let side = info.image_size();
+    let tiles: Vec<f32> = (0..3 * side * side)
+        .map(|i| (i % 97) as f32 / 60.0 - 0.8)
+        .collect();
+    let mut ids = match info.placeholder {
+        Some(placeholder) => vec![placeholder.token; placeholder.rows],
+        None => vec![],
+    };
+    ids.extend(text);
+    let inputs = Inputs {
+        tiles: if info.encodes_apart() { &tiles } else { &[] },
+        ids: &ids,
+    };
+    forward(device, &model, &inputs)["logits"].clone()
+}
+
+#[track_caller]
+fn same_logits(device: &Device, tuned: &Path, merged: &Path, text: &[u32]) {
+    let (want, got) = (logits(device, tuned, text), logits(device, merged, text));
+    let largest = want.iter().fold(1f32, |most, x| most.max(x.abs()));
+    golden::close("merged", &got, &want, 2e-5 * largest);
+}
+
+#[test]
+fn merged_models_compute_what_tuned_ones_do() {
+    let place = Place::new();
+    let base = composed(&place).expect("clip_tiny and llama_tiny are needed");
+    let device = &devices()[0];
+    let tuned = [Tuned::Projector, Tuned::Lora];
+    train(device, place.config(&base, "tuned", &tuned, 8));
+    let (from, out) = (place.path("tuned"), place.path("merged"));
+    let merged = merge(&from, &out).unwrap_or_else(|error| panic!("{error}"));
+    let layers = load(device, &from).info().decoder.layers;
+    assert_eq!(merged.adapters, 7 * layers);
+    assert!(!out.join("adapter_config.json").exists());
+    same_logits(device, &from, &out, &[3, 4, 5]);
+    assert_eq!(
+        captions(device, &from, &place),
+        captions(device, &out, &place)
+    );
+    // the decoder is a plain model of its own
+    assert!(load(device, &out.join("decoder")).lora().is_none());
+    let error = merge(&from, &out).unwrap_err().to_string();
+    assert!(error.contains("already holds a model"), "{error}");
+    let error = merge(&base, &place.path("plain")).unwrap_err().to_string();
+    assert!(error.contains("nothing to merge"), "{error}");
+    // another tuning takes the composition with its adapter as the base
+    let (_, report) = train(device, place.config(&from, "again", &[], 2));
+    assert!(report.losses[0].is_finite());
+    same_logits(device, &place.path("again"), &place.path("again"), &[3]);
+}
+
+#[test]
+fn smolvlm_is_tuned_in_part_and_merged_to_a_plain_folder() {
+    for (index, base) in folders("smolvlm_tiny").iter().enumerate() {
+        let place = Place::new();
+        for device in devices() {
+            let name = device.name().replace(|c: char| !c.is_alphanumeric(), "");
+            for tuned in [Tuned::Projector, Tuned::Lora, Tuned::Decoder] {
+                let out = format!("{name}{tuned:?}{index}");
+                let mut config = place.config(base, &out, &[tuned], 6);
+                config.tune.tiles = seemore::image::Tiling::Auto;
+                config.batch.size = seemore::train::BatchSize::Pictures(2);
+                let (_, report) = train(&device, config);
+                let (first, last) = (report.losses[0], *report.losses.last().unwrap());
+                assert!(last < first, "{tuned:?}: {first} to {last}");
+                let (from, to) = (place.path(&out), place.path(&format!("{out}merged")));
+                merge(&from, &to).unwrap_or_else(|error| panic!("{error}"));
+                same_logits(&device, &from, &to, &[3, 4, 5]);
+                assert!(to.join("config.json").is_file() && to.join("tokenizer.json").is_file());
+                if tuned == Tuned::Projector {
+                    // an adapter on top keeps the projector, and trains on itself
+                    let more = format!("{out}lora");
+                    train(&device, place.config(&from, &more, &[Tuned::Lora], 2));
+                    let again = format!("{out}again");
+                    train(&device, place.config(&place.path(&more), &again, &[], 2));
+                    let to = place.path(&format!("{out}both"));
+                    merge(&place.path(&again), &to).unwrap_or_else(|error| panic!("{error}"));
+                    same_logits(&device, &place.path(&again), &to, &[3, 4, 5]);
+                    let projector = |folder: &Path| {
+                        let model = load_with(&device, folder, KeepWeights::Trained).unwrap().0;
+                        let store = model.store();
+                        let name = "model.connector.modality_projection.proj.weight";
+                        store.get(name).unwrap().read::<f32>().unwrap()
+                    };
+                    assert!(projector(&to) == projector(&from));
+                }
+                // it is another model than the base
+                let (tuned, plain) = (logits(&device, &to, &[3]), logits(&device, base, &[3]));
+                assert!(tuned != plain);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_tuned_is_refused() {
+    let place = Place::new();
+    let device = &devices()[0];
+    let refused = |config: RunConfig| {
+        let started = TrainRun::new(config).and_then(|run| run.start(device, &mut ()));
+        started.unwrap_err().to_string()
+    };
+    for text_only in folders("llama_tiny") {
+        let error = refused(place.config(&text_only, "a", &[], 2));
+        assert!(error.contains("text only"), "{error}");
+    }
+    let error = refused(place.config(Path::new("data/checkpoints/emoji"), "b", &[], 2));
+    assert!(error.contains("not a pretrained model"), "{error}");
+    let error = refused(place.config(Path::new("no-such-model"), "c", &[], 2));
+    assert!(error.contains("no-such-model"), "{error}");
+    for base in folders("smolvlm_tiny") {
+        let mut config = place.config(&base, "d", &[], 2);
+        config.model.freeze = vec![seemore::models::Part::Encoder];
+        assert!(refused(config).contains("model.freeze"));
+        let mut config = place.config(&base, "e", &[], 2);
+        config.tune.targets = Some("(".into());
+        assert!(refused(config).contains("regular expression"));
+        let mut config = place.config(&base, "f", &[], 2);
+        config.tune.prompt = Some("What is it? ".repeat(2000));
+        assert!(refused(config).contains("no caption is left"));
+    }
+}
