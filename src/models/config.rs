@@ -70,7 +70,7 @@ pub enum ConfigError {
     },
     /// The model is a pretrained one where one of this library is needed.
     #[error(
-        "a pretrained model of the family {family} writes captions only: it cannot be trained, measured or packed, choose a model that was trained here"
+        "it is a pretrained model of the family {family}, and one that was trained here from nothing is needed: pretrained models write captions and are tuned, and are not measured or packed"
     )]
     Pretrained {
         /// Name of the family.

@@ -16,6 +16,7 @@ mod gguf;
 mod nothing_lost;
 mod pretrained;
 mod train;
+mod tuning;
 
 use std::io::{BufRead, Read, Write};
 use std::path::Path;
