@@ -147,6 +147,7 @@ impl TrainArgs {
             "tune.prompt",
             "tune.tiles",
             "tune.features",
+            "tune.round",
         ] {
             needs(setting, tunes, "model")?;
         }

@@ -280,6 +280,11 @@ impl Model {
         }
     }
 
+    /// Whether products may round their operands; see [`rounding`](Self::rounding).
+    pub(crate) fn rounds(&self) -> bool {
+        self.rounds
+    }
+
     /// Returns an empty tape for passes of this model on a device.
     pub(crate) fn tape(&self, device: &Device) -> Tape {
         let mut tape = device.tape();

@@ -184,7 +184,7 @@ impl TrainStep {
             objective,
             answers,
         } = *sizes;
-        let mut tape = device.tape();
+        let mut tape = model.tape(device);
         tape.set_precision(precision);
         let mut c = Context::training(&mut tape, model.info().dropout);
         c.checkpoint = checkpoint;

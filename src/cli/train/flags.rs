@@ -264,6 +264,7 @@ fn tuning() -> Vec<Flag> {
             |matches, config| {
                 config.model.base = matches.get_one("model").cloned();
                 config.augment = Augment::none();
+                config.tune.round = true;
                 Ok(())
             },
         ),
@@ -356,6 +357,13 @@ fn tuning() -> Vec<Flag> {
             field!(tune.features),
             |text: &str| text.parse::<FeatureStore>(),
             "Folder of the features of a frozen image encoder; off encodes pictures in every step",
+        )
+        .rare(),
+        switch(
+            "exact",
+            field!(tune.round),
+            false,
+            "Compute exactly with frozen weights of 16 bits or less, instead of in bf16 where that is faster",
         )
         .rare(),
     ]

@@ -55,6 +55,9 @@ pub struct TuneConfig {
     pub tiles: Tiling,
     /// Where the features of a frozen image encoder are kept.
     pub features: FeatureStore,
+    /// Whether products with frozen weights of 16 bits or less may round their operands to bf16 on
+    /// processors that multiply it faster, in the forward pass.
+    pub round: bool,
 }
 
 impl Default for TuneConfig {
@@ -70,6 +73,7 @@ impl Default for TuneConfig {
             prompt: None,
             tiles: Tiling::One,
             features: FeatureStore::Shared,
+            round: false,
         }
     }
 }

@@ -143,6 +143,7 @@ fn load(
         ..LoadOptions::default()
     };
     let (model, tokenizer) = load_options(device, folder, &options)?;
+    let model = model.rounding(config.tune.round);
     let takes = model
         .dialogue()
         .is_some_and(|dialogue| dialogue.takes_pictures());

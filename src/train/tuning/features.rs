@@ -229,6 +229,7 @@ fn identity(model: &Model, tiling: Tiling) -> Result<String, DeviceError> {
     let dialogue = model.dialogue().expect("a pretrained model");
     hash.update(dialogue.preprocessing());
     hash.update(tiling.to_string());
+    hash.update([model.rounds() as u8]);
     hash.update(format!(
         "{:?}",
         (model.info().encoder, model.info().image_tokens)
