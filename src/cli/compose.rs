@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::values::named;
-use crate::models::composition::{self, ProjectorConfig, Recipe};
+use crate::models::composition::{self, CHATML, ProjectorConfig, Recipe};
 use crate::nn::Projection;
 
 #[derive(Args)]
@@ -32,8 +32,9 @@ pub struct ComposeArgs {
     /// Number of the encoder's blocks to use [default: all but the last]
     #[arg(long, value_name = "BLOCKS")]
     layers: Option<usize>,
-    /// Chat template in place of the language model's own
-    #[arg(long, value_name = "FILE")]
+    /// Chat template in place of the language model's own; chatml for that of SmolLM2 without its
+    /// system message, which shortens every prompt
+    #[arg(long, value_name = "FILE|chatml")]
     chat_template: Option<PathBuf>,
     /// Seed of the projector's initial values
     #[arg(long, default_value_t = 0, value_name = "NUMBER")]
@@ -42,6 +43,9 @@ pub struct ComposeArgs {
 
 pub fn run(args: &ComposeArgs) -> anyhow::Result<()> {
     let template = args.chat_template.as_ref().map(|path| {
+        if path.as_os_str() == "chatml" {
+            return Ok(CHATML.to_owned());
+        }
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
     });
     let recipe = Recipe {

@@ -10,6 +10,6 @@ mod create;
 mod parts;
 
 pub use config::{Config, DecoderPart, EncoderPart, IMAGE_TOKEN, ProjectorConfig};
-pub use create::{Recipe, create};
+pub use create::{CHATML, Recipe, create};
 pub(super) use create::{reference_from, relative};
 pub(super) use parts::open;

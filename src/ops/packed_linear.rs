@@ -215,13 +215,17 @@ impl Tape {
         }
         let dx = self.output(&[m, k]);
         let workgroup = self.packed_workgroup();
-        bind_packed(self.call(kernel, "backward"), weight)
+        let (native, rounds) = (self.capabilities().native, self.rounds_packed());
+        let mut call = bind_packed(self.call(kernel, "backward"), weight)
             .bind("dy", dy)
             .bind("dx", dx)
             .params(&sizes.params())
             .constant("WG", workgroup)
-            .constant("WHOLE", k.is_multiple_of(BLOCK) as u32)
-            .rows(m * k.div_ceil(BLOCK));
+            .constant("WHOLE", k.is_multiple_of(BLOCK) as u32);
+        if native {
+            call = call.constant("ROUND", rounds as u32);
+        }
+        call.rows(m * k.div_ceil(BLOCK));
         dx
     }
 

@@ -106,9 +106,9 @@ impl Feed<'_> {
             };
             let samples: Vec<(usize, usize)> = rows.iter().enumerate().map(chosen).collect();
             answers.batch(self.train, &samples, &|place, tile, shown| {
-                let caption = &self.train.samples[rows[place]].caption;
+                let sample = &self.train.samples[rows[place]];
                 let of = [self.seed, step, draw(place)];
-                augmented(&self.augment, answers.model, tile, shown, caption, of)
+                augmented(&self.augment, answers.model, tile, shown, sample, of)
             })
         };
         rows.chunks(self.part).enumerate().map(part).collect()

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 
 use seemore::caption::{CaptionOptions, Session};
 use seemore::device::Device;
-use seemore::image::{Augment, Picture};
-use seemore::models::Model;
+use seemore::image::{Augment, Picture, Tiling};
 use seemore::models::checkpoint::{self, KeepWeights, load_with, merge};
 use seemore::models::composition::{Recipe, create};
-use seemore::train::{FeatureStore, Note, Observer, RunConfig, Summary, TrainRun, Tuned};
+use seemore::models::{Model, Part};
+use seemore::train::{
+    BatchSize, FeatureStore, Note, Observer, RunConfig, Summary, TrainRun, Tuned,
+};
 
 use crate::golden::{self, folders};
 use crate::pass::{Inputs, devices, forward};
@@ -89,7 +91,7 @@ impl Place {
         config.data.train = vec![self.path("pictures")];
         config.data.validation_split = Some(0.0);
         config.augment = Augment::none();
-        config.batch.size = seemore::train::BatchSize::Pictures(4);
+        config.batch.size = BatchSize::Pictures(4);
         config.budget.steps = Some(steps);
         config.schedule.learning_rate = 1e-2;
         config.schedule.warmup = 2;
@@ -271,44 +273,67 @@ fn merged_models_compute_what_tuned_ones_do() {
     same_logits(device, &place.path("again"), &place.path("again"), &[3]);
 }
 
+/// Values of the layer between image encoder and decoder.
+fn projector(device: &Device, folder: &Path) -> Vec<f32> {
+    let (model, _) = load_with(device, folder, KeepWeights::Trained).unwrap();
+    let mut parameters = model.store().iter();
+    let found = parameters.find(|(info, _)| info.role.part == Part::Projector);
+    found.unwrap().1.read().unwrap()
+}
+
+/// Tunes a part of a model, holds that the loss sinks, and merges the result to a plain folder.
+fn tune_and_merge(device: &Device, place: &Place, base: &Path, tuned: Tuned, out: &str) -> PathBuf {
+    let mut config = place.config(base, out, &[tuned], 6);
+    config.tune.tiles = Tiling::Auto;
+    config.batch.size = BatchSize::Pictures(2);
+    let (_, report) = train(device, config);
+    let (first, last) = (report.losses[0], *report.losses.last().unwrap());
+    assert!(last < first, "{tuned:?}: {first} to {last}");
+    let (from, to) = (place.path(out), place.path(&format!("{out}merged")));
+    merge(&from, &to).unwrap_or_else(|error| panic!("{error}"));
+    same_logits(device, &from, &to, &[3, 4, 5]);
+    assert!(to.join("config.json").is_file() && to.join("tokenizer.json").is_file());
+    // it is another model than the base
+    assert!(logits(device, &to, &[3]) != logits(device, base, &[3]));
+    from
+}
+
 #[test]
 fn smolvlm_is_tuned_in_part_and_merged_to_a_plain_folder() {
     for (index, base) in folders("smolvlm_tiny").iter().enumerate() {
         let place = Place::new();
-        for device in devices() {
-            let name = device.name().replace(|c: char| !c.is_alphanumeric(), "");
-            for tuned in [Tuned::Projector, Tuned::Lora, Tuned::Decoder] {
+        for (device, name) in devices().iter().zip(["cpu", "adapter"]) {
+            for tuned in [Tuned::Lora, Tuned::Decoder] {
                 let out = format!("{name}{tuned:?}{index}");
-                let mut config = place.config(base, &out, &[tuned], 6);
-                config.tune.tiles = seemore::image::Tiling::Auto;
-                config.batch.size = seemore::train::BatchSize::Pictures(2);
-                let (_, report) = train(&device, config);
-                let (first, last) = (report.losses[0], *report.losses.last().unwrap());
-                assert!(last < first, "{tuned:?}: {first} to {last}");
-                let (from, to) = (place.path(&out), place.path(&format!("{out}merged")));
-                merge(&from, &to).unwrap_or_else(|error| panic!("{error}"));
-                same_logits(&device, &from, &to, &[3, 4, 5]);
-                assert!(to.join("config.json").is_file() && to.join("tokenizer.json").is_file());
-                if tuned == Tuned::Projector {
-                    // an adapter on top keeps the projector, and trains on itself
-                    let more = format!("{out}lora");
-                    train(&device, place.config(&from, &more, &[Tuned::Lora], 2));
-                    let again = format!("{out}again");
-                    train(&device, place.config(&place.path(&more), &again, &[], 2));
-                    let to = place.path(&format!("{out}both"));
-                    merge(&place.path(&again), &to).unwrap_or_else(|error| panic!("{error}"));
-                    same_logits(&device, &place.path(&again), &to, &[3, 4, 5]);
-                    let projector = |folder: &Path| {
-                        let model = load_with(&device, folder, KeepWeights::Trained).unwrap().0;
-                        let store = model.store();
-                        let name = "model.connector.modality_projection.proj.weight";
-                        store.get(name).unwrap().read::<f32>().unwrap()
-                    };
-                    assert!(projector(&to) == projector(&from));
+                tune_and_merge(device, &place, base, tuned, &out);
+            }
+            // an adapter on top keeps the projector, and trains on itself
+            let [first, more, again, both] =
+                ["first", "more", "again", "both"].map(|step| format!("{name}{step}{index}"));
+            let from = tune_and_merge(device, &place, base, Tuned::Projector, &first);
+            train(device, place.config(&from, &more, &[Tuned::Lora], 2));
+            train(device, place.config(&place.path(&more), &again, &[], 2));
+            let (from_both, to) = (place.path(&again), place.path(&both));
+            merge(&from_both, &to).unwrap_or_else(|error| panic!("{error}"));
+            same_logits(device, &from_both, &to, &[3, 4, 5]);
+            assert!(projector(device, &to) == projector(device, &from));
+        }
+    }
+}
+
+#[test]
+fn nanovlm_is_tuned_with_pictures_in_front_and_in_tiles() {
+    for (index, folder) in folders("nanovlm_tiny").iter().enumerate() {
+        for base in [folder.clone(), folder.join("tiled")] {
+            if !base.join("config.json").is_file() {
+                continue;
+            }
+            let place = Place::new();
+            for (device, name) in devices().iter().zip(["cpu", "adapter"]) {
+                for tuned in [Tuned::Lora, Tuned::Projector] {
+                    let out = format!("{name}{tuned:?}{index}");
+                    tune_and_merge(device, &place, &base, tuned, &out);
                 }
-                // it is another model than the base
-                let (tuned, plain) = (logits(&device, &to, &[3]), logits(&device, base, &[3]));
-                assert!(tuned != plain);
             }
         }
     }
@@ -332,7 +357,7 @@ fn what_cannot_be_tuned_is_refused() {
     assert!(error.contains("no-such-model"), "{error}");
     for base in folders("smolvlm_tiny") {
         let mut config = place.config(&base, "d", &[], 2);
-        config.model.freeze = vec![seemore::models::Part::Encoder];
+        config.model.freeze = vec![Part::Encoder];
         assert!(refused(config).contains("model.freeze"));
         let mut config = place.config(&base, "e", &[], 2);
         config.tune.targets = Some("(".into());

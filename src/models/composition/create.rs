@@ -28,6 +28,9 @@ pub struct Recipe {
     pub seed: u64,
 }
 
+/// Chat template of SmolLM2 without its system message, which takes some 25 positions of every prompt.
+pub const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
 impl Recipe {
     /// A linear projector after a pixel shuffle by 2, and the last block left out: in CLIP only its
     /// CLS row is trained.
@@ -67,8 +70,9 @@ pub fn create(out: &Path, recipe: &Recipe) -> Result<Config, CheckpointError> {
         reference(out, &recipe.decoder),
     );
     let vision = in_part(out, ENCODER, &encoder, |folder| {
+        let vision = clip::Config::load(folder)?.vision;
         clip::PreprocessConfig::load(folder)?;
-        Ok(clip::Config::load(folder)?.vision)
+        Ok(vision)
     })?;
     let (text, image_token_id) = in_part(out, DECODER, &decoder, |folder| {
         let (opened, text) = open_decoder(folder, None)?;

@@ -11,6 +11,7 @@ checks![
     gradients_agree_with_their_reference,
     rows_of_any_number_agree,
     rounded_products_are_close,
+    rounded_gradients_are_close,
     activations_are_applied,
     large_layers_agree,
     rows_do_not_depend_on_their_number
@@ -51,6 +52,42 @@ fn rounded_products_are_close(device: &Device) -> Outcome {
                 ensure!(
                     (got as f64 - want).abs() <= size / 250.0 + 1e-6,
                     "{encoding} {m}x{rows}x{cols}: y[{i}, {j}] is {got}, want {want}"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+fn rounded_gradients_are_close(device: &Device) -> Outcome {
+    for encoding in [Encoding::Bf16, Encoding::F16, Encoding::Q8_0] {
+        for (m, rows, cols) in [(5, 33, 64), (33, 31, 96), (81, 130, 576), (70, 64, 800)] {
+            let weights = Weights::new(encoding, rows, cols)?;
+            let mut tape = device.tape();
+            tape.round_packed(true);
+            let (x, words) = (tape.input(&[m, cols]), tape.input(&[weights.words.len()]));
+            tape.want_grad(x);
+            let y = tape.packed_linear(x, words, encoding, rows, None, Activation::None);
+            let dy = tape.input(&[m, rows]);
+            tape.backward(y, dy);
+            let dx = tape.grad(x).expect("it is wanted");
+            tape.hold(dx);
+            let plan = Plan::new(device, tape)?;
+            let values = random_f32(m * rows, 6);
+            plan.write(x, &random_f32(m * cols, 3));
+            plan.write(words, &weights.words);
+            plan.write(dy, &values);
+            let got: Vec<f32> = plan.run_and_read(dx)?;
+            for (at, got) in got.into_iter().enumerate() {
+                let (i, j) = (at / cols, at % cols);
+                let column = weights.values[j..].iter().step_by(cols);
+                let terms = values[i * rows..][..rows].iter().zip(column);
+                let terms: Vec<f64> = terms.map(|(dy, w)| *dy as f64 * w).collect();
+                let want: f64 = terms.iter().sum();
+                let size: f64 = terms.iter().map(|term| term.abs()).sum();
+                ensure!(
+                    (got as f64 - want).abs() <= size / 250.0 + 1e-6,
+                    "{encoding} {m}x{rows}x{cols}: dx[{i}, {j}] is {got}, want {want}"
                 );
             }
         }

@@ -215,6 +215,48 @@ impl<F: Format> bf16::Weights for Weights<'_, F> {
     }
 }
 
+/// Weights with rows and columns exchanged.
+struct Transposed<'a, F> {
+    weights: Weights<'a, F>,
+    /// Number of rows of the weights.
+    rows: usize,
+}
+
+impl<F: Format> bf16::Weights for Transposed<'_, F> {
+    fn rows(&self, range: Range<usize>, pairs: usize, with: &mut dyn FnMut(&[u32])) {
+        let width = range.len();
+        let mut words = vec![0; width * pairs];
+        DECODED.with_borrow_mut(|decoded| {
+            decoded.resize(decoded.len().max(PANEL * width), 0.0);
+            for first in (0..self.rows).step_by(PANEL) {
+                let count = PANEL.min(self.rows - first);
+                let values = &mut decoded[..count * width];
+                let block = range.start / BLOCK;
+                self.weights
+                    .decode(first..first + count, block, width, values);
+                vectorized(
+                    #[inline(always)]
+                    || pair_rows(values, width, &mut words[first / 2..], pairs),
+                );
+            }
+        });
+        with(&words);
+    }
+}
+
+/// Rounds rows of `width` values and puts each column of two of them into a word, `pairs` words after
+/// that of the column before.
+#[inline(always)]
+fn pair_rows(values: &[f32], width: usize, words: &mut [u32], pairs: usize) {
+    for (pair, rows) in values.chunks(2 * width).enumerate() {
+        let (low, high) = rows.split_at(width);
+        for (column, low) in low.iter().enumerate() {
+            let high = high.get(column).map_or(0, |high| bf16::round(*high));
+            words[column * pairs + pair] = bf16::round(*low) | high << 16;
+        }
+    }
+}
+
 /// Returns rows of whole blocks, zero behind column `k`.
 fn whole(x: &[f32], k: usize) -> Cow<'_, [f32]> {
     if k.is_multiple_of(BLOCK) {
@@ -368,6 +410,22 @@ fn backward<F: Format>(call: &NativeCall) {
     let (m, n, k) = (call.size("m"), call.size("n"), weights.k);
     let (dy, dx) = (call.read::<f32>("dy"), call.write::<f32>("dx"));
     let dx = Parts::new(dx);
+    if m > FEW
+        && call.constant("ROUND") != 0.0
+        && let Some(instructions) = Instructions::detect()
+    {
+        let weights = Transposed { weights, rows: n };
+        let as_they_are = |_: usize, _: usize, _: &mut [f32]| ();
+        return bf16::multiply(
+            call,
+            instructions,
+            [m, k, n],
+            dy,
+            &weights,
+            &dx,
+            as_they_are,
+        );
+    }
     let across = k.div_ceil(PANEL);
     let down = m.div_ceil(PART);
     blocks(call, across * down, 1, |task| {

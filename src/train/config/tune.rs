@@ -55,8 +55,8 @@ pub struct TuneConfig {
     pub tiles: Tiling,
     /// Where the features of a frozen image encoder are kept.
     pub features: FeatureStore,
-    /// Whether products with frozen weights of 16 bits or less may round their operands to bf16 on
-    /// processors that multiply it faster, in the forward pass.
+    /// Whether products with frozen weights of 16 bits or less, and their gradients, may round their
+    /// operands to bf16 on processors that multiply it faster.
     pub round: bool,
 }
 

@@ -1,7 +1,7 @@
 //! Batches of questions about pictures with their answers.
 
 use super::{Exchange, TuneData};
-use crate::data::Dataset;
+use crate::data::{Dataset, Sample};
 use crate::image::{Augment, Picture};
 use crate::models::Model;
 use crate::train::{AnswerPlaces, Batch};
@@ -70,7 +70,7 @@ pub fn augmented(
     model: &Model,
     tile: Vec<f32>,
     shown: Option<&Picture>,
-    caption: &str,
+    sample: &Sample,
     [seed, step, draw]: [u64; 3],
 ) -> Vec<f32> {
     let (Some(shown), Some(dialogue)) = (shown, model.dialogue()) else {
@@ -81,8 +81,8 @@ pub fn augmented(
     }
     let subject = crate::image::Subject {
         rgb: &shown.rgb,
-        caption,
-        varies: false,
+        caption: &sample.caption,
+        varies: sample.varies,
     };
     let alone = None::<crate::image::Subject>;
     let rgb = augment.changed(subject, alone, shown.width, seed, step, draw);
