@@ -215,7 +215,7 @@ impl Tape {
         }
         let dx = self.output(&[m, k]);
         let workgroup = self.packed_workgroup();
-        let (native, rounds) = (self.capabilities().native, self.rounds_packed());
+        let (native, rounds) = (self.capabilities().native, self.rounds_operands());
         let mut call = bind_packed(self.call(kernel, "backward"), weight)
             .bind("dy", dy)
             .bind("dx", dx)

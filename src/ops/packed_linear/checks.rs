@@ -64,7 +64,7 @@ fn rounded_gradients_are_close(device: &Device) -> Outcome {
         for (m, rows, cols) in [(5, 33, 64), (33, 31, 96), (81, 130, 576), (70, 64, 800)] {
             let weights = Weights::new(encoding, rows, cols)?;
             let mut tape = device.tape();
-            tape.round_packed(true);
+            tape.round_operands(true);
             let (x, words) = (tape.input(&[m, cols]), tape.input(&[weights.words.len()]));
             tape.want_grad(x);
             let y = tape.packed_linear(x, words, encoding, rows, None, Activation::None);
