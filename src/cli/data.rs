@@ -24,7 +24,7 @@ pub struct DataArgs {
 enum Command {
     /// Count pictures, captions, words and duplicates in files and between them
     Stats(StatsArgs),
-    /// Like stats, and fail if any row or picture cannot be used
+    /// Alias of stats, which fails if a file has no usable picture
     Check(StatsArgs),
     /// Write captions in another format
     Convert(convert::ConvertArgs),
@@ -50,6 +50,9 @@ struct StatsArgs {
     /// Replace an existing contact sheet
     #[arg(long)]
     overwrite: bool,
+    /// Fail if any row or picture cannot be used
+    #[arg(long)]
+    strict: bool,
     /// Print the statistics as one JSON object
     #[arg(long)]
     json: bool,
@@ -123,14 +126,13 @@ pub(super) fn reading(what: &Path, hidden: bool) -> ProgressBar {
 /// Runs `seemore data`.
 pub fn run(args: &DataArgs) -> anyhow::Result<()> {
     match &args.command {
-        Command::Stats(args) => stats(args, false),
-        Command::Check(args) => stats(args, true),
+        Command::Stats(args) | Command::Check(args) => stats(args),
         Command::Convert(args) => convert::run(args),
     }
 }
 
-/// Prints statistics, and fails if nothing in a file is usable or, if `strict`, anything is not.
-fn stats(args: &StatsArgs, strict: bool) -> anyhow::Result<()> {
+/// Prints statistics, and fails if nothing in a file is usable or, if asked to, anything is not.
+fn stats(args: &StatsArgs) -> anyhow::Result<()> {
     if let Some(sheet) = &args.sheet {
         let shown = sheet.display();
         if sheet
@@ -173,7 +175,7 @@ fn stats(args: &StatsArgs, strict: bool) -> anyhow::Result<()> {
         .into());
     }
     let left_out: usize = stats.files.iter().map(|file| file.left_out).sum();
-    if strict && left_out > 0 {
+    if args.strict && left_out > 0 {
         bail!("{left_out} rows or pictures cannot be used");
     }
     Ok(())

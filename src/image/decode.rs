@@ -54,7 +54,7 @@ pub enum PictureError {
     #[error("it is not a picture in a supported format; use PNG, JPEG, WebP, GIF, BMP or TIFF")]
     Unknown,
     /// The content is in a known format that is not supported.
-    #[error("it is {0}, not a picture in a supported format; save it as PNG or JPEG")]
+    #[error("it is {0}, not a picture in a supported format; save it again as PNG or JPEG")]
     Unreadable(&'static str),
     /// The file stands for the picture, which was not downloaded.
     #[error("it is {name}; {advice}")]

@@ -18,6 +18,7 @@ pub use special::SpecialNames;
 pub use stream::TextStream;
 
 use crate::atomic_file;
+use crate::file_kind::{FileKind, START};
 
 /// Reason why a tokenizer cannot be read or written. Messages name the file and include the cause,
 /// which is therefore not reported as a source.
@@ -283,14 +284,19 @@ impl Tokenizer {
         parse: impl FnOnce(&str) -> Result<Tokenizer, String>,
     ) -> Result<Tokenizer, TokenizerError> {
         let name = || path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|reason| TokenizerError::Read {
+        let bytes = std::fs::read(path).map_err(|reason| TokenizerError::Read {
             path: name(),
             reason,
         })?;
-        parse(&text).map_err(|reason| TokenizerError::Invalid {
+        let invalid = |reason: String| TokenizerError::Invalid {
             path: name(),
             reason,
-        })
+        };
+        if let Some(kind) = FileKind::of(&bytes[..bytes.len().min(START)]) {
+            return Err(invalid(format!("it is {}", kind.name())));
+        }
+        let text = String::from_utf8(bytes).map_err(|_| invalid("it is not UTF-8 text".into()))?;
+        parse(&text).map_err(invalid)
     }
 
     /// Parses the content of `tokenizer.json`; see [`load`](Self::load).

@@ -22,7 +22,7 @@ fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '['])
 }
 
-/// Finds the pictures, in the order of the arguments and each once.
+/// Finds the pictures: files in the order of the arguments, then those of folders, each once.
 pub fn find(arguments: &[PathBuf], depth: Option<usize>) -> anyhow::Result<Inputs> {
     let mut inputs = Inputs {
         pictures: vec![],
@@ -30,12 +30,13 @@ pub fn find(arguments: &[PathBuf], depth: Option<usize>) -> anyhow::Result<Input
         folder: None,
     };
     let mut known = BTreeSet::new();
-    let mut add = |inputs: &mut Inputs, picture: PictureFile| {
+    // a file that is named is captioned as often as it is named
+    let mut add = |inputs: &mut Inputs, picture: PictureFile, found: bool| {
         let identity = picture
             .path
             .canonicalize()
             .unwrap_or_else(|_| picture.path.clone());
-        if known.insert(identity) {
+        if known.insert(identity) || !found {
             inputs.pictures.push(picture);
         }
     };
@@ -45,7 +46,7 @@ pub fn find(arguments: &[PathBuf], depth: Option<usize>) -> anyhow::Result<Input
         if argument.is_dir() {
             folders.push(argument.clone());
         } else if argument.exists() || text == "-" || !is_pattern(&text) {
-            add(&mut inputs, single(argument));
+            add(&mut inputs, single(argument), false);
         } else {
             inputs.searched = true;
             let mut matched = 0;
@@ -61,7 +62,7 @@ pub fn find(arguments: &[PathBuf], depth: Option<usize>) -> anyhow::Result<Input
                 if path.is_dir() {
                     folders.push(path);
                 } else {
-                    add(&mut inputs, single(&path));
+                    add(&mut inputs, single(&path), true);
                 }
             }
             if matched == 0 {
@@ -86,7 +87,7 @@ pub fn find(arguments: &[PathBuf], depth: Option<usize>) -> anyhow::Result<Input
         }
         pictures
             .into_iter()
-            .for_each(|picture| add(&mut inputs, picture));
+            .for_each(|picture| add(&mut inputs, picture, true));
     }
     if let ([folder], 1) = (&folders[..], arguments.len()) {
         inputs.folder = Some(folder.clone());
