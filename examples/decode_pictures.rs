@@ -118,6 +118,7 @@ fn kind(error: &PictureError) -> &'static str {
         PictureError::Unsupported { .. } => {
             "an unsupported variant of PNG, JPEG, WebP, GIF, BMP or TIFF"
         }
+        PictureError::Failed { .. } => "too hard for the decoder",
         PictureError::Damaged(_) => "damaged",
         PictureError::CutOff => "cut off",
         PictureError::NoPixels { .. } => "without pixels",

@@ -228,6 +228,9 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
 /// Scores captions that were made elsewhere.
 fn score(args: &EvalArgs, from: &Path) -> anyhow::Result<()> {
     let layout = args.layout.layout();
+    if layout.ignore_icc {
+        bail!("--ignore-icc does not apply: --from scores captions without looking at pictures");
+    }
     let listing = Listing::read(&args.data, &layout)?;
     Listing::check(&[&listing], &layout)?;
     let mut dataset = reported(listing.without_pictures(args.strict)?);

@@ -2,9 +2,11 @@
 
 mod color;
 mod jpeg;
+mod tiff;
 
 use std::fs::File;
 use std::io::{self, Cursor, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use image::metadata::Orientation;
@@ -73,6 +75,12 @@ pub enum PictureError {
         format: &'static str,
         /// Description of the variant.
         reason: String,
+    },
+    /// The decoder gave up.
+    #[error("the decoder of {format} failed; save it again, for example as PNG")]
+    Failed {
+        /// Name of the format.
+        format: &'static str,
     },
     /// The content violates its format.
     #[error("the picture is damaged: {0}; download it again or leave it out")]
@@ -214,6 +222,14 @@ impl Picture {
         } else {
             jpeg::State::Whole
         };
+        if format == ImageFormat::Tiff
+            && let Some(reason) = tiff::unsupported(bytes)
+        {
+            return Err(PictureError::Unsupported {
+                format: name,
+                reason: reason.into(),
+            });
+        }
         if let jpeg::State::Unsupported(reason) = state {
             return Err(PictureError::Unsupported {
                 format: name,
@@ -254,7 +270,15 @@ impl Picture {
             ColorProfiles::Ignored => None,
         };
         let conversion = icc.and_then(|icc| Conversion::new(&icc));
-        let image = DynamicImage::from_decoder(decoder).map_err(into)?;
+        let image = match format {
+            // the decoder panics on some damaged files, which must not end the program
+            ImageFormat::Tiff => {
+                catch_unwind(AssertUnwindSafe(|| DynamicImage::from_decoder(decoder)))
+                    .map_err(|_| PictureError::Failed { format: name })?
+            }
+            _ => DynamicImage::from_decoder(decoder),
+        };
+        let image = image.map_err(into)?;
         let gray = |conversion: &Conversion| match image.color().has_color() {
             true => None,
             false => conversion.gray(&image.to_luma8()),

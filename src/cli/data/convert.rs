@@ -39,6 +39,9 @@ pub struct ConvertArgs {
 pub fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     const SHOWN: usize = 10;
     let layout = args.layout.layout();
+    if args.layout.ignore_icc {
+        bail!("--ignore-icc does not apply: pictures are copied as they are");
+    }
     let listing = Listing::read(&args.files, &layout)?;
     Listing::check(&[&listing], &layout)?;
     let is_input = |path: &Path| {

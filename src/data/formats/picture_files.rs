@@ -7,7 +7,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::super::error::Problem;
 use super::super::record::Encoded;
-use super::folders::{Walk, walk};
+use super::folders::{Walk, is_clutter, walk};
 use super::layout::{Layout, Setting, Used};
 use crate::hint::Hint;
 
@@ -72,6 +72,8 @@ pub struct Pictures<'a> {
     index: Option<HashMap<String, Vec<PathBuf>>>,
     /// Pictures below the root by their comparable names without ending.
     stems: HashMap<String, Vec<PathBuf>>,
+    /// Folders beside that of the caption file; listed on the first miss.
+    beside: Option<Vec<PathBuf>>,
     /// Whether a name was searched.
     searched: bool,
     /// Number of pictures that were found elsewhere than where their names say, by folder.
@@ -86,6 +88,7 @@ impl<'a> Pictures<'a> {
             folder: parent(path),
             index: None,
             stems: HashMap::new(),
+            beside: None,
             searched: false,
             elsewhere: BTreeMap::new(),
         }
@@ -162,7 +165,11 @@ impl<'a> Pictures<'a> {
         if let Some(found) = self.with_ending(name) {
             return Ok(found);
         }
-        match self.indexed(&parts) {
+        let indexed = match self.indexed(&parts) {
+            Ok(None) => Ok(self.beside_annotations(&parts)),
+            other => other,
+        };
+        match indexed {
             Ok(Some(found)) => {
                 *self.elsewhere.entry(parent(&found)).or_default() += 1;
                 return Ok(found);
@@ -221,6 +228,37 @@ impl<'a> Pictures<'a> {
             PathBuf::from(path)
         };
         let mut found = endings().map(with).filter(|path| path.is_file());
+        let first = found.next()?;
+        found.next().is_none().then_some(first)
+    }
+
+    /// The only picture of a name in the folders beside the caption file's own, if that is one for
+    /// captions alone, as in `annotations/captions_val2017.json` and `val2017/1.jpg` of COCO.
+    fn beside_annotations(&mut self, parts: &[String]) -> Option<PathBuf> {
+        const NAMES: [&str; 4] = ["annotations", "annotation", "captions", "labels"];
+        let own = self.folder.file_name()?.to_string_lossy().to_lowercase();
+        if self.layout.images.is_some() || !NAMES.contains(&&own[..]) {
+            return None;
+        }
+        let above = parent(&self.folder);
+        let folders = self.beside.get_or_insert_with(|| {
+            let root = match above.as_os_str().is_empty() {
+                true => Path::new("."),
+                false => &above,
+            };
+            let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
+            let names = entries.map(|entry| entry.file_name());
+            let plain = names.filter(|name| !is_clutter(&name.to_string_lossy()));
+            let mut folders: Vec<PathBuf> = plain.map(|name| above.join(name)).collect();
+            folders.retain(|folder| folder.is_dir());
+            folders.push(above.clone());
+            folders
+        });
+        let last = parts.last()?;
+        let mut found = folders
+            .iter()
+            .map(|folder| folder.join(last))
+            .filter(|path| path.is_file());
         let first = found.next()?;
         found.next().is_none().then_some(first)
     }
@@ -402,6 +440,31 @@ mod tests {
         pictures.finish(&mut used, &mut notes);
         assert!(used.contains(&Setting::Images));
         assert!(notes[0].contains("pictures found in"), "{notes:?}");
+    }
+
+    #[test]
+    fn pictures_lie_beside_a_folder_of_annotations() {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["annotations", "val2017", "train2017"] {
+            std::fs::create_dir(dir.path().join(folder)).unwrap();
+        }
+        let file = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, png(1)).unwrap();
+            path
+        };
+        let one = file("val2017/1.png");
+        file("val2017/2.png");
+        file("train2017/2.png");
+        let layout = Layout::default();
+        let find = |captions: &str, name: &str| {
+            let path = dir.path().join(captions);
+            Pictures::new(&path, &layout).find("here", name).ok()
+        };
+        assert_eq!(find("annotations/all.json", "1.png"), Some(one));
+        // which of the two is not known
+        assert_eq!(find("annotations/all.json", "2.png"), None);
+        assert_eq!(find("train2017/all.json", "1.png"), None);
     }
 
     #[test]
