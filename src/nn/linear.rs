@@ -27,7 +27,7 @@ impl Linear {
         outputs: usize,
         bias: bool,
     ) -> Result<Linear, DeviceError> {
-        Self::linear(p, name, &[outputs, inputs], bias, false)
+        Self::adapted(p, name, &[outputs, inputs], bias, false)
     }
 
     /// Creates the output layer of a language model, without bias.
@@ -40,10 +40,10 @@ impl Linear {
         inputs: usize,
         outputs: usize,
     ) -> Result<Linear, DeviceError> {
-        Self::linear(p, name, &[outputs, inputs], false, true)
+        Self::adapted(p, name, &[outputs, inputs], false, true)
     }
 
-    fn linear(
+    fn adapted(
         p: &mut Parameters,
         name: &str,
         shape: &[usize; 2],

@@ -46,9 +46,10 @@ impl TrainRun {
         let (train, validation, data) = read(&config, device, &model, &tuned, observer)?;
         let question = config.tune.question(model.config().family()).to_owned();
         let mut asked = |set| {
-            let (set, problems, all) = exchanges(&model, &tokenizer, &question, &data, set)?;
-            report(&config.data, problems, set.samples.len(), observer)?;
-            Ok::<_, TrainError>((set, all))
+            let fitting = exchanges(&model, &tokenizer, &question, &data, set)?;
+            let used = fitting.set.samples.len();
+            report(&config.data, fitting.problems, used, observer)?;
+            Ok::<_, TrainError>((fitting.set, fitting.exchanges))
         };
         let (mut train, of_train) = asked(train)?;
         train.mark_variants();

@@ -47,12 +47,13 @@ impl Trainer<'_> {
 
     /// Writes what training does not change into a folder.
     fn write_description(&self, dir: &Path) -> Result<(), TrainError> {
-        Ok(match self.tuning {
+        match self.tuning {
             Some(asked) => {
-                checkpoint::save_tuned_description(dir, self.model, Some(&asked.question))?
+                checkpoint::save_tuned_description(dir, self.model, Some(&asked.question))?;
             }
             None => checkpoint::save_description(dir, self.model, Some(self.tokenizer))?,
-        })
+        }
+        Ok(())
     }
 
     /// Writes the parameters to validate into a folder.

@@ -11,9 +11,9 @@ use crate::train::{Event, Observer, TrainError, Validation, ValidationResult};
 /// Recorded passes of a validation.
 pub(super) enum Recorded {
     /// Of a model that writes captions.
-    Captions(Validation),
+    Captions(Box<Validation>),
     /// Of a pretrained model, which answers questions.
-    Answers(AnswerValidation),
+    Answers(Box<AnswerValidation>),
 }
 
 /// The best validation so far: most exact matches, then lowest loss.
@@ -68,20 +68,20 @@ impl Trainer<'_> {
         let validation = match recorded {
             Some(validation) => validation,
             None => recorded.insert(match self.tuning {
-                Some(asked) => Recorded::Answers(AnswerValidation::new(
+                Some(asked) => Recorded::Answers(Box::new(AnswerValidation::new(
                     self.device,
                     self.model,
                     self.tokenizer,
                     &asked.data,
                     dataset,
                     &asked.validation,
-                )?),
-                None => Recorded::Captions(Validation::new(
+                )?)),
+                None => Recorded::Captions(Box::new(Validation::new(
                     self.device,
                     self.model,
                     self.tokenizer,
                     dataset,
-                )?),
+                )?)),
             }),
         };
         self.optimizer.swap_average()?;

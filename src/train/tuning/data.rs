@@ -22,6 +22,9 @@ pub struct TuneData {
     pub tiling: Tiling,
 }
 
+/// Changes a tile `[3, side, side]` that the model takes in, whose bytes are known for some models.
+type Change<'a> = dyn Fn(Vec<f32>, Option<&Picture>) -> Vec<f32> + 'a;
+
 /// What a step takes in of pictures.
 pub enum Pictures {
     /// Rows that the frozen encoder gave.
@@ -50,7 +53,7 @@ impl TuneData {
         &self,
         model: &Model,
         sample: &Sample,
-        change: &dyn Fn(Vec<f32>, Option<&Picture>) -> Vec<f32>,
+        change: &Change,
     ) -> Result<Vec<f32>, String> {
         match &self.pictures {
             Pictures::Features(cache) => cache.get(&key_of(sample)),

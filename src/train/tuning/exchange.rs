@@ -62,15 +62,25 @@ impl Exchange {
     }
 }
 
+/// Samples whose captions fit a model.
+pub struct Fitting {
+    /// The samples.
+    pub set: Dataset,
+    /// Those that were left out.
+    pub problems: Vec<Problem>,
+    /// Exchanges of each sample: one for each caption.
+    pub exchanges: Vec<Vec<Exchange>>,
+}
+
 /// Returns the data set without samples whose captions are too long for the model, those samples as
-/// problems, and the exchanges of the others: one for each caption.
+/// problems, and the exchanges of the others.
 pub fn exchanges(
     model: &Model,
     tokenizer: &Tokenizer,
     question: &str,
     data: &TuneData,
     set: Dataset,
-) -> Result<(Dataset, Vec<Problem>, Vec<Vec<Exchange>>), TrainError> {
+) -> Result<Fitting, TrainError> {
     let (mut samples, mut problems, mut all) = (vec![], vec![], vec![]);
     let room = model.room();
     for sample in set.samples {
@@ -92,7 +102,11 @@ pub fn exchanges(
         side: set.side,
         samples,
     };
-    Ok((set, problems, all))
+    Ok(Fitting {
+        set,
+        problems,
+        exchanges: all,
+    })
 }
 
 fn of(

@@ -6,6 +6,10 @@ use crate::image::{Augment, Picture};
 use crate::models::Model;
 use crate::train::{AnswerPlaces, Batch};
 
+/// Changes a tile `[3, side, side]` of the picture at a place of a batch; the tile's bytes are known
+/// for some models.
+type ChangeAt<'a> = dyn Fn(usize, Vec<f32>, Option<&Picture>) -> Vec<f32> + 'a;
+
 /// Source of batches for a pretrained model.
 pub struct AnswerFeed<'a> {
     pub model: &'a Model,
@@ -23,12 +27,7 @@ impl AnswerFeed<'_> {
     ///
     /// # Panics
     /// If the features of a picture are not there any more.
-    pub fn batch(
-        &self,
-        set: &Dataset,
-        samples: &[(usize, usize)],
-        change: &dyn Fn(usize, Vec<f32>, Option<&Picture>) -> Vec<f32>,
-    ) -> Batch {
+    pub fn batch(&self, set: &Dataset, samples: &[(usize, usize)], change: &ChangeAt) -> Batch {
         let info = self.model.info();
         let (mut images, mut ids, mut targets) = (vec![], vec![], vec![]);
         let mut places = AnswerPlaces::default();
