@@ -5,9 +5,11 @@ mod targets;
 
 use std::collections::BTreeMap;
 
+use super::weight::side_by_side;
 use super::{Context, Init, Parameters};
 use crate::device::{DeviceError, Tensor};
 use crate::graph::Var;
+use crate::ops::Activation;
 pub use targets::Targets;
 
 /// Ends of the names of an adapter's parameters, behind the name of its layer.
@@ -175,41 +177,73 @@ impl Adapters {
             true => c.tape.dropout(x, self.dropout, c.seed),
             false => x,
         };
-        let z = match &self.members[..] {
-            [(_, Some(adapter))] => {
-                let inner = adapter.inner(c, x);
-                let b = c.parameter(&adapter.b);
-                c.tape.linear(inner, b, None, crate::ops::Activation::None)
-            }
-            members => {
-                let columns = members.iter().map(|(outputs, adapter)| match adapter {
-                    Some(adapter) => {
-                        let inner = adapter.inner(c, x);
-                        let b = c.parameter(&adapter.b);
-                        c.tape.linear(inner, b, None, crate::ops::Activation::None)
-                    }
-                    None => {
-                        let shape = c.tape.shape(x).to_vec();
-                        let leading = &shape[..shape.len() - 1];
-                        c.tape.fill(&[leading, &[*outputs]].concat(), 0.0)
-                    }
-                });
-                let columns: Vec<Var> = columns.collect();
-                super::weight::side_by_side(c, &columns)
-            }
+        let (a, b) = match &self.members[..] {
+            [(_, Some(adapter))] => (c.parameter(&adapter.a), adapter.scaled(c)),
+            members => stacked(c, members),
         };
+        let inner = c.tape.linear(x, a, None, Activation::None);
+        let z = c.tape.linear(inner, b, None, Activation::None);
         c.tape.add(y, z)
     }
 }
 
+/// Records the matrices of all members as two: those of `A` below each other, `[ranks, inputs]`, and
+/// those of `B`, scaled, along the diagonal of `[outputs, ranks]`. Two products then serve a fused
+/// layer, and what is put together is as small as the adapters.
+fn stacked(c: &mut Context, members: &[(usize, Option<Adapter>)]) -> (Var, Var) {
+    let adapters = members.iter().filter_map(|(_, adapter)| adapter.as_ref());
+    let ranks: usize = adapters.clone().map(Adapter::rank).sum();
+    let parts: Vec<Var> = adapters.map(|adapter| c.parameter(&adapter.a)).collect();
+    let a = below(c, &parts);
+    let (mut rows, mut before) = (vec![], 0);
+    for (outputs, adapter) in members {
+        let Some(adapter) = adapter else {
+            rows.push(c.tape.fill(&[*outputs, ranks], 0.0));
+            continue;
+        };
+        let after = ranks - before - adapter.rank();
+        let mut columns = vec![];
+        if before > 0 {
+            columns.push(c.tape.fill(&[*outputs, before], 0.0));
+        }
+        columns.push(adapter.scaled(c));
+        if after > 0 {
+            columns.push(c.tape.fill(&[*outputs, after], 0.0));
+        }
+        before += adapter.rank();
+        rows.push(side_by_side(c, &columns));
+    }
+    (a, below(c, &rows))
+}
+
+/// Records matrices `[n, columns]` below each other.
+fn below(c: &mut Context, parts: &[Var]) -> Var {
+    let columns = c.tape.shape(parts[0])[1];
+    let mut whole: Option<Var> = None;
+    for &part in parts {
+        let rows = c.tape.shape(part)[0];
+        let part = c.tape.view(part, &[1, rows, columns]);
+        whole = Some(match whole {
+            Some(before) => c.tape.concat_rows(before, part),
+            None => part,
+        });
+    }
+    let whole = whole.expect("there are parts");
+    let rows = c.tape.len(whole) / columns;
+    c.tape.view(whole, &[rows, columns])
+}
+
 impl Adapter {
-    /// Records `s A x`.
-    fn inner(&self, c: &mut Context, x: Var) -> Var {
-        let a = c.parameter(&self.a);
-        let inner = c.tape.linear(x, a, None, crate::ops::Activation::None);
+    fn rank(&self) -> usize {
+        self.a.shape()[0]
+    }
+
+    /// Records `s B`.
+    fn scaled(&self, c: &mut Context) -> Var {
+        let b = c.parameter(&self.b);
         match self.scale == 1.0 {
-            true => inner,
-            false => c.tape.scale(inner, self.scale),
+            true => b,
+            false => c.tape.scale(b, self.scale),
         }
     }
 }
