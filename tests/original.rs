@@ -206,8 +206,8 @@ fn files_keep_every_bit() {
                 0.0,
                 -0.0,
                 f32::MIN_POSITIVE / 2.0,
-                f32::INFINITY,
-                f32::from_bits(0x7fc0_0001),
+                f32::MIN,
+                f32::from_bits(1),
             ],
         ),
     );
@@ -227,6 +227,11 @@ fn files_keep_every_bit() {
             .collect()
     };
     assert_eq!(bits(&load::read_values(&path).unwrap()), bits(&named));
+
+    named.insert("diverged".into(), (vec![2], vec![1.0, f32::NAN]));
+    load::write_values(&path, &named, None).unwrap();
+    let error = load::read_values(&path).unwrap_err().to_string();
+    assert!(error.contains("`diverged`"), "{error}");
 }
 
 #[test]
