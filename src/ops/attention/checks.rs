@@ -871,23 +871,6 @@ fn rejects_a_gradient_of_packed_queries_with_other_keys() {
     record(&mut t, q, kv, &spec(2, true));
 }
 
-#[cfg(test)]
-mod properties {
-    use proptest::prelude::*;
-
-    use super::{checked, grouped};
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(24))]
-
-        #[test]
-        fn attention_of_any_size_agrees(batch in 1..3usize, tokens in 1..50usize, kv_heads in 1..4usize, group in 1..4usize, width in 1..40usize, causal: bool) {
-            let spec = grouped(kv_heads * group, kv_heads, causal);
-            checked(&crate::ops::check::device(), batch, tokens, width, &spec).unwrap();
-        }
-    }
-}
-
 /// Returns the attention of queries to the keys and values of a cache, with operands rounded where
 /// the device does that, or exact.
 fn rounded(
@@ -914,18 +897,21 @@ fn rounded(
     Ok(plan.run_and_read(out)?)
 }
 
-/// Heads of queries, of keys, queries, keys, width, and keys before the first query.
-const ROUNDED: [(usize, usize, usize, usize, usize, &[u32]); 6] = [
-    (2, 2, 64, 64, 64, &[0, 0]),
-    (3, 3, 70, 131, 64, &[0, 0]),
-    (9, 3, 81, 200, 64, &[119, 7]),
-    (2, 1, 33, 65, 20, &[32, 0]),
-    (1, 1, 300, 333, 128, &[33, 1]),
-    (4, 4, 7, 1000, 72, &[990, 0]),
-];
+/// Heads of queries, of keys, queries, keys and width, and the keys before the first query of each
+/// of two batch elements.
+fn rounded_sizes() -> [([usize; 5], [u32; 2]); 6] {
+    [
+        ([2, 2, 64, 64, 64], [0, 0]),
+        ([3, 3, 70, 131, 64], [0, 0]),
+        ([9, 3, 81, 200, 64], [119, 7]),
+        ([2, 1, 33, 65, 20], [32, 0]),
+        ([1, 1, 300, 333, 128], [33, 1]),
+        ([4, 4, 7, 1000, 72], [990, 0]),
+    ]
+}
 
 fn rounded_operands_change_little(device: &Device) -> Outcome {
-    for (heads, kv_heads, tq, capacity, width, past) in ROUNDED {
+    for ([heads, kv_heads, tq, capacity, width], past) in rounded_sizes() {
         for causal in [false, true] {
             let spec = Attention {
                 scale: (width as f32).powf(-0.5),
@@ -941,8 +927,8 @@ fn rounded_operands_change_little(device: &Device) -> Outcome {
             };
             let q = drawn([2, tq, heads * width], 1);
             let kv = drawn([2, capacity, 2 * kv_heads * width], 2);
-            let exact = rounded(device, [&q, &kv], past, &spec, false)?;
-            let got = rounded(device, [&q, &kv], past, &spec, true)?;
+            let exact = rounded(device, [&q, &kv], &past, &spec, false)?;
+            let got = rounded(device, [&q, &kv], &past, &spec, true)?;
             // a value is rounded by up to 1/512, and the score of each weight by less than that
             for (at, (got, exact)) in got.iter().zip(&exact).enumerate() {
                 ensure!(
@@ -956,7 +942,7 @@ fn rounded_operands_change_little(device: &Device) -> Outcome {
 }
 
 fn rounded_weights_of_equal_scores_are_exact(device: &Device) -> Outcome {
-    for (heads, kv_heads, tq, capacity, width, past) in ROUNDED {
+    for ([heads, kv_heads, tq, capacity, width], past) in rounded_sizes() {
         let spec = grouped(heads, kv_heads, true);
         let q = Array {
             shape: vec![2, tq, heads * width],
@@ -969,7 +955,7 @@ fn rounded_weights_of_equal_scores_are_exact(device: &Device) -> Outcome {
             shape: vec![2, capacity, columns],
             data: (0..2 * capacity * columns).map(value).collect(),
         };
-        let got = rounded(device, [&q, &kv], past, &spec, true)?;
+        let got = rounded(device, [&q, &kv], &past, &spec, true)?;
         for (at, got) in got.iter().enumerate() {
             let (row, column) = (at / (heads * width), at % (heads * width));
             let (element, i) = (row / tq, row % tq);
@@ -987,4 +973,21 @@ fn rounded_weights_of_equal_scores_are_exact(device: &Device) -> Outcome {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod properties {
+    use proptest::prelude::*;
+
+    use super::{checked, grouped};
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn attention_of_any_size_agrees(batch in 1..3usize, tokens in 1..50usize, kv_heads in 1..4usize, group in 1..4usize, width in 1..40usize, causal: bool) {
+            let spec = grouped(kv_heads * group, kv_heads, causal);
+            checked(&crate::ops::check::device(), batch, tokens, width, &spec).unwrap();
+        }
+    }
 }
