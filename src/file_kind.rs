@@ -1,4 +1,4 @@
-//! What a file is, told by its first bytes, for messages about files that are not what was expected.
+//! Kinds of files by their first bytes, for messages about files of an unexpected kind.
 
 /// Number of bytes that tell the kind of a file.
 pub const START: usize = 512;

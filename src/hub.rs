@@ -134,7 +134,7 @@ pub struct RemoteFile {
     blob: String,
 }
 
-/// What the Hub says about a repository.
+/// Description of a repository on the Hub.
 #[derive(Deserialize)]
 struct Answer {
     /// Latest revision.

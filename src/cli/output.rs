@@ -1,4 +1,4 @@
-//! What the program prints: free of control characters, and never lost silently.
+//! Output of the program: free of control characters, and never lost silently.
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write};

@@ -13,7 +13,7 @@ use super::formats::{self, Format, Layout, PictureFile};
 use super::record::{Encoded, Record, caption_text};
 use crate::atomic_file;
 
-/// What happens to pictures that have a caption already.
+/// Treatment of pictures that have a caption already.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Existing {
     /// They keep it and are not captioned.

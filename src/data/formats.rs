@@ -218,7 +218,7 @@ fn extension(path: &Path) -> String {
     extension_of(path).unwrap_or_default()
 }
 
-/// What a file holds.
+/// Content of a file.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
     /// Usable rows.

@@ -13,7 +13,7 @@ pub struct Listing {
     pub(super) files: Vec<FileRows>,
 }
 
-/// What a file or folder holds.
+/// Content of a file or folder.
 #[derive(Debug)]
 pub(super) struct FileRows {
     pub path: PathBuf,

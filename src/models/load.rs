@@ -194,7 +194,7 @@ pub enum CheckpointError {
         path: String,
         /// Name of the part.
         part: &'static str,
-        /// What the composition calls it.
+        /// Name of the part in the composition.
         model: String,
         /// What is wrong with it.
         error: Box<CheckpointError>,
@@ -204,7 +204,7 @@ pub enum CheckpointError {
     Base {
         /// Folder.
         path: String,
-        /// What the folder calls the model.
+        /// Name of the model in the folder.
         model: String,
         /// What is wrong with it.
         error: Box<CheckpointError>,
@@ -238,7 +238,7 @@ pub enum CheckpointError {
     Adapter {
         /// Folder or file of the model.
         path: String,
-        /// What does not fit.
+        /// Mismatch, as a clause.
         reason: String,
     },
     /// A file describes an adapter that is not supported.
@@ -250,7 +250,7 @@ pub enum CheckpointError {
         field: String,
         /// Its value.
         value: String,
-        /// What is supported.
+        /// Supported values.
         rule: String,
     },
     /// Adapters are for pretrained models.

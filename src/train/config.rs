@@ -58,7 +58,7 @@ pub struct RunConfig {
     pub data: DataConfig,
     /// The model and which parts of it train.
     pub model: ModelConfig,
-    /// What is trained of a pretrained model, and how it is asked.
+    /// Trained parts of a pretrained model, and the question it is asked.
     pub tune: TuneConfig,
     /// The tokenizer of the captions.
     pub tokenizer: TokenizerConfig,
@@ -129,7 +129,7 @@ impl DataConfig {
     /// The validation fraction when none is given.
     pub const VALIDATION_SPLIT: f64 = 0.1;
 
-    /// What the files do not tell themselves.
+    /// Facts that the files do not state.
     pub fn layout(&self) -> Layout {
         // the names that earlier versions stored by default are among the usual ones
         let column = |name: &String, before: &str| {

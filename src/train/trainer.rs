@@ -35,7 +35,7 @@ pub(super) struct Setup<'a> {
     pub tokenizer: &'a Tokenizer,
     pub train: &'a Dataset,
     pub validation: Option<&'a Dataset>,
-    /// What a pretrained model is asked.
+    /// Question to a pretrained model.
     pub tuning: Option<&'a Asked>,
 }
 

@@ -17,7 +17,7 @@ const TURNS: [&str; 3] = ["conversations", "messages", "conversation"];
 /// Fields with the answer to a single question.
 const ANSWERS: [&str; 4] = ["response", "answer", "output", "completion"];
 
-/// What an entry must be.
+/// Required form of an entry.
 const WANTED: &str = "an object with `image` and `caption` or `captions`";
 
 type Object = Map<String, Value>;
@@ -326,7 +326,7 @@ fn pictures_in_turns(turns: &Value) -> Vec<String> {
     parts.filter_map(image).flatten().collect()
 }
 
-/// Who speaks in a turn.
+/// Speaker of a turn.
 fn role(turn: &Value) -> Option<String> {
     let turn = turn.as_object()?;
     let role = field(turn, "from").or_else(|| field(turn, "role"))?;
@@ -337,7 +337,7 @@ fn is_answer(role: &str) -> bool {
     ["gpt", "assistant", "model", "bot", "chatgpt", "ai"].contains(&role)
 }
 
-/// What is said in a turn.
+/// Text of a turn.
 fn said(turn: &Value) -> Option<String> {
     let turn = turn.as_object()?;
     let value = ["value", "content", "text"]

@@ -11,7 +11,7 @@ use crate::models::{ModelConfig, clip};
 use crate::nn::{Parameters, Projection};
 use crate::text::chat::ChatTemplate;
 
-/// What a composition is made of.
+/// Parts of a composition.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recipe {
     /// Image encoder: a folder of CLIP, or a repository on the Hugging Face Hub or its short name.

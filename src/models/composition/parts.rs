@@ -16,7 +16,7 @@ use crate::text::chat::{ChatError, ChatTemplate};
 pub(super) const ENCODER: &str = "image encoder";
 pub(super) const DECODER: &str = "decoder";
 
-/// What the names of the encoder's tensors begin with.
+/// Prefix of the names of the encoder's tensors.
 const VISION: &str = "vision_model.";
 
 /// Opens the files of a composition: its own, the encoder's and the decoder's.

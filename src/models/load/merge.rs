@@ -18,7 +18,7 @@ use crate::ops::Encoding;
 /// Folder of the merged decoder inside that of a merged composition.
 const DECODER: &str = "decoder";
 
-/// What was merged.
+/// Result of a merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Merged {
     /// Number of layers whose adapters were added to their weights.

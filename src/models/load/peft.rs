@@ -17,7 +17,7 @@ pub(super) const ADAPTER_CONFIG: &str = "adapter_config.json";
 /// Values of an adapter.
 const ADAPTER_MODEL: &str = "adapter_model.safetensors";
 
-/// What PEFT puts in front of the names of the model's layers.
+/// Prefix of the names of layers in PEFT's files.
 const WRAPPER: &str = "base_model.model.";
 
 /// Fields of other methods, which change what an adapter computes.

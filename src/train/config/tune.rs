@@ -1,4 +1,4 @@
-//! What is trained of a pretrained model, and how it is asked.
+//! Trained parts of a pretrained model, and the question it is asked.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::nn::{LoraConfig, ParameterInfo, Targets};
 use crate::text::Style;
 use crate::train::TrainError;
 
-/// What is trained of a pretrained model.
+/// Part of a pretrained model that is trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tuned {
@@ -28,12 +28,12 @@ pub enum Tuned {
     All,
 }
 
-/// What is trained of a pretrained model, and how it is asked. Used with
+/// Trained parts of a pretrained model, and the question it is asked. Used with
 /// [`ModelConfig::base`](super::ModelConfig::base) only.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TuneConfig {
-    /// What is trained; if empty, the projector of a composition without adapter, and adapters of
+    /// Trained parts; if empty, the projector of a composition without adapter, and adapters of
     /// other models.
     pub parts: Vec<Tuned>,
     /// Rank of adapters.

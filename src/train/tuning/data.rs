@@ -13,11 +13,11 @@ use crate::train::config::{DataConfig, FeatureStore, RunConfig, Tuned};
 use crate::train::run::report;
 use crate::train::{Note, Observer, TrainError};
 
-/// What is known of the pictures of all data sets.
+/// Pictures of all data sets, with their features.
 pub struct TuneData {
     /// How each picture is shown.
     shown: BTreeMap<Key, Shown>,
-    /// What a step takes in.
+    /// Input of a step.
     pub pictures: Pictures,
     pub tiling: Tiling,
 }
@@ -25,7 +25,7 @@ pub struct TuneData {
 /// Changes a tile `[3, side, side]` that the model takes in, whose bytes are known for some models.
 type Change<'a> = dyn Fn(Vec<f32>, Option<&Picture>) -> Vec<f32> + 'a;
 
-/// What a step takes in of pictures.
+/// Input that a step takes of pictures.
 pub enum Pictures {
     /// Rows that the frozen encoder gave.
     Features(FeatureCache),
@@ -189,7 +189,7 @@ fn shared() -> Result<PathBuf, TrainError> {
     }
 }
 
-/// What is found out about pictures while they are read.
+/// Facts about pictures that are collected while they are read.
 #[derive(Default)]
 struct Known {
     shown: BTreeMap<Key, Shown>,

@@ -395,7 +395,7 @@ fn weight_panels(
     panels
 }
 
-/// What is known of a group of queries after some blocks of keys.
+/// Running softmax of a group of queries after some blocks of keys.
 #[derive(Clone)]
 struct State {
     /// Largest score of each query, for powers of two.
