@@ -1,7 +1,7 @@
 //! The image encoder of CLIP ViT-B/16, in f16.
 
 use seemore::device::{Device, Plan};
-use seemore::image::Picture;
+use seemore::image::{ColorProfiles, Picture};
 use seemore::models::checkpoint::KeepWeights;
 use seemore::models::clip::Clip;
 use seemore::nn::Context;
@@ -37,7 +37,9 @@ fn pictures(record: &serde_json::Value) -> Vec<(String, Picture)> {
     let names = golden::list(&record["cosines"]["order"]);
     let open = |name: &serde_json::Value| {
         let name = golden::text(name).to_owned();
-        let picture = Picture::open(&folder.join(&name)).unwrap_or_else(|error| panic!("{error}"));
+        // the recording took colors as Pillow gives them
+        let picture = Picture::open_with(&folder.join(&name), ColorProfiles::Ignored);
+        let picture = picture.unwrap_or_else(|error| panic!("{error}"));
         (name, picture)
     };
     names.iter().map(open).collect()
