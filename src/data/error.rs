@@ -83,7 +83,7 @@ pub enum DataError {
         /// Names of the columns found, quoted and separated by commas.
         have: String,
     },
-    /// A part of the data set is wanted that is not there.
+    /// The data set lacks a part that is wanted.
     #[error("{path} has no part `{split}`; its parts are {have}")]
     NoSplit {
         /// Path of the file.

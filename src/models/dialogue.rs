@@ -187,7 +187,7 @@ impl Dialogue {
     }
 
     /// Adds pictures to the dialogue of a language model: each becomes `rows` places of the token
-    /// `image`, which is added to the vocabulary if it is not there. `template` takes the place of
+    /// `image`, which is added to the vocabulary if missing. `template` takes the place of
     /// the language model's own.
     ///
     /// # Panics

@@ -196,7 +196,7 @@ pub enum CheckpointError {
         part: &'static str,
         /// Name of the part in the composition.
         model: String,
-        /// What is wrong with it.
+        /// Error of that model.
         error: Box<CheckpointError>,
     },
     /// The model that a folder changes cannot be used.
@@ -206,7 +206,7 @@ pub enum CheckpointError {
         path: String,
         /// Name of the model in the folder.
         model: String,
-        /// What is wrong with it.
+        /// Error of that model.
         error: Box<CheckpointError>,
     },
     /// A part of a composition is another model than when the composition was made.

@@ -76,7 +76,7 @@ pub enum TrainError {
     InUse {
         /// The folder.
         dir: PathBuf,
-        /// Who uses it, and for how long.
+        /// Process that uses the folder, and since when.
         holder: String,
     },
     /// The run folder holds a checkpoint that would be replaced.

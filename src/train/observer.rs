@@ -125,7 +125,7 @@ pub enum Note {
     Features {
         /// Number of pictures.
         pictures: usize,
-        /// Those that were encoded now, and not found.
+        /// Number of pictures that were encoded now, not found in the cache.
         encoded: u64,
         /// Size of the features of all of them, in bytes.
         bytes: u64,

@@ -171,20 +171,22 @@ impl TrainRun {
             validation: validation.as_ref(),
             tuning: None,
         };
-        if config.batch.size == BatchSize::Auto {
-            // what is only measured is not worth tuning for
-            let untuned = device.choosing(Arc::new(Always("")));
-            let setup = Setup {
-                device: &untuned,
-                validation: None,
-                ..setup
-            };
-            let pictures = largest_batch(setup, &config, observer)?;
-            config.batch.size = BatchSize::Pictures(pictures);
-        }
+        settle_batch(setup, &mut config, observer)?;
         if let (Some(dir), None) = (&config.init.load, &resumed) {
             init::load(dir, &config.init.parts, &model, observer)?;
         }
+        self.train_loaded(setup, &config, &sizes, resumed, observer)
+    }
+
+    /// Trains from the state to resume, if any, once everything is loaded.
+    fn train_loaded(
+        &self,
+        setup: Setup,
+        config: &RunConfig,
+        sizes: &ModelConfig,
+        resumed: Option<(PathBuf, State)>,
+        observer: &mut dyn Observer,
+    ) -> Result<Summary, TrainError> {
         let mut trainer = Trainer::new(setup, config.clone(), Some(self.out.clone()))?;
         let limit = trainer.limits().steps;
         let warmup = config.schedule.warmup;
@@ -199,15 +201,15 @@ impl TrainRun {
             }
         }
         let ready = Ready {
-            parameters: model.parameter_count(),
-            tokens: tokenizer.vocab_size(),
-            train: &train,
-            validation: validation.as_ref(),
+            parameters: setup.model.parameter_count(),
+            tokens: setup.tokenizer.vocab_size(),
+            train: setup.train,
+            validation: setup.validation,
             step: trainer.step(),
-            config: &config,
-            model: &sizes,
+            config,
+            model: sizes,
             out: &self.out,
-            adapter: device.adapter(),
+            adapter: setup.device.adapter(),
             footprint: trainer.footprint(),
         };
         observer.ready(&ready).map_err(TrainError::Observer)?;
@@ -228,6 +230,26 @@ impl TrainRun {
         })?;
         Ok(config)
     }
+}
+
+/// Sets a batch size that is to be found by trying to the largest that fits.
+fn settle_batch(
+    setup: Setup,
+    config: &mut RunConfig,
+    observer: &mut dyn Observer,
+) -> Result<(), TrainError> {
+    if config.batch.size == BatchSize::Auto {
+        // what is only measured is not worth tuning for
+        let untuned = setup.device.choosing(Arc::new(Always("")));
+        let setup = Setup {
+            device: &untuned,
+            validation: None,
+            ..setup
+        };
+        let pictures = largest_batch(setup, config, observer)?;
+        config.batch.size = BatchSize::Pictures(pictures);
+    }
+    Ok(())
 }
 
 /// Leaves out captions that are longer than the model's context.

@@ -20,6 +20,26 @@ pub struct ValidationResult {
     pub captions: Vec<(String, String, String)>,
 }
 
+impl ValidationResult {
+    /// Returns the result of a sum of cross entropies over that many tokens, and of captions as in
+    /// [`captions`](Self::captions).
+    pub(super) fn new(
+        loss: f64,
+        tokens: usize,
+        captions: Vec<(String, String, String)>,
+    ) -> ValidationResult {
+        let exact = captions
+            .iter()
+            .filter(|(_, truth, written)| truth == written)
+            .count();
+        ValidationResult {
+            loss: (loss / tokens.max(1) as f64) as f32,
+            exact_match: exact as f64 / captions.len().max(1) as f64,
+            captions,
+        }
+    }
+}
+
 /// Recorded passes that measure a model on a data set.
 pub struct Validation {
     scoring: ScoringPass,
@@ -113,14 +133,6 @@ impl Validation {
                 return Ok(None);
             }
         }
-        let exact = captions
-            .iter()
-            .filter(|(_, truth, written)| truth == written)
-            .count();
-        Ok(Some(ValidationResult {
-            loss: (loss / tokens.max(1) as f64) as f32,
-            exact_match: exact as f64 / captions.len().max(1) as f64,
-            captions,
-        }))
+        Ok(Some(ValidationResult::new(loss, tokens, captions)))
     }
 }

@@ -61,7 +61,7 @@ pub enum GgufError {
         path: String,
         /// Part of the file, such as a key or a tensor.
         place: String,
-        /// What is wrong with it.
+        /// Defect, as a clause.
         reason: Damage,
     },
     /// A tensor is in a format that is not supported.

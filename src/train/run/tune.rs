@@ -1,20 +1,17 @@
 //! Assembles the tuning of a pretrained model.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use super::TrainRun;
+use super::{TrainRun, settle_batch};
 use crate::device::Device;
-use crate::graph::Always;
 use crate::models::checkpoint::{KeepWeights, LoadOptions, Parts, load_options};
 use crate::models::{Model, ModelConfig, library};
 use crate::text::Tokenizer;
-use crate::train::batch_search::largest_batch;
-use crate::train::config::{BatchSize, RunConfig, Tuned};
+use crate::train::config::{RunConfig, Tuned};
 use crate::train::run::report;
 use crate::train::trainer::{Asked, Setup};
 use crate::train::tuning::{exchanges, read};
-use crate::train::{Note, Observer, Ready, State, Summary, TrainError, Trainer};
+use crate::train::{Observer, State, Summary, TrainError};
 
 impl TrainRun {
     /// Loads the base model, reads the data, trains, and reports to `observer`.
@@ -73,44 +70,8 @@ impl TrainRun {
             validation: validation.as_ref().filter(|set| !set.samples.is_empty()),
             tuning: Some(&asked),
         };
-        if config.batch.size == BatchSize::Auto {
-            // what is only measured is not worth tuning for
-            let untuned = device.choosing(Arc::new(Always("")));
-            let setup = Setup {
-                device: &untuned,
-                validation: None,
-                ..setup
-            };
-            let pictures = largest_batch(setup, &config, observer)?;
-            config.batch.size = BatchSize::Pictures(pictures);
-        }
-        let mut trainer = Trainer::new(setup, config.clone(), Some(self.out.clone()))?;
-        let limit = trainer.limits().steps;
-        let warmup = config.schedule.warmup;
-        if let Some(steps) = limit.filter(|&steps| steps <= warmup) {
-            observer.note(&Note::ShortOfWarmup { steps, warmup });
-        }
-        if let Some((dir, state)) = resumed {
-            trainer.resume(state)?;
-            let steps = trainer.step();
-            if limit.is_some_and(|limit| limit <= steps) {
-                return Err(TrainError::AlreadyTrained { dir, steps });
-            }
-        }
-        let ready = Ready {
-            parameters: model.parameter_count(),
-            tokens: tokenizer.vocab_size(),
-            train: &train,
-            validation: setup.validation,
-            step: trainer.step(),
-            config: &config,
-            model: model.config(),
-            out: &self.out,
-            adapter: device.adapter(),
-            footprint: trainer.footprint(),
-        };
-        observer.ready(&ready).map_err(TrainError::Observer)?;
-        trainer.run(observer)
+        settle_batch(setup, &mut config, observer)?;
+        self.train_loaded(setup, &config, model.config(), resumed, observer)
     }
 }
 
@@ -125,7 +86,7 @@ fn load(
         return Err(TrainError::setting(
             "model.base",
             format!(
-                "is {}, which is not a pretrained model: its training goes on with `checkpoint.resume`, or starts from it with `init.load`",
+                "is {}, which is not a pretrained model: continue its training with `checkpoint.resume`, or start from its weights with `init.load`",
                 folder.display()
             ),
         ));

@@ -48,7 +48,7 @@ impl TuneData {
     /// them for the bytes of each.
     ///
     /// # Errors
-    /// Features that are not there any more.
+    /// Features that were removed.
     pub fn input(
         &self,
         model: &Model,

@@ -66,7 +66,7 @@ impl Exchange {
 pub struct Fitting {
     /// The samples.
     pub set: Dataset,
-    /// Those that were left out.
+    /// Samples that were left out, with the reason.
     pub problems: Vec<Problem>,
     /// Exchanges of each sample: one for each caption.
     pub exchanges: Vec<Vec<Exchange>>,

@@ -182,7 +182,7 @@ impl FeatureCache {
     /// Reads the features of a picture: `[tiles, rows, width]`.
     ///
     /// # Errors
-    /// A file that is not there or damaged.
+    /// A missing or damaged file.
     pub fn get(&self, key: &Key) -> Result<Vec<f32>, String> {
         let path = self.path(key);
         let bytes = std::fs::read(&path)

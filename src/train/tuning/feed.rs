@@ -26,7 +26,7 @@ impl AnswerFeed<'_> {
     /// changes the tiles of the picture at a place of the batch.
     ///
     /// # Panics
-    /// If the features of a picture are not there any more.
+    /// If the features of a picture were removed.
     pub fn batch(&self, set: &Dataset, samples: &[(usize, usize)], change: &ChangeAt) -> Batch {
         let info = self.model.info();
         let (mut images, mut ids, mut targets) = (vec![], vec![], vec![]);

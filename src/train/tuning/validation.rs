@@ -96,7 +96,7 @@ impl AnswerValidation {
     /// breaks.
     ///
     /// # Errors
-    /// A device that failed, or features that are not there any more.
+    /// A device that failed, or features that were removed.
     pub fn run(
         &self,
         data: &TuneData,
@@ -165,15 +165,7 @@ impl AnswerValidation {
                 return Ok(None);
             }
         }
-        let exact = captions
-            .iter()
-            .filter(|(_, truth, written)| truth == written)
-            .count();
-        Ok(Some(ValidationResult {
-            loss: (loss / tokens.max(1) as f64) as f32,
-            exact_match: exact as f64 / captions.len().max(1) as f64,
-            captions,
-        }))
+        Ok(Some(ValidationResult::new(loss, tokens, captions)))
     }
 
     /// Number of values that a step takes in for a tile.
