@@ -109,6 +109,7 @@ fn update() {
             }
         }
     }
+    verdict.taken = u32(state.taken);
     verdict.correction1 = state.correction1;
     verdict.correction2 = state.correction2;
 }

@@ -31,6 +31,6 @@ pub use error::{DataError, Problem};
 pub use formats::{Format, Layout, PictureFile, Setting, is_picture, pictures_in};
 pub use listing::Listing;
 pub use load::Loaded;
-pub use sample::Sample;
+pub use sample::{Sample, Turn};
 pub use source::Source;
 pub use stats::{Across, Duplicates, FileStats, Pair, Spread, Stats};

@@ -1,6 +1,7 @@
 //! Evaluation of a model on a data set: captions of all pictures, metrics of them, and the
 //! perplexity of the true captions.
 
+mod answers;
 pub mod metrics;
 mod predictions;
 mod report;
@@ -123,7 +124,7 @@ impl Evaluation {
     /// true caption.
     ///
     /// # Errors
-    /// A pretrained model, a perplexity that is not finite, insufficient device memory for the batch,
+    /// A pretrained model, for which there is [`of_answers`](Self::of_answers), a perplexity that is not finite, insufficient device memory for the batch,
     /// or a lost device.
     pub fn run(
         session: &Session,
@@ -154,23 +155,22 @@ impl Evaluation {
         if !perplexity.is_finite() {
             return Err(CaptionError::NotFinite { perplexity });
         }
-        let ScoredCaptions {
-            captions,
-            exact_match,
-            scores,
-        } = ScoredCaptions::new(samples, written);
-        let outcomes: Vec<(f64, bool)> = captions
-            .iter()
-            .map(|scored| (scored.probability, scored.exact))
-            .collect();
-        Ok(Evaluation {
-            exact_match,
-            scores,
+        let scored = ScoredCaptions::new(samples, written);
+        Ok(Evaluation::new(scored, perplexity, captions_per_s))
+    }
+
+    /// Joins what was measured.
+    fn new(scored: ScoredCaptions, perplexity: f64, captions_per_s: f64) -> Evaluation {
+        let captions = scored.captions.iter();
+        let outcomes: Vec<(f64, bool)> = captions.map(|it| (it.probability, it.exact)).collect();
+        Evaluation {
+            exact_match: scored.exact_match,
+            scores: scored.scores,
             perplexity,
             calibration: Calibration::new(&outcomes),
             captions_per_s,
-            captions,
-        })
+            captions: scored.captions,
+        }
     }
 }
 

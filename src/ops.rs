@@ -26,6 +26,7 @@ ops! {
     accumulate
     activation
     adamw
+    adamw_8bit
     add
     add_layernorm
     add_rmsnorm

@@ -22,7 +22,7 @@ mod state;
 mod step;
 mod tracking;
 mod trainer;
-mod tuning;
+pub(crate) mod tuning;
 mod validation;
 
 pub use batch::{AnswerPlaces, Batch, Text};
@@ -37,7 +37,7 @@ pub use footprint::Footprint;
 pub use gradients::Gradients;
 pub use loss::Objective;
 pub use observer::{Event, Note, Observer, Ready};
-pub use optimizer::{Decay, Optimizer, OptimizerConfig, Rule, Spike, Steps, Update};
+pub use optimizer::{Decay, Moments, Optimizer, OptimizerConfig, Rule, Spike, Steps, Update};
 pub(crate) use prefetch::{Feed, Prefetcher};
 pub use run::{FolderLock, TrainRun};
 pub use schedule::Schedule;

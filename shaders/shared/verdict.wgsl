@@ -6,4 +6,5 @@ struct Verdict {
     correction2: f32,
     take: u32,    // 0: skip this step
     norm: f32,    // of the gradients of the loss, before clipping
+    taken: u32,   // number of steps that were taken, this one included
 }

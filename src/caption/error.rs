@@ -29,7 +29,7 @@ pub enum CaptionError {
     #[error("this model takes text only: choose one with an image encoder")]
     TextOnly,
     /// The captions of a pretrained model cannot be measured.
-    #[error("captions of pretrained models are not measured: choose a model that was trained here")]
+    #[error("captions of pretrained models are measured as answers to a question")]
     NotMeasured,
     /// The model is a GGUF language model that was loaded without its image encoder.
     #[error(

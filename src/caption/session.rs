@@ -605,6 +605,11 @@ impl Session {
         })
     }
 
+    /// Tiles that a pretrained model sees pictures in.
+    pub fn tiling(&self) -> Tiling {
+        self.0.tiling
+    }
+
     /// The question about a picture for which no other is given: the one that the model was trained
     /// to answer, else that of the default [`Style`].
     pub fn question(&self) -> &str {

@@ -1,5 +1,6 @@
 //! `seemore eval`: measures how good a model's captions are.
 
+use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,10 @@ use serde_json::json;
 
 use super::data::{LayoutArgs, reading};
 use super::devices::DeviceArgs;
-use super::{default_model, hint, say, say_json};
+use super::model::ModelArgs;
+use super::progress::Reading;
+use super::values::named;
+use super::{hint, say, say_json};
 use crate::caption::Session;
 use crate::cli::output::errln;
 use crate::data::{Dataset, Listing, Loaded, Sample};
@@ -20,7 +24,15 @@ use crate::eval::{
 };
 use crate::image::{ContactSheet, Picture, Preprocess};
 use crate::models::checkpoint;
-use crate::train::Text;
+use crate::progress::{Progress, Silent};
+use crate::text::Style;
+use crate::train::{DataConfig, FeatureStore, Note, Observer, RunConfig, Text};
+
+/// Bar of captions that are written.
+const BAR: &str = "captioning {wide_bar} {percent} %, {eta} left";
+
+/// Side of the pictures of a pretrained model in reports and on sheets, in pixels.
+const SHOWN_SIDE: usize = 160;
 
 #[derive(Args)]
 pub struct EvalArgs {
@@ -32,15 +44,24 @@ pub struct EvalArgs {
     /// results of COCO
     #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "batch_size", "beam", "length_power", "max_tokens", "html", "sheet"])]
     from: Option<PathBuf>,
-    /// Checkpoint folder [default: the shipped data/checkpoints/emoji, else the newest in runs/]
-    #[arg(long, value_name = "DIR")]
-    model: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Question that a pretrained model is asked [default: the one that it was tuned with, else that
+    /// of --style detailed]
+    #[arg(long, value_name = "TEXT", help_heading = "Pretrained models")]
+    prompt: Option<String>,
+    /// Kind of caption that a pretrained model is asked for
+    #[arg(long, value_parser = named::<Style>(), conflicts_with = "prompt", help_heading = "Pretrained models")]
+    style: Option<Style>,
+    /// Folder of the features of pictures, or off [default: that of trainings]
+    #[arg(long, value_name = "DIR|off", help_heading = "Pretrained models")]
+    feature_cache: Option<FeatureStore>,
     /// Number of pictures to evaluate, from the first [default: all]
     #[arg(long, value_name = "PICTURES")]
     limit: Option<usize>,
-    /// Number of pictures at once
-    #[arg(long, default_value_t = 64, value_name = "PICTURES", value_parser = clap::value_parser!(u16).range(1..))]
-    batch_size: u16,
+    /// Number of pictures at once [default: 64; 8 for pretrained models]
+    #[arg(long, value_name = "PICTURES", value_parser = clap::value_parser!(u16).range(1..))]
+    batch_size: Option<u16>,
 
     /// Beam width, in hypotheses; 1 is greedy
     #[arg(long, default_value_t = 1, value_name = "HYPOTHESES", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Captions")]
@@ -113,43 +134,26 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
     if let Some(from) = &args.from {
         return score(args, from);
     }
-    let dir = match &args.model {
-        Some(dir) => dir.clone(),
-        None => default_model()?,
-    };
     let device = args.device.open()?;
-    let session = Session::load(&device, &dir)?;
-    let mut dataset = load(args, session.info().preprocess)?;
-    dataset.samples.truncate(args.limit.unwrap_or(usize::MAX));
-    let (room, tokenizer) = (session.room(), session.tokenizer());
-    let long = dataset
-        .samples
-        .iter()
-        .flat_map(references)
-        .filter(|truth| Text::new(tokenizer, truth).len() > room)
-        .count();
-    if long > 0 {
-        errln!(
-            "note: {long} true captions exceed the model's {room} text positions: it cannot write them, and perplexity counts only their beginnings"
-        );
-    }
-    if tokenizer.begin().is_none() {
-        errln!(
-            "note: the model has no begin-of-text token: each caption starts from the first token of the true one"
-        );
-    }
+    let session = args.model.load(&device)?;
+    let pretrained = session.model().dialogue().is_some();
     let beam = args.beam as usize;
     let options = EvalOptions {
-        batch: args.batch_size as usize,
+        batch: args
+            .batch_size
+            .unwrap_or(if pretrained { 8 } else { 64 })
+            .into(),
         beam,
         length_power: args.length_power,
         max_tokens: args.max_tokens,
     };
-    let bar = bar("captioning {wide_bar} {percent} %, {eta} left");
-    let evaluation = Evaluation::run(&session, &dataset, options, &bar)?;
-    bar.finish_and_clear();
+    let (dataset, evaluation) = match pretrained {
+        true => answers(args, &session, options)?,
+        false => captions(args, &session, options)?,
+    };
     write_predictions(args, &dataset.samples, &evaluation.captions)?;
 
+    let dir = args.model.folder()?;
     let data: Vec<String> = args
         .data
         .iter()
@@ -223,6 +227,104 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
         errln!("sheet: {}", file.display());
     }
     Ok(())
+}
+
+/// Evaluates a model that was trained here.
+fn captions(
+    args: &EvalArgs,
+    session: &Session,
+    options: EvalOptions,
+) -> anyhow::Result<(Dataset, Evaluation)> {
+    let given = [
+        ("--prompt", args.prompt.is_some()),
+        ("--style", args.style.is_some()),
+        ("--feature-cache", args.feature_cache.is_some()),
+    ];
+    if let Some((flag, _)) = given.iter().find(|(_, given)| *given) {
+        bail!("{flag} is for pretrained models, and this is none");
+    }
+    let mut dataset = load(args, session.info().preprocess)?;
+    dataset.samples.truncate(args.limit.unwrap_or(usize::MAX));
+    let (room, tokenizer) = (session.room(), session.tokenizer());
+    let long = dataset
+        .samples
+        .iter()
+        .flat_map(references)
+        .filter(|truth| Text::new(tokenizer, truth).len() > room)
+        .count();
+    if long > 0 {
+        errln!(
+            "note: {long} true captions exceed the model's {room} text positions: it cannot write them, and perplexity counts only their beginnings"
+        );
+    }
+    if tokenizer.begin().is_none() {
+        errln!(
+            "note: the model has no begin-of-text token: each caption starts from the first token of the true one"
+        );
+    }
+    let bar = bar(BAR);
+    let evaluation = Evaluation::run(session, &dataset, options, &bar)?;
+    bar.finish_and_clear();
+    Ok((dataset, evaluation))
+}
+
+/// Evaluates a pretrained model, and returns the samples with pixels only if pictures are to be
+/// shown.
+fn answers(
+    args: &EvalArgs,
+    session: &Session,
+    options: EvalOptions,
+) -> anyhow::Result<(Dataset, Evaluation)> {
+    let layout = args.layout.layout();
+    let mut config = RunConfig::default();
+    config.data = DataConfig {
+        train: args.data.clone(),
+        strict: args.strict,
+        ..DataConfig::of_layout(&layout)
+    };
+    let family = session.model().config().family();
+    let style = args.style.map(|style| style.prompt(family).to_owned());
+    config.tune.prompt = args.prompt.clone().or(style);
+    config.tune.tiles = session.tiling();
+    if let Some(store) = &args.feature_cache {
+        config.tune.features = store.clone();
+    }
+    let bar = bar(BAR);
+    let limit = args.limit.unwrap_or(usize::MAX);
+    let mut notes = Notes { json: args.json };
+    let measured = Evaluation::of_answers(session, &config, options, limit, &mut notes, &bar);
+    let (mut dataset, evaluation) = measured?;
+    bar.finish_and_clear();
+    if args.html.is_some() || args.sheet.is_some() {
+        let frame = Preprocess::from(SHOWN_SIDE);
+        let shown = Dataset::load_all(&args.data, frame, &layout, false, &Silent)?.dataset;
+        let pixels: HashMap<String, Vec<u8>> = shown
+            .samples
+            .into_iter()
+            .map(|it| (it.id, it.rgb))
+            .collect();
+        dataset.side = SHOWN_SIDE;
+        for sample in &mut dataset.samples {
+            sample.rgb = pixels[&sample.id].clone();
+        }
+    }
+    Ok((dataset, evaluation))
+}
+
+/// Shows what an evaluation of a pretrained model says about the data.
+struct Notes {
+    json: bool,
+}
+
+impl Observer for Notes {
+    fn note(&mut self, note: &Note) {
+        errln!("{}", hint::note(note));
+    }
+
+    fn reading(&mut self, files: &[PathBuf]) -> Box<dyn Progress> {
+        let first = files.first().map_or(Path::new(""), PathBuf::as_path);
+        Box::new(Reading(reading(first, self.json)))
+    }
 }
 
 /// Scores captions that were made elsewhere.

@@ -10,6 +10,7 @@ use crate::cli::output::errln;
 use crate::device::Device;
 use crate::image::Tiling;
 use crate::models::checkpoint::{self, KeepWeights, LoadOptions};
+use crate::models::composition::missing_parts;
 use crate::models::library;
 use crate::ops::Encoding;
 
@@ -41,7 +42,8 @@ impl Quantization {
 #[derive(Args, Clone, Debug)]
 pub struct ModelArgs {
     /// Checkpoint folder, folder or GGUF file of a pretrained model, or a name of `seemore models`
-    /// [default: the shipped data/checkpoints/emoji, else the newest in runs/]
+    /// [default: the shipped captioner of photographs if its parts are here, else the shipped model
+    /// of drawings, else the newest in runs/]
     #[arg(long, value_name = "MODEL")]
     pub model: Option<PathBuf>,
     /// Image encoder of a GGUF model, if it is not the only mmproj file beside it
@@ -74,13 +76,32 @@ impl ModelArgs {
         self.tiles != Tiling::One
     }
 
+    /// Folder or file of the model.
+    pub fn folder(&self) -> anyhow::Result<PathBuf> {
+        match &self.model {
+            Some(name) => Ok(library::locate(name)?),
+            None => super::default_model(),
+        }
+    }
+
     /// Loads the model and names it on standard error.
     pub fn load(&self, device: &Device) -> anyhow::Result<Session> {
-        let dir = match &self.model {
-            Some(name) => library::locate(name)?,
-            None => super::default_model()?,
-        };
+        let dir = self.folder()?;
         errln!("model: {}", dir.display());
+        if self.model.is_none() && checkpoint::shipped().as_ref() == Some(&dir) {
+            errln!("note: this model knows drawings only");
+            if let Some(photo) = checkpoint::shipped_photo() {
+                let parts = missing_parts(&photo);
+                let commands: Vec<String> = parts
+                    .iter()
+                    .map(|part| format!("`seemore get {part}`"))
+                    .collect();
+                errln!(
+                    "hint: the captioner of photographs needs {}",
+                    commands.join(" and ")
+                );
+            }
+        }
         let keep = match self.quantize {
             Some(to) => KeepWeights::Converted(to.encoding()),
             None => KeepWeights::AsStored,

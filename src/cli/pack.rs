@@ -23,8 +23,8 @@ pub struct PackArgs {
 }
 
 pub fn run(args: &PackArgs) -> anyhow::Result<()> {
-    let model = args.out.join("model.safetensors");
-    if model.exists() && !args.overwrite {
+    let files = ["model.safetensors", "adapter_model.safetensors"];
+    if files.iter().any(|name| args.out.join(name).exists()) && !args.overwrite {
         bail!(
             "{} already holds a checkpoint: choose another --out, or add --overwrite",
             args.out.display()
@@ -33,7 +33,7 @@ pub fn run(args: &PackArgs) -> anyhow::Result<()> {
     let packed = load::pack(&args.dir, &args.out)?;
     outln!(
         "{}: {:.1} MB, {} tensors",
-        model.display(),
+        args.out.display(),
         packed.bytes as f64 / 1e6,
         packed.tensors
     );

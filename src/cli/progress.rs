@@ -13,3 +13,22 @@ impl Progress for ProgressBar {
         self.inc(items);
     }
 }
+
+/// A bar that disappears when reading is done.
+pub struct Reading(pub ProgressBar);
+
+impl Progress for Reading {
+    fn set_total(&self, items: u64) {
+        self.0.set_total(items);
+    }
+
+    fn advance(&self, items: u64) {
+        self.0.advance(items);
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

@@ -12,7 +12,7 @@ use crate::image::Strength;
 use crate::models::{Part, Preset};
 use crate::nn::Projection;
 use crate::text::{Style, TokenKind};
-use crate::train::{Decay, OnNan, Rule, Schedule, Tuned};
+use crate::train::{Decay, Moments, OnNan, Rule, Schedule, Tuned};
 
 /// An enum whose values can be given on the command line.
 pub trait Named: Copy + PartialEq + Send + Sync + 'static {
@@ -277,6 +277,17 @@ impl Named for Rule {
     ];
 }
 
+impl Named for Moments {
+    const VALUES: &'static [(Moments, &'static str, &'static str)] = &[
+        (Moments::F32, "f32", "32-bit floats, 8 bytes a parameter"),
+        (
+            Moments::Eight,
+            "8bit",
+            "8-bit codes with a scale for 64 of them, 2.1 bytes a parameter, Dettmers et al. 2022",
+        ),
+    ];
+}
+
 impl Named for Decay {
     const VALUES: &'static [(Decay, &'static str, &'static str)] = &[
         (Decay::All, "all", "All parameters, as PyTorch's AdamW"),
@@ -343,6 +354,7 @@ mod tests {
         check::<TokenKind>();
         check::<Strength>();
         check::<Rule>();
+        check::<Moments>();
         check::<Decay>();
         check::<Schedule>();
         check::<OnNan>();

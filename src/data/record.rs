@@ -10,7 +10,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::captioned::Captioned;
 use super::error::Problem;
-use super::sample::Sample;
+use super::sample::{Sample, Turn};
 use crate::image::{self, ColorProfiles, MAX_BYTES, Picture, Preprocess};
 
 /// Captions with an undecoded picture.
@@ -28,6 +28,8 @@ pub(super) struct Record {
     pub image_id: Option<String>,
     /// Same as [`Sample::repeats`].
     pub repeats: usize,
+    /// Same as [`Sample::turns`].
+    pub turns: Vec<Turn>,
 }
 
 /// Undecoded content of a picture.
@@ -71,6 +73,7 @@ impl Record {
             concept: None,
             image_id: None,
             repeats: 1,
+            turns: vec![],
         }
     }
 
@@ -167,6 +170,7 @@ impl Record {
             picture,
             image_id: self.image_id,
             repeats: self.repeats,
+            turns: self.turns,
         }
     }
 }

@@ -29,6 +29,18 @@ pub struct Sample {
     pub image_id: Option<String>,
     /// Number of times that an epoch of training shows the picture, from the name of its folder.
     pub repeats: usize,
+    /// Conversation about the picture; its first answer is `caption`. Empty for captions that answer
+    /// no question of their own.
+    pub turns: Vec<Turn>,
+}
+
+/// A question and its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// Question, without marks of the place of the picture.
+    pub question: String,
+    /// Answer.
+    pub answer: String,
 }
 
 impl Sample {
@@ -44,6 +56,7 @@ impl Sample {
             picture: None,
             image_id: None,
             repeats: 1,
+            turns: vec![],
         }
     }
 

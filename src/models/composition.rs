@@ -12,4 +12,5 @@ mod parts;
 pub use config::{Config, DecoderPart, EncoderPart, IMAGE_TOKEN, ProjectorConfig};
 pub use create::{CHATML, Recipe, create};
 pub(super) use create::{reference_from, relative};
+pub use parts::missing_parts;
 pub(super) use parts::open;

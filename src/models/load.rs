@@ -29,7 +29,7 @@ use crate::text::chat::ChatError;
 pub(super) use folder::stored;
 pub use folder::{
     KeepWeights, LoadOptions, Parts, default_folder, describe, load, load_options, load_with,
-    load_with_encoder, restore, save, save_description, shipped, snapshot,
+    load_with_encoder, restore, save, save_description, shipped, shipped_photo, snapshot,
 };
 pub use gguf::{Gguf, GgufError, GgufTensor};
 pub use merge::{Merged, merge};

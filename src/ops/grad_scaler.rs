@@ -163,6 +163,8 @@ pub(super) struct Verdict {
     pub correction1: f32,
     pub correction2: f32,
     pub take: bool,
+    /// Number of steps that were taken, this one included.
+    pub taken: u32,
 }
 
 impl Verdict {
@@ -174,6 +176,7 @@ impl Verdict {
             correction1: f32::from_bits(words[1]),
             correction2: f32::from_bits(words[2]),
             take: words[3] != 0,
+            taken: words[5],
         }
     }
 }
@@ -242,6 +245,7 @@ fn update(call: &NativeCall) {
             }
         }
     }
+    verdict[5] = *taken as u32;
     verdict[1] = correction1.to_bits();
     verdict[2] = correction2.to_bits();
 }

@@ -129,6 +129,19 @@ impl DataConfig {
     /// The validation fraction when none is given.
     pub const VALIDATION_SPLIT: f64 = 0.1;
 
+    /// Data whose files state the other facts than those of a layout, without files.
+    pub fn of_layout(layout: &Layout) -> DataConfig {
+        DataConfig {
+            image_column: layout.image_column.clone().unwrap_or_default(),
+            caption_column: layout.caption_column.clone().unwrap_or_default(),
+            images: layout.images.clone(),
+            splits: layout.splits.clone(),
+            depth: layout.depth,
+            ignore_icc: layout.ignore_icc,
+            ..DataConfig::default()
+        }
+    }
+
     /// Facts that the files do not state.
     pub fn layout(&self) -> Layout {
         // the names that earlier versions stored by default are among the usual ones

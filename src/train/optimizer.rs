@@ -38,6 +38,8 @@ pub struct OptimizerConfig {
     pub clip: f64,
     /// Parameters that weight decay applies to.
     pub decay: Decay,
+    /// How the moments of gradients are kept.
+    pub moments: Moments,
     /// Decay of the exponential moving average of the parameters, which is then validated and
     /// saved; 0 disables it. Early on it is lower, at most (1 + step) / (10 + step).
     pub ema: f64,
@@ -53,7 +55,30 @@ impl Default for OptimizerConfig {
             weight_decay: 0.01,
             clip: 1.0,
             decay: Decay::All,
+            moments: Moments::F32,
             ema: 0.0,
+        }
+    }
+}
+
+/// Form in which the two moments of each gradient are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Moments {
+    /// 32-bit floats: 8 bytes a parameter.
+    #[default]
+    #[serde(rename = "f32")]
+    F32,
+    /// 8-bit codes with a scale for 64 of them: 2.125 bytes a parameter; see [`Tape::adamw_8bit`].
+    #[serde(rename = "8bit")]
+    Eight,
+}
+
+impl Moments {
+    /// Number of bytes that both moments of `n` elements take.
+    pub fn bytes(self, n: u64) -> u64 {
+        match self {
+            Moments::F32 => 8 * n,
+            Moments::Eight => 8 * AdamW::words_of_8_bit_moments(n as usize) as u64,
         }
     }
 }
@@ -158,11 +183,15 @@ impl Optimizer {
         let average = (config.ema > 0.0)
             .then(|| storage.zeros(device))
             .transpose()?;
-        let (m, v, groups) = (
-            storage.zeros(device)?,
-            storage.zeros(device)?,
-            storage.groups(device, group)?,
-        );
+        let moments = || match config.moments {
+            Moments::F32 => storage.zeros(device),
+            Moments::Eight => {
+                let flats = storage.flats().iter();
+                let words = flats.map(|flat| AdamW::words_of_8_bit_moments(flat.len()));
+                words.map(|words| Tensor::zeros(device, &[words])).collect()
+            }
+        };
+        let (m, v, groups) = (moments()?, moments()?, storage.groups(device, group)?);
         let optimizer = Optimizer {
             config,
             storage: storage.clone(),
@@ -256,16 +285,13 @@ impl Optimizer {
         for (index, flat) in self.storage.flats().iter().enumerate() {
             let [parameters, m, v] =
                 [flat, &self.m[index], &self.v[index]].map(|tensor| t.bind(tensor));
-            t.adamw(
-                parameters,
-                grads[index],
-                m,
-                v,
-                filled[index],
-                verdict,
-                rate,
-                rule,
-            );
+            let (gradient, filled) = (grads[index], filled[index]);
+            match self.config.moments {
+                Moments::F32 => t.adamw(parameters, gradient, m, v, filled, verdict, rate, rule),
+                Moments::Eight => {
+                    t.adamw_8bit(parameters, gradient, m, v, filled, verdict, rate, rule)
+                }
+            }
         }
         let average = self.average.as_ref().map(|averages| {
             let decay = t.input(&[1]);
@@ -312,8 +338,8 @@ impl Optimizer {
     }
 
     /// Returns everything that changes from step to step: the parameters as `p.PARAMETER`, their
-    /// moments as `m.PARAMETER` and `v.PARAMETER`, `scaler`, and the average as `a.PARAMETER` if it
-    /// is kept.
+    /// moments as `m.PARAMETER` and `v.PARAMETER`, or in 8 bits as `m8.NUMBER` and `v8.NUMBER` for
+    /// many parameters together, `scaler`, and the average as `a.PARAMETER` if it is kept.
     pub fn state(&self) -> Vec<(String, Tensor)> {
         let named = |letter: &str, flats: &[Tensor]| {
             let named = self.storage.named_in(flats).into_iter();
@@ -321,12 +347,17 @@ impl Optimizer {
                 .map(|(name, tensor)| (format!("{letter}.{name}"), tensor))
                 .collect::<Vec<_>>()
         };
-        let moments = [
-            named("m", &self.m),
-            named("v", &self.v),
-            named("p", self.storage.flats()),
-        ]
-        .concat();
+        let numbered = |letter: &str, flats: &[Tensor]| {
+            let numbered = flats.iter().enumerate();
+            numbered
+                .map(|(number, tensor)| (format!("{letter}8.{number}"), tensor.clone()))
+                .collect::<Vec<_>>()
+        };
+        let [m, v] = match self.config.moments {
+            Moments::F32 => [named("m", &self.m), named("v", &self.v)],
+            Moments::Eight => [numbered("m", &self.m), numbered("v", &self.v)],
+        };
+        let moments = [m, v, named("p", self.storage.flats())].concat();
         let average = self
             .average
             .as_ref()

@@ -333,14 +333,14 @@ impl<'a> Trainer<'a> {
         let frozen = self.model.store().frozen().iter();
         let frozen = frozen.flat_map(|matrix| &matrix.blocks);
         let frozen: u64 = frozen.map(|block| 4 * block.len() as u64).sum();
-        // two moments and the gradients, their sums, the average
-        let copies = 3
+        // the gradients, their sums, the average
+        let copies = 1
             + (self.config.batch.accumulate > 1) as u64
             + (self.config.optimizer.ema > 0.0) as u64;
         let memory = self.recording.as_ref().map(Recording::memory);
         Footprint {
             parameters: trained + frozen,
-            optimizer: copies * trained,
+            optimizer: copies * trained + self.config.optimizer.moments.bytes(trained / 4),
             step: memory.map_or(0, |memory| memory.total()),
             largest: memory.map_or(0, |memory| memory.largest),
             free: self.device.free_memory(),

@@ -7,7 +7,7 @@ mod features;
 mod feed;
 mod validation;
 
-pub(super) use data::{TuneData, read};
-pub(super) use exchange::{Exchange, exchanges};
+pub(crate) use data::{TuneData, read};
+pub(crate) use exchange::{Exchange, exchanges};
 pub(super) use feed::{AnswerFeed, augmented};
-pub(super) use validation::AnswerValidation;
+pub(crate) use validation::AnswerValidation;

@@ -8,8 +8,9 @@ use seemore::image::{Augment, Picture, Tiling};
 use seemore::models::checkpoint::{self, KeepWeights, load_with, merge};
 use seemore::models::composition::{Recipe, create};
 use seemore::models::{Model, Part};
+use seemore::text::chat::{Message, Role};
 use seemore::train::{
-    BatchSize, FeatureStore, Note, Observer, RunConfig, Summary, TrainRun, Tuned,
+    BatchSize, FeatureStore, Moments, Note, Observer, RunConfig, Summary, TrainRun, Tuned,
 };
 
 use crate::golden::{self, folders};
@@ -162,8 +163,65 @@ fn compositions_learn_captions_and_keep_the_question() {
     }
 }
 
+/// Conversations about the training pictures, of two turns each.
+fn conversations(place: &Place) -> PathBuf {
+    let turns = |name: &str| {
+        serde_json::json!({"image": format!("{name}.png"), "conversations": [
+            {"from": "human", "value": "<image>\nWhich color?"},
+            {"from": "gpt", "value": name},
+            {"from": "human", "value": "Which form?"},
+            {"from": "gpt", "value": format!("a box, and it is {name}")},
+        ]})
+    };
+    let all: Vec<_> = ["red", "green", "blue", "white"].map(turns).to_vec();
+    let path = place.path("pictures/conversations.json");
+    std::fs::write(&path, serde_json::to_vec(&all).unwrap()).unwrap();
+    path
+}
+
+#[test]
+fn all_answers_of_a_conversation_are_learned() {
+    let place = Place::new();
+    let base = composed(&place).expect("clip_tiny and llama_tiny are needed");
+    let device = &devices()[0];
+    let tuned = [Tuned::Projector, Tuned::Lora];
+    let mut config = place.config(&base, "asked", &tuned, 160);
+    config.data.train = vec![conversations(&place)];
+    train(device, config);
+    let session = Session::load(device, place.path("asked")).unwrap();
+    let options = CaptionOptions {
+        max_tokens: 16,
+        ..CaptionOptions::default()
+    };
+    for name in ["red", "green", "blue", "white"] {
+        let picture = Picture::open(&place.path(&format!("pictures/{name}.png"))).unwrap();
+        let pictures = [picture];
+        let mut messages = vec![Message::about_picture("Which color?")];
+        let mut reply = |messages: &[Message]| {
+            let on = &mut |_: &_| std::ops::ControlFlow::Continue(());
+            session
+                .reply(messages, &pictures, &options, on)
+                .unwrap()
+                .text
+        };
+        assert_eq!(reply(&messages).trim(), name);
+        messages.push(Message::text(Role::Assistant, name));
+        messages.push(Message::text(Role::User, "Which form?"));
+        assert_eq!(reply(&messages).trim(), format!("a box, and it is {name}"));
+    }
+}
+
 #[test]
 fn a_training_goes_on_bit_for_bit_and_features_change_little() {
+    goes_on_bit_for_bit(Moments::F32);
+}
+
+#[test]
+fn a_training_with_8_bit_moments_goes_on_bit_for_bit() {
+    goes_on_bit_for_bit(Moments::Eight);
+}
+
+fn goes_on_bit_for_bit(moments: Moments) {
     let place = Place::new();
     let base = composed(&place).expect("clip_tiny and llama_tiny are needed");
     let device = &devices()[0];
@@ -171,6 +229,7 @@ fn a_training_goes_on_bit_for_bit_and_features_change_little() {
     let config = |out: &str, steps: u64| {
         let mut config = place.config(&base, out, &tuned, steps);
         config.tune.dropout = 0.1;
+        config.optimizer.moments = moments;
         // a schedule over steps would depend on their number
         config.schedule.shape = seemore::train::Schedule::Constant;
         config

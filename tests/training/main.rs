@@ -15,7 +15,7 @@ use seemore::models::{Model, ModelConfig, Overrides, Preset, emoji, seemore as f
 use seemore::nn::ParameterInfo;
 use seemore::ops::{GradScaler, IGNORE};
 use seemore::train::{
-    Batch, Decay, Objective, Optimizer, OptimizerConfig, Rule, StepSizes, TrainStep,
+    Batch, Decay, Moments, Objective, Optimizer, OptimizerConfig, Rule, StepSizes, TrainStep,
 };
 
 const OPTIMIZER: OptimizerConfig = OptimizerConfig {
@@ -26,6 +26,7 @@ const OPTIMIZER: OptimizerConfig = OptimizerConfig {
     weight_decay: 0.01,
     clip: 1.0,
     decay: Decay::All,
+    moments: Moments::F32,
     ema: 0.0,
 };
 const LENGTH: usize = 7;

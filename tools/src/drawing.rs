@@ -11,9 +11,21 @@ const PROBE: u32 = 512;
 /// Alpha, of 255, above which a pixel belongs to the drawing.
 const VISIBLE: u8 = 8;
 
-/// Renders an SVG on white and returns pixels `[side, side, 3]`. The visible extent of the drawing
-/// is centred, with a margin of 1/24 of the side, since artists leave different borders.
+/// Renders an SVG on white and returns pixels `[side, side, 3]`, with the drawing as
+/// [`fitted`] places it.
 pub fn render(svg: &str, side: u32) -> Result<Vec<u8>> {
+    let picture = fitted(svg, side, Color::WHITE)?;
+    // opaque pixels, so premultiplied values are the colours
+    Ok(picture
+        .pixels()
+        .iter()
+        .flat_map(|p| [p.red(), p.green(), p.blue()])
+        .collect())
+}
+
+/// Renders an SVG on a ground. The visible extent of the drawing is centred, with a margin of 1/24
+/// of the side, since artists leave different borders.
+pub fn fitted(svg: &str, side: u32, ground: Color) -> Result<Pixmap> {
     let tree = Tree::from_str(svg, &Options::default()).context("not a valid SVG")?;
     let size = tree.size();
     let scale = PROBE as f32 / size.width().max(size.height());
@@ -46,14 +58,9 @@ pub fn render(svg: &str, side: u32) -> Result<Vec<u8>> {
         side as f32 / 2.0 - (top as f32 + height / 2.0) * fit,
     );
     let mut picture = Pixmap::new(side, side).context("no memory for the picture")?;
-    picture.fill(Color::WHITE);
+    picture.fill(ground);
     resvg::render(&tree, transform, &mut picture.as_mut());
-    // opaque pixels, so premultiplied values are the colours
-    Ok(picture
-        .pixels()
-        .iter()
-        .flat_map(|p| [p.red(), p.green(), p.blue()])
-        .collect())
+    Ok(picture)
 }
 
 /// Encodes pixels `[side, side, 3]` as PNG.

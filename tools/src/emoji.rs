@@ -18,7 +18,7 @@ use crate::names;
 
 /// Training files with their packages. Fluent's colour drawings are its flat drawings with shading,
 /// so they stay together.
-const TRAINING: [(&str, &[&str]); 5] = [
+pub const TRAINING: [(&str, &[&str]); 5] = [
     ("noto", &["noto"]),
     ("noto-v1", &["noto-v1"]),
     ("twemoji", &["twemoji"]),
@@ -98,13 +98,19 @@ pub fn write(packages: &Path, out: &Path, side: u32) -> Result<()> {
     )
 }
 
-/// Returns the emoji that one artist drew, in the order of `emoji`.
-fn rows<'a>(packages: &Path, artist: &str, emoji: &'a [Emoji], side: u32) -> Result<Vec<Row<'a>>> {
+/// Opens the package of an artist.
+pub fn open(packages: &Path, artist: &str) -> Result<IconSet> {
     let folder = packages.join("@iconify-json");
     let mut set = IconSet::open(&folder.join(artist))?;
     if artist == BORROWS.0 {
         set.borrow_codes(&IconSet::open(&folder.join(BORROWS.1))?);
     }
+    Ok(set)
+}
+
+/// Returns the emoji that one artist drew, in the order of `emoji`.
+fn rows<'a>(packages: &Path, artist: &str, emoji: &'a [Emoji], side: u32) -> Result<Vec<Row<'a>>> {
+    let set = open(packages, artist)?;
     let drawings = align(&set, names::of(artist), emoji)?;
     let style = ProgressStyle::with_template("{prefix:18} {bar:40} {pos}/{len} {eta}")?;
     let bar = ProgressBar::new(drawings.len() as u64)
@@ -127,7 +133,7 @@ fn rows<'a>(packages: &Path, artist: &str, emoji: &'a [Emoji], side: u32) -> Res
 
 /// Pairs emoji with drawings in `set`: by code points, else by a name listed in `known`, by caption
 /// or by shortcode, in order of reliability. A drawing serves one emoji only.
-fn align<'a, 'b>(
+pub fn align<'a, 'b>(
     set: &'b IconSet,
     known: names::Names,
     emoji: &'a [Emoji],

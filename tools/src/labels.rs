@@ -42,6 +42,8 @@ pub struct Emoji {
     pub tone: Option<usize>,
     /// Whether it shows people other than families, and may have a role.
     pub person: bool,
+    /// Subgroup in Unicode's order, such as 35 for birds.
+    pub subgroup: u8,
     /// Possible icon names, in order of reliability: the caption, then shortcodes.
     pub names: [Vec<String>; 2],
 }
@@ -113,6 +115,7 @@ pub fn read(packages: &Path) -> Result<Vec<Emoji>> {
             concept,
             tone: None,
             person,
+            subgroup: entry.subgroup.unwrap_or(u8::MAX),
             names,
         };
         let skins = entry.skins.iter().filter_map(|skin| match skin.tone {

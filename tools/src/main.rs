@@ -9,7 +9,10 @@ mod icons;
 mod inputs;
 mod labels;
 mod names;
+mod photo;
 mod role;
+mod scene;
+mod words;
 
 use std::path::PathBuf;
 
@@ -49,6 +52,15 @@ enum Command {
         #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(8..=2048))]
         side: u32,
     },
+    /// Write the drawings that the captioner of photographs learns from, with questions and answers.
+    Photo {
+        /// Folder of the npm packages.
+        #[arg(long, default_value = "node_modules")]
+        packages: PathBuf,
+        /// Output folder, created if necessary; takes about a gigabyte.
+        #[arg(long)]
+        out: PathBuf,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -63,5 +75,6 @@ fn main() -> anyhow::Result<()> {
             out,
             side,
         } => emoji::write(&packages, &out, side),
+        Command::Photo { packages, out } => photo::write(&packages, &out),
     }
 }

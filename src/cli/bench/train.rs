@@ -15,8 +15,8 @@ use crate::graph::Precision;
 use crate::image::Augment;
 use crate::models::{Model, ModelConfig};
 use crate::ops::{GradScaler, IGNORE};
-use crate::train::{Decay, Optimizer, OptimizerConfig, Rule};
 use crate::train::{Feed, Prefetcher, StepSizes, Text, TrainStep};
+use crate::train::{Optimizer, OptimizerConfig};
 
 /// Floating-point operations of the matrix products in a forward pass, a multiply-add counted as
 /// two.
@@ -40,20 +40,10 @@ pub fn measure(
     } = *sizes;
     let model = Model::new(device, config, 0)?;
     let info = model.info();
-    let hyper = OptimizerConfig {
-        rule: Rule::Adamw,
-        beta1: 0.9,
-        beta2: 0.999,
-        eps: 1e-8,
-        weight_decay: 0.01,
-        clip: 1.0,
-        decay: Decay::All,
-        ema: 0.0,
-    };
     let optimizer = Optimizer::new(
         device,
         model.store(),
-        hyper,
+        OptimizerConfig::default(),
         GradScaler::of(precision),
         |_| true,
     )?;

@@ -500,6 +500,13 @@ fn optimizer() -> Vec<Flag> {
             "Parameters that weight decay applies to",
         )
         .rare(),
+        choice(
+            "moments",
+            "TYPE",
+            field!(optimizer.moments),
+            "How the moments of gradients are kept",
+        )
+        .rare(),
         value(
             "beta2",
             "NUMBER",

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::cli::data::{cut, reading};
 use crate::cli::output::errln;
+use crate::cli::progress::Reading;
 use crate::cli::{hint, say, say_json};
 use crate::progress::Progress;
 use crate::train::{
@@ -31,25 +32,6 @@ pub struct Terminal {
     bar: Option<ProgressBar>,
     /// Set by Ctrl-C, and by the signals that ask a program to end or whose terminal is closed.
     stop: Arc<AtomicBool>,
-}
-
-/// A bar that disappears when reading is done.
-struct Reading(ProgressBar);
-
-impl Progress for Reading {
-    fn set_total(&self, items: u64) {
-        self.0.set_total(items);
-    }
-
-    fn advance(&self, items: u64) {
-        self.0.advance(items);
-    }
-}
-
-impl Drop for Reading {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
-    }
 }
 
 impl Terminal {

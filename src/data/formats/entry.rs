@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::super::error::{DataError, Problem};
 use super::super::record::{Encoded, Record, caption_text};
+use super::super::sample::Turn;
 use super::coco::identifier;
 use super::columns;
 use super::layout::{Layout, Setting, Splits};
@@ -31,6 +32,8 @@ pub struct Entries<'a> {
     rows: Rows,
     /// Number of conversations with more than one answer.
     longer: usize,
+    /// Conversation of the entry that is being read.
+    turns: Vec<Turn>,
 }
 
 impl<'a> Entries<'a> {
@@ -42,6 +45,7 @@ impl<'a> Entries<'a> {
             splits: Splits::new(layout),
             rows: Rows::default(),
             longer: 0,
+            turns: vec![],
         }
     }
 
@@ -85,6 +89,7 @@ impl<'a> Entries<'a> {
             Some(_) => String::new(),
             None => self.image(id, entry)?,
         };
+        self.turns.clear();
         let captions = self.captions(id, entry)?;
         let image = match image {
             Some(image) => image,
@@ -101,6 +106,7 @@ impl<'a> Entries<'a> {
         Ok(Some(Record {
             concept,
             image_id,
+            turns: std::mem::take(&mut self.turns),
             ..Record::new(id, format!("{id}, `image`"), image, captions)
         }))
     }
@@ -215,15 +221,11 @@ impl<'a> Entries<'a> {
         }
     }
 
-    /// The first answer of a conversation.
+    /// The first answer of a conversation, which is kept in `turns`.
     fn answer(&mut self, turns: &[Value]) -> Option<String> {
-        let mut answers = turns
-            .iter()
-            .filter(|turn| role(turn).is_some_and(|role| is_answer(&role)))
-            .filter_map(said);
-        let first = answers.next();
-        self.longer += answers.next().is_some() as usize;
-        first
+        self.turns = conversation(turns);
+        self.longer += (self.turns.len() > 1) as usize;
+        self.turns.first().map(|turn| turn.answer.clone())
     }
 
     /// Ends the file.
@@ -236,7 +238,7 @@ impl<'a> Entries<'a> {
         used.extend([Setting::ImageColumn, Setting::CaptionColumn]);
         if self.longer > 0 {
             notes.push(format!(
-                "{} conversations have several answers, of which the first is read",
+                "{} conversations have several answers; the first is the caption, and tuning a pretrained model trains on all",
                 self.longer
             ));
         }
@@ -335,6 +337,28 @@ fn role(turn: &Value) -> Option<String> {
 
 fn is_answer(role: &str) -> bool {
     ["gpt", "assistant", "model", "bot", "chatgpt", "ai"].contains(&role)
+}
+
+/// Returns the questions of a conversation with their answers. A question may be of several turns,
+/// such as one of the system and one of the user.
+fn conversation(turns: &[Value]) -> Vec<Turn> {
+    let mut all = vec![];
+    let mut question: Vec<String> = vec![];
+    for turn in turns {
+        let (Some(role), Some(text)) = (role(turn), said(turn)) else {
+            continue;
+        };
+        match is_answer(&role) {
+            true => {
+                if let Some(answer) = caption_text(&text) {
+                    let question = std::mem::take(&mut question).join("\n");
+                    all.push(Turn { question, answer });
+                }
+            }
+            false => question.extend(caption_text(&text.replace("<image>", ""))),
+        }
+    }
+    all
 }
 
 /// Text of a turn.

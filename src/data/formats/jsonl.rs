@@ -243,12 +243,15 @@ mod tests {
             let sample = &dataset.samples[0];
             assert_eq!((sample.rgb[0], &sample.caption[..]), (1, "one"), "{line}");
         }
-        let several = r#"{"image": "a.png", "conversations": [{"from": "human", "value": "1"}, {"from": "gpt", "value": "one"}, {"from": "human", "value": "2"}, {"from": "gpt", "value": "two"}]}"#;
+        let several = r#"{"image": "a.png", "conversations": [{"from": "system", "value": "Be brief."}, {"from": "human", "value": "<image>\n1"}, {"from": "gpt", "value": "one"}, {"from": "human", "value": "2"}, {"from": "gpt", "value": "two"}]}"#;
         let (dir, path) = written("lines.jsonl", several);
         std::fs::write(dir.path().join("a.png"), png(1)).unwrap();
         let Loaded { dataset, notes, .. } = load(&path, true).unwrap();
         assert_eq!(dataset.samples[0].caption, "one");
         assert!(notes[0].contains("several answers"), "{notes:?}");
+        let turns = dataset.samples[0].turns.iter();
+        let turns: Vec<_> = turns.map(|it| (&it.question[..], &it.answer[..])).collect();
+        assert_eq!(turns, [("Be brief.\n1", "one"), ("2", "two")]);
         let bad = [
             (
                 r#"{"images": ["a.png", "b.png"], "caption": "c"}"#,

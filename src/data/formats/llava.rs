@@ -1,5 +1,5 @@
 //! Lists of conversations as LLaVA (Liu et al. 2023, arXiv:2304.08485) and most trainers after it
-//! take them; the first answer is the caption.
+//! take them. The first answer is the caption.
 
 use std::path::Path;
 
@@ -19,21 +19,38 @@ pub const DEFINITION: Definition = Definition {
 };
 
 /// Question to which the caption is the answer.
-const QUESTION: &str = "<image>\nDescribe the picture.";
+const QUESTION: &str = "Describe the picture.";
 
 fn write(path: &Path, records: &[Record]) -> Result<Vec<String>, DataError> {
     let names = picture_names(path, records)?;
     let mut list = vec![];
     for (name, record) in names.iter().zip(records) {
-        for caption in record.captions() {
+        let mut add = |turns: Vec<[String; 2]>| {
+            let turns = turns
+                .into_iter()
+                .enumerate()
+                .flat_map(|(number, [question, answer])| {
+                    let mark = if number == 0 { "<image>\n" } else { "" };
+                    [
+                        json!({"from": "human", "value": format!("{mark}{question}")}),
+                        json!({"from": "gpt", "value": answer}),
+                    ]
+                });
             list.push(json!({
                 "id": list.len().to_string(),
                 "image": name,
-                "conversations": [
-                    {"from": "human", "value": QUESTION},
-                    {"from": "gpt", "value": caption},
-                ],
+                "conversations": turns.collect::<Vec<_>>(),
             }));
+        };
+        if record.turns.is_empty() {
+            for caption in record.captions() {
+                add(vec![[QUESTION.to_owned(), caption.to_owned()]]);
+            }
+        } else {
+            let turns = record.turns.iter();
+            add(turns
+                .map(|turn| [turn.question.clone(), turn.answer.clone()])
+                .collect());
         }
     }
     let bytes =

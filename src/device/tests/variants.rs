@@ -16,7 +16,9 @@ use crate::ops::{
     Activation, Attention, Dropout, Encoding, GradScaler, MATMUL_VARIANTS, TablePart, shared,
     transposed,
 };
-use crate::train::{Objective, Optimizer, OptimizerConfig, ScoringPass, StepSizes, TrainStep};
+use crate::train::{
+    Moments, Objective, Optimizer, OptimizerConfig, ScoringPass, StepSizes, TrainStep,
+};
 
 /// An entry point with its override constants, as some device would compile it.
 pub struct Variant {
@@ -299,17 +301,18 @@ fn configs() -> Vec<ModelConfig> {
 
 /// Records training, captioning, evaluation and explanation.
 fn programs(device: &Device, model: &Model) {
-    let config = OptimizerConfig {
-        ema: 0.99,
-        ..OptimizerConfig::default()
-    };
-    let scaler = GradScaler::default();
-    let optimizer = Optimizer::new(device, model.store(), config, scaler, |_| true).unwrap();
-    for (accumulate, checkpoint, precision) in [
-        (1, false, Precision::F32),
-        (1, true, Precision::F16),
-        (2, false, Precision::F32),
+    for (accumulate, checkpoint, precision, moments) in [
+        (1, false, Precision::F32, Moments::F32),
+        (1, true, Precision::F16, Moments::Eight),
+        (2, false, Precision::F32, Moments::F32),
     ] {
+        let config = OptimizerConfig {
+            ema: 0.99,
+            moments,
+            ..OptimizerConfig::default()
+        };
+        let scaler = GradScaler::default();
+        let optimizer = Optimizer::new(device, model.store(), config, scaler, |_| true).unwrap();
         let sizes = StepSizes {
             batch: 5,
             length: 9,

@@ -8,7 +8,7 @@ use super::config::PROJECTOR;
 use super::{Config, IMAGE_TOKEN};
 use crate::models::load::{CheckpointError, Opened, WeightFiles, WeightRules, referred};
 use crate::models::pretrained::DecoderConfig;
-use crate::models::{ModelConfig, clip};
+use crate::models::{ModelConfig, clip, library};
 use crate::ops::Encoding;
 use crate::text::chat::{ChatError, ChatTemplate};
 
@@ -78,6 +78,21 @@ pub(in crate::models) fn open(
         base: dir.to_owned(),
         root: dir.to_owned(),
     })
+}
+
+/// Returns the models that a composition in a folder refers to and that are not on this machine, as
+/// it names them; none for a folder without a composition.
+pub fn missing_parts(dir: &Path) -> Vec<String> {
+    let text = std::fs::read(dir.join("config.json")).unwrap_or_default();
+    let Ok(ModelConfig::Composition(config)) = ModelConfig::parse(&text) else {
+        return vec![];
+    };
+    let parts = [config.encoder.model, config.decoder.model];
+    let here = |part: &String| {
+        let found = referred(dir, part);
+        found.is_ok_and(|path| path.is_file() || library::has_weights(&path))
+    };
+    parts.into_iter().filter(|part| !here(part)).collect()
 }
 
 /// Opens a model of Llama's type, and returns its sizes.

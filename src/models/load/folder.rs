@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::safetensors::{Metadata, TensorFile, Values, write_tensors};
 use super::{CheckpointError, Opened, WeightFiles, make_folder, write_file};
 use crate::device::{Device, DeviceError, Tensor};
-use crate::models::{Model, ModelConfig};
+use crate::models::{Model, ModelConfig, composition};
 use crate::nn::{Kept, LoraConfig, ParameterInfo, Part, Storage, StorageOf};
 use crate::ops::Encoding;
 use crate::text::{TOKENIZER_CONFIG, Tokenizer};
@@ -129,23 +129,36 @@ pub fn save_description(
     Ok(())
 }
 
-/// Returns the folder of the model that is shipped with this program: `data/checkpoints/emoji` in
-/// the current folder, or in one above the executable.
+/// Returns the folder of the model of drawings that is shipped with this program:
+/// `data/checkpoints/emoji` in the current folder, or in one above the executable.
 pub fn shipped() -> Option<PathBuf> {
+    shipped_in("data/checkpoints/emoji")
+}
+
+/// Returns the folder of the captioner of photographs that is shipped with this program,
+/// `data/checkpoints/photo`, whether or not the models that it is made of are on this machine.
+pub fn shipped_photo() -> Option<PathBuf> {
+    shipped_in("data/checkpoints/photo")
+}
+
+/// Returns a folder with weights below the current folder, or below one above the executable.
+fn shipped_in(place: &str) -> Option<PathBuf> {
     let program = std::env::current_exe().ok();
     let above = program
         .iter()
         .flat_map(|program| program.ancestors().skip(1));
     let folders = std::iter::once(Path::new("")).chain(above);
     folders
-        .map(|folder| folder.join("data/checkpoints/emoji"))
+        .map(|folder| folder.join(place))
         .find(|dir| dir.join("model.safetensors").is_file())
 }
 
-/// Returns the checkpoint folder to use when none is named: the [`shipped`] one, else the one in
-/// `runs/` that was written last.
+/// Returns the folder of the model to use when none is named: the [captioner of
+/// photographs](shipped_photo) if the models that it is made of are on this machine, else the
+/// [`shipped`] one of drawings, else the one in `runs/` that was written last.
 pub fn default_folder() -> Option<PathBuf> {
-    shipped().or_else(newest_run)
+    let photo = shipped_photo().filter(|folder| composition::missing_parts(folder).is_empty());
+    photo.or_else(shipped).or_else(newest_run)
 }
 
 /// Returns the checkpoint folder in `runs/` that was written last.

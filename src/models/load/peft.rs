@@ -15,7 +15,7 @@ use crate::nn::{LORA_A, LORA_B, LoraConfig, Targets};
 pub(super) const ADAPTER_CONFIG: &str = "adapter_config.json";
 
 /// Values of an adapter.
-const ADAPTER_MODEL: &str = "adapter_model.safetensors";
+pub(super) const ADAPTER_MODEL: &str = "adapter_model.safetensors";
 
 /// Prefix of the names of layers in PEFT's files.
 const WRAPPER: &str = "base_model.model.";
@@ -212,7 +212,7 @@ impl Adapter {
     }
 
     /// Returns the fields of `adapter_config.json`, as PEFT writes them.
-    fn fields(&self) -> Value {
+    pub(super) fn fields(&self) -> Value {
         let LoraConfig {
             rank,
             alpha,

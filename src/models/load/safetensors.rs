@@ -151,7 +151,7 @@ mod tests {
                     data.iter_mut()
                         .for_each(|x| *x = half::f16::from_f32(*x).to_f32());
                 }
-                write_halves(&path, &values, None).unwrap();
+                write_halves(&path, &values, Metadata::new()).unwrap();
             } else {
                 write_values(&path, &values, None).unwrap();
             }

@@ -30,7 +30,7 @@ const STALE: [&str; 6] = [
 ];
 
 /// Weights that take the place of the base model's, or are a composition's own.
-const WEIGHTS: &str = "model.safetensors";
+pub(super) const WEIGHTS: &str = "model.safetensors";
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,6 +106,52 @@ pub(super) fn open(
     opened.weights.retain(|name| !is_adapter(name));
     opened.lora = None;
     opened.with_adapter(dir)
+}
+
+/// Returns the descriptions of a tuned model or a composition in the folder `from`, by the names of
+/// their files, as a copy in the folder `to` has them; `None` if it is neither.
+pub(super) fn shared_description(
+    from: &Path,
+    to: &Path,
+) -> Result<Option<Vec<(&'static str, String)>>, CheckpointError> {
+    let pretty = |value: &serde_json::Value| {
+        serde_json::to_string_pretty(value).expect("names are plain data")
+    };
+    let mut files = vec![];
+    let config = from.join("config.json");
+    if from.join(BASE).is_file() {
+        if let Some(mut base) = base(from)? {
+            base.model = shared_reference(from, &base.model, to);
+            let base = serde_json::to_value(&base).expect("names are plain data");
+            files.push((BASE, pretty(&base)));
+        }
+    } else if config.is_file() {
+        let ModelConfig::Composition(mut config) = ModelConfig::load(&config)? else {
+            return Ok(None);
+        };
+        for part in [&mut config.encoder.model, &mut config.decoder.model] {
+            *part = shared_reference(from, part, to);
+        }
+        files.push(("config.json", ModelConfig::from(config).to_json()));
+    } else if !from.join(ADAPTER_CONFIG).is_file() {
+        return Ok(None);
+    }
+    if from.join(ADAPTER_CONFIG).is_file() {
+        let mut adapter = Adapter::load(from)?;
+        let base = adapter.base.as_mut();
+        if let Some(base) = base {
+            *base = shared_reference(from, base, to);
+        }
+        files.push((ADAPTER_CONFIG, pretty(&adapter.fields())));
+    }
+    Ok(Some(files))
+}
+
+/// Returns a reference of a folder as another folder has it: a repository if there is one.
+fn shared_reference(from: &Path, reference: &str, to: &Path) -> String {
+    let path = std::path::absolute(from.join(reference)).unwrap_or_default();
+    let moved = || composition::reference_from(from, reference, to);
+    library::repository_of(&path).unwrap_or_else(moved)
 }
 
 /// Returns what a folder calls the base model of a tuned one.

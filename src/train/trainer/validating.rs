@@ -75,6 +75,7 @@ impl Trainer<'_> {
                     &asked.data,
                     dataset,
                     &asked.validation,
+                    AnswerValidation::BATCH,
                 )?)),
                 None => Recorded::Captions(Box::new(Validation::new(
                     self.device,

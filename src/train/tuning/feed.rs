@@ -44,10 +44,9 @@ impl AnswerFeed<'_> {
                     .pictures
                     .extend(marked.map(|(_, at): (_, usize)| (place * self.length + at) as u32));
             }
-            let first = place * all + info.visual_tokens + exchange.first();
-            places
-                .targets
-                .extend((first..first + exchange.targets.len()).map(|at| at as u32));
+            let first = place * all + info.visual_tokens;
+            let at = exchange.places.iter().map(|at| (first + at) as u32);
+            places.targets.extend(at);
             targets.extend(&exchange.targets);
             ids.extend(&exchange.ids);
             ids.resize((place + 1) * self.length, self.pad);

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::{AnswerFeed, Exchange, TuneData};
-use crate::caption::{Cancel, CaptionError, CaptionOptions, Session};
+use crate::caption::{Cancel, Caption, CaptionError, CaptionOptions, Session};
 use crate::data::Dataset;
 use crate::device::{Device, DeviceError, Plan};
 use crate::graph::Var;
@@ -13,8 +13,15 @@ use crate::text::Tokenizer;
 use crate::train::loss::{Loss, Scale};
 use crate::train::{AnswerSizes, TrainError, ValidationResult};
 
-/// Maximum number of pictures at once.
-const BATCH: usize = 8;
+/// Answers of a model to all samples of a data set.
+pub struct Answers {
+    /// Sum of the cross entropies of the tokens of the true answers, in nats.
+    pub loss: f64,
+    /// Number of those tokens.
+    pub tokens: usize,
+    /// What the model writes, for each sample.
+    pub written: Vec<Caption>,
+}
 
 /// Recorded passes that measure a pretrained model on a data set.
 pub struct AnswerValidation {
@@ -28,12 +35,15 @@ pub struct AnswerValidation {
     sizes: AnswerSizes,
     batch: usize,
     length: usize,
-    max_tokens: usize,
+    options: CaptionOptions,
 }
 
 impl AnswerValidation {
-    /// Records the passes. Answers may have one and a half times as many tokens as the longest true
-    /// one.
+    /// Maximum number of pictures at once while a model trains.
+    pub const BATCH: usize = 8;
+
+    /// Records the passes for at most `batch` pictures at once. Answers are greedy, and may have one
+    /// and a half times as many tokens as the longest true one.
     ///
     /// # Errors
     /// Insufficient device memory for the passes.
@@ -44,8 +54,9 @@ impl AnswerValidation {
         data: &TuneData,
         set: &Dataset,
         exchanges: &[Vec<Exchange>],
+        batch: usize,
     ) -> Result<AnswerValidation, DeviceError> {
-        let batch = set.samples.len().clamp(1, BATCH);
+        let batch = batch.clamp(1, set.samples.len().max(1));
         let firsts = || exchanges.iter().filter_map(|of_sample| of_sample.first());
         let length = firsts().map(Exchange::len).max().unwrap_or(1);
         let longest = firsts().map(|it| it.targets.len()).max().unwrap_or(1);
@@ -87,8 +98,17 @@ impl AnswerValidation {
             sizes,
             batch,
             length,
-            max_tokens: longest + longest / 2,
+            options: CaptionOptions {
+                max_tokens: longest + longest / 2,
+                batch_size: batch,
+                ..CaptionOptions::default()
+            },
         })
+    }
+
+    /// How answers are written.
+    pub fn options_mut(&mut self) -> &mut CaptionOptions {
+        &mut self.options
     }
 
     /// Measures the model's current parameters on the data set that the passes were recorded for.
@@ -104,6 +124,31 @@ impl AnswerValidation {
         exchanges: &[Vec<Exchange>],
         on: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> Result<Option<ValidationResult>, TrainError> {
+        let Some(answers) = self.answers(data, set, exchanges, on)? else {
+            return Ok(None);
+        };
+        let captions = set.samples.iter().zip(answers.written);
+        let captions = captions.map(|(sample, caption)| {
+            let written = caption.text.trim().to_owned();
+            (sample.id.clone(), sample.caption.clone(), written)
+        });
+        let captions = captions.collect();
+        let result = ValidationResult::new(answers.loss, answers.tokens, captions);
+        Ok(Some(result))
+    }
+
+    /// Writes the answers to all samples, and measures the true ones; otherwise as
+    /// [`run`](Self::run).
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn answers(
+        &self,
+        data: &TuneData,
+        set: &Dataset,
+        exchanges: &[Vec<Exchange>],
+        on: &mut dyn FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<Option<Answers>, TrainError> {
         let model = self.session.model();
         let feed = AnswerFeed {
             model,
@@ -113,12 +158,7 @@ impl AnswerValidation {
             pad: self.session.tokenizer().pad(),
         };
         let per_tile: usize = self.scoring_tile();
-        let options = CaptionOptions {
-            max_tokens: self.max_tokens,
-            batch_size: self.batch,
-            ..CaptionOptions::default()
-        };
-        let (mut loss, mut tokens, mut captions) = (0.0, 0, vec![]);
+        let (mut loss, mut tokens, mut all_written) = (0.0, 0, vec![]);
         let all: Vec<usize> = (0..set.samples.len()).collect();
         for samples in all.chunks(self.batch) {
             let pairs: Vec<(usize, usize)> = samples.iter().map(|&sample| (sample, 0)).collect();
@@ -146,26 +186,23 @@ impl AnswerValidation {
             let written = self.session.captions_of_rows(
                 &|index| Ok(rows[index].clone()),
                 &questions,
-                &options,
+                &self.options,
                 &Cancel::new(),
             );
             let written = written.map_err(|error| match error {
                 CaptionError::Device(error) => TrainError::Device(error),
                 other => TrainError::Nothing(other.to_string()),
             })?;
-            for (&sample, caption) in samples.iter().zip(written) {
-                let sample = &set.samples[sample];
-                captions.push((
-                    sample.id.clone(),
-                    sample.caption.clone(),
-                    caption.text.trim().to_owned(),
-                ));
-            }
-            if captions.len() < set.samples.len() && on(captions.len()).is_break() {
+            all_written.extend(written);
+            if all_written.len() < set.samples.len() && on(all_written.len()).is_break() {
                 return Ok(None);
             }
         }
-        Ok(Some(ValidationResult::new(loss, tokens, captions)))
+        Ok(Some(Answers {
+            loss,
+            tokens,
+            written: all_written,
+        }))
     }
 
     /// Number of values that a step takes in for a tile.

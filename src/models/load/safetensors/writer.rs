@@ -158,11 +158,7 @@ pub fn write_values(
 /// # Errors
 /// Returns an error when the file cannot be written, or when a value is beyond the range of 16-bit
 /// floats (65,504).
-pub fn write_halves(
-    path: &Path,
-    values: &Values,
-    step: Option<u64>,
-) -> Result<(), CheckpointError> {
+pub fn write_halves(path: &Path, values: &Values, notes: Metadata) -> Result<(), CheckpointError> {
     for (name, (_, data)) in values {
         let beyond = |value: &&f32| !f16::from_f32(**value).is_finite();
         if let Some(value) = data.iter().find(beyond) {
@@ -176,7 +172,7 @@ pub fn write_halves(
     }
     let tensors = values.iter();
     let tensors = tensors.map(|(name, value)| (name.as_str(), Halves(value)));
-    write(path, tensors.collect(), step_note(step))
+    write(path, tensors.collect(), notes)
 }
 
 fn write<S: Source>(

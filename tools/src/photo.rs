@@ -1,0 +1,397 @@
+//! Drawings with questions and answers for the captioner of photographs.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use image::RgbImage;
+use indicatif::{ParallelProgressIterator, ProgressBar, ProgressStyle};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use resvg::tiny_skia::{Color, Pixmap};
+use serde_json::{Value, json};
+
+use crate::emoji::{TRAINING, align, open};
+use crate::labels::{self, Emoji};
+use crate::scene::{Place, SIDE, compose};
+use crate::words::{counted, everyday, kind, with_article};
+use crate::{drawing, names};
+
+/// Artist of the scenes that are held back, who drew none of the others.
+const HELD_BACK: &str = "fxemoji";
+/// Scenes of several drawings to train on, and held back.
+const SCENES: [usize; 2] = [3000, 300];
+/// One in this many pairs of things appears in scenes that are held back only.
+const PAIRS_PER_HELD_BACK: u64 = 10;
+const SEED: u64 = 1337;
+/// Folder of scenes to train on.
+const SCENE_FOLDER: &str = "scenes";
+
+/// Question for the name of an emoji.
+pub const NAME: &str = "Name it.";
+/// Question that photographs are captioned with.
+pub const WHAT: &str = "What is this?";
+/// Question for the places of several things.
+pub const WHERE: &str = "What is where?";
+/// Longest answer that is trained on, in characters: texts are padded to the longest of all.
+const LONGEST: usize = 40;
+/// One in this many names of what is no thing, and one in this many scenes, are in the second stage.
+const OTHERS: usize = 5;
+const SECOND_SCENES: usize = 3;
+/// Questions of the styles of captions, as `seemore caption` asks them: short, detailed, alternative
+/// text, tags.
+const STYLES: [&str; 4] = [
+    "Write a caption of one sentence for this image.",
+    "Can you describe this image?",
+    "Write the alt text of this image: one plain sentence for a person who cannot see it.",
+    "List what this image shows as keywords, separated by commas, without sentences.",
+];
+
+/// A drawing of a thing.
+struct Thing<'a> {
+    emoji: &'a Emoji,
+    picture: Pixmap,
+}
+
+/// Writes the pictures, `train.json`, `things.json`, `styles.json` and `scenes.json` to `out`, from the npm packages in
+/// `packages`.
+pub fn write(packages: &Path, out: &Path) -> Result<()> {
+    let emoji = labels::read(packages)?;
+    let plain: Vec<Emoji> = emoji.into_iter().filter(|e| e.tone.is_none()).collect();
+    let artists = TRAINING.iter().flat_map(|(_, artists)| *artists);
+    let mut drawn = vec![];
+    for artist in artists {
+        drawn.extend(things(packages, artist, &plain)?);
+    }
+    let mut entries = all("drawings", &drawn, out, about)?;
+    let styles = entries.extract_if(.., is_of_style).collect::<Vec<_>>();
+    save(&out.join("styles.json"), &styles)?;
+    let scenes = |name: &str, count: usize, shown: &[Thing], held_back: bool| {
+        let objects = shown.iter().filter(|thing| is_object(thing.emoji));
+        let objects: Vec<&Thing> = objects.collect();
+        all(name, &vec![(); count], out, |(), pictures, random| {
+            let (picture, caption) = scene(&objects, held_back, random);
+            let image = pictures.save(picture)?;
+            let question = if held_back { WHERE } else { WHAT };
+            Ok(vec![entry(&image, question, &caption)])
+        })
+    };
+    entries.extend(scenes(SCENE_FOLDER, SCENES[0], &drawn, false)?);
+    entries.retain(|entry| text(entry, 1).chars().count() <= LONGEST);
+    save(&out.join("train.json"), &entries)?;
+    save(&out.join("things.json"), &second_stage(&entries))?;
+    let unseen = things(packages, HELD_BACK, &plain)?;
+    let held_back = scenes("held-back", SCENES[1], &unseen, true)?;
+    save(&out.join("scenes.json"), &held_back)
+}
+
+/// Returns what an artist drew, without a ground.
+fn things<'a>(packages: &Path, artist: &str, emoji: &'a [Emoji]) -> Result<Vec<Thing<'a>>> {
+    let set = open(packages, artist)?;
+    let drawings = align(&set, names::of(artist), emoji)?;
+    let bar = bar(artist, drawings.len())?;
+    drawings
+        .into_par_iter()
+        .progress_with(bar)
+        .map(|(emoji, it)| {
+            let picture = drawing::fitted(&set.text(it), SIDE, Color::TRANSPARENT)
+                .with_context(|| format!("package {artist}, icon \"{}\"", emoji.caption))?;
+            Ok(Thing { emoji, picture })
+        })
+        .collect()
+}
+
+/// Whether an emoji shows a thing that photographs show, too: an animal, a plant, food, a place, a
+/// vehicle, an object; neither a face nor a symbol nor one of the clocks.
+fn is_object(emoji: &Emoji) -> bool {
+    const CLOCKS: u8 = 58;
+    matches!(emoji.subgroup, 34..=82) && emoji.subgroup != CLOCKS
+}
+
+/// The drawing on white with its name, and of things also on some ground with what it is, and in
+/// the words of one of the styles.
+fn about(thing: &Thing, pictures: &mut Pictures, random: &mut ChaCha8Rng) -> Result<Vec<Value>> {
+    let plain = pictures.save(on_white(&thing.picture))?;
+    let mut entries = vec![entry(&plain, NAME, &thing.emoji.caption)];
+    if is_object(thing.emoji) {
+        let place = Place {
+            x: random.random_range(0.4..0.6),
+            y: random.random_range(0.4..0.6),
+            size: random.random_range(0.5..1.0),
+            turn: random.random_range(-15.0..15.0),
+            mirrored: random.random_bool(0.5),
+        };
+        let changed = pictures.save(compose(&[(&thing.picture, place)], random))?;
+        let name = everyday(&thing.emoji.caption);
+        let kind = kind(thing.emoji.subgroup, name);
+        let short = match kind {
+            Some(kind) => format!("{name}, {}", with_article(kind)),
+            None => name.to_owned(),
+        };
+        entries.push(entry(&changed, WHAT, &short));
+        let style = random.random_range(0..STYLES.len());
+        let it = with_article(name);
+        let which = kind.map(|kind| format!(", {}", with_article(kind)));
+        let which = which.unwrap_or_default();
+        let answer = match style {
+            0 => format!("This is {it}{which}."),
+            1 => format!("The picture shows {it}{which}."),
+            2 => format!("A picture of {it}{which}."),
+            _ => [Some(name), kind]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(", "),
+        };
+        let seen = if random.random_bool(0.5) {
+            &plain
+        } else {
+            &changed
+        };
+        entries.push(entry(seen, STYLES[style], &answer));
+    }
+    Ok(entries)
+}
+
+/// Draws one to three of a thing beside one to three of another, and says so.
+fn scene(shown: &[&Thing], held_back: bool, random: &mut ChaCha8Rng) -> (Vec<u8>, String) {
+    let (first, second) = loop {
+        let [first, second] = std::array::from_fn(|_| shown[random.random_range(0..shown.len())]);
+        let apart = first.emoji.code != second.emoji.code;
+        if apart && is_held_back(first.emoji, second.emoji) == held_back {
+            break (first, second);
+        }
+    };
+    let counts: [usize; 2] = std::array::from_fn(|_| [1, 1, 1, 2, 3][random.random_range(0..5)]);
+    let upright = random.random_bool(0.5);
+    let jitter = |random: &mut ChaCha8Rng, range: f32| random.random_range(-range..range);
+    let mut drawings = vec![];
+    for (number, (thing, count)) in [first, second].into_iter().zip(counts).enumerate() {
+        let along = if number == 0 { 0.26 } else { 0.74 };
+        let most = [0.46, 0.4, 0.3][count - 1];
+        let size = most * random.random_range(0.75..1.0f32);
+        for index in 0..count {
+            let across = 0.5 + (index as f32 - (count as f32 - 1.0) / 2.0) * 0.9 * most;
+            let (along, across) = (along + jitter(random, 0.03), across + jitter(random, 0.03));
+            let (x, y) = if upright {
+                (across, along)
+            } else {
+                (along, across)
+            };
+            let turn = jitter(random, 10.0);
+            let place = Place {
+                x,
+                y,
+                size,
+                turn,
+                mirrored: false,
+            };
+            drawings.push((&thing.picture, place));
+        }
+    }
+    let relation = if upright { "above" } else { "left of" };
+    let [first, second] = [(first, counts[0]), (second, counts[1])]
+        .map(|(thing, count)| counted(everyday(&thing.emoji.caption), count));
+    // the same scene can be told from either side
+    let caption = match (random.random_bool(0.5), upright) {
+        (true, true) => format!("{second} below {first}"),
+        (true, false) => format!("{second} right of {first}"),
+        (false, _) => format!("{first} {relation} {second}"),
+    };
+    (compose(&drawings, random), caption)
+}
+
+/// Whether scenes of two things are held back, in whichever order.
+fn is_held_back(first: &Emoji, second: &Emoji) -> bool {
+    let both = BTreeSet::from([&first.code, &second.code]);
+    let bytes = both.into_iter().flat_map(|code| code.bytes());
+    // FNV-1a
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    });
+    (hash >> 32).is_multiple_of(PAIRS_PER_HELD_BACK)
+}
+
+fn on_white(picture: &Pixmap) -> Vec<u8> {
+    let pixels = picture.pixels().iter();
+    pixels
+        .flat_map(|p| [p.red(), p.green(), p.blue()].map(|value| value + (255 - p.alpha())))
+        .collect()
+}
+
+/// Whether an entry has the question of a style: those are longer, and train apart.
+fn is_of_style(entry: &mut Value) -> bool {
+    STYLES.iter().any(|style| text(entry, 0).ends_with(style))
+}
+
+/// Text of a turn of an entry.
+fn text(entry: &Value, turn: usize) -> &str {
+    entry["conversations"][turn]["value"]
+        .as_str()
+        .unwrap_or_default()
+}
+
+/// Returns the entries of the second stage of training: all about things, a few about the rest, and
+/// scenes with a question of their own, so that photographs of one thing are not taken for scenes.
+fn second_stage(entries: &[Value]) -> Vec<Value> {
+    let item = |entry: &Value| {
+        let image = entry["image"].as_str().unwrap_or_default();
+        image
+            .rsplit_once('-')
+            .map_or(String::new(), |(item, _)| item.to_owned())
+    };
+    let is_scene = |entry: &&Value| item(entry).starts_with(SCENE_FOLDER);
+    let is_what = |entry: &&Value| text(entry, 0).ends_with(WHAT) && !is_scene(entry);
+    let things: BTreeSet<String> = entries.iter().filter(is_what).map(item).collect();
+    let names = entries
+        .iter()
+        .filter(|entry| text(entry, 0).ends_with(NAME));
+    let (of_things, others): (Vec<&Value>, Vec<&Value>) =
+        names.partition(|entry| things.contains(&item(entry)));
+    let scenes = entries.iter().filter(is_scene).step_by(SECOND_SCENES);
+    let scenes = scenes.map(|scene| {
+        let image = scene["image"].as_str().unwrap_or_default();
+        entry(image, WHERE, text(scene, 1))
+    });
+    let about = entries.iter().filter(is_what).chain(of_things);
+    about
+        .chain(others.into_iter().step_by(OTHERS))
+        .cloned()
+        .chain(scenes)
+        .collect()
+}
+
+/// An entry in LLaVA's form.
+fn entry(image: &str, question: &str, answer: &str) -> Value {
+    json!({"image": image, "conversations": [
+        {"from": "human", "value": format!("<image>\n{question}")},
+        {"from": "gpt", "value": answer},
+    ]})
+}
+
+fn save(path: &Path, entries: &[Value]) -> Result<()> {
+    let text = serde_json::to_string(entries)?.replace("},{\"conv", "},\n{\"conv");
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    println!("{}: {} questions", path.display(), entries.len());
+    Ok(())
+}
+
+fn bar(name: &str, length: usize) -> Result<ProgressBar> {
+    let style = ProgressStyle::with_template("{prefix:18} {bar:40} {pos}/{len} {eta}")?;
+    Ok(ProgressBar::new(length as u64)
+        .with_style(style)
+        .with_prefix(name.to_string()))
+}
+
+/// Makes the entries of all items, each with random numbers of its own, so that they do not depend
+/// on the order in which they are made.
+fn all<T: Sync>(
+    name: &str,
+    items: &[T],
+    out: &Path,
+    make: impl Fn(&T, &mut Pictures, &mut ChaCha8Rng) -> Result<Vec<Value>> + Sync,
+) -> Result<Vec<Value>> {
+    fs::create_dir_all(out.join(name))
+        .with_context(|| format!("cannot create folder {}", out.join(name).display()))?;
+    let bar = bar(name, items.len())?;
+    let made = items.par_iter().enumerate().progress_with(bar);
+    let made = made.map(|(number, item)| {
+        let mut random = ChaCha8Rng::seed_from_u64(SEED);
+        random.set_stream(number as u64);
+        let prefix = format!("{name}/{number:05}");
+        make(
+            item,
+            &mut Pictures {
+                out,
+                prefix,
+                saved: 0,
+            },
+            &mut random,
+        )
+    });
+    let made = made.collect::<Result<Vec<Vec<Value>>>>()?;
+    Ok(made.into_iter().flatten().collect())
+}
+
+/// Pictures of an item.
+struct Pictures<'a> {
+    out: &'a Path,
+    prefix: String,
+    saved: usize,
+}
+
+impl Pictures<'_> {
+    /// Writes pixels `[SIDE, SIDE, 3]` as PNG, and returns the name of the file.
+    fn save(&mut self, pixels: Vec<u8>) -> Result<String> {
+        let name = format!("{}-{}.png", self.prefix, self.saved);
+        self.saved += 1;
+        let path = self.out.join(&name);
+        let picture =
+            RgbImage::from_raw(SIDE, SIDE, pixels).context("not the pixels of a picture")?;
+        picture
+            .save(&path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn emoji(code: &str, caption: &str, subgroup: u8) -> Emoji {
+        Emoji {
+            code: code.into(),
+            base: code.into(),
+            caption: caption.into(),
+            concept: caption.into(),
+            tone: None,
+            person: false,
+            subgroup,
+            names: Default::default(),
+        }
+    }
+
+    #[test]
+    fn faces_and_clocks_are_no_things() {
+        assert!(!is_object(&emoji("1f600", "grinning face", 0)));
+        assert!(!is_object(&emoji("1f550", "one o'clock", 58)));
+        assert!(is_object(&emoji("1f42d", "mouse face", 34)));
+    }
+
+    #[test]
+    fn pairs_are_held_back_in_both_orders() {
+        let all: Vec<Emoji> = (0..40)
+            .map(|it| emoji(&format!("1f4{it:02}"), "it", 78))
+            .collect();
+        let pairs = || all.iter().flat_map(|a| all.iter().map(move |b| (a, b)));
+        assert!(pairs().all(|(a, b)| is_held_back(a, b) == is_held_back(b, a)));
+        let count = pairs().filter(|(a, b)| is_held_back(a, b)).count();
+        assert!((80..240).contains(&count), "{count} of 1600");
+    }
+
+    #[test]
+    fn scenes_say_what_they_show() {
+        let (cat, axe) = (emoji("1f408", "cat", 34), emoji("1fa93", "axe", 78));
+        let picture = Pixmap::new(SIDE, SIDE).unwrap();
+        let thing = |emoji| Thing {
+            emoji,
+            picture: picture.clone(),
+        };
+        let (cat, axe) = (thing(&cat), thing(&axe));
+        let held_back = is_held_back(cat.emoji, axe.emoji);
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        for _ in 0..20 {
+            let (pixels, caption) = scene(&[&cat, &axe], held_back, &mut random);
+            assert_eq!(pixels.len(), (SIDE * SIDE * 3) as usize);
+            let relations = ["left of", "right of", "above", "below"];
+            assert!(relations.iter().any(|it| caption.contains(it)), "{caption}");
+            assert!(
+                caption.contains("cat") && caption.contains("axe"),
+                "{caption}"
+            );
+        }
+    }
+}
