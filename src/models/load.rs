@@ -38,7 +38,7 @@ pub use pack::{Packed, pack};
 pub use peft::{Adapter, save_adapter};
 pub use safetensors::{
     Metadata, TensorFile, Values, first_not_finite, parse, read_values, step_note, write_halves,
-    write_tensors, write_values,
+    write_tensors, write_tensors_and_words, write_values,
 };
 pub use tuned::{save_tuned, save_tuned_description};
 pub(super) use weights::WeightFiles;

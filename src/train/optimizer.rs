@@ -337,6 +337,11 @@ impl Optimizer {
             .write(&[0.0f32]);
     }
 
+    /// Whether a tensor of the [state](Self::state) holds codes in place of numbers.
+    pub fn holds_codes(name: &str) -> bool {
+        ["m8.", "v8."].iter().any(|begin| name.starts_with(begin))
+    }
+
     /// Returns everything that changes from step to step: the parameters as `p.PARAMETER`, their
     /// moments as `m.PARAMETER` and `v.PARAMETER`, or in 8 bits as `m8.NUMBER` and `v8.NUMBER` for
     /// many parameters together, `scaler`, and the average as `a.PARAMETER` if it is kept.

@@ -16,6 +16,7 @@ use crate::atomic_file;
 use crate::device::Tensor;
 use crate::hint::Hint;
 use crate::models::checkpoint::{self, CheckpointError, TensorFile};
+use crate::train::Optimizer;
 
 /// Key of the progress in the metadata of a state file.
 const NOTE: &str = "training";
@@ -218,7 +219,8 @@ impl State {
     }
 
     fn read(path: &Path, dir: &Path) -> Result<State, String> {
-        let mut file = TensorFile::open(path).map_err(|error| error.to_string())?;
+        let file = TensorFile::open(path).map_err(|error| error.to_string())?;
+        let mut file = file.with_words();
         file.verify().map_err(|error| error.to_string())?;
         let note = file
             .notes()
@@ -256,7 +258,8 @@ impl State {
         }
         let json = serde_json::to_string(progress).expect("progress is plain data");
         checkpoint::make_folder(&folder)?;
-        checkpoint::write_tensors(&path, tensors, [(NOTE.to_owned(), json)].into())?;
+        let notes = [(NOTE.to_owned(), json)].into();
+        checkpoint::write_tensors_and_words(&path, tensors, &Optimizer::holds_codes, notes)?;
         let steps = steps_in(&folder);
         for &old in &steps[..steps.len().saturating_sub(keep.max(1))] {
             // one that stays does no harm

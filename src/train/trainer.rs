@@ -298,7 +298,9 @@ impl<'a> Trainer<'a> {
                 hint: Some(Hint::SameData),
             });
         }
-        TensorFile::open(&path)?.restore(&self.optimizer.state())?;
+        TensorFile::open(&path)?
+            .with_words()
+            .restore(&self.optimizer.state())?;
         self.saved |= self.out.as_deref().is_some_and(|out| path.starts_with(out));
         self.take(&progress)
     }

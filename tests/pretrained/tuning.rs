@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use seemore::caption::{CaptionOptions, Session};
 use seemore::device::Device;
+use seemore::eval::{EvalOptions, Evaluation};
 use seemore::image::{Augment, Picture, Tiling};
 use seemore::models::checkpoint::{self, KeepWeights, load_with, merge};
 use seemore::models::composition::{Recipe, create};
 use seemore::models::{Model, Part};
+use seemore::progress::Silent;
 use seemore::text::chat::{Message, Role};
 use seemore::train::{
     BatchSize, FeatureStore, Moments, Note, Observer, RunConfig, Summary, TrainRun, Tuned,
@@ -157,6 +159,32 @@ fn compositions_learn_captions_and_keep_the_question() {
         let written = captions(device, &folder, &place);
         let right = ["red", "green", "blue", "white"].map(|name| format!("a {name} box"));
         assert_eq!(written, right);
+        // an evaluation asks the same question, and finds the features
+        let session = Session::load(device, &folder).unwrap();
+        let mut measured = RunConfig::default();
+        measured.data.train = vec![place.path("pictures")];
+        measured.tune.features = FeatureStore::Folder(place.path("features"));
+        let options = EvalOptions {
+            batch: 3,
+            beam: 1,
+            length_power: 0.0,
+            max_tokens: None,
+        };
+        let mut notes = Report::default();
+        let found =
+            Evaluation::of_answers(&session, &measured, options, 9, &mut notes, &Silent).unwrap();
+        assert_eq!((found.0.samples.len(), found.1.exact_match), (4, 1.0));
+        assert!(found.1.perplexity < 3.0, "{}", found.1.perplexity);
+        assert_eq!(notes.encoded, Some(0));
+        // half as large, and as good
+        let packed = place.path(&format!("{name}-packed"));
+        checkpoint::pack(&folder, &packed).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(captions(device, &packed, &place), right);
+        let bytes = |folder: &Path| {
+            let file = folder.join("adapter_model.safetensors");
+            file.metadata().unwrap().len()
+        };
+        assert!(bytes(&packed) < bytes(&folder) * 2 / 3);
         // the features were kept, for the other device, too
         let encoded = if name == "cpu" { 4 } else { 0 };
         assert_eq!(report.encoded, Some(encoded));
@@ -190,14 +218,14 @@ fn all_answers_of_a_conversation_are_learned() {
     train(device, config);
     let session = Session::load(device, place.path("asked")).unwrap();
     let options = CaptionOptions {
-        max_tokens: 16,
+        max_tokens: 40,
         ..CaptionOptions::default()
     };
     for name in ["red", "green", "blue", "white"] {
         let picture = Picture::open(&place.path(&format!("pictures/{name}.png"))).unwrap();
         let pictures = [picture];
         let mut messages = vec![Message::about_picture("Which color?")];
-        let mut reply = |messages: &[Message]| {
+        let reply = |messages: &[Message]| {
             let on = &mut |_: &_| std::ops::ControlFlow::Continue(());
             session
                 .reply(messages, &pictures, &options, on)

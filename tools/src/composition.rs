@@ -83,6 +83,7 @@ mod tests {
             concept,
             tone,
             person: true,
+            subgroup: 0,
             names: Default::default(),
         }
     }

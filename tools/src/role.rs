@@ -71,6 +71,7 @@ mod tests {
             concept: text,
             tone: None,
             person: true,
+            subgroup: 0,
             names: [vec![], vec![]],
         }
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::device::{DeviceError, Tensor};
 
 pub use reader::{TensorFile, parse, read_values};
-pub use writer::{step_note, write_halves, write_tensors, write_values};
+pub use writer::{step_note, write_halves, write_tensors, write_tensors_and_words, write_values};
 
 /// Tensors of a file by name, each with its shape.
 pub type Values = BTreeMap<String, (Vec<usize>, Vec<f32>)>;

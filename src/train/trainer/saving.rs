@@ -9,7 +9,7 @@ use crate::models::checkpoint::{self, CheckpointError};
 use crate::models::{ModelConfig, Part};
 use crate::nn::ParameterInfo;
 use crate::train::config::OnNan;
-use crate::train::{Event, Observer, Progress, State, TrainError, Tuned};
+use crate::train::{Event, Observer, Optimizer, Progress, State, TrainError, Tuned};
 
 /// Makes the folder and checks that files can be written there.
 pub(super) fn probe(dir: &Path) -> Result<(), TrainError> {
@@ -97,7 +97,12 @@ impl Trainer<'_> {
         };
         let state = self.optimizer.state();
         // a model that diverged must not replace one that did not
-        if let Some((name, _)) = checkpoint::first_not_finite(&state)? {
+        // codes of moments are no numbers
+        let numbers = state
+            .iter()
+            .filter(|(name, _)| !Optimizer::holds_codes(name));
+        let numbers: Vec<_> = numbers.cloned().collect();
+        if let Some((name, _)) = checkpoint::first_not_finite(&numbers)? {
             return Err(TrainError::Diverged {
                 what: format!("{name} is not finite at step {}", self.step),
                 kept: self.kept(),

@@ -34,6 +34,8 @@ pub struct TensorFile<R = File> {
     notes: Metadata,
     /// Position of the first tensor in the file.
     start: u64,
+    /// Whether 32-bit integers are read as the bits of floats.
+    words: bool,
 }
 
 impl TensorFile {
@@ -83,7 +85,16 @@ impl<R: Read + Seek> TensorFile<R> {
             tensors: tensors.map(|(name, info)| (name, info.clone())).collect(),
             notes: notes(metadata.metadata().iter().flatten()),
             start,
+            words: false,
         })
+    }
+
+    /// Reads tensors of 32-bit integers, too, as the bits of floats: they may hold anything.
+    pub fn with_words(self) -> TensorFile<R> {
+        TensorFile {
+            words: true,
+            ..self
+        }
     }
 
     /// Returns the notes beside the tensors.
@@ -210,6 +221,7 @@ impl<R: Read + Seek> TensorFile<R> {
             sum.start(name, &info.shape);
             let widen: Option<Widen> = match info.dtype {
                 Dtype::F32 => None,
+                Dtype::U32 if self.words => None,
                 Dtype::F16 => Some(|bytes, wide| {
                     let halves = bytes.as_chunks().0.iter();
                     wide.extend(halves.map(|&bytes| f16::from_le_bytes(bytes).to_f32()));
@@ -245,7 +257,8 @@ impl<R: Read + Seek> TensorFile<R> {
                         &wide[..]
                     }
                 };
-                if not_finite.is_none() && !piece.iter().all(|value| value.is_finite()) {
+                let floats = info.dtype != Dtype::U32;
+                if floats && not_finite.is_none() && !piece.iter().all(|value| value.is_finite()) {
                     not_finite = Some(name);
                 }
                 if !piece.is_empty() {

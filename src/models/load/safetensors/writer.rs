@@ -15,7 +15,7 @@ use crate::models::load::CheckpointError;
 /// A tensor to write.
 trait Source {
     /// Type of the values in the file.
-    const DTYPE: Dtype;
+    fn dtype(&self) -> Dtype;
 
     fn shape(&self) -> &[usize];
 
@@ -51,20 +51,31 @@ impl From<SafeTensorError> for Failure {
     }
 }
 
-/// Read from the device when it is written.
-impl Source for &Tensor {
-    const DTYPE: Dtype = Dtype::F32;
+/// A tensor that is read from the device when it is written.
+struct OnDevice<'a> {
+    tensor: &'a Tensor,
+    /// Whether its words are no floats.
+    words: bool,
+}
+
+impl Source for OnDevice<'_> {
+    fn dtype(&self) -> Dtype {
+        match self.words {
+            true => Dtype::U32,
+            false => Dtype::F32,
+        }
+    }
 
     fn shape(&self) -> &[usize] {
-        Tensor::shape(self)
+        self.tensor.shape()
     }
 
     fn len(&self) -> usize {
-        Tensor::len(self)
+        self.tensor.len()
     }
 
     fn pieces(&self, each: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<(), Failure> {
-        for piece in Tensor::pieces(self, PIECE) {
+        for piece in self.tensor.pieces(PIECE) {
             each(bytemuck::cast_slice(&piece.read::<f32>()?))?;
         }
         Ok(())
@@ -73,7 +84,9 @@ impl Source for &Tensor {
 
 /// Shape and values.
 impl Source for &(Vec<usize>, Vec<f32>) {
-    const DTYPE: Dtype = Dtype::F32;
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
 
     fn shape(&self) -> &[usize] {
         &self.0
@@ -92,7 +105,9 @@ impl Source for &(Vec<usize>, Vec<f32>) {
 struct Halves<'a>(&'a (Vec<usize>, Vec<f32>));
 
 impl Source for Halves<'_> {
-    const DTYPE: Dtype = Dtype::F16;
+    fn dtype(&self) -> Dtype {
+        Dtype::F16
+    }
 
     fn shape(&self) -> &[usize] {
         &self.0.0
@@ -129,14 +144,27 @@ pub fn write_tensors(
     named: &[(String, Tensor)],
     notes: Metadata,
 ) -> Result<(), CheckpointError> {
-    let named = named.iter();
-    write(
-        path,
-        named
-            .map(|(name, tensor)| (name.as_str(), tensor))
-            .collect(),
-        notes,
-    )
+    write_tensors_and_words(path, named, &|_| false, notes)
+}
+
+/// Writes named tensors as [`write_tensors`] does, those that hold `words` in place of floats as
+/// 32-bit integers, which [`TensorFile::with_words`](super::TensorFile::with_words) reads.
+///
+/// # Errors
+/// As [`write_tensors`].
+pub fn write_tensors_and_words(
+    path: &Path,
+    named: &[(String, Tensor)],
+    words: &dyn Fn(&str) -> bool,
+    notes: Metadata,
+) -> Result<(), CheckpointError> {
+    let source = |(name, tensor)| {
+        let (name, tensor): (&String, &Tensor) = (name, tensor);
+        let words = words(name);
+        (name.as_str(), OnDevice { tensor, words })
+    };
+    let named = named.iter().map(|(name, tensor)| (name, tensor));
+    write(path, named.map(source).collect(), notes)
 }
 
 /// Writes a safetensors file of 32-bit floats atomically, with a note of the training step if
@@ -226,9 +254,9 @@ fn header<S: Source>(tensors: &[(&str, S)], notes: &Metadata) -> Result<Vec<u8>,
     let mut end = 0;
     let infos = tensors.iter().map(|(name, source)| {
         let start = end;
-        end += source.len() * S::DTYPE.bitsize() / 8;
+        end += source.len() * source.dtype().bitsize() / 8;
         let info = TensorInfo {
-            dtype: S::DTYPE,
+            dtype: source.dtype(),
             shape: source.shape().to_vec(),
             data_offsets: (start, end),
         };
