@@ -16,6 +16,7 @@ mod measure;
 mod packed;
 mod report;
 mod train;
+mod tune;
 mod vlm;
 
 use super::devices::DeviceArgs;
@@ -39,6 +40,8 @@ enum What {
     Load,
     /// A pretrained model, given by --model
     Vlm,
+    /// Steps of LoRA on a pretrained model, given by --model
+    Tune,
     All,
 }
 
@@ -56,10 +59,10 @@ pub struct BenchArgs {
     /// Model sizes from a JSON file like a checkpoint's config.json
     #[arg(long, value_name = "FILE.json", conflicts_with = "preset")]
     config: Option<PathBuf>,
-    /// Pretrained model of the benchmark vlm
-    #[arg(long, value_name = "MODEL", required_if_eq("what", "vlm"))]
+    /// Pretrained model of the benchmarks vlm and tune
+    #[arg(long, value_name = "MODEL", required_if_eq_any([("what", "vlm"), ("what", "tune")]))]
     model: Option<PathBuf>,
-    /// In the benchmark vlm, compute exactly with weights of 16 bits or less
+    /// In the benchmarks vlm and tune, compute exactly with weights of 16 bits or less
     #[arg(long)]
     exact: bool,
     /// Pictures per training step
@@ -196,6 +199,11 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     }
     if let (true, Some(model)) = (args.what.contains(&What::Vlm), &args.model) {
         report.all(&vlm::measure(&device, model, args.exact, effort)?)?;
+    }
+    if let (true, Some(model)) = (args.what.contains(&What::Tune), &args.model) {
+        for batch in tune::BATCHES {
+            report.all(&tune::measure(&device, model, batch, args.exact, effort)?)?;
+        }
     }
     Ok(())
 }
