@@ -1,6 +1,6 @@
 # Thin: everything but the driver is cargo's work.
 
-.PHONY: train app weights test test-adapter test-weights test-mlflow driver screen spirv-val
+.PHONY: train app book figures weights test test-adapter test-weights test-mlflow driver screen spirv-val
 
 # Train the default model on the shipped drawings (half a minute on two CPU cores).
 train:
@@ -9,6 +9,14 @@ train:
 # The window: captions, where the model looks, training.
 app:
 	cargo run --release -p seemore-app
+
+# The book, as pages in target/book; installs mdBook if it is missing.
+book:
+	@sh tools/book.sh
+
+# The figures of the book, as its examples draw them.
+figures: driver
+	@sh tools/figures.sh
 
 # Pretrained models with real weights for tests and examples, in the user's cache folder (190 MB are downloaded once).
 weights:

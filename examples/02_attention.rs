@@ -26,6 +26,7 @@ fn softmax(scores: [f32; 4]) -> [f32; 4] {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut shares = vec![];
     let mut outputs = vec![];
+    // ANCHOR: attention
     for (token, query) in TOKENS.iter().zip(QUERIES) {
         let dot = |key: [f32; 2]| query[0] * key[0] + query[1] * key[1];
         let scores = KEYS.map(|key| dot(key) / 2f32.sqrt());
@@ -35,6 +36,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             output[0] += share * value[0];
             output[1] += share * value[1];
         }
+        // ANCHOR_END: attention
         println!("{token:6} scores {}", row(&scores, 2));
         println!(
             "       shares {}   output {}",

@@ -43,6 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
     println!("gradient      {}", row(&plan.read::<f32>(gradient)?, 2));
     // the same by trying: how much does the loss change if one logit grows a little?
+    // ANCHOR: tried
     let mut tried = [0.0; 3];
     for (i, slope) in tried.iter_mut().enumerate() {
         let (mut up, mut down) = (values, values);
@@ -50,6 +51,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         down[i] -= 0.01;
         *slope = (loss_at(up)? - loss_at(down)?) / 0.02;
     }
+    // ANCHOR_END: tried
     println!("by trying     {}", row(&tried, 2));
 
     // a step against the gradient, again and again
@@ -87,7 +89,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         &format!("start: {start:.2}"),
     );
     figure.center(160.0, 228.0, "probability of the truth, 0 to 1");
-    figure.label(50.0, 42.0, "start", 12, GREY, "loss = -ln(probability)");
+    figure.label(90.0, 42.0, "start", 12, GREY, "loss = -ln(probability)");
     figure.line(&[(370.0, 30.0), (370.0, 200.0), (630.0, 200.0)], GREY);
     let points = losses.iter().enumerate();
     let points: Vec<_> = points

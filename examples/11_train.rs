@@ -45,6 +45,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = cpu()?;
     let (data, out) = (folder().join("three.csv"), folder().join("three"));
     three_pictures(&data)?;
+    // ANCHOR: config
     let mut config = RunConfig::default();
     config.model.preset = Preset::Tiny;
     config.data.train = vec![data];
@@ -55,6 +56,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     config.log.every = 1;
     config.checkpoint.out = Some(out.clone());
     config.checkpoint.overwrite = true;
+    // ANCHOR_END: config
 
     let mut losses = Losses(vec![]);
     for steps in [4, 8, 12, 24] {

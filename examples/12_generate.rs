@@ -62,7 +62,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // a temperature divides the logits before the softmax
     let alt = "Probabilities of all letters at three temperatures: higher ones spread them";
-    let mut figure = Figure::new("12_generate", 660, 300, alt);
+    let mut figure = Figure::new("12_generate", 540, 300, alt);
     let tokenizer = session.tokenizer();
     for (i, temperature) in [0.5, 1.0, 3.0].into_iter().enumerate() {
         let scaled: Vec<f32> = first.iter().map(|logit| logit / temperature).collect();

@@ -18,6 +18,7 @@ const GRID: usize = 4;
 const PATCH: usize = SIDE / GRID;
 
 /// The picture with one patch painted white.
+// ANCHOR: covered
 fn covered(picture: &Picture, patch: usize) -> Picture {
     let mut rgb = picture.rgb.clone();
     let (top, left) = (patch / GRID * PATCH, patch % GRID * PATCH);
@@ -26,6 +27,7 @@ fn covered(picture: &Picture, patch: usize) -> Picture {
     }
     Picture { rgb, ..*picture }
 }
+// ANCHOR_END: covered
 
 /// Shares of the largest value, for drawing.
 fn scaled(values: &[f32]) -> Vec<f32> {
@@ -40,7 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let begin = begin(&session);
     let alt = "Three drawings in rows, with the patches that the CLS row attends to, those that \
                matter by the gradient, and those whose covering makes the caption less likely";
-    let mut figure = Figure::new("13_look", 640, 560, alt);
+    let mut figure = Figure::new("13_look", 640, 540, alt);
     for (i, truth) in THREE.iter().enumerate() {
         let picture = drawing(truth)?;
         let caption = session.caption(&picture)?;

@@ -73,7 +73,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let alt = "The losses of this project and of PyTorch over 21 steps lie on one curve";
     let mut figure = Figure::new("15_original", 560, 260, alt);
     figure.line(&[(40.0, 30.0), (40.0, 200.0), (530.0, 200.0)], GREY);
-    let at = |(i, loss): (usize, &f32)| (40.0 + 23.0 * i as f32, 200.0 - 50.0 * loss);
+    let at = |(i, loss): (usize, &f32)| (40.0 + 23.0 * i as f32, 200.0 - 45.0 * loss);
     figure.line(&losses.iter().enumerate().map(at).collect::<Vec<_>>(), BLUE);
     for (x, y) in recorded.iter().enumerate().map(at) {
         figure.bar([x - 3.0, y - 3.0, 6.0, 6.0], ORANGE, 1.0);

@@ -52,9 +52,11 @@ fn losses(config: RunConfig) -> Result<Vec<f32>, Box<dyn std::error::Error>> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // the decoder alone, on the lines of a text
+    // ANCHOR: text
     let mut on_text = config("text", 60);
     on_text.data.text = Some(TEXT.into());
     let text = losses(on_text)?;
+    // ANCHOR_END: text
     println!(
         "{TEXT}: loss {:.2} at step 1, {:.2} at step 60",
         text[0], text[59]

@@ -174,6 +174,7 @@ impl Model {
 
     /// Maps pictures `[batch, 3, side, side]` to a visual token each, `[batch, 1, width]`.
     fn look(&self, t: &mut Tape, images: Var, past: Var) -> Var {
+        // ANCHOR: look
         let patches = t.patchify(images, PATCH);
         let patches = self.patch.apply(t, patches, Activation::None);
         let (cls, places) = (t.parameter(&self.cls), t.parameter(&self.places));
@@ -185,6 +186,7 @@ impl Model {
         let cls = t.slice_rows(x, 0, 1);
         let cls = self.image_norm.normalize(t, cls);
         self.projector.apply(t, cls)
+        // ANCHOR_END: look
     }
 
     /// Maps tokens `ids: [batch, t]`, after a visual token if there is one, to the logits of what
@@ -292,6 +294,7 @@ fn caption(device: &Device, model: &Model, words: &Tokenizer, sample: &Sample) -
     let mut token = words.begin().expect("characters have a first token");
     let mut text = vec![];
     // the picture and the first token take positions 0 and 1
+    // ANCHOR: write
     for past in [0].into_iter().chain(2..CONTEXT as u32) {
         let (plan, _, ids, cached, next) = if past == 0 { &first } else { &further };
         plan.write(*ids, &[token]);
@@ -302,6 +305,7 @@ fn caption(device: &Device, model: &Model, words: &Tokenizer, sample: &Sample) -
         }
         text.push(token);
     }
+    // ANCHOR_END: write
     Ok(words.decode(&text))
 }
 

@@ -37,6 +37,7 @@ fn inside(i: u32) -> vec4<bool> {
 fn step_at(i: u32) {
     // 0 in the padding, where m, v and p then stay 0
     let grad = select(vec4f(), verdict.factor * g[i], inside(i));
+    // ANCHOR: step
     let first = params.beta1 * m[i] + params.rest1 * grad;
     let second = params.beta2 * v[i] + params.rest2 * grad * grad;
     m[i] = first;
@@ -44,6 +45,7 @@ fn step_at(i: u32) {
     let denominator = sqrt(second) / sqrt(verdict.correction2) + params.eps;
     let decay = select(0.0, params.weight_decay, filled[i / 16] >= 256);
     p[i] = p[i] * (1.0 - rate.lr * decay) - rate.lr / verdict.correction1 * first / denominator;
+    // ANCHOR_END: step
 }
 
 @compute @workgroup_size(WG)

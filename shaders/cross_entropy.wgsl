@@ -69,8 +69,10 @@ fn backward(@builtin(global_invocation_id) gid: vec3u, @builtin(num_workgroups) 
         if target_column != IGNORE {
             let stat = saved[row];
             let column = min(target_column, params.cols * LANES - 1);
+            // ANCHOR: gradient
             let wanted = mix(onehot(i % params.cols, column), lanes(1.0 / f32(params.cols * LANES)), lanes(params.smoothing));
             value = scale.x * dloss[0] * (exp(x[i] - stat.x) / stat.y - wanted);
+            // ANCHOR_END: gradient
         }
         dx[i] = value;
     }

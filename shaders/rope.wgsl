@@ -50,8 +50,10 @@ fn forward(@builtin(global_invocation_id) gid: vec3u, @builtin(num_workgroups) g
             let d = table[at + 3];
             let cosine = join(a.x, b.x, c.x, d.x);
             let sine = params.sign * join(a.y, b.y, c.y, d.y);
+            // ANCHOR: rotate
             y[i] = x[i] * cosine - x[j] * sine;
             y[j] = x[j] * cosine + x[i] * sine;
+            // ANCHOR_END: rotate
         } else {
             let i = row * params.cols + pairs + item;
             y[i] = x[i];

@@ -137,7 +137,7 @@ impl Figure {
             );
             self.outline([at.0, at.1, side, side], "#cfc8b8");
             if side >= 36.0 {
-                let ink = if value > 0.6 { "#ffffff" } else { INK };
+                let ink = if value > 0.85 { "#ffffff" } else { INK };
                 let number = format!("{:.2}", value + 0.0);
                 self.label(
                     at.0 + side / 2.0,

@@ -171,6 +171,7 @@ impl Tape {
     /// Appends the backward program of `out` for the cotangent `seed`, d loss / d out.
     #[track_caller]
     pub fn backward(&mut self, out: Var, seed: Var) {
+        // ANCHOR: backward
         self.add_grad(out, seed);
         // a value's users were recorded after its producer, so its gradient is complete when the
         // producer's turn comes
@@ -180,6 +181,7 @@ impl Tape {
                 Pullback::Recompute(dispatches) => self.dispatches.extend(dispatches),
             }
         }
+        // ANCHOR_END: backward
     }
 
     /// Returns the gradient of `v` after [`backward`](Self::backward), unless `out` does not depend

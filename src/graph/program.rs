@@ -251,6 +251,7 @@ struct Life {
 /// writes are both alive during it.
 ///
 /// Returns the size of each slot and the slot of each value.
+// ANCHOR: share
 fn share(lives: &[Life]) -> (Vec<u64>, Vec<usize>) {
     let mut order: Vec<usize> = (0..lives.len()).collect();
     order.sort_by_key(|&index| (std::cmp::Reverse(lives[index].bytes), lives[index].first));
@@ -272,6 +273,7 @@ fn share(lives: &[Life]) -> (Vec<u64>, Vec<usize>) {
     }
     (slots.into_iter().map(|(bytes, _)| bytes).collect(), slot_of)
 }
+// ANCHOR_END: share
 
 #[cfg(test)]
 mod tests {

@@ -123,6 +123,7 @@ impl SelfAttention {
     /// With a cache, the keys and values of `x` are appended after its first `past` positions, and
     /// the queries attend to all of them.
     pub fn forward(&self, c: &mut Context, x: Var, cache: Option<&Cache>) -> Var {
+        // ANCHOR: forward
         let qkv = self.qkv.forward(c, x);
         let Some(Cache(cache)) = cache else {
             return self.attend(c, qkv, qkv);
@@ -130,6 +131,7 @@ impl SelfAttention {
         let (cache, spec) = (c.tape.bind(cache), self.spec(c));
         let y = c.tape.attention_append(qkv, cache, c.past, c.seed, &spec);
         self.finish(c, qkv, cache, y)
+        // ANCHOR_END: forward
     }
 
     /// Returns the output rows of `queries: [batch, n, width]`, some rows of `x`, which attend to

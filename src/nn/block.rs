@@ -137,9 +137,11 @@ impl Block {
 
     /// Maps a stream `[batch, t, width]` to one of the same shape, with a key/value cache if given.
     pub fn forward(&self, c: &mut Context, stream: Stream, cache: Option<&Cache>) -> Stream {
+        // ANCHOR: forward
         let (x, normed) = stream.norm(c, &self.ln1);
         let attended = self.attn.forward(c, normed, cache);
         self.feed_forward(c, x, attended)
+        // ANCHOR_END: forward
     }
 
     /// Returns the first `rows` rows of the output, `[batch, rows, width]`, without computing the
@@ -154,6 +156,7 @@ impl Block {
         self.feed_forward(c, x, attended)
     }
 
+    // ANCHOR: feed_forward
     fn feed_forward(&self, c: &mut Context, x: Var, attended: Var) -> Stream {
         let (h, n) = self.ln2.after_add(c, x, attended, c.fused_dropout());
         let branch = self.mlp.forward(c, n);
@@ -163,4 +166,5 @@ impl Block {
         };
         Stream::new(x, branch)
     }
+    // ANCHOR_END: feed_forward
 }

@@ -32,8 +32,10 @@ impl GatedMlp {
 
     /// Maps `x: [.., width]` to `[.., width]`.
     pub fn forward(&self, c: &mut Context, x: Var) -> Var {
+        // ANCHOR: forward
         let gate_up = self.gate_up.forward(c, x);
         let hidden = c.tape.swiglu(gate_up);
         self.down.forward(c, hidden)
+        // ANCHOR_END: forward
     }
 }

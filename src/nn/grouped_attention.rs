@@ -60,8 +60,10 @@ impl GroupedAttention {
     /// the queries attend to all of them.
     pub fn forward(&self, c: &mut Context, x: Var, cache: Option<&Cache>) -> Var {
         let qkv = self.qkv.forward(c, x);
+        // ANCHOR: rotate
         let rotated = self.heads.queries + self.heads.keys;
         let qkv = self.rotary.forward(c, qkv, rotated);
+        // ANCHOR_END: rotate
         let spec = Attention {
             heads: self.heads.queries,
             kv_heads: self.heads.keys,

@@ -181,9 +181,11 @@ impl Adapters {
             [(_, Some(adapter))] => (c.parameter(&adapter.a), adapter.scaled(c)),
             members => stacked(c, members),
         };
+        // ANCHOR: add
         let inner = c.tape.linear(x, a, None, Activation::None);
         let z = c.tape.linear(inner, b, None, Activation::None);
         c.tape.add(y, z)
+        // ANCHOR_END: add
     }
 }
 

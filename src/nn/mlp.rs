@@ -30,7 +30,9 @@ impl Mlp {
 
     /// Maps `x: [.., inputs]` to `[.., outputs]`.
     pub fn forward(&self, c: &mut Context, x: Var) -> Var {
+        // ANCHOR: forward
         let hidden = self.fc1.activated(c, x, Activation::Gelu);
         self.fc2.forward(c, hidden)
+        // ANCHOR_END: forward
     }
 }

@@ -43,6 +43,7 @@ impl PatchEmbedding {
     /// Keeps the result and its gradient where the context asks for [patch
     /// gradients](Context::patch_gradients).
     pub fn forward(&self, c: &mut Context, image: Var, extra: Option<Var>) -> Var {
+        // ANCHOR: embed
         let pixels = c.tape.patchify(image, self.patch_size);
         let mut x = self.patch.forward(c, pixels);
         if let Some(extra) = extra {
@@ -55,6 +56,7 @@ impl PatchEmbedding {
         let pos = c.parameter(&self.pos);
         let pos = c.tape.view(pos, &self.pos.shape()[1..]);
         let x = c.tape.add(x, pos);
+        // ANCHOR_END: embed
         let x = c.dropout(x);
         if c.patch_gradients {
             c.tape.want_grad(x);

@@ -144,6 +144,7 @@ impl Default for Config {
 
 impl Config {
     /// Preset `seemore-original`: the arithmetic of the original seemore, for its checkpoints.
+    // ANCHOR: original
     pub fn original() -> Config {
         Config {
             attention_scale: AttentionScale::Width,
@@ -152,6 +153,7 @@ impl Config {
             ..Config::default()
         }
     }
+    // ANCHOR_END: original
 
     /// Preset `llava`: all patch tokens go to the decoder (Liu et al. 2023).
     pub fn llava() -> Config {

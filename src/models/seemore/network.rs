@@ -110,11 +110,13 @@ impl Vision {
     /// patches, width]`, and the CLS row `[batch, 1, width]` where a class head or the decoder
     /// needs it.
     fn forward(&self, c: &mut Context, image: Var) -> (Var, Option<Var>) {
+        // ANCHOR: encode
         let x = self.embedding.forward(c, image, None);
         if self.tokens == VisualTokens::Cls {
             let cls = self.encoder.first_rows(c, x, 1);
             return (cls, Some(cls));
         }
+        // ANCHOR_END: encode
         let rows = self.encoder.forward(c, x, None);
         if !self.cls_token {
             return (rows, None);
@@ -151,6 +153,7 @@ impl VisionLanguage for Network {
         ids: Var,
         caches: Option<&Caches>,
     ) -> Var {
+        // ANCHOR: decode
         let visual = features.map(|features| self.projector.forward(c, features.rows));
         let mut x = self.tok.forward(c, ids);
         if let Some(visual) = visual {
@@ -158,6 +161,7 @@ impl VisionLanguage for Network {
         }
         let x = self.pos.forward(c, x);
         self.decoder.forward(c, x, caches.map(Caches::layers))
+        // ANCHOR_END: decode
     }
 
     fn output(&self, c: &mut Context, x: Var) -> Var {
