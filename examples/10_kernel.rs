@@ -8,7 +8,7 @@ mod lesson;
 use std::time::Instant;
 
 use figure::{BLUE, Figure, GREEN, GREY, ORANGE};
-use lesson::{compute, cpu, difference, values};
+use lesson::{compute, difference, values};
 use seemore::graph::Kernel;
 use seemore::ops::check::random_f32;
 use seemore::{Device, Plan, Tape, Var};
@@ -34,7 +34,7 @@ fn by_hand(t: &mut Tape, entry: &str, (a, b): (Var, Var), [columns, rows]: [usiz
 
 fn main() -> Outcome {
     let (a, b) = (random_f32(N * N, 1), random_f32(N * N, 2));
-    let cpu = cpu()?;
+    let cpu = Device::open(Some("cpu"))?;
     let [truth] = compute(&cpu, |t| {
         let (a, b) = (values(t, &[N, N], &a), values(t, &[N, N], &b));
         [t.matmul(a, b)]

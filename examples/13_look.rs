@@ -64,7 +64,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             drops.push(100.0 * (whole - probability(&covered(&picture, patch))?));
         }
         println!(
-            "{truth}: {:?}, first letter {:.0} %",
+            "{truth}: {:?}, first letter {:.1} %",
             caption.text,
             100.0 * whole
         );

@@ -21,13 +21,14 @@ const EXAMPLE_LINES: usize = 100;
 const WHOLE_MODEL_LINES: usize = 350;
 
 /// Numbers in the text that no example prints: results of exercises, settings to try, versions.
-const FROM_ELSEWHERE: [(&str, &str); 7] = [
+const FROM_ELSEWHERE: [(&str, &str); 8] = [
+    ("02_attention", "1.00"),
     ("08_loss", "0.001"),
     ("11_train", "0.3"),
     ("11_train", "0.00003"),
     ("11_train", "2.9"),
     ("12_generate", "8.2"),
-    ("14_real", "4.0"),
+    ("15_original", "0.001"),
     ("15_original", "2.11"),
 ];
 
@@ -91,7 +92,7 @@ fn program(name: &str) -> PathBuf {
 fn run(name: &str, arguments: &[&str], folder: &Path) -> Output {
     let mut command = Command::new(program(name));
     let command = command.args(arguments).env("SEEMORE_BOOK", folder);
-    let output = command.env("SEEMORE_DEVICE", "cpu").output().unwrap();
+    let output = command.env("SEEMORE_DEVICE", "cpu:1").output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name}: {errors}");
     output
