@@ -74,7 +74,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
 
-    let alt = "Three drawings, and the loss over 24 steps, which falls from three to a third";
+    let alt = "Three drawings, and the loss over 24 steps, which falls from three to a quarter";
     let mut figure = Figure::new("11_train", 680, 240, alt);
     for (i, caption) in THREE.iter().enumerate() {
         figure.picture((30.0 + 90.0 * i as f32, 50.0), 80.0, &png(caption)?);

@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let (other, probability) = &token.others[0];
         let chosen = token.choice.probability;
         let letter = &token.text;
-        println!("{text:8} -> {letter:?} {chosen:.2}, next {other:?} {probability:.2}");
+        println!("{text:8} -> {letter:?} {chosen:.2}, second {other:?} {probability:.2}");
         text.push_str(&token.text);
         ids.push(token.choice.token);
         ControlFlow::Continue(())

@@ -76,7 +76,7 @@ fn program(name: &str) -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let folder = tests.parent().unwrap().parent().unwrap().join("examples");
     let program = folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
-    let build = "`cargo test --no-run --examples` builds it";
+    let build = "`cargo build --profile test --examples` builds it";
     let built = std::fs::metadata(&program).and_then(|file| file.modified());
     let built = built.unwrap_or_else(|error| panic!("{}: {error}. {build}", program.display()));
     let sources = read(folder.join(format!("{name}.d")));
