@@ -5,26 +5,13 @@ mod figure;
 #[path = "book/lesson.rs"]
 mod lesson;
 
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use figure::{Figure, GREY, ORANGE, folder};
-use lesson::{DRAWINGS, THREE, cpu, drawing, png};
+use lesson::{DRAWINGS, Losses, THREE, cpu, drawing, png};
 use seemore::image::Augment;
-use seemore::train::{Event, Observer, Schedule};
+use seemore::train::Schedule;
 use seemore::{Preset, RunConfig, Session, TrainRun};
-
-/// Keeps the loss of every step.
-struct Losses(Vec<f32>);
-
-impl Observer for Losses {
-    fn on(&mut self, event: Event) -> ControlFlow<()> {
-        if let Event::Step { loss, .. } = event {
-            self.0.push(loss);
-        }
-        ControlFlow::Continue(())
-    }
-}
 
 /// Writes the rows of the three pictures into a file of their own.
 fn three_pictures(path: &Path) -> Result<(), Box<dyn std::error::Error>> {

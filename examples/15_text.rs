@@ -5,30 +5,17 @@ mod figure;
 #[path = "book/lesson.rs"]
 mod lesson;
 
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use figure::folder;
-use lesson::{DRAWINGS, cpu};
+use lesson::{DRAWINGS, Losses, cpu};
 use seemore::image::Augment;
 use seemore::models::Part;
-use seemore::train::{Event, Observer, Schedule};
+use seemore::train::Schedule;
 use seemore::{Preset, RunConfig, TrainRun};
 
 /// Any file of UTF-8 text; every line is a sample.
 const TEXT: &str = "LICENSE-APACHE";
-
-/// Keeps the loss of every step.
-struct Losses(Vec<f32>);
-
-impl Observer for Losses {
-    fn on(&mut self, event: Event) -> ControlFlow<()> {
-        if let Event::Step { loss, .. } = event {
-            self.0.push(loss);
-        }
-        ControlFlow::Continue(())
-    }
-}
 
 /// A training of a small model, in a folder of its own that is replaced.
 fn config(name: &str, steps: u64) -> RunConfig {

@@ -3,11 +3,14 @@
 // each example uses a part of it
 #![allow(dead_code)]
 
+use std::ops::ControlFlow;
+
 use seemore::data::Layout;
 use seemore::device::DeviceError;
 use seemore::nn::ParameterStore;
 use seemore::ops::Attention;
 use seemore::progress::Silent;
+use seemore::train::{Event, Observer};
 use seemore::{Dataset, Device, Picture, Plan, Session, Tape, Var};
 
 /// The shipped drawings with their captions, from the repository's root.
@@ -141,4 +144,16 @@ pub fn begin(session: &Session) -> u32 {
         .tokenizer()
         .begin()
         .expect("character tokens have one")
+}
+
+/// Keeps the loss of every step.
+pub struct Losses(pub Vec<f32>);
+
+impl Observer for Losses {
+    fn on(&mut self, event: Event) -> ControlFlow<()> {
+        if let Event::Step { loss, .. } = event {
+            self.0.push(loss);
+        }
+        ControlFlow::Continue(())
+    }
 }
