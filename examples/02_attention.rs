@@ -9,11 +9,11 @@ use figure::{BLUE, Figure, GREY, ORANGE};
 use lesson::{attention, compute, cpu, difference, row, values};
 
 const TOKENS: [&str; 4] = ["a", "yellow", "flower", "it"];
-/// What each token looks for: `it` looks for a thing, `flower` for a color.
+/// Query of each token: `it` looks for a thing, `flower` for a color.
 const QUERIES: [[f32; 2]; 4] = [[0.0, 0.0], [0.0, 1.0], [3.0, 0.0], [0.0, 4.0]];
-/// What each token offers: `yellow` is a color, `flower` is a thing.
+/// Key of each token: `yellow` is a color, `flower` is a thing.
 const KEYS: [[f32; 2]; 4] = [[0.0, 0.0], [2.0, 0.0], [0.0, 2.0], [0.0, 0.5]];
-/// What each token passes on.
+/// Value of each token: a color, a thing.
 const VALUES: [[f32; 2]; 4] = [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.1, 0.1]];
 
 /// Turns scores into shares: positive numbers that sum to 1.

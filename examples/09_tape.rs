@@ -38,7 +38,7 @@ fn record(device: &Device, layers: usize) -> Result<(Tape, ParameterStore), Devi
     let one = tape.constant(&[1f32]);
     tape.backward(loss, one);
     let all = tape.dispatches();
-    println!("{layers} layers: {forward} dispatches forward, {all} in all");
+    println!("layers {layers}: {forward} dispatches forward, {all} in all");
     // gradients are wanted after the run, so they are kept
     for (parameter, _) in tape.parameters() {
         let gradient = tape.grad(parameter).expect("the loss depends on it");

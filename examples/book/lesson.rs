@@ -1,4 +1,4 @@
-//! What the examples of the book have in common: a device, small matrices, the shipped pictures.
+//! Helpers of the book's examples: a device, small matrices, the shipped pictures.
 
 // each example uses a part of it
 #![allow(dead_code)]
