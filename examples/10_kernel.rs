@@ -1,4 +1,4 @@
-//! Chapter 10: a WGSL kernel from naive to fast, measured at each step on the first graphics adapter.
+//! Chapter 10: a WGSL kernel from naive to fast, measured at each step on a graphics adapter.
 
 #[path = "book/figure.rs"]
 mod figure;

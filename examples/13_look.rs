@@ -1,4 +1,4 @@
-//! Chapter 13: where the model looks, and what happens when a part is covered. `11_train` trains it.
+//! Chapter 13: where the model looks, and what covering a part does. `11_train` trains the model.
 
 #[path = "book/figure.rs"]
 mod figure;

@@ -110,8 +110,8 @@ impl Block {
         })
     }
 
-    /// Maps `x: [batch, t, width]`. Keys and values are appended to the cache, if there is one, after
-    /// the `past: [1]` positions that it holds, and the new positions attend to all of it.
+    /// Maps `x: [batch, t, width]`. Keys and values are appended to the cache, if there is one,
+    /// after the `past: [1]` positions that it holds, and the new positions attend to all of it.
     fn apply(&self, t: &mut Tape, x: Var, past: Var, cache: Option<&Tensor>) -> Var {
         let normal = self.norm1.normalize(t, x);
         let qkv = self.qkv.apply(t, normal, Activation::None);

@@ -84,7 +84,8 @@ impl Figure {
     pub fn boxed(&mut self, at: [f32; 4], color: &str, text: &str) {
         let [x, y, width, height] = at;
         self.add(format_args!(
-            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" rx=\"6\" fill=\"{color}\" fill-opacity=\"0.14\" stroke=\"{color}\"/>"
+            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" rx=\"6\" \
+             fill=\"{color}\" fill-opacity=\"0.14\" stroke=\"{color}\"/>"
         ));
         self.center(x + width / 2.0, y + height / 2.0 + 4.5, text);
     }
@@ -118,8 +119,8 @@ impl Figure {
         ));
     }
 
-    /// A matrix of shares between 0 and 1 as squares of `side` pixels, each with its number if it is
-    /// at least 36 pixels wide.
+    /// A matrix of shares between 0 and 1 as squares of `side` pixels, each with its number if it
+    /// is at least 36 pixels wide.
     pub fn heat(
         &mut self,
         (x, y): (f32, f32),

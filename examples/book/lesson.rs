@@ -16,8 +16,8 @@ use seemore::{Dataset, Device, Picture, Plan, Session, Tape, Var};
 /// The shipped drawings with their captions, from the repository's root.
 pub const DRAWINGS: &str = "data/inputs.csv";
 
-/// The CPU: the numbers of the book do not depend on the reader's graphics card. One thread, as more
-/// would mostly wait for each other with models of this size.
+/// The CPU: the numbers of the book do not depend on the reader's graphics card. One thread, as
+/// more would mostly wait for each other with models of this size.
 pub fn cpu() -> Result<Device, DeviceError> {
     Device::open(Some("cpu:1"))
 }
