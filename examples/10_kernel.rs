@@ -13,7 +13,7 @@ use seemore::graph::Kernel;
 use seemore::ops::check::random_f32;
 use seemore::{Device, Plan, Tape, Var};
 
-const N: usize = 512;
+const N: usize = 256;
 
 type Record<'a> = &'a dyn Fn(&mut Tape, Var, Var) -> Var;
 type Outcome = Result<(), Box<dyn std::error::Error>>;

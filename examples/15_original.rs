@@ -14,7 +14,7 @@ use seemore::ops::GradScaler;
 use seemore::train::{Batch, Optimizer, OptimizerConfig, Text, TrainStep};
 use seemore::{Model, Preset, Tokenizer};
 
-const PICTURES: usize = 8;
+const PICTURES: usize = 4;
 const LENGTH: usize = 16;
 const RATE: f32 = 1e-3;
 /// Losses that `docs/book/original.py` has recorded with PyTorch.
