@@ -18,6 +18,7 @@ pub mod page;
 pub mod pages;
 mod pictures;
 mod progress;
+pub mod theme;
 mod toasts;
 mod window;
 pub mod worker;

@@ -17,6 +17,7 @@ use crate::background::Background;
 use crate::page::{ModelSlot, Page, PageContext, Request};
 use crate::pages;
 use crate::pictures::{EXTENSIONS, Reader};
+use crate::theme;
 use crate::toasts::Toasts;
 use crate::worker::{Event, ListCheckpoints, LoadModel, Slot, WorkerHandle, WorkerOptions};
 use settings::Settings;
@@ -90,9 +91,7 @@ impl Window {
 
     /// Opens the window with a given worker, which may be scripted by a test.
     pub fn with(c: &CreationContext, worker: WorkerHandle, start: StartOptions) -> Window {
-        // the themes' weak text has too little contrast
-        c.egui_ctx
-            .all_styles_mut(|style| style.visuals.weak_text_alpha = 0.8);
+        theme::apply(&c.egui_ctx);
         let settings = c.storage.map(Settings::load).unwrap_or_default();
         let mut pages = pages::all();
         if let Some(storage) = c.storage {

@@ -111,9 +111,10 @@ impl Page for AttentionPage {
 
     fn ui(&mut self, ui: &mut Ui, context: &mut PageContext) {
         while let Some(saved) = self.saved.poll() {
-            let message =
-                saved.map_or_else(|error| error, |path| format!("Saved {}.", path.display()));
-            context.toasts.add(message);
+            match saved {
+                Ok(path) => context.toasts.success(format!("Saved {}.", path.display())),
+                Err(message) => context.toasts.add(message),
+            }
         }
         self.request(context);
         let (Some(attention), Some(selection)) =
