@@ -18,13 +18,18 @@ pub struct Captioned {
 impl Captioned {
     /// Returns the path of the text file that holds the caption of a single picture: beside it,
     /// with the same stem and the extension `.txt`; or with its whole name before that if another
-    /// picture has the same stem, such as `a.png` and `a.jpg`.
+    /// picture has the same stem, such as `a.png` and `a.jpg`, or if there is such a file.
     pub fn sidecar(picture: &Path) -> PathBuf {
         Captioned::sidecar_with(picture, "txt")
     }
 
     /// Like [`sidecar`](Self::sidecar), with another extension.
     pub fn sidecar_with(picture: &Path, ending: &str) -> PathBuf {
+        // a file that names the picture in full counts before one that has its stem
+        let named = Captioned::sidecar_among(picture, true, ending);
+        if named.is_file() {
+            return named;
+        }
         let other = |ending: String| {
             let other = picture.with_extension(ending);
             other.file_name() != picture.file_name()

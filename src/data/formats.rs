@@ -22,6 +22,7 @@ mod metadata;
 mod open_quotes;
 mod parquet;
 mod picture_files;
+mod picture_folder;
 mod row_numbers;
 mod table;
 mod tokens;
@@ -46,6 +47,7 @@ use crate::file_kind::{FileKind, START};
 pub use layout::{Layout, Setting};
 pub(super) use picture_files::endings;
 pub use picture_files::is_picture;
+pub use picture_folder::{PictureFile, PictureFolder, pictures_in};
 
 macro_rules! formats {
     ($($(#[$doc:meta])* $variant:ident => $module:ident,)*) => {
@@ -476,42 +478,6 @@ fn read_shards(shards: &[&PathBuf], layout: &Layout) -> Result<(Format, Rows), D
         rows.used.insert(Setting::Splits);
     }
     Ok((format.unwrap_or(Format::Webdataset), rows))
-}
-
-/// A picture file.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PictureFile {
-    /// Path of the picture.
-    pub path: PathBuf,
-    /// Path below the folder that was searched, or the file name.
-    pub below: PathBuf,
-}
-
-/// Returns the pictures in a folder and `depth` levels of its subfolders, all without a depth,
-/// sorted by their paths, and the number of files that are deeper.
-///
-/// # Errors
-/// A folder that cannot be read.
-pub fn pictures_in(
-    folder: &Path,
-    depth: Option<usize>,
-) -> Result<(Vec<PictureFile>, usize), DataError> {
-    let walk = walk(folder, depth, FILES).map_err(|error| DataError::Read {
-        path: folder.display().to_string(),
-        reason: error.to_string(),
-    })?;
-    if let Some((folder, error)) = walk.unreadable.first() {
-        return Err(DataError::Read {
-            path: folder.display().to_string(),
-            reason: error.to_string(),
-        });
-    }
-    let pictures = walk.files.into_iter().filter(|file| is_picture(file));
-    let picture = |path: PathBuf| {
-        let below = path.strip_prefix(folder).unwrap_or(&path).to_owned();
-        PictureFile { path, below }
-    };
-    Ok((pictures.map(picture).collect(), walk.deeper))
 }
 
 /// Names all formats for a message.

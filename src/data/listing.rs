@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::captioned::Captioned;
 use super::error::{DataError, Problem};
 use super::formats::{self, Format, Layout, Rows};
+use super::record::Record;
 
 /// Captions of several files and folders, with where their pictures are.
 ///
@@ -38,6 +40,21 @@ impl Listing {
         Ok(Listing {
             files: paths.iter().map(read).collect::<Result<_, DataError>>()?,
         })
+    }
+
+    /// Lists captions that are in memory; `place` names their origin in messages.
+    pub fn of(captioned: &[Captioned], place: &Path) -> Listing {
+        let rows = Rows {
+            records: captioned.iter().map(Record::from).collect(),
+            ..Rows::default()
+        };
+        Listing {
+            files: vec![FileRows {
+                path: place.to_owned(),
+                format: Format::Folder,
+                rows,
+            }],
+        }
     }
 
     /// Fails if the layout has a setting that none of the files has made use of.

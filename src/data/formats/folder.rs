@@ -30,7 +30,7 @@ pub const DEFINITION: Definition = Definition {
 };
 
 /// Endings of caption files; the first of a picture counts.
-const ENDINGS: [&str; 4] = ["txt", "caption", "tags", "text"];
+pub const ENDINGS: [&str; 4] = ["txt", "caption", "tags", "text"];
 
 /// Extensions of files that may hold the captions of a folder.
 const TABLES: [&str; 6] = ["csv", "tsv", "json", "jsonl", "ndjson", "parquet"];
@@ -41,17 +41,54 @@ fn composed(name: &std::ffi::OsStr) -> String {
 }
 
 /// Caption files by their folder and the name that they are for.
-struct Sidecars {
+#[derive(Debug)]
+pub struct Sidecars {
     /// Endings in the order in which they count.
     endings: Vec<String>,
     files: BTreeMap<(PathBuf, String), Vec<PathBuf>>,
+    /// Pictures that no caption file names in full, by folder and stem.
+    stems: BTreeMap<(PathBuf, String), Vec<PathBuf>>,
     used: BTreeSet<PathBuf>,
     /// Number of pictures that have several.
     several: usize,
 }
 
+/// Caption files that may belong to a picture.
+struct Beside<'a> {
+    /// The files, the first of which counts.
+    files: &'a [PathBuf],
+    /// Pictures that share their stem with this one, itself included, where no file names the
+    /// picture in full.
+    alike: &'a [PathBuf],
+}
+
+impl Beside<'_> {
+    /// Whether several pictures claim the files.
+    fn is_shared(&self) -> bool {
+        self.alike.len() > 1
+    }
+
+    /// Returns why a picture does not get the caption that several pictures claim, if so.
+    fn conflict(&self, picture: &Path) -> Option<String> {
+        let file = self.files.first().filter(|_| self.is_shared())?;
+        let others: Vec<String> = self
+            .alike
+            .iter()
+            .filter(|other| *other != picture)
+            .map(|other| name_of(other))
+            .collect();
+        Some(format!(
+            "{} may be its caption or that of {}: name the caption of this picture {}.txt",
+            name_of(file),
+            others.join(", "),
+            name_of(picture)
+        ))
+    }
+}
+
 impl Sidecars {
-    fn new(files: &[PathBuf], layout: &Layout) -> Sidecars {
+    /// Finds the caption files and pictures among the files of a folder and its subfolders.
+    pub fn new(files: &[PathBuf], layout: &Layout) -> Sidecars {
         let endings: Vec<String> = match &layout.caption_column {
             Some(given) => vec![given.trim_start_matches('.').to_lowercase()],
             None => ENDINGS.map(str::to_owned).to_vec(),
@@ -71,11 +108,53 @@ impl Sidecars {
                 .position(|ending| Some(ending) == extension(file).as_ref())
         };
         all.values_mut().for_each(|files| files.sort_by_key(place));
+        let mut stems: BTreeMap<_, Vec<PathBuf>> = BTreeMap::new();
+        for picture in files.iter().filter(|file| is_picture(file)) {
+            let name = composed(picture.file_name().unwrap_or_default());
+            if !all.contains_key(&(parent(picture), name)) {
+                let stem = composed(picture.file_stem().unwrap_or_default());
+                stems
+                    .entry((parent(picture), stem))
+                    .or_default()
+                    .push(picture.clone());
+            }
+        }
         Sidecars {
             endings,
             files: all,
+            stems,
             used: BTreeSet::new(),
             several: 0,
+        }
+    }
+
+    /// Returns the caption files of a picture.
+    fn beside(&self, picture: &Path) -> Beside<'_> {
+        let folder = parent(picture);
+        let named = self.of(&folder, picture.file_name().unwrap_or_default());
+        if !named.is_empty() {
+            return Beside {
+                files: named,
+                alike: &[],
+            };
+        }
+        let stem = picture.file_stem().unwrap_or_default();
+        let alike = self.stems.get(&(folder.clone(), composed(stem)));
+        Beside {
+            files: self.of(&folder, stem),
+            alike: alike.map_or(&[], Vec::as_slice),
+        }
+    }
+
+    /// Returns the caption file of a picture, if it has one.
+    ///
+    /// # Errors
+    /// Several pictures claim the file.
+    pub fn find(&self, picture: &Path) -> Result<Option<&Path>, Problem> {
+        let beside = self.beside(picture);
+        match beside.conflict(picture) {
+            Some(what) => Err(Problem::new(picture.display().to_string(), what)),
+            None => Ok(beside.files.first().map(PathBuf::as_path)),
         }
     }
 
@@ -136,31 +215,14 @@ pub fn read(
     let before = rows.records.len();
     let mut sidecars = Sidecars::new(&walk.files, layout);
     let pictures: Vec<&PathBuf> = walk.files.iter().filter(|file| is_picture(file)).collect();
-    // pictures that no caption file names in full, by folder and stem: several of them have none
-    let mut stems: BTreeMap<(PathBuf, String), Vec<&PathBuf>> = BTreeMap::new();
-    for picture in &pictures {
-        let (folder, name) = (parent(picture), picture.file_name().unwrap_or_default());
-        if sidecars.of(&folder, name).is_empty() {
-            let stem = composed(picture.file_stem().unwrap_or_default());
-            stems.entry((folder, stem)).or_default().push(picture);
-        }
-    }
     let mut splits = Splits::new(layout);
     let mut repeated: BTreeMap<PathBuf, (usize, usize)> = BTreeMap::new();
     for &picture in &pictures {
         let folder_of = parent(picture);
         let below = picture.strip_prefix(folder).unwrap_or(picture);
-        let (name, stem) = (
-            picture.file_name().unwrap_or_default(),
-            picture.file_stem().unwrap_or_default(),
-        );
-        let mut files = sidecars.of(&folder_of, name).to_vec();
-        let alike = stems.get(&(folder_of.clone(), composed(stem)));
-        let own = !files.is_empty();
-        let shared = alike.filter(|alike| !own && alike.len() > 1);
-        if !own {
-            files = sidecars.of(&folder_of, stem).to_vec();
-        }
+        let beside = sidecars.beside(picture);
+        let (files, shared) = (beside.files.to_vec(), beside.is_shared());
+        let conflict = beside.conflict(picture);
         if covered.contains(picture) {
             sidecars.used.extend(files);
             continue;
@@ -173,29 +235,13 @@ pub fn read(
             rows.problems
                 .push(Problem::new(place.display().to_string(), what))
         };
-        if let (Some(alike), Some(file)) = (shared, files.first()) {
-            let others: Vec<String> = alike
-                .iter()
-                .filter(|other| **other != picture)
-                .map(|other| name_of(other))
-                .collect();
-            let (file, name) = (name_of(file), name_of(picture));
-            problem(
-                picture,
-                format!(
-                    "{file} may be its caption or that of {}: name the caption of this picture {name}.txt",
-                    others.join(", ")
-                ),
-            );
+        if let Some(what) = conflict {
+            problem(picture, what);
             sidecars.used.extend(files);
             continue;
         }
         let Some(sidecar) = sidecars.take(files) else {
-            let written = Captioned::sidecar_among(
-                picture,
-                alike.map_or(1, Vec::len) > 1,
-                &sidecars.endings[0],
-            );
+            let written = Captioned::sidecar_among(picture, shared, &sidecars.endings[0]);
             let mut what = format!(
                 "it has no caption: write one into {} beside it",
                 name_of(&written)

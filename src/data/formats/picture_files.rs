@@ -33,6 +33,11 @@ pub fn is_picture(path: &Path) -> bool {
     extension(path).is_some_and(|extension| is_ending(&extension))
 }
 
+/// Whether a file has the extension of a picture that can be decoded, in either case.
+pub fn is_decoded(path: &Path) -> bool {
+    extension(path).is_some_and(|extension| DECODED.contains(&&extension[..]))
+}
+
 /// Whether this is the extension of pictures, in lower case.
 pub fn is_ending(extension: &str) -> bool {
     DECODED.contains(&extension) || REFUSED.contains(&extension)
