@@ -18,7 +18,7 @@ use crate::device::Device;
 use crate::graph::Always;
 use crate::models::{Model, ModelConfig, Overrides, checkpoint};
 use crate::text::Tokenizer;
-use crate::track::{self, End, Names};
+use crate::track::{self, End, Names, Target};
 pub use lock::FolderLock;
 pub(super) use read::report;
 
@@ -41,6 +41,8 @@ pub(super) use read::report;
 pub struct TrainRun {
     config: RunConfig,
     out: PathBuf,
+    /// Whether the run folder was made for this run.
+    made: bool,
 }
 
 impl TrainRun {
@@ -52,13 +54,21 @@ impl TrainRun {
     pub fn new(mut config: RunConfig) -> Result<TrainRun, TrainError> {
         config.check()?;
         config.data.resolve()?;
-        let out = out_folder(&config)?;
-        Ok(TrainRun { config, out })
+        let (out, made) = out_folder(&config)?;
+        Ok(TrainRun { config, out, made })
     }
 
     /// The run folder.
     pub fn out(&self) -> &Path {
         &self.out
+    }
+
+    /// Adds a tracker, for example one with a file in the run folder.
+    pub fn track(&mut self, target: Target) {
+        let targets = &mut self.config.tracking.targets;
+        if !targets.contains(&target) {
+            targets.push(target);
+        }
     }
 
     /// The configuration, with the data that it means named.
@@ -78,7 +88,7 @@ impl TrainRun {
         device: &Device,
         observer: &mut dyn Observer,
     ) -> Result<Summary, TrainError> {
-        let made = !self.out.exists();
+        let made = self.made || !self.out.exists();
         checkpoint::make_folder(&self.out)?;
         let lock = FolderLock::acquire(&self.out)?;
         // another training may have ended there since the first check
@@ -308,18 +318,19 @@ fn check_free(config: &RunConfig) -> Result<(), TrainError> {
     }
 }
 
-/// The run folder; never one that another training uses or that holds a checkpoint, unless that may be replaced.
-fn out_folder(config: &RunConfig) -> Result<PathBuf, TrainError> {
+/// The run folder, and whether it was made; never one that another training uses or that holds a
+/// checkpoint, unless that may be replaced.
+fn out_folder(config: &RunConfig) -> Result<(PathBuf, bool), TrainError> {
     let checkpoint = &config.checkpoint;
     match (&checkpoint.out, &checkpoint.resume) {
         (None, Some(resume)) => {
             FolderLock::probe(resume)?;
-            Ok(resume.clone())
+            Ok((resume.clone(), false))
         }
         (Some(out), _) => {
             FolderLock::probe(out)?;
             check_free(config)?;
-            Ok(out.clone())
+            Ok((out.clone(), false))
         }
         (None, None) => {
             let name = serde_json::to_value(config.model.preset)
@@ -336,7 +347,7 @@ fn out_folder(config: &RunConfig) -> Result<PathBuf, TrainError> {
             std::fs::create_dir_all(runs).map_err(|reason| failed(runs, reason))?;
             let mut numbered = (1..).map(|number| runs.join(format!("{name}-{number}")));
             let free = numbered.find_map(|dir| match std::fs::create_dir(&dir) {
-                Ok(()) => Some(Ok(dir)),
+                Ok(()) => Some(Ok((dir, true))),
                 // also when another run has just taken it
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => None,
                 Err(error) => Some(Err(failed(&dir, error))),
@@ -362,9 +373,9 @@ mod tests {
             Err(TrainError::OutputExists(_))
         ));
         config.checkpoint.resume = Some(out.clone());
-        assert_eq!(out_folder(&config).unwrap(), out);
+        assert_eq!(out_folder(&config).unwrap(), (out.clone(), false));
         config.checkpoint.resume = None;
         config.checkpoint.overwrite = true;
-        assert_eq!(out_folder(&config).unwrap(), out);
+        assert_eq!(out_folder(&config).unwrap(), (out.clone(), false));
     }
 }

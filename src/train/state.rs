@@ -36,6 +36,9 @@ pub struct Progress {
     pub(super) best: Option<Best>,
     /// Factor of the learning rate, halved by each rollback.
     pub(super) rate: f64,
+    /// Fraction of the budget that is used up: at least 1 once the training is done. `None` in
+    /// states of earlier versions.
+    pub(super) done: Option<f64>,
 }
 
 /// A progress as it is stored, today or by earlier versions.
@@ -51,6 +54,7 @@ struct Stored {
     best: Option<Best>,
     #[serde(default = "one")]
     rate: f64,
+    done: Option<f64>,
 }
 
 fn one() -> f64 {
@@ -78,6 +82,18 @@ impl Progress {
         Progress::parse(&text, dir).map_err(|reason| fail(format!("{}: {reason}", path.display())))
     }
 
+    /// Whether a part of the budget is left to train for.
+    pub fn is_interrupted(&self) -> bool {
+        match self.done {
+            Some(done) => done < 1.0,
+            None => self
+                .config
+                .budget
+                .steps
+                .is_some_and(|steps| self.step < steps),
+        }
+    }
+
     /// Parses a progress stored in run folder `dir`, upgrading that of earlier versions.
     fn parse(text: &str, dir: &Path) -> Result<Progress, String> {
         let stored: Stored = serde_json::from_str(text).map_err(|error| error.to_string())?;
@@ -93,6 +109,7 @@ impl Progress {
             data: stored.data,
             best: stored.best,
             rate: stored.rate,
+            done: stored.done,
         })
     }
 }
@@ -303,6 +320,7 @@ mod tests {
             data: 9,
             best: None,
             rate: 0.5,
+            done: Some(0.25),
         }
     }
 
@@ -329,6 +347,7 @@ mod tests {
         assert!(State::newest(dir.path()).is_err());
         let read = State::newest_progress(dir.path()).unwrap();
         assert_eq!((read.step, read.rate), (7, 0.5));
+        assert!(read.is_interrupted());
         assert_eq!(read.config, RunConfig::default());
     }
 

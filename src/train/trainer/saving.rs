@@ -33,6 +33,7 @@ impl Trainer<'_> {
             data: self.data,
             best: self.best,
             rate: self.rate,
+            done: Some(self.limits.used(self.step, seconds)),
         }
     }
 
