@@ -158,10 +158,11 @@ fn main() {
     shot.page("Batch");
     shot.fill("Folder", folder.to_str().expect("a UTF-8 path"));
     shot.harness.key_press(egui::Key::Enter);
-    shot.until("Save captions");
+    shot.until("pictures captioned");
     shot.wait(1.0);
-    shot.click("Caption all (10)");
+    shot.click("Caption 10 pictures");
     shot.until("Captioned 10 pictures");
+    shot.click("Replace");
     shot.fill("Find", "face");
     shot.fill("Replace with", "head");
     shot.save("app-batch.png");

@@ -45,6 +45,11 @@ pub trait Page {
     /// Stores what the page keeps between starts, under a key of its own.
     fn save(&self, _storage: &mut dyn Storage) {}
 
+    /// Returns what would be lost if the program ended now, as a sentence.
+    fn unsaved(&mut self) -> Option<String> {
+        None
+    }
+
     /// Prepares for the end of the program. Returns whether the worker has work that it must finish
     /// first.
     fn close(&mut self) -> bool {
@@ -131,4 +136,6 @@ pub enum Request {
     OpenSamples,
     /// Load the model in a folder and show the caption page.
     UseModel(PathBuf),
+    /// Show the Batch page with these picture files.
+    OpenInBatch(Vec<PathBuf>),
 }

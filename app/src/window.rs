@@ -2,6 +2,7 @@
 //! concerns all of them.
 
 mod clipboard;
+mod closing;
 mod settings;
 mod toolbar;
 
@@ -16,10 +17,12 @@ use seemore::models::checkpoint;
 use crate::background::Background;
 use crate::page::{ModelSlot, Page, PageContext, Request};
 use crate::pages;
+use crate::pages::batch::OpenInBatch;
 use crate::pictures::{EXTENSIONS, Reader};
 use crate::theme;
 use crate::toasts::Toasts;
 use crate::worker::{Event, ListCheckpoints, LoadModel, Slot, WorkerHandle, WorkerOptions};
+use closing::Closing;
 use settings::Settings;
 
 /// Options that the window starts with.
@@ -73,6 +76,7 @@ pub struct Window {
     pictures: Background<Vec<PathBuf>>,
     checkpoint: Background<(Slot, PathBuf)>,
     pasted: Background<Result<Picture, String>>,
+    closing: Closing,
 }
 
 impl Window {
@@ -136,6 +140,7 @@ impl Window {
             pictures: Background::default(),
             checkpoint: Background::default(),
             pasted: Background::default(),
+            closing: Closing::default(),
         };
         window.send_first_commands();
         window
@@ -233,6 +238,10 @@ impl Window {
                 Request::UseModel(folder) => {
                     self.choose_model(0, folder);
                     self.show_page(pages::caption::TITLE);
+                }
+                Request::OpenInBatch(pictures) => {
+                    self.dispatch(Event::page(OpenInBatch(pictures)));
+                    self.show_page(pages::batch::TITLE);
                 }
             }
         }
@@ -355,6 +364,7 @@ fn drop_hint(ctx: &Context) {
 impl eframe::App for Window {
     fn logic(&mut self, ctx: &Context, _frame: &mut Frame) {
         self.poll();
+        self.closing.guard(ctx, &mut self.pages);
         let dropped: Vec<PathBuf> = ctx.input(|input| {
             let files = input.raw.dropped_files.iter();
             files.map(|file| file.path().to_owned()).collect()
@@ -377,6 +387,7 @@ impl eframe::App for Window {
             self.take_requests();
         }
         self.context.toasts.show(&ctx);
+        self.closing.ask(&ctx);
         if ctx.input(|input| !input.raw.hovered_files.is_empty()) {
             drop_hint(&ctx);
         }

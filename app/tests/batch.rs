@@ -2,78 +2,19 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::{
-    Commands, click, command, disc, drop_file, face, fill, has, loaded, real, scripted, snapshot,
-    until,
+use common::batch::{
+    answer, answer_with, caption, choose, edit, enter, folder, is_listed, lowest, open, tab, with,
+    write,
 };
-use cpu_time::ThreadTime;
+use common::{
+    click, command, disc, drop_file, face, fill, has, loaded, real, scripted, snapshot, until,
+};
 use egui::accesskit::Role;
 use egui::{Key, Modifiers};
-use egui_kittest::Harness;
-use egui_kittest::kittest::{NodeT, Queryable};
-use seemore_app::Window;
-use seemore_app::pages::batch::{BatchEvent, BatchJob};
-use seemore_app::worker::EventSender;
-
-fn enter(harness: &mut Harness<Window>) {
-    harness.key_press(Key::Enter);
-    harness.run_steps(3);
-}
-
-/// Returns the text in the caption field of a picture.
-fn caption(harness: &Harness<Window>, name: &str) -> String {
-    harness
-        .get_by_role_and_label(Role::TextInput, name)
-        .accesskit_node()
-        .value()
-        .unwrap_or_default()
-}
-
-/// Returns a folder with `count` pictures, `00.png` and so on.
-fn folder(count: usize) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let first = disc(folder.path());
-    for i in 0..count {
-        std::fs::copy(&first, folder.path().join(format!("{i:02}.png"))).unwrap();
-    }
-    std::fs::remove_file(first).unwrap();
-    folder
-}
-
-/// Opens a folder on the Batch page.
-fn open(harness: &mut Harness<Window>, folder: &Path) {
-    click(harness, "Batch");
-    fill(harness, "Folder", folder.to_str().unwrap());
-    enter(harness);
-    until(harness, "folder", |harness| has(harness, "Save captions"));
-    harness.run_steps(3);
-}
-
-/// Opens a folder in a window whose worker is scripted.
-fn with(folder: &Path) -> (Harness<'static, Window>, Commands, EventSender) {
-    let (mut harness, commands, events) = scripted(vec![]);
-    events.send(loaded());
-    open(&mut harness, folder);
-    (harness, commands, events)
-}
-
-/// Answers a job with the caption `caption NAME` for each picture.
-fn answer(harness: &mut Harness<Window>, events: &EventSender, job: &BatchJob) {
-    let name = |path: &PathBuf| path.file_stem().unwrap().to_string_lossy().into_owned();
-    let captions = job
-        .pictures
-        .iter()
-        .map(|(number, path)| (*number, Ok(format!("caption {}", name(path)))))
-        .collect();
-    events.page(BatchEvent {
-        run: job.run,
-        captions: Ok(captions),
-    });
-    harness.run_steps(3);
-}
+use egui_kittest::kittest::Queryable;
+use seemore_app::pages::batch::{BatchEvent, BatchJob, CountTokens, TokenCount};
 
 #[test]
 fn run_captions_in_batches_and_is_undone_as_one_change() {
@@ -84,7 +25,7 @@ fn run_captions_in_batches_and_is_undone_as_one_change() {
         has(&harness, "1 of 40 pictures captioned")
             && caption(&harness, "03.png") == "from a text file"
     );
-    click(&mut harness, "Caption missing (39)");
+    click(&mut harness, "Caption 39 pictures");
     let mut sizes = vec![];
     while let Some(job) = command::<BatchJob>(&commands) {
         sizes.push(job.pictures.len());
@@ -108,61 +49,119 @@ fn run_captions_in_batches_and_is_undone_as_one_change() {
     assert!(has(&harness, "1 of 40 pictures captioned") && caption(&harness, "02.png").is_empty());
     click(&mut harness, "Redo");
     assert_eq!(caption(&harness, "02.png"), "caption 02");
-    harness.get_by_label("Select 01.png").click();
-    harness.run_steps(3);
-    click(&mut harness, "Caption selected (1)");
-    let pictures = command::<BatchJob>(&commands).unwrap().pictures;
-    assert!(
-        matches!(&pictures[..], [(1, path)] if path.ends_with("01.png")),
-        "{pictures:?}"
-    );
 }
 
 #[test]
-fn cancelled_run_keeps_captions_that_were_edited_meanwhile() {
+fn captions_that_are_there_are_kept_unless_the_user_says_otherwise() {
+    let folder = folder(4);
+    std::fs::write(folder.path().join("03.txt"), "by hand\n").unwrap();
+    let (mut harness, commands, events) = with(folder.path());
+    // all pictures, but the one with a caption keeps it
+    harness.get_by_label("All (4)").click();
+    harness.run_steps(3);
+    click(&mut harness, "Caption 3 pictures");
+    let job = command::<BatchJob>(&commands).unwrap();
+    answer_with(&mut harness, &events, &job, |number| {
+        [0.9, 0.3, 0.9][number]
+    });
+    assert_eq!(caption(&harness, "03.png"), "by hand");
+    assert!(has(&harness, "All of these pictures have a caption"));
+    // the model may replace its own captions that it was not sure of
+    harness.get_by_label("Low confidence (1)").click();
+    harness.run_steps(3);
+    click(&mut harness, "Caption 1 picture");
+    let job = command::<BatchJob>(&commands).unwrap();
+    assert!(job.pictures[0].1.ends_with("01.png"));
+    answer(&mut harness, &events, &job);
+    assert!(has(&harness, "Low confidence (0)"));
+
+    harness.get_by_label("Select 03.png").click();
+    harness.run_steps(3);
+    harness.get_by_label("Selected (1)").click();
+    harness
+        .get_by_role_and_label(Role::ComboBox, "Existing captions")
+        .click();
+    harness.run_steps(3);
+    click(&mut harness, "Append");
+    click(&mut harness, "Caption 1 picture");
+    let job = command::<BatchJob>(&commands).unwrap();
+    answer(&mut harness, &events, &job);
+    assert_eq!(caption(&harness, "03.png"), "by hand\ncaption 03");
+    click(&mut harness, "Undo");
+    assert_eq!(caption(&harness, "03.png"), "by hand");
+}
+
+#[test]
+fn stopped_run_keeps_edits_and_the_rest_can_be_captioned() {
     let folder = folder(20);
     let (mut harness, commands, events) = with(folder.path());
-    click(&mut harness, "Caption all (20)");
+    click(&mut harness, "Caption 20 pictures");
     let first: BatchJob = command(&commands).unwrap();
-    fill(&mut harness, "01.png", "mine");
+    edit(&mut harness, "01.png", "mine");
     answer(&mut harness, &events, &first);
     assert_eq!(
         (caption(&harness, "00.png"), caption(&harness, "01.png")),
         ("caption 00".into(), "mine".into())
     );
     assert!(has(&harness, "left"));
-    click(&mut harness, "Cancel");
-    assert!(has(&harness, "Cancelled after 16 pictures"));
+    click(&mut harness, "Stop");
+    assert!(has(&harness, "Stopped after 16 pictures"));
     let second: BatchJob = command(&commands).unwrap();
+    assert!(second.cancel.is_cancelled());
     answer(&mut harness, &events, &second);
     assert!(
         has(&harness, "16 of 20 pictures captioned"),
-        "a cancelled job set captions"
+        "a stopped job set captions"
     );
-    click(&mut harness, "Caption missing (4)");
+    click(&mut harness, "Caption the remaining 4");
     let third: BatchJob = command(&commands).unwrap();
+    let names: Vec<_> = third
+        .pictures
+        .iter()
+        .map(|(_, path)| path.file_stem().unwrap().to_owned())
+        .collect();
+    assert_eq!(names, ["16", "17", "18", "19"]);
     events.page(BatchEvent {
         run: third.run,
         captions: Err("no memory on the device".into()),
     });
     harness.run_steps(3);
-    assert!(has(&harness, "no memory on the device") && harness.query_by_label("Cancel").is_none());
+    assert!(has(&harness, "no memory on the device") && harness.query_by_label("Stop").is_none());
+    assert!(has(&harness, "Caption the remaining 4"));
+}
+
+#[test]
+fn prompt_of_the_caption_page_does_not_apply() {
+    let folder = folder(1);
+    let (mut harness, commands, events) = scripted(vec![folder.path().join("00.png")]);
+    events.send(loaded());
+    until(&mut harness, "picture", |harness| has(harness, "Prefix"));
+    fill(&mut harness, "Prefix", "a painting of ");
+    open(&mut harness, folder.path());
+    click(&mut harness, "Caption 1 picture");
+    let job: BatchJob = command(&commands).unwrap();
+    assert_eq!(job.settings.prefix, "");
+    click(&mut harness, "Stop");
+    fill(&mut harness, "Prompt", "a photo of ");
+    click(&mut harness, "Caption 1 picture");
+    let job: BatchJob = command(&commands).unwrap();
+    assert_eq!(job.settings.prefix, "a photo of ");
 }
 
 #[test]
 fn edits_are_undone_filtered_replaced_and_kept() {
     let folder = folder(5);
     let (mut harness, _commands, _events) = with(folder.path());
-    fill(&mut harness, "00.png", "a red disc");
-    // moves to the next caption
-    enter(&mut harness);
-    harness.key_press(Key::End);
-    harness
-        .get_by_role_and_label(Role::TextInput, "01.png")
-        .type_text("another red disc");
-    harness.run_steps(2);
-    enter(&mut harness);
-    click(&mut harness, "Undo");
+    edit(&mut harness, "00.png", "a red disc");
+    // goes to the next caption
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Enter);
+    harness.run_steps(3);
+    write(&mut harness, "another red disc");
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Enter);
+    harness.run_steps(3);
+    // the focus is in an editor whose caption is not changed
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Z);
+    harness.run_steps(3);
     assert_eq!(
         (caption(&harness, "00.png"), caption(&harness, "01.png")),
         ("a red disc".into(), String::new())
@@ -171,26 +170,24 @@ fn edits_are_undone_filtered_replaced_and_kept() {
     harness.run_steps(3);
     assert_eq!(caption(&harness, "01.png"), "another red disc");
 
-    fill(&mut harness, "Filter", "ANOTHER");
-    assert!(
-        has(&harness, "1 of 5")
-            && harness
-                .query_by_role_and_label(Role::TextInput, "00.png")
-                .is_none()
-    );
-    fill(&mut harness, "Filter", "");
+    fill(&mut harness, "Filter", "ANOTHER OR missing name:03");
+    assert!(has(&harness, "2 of 5") && !is_listed(&harness, "00.png"));
+    fill(&mut harness, "Filter", "length<");
+    assert!(has(&harness, "length needs a number"));
+    fill(&mut harness, "Filter", "-");
     harness.key_press(Key::Backspace);
     harness.run_steps(3);
 
+    tab(&mut harness, "Replace");
     fill(&mut harness, "Find", "RED");
     fill(&mut harness, "Replace with", "blue");
     assert!(has(&harness, "a blue disc") && caption(&harness, "00.png") == "a red disc");
     // the name of the folder changes from run to run
     fill(&mut harness, "Folder", "drawings");
     harness.get_by_label("Select 03.png").click();
-    until(&mut harness, "thumbnails", |harness| {
-        harness.query_all_by_label("Thumbnail").count() == 5
-    });
+    choose(&mut harness, "01.png");
+    std::thread::sleep(Duration::from_millis(500));
+    harness.hover_at(egui::pos2(700.0, 20.0));
     snapshot(&mut harness, "batch");
     click(&mut harness, "Replace in 2 captions");
     assert_eq!(
@@ -198,7 +195,7 @@ fn edits_are_undone_filtered_replaced_and_kept() {
         ("a blue disc".into(), "another blue disc".into())
     );
     // an unfinished edit is saved after a second
-    fill(&mut harness, "02.png", "half a cap");
+    edit(&mut harness, "02.png", "half a cap");
     std::thread::sleep(Duration::from_millis(1100));
     harness.run_steps(70);
     let journal = folder.path().join(".seemore-captions.jsonl");
@@ -214,140 +211,95 @@ fn edits_are_undone_filtered_replaced_and_kept() {
         std::thread::sleep(Duration::from_millis(20));
     }
     drop(harness);
-    let (harness, _commands, _events) = with(folder.path());
+    let (mut harness, _commands, _events) = with(folder.path());
     assert_eq!(
         (caption(&harness, "01.png"), caption(&harness, "02.png")),
         ("another blue disc".into(), "half a cap".into())
     );
-}
-
-#[test]
-fn overwriting_needs_a_confirmation() {
-    let folder = folder(3);
-    let text = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
-    let (mut harness, _commands, _events) = with(folder.path());
-    fill(&mut harness, "00.png", "one");
-    fill(&mut harness, "01.png", "two");
-    // another program writes a caption
-    std::fs::write(folder.path().join("01.txt"), "theirs").unwrap();
-    click(&mut harness, "Save captions");
-    until(&mut harness, "question", |harness| {
-        has(harness, "01.txt already exists")
-    });
-    click(&mut harness, "Cancel");
-    assert_eq!(text("01.txt"), "theirs");
-    assert!(!folder.path().join("00.txt").exists());
-    click(&mut harness, "Save captions");
-    until(&mut harness, "question", |harness| {
-        has(harness, "01.txt already exists")
-    });
-    click(&mut harness, "Overwrite");
-    until(&mut harness, "files", |harness| {
-        has(
-            harness,
-            "Saved 2 captions as text files. 1 picture without a caption.",
-        )
-    });
-    assert_eq!(
-        (text("00.txt"), text("01.txt")),
-        ("one\n".into(), "two\n".into())
-    );
-
-    harness
-        .get_by_role_and_label(Role::ComboBox, "Save as")
-        .click();
-    harness.run_steps(3);
-    click(&mut harness, "JSON lines");
-    let path = folder.path().join("captions.jsonl");
-    std::fs::write(&path, "theirs").unwrap();
-    click(&mut harness, "Save captions");
-    until(&mut harness, "question", |harness| {
-        has(harness, "captions.jsonl already exists")
-    });
-    click(&mut harness, "Overwrite");
-    until(&mut harness, "file", |harness| {
-        has(harness, "Saved 2 captions to")
-    });
-    assert_eq!(
-        text("captions.jsonl"),
-        "{\"caption\":\"one\",\"image\":\"00.png\"}\n{\"caption\":\"two\",\"image\":\"01.png\"}\n"
-    );
-
-    // imports the file with one new, one conflicting and one unknown caption
-    std::fs::write(
-        &path,
-        "{\"caption\":\"uno\",\"image\":\"00.png\"}\n{\"caption\":\"tre\",\"image\":\"02.png\"}\n{\"caption\":\"x\",\"image\":\"9.png\"}\n",
-    )
-    .unwrap();
-    drop_file(&mut harness, &path);
-    until(&mut harness, "question", |harness| {
-        has(harness, "different captions for 1 picture that")
-    });
-    assert!(has(&harness, "captions.jsonl: 1 row cannot be used"));
-    click(&mut harness, "Only new ones");
+    // undo reaches back into the session before
+    click(&mut harness, "Undo");
+    click(&mut harness, "Undo");
     assert_eq!(
         (caption(&harness, "00.png"), caption(&harness, "02.png")),
-        ("one".into(), "tre".into())
+        ("a red disc".into(), String::new())
     );
 }
 
 #[test]
-fn scrolling_over_ten_thousand_pictures_is_smooth() {
-    let folder = folder(10_000);
-    let (mut harness, commands, events) = with(folder.path());
-    assert!(has(&harness, "10000 of 10000"));
-    click(&mut harness, "Caption all (10000)");
-    let list = harness
-        .get_by_role_and_label(Role::TextInput, "02.png")
-        .rect()
-        .center();
-    harness.hover_at(list);
-    let mut frames = vec![];
-    for frame in 0..300 {
-        // answers as fast as jobs come
-        if let Some(job) = command::<BatchJob>(&commands) {
-            let captions = job
-                .pictures
-                .iter()
-                .map(|(number, _)| (*number, Ok(format!("caption {number}"))))
-                .collect();
-            events.page(BatchEvent {
-                run: job.run,
-                captions: Ok(captions),
-            });
-        }
-        // one page down per frame, then jumps
-        let delta = if frame < 200 {
-            -600.0
-        } else {
-            [9e4, -3e5, 2e5][frame % 3]
-        };
-        harness.event(egui::Event::MouseWheel {
-            unit: egui::MouseWheelUnit::Point,
-            delta: egui::vec2(0.0, delta),
-            phase: egui::TouchPhase::Move,
-            modifiers: Modifiers::NONE,
-            source: egui::MouseWheelSource::Unknown,
-        });
-        let begin = ThreadTime::now();
-        harness.step();
-        frames.push(begin.elapsed());
+fn tags_are_added_counted_and_filtered() {
+    let folder = folder(3);
+    for (name, text) in [("00.txt", "cat, red"), ("01.txt", "cat"), ("02.txt", "dog")] {
+        std::fs::write(folder.path().join(name), text).unwrap();
     }
-    assert!(
-        harness
-            .query_by_role_and_label(Role::TextInput, "02.png")
-            .is_none(),
-        "the list did not scroll"
+    let (mut harness, _commands, _events) = with(folder.path());
+    tab(&mut harness, "Tags");
+    assert!(has(&harness, "Frequency of 3 tags"));
+    // completes a tag that others have
+    fill(&mut harness, "Tag", "re");
+    // the current picture has a button of this name, too
+    lowest(&mut harness, "red");
+    click(&mut harness, "Add last");
+    assert_eq!(
+        (caption(&harness, "00.png"), caption(&harness, "02.png")),
+        ("cat, red".into(), "dog, red".into())
     );
-    frames.sort();
-    println!(
-        "frames over 10,000 pictures: {:.2?}, {:.2?} and {:.2?} at p50, p95 and the longest",
-        frames[150], frames[285], frames[299]
-    );
-    assert!(
-        frames[285] < Duration::from_millis(8),
-        "frames take {frames:?}"
-    );
+    fill(&mut harness, "Prefix", "photo, ");
+    click(&mut harness, "Add to captions");
+    assert_eq!(caption(&harness, "01.png"), "photo, cat, red");
+    fill(&mut harness, "Tag", "photo");
+    click(&mut harness, "Remove");
+    assert_eq!(caption(&harness, "01.png"), "cat, red");
+    choose(&mut harness, "01.png");
+    fill(&mut harness, "Add tag", "sitting");
+    enter(&mut harness);
+    assert_eq!(caption(&harness, "01.png"), "cat, red, sitting");
+    click(&mut harness, "sitting");
+    click(&mut harness, "Move to front");
+    assert_eq!(caption(&harness, "01.png"), "sitting, cat, red");
+    let tag = harness
+        .query_all_by_label_contains("  dog")
+        .next()
+        .expect("the frequency of a tag");
+    tag.click();
+    harness.run_steps(3);
+    assert!(has(&harness, "1 of 3") && is_listed(&harness, "02.png"));
+}
+
+#[test]
+fn editor_counts_tokens() {
+    let folder = folder(1);
+    let (mut harness, commands, events) = with(folder.path());
+    edit(&mut harness, "00.png", "a red disc");
+    let count = std::iter::from_fn(|| command::<CountTokens>(&commands)).last();
+    let text = count.expect("a command to count").text;
+    assert_eq!(text, "a red disc");
+    let tokens = Some(4);
+    events.page(TokenCount { text, tokens });
+    harness.run_steps(3);
+    assert!(has(
+        &harness,
+        "4 tokens \u{b7} 3 words \u{b7} 10 characters"
+    ));
+}
+
+#[test]
+fn list_follows_the_picture_that_was_dropped() {
+    let folder = folder(60);
+    let (mut harness, _commands, _events) = with(folder.path());
+    assert!(!is_listed(&harness, "50.png"));
+    drop_file(&mut harness, &folder.path().join("50.png"));
+    until(&mut harness, "picture", |harness| {
+        is_listed(harness, "50.png")
+    });
+    edit(&mut harness, "50.png", "dropped");
+    // and the keys
+    for _ in 0..12 {
+        harness.key_press_modifiers(Modifiers::COMMAND, Key::PageUp);
+        harness.run_steps(3);
+    }
+    assert!(is_listed(&harness, "38.png"));
+    write(&mut harness, "reached by keys");
+    assert_eq!(caption(&harness, "38.png"), "reached by keys");
 }
 
 #[test]
@@ -357,14 +309,11 @@ fn real_worker_captions_a_folder() {
     disc(folder.path());
     std::fs::write(folder.path().join("broken.png"), "no picture").unwrap();
     let mut harness = real(vec![]);
-    until(&mut harness, "device", |harness| {
-        !has(harness, "Opening the adapter")
-    });
     open(&mut harness, folder.path());
     until(&mut harness, "model", |harness| {
         !has(harness, "No model loaded")
     });
-    click(&mut harness, "Caption missing (3)");
+    click(&mut harness, "Caption 3 pictures");
     until(&mut harness, "captions", |harness| {
         has(harness, "1 picture could not be read")
     });
@@ -373,7 +322,14 @@ fn real_worker_captions_a_folder() {
         face.contains("grinning face") && disc.contains("red"),
         "{face} and {disc}"
     );
-    assert!(has(&harness, "broken.png: ") && has(&harness, "2 of 3 pictures captioned"));
+    assert!(has(&harness, "2 of 3 pictures captioned"));
+    choose(&mut harness, "face.png");
+    until(&mut harness, "tokens", |harness| {
+        has(harness, " tokens \u{b7} ")
+    });
+    assert!(has(&harness, "confidence"));
+    fill(&mut harness, "Filter", "failed");
+    assert!(has(&harness, "1 of 3") && is_listed(&harness, "broken.png"));
 }
 
 #[test]

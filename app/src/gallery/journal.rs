@@ -1,26 +1,51 @@
 //! The journal of a folder: a hidden JSON lines file that every edit is appended to as soon as it
 //! is made.
 //!
-//! A crash therefore loses no edits. Training can read the file as a data set.
+//! A crash therefore loses no edits, and a later session can undo them. Training can read the file
+//! as a data set.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 use seemore::atomic_file;
+use serde::{Deserialize, Serialize};
 
-/// A recorded edit: the caption of a picture and when it was set.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+/// A caption that was set, and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// Name of the file in the folder.
+    /// Path of the picture below the folder, with slashes.
     pub image: String,
     /// The caption.
     pub caption: String,
     /// When it was set.
     pub time: SystemTime,
+    /// The caption before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// Mean probability of the caption's tokens, if the model wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f32>,
+    /// The change that it is part of; `None` for a caption that is still being edited.
+    #[serde(flatten)]
+    pub action: Option<Action>,
+}
+
+/// What a record did, with the number of the change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Made the change.
+    Edit(u64),
+    /// Undid it.
+    Undo(u64),
+    /// Made it again.
+    Redo(u64),
 }
 
 impl Record {
@@ -30,6 +55,9 @@ impl Record {
             image: image.to_owned(),
             caption: caption.to_owned(),
             time: SystemTime::now(),
+            before: None,
+            confidence: None,
+            action: None,
         }
     }
 }
@@ -39,10 +67,18 @@ pub fn file(folder: &Path) -> PathBuf {
     folder.join(".seemore-captions.jsonl")
 }
 
+/// A message to the thread that writes.
+enum Message {
+    Append(Vec<Record>),
+    /// Replies once everything before it was tried.
+    Flush(Sender<()>),
+}
+
 /// Appends records on a background thread, since writing to a disk can be slow.
 pub struct Journal {
-    records: Sender<Vec<Record>>,
+    messages: Sender<Message>,
     errors: Receiver<String>,
+    failing: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -77,33 +113,22 @@ impl Journal {
 
     /// Opens a folder's journal for appending; `compacted` replaces its contents first.
     pub fn new(folder: &Path, compacted: Option<Vec<Record>>) -> Journal {
-        let (records, incoming) = channel::<Vec<Record>>();
+        let (messages, incoming) = channel();
         let (outgoing, errors) = channel();
-        let path = file(folder);
-        let thread = std::thread::spawn(move || {
-            let mut reported = false;
-            let mut report = |error: std::io::Error| {
-                if !std::mem::replace(&mut reported, true) {
-                    let message = format!(
-                        "Edits are not saved automatically because {} cannot be written ({error}). Save the captions before you close the window.",
-                        path.display()
-                    );
-                    // fails only after the window has closed
-                    let _ = outgoing.send(message);
-                }
-            };
-            if let Some(records) = compacted {
-                atomic_file::write(&path, &bytes(&records)).unwrap_or_else(&mut report);
-            }
-            let mut open = None;
-            while let Ok(mut records) = incoming.recv() {
-                records.extend(incoming.try_iter().flatten());
-                append(&mut open, &path, &records).unwrap_or_else(&mut report);
-            }
-        });
+        let failing = Arc::new(AtomicBool::new(false));
+        let writer = Writer {
+            path: file(folder),
+            open: None,
+            pending: vec![],
+            failing: failing.clone(),
+            errors: outgoing,
+            reported: false,
+        };
+        let thread = std::thread::spawn(move || writer.serve(compacted, &incoming));
         Journal {
-            records,
+            messages,
             errors,
+            failing,
             thread: Some(thread),
         }
     }
@@ -111,7 +136,15 @@ impl Journal {
     /// Appends records.
     pub fn write(&self, records: Vec<Record>) {
         // the thread outlives this end of the channel
-        let _ = self.records.send(records);
+        let _ = self.messages.send(Message::Append(records));
+    }
+
+    /// Waits until all records were tried to be written; returns whether that failed for some.
+    pub fn fails(&self) -> bool {
+        let (done, wait) = channel();
+        let _ = self.messages.send(Message::Flush(done));
+        let _ = wait.recv();
+        self.failing.load(Ordering::SeqCst)
     }
 
     /// Returns, once, why records cannot be written.
@@ -123,35 +156,93 @@ impl Journal {
 impl Drop for Journal {
     /// Waits until all records are on the disk.
     fn drop(&mut self) {
-        self.records = channel().0;
+        self.messages = channel().0;
         let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// The thread's side of a journal.
+struct Writer {
+    path: PathBuf,
+    open: Option<File>,
+    /// Records that are not on the disk. Those that failed are tried again with the next ones.
+    pending: Vec<Record>,
+    failing: Arc<AtomicBool>,
+    errors: Sender<String>,
+    reported: bool,
+}
+
+impl Writer {
+    fn serve(mut self, compacted: Option<Vec<Record>>, incoming: &Receiver<Message>) {
+        if let Some(records) = compacted {
+            let written = atomic_file::write(&self.path, &bytes(&records));
+            self.report(written);
+        }
+        while let Ok(message) = incoming.recv() {
+            let mut replies = vec![];
+            for message in std::iter::once(message).chain(incoming.try_iter()) {
+                match message {
+                    Message::Append(records) => self.pending.extend(records),
+                    Message::Flush(reply) => replies.push(reply),
+                }
+            }
+            if !self.pending.is_empty() {
+                let written = self.append();
+                self.report(written);
+            }
+            for reply in replies {
+                // fails only if nobody waits any more
+                let _ = reply.send(());
+            }
+        }
+    }
+
+    fn report(&mut self, written: std::io::Result<()>) {
+        match written {
+            Ok(()) => self.failing.store(false, Ordering::SeqCst),
+            Err(error) => {
+                self.failing.store(true, Ordering::SeqCst);
+                // a part of a line may have been written, which opening the file again ends
+                self.open = None;
+                if !std::mem::replace(&mut self.reported, true) {
+                    let message = format!(
+                        "Edits are not saved automatically because {} cannot be written ({error}). Export the captions before you close the window.",
+                        self.path.display()
+                    );
+                    // fails only after the window has closed
+                    let _ = self.errors.send(message);
+                }
+            }
+        }
+    }
+
+    fn append(&mut self) -> std::io::Result<()> {
+        if self.open.is_none() {
+            let mut file = OpenOptions::new()
+                .read(true)
+                .append(true)
+                .create(true)
+                .open(&self.path)?;
+            // a crash may have left a torn line without its end
+            let mut last = [b'\n'];
+            if file.seek(SeekFrom::End(0))? > 0 {
+                file.seek(SeekFrom::End(-1))?;
+                file.read_exact(&mut last)?;
+            }
+            if last != *b"\n" {
+                file.write_all(b"\n")?;
+            }
+            self.open = Some(file);
+        }
+        let file = self.open.as_mut().expect("opened above");
+        file.write_all(&bytes(&self.pending))?;
+        file.sync_data()?;
+        self.pending.clear();
+        Ok(())
     }
 }
 
 fn bytes(records: &[Record]) -> Vec<u8> {
     let line = |record: &Record| serde_json::to_string(record).expect("a time after 1970") + "\n";
     records.iter().map(line).collect::<String>().into_bytes()
-}
-
-fn append(open: &mut Option<File>, path: &Path, records: &[Record]) -> std::io::Result<()> {
-    if open.is_none() {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(path)?;
-        // a crash may have left a torn line without its end
-        let mut last = [b'\n'];
-        if file.seek(SeekFrom::End(0))? > 0 {
-            file.seek(SeekFrom::End(-1))?;
-            file.read_exact(&mut last)?;
-        }
-        if last != *b"\n" {
-            file.write_all(b"\n")?;
-        }
-        *open = Some(file);
-    }
-    let file = open.as_mut().expect("opened above");
-    file.write_all(&bytes(records))?;
-    file.sync_data()
 }

@@ -1,8 +1,8 @@
-//! Filtering, and find and replace.
+//! Find and replace.
 
 use regex::{NoExpand, Regex, RegexBuilder};
 
-use super::{Entry, Gallery};
+use super::Gallery;
 
 /// Text to find in captions and what to replace it with.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -18,22 +18,6 @@ pub struct Replacement {
 }
 
 impl Gallery {
-    /// Returns the entries whose name or caption contains a text, ignoring case; if `missing`, only
-    /// those without a caption.
-    pub fn matching(&self, text: &str, missing: bool) -> Vec<usize> {
-        let text = text.trim().to_lowercase();
-        let contains = |entry: &Entry| {
-            text.is_empty()
-                || entry.caption.to_lowercase().contains(&text)
-                || entry.name.to_lowercase().contains(&text)
-        };
-        let matches =
-            |entry: &Entry| (!missing || entry.caption.trim().is_empty()) && contains(entry);
-        (0..self.entries.len())
-            .filter(|&i| matches(&self.entries[i]))
-            .collect()
-    }
-
     /// Returns the captions of `entries` that a replacement would change, as they would be after
     /// it.
     ///
@@ -70,11 +54,6 @@ impl Gallery {
                 .replace_all(caption, NoExpand(&find.with))
                 .into_owned(),
         };
-        let changed = |&entry: &usize| {
-            let before = &self.entries[entry].caption;
-            let after = replace(before);
-            (after != *before).then_some((entry, after))
-        };
-        Ok(entries.iter().filter_map(changed).collect())
+        Ok(self.changed(entries, replace))
     }
 }

@@ -1,34 +1,42 @@
-//! The Batch page: the pictures of a folder with editable captions, and tools that change many
+//! The Batch page: a list of pictures, the current one with its caption, and tools that change many
 //! captions at once.
 
+mod editor;
 mod files;
+mod header;
 mod job;
 mod list;
+mod preview;
 mod replace;
 mod run;
+mod running;
+mod tagging;
 mod thumbnails;
+mod tokens;
 mod tools;
 
 use std::path::{Path, PathBuf};
 
 use eframe::Storage;
-use egui::{
-    Button, CentralPanel, Context, Id, Key, KeyboardShortcut, Modifiers, Panel, RichText,
-    ScrollArea, TextEdit, Ui,
-};
+use egui::{CentralPanel, Context, Id, Key, KeyboardShortcut, Modifiers, Panel, Ui};
 
-pub use job::{BatchCaption, BatchEvent, BatchJob};
+pub use job::{BatchCaption, BatchEvent, BatchJob, WrittenCaption};
+pub use tokens::{CountTokens, TokenCount};
 
 use crate::background::Background;
-use crate::gallery::Gallery;
+use crate::gallery::{self, Filter, Gallery, Source};
 use crate::page::{Page, PageContext};
 use crate::toasts::Toasts;
-use crate::worker::{Event, WorkerHandle};
+use crate::worker::Event;
+use editor::Edit;
 use files::Files;
-use list::Edit;
+use preview::Preview;
 use replace::Replace;
-use run::Run;
+use run::{Rest, Run};
+use tagging::Tagging;
 use thumbnails::Thumbnails;
+use tokens::Counter;
+use tools::{Captioning, Tab};
 
 const UNDO: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::Z);
 const REDO: [KeyboardShortcut; 2] = [
@@ -39,7 +47,7 @@ const SELECT_ALL: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, K
 const FILTER: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::F);
 
 /// Extensions of files with captions.
-const CAPTION_FILES: [&str; 5] = ["csv", "jsonl", "ndjson", "json", "txt"];
+const CAPTION_FILES: [&str; 7] = ["csv", "tsv", "jsonl", "ndjson", "json", "txt", "parquet"];
 
 /// Name on the page's tab.
 pub const TITLE: &str = "Batch";
@@ -55,31 +63,53 @@ pub struct BatchPage {
     /// Text of the folder field.
     folder: String,
     chosen: Background<PathBuf>,
-    opened: Background<Result<(Gallery, Option<String>), String>>,
+    opened: Background<Result<Opened, String>>,
     opening: bool,
     gallery: Option<Gallery>,
     thumbnails: Option<Thumbnails>,
-    filter: Filter,
+    preview: Option<Preview>,
+    /// Text of the filter field.
+    filter: String,
+    /// What is wrong with that text.
+    filter_error: Option<String>,
     /// Entries that matched the filter when it was last applied. A caption that changes keeps its
     /// place.
     shown: Vec<usize>,
+    /// Entry in the viewer and the editor.
+    current: Option<usize>,
     edit: Option<Edit>,
-    /// Row to scroll to in the next frame, and whether to focus its caption.
-    scroll_to: Option<(usize, bool)>,
+    /// Whether the editor gets the focus in the next frame.
+    focus_editor: bool,
+    counter: Counter,
+    /// Row to scroll to in the next frame.
+    scroll_to: Option<usize>,
+    /// Number of rows that the list shows at once.
+    page: usize,
+    tab: Tab,
+    captioning: Captioning,
+    tagging: Tagging,
     replace: Replace,
+    files: Files,
     runs: u64,
     run: Option<Run>,
+    /// What is left of the run that was stopped last.
+    rest: Option<Rest>,
     /// Summary of the last run.
     summary: Option<String>,
-    files: Files,
 }
 
-#[derive(Default, Clone, PartialEq)]
-struct Filter {
-    text: String,
-    /// Only entries without a caption.
-    missing: bool,
+/// Pictures that were read on a background thread.
+struct Opened {
+    gallery: Gallery,
+    /// What could not be read.
+    message: Option<String>,
+    /// Picture to show.
+    picture: Option<PathBuf>,
 }
+
+/// Asks the page to open some picture files.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpenInBatch(pub Vec<PathBuf>);
 
 impl Page for BatchPage {
     fn title(&self) -> &'static str {
@@ -87,10 +117,18 @@ impl Page for BatchPage {
     }
 
     fn handle(&mut self, event: &mut Event, context: &mut PageContext) {
-        if let Event::Stopped(_) = event {
-            self.cancel();
+        match event {
+            Event::Stopped(_) => self.stop(),
+            Event::ModelLoaded { slot: 0, .. } | Event::ModelUnloaded(0) => self.counter.clear(),
+            _ => {}
         }
-        if let Some(BatchEvent { run, captions }) = event.take::<BatchEvent>() {
+        if let Some(OpenInBatch(files)) = event.take() {
+            self.open(&context.egui, Source::Files(files), None);
+        }
+        if let Some(count) = event.take::<TokenCount>() {
+            self.counter.take(count);
+        }
+        if let Some(BatchEvent { run, captions }) = event.take() {
             self.take(run, captions, context);
         }
     }
@@ -104,30 +142,25 @@ impl Page for BatchPage {
             return;
         }
         self.keys(ui);
-        Panel::right("tools").default_size(290.0).show(ui, |ui| {
-            ScrollArea::vertical().show(ui, |ui| {
-                self.captioning(ui, context);
-                self.replacing(ui);
-                if let Some(gallery) = &mut self.gallery {
-                    self.files.ui(ui, gallery);
-                }
-                ui.separator();
-                ui.label(
-                    RichText::new(
-                        "Keys: Enter goes to the next caption, Ctrl+Z undoes, Ctrl+Y redoes, \
-                         Ctrl+A selects the pictures shown, Ctrl+F filters.",
-                    )
-                    .weak(),
-                );
-            })
-        });
-        CentralPanel::default().show(ui, |ui| self.list(ui));
+        Panel::bottom("run").show(ui, |ui| self.progress(ui, context));
+        Panel::left("pictures")
+            .default_size(280.0)
+            .size_range(180.0..=600.0)
+            .show(ui, |ui| self.list(ui));
+        Panel::right("tools")
+            .default_size(290.0)
+            .size_range(260.0..=480.0)
+            .show(ui, |ui| self.tools(ui, context));
+        CentralPanel::default().show(ui, |ui| self.current(ui, context));
+        if let Some(gallery) = &mut self.gallery {
+            self.files.ask(ui, gallery);
+        }
         if let Some(thumbnails) = &mut self.thumbnails {
             thumbnails.update(&ctx);
         }
     }
 
-    /// Opens a folder, the folder of a picture, or a file with captions.
+    /// Opens a folder, some pictures, the folder of one, or a file with captions.
     fn drop_files(&mut self, files: &[PathBuf], context: &mut PageContext) -> bool {
         let Some(path) = files.first() else {
             return false;
@@ -136,10 +169,19 @@ impl Page for BatchPage {
             .extension()
             .map(|extension| extension.to_string_lossy().to_lowercase());
         let captions = CAPTION_FILES.contains(&extension.as_deref().unwrap_or_default());
-        match (path.is_dir(), captions, &self.gallery) {
-            (true, ..) => self.open(&context.egui, path.clone()),
-            (false, true, Some(gallery)) => self.files.import(&context.egui, gallery, path.clone()),
-            _ => self.open(&context.egui, path.parent().unwrap_or(path).to_owned()),
+        let ctx = &context.egui;
+        match &self.gallery {
+            Some(gallery) if captions && path.is_file() => {
+                self.files.import(ctx, gallery, path.clone());
+            }
+            _ if path.is_dir() => self.open(ctx, Source::Folder(path.clone()), None),
+            _ if files.len() > 1 && gallery::are_pictures(files) => {
+                self.open(ctx, Source::Files(files.to_vec()), None);
+            }
+            _ => {
+                let folder = path.parent().unwrap_or(path).to_owned();
+                self.open(ctx, Source::Folder(folder), Some(path.clone()));
+            }
         }
         true
     }
@@ -149,8 +191,24 @@ impl Page for BatchPage {
     }
 
     fn save(&self, storage: &mut dyn Storage) {
-        let open = self.gallery.as_ref().map(Gallery::folder);
+        let open = self
+            .gallery
+            .as_ref()
+            .filter(|gallery| gallery.is_folder())
+            .map(Gallery::folder);
         eframe::set_value(storage, STORED, &open.or(self.last.as_deref()));
+    }
+
+    fn unsaved(&mut self) -> Option<String> {
+        self.finish_edit();
+        let gallery = self.gallery.as_ref()?;
+        gallery.is_unsaved().then(|| {
+            format!(
+                "The edited captions of {} are not saved, because the folder cannot be written. \
+                 Export them on the Batch page to keep them.",
+                gallery.folder().display()
+            )
+        })
     }
 
     fn close(&mut self) -> bool {
@@ -162,11 +220,17 @@ impl Page for BatchPage {
 }
 
 impl BatchPage {
-    /// Opens a folder; the one before stays until it has been read.
-    fn open(&mut self, ctx: &Context, folder: PathBuf) {
+    /// Opens pictures; those before stay until they have been read. `picture` is then shown.
+    fn open(&mut self, ctx: &Context, source: Source, picture: Option<PathBuf>) {
         self.last = None;
         self.opening = true;
-        self.opened.run(ctx, move || Some(Gallery::open(&folder)));
+        self.opened.run(ctx, move || {
+            Some(Gallery::open(&source).map(|(gallery, message)| Opened {
+                gallery,
+                message,
+                picture,
+            }))
+        });
     }
 
     /// Lets the user choose a folder.
@@ -178,71 +242,23 @@ impl BatchPage {
         });
     }
 
-    /// Takes the results of a job and sends the next one.
-    fn take(
-        &mut self,
-        number: u64,
-        captions: Result<Vec<BatchCaption>, String>,
-        context: &mut PageContext,
-    ) {
-        let captions = match captions {
-            Ok(captions) => captions,
-            Err(message) => {
-                // a run that was cancelled is gone, and its last job fails
-                if self.run.as_ref().is_some_and(|run| run.number == number) {
-                    context.toasts.add(message);
-                    self.cancel();
-                }
-                return;
-            }
-        };
-        let (Some(run), Some(gallery)) = (&mut self.run, &mut self.gallery) else {
-            return;
-        };
-        if run.number != number {
-            return;
-        }
-        let editing = self.edit.as_ref().map(|edit| edit.entry);
-        run.take(gallery, captions, editing);
-        if !run.send_next(gallery, &context.worker) {
-            self.summary = self.run.take().map(|run| run.summary(false));
-        }
-    }
-
-    /// Starts a run over some entries.
-    fn start(&mut self, entries: Vec<usize>, context: &PageContext) {
-        self.finish_edit();
-        self.runs += 1;
-        let mut run = Run::new(self.runs, entries, context.generation.clone());
-        let worker: &WorkerHandle = &context.worker;
-        if let Some(gallery) = &self.gallery {
-            run.send_next(gallery, worker);
-        }
-        (self.run, self.summary) = (Some(run), None);
-    }
-
-    /// Ends the run. Captions that are already written stay.
-    fn cancel(&mut self) {
-        if let Some(run) = self.run.take() {
-            run.cancel();
-            self.summary = Some(run.summary(true));
-        }
-    }
-
     /// Takes the results of background threads.
     fn poll(&mut self, ctx: &Context, toasts: &mut Toasts) {
         if let Some(folder) = self.last.take() {
-            self.open(ctx, folder);
+            self.open(ctx, Source::Folder(folder), None);
         }
         while let Some(folder) = self.chosen.poll() {
-            self.open(ctx, folder);
+            self.open(ctx, Source::Folder(folder), None);
         }
         while let Some(opened) = self.opened.poll() {
             self.opening = false;
             match opened {
-                Ok((gallery, message)) => {
-                    message.into_iter().for_each(|message| toasts.add(message));
-                    self.show(ctx, gallery);
+                Ok(opened) => {
+                    opened
+                        .message
+                        .iter()
+                        .for_each(|message| toasts.add(message));
+                    self.show(ctx, opened.gallery, opened.picture.as_deref());
                 }
                 Err(message) => toasts.add(message),
             }
@@ -251,7 +267,7 @@ impl BatchPage {
             gallery
                 .journal_error()
                 .into_iter()
-                .for_each(|message| toasts.add(message));
+                .for_each(|message| toasts.warn(message));
             let before = gallery.version();
             self.files.poll(gallery, toasts);
             if gallery.version() != before {
@@ -260,103 +276,65 @@ impl BatchPage {
         }
     }
 
-    /// Shows a gallery in place of the one before.
-    fn show(&mut self, ctx: &Context, gallery: Gallery) {
+    /// Shows a gallery in place of the one before, and a picture in it.
+    fn show(&mut self, ctx: &Context, gallery: Gallery, picture: Option<&Path>) {
         self.finish_edit();
-        self.cancel();
-        self.summary = None;
+        self.stop();
+        (self.summary, self.rest) = (None, None);
         self.folder = gallery.folder().display().to_string();
+        let wanted = gallery
+            .entries()
+            .iter()
+            .position(|entry| Some(entry.path.as_path()) == picture);
         self.gallery = Some(gallery);
         self.thumbnails
             .get_or_insert_with(|| Thumbnails::new(ctx))
             .clear();
+        self.preview.get_or_insert_with(|| Preview::new(ctx));
         self.files = Files::default();
+        self.tagging = Tagging::default();
+        self.filter.clear();
+        self.current = wanted;
         self.apply_filter();
     }
 
+    /// Applies the filter, unless its text has a mistake. The list stays at the current picture, or
+    /// goes to the first one that matches.
     fn apply_filter(&mut self) {
-        if let Some(gallery) = &self.gallery {
-            self.shown = gallery.matching(&self.filter.text, self.filter.missing);
-        }
-    }
-
-    fn bar(&mut self, ui: &mut Ui) {
-        let mut changed = false;
-        ui.horizontal_wrapped(|ui| {
-            let label = ui.label("Folder");
-            let field = TextEdit::singleline(&mut self.folder)
-                .desired_width(240.0)
-                .hint_text("Folder of pictures");
-            let field = ui.add(field).labelled_by(label.id);
-            let entered = field.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
-            if entered && !self.folder.trim().is_empty() {
-                self.open(&ui.ctx().clone(), PathBuf::from(self.folder.trim()));
+        let Some(gallery) = &self.gallery else { return };
+        match Filter::parse(&self.filter) {
+            Ok(filter) => {
+                self.filter_error = None;
+                self.shown = gallery.matching(&filter);
             }
-            if ui
-                .button("Choose...")
-                .on_hover_text("Choose a folder of pictures")
-                .clicked()
-            {
-                self.choose_folder(ui.ctx());
-            }
-            let Some(gallery) = &self.gallery else { return };
-            ui.separator();
-            let label = ui.label("Filter");
-            let filter = TextEdit::singleline(&mut self.filter.text)
-                .id(filter_id())
-                .desired_width(120.0)
-                .hint_text("Caption or name");
-            changed |= ui.add(filter).labelled_by(label.id).changed();
-            changed |= ui
-                .checkbox(&mut self.filter.missing, "Without caption")
-                .changed();
-            let (can_undo, can_redo) = (gallery.can_undo(), gallery.can_redo());
-            let idle = self.run.is_none();
-            if ui
-                .add_enabled(can_undo && idle, Button::new("Undo"))
-                .on_hover_text("Undo the last change (Ctrl+Z)")
-                .clicked()
-            {
-                self.step_history(Gallery::undo);
-            }
-            if ui
-                .add_enabled(can_redo && idle, Button::new("Redo"))
-                .on_hover_text("Redo the change that was undone (Ctrl+Y)")
-                .clicked()
-            {
-                self.step_history(Gallery::redo);
-            }
-            let Some(gallery) = &self.gallery else { return };
-            ui.label(format!(
-                "{} of {}",
-                self.shown.len(),
-                gallery.entries().len()
-            ));
-            if self.opening {
-                ui.spinner();
-            }
-        });
-        if changed {
-            self.finish_edit();
-            self.apply_filter();
-        }
-    }
-
-    fn empty(&mut self, ui: &mut Ui) {
-        ui.vertical_centered(|ui| {
-            ui.add_space(ui.available_height() * 0.3);
-            if self.opening {
-                ui.spinner();
-                ui.label("Reading the folder...");
+            Err(message) => {
+                self.filter_error = Some(message);
                 return;
             }
-            ui.heading("Drop a folder of pictures here");
-            ui.label("Caption all of them, edit the captions and save them as text, CSV or JSON.");
-            ui.add_space(12.0);
-            if ui.button("Choose folder...").clicked() {
-                self.choose_folder(ui.ctx());
-            }
-        });
+        }
+        let current = self.current;
+        let row = self.shown.iter().position(|&shown| Some(shown) == current);
+        if row.is_none() {
+            self.finish_edit();
+            self.current = self.shown.first().copied();
+        }
+        self.scroll_to = Some(row.unwrap_or(0));
+    }
+
+    /// Makes an entry the current one.
+    fn choose(&mut self, entry: usize) {
+        if self.current != Some(entry) {
+            self.finish_edit();
+            self.current = Some(entry);
+        }
+    }
+
+    /// Sets captions as one change.
+    fn change(&mut self, captions: Vec<(usize, String)>) {
+        self.finish_edit();
+        if let Some(gallery) = &mut self.gallery {
+            gallery.set(captions, None);
+        }
     }
 
     fn keys(&mut self, ui: &Ui) {
@@ -365,8 +343,12 @@ impl BatchPage {
         if pressed(&FILTER) {
             ctx.memory_mut(|memory| memory.request_focus(filter_id()));
         }
-        // a focused text field handles these keys itself
-        if ctx.egui_wants_keyboard_input() || self.run.is_some() {
+        self.editor_keys(ui);
+        self.list_keys(ui);
+        // a text field handles these keys itself, but for the editor after its text was recorded
+        let typing = ctx.egui_wants_keyboard_input();
+        let recorded = self.is_editor_focused(ctx) && !self.is_edited();
+        if typing && !recorded || self.run.is_some() {
             return;
         }
         // Redo comes first because Ctrl+Z also matches Ctrl+Shift+Z
@@ -376,20 +358,19 @@ impl BatchPage {
         if pressed(&UNDO) {
             self.step_history(Gallery::undo);
         }
-        if pressed(&SELECT_ALL) {
+        if !typing && pressed(&SELECT_ALL) {
             self.select_shown(true);
         }
     }
 
-    /// Undoes or redoes a change and scrolls to it.
+    /// Undoes or redoes a change and goes to it.
     fn step_history(&mut self, step: fn(&mut Gallery) -> Option<usize>) {
         self.finish_edit();
         let Some(entry) = self.gallery.as_mut().and_then(step) else {
             return;
         };
+        self.choose(entry);
         self.apply_filter();
-        let row = self.shown.iter().position(|&shown| shown == entry);
-        self.scroll_to = row.map(|row| (row, false));
     }
 
     /// Selects exactly the entries shown, or none at all.

@@ -2,6 +2,8 @@
 // each test file is a crate of its own and uses only some of them
 #![allow(dead_code)]
 
+pub mod batch;
+
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};

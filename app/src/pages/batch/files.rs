@@ -4,24 +4,40 @@ mod export;
 
 use std::path::PathBuf;
 
-use egui::{Button, CollapsingHeader, ComboBox, Context, Id, Modal, RichText, TextEdit, Ui};
-use seemore::data::{Captioned, Format, Layout};
+use egui::{ComboBox, Context, Id, Modal, ProgressBar, RichText, TextEdit, Ui};
+use seemore::data::{Captioned, Existing, Format, Layout};
 
 use super::{CAPTION_FILES, file_name};
 use crate::background::Background;
 use crate::format::count;
-use crate::gallery::{Gallery, Import};
+use crate::gallery::{Entry, Gallery, Import};
+use crate::progress::Counter;
+use crate::theme::{self, Action, Icon};
 use crate::toasts::Toasts;
-use export::{Export, Exported};
+use export::{Done, Export, Exported, Row};
 
-/// Formats to save in, with the extensions of their files.
-const FORMATS: [(Format, &str, &str); 5] = [
+/// Names of the formats that captions are saved in, with the extensions of their files; a format
+/// without extension is a folder.
+const FORMATS: [(Format, &str, &str); 9] = [
     (Format::Folder, "Text files beside the pictures", ""),
     (Format::Flickr, "CSV with file names", "csv"),
     (Format::Csv, "CSV with embedded pictures", "csv"),
     (Format::Jsonl, "JSON lines", "jsonl"),
     (Format::Coco, "COCO JSON", "json"),
+    (Format::Llava, "LLaVA conversations", "json"),
+    (Format::Metadata, "Hugging Face ImageFolder", "csv"),
+    (Format::Parquet, "Parquet", "parquet"),
+    (Format::Webdataset, "WebDataset", "tar"),
 ];
+
+/// Captions to save.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Scope {
+    #[default]
+    All,
+    Filtered,
+    Selected,
+}
 
 const OVERWRITE: &str = "Overwrite";
 const NEW_ONLY: &str = "Only new ones";
@@ -32,11 +48,13 @@ const CANCEL: &str = "Cancel";
 pub struct Files {
     /// Index of the format to save in.
     format: usize,
+    scope: Scope,
     /// Text of the path field.
     path: String,
     chosen: Background<PathBuf>,
     exported: Background<Result<Exported, String>>,
-    saving: bool,
+    /// Counts the pictures of the export in progress.
+    saving: Option<Counter>,
     import: Background<PathBuf>,
     read: Background<Result<Read, String>>,
     question: Option<Question>,
@@ -58,6 +76,7 @@ enum Question {
         export: Export,
         count: usize,
         first: PathBuf,
+        new: usize,
     },
     Import {
         import: Import,
@@ -99,18 +118,30 @@ impl Files {
             }
         }
         while let Some(exported) = self.exported.poll() {
-            self.saving = false;
+            self.saving = None;
             match exported {
-                Ok(Exported::Done(message)) => self.message = Some(message),
+                Ok(Exported::Done(Done {
+                    message,
+                    files,
+                    version,
+                })) => {
+                    gallery.set_files(files);
+                    version
+                        .into_iter()
+                        .for_each(|version| gallery.mark_exported(version));
+                    self.message = Some(message);
+                }
                 Ok(Exported::Exists {
                     export,
                     count,
                     first,
+                    new,
                 }) => {
                     self.question = Some(Question::Export {
                         export,
                         count,
                         first,
+                        new,
                     })
                 }
                 Err(message) => toasts.add(format!("Captions were not saved: {message}")),
@@ -142,24 +173,12 @@ impl Files {
         }
     }
 
-    /// Draws the fields and the question, if there is one.
-    pub fn ui(&mut self, ui: &mut Ui, gallery: &mut Gallery) {
-        ui.separator();
-        CollapsingHeader::new(RichText::new("Files").heading())
-            .default_open(true)
-            .show(ui, |ui| self.fields(ui, gallery));
-        while let Some(path) = self.import.poll() {
-            self.import(ui.ctx(), gallery, path);
-        }
-        self.ask(ui, gallery);
-    }
-
-    fn fields(&mut self, ui: &mut Ui, gallery: &Gallery) {
+    /// Draws the fields. `shown` are the entries that match the filter.
+    pub fn ui(&mut self, ui: &mut Ui, gallery: &Gallery, shown: &[usize]) {
+        theme::title(ui, "Import");
         if ui
             .button("Import captions...")
-            .on_hover_text(
-                "Read CSV, JSON lines, COCO JSON or captions.txt. Files can be dropped here too.",
-            )
+            .on_hover_text("Read any format that training reads. Files can be dropped here too.")
             .clicked()
         {
             let folder = gallery.folder().to_owned();
@@ -171,11 +190,23 @@ impl Files {
                     .pick_file()
             });
         }
-        ui.add_space(4.0);
+        ui.add_space(8.0);
+        theme::title(ui, "Export");
+        ui.horizontal(|ui| {
+            for (scope, name) in [
+                (Scope::All, "All"),
+                (Scope::Filtered, "Filtered"),
+                (Scope::Selected, "Selected"),
+            ] {
+                ui.radio_value(&mut self.scope, scope, name);
+            }
+        });
         let label = ui.label("Save as");
         let list = ComboBox::from_id_salt("format")
             .selected_text(FORMATS[self.format].1)
             .width(ui.available_width() - 8.0)
+            // all formats without a scroll bar
+            .height(320.0)
             .show_ui(ui, |ui| {
                 for (number, (_, name, _)) in FORMATS.iter().enumerate() {
                     ui.selectable_value(&mut self.format, number, *name);
@@ -184,8 +215,14 @@ impl Files {
         list.response.labelled_by(label.id);
         let (format, _, extension) = FORMATS[self.format];
         let folder = gallery.folder();
-        let default = folder.join("captions").with_extension(extension);
-        if format != Format::Folder {
+        // ImageFolder knows its file by this name
+        let name = match format {
+            Format::Metadata => "metadata",
+            _ => "captions",
+        };
+        let default = folder.join(name).with_extension(extension);
+        // the field keeps its place where there is no file to name
+        ui.add_enabled_ui(format != Format::Folder, |ui| {
             ui.horizontal(|ui| {
                 let label = ui.label("File");
                 let field = TextEdit::singleline(&mut self.path)
@@ -198,50 +235,83 @@ impl Files {
                         rfd::FileDialog::new()
                             .set_title("Save captions")
                             .set_directory(folder)
-                            .set_file_name(format!("captions.{extension}"))
+                            .set_file_name(format!("{name}.{extension}"))
                             .save_file()
                     });
                 }
             });
-        }
-        ui.horizontal(|ui| {
-            if ui
-                .add_enabled(!self.saving, Button::new("Save captions"))
-                .on_hover_text("Save the captions of all pictures that have one")
-                .clicked()
-            {
-                let path = if self.path.trim().is_empty() || format == Format::Folder {
-                    default
-                } else {
-                    PathBuf::from(self.path.trim())
-                };
-                let captioned = gallery.captioned();
-                let without = gallery.entries().len() - captioned.len();
-                let export = Export {
-                    path,
-                    format,
-                    captioned,
-                    without,
-                };
-                self.export(ui.ctx(), export, false);
-            }
-            if self.saving {
-                ui.spinner();
-            }
         });
-        if let Some(message) = &self.message {
+        let button = Action::new(Icon::Save, "Save captions").primary();
+        if ui
+            .add_enabled(self.saving.is_none(), button)
+            .on_hover_text("Save the captions of these pictures that have one")
+            .clicked()
+        {
+            let path = if self.path.trim().is_empty() || format == Format::Folder {
+                default
+            } else {
+                PathBuf::from(self.path.trim())
+            };
+            let export = self.collect(gallery, shown, path, format);
+            self.export(ui.ctx(), export, None);
+        }
+        if let Some(progress) = &self.saving {
+            let (done, total) = progress.get().unwrap_or((0, 0));
+            let share = done as f32 / total.max(1) as f32;
+            ui.add(ProgressBar::new(share).text(format!("Saving {done} of {total}")));
+            ui.ctx()
+                .request_repaint_after(std::time::Duration::from_millis(100));
+        } else if let Some(message) = &self.message {
             ui.label(RichText::new(message).weak());
         }
     }
 
-    fn export(&mut self, ctx: &Context, export: Export, overwrite: bool) {
-        (self.saving, self.message) = (true, None);
-        self.exported
-            .run(ctx, move || Some(export.write(overwrite)));
+    /// Returns the captions of the chosen entries.
+    fn collect(&self, gallery: &Gallery, shown: &[usize], path: PathBuf, format: Format) -> Export {
+        let entries = gallery.entries();
+        let chosen: Vec<usize> = match self.scope {
+            Scope::All => (0..entries.len()).collect(),
+            Scope::Filtered => shown.to_vec(),
+            Scope::Selected => (0..entries.len())
+                .filter(|&entry| entries[entry].selected)
+                .collect(),
+        };
+        let row = |&entry: &usize| {
+            let Entry {
+                path,
+                caption,
+                file,
+                ..
+            } = &entries[entry];
+            let caption = caption.trim();
+            (!caption.is_empty()).then(|| Row {
+                entry,
+                picture: path.clone(),
+                caption: caption.to_owned(),
+                file: file.clone(),
+            })
+        };
+        let rows: Vec<Row> = chosen.iter().filter_map(row).collect();
+        Export {
+            path,
+            format,
+            without: chosen.len() - rows.len(),
+            version: (chosen.len() == entries.len()).then(|| gallery.version()),
+            rows,
+            progress: Counter::default(),
+        }
     }
 
-    /// Asks the question and acts on the answer.
-    fn ask(&mut self, ui: &mut Ui, gallery: &mut Gallery) {
+    fn export(&mut self, ctx: &Context, export: Export, choice: Option<Existing>) {
+        (self.saving, self.message) = (Some(export.progress.clone()), None);
+        self.exported.run(ctx, move || Some(export.write(choice)));
+    }
+
+    /// Asks the question, if there is one, and acts on the answer.
+    pub fn ask(&mut self, ui: &mut Ui, gallery: &mut Gallery) {
+        while let Some(path) = self.import.poll() {
+            self.import(ui.ctx(), gallery, path);
+        }
         let Some(question) = &self.question else {
             return;
         };
@@ -265,10 +335,10 @@ impl Files {
         let Some(answer) = answer else { return };
         match (self.question.take(), answer) {
             (Some(Question::Export { export, .. }), OVERWRITE) => {
-                self.export(ui.ctx(), export, true)
+                self.export(ui.ctx(), export, Some(Existing::Replace))
             }
             (Some(Question::Export { export, .. }), NEW_ONLY) => {
-                self.export(ui.ctx(), export.only_new(), true)
+                self.export(ui.ctx(), export, Some(Existing::Skip))
             }
             (Some(Question::Import { mut import, file }), OVERWRITE | NEW_ONLY) => {
                 if answer == OVERWRITE {
@@ -286,12 +356,26 @@ impl Question {
     fn text(&self) -> String {
         match self {
             Question::Export {
-                count: 1, first, ..
+                count: 1,
+                first,
+                new: 0,
+                ..
             } => format!("{} already exists.", first.display()),
-            Question::Export { count, first, .. } => format!(
-                "{count} text files with other contents already exist, such as {}.",
-                first.display()
-            ),
+            Question::Export {
+                count: number,
+                first,
+                new,
+                ..
+            } => {
+                let new = match new {
+                    0 => String::new(),
+                    new => format!(" {} beside them would be new.", count(*new, "text file")),
+                };
+                format!(
+                    "Of the text files with other contents, {number} would be replaced, such as {}.{new}",
+                    first.display()
+                )
+            }
             Question::Import { import, file } => format!(
                 "{file} has different captions for {} that already have one, and captions for \
                  {} without one.",
@@ -303,7 +387,7 @@ impl Question {
 
     fn answers(&self) -> &'static [&'static str] {
         match self {
-            Question::Export { count: 1, .. } => &[OVERWRITE, CANCEL],
+            Question::Export { new: 0, .. } => &[OVERWRITE, CANCEL],
             _ => &[OVERWRITE, NEW_ONLY, CANCEL],
         }
     }

@@ -35,7 +35,16 @@ pub struct BatchEvent {
 }
 
 /// The number of a picture with its caption, or with the reason why it has none.
-pub type BatchCaption = (usize, Result<String, String>);
+pub type BatchCaption = (usize, Result<WrittenCaption, String>);
+
+/// A caption that the model wrote.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WrittenCaption {
+    /// The caption, with its prefix.
+    pub text: String,
+    /// Geometric mean of the probabilities of its tokens.
+    pub confidence: f32,
+}
 
 impl Command for BatchJob {
     fn run(self: Box<Self>, worker: &mut Worker) {
@@ -82,11 +91,21 @@ impl BatchJob {
         let mut captions = session
             .captions_of(&readable, &prompts, &options, &self.cancel)?
             .into_iter();
+        // the prompt of a pretrained model is a question, which is no part of the answer
+        let shown = match session.model().dialogue() {
+            Some(_) => "",
+            None => prefix.as_str(),
+        };
         let result = |error: Option<String>| match error {
             Some(error) => Err(error),
             None => {
                 let caption = captions.next().expect("one for every readable picture");
-                Ok(format!("{prefix}{}", caption.text).trim().to_owned())
+                // the end of the caption counts as a token
+                let tokens = (caption.tokens.len() + 1) as f64;
+                Ok(WrittenCaption {
+                    text: format!("{shown}{}", caption.text).trim().to_owned(),
+                    confidence: (caption.log_probability / tokens).exp() as f32,
+                })
             }
         };
         Ok(numbers

@@ -1,29 +1,27 @@
-//! The list of pictures with editable captions.
-
-use std::time::Duration;
+//! The list of pictures.
 
 use egui::{
-    Align, Align2, Color32, FontId, Image, Key, Label, Layout, Response, RichText, Role,
-    ScrollArea, Sense, StrokeKind, TextEdit, Ui, WidgetInfo, vec2,
+    Align2, Color32, FontId, Image, Key, Modifiers, Rect, Role, ScrollArea, Sense, StrokeKind,
+    TextStyle, TextWrapMode, Ui, WidgetInfo, WidgetText, pos2, vec2,
 };
 
 use super::BatchPage;
 use super::thumbnails::Thumbnails;
-use crate::gallery::Gallery;
+use crate::gallery::Entry;
+use crate::pictures::THUMBNAIL;
+use crate::theme;
 
 /// Height of a row, in points.
-const ROW: f32 = 68.0;
+const ROW: f32 = 56.0;
 
-/// Seconds after which a caption that is still being edited is saved.
-const SAVE_AFTER: f64 = 1.0;
+/// Width and height of a thumbnail, in points.
+const SIDE: f32 = 48.0;
 
-/// A caption that is being edited.
-pub struct Edit {
-    /// Number of the entry.
-    pub entry: usize,
-    before: String,
-    /// When the first unsaved change was made, in egui's seconds.
-    unsaved: Option<f64>,
+/// What the user did with a row.
+#[derive(Default)]
+struct Clicked {
+    row: bool,
+    check: bool,
 }
 
 impl BatchPage {
@@ -39,147 +37,176 @@ impl BatchPage {
             });
             return;
         }
-        let time = ui.input(|input| input.time);
-        let spacing = ui.spacing().item_spacing.y;
+        let pitch = ROW + ui.spacing().item_spacing.y;
         let mut area = ScrollArea::vertical().auto_shrink(false);
-        let scroll_to = self.scroll_to.take();
-        if let Some((row, _)) = scroll_to {
-            area = area.vertical_scroll_offset((row as f32 - 2.0).max(0.0) * (ROW + spacing));
+        if let Some(row) = self.scroll_to.take() {
+            // in the middle, so that the rows around it are visible, too
+            let above = (ui.available_height() - ROW) / 2.0;
+            area = area.vertical_scroll_offset((row as f32 * pitch - above).max(0.0));
         }
-        let mut focused = None;
-        let mut next = None;
-        area.show_rows(ui, ROW, self.shown.len(), |ui, rows| {
+        let mut chosen = None;
+        let output = area.show_rows(ui, ROW, self.shown.len(), |ui, rows| {
             for row in rows {
-                let entry = self.shown[row];
-                let (field, typed) = show_row(ui, gallery, thumbnails, entry);
-                if scroll_to == Some((row, true)) {
-                    field.request_focus();
+                let number = self.shown[row];
+                let entry = &gallery.entries()[number];
+                let current = self.current == Some(number);
+                let clicked = show_row(ui, entry, number, current, thumbnails);
+                if clicked.check {
+                    let selected = !entry.selected;
+                    gallery.select(number, selected);
                 }
-                if field.has_focus() || field.lost_focus() {
-                    focused = Some(entry);
-                    if self.edit.as_ref().is_none_or(|edit| edit.entry != entry) {
-                        if let Some(Edit { entry, before, .. }) = self.edit.take() {
-                            gallery.finish_edit(entry, before);
-                        }
-                        // nothing is typed in the frame in which the field gets the focus
-                        let before = gallery.entries()[entry].caption.clone();
-                        self.edit = Some(Edit {
-                            entry,
-                            before,
-                            unsaved: None,
-                        });
-                    }
-                    if typed && let Some(edit) = &mut self.edit {
-                        edit.unsaved.get_or_insert(time);
-                    }
-                }
-                if field.lost_focus() {
-                    focused = None;
-                    let entered = ui.input(|input| input.key_pressed(Key::Enter));
-                    if entered && row + 1 < self.shown.len() {
-                        next = Some(row + 1);
-                    }
+                if clicked.row {
+                    chosen = Some(number);
                 }
             }
         });
-        if let Some(edit) = &mut self.edit {
-            match edit.unsaved {
-                Some(since) if time - since > SAVE_AFTER => {
-                    gallery.save_draft(edit.entry);
-                    edit.unsaved = None;
-                }
-                Some(_) => ui
-                    .ctx()
-                    .request_repaint_after(Duration::from_secs_f64(SAVE_AFTER)),
-                None => {}
-            }
-            // a row that scrolls out of view loses the focus without an event
-            if focused != Some(edit.entry) {
-                self.finish_edit();
-            }
-        }
-        if let Some(row) = next {
-            self.scroll_to = Some((row, true));
-            ui.ctx().request_repaint();
+        self.page = ((output.inner_rect.height() / pitch) as usize).max(1);
+        if let Some(entry) = chosen {
+            self.choose(entry);
         }
     }
 
-    /// Records the edit in progress.
-    pub(super) fn finish_edit(&mut self) {
-        if let (Some(Edit { entry, before, .. }), Some(gallery)) =
-            (self.edit.take(), &mut self.gallery)
-        {
-            gallery.finish_edit(entry, before);
+    /// Moves to another row with the keys for it, unless a text field uses them. Page up and down
+    /// with Ctrl work anywhere.
+    pub(super) fn list_keys(&mut self, ui: &Ui) {
+        let pressed = |modifiers: Modifiers, key: Key| {
+            ui.ctx()
+                .input_mut(|input| input.consume_key(modifiers, key))
+        };
+        let page = self.page as isize;
+        let mut step = None;
+        for (key, rows) in [(Key::PageDown, 1), (Key::PageUp, -1)] {
+            if pressed(Modifiers::COMMAND, key) {
+                step = Some(rows);
+            }
         }
+        if !ui.ctx().egui_wants_keyboard_input() {
+            let all = self.shown.len() as isize;
+            for (key, rows) in [
+                (Key::ArrowDown, 1),
+                (Key::ArrowUp, -1),
+                (Key::PageDown, page),
+                (Key::PageUp, -page),
+                (Key::Home, -all),
+                (Key::End, all),
+            ] {
+                if pressed(Modifiers::NONE, key) {
+                    step = Some(rows);
+                }
+            }
+            if pressed(Modifiers::NONE, Key::Space)
+                && let (Some(current), Some(gallery)) = (self.current, &mut self.gallery)
+            {
+                let selected = gallery.entries()[current].selected;
+                gallery.select(current, !selected);
+            }
+        }
+        if let Some(rows) = step {
+            self.step(rows);
+        }
+    }
+
+    /// Makes the entry that lies some rows further down the current one.
+    pub(super) fn step(&mut self, rows: isize) {
+        let Some(last) = self.shown.len().checked_sub(1) else {
+            return;
+        };
+        let at = |entry| self.shown.iter().position(|&shown| shown == entry);
+        let row = match self.current.and_then(at) {
+            Some(row) => row.saturating_add_signed(rows).min(last),
+            None => 0,
+        };
+        self.choose(self.shown[row]);
+        self.scroll_to = Some(row);
     }
 }
 
-/// Draws a picture and its caption. Returns the caption's field and whether its text has changed.
+/// Draws a picture, its name and its caption.
 fn show_row(
     ui: &mut Ui,
-    gallery: &mut Gallery,
+    entry: &Entry,
+    number: usize,
+    current: bool,
     thumbnails: &mut Thumbnails,
-    entry: usize,
-) -> (Response, bool) {
+) -> Clicked {
     let size = vec2(ui.available_width(), ROW);
-    let row = ui.allocate_ui_with_layout(size, Layout::left_to_right(Align::Center), |ui| {
-        let picture = &gallery.entries()[entry];
-        let name = picture.name.clone();
-        let mut selected = picture.selected;
-        let check = ui.checkbox(&mut selected, "");
-        check.widget_info(|| {
-            WidgetInfo::selected(Role::CheckBox, true, selected, format!("Select {name}"))
-        });
-        let (rect, response) = ui.allocate_exact_size(vec2(64.0, 64.0), Sense::hover());
-        let mut error = picture.error.clone();
-        match thumbnails.get(entry, &picture.path) {
-            Some(Ok(texture)) => {
-                Image::new((texture.id(), rect.size())).paint_at(ui, rect);
-                response.widget_info(|| WidgetInfo::labeled(Role::Image, true, "Thumbnail"));
-            }
-            Some(Err(message)) => {
-                error.get_or_insert_with(|| message.clone());
-                let edge = ui.visuals().widgets.noninteractive.bg_stroke;
-                ui.painter()
-                    .rect_stroke(rect, 2.0, edge, StrokeKind::Inside);
-                ui.painter().text(
-                    rect.center(),
-                    Align2::CENTER_CENTER,
-                    "?",
-                    FontId::proportional(24.0),
-                    ui.visuals().error_fg_color,
-                );
-            }
-            None => {
-                let gray = if ui.visuals().dark_mode { 40 } else { 225 };
-                ui.painter()
-                    .rect_filled(rect, 2.0, Color32::from_gray(gray));
-            }
-        }
-        response.on_hover_text(picture.path.display().to_string());
-        let field = ui.vertical(|ui| {
-            ui.add_space(6.0);
-            let label = match &error {
-                None => ui.add(Label::new(RichText::new(&name).weak().small()).truncate()),
-                Some(error) => {
-                    let text = RichText::new(format!("{name}: {error}"))
-                        .color(ui.visuals().error_fg_color)
-                        .small();
-                    ui.add(Label::new(text).truncate()).on_hover_text(error)
-                }
-            };
-            let field = TextEdit::singleline(gallery.caption_mut(entry))
-                .id_salt(("caption", entry))
-                .hint_text("No caption")
-                .desired_width(f32::INFINITY);
-            let field = ui.add(field).labelled_by(label.id);
-            let typed = field.changed();
-            (field, typed)
-        });
-        if check.changed() {
-            gallery.select(entry, selected);
-        }
-        field.inner
+    let (rect, response) = ui.allocate_exact_size(size, Sense::click());
+    let caption = match entry.caption.trim() {
+        "" => "No caption",
+        caption => caption,
+    };
+    response.widget_info(|| {
+        let label = format!("{}: {caption}", entry.name);
+        WidgetInfo::selected(Role::ListBoxOption, true, current, label)
     });
-    row.inner
+    let visuals = ui.style().interact_selectable(&response, current);
+    if current || response.hovered() {
+        ui.painter().rect_filled(rect, 4.0, visuals.weak_bg_fill);
+    }
+    let check = Rect::from_center_size(pos2(rect.left() + 14.0, rect.center().y), vec2(20.0, 20.0));
+    let mut selected = entry.selected;
+    let checkbox = ui
+        .push_id(number, |ui| {
+            ui.put(check, egui::Checkbox::without_text(&mut selected))
+        })
+        .inner;
+    checkbox.widget_info(|| {
+        let label = format!("Select {}", entry.name);
+        WidgetInfo::selected(Role::CheckBox, true, selected, label)
+    });
+    let place = Rect::from_center_size(
+        pos2(check.right() + 6.0 + SIDE / 2.0, rect.center().y),
+        vec2(SIDE, SIDE),
+    );
+    let mut error = entry.error.as_deref();
+    match thumbnails.get(number, &entry.path) {
+        Some(Ok(texture)) => {
+            let size = texture.size_vec2() * (SIDE / THUMBNAIL as f32);
+            let place = Rect::from_center_size(place.center(), size);
+            Image::new((texture.id(), size)).paint_at(ui, place);
+        }
+        Some(Err(message)) => {
+            error = error.or(Some(message));
+            let edge = ui.visuals().widgets.noninteractive.bg_stroke;
+            ui.painter()
+                .rect_stroke(place, 2.0, edge, StrokeKind::Inside);
+            ui.painter().text(
+                place.center(),
+                Align2::CENTER_CENTER,
+                "?",
+                FontId::proportional(24.0),
+                ui.visuals().error_fg_color,
+            );
+        }
+        None => {
+            let fill = theme::colors(ui).button;
+            ui.painter().rect_filled(place, 2.0, fill);
+        }
+    }
+    let left = place.right() + 8.0;
+    let width = rect.right() - 6.0 - left;
+    let line = |text: &str, color: Color32, style: TextStyle, y: f32| {
+        let first = text.lines().next().unwrap_or_default();
+        let galley =
+            WidgetText::from(first).into_galley(ui, Some(TextWrapMode::Truncate), width, style);
+        let top = y - galley.size().y / 2.0;
+        ui.painter()
+            .galley_with_override_text_color(pos2(left, top), galley, color);
+    };
+    let weak = ui.visuals().weak_text_color();
+    let (color, below) = match (error, entry.has_caption()) {
+        (Some(error), _) => (ui.visuals().error_fg_color, error),
+        (None, true) => (ui.visuals().text_color(), caption),
+        (None, false) => (weak, caption),
+    };
+    line(&entry.name, weak, TextStyle::Small, rect.center().y - 11.0);
+    line(below, color, TextStyle::Body, rect.center().y + 9.0);
+    let response = match error {
+        Some(error) => response.on_hover_text(error),
+        None => response,
+    };
+    Clicked {
+        row: response.clicked(),
+        check: checkbox.changed(),
+    }
 }

@@ -1,9 +1,6 @@
 //! Find and replace, with a preview.
 
-use egui::{
-    Align, Button, CollapsingHeader, Label, Layout, RichText, ScrollArea, TextEdit, TextStyle, Ui,
-    vec2,
-};
+use egui::{Align, Button, Label, Layout, RichText, ScrollArea, TextEdit, TextStyle, Ui, vec2};
 
 use super::BatchPage;
 use crate::format::count;
@@ -71,16 +68,11 @@ impl Replace {
 impl BatchPage {
     /// Draws the fields and the preview of the entries shown.
     pub(super) fn replacing(&mut self, ui: &mut Ui) {
-        ui.separator();
-        CollapsingHeader::new(RichText::new("Find and replace").heading())
-            .default_open(true)
-            .show(ui, |ui| {
-                self.replace.fields(ui);
-                self.preview(ui);
-            });
+        self.replace.fields(ui);
+        self.replacements(ui);
     }
 
-    fn preview(&mut self, ui: &mut Ui) {
+    fn replacements(&mut self, ui: &mut Ui) {
         let Some(gallery) = &self.gallery else { return };
         self.replace.update(gallery, &self.shown);
         let Some(Preview { changes, .. }) = &self.replace.preview else {
@@ -94,7 +86,7 @@ impl BatchPage {
             Ok(changes) => changes,
         };
         if self.replace.replacement.text.is_empty() {
-            let text = "Replaces in the captions shown. Changes are previewed here.";
+            let text = "Replaces in the filtered captions. Changes are previewed here.";
             ui.label(RichText::new(text).weak());
             return;
         }
@@ -105,7 +97,7 @@ impl BatchPage {
         let height = ui.text_style_height(&TextStyle::Body) * 2.0;
         ScrollArea::vertical()
             .id_salt("changes")
-            .max_height(200.0)
+            .auto_shrink(false)
             .show_rows(ui, height, changes.len(), |ui, rows| {
                 for (entry, after) in &changes[rows] {
                     ui.allocate_ui(vec2(ui.available_width(), height), |ui| {
@@ -119,9 +111,7 @@ impl BatchPage {
             });
         if replace {
             let changes = changes.clone();
-            self.finish_edit();
-            let gallery = self.gallery.as_mut().expect("its captions were previewed");
-            gallery.set(changes, None);
+            self.change(changes);
         }
     }
 }

@@ -4,8 +4,9 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use seemore::caption::Cancel;
+use seemore::data::Existing;
 
-use super::job::{BatchCaption, BatchJob};
+use super::job::{BatchCaption, BatchJob, WrittenCaption};
 use crate::format::{count, duration};
 use crate::gallery::Gallery;
 use crate::generation::GenerationSettings;
@@ -14,35 +15,56 @@ use crate::worker::WorkerHandle;
 /// Number of pictures in a job.
 const BATCH_SIZE: usize = 16;
 
-/// A run that captions pictures until all are done or the user cancels.
+/// A run that captions pictures until all are done or the user stops it.
 pub struct Run {
     /// Number of the run.
     pub number: u64,
     remaining: VecDeque<usize>,
     /// Captions of the entries in the present job, as they were when it was sent.
     before: HashMap<usize, String>,
+    /// Entries of the present job, in order.
+    sent: Vec<usize>,
     total: usize,
     done: usize,
     failed: usize,
     started: Instant,
     settings: GenerationSettings,
+    existing: Existing,
     /// Cancels the present job.
     cancel: Cancel,
 }
 
+/// What is left of a run that was stopped.
+pub struct Rest {
+    /// The entries without a result.
+    pub entries: Vec<usize>,
+    /// How the run wrote captions.
+    pub settings: GenerationSettings,
+    /// What it did with captions that were there.
+    pub existing: Existing,
+}
+
 impl Run {
-    /// Returns a run over entries of a gallery.
-    pub fn new(number: u64, entries: Vec<usize>, settings: GenerationSettings) -> Run {
+    /// Returns a run over entries of a gallery. `existing` says whether a new caption takes the
+    /// place of one that is there or follows it.
+    pub fn new(
+        number: u64,
+        entries: Vec<usize>,
+        settings: GenerationSettings,
+        existing: Existing,
+    ) -> Run {
         let total = entries.len();
         Run {
             number,
             remaining: entries.into(),
             before: HashMap::new(),
+            sent: vec![],
             total,
             done: 0,
             failed: 0,
             started: Instant::now(),
             settings,
+            existing,
             cancel: Cancel::new(),
         }
     }
@@ -50,16 +72,18 @@ impl Run {
     /// Sends the next job. Returns whether there was one.
     pub fn send_next(&mut self, gallery: &Gallery, worker: &WorkerHandle) -> bool {
         let size = BATCH_SIZE.min(self.remaining.len());
-        let next: Vec<usize> = self.remaining.drain(..size).collect();
-        if next.is_empty() {
+        self.sent = self.remaining.drain(..size).collect();
+        if self.sent.is_empty() {
             return false;
         }
         let entries = gallery.entries();
-        self.before = next
+        self.before = self
+            .sent
             .iter()
             .map(|&entry| (entry, entries[entry].caption.clone()))
             .collect();
-        let pictures = next
+        let pictures = self
+            .sent
             .iter()
             .map(|&entry| (entry, entries[entry].path.clone()))
             .collect();
@@ -73,9 +97,15 @@ impl Run {
         true
     }
 
-    /// Ends the job in progress, whose captions are dropped.
-    pub fn cancel(&self) {
+    /// Ends the job in progress, whose captions are dropped. Returns what is left of the run.
+    pub fn cancel(self) -> Option<Rest> {
         self.cancel.cancel();
+        let entries: Vec<usize> = self.sent.into_iter().chain(self.remaining).collect();
+        (!entries.is_empty()).then_some(Rest {
+            entries,
+            settings: self.settings,
+            existing: self.existing,
+        })
     }
 
     /// Sets the captions of a job, except those that the user has changed or is editing
@@ -90,13 +120,19 @@ impl Run {
         let mut written = vec![];
         for (entry, caption) in captions {
             match caption {
-                Ok(caption) => {
+                Ok(WrittenCaption { text, confidence }) => {
                     gallery.set_error(entry, None);
-                    let unchanged =
-                        self.before.get(&entry) == Some(&gallery.entries()[entry].caption);
-                    if unchanged && Some(entry) != editing {
-                        written.push((entry, caption));
+                    let before = &gallery.entries()[entry].caption;
+                    if self.before.get(&entry) != Some(before) || Some(entry) == editing {
+                        continue;
                     }
+                    let appends = self.existing == Existing::Append && !before.trim().is_empty();
+                    let text = match appends {
+                        true => format!("{}\n{text}", before.trim_end()),
+                        false => text,
+                    };
+                    gallery.set_confidence(entry, &text, confidence);
+                    written.push((entry, text));
                 }
                 Err(message) => {
                     gallery.set_error(entry, Some(message));
@@ -104,6 +140,7 @@ impl Run {
                 }
             }
         }
+        self.sent.clear();
         gallery.set(written, Some(self.number));
     }
 
@@ -120,13 +157,13 @@ impl Run {
     }
 
     /// Returns text about a run that has ended.
-    pub fn summary(&self, cancelled: bool) -> String {
+    pub fn summary(&self, stopped: bool) -> String {
         let elapsed = self.started.elapsed();
         let speed = self.done as f64 / elapsed.as_secs_f64().max(1e-3);
         let summary = format!(
             "{} {} in {} ({speed:.0} per second)",
-            if cancelled {
-                "Cancelled after"
+            if stopped {
+                "Stopped after"
             } else {
                 "Captioned"
             },
@@ -136,7 +173,7 @@ impl Run {
         match self.failed {
             0 => summary,
             failed => format!(
-                "{summary}. {} could not be read; see their rows.",
+                "{summary}. {} could not be read; filter by \"failed\".",
                 count(failed, "picture")
             ),
         }

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
 
 use egui::{Context, TextureHandle};
-use seemore::image::Picture;
+use seemore::image::{Filter, Picture};
 
 use crate::heat;
 use crate::pictures::THUMBNAIL;
@@ -171,11 +171,22 @@ fn decode(queue: &Queue, send: &Sender<(u64, usize, Result<Picture, String>)>, c
         let folder = requests.folder;
         drop(requests);
         let thumbnail = Picture::open(&path)
-            .map(|picture| picture.resize(THUMBNAIL))
+            .map(|picture| shrunk(picture, THUMBNAIL))
             .map_err(|error| error.to_string());
         if send.send((folder, picture, thumbnail)).is_err() {
             return;
         }
         ctx.request_repaint();
     }
+}
+
+/// Returns a picture whose longer edge has at most `longest` pixels.
+pub fn shrunk(picture: Picture, longest: usize) -> Picture {
+    let edge = picture.width.max(picture.height);
+    if edge <= longest {
+        return picture;
+    }
+    let scaled = |side: usize| (side * longest / edge).max(1);
+    let (width, height) = (scaled(picture.width), scaled(picture.height));
+    picture.resampled(width, height, Filter::Bilinear)
 }
