@@ -12,10 +12,15 @@ use seemore::train::TrainError;
 /// Returns the text that the window shows for an error: what happened, then what to do.
 pub fn explain(error: &(dyn Error + 'static)) -> String {
     let chain = || std::iter::successors(Some(error), |&error| error.source());
-    let message = chain()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ");
+    // the library calls a setting by its place in a run file
+    let text = |error: &(dyn Error + 'static)| match error.downcast_ref() {
+        Some(TrainError::Setting { field, reason }) => match label(field) {
+            Some(label) => format!("{label} {}", in_labels(reason)),
+            None => error.to_string(),
+        },
+        _ => error.to_string(),
+    };
+    let message = chain().map(text).collect::<Vec<_>>().join(": ");
     match chain().find_map(hint_of).and_then(|hint| advice(&hint)) {
         Some(advice) => format!("{}. {advice}", message.trim_end_matches('.')),
         None => message,
@@ -90,33 +95,53 @@ pub fn advice(hint: &Hint) -> Option<String> {
     })
 }
 
+/// Settings of a run configuration with their labels on the Train page.
+const LABELS: [(&str, &str); 33] = [
+    ("data.train", "Training pictures"),
+    ("data.validation", "Validation pictures"),
+    ("data.image_column", "Picture column"),
+    ("data.caption_column", "Caption column"),
+    ("data.images", "Picture folder"),
+    ("model.preset", "Preset"),
+    ("model.file", "Preset"),
+    ("tokenizer.kind", "Tokenizer"),
+    ("budget.steps", "Number of steps"),
+    ("budget.epochs", "Number of epochs"),
+    ("budget.seconds", "Time limit"),
+    ("batch.size", "Batch size"),
+    ("batch.accumulate", "Gradient accumulation"),
+    ("schedule.learning_rate", "Learning rate"),
+    ("schedule.warmup", "Warm-up"),
+    ("optimizer.clip", "Gradient clipping"),
+    ("optimizer.weight_decay", "Weight decay"),
+    ("loss.classes", "Class loss"),
+    ("loss.label_smoothing", "Label smoothing"),
+    ("validation.patience", "Patience"),
+    ("checkpoint.out", "Output"),
+    ("log.every", "Report every"),
+    ("model.base", "Model"),
+    ("tune", "Rank and Alpha"),
+    ("tune.parts", "Trained parts"),
+    ("tune.rank", "Rank"),
+    ("tune.alpha", "Alpha"),
+    ("tune.style", "Caption style"),
+    ("tune.prompt", "Question"),
+    ("tune.tiles", "Tiles"),
+    ("checkpoint.resume", "Resume"),
+    ("validation.every", "Validate every"),
+    ("checkpoint.every", "Save every"),
+];
+
+/// Returns a text in which settings in backquotes have their labels.
+fn in_labels(text: &str) -> String {
+    LABELS.iter().fold(text.to_owned(), |text, (path, label)| {
+        text.replace(&format!("`{path}`"), label)
+    })
+}
+
 /// Returns the label of a setting of a run configuration, given its dotted path, if the Train page
 /// has a field for it.
 fn label(path: &str) -> Option<&'static str> {
-    const LABELS: [(&str, &str); 22] = [
-        ("data.train", "Training pictures"),
-        ("data.validation", "Validation pictures"),
-        ("data.image_column", "Picture column"),
-        ("data.caption_column", "Caption column"),
-        ("data.images", "Picture folder"),
-        ("model.preset", "Preset"),
-        ("model.file", "Preset"),
-        ("tokenizer.kind", "Tokenizer"),
-        ("budget.steps", "Number of steps"),
-        ("budget.epochs", "Number of epochs"),
-        ("budget.seconds", "Time limit"),
-        ("batch.size", "Batch size"),
-        ("batch.accumulate", "Gradient accumulation"),
-        ("schedule.learning_rate", "Learning rate"),
-        ("schedule.warmup", "Warm-up"),
-        ("optimizer.clip", "Gradient clipping"),
-        ("optimizer.weight_decay", "Weight decay"),
-        ("loss.classes", "Class loss"),
-        ("loss.label_smoothing", "Label smoothing"),
-        ("validation.patience", "Patience"),
-        ("checkpoint.out", "Output"),
-        ("log.every", "Report every"),
-    ];
     let known = LABELS.iter().find(|(known, _)| *known == path);
     known.map(|(_, label)| *label)
 }
@@ -130,6 +155,19 @@ mod tests {
         let error = DeviceError::Lost("the driver was reset".into());
         let message = explain(&error);
         assert!(message.starts_with(&error.to_string()), "{message}");
+    }
+
+    #[test]
+    fn settings_are_called_by_their_labels() {
+        let error = TrainError::Setting {
+            field: "batch.accumulate",
+            reason: "is 3, which does not divide `batch.size`".into(),
+        };
+        assert_eq!(
+            explain(&error),
+            "Gradient accumulation is 3, which does not divide Batch size. Change Gradient \
+             accumulation."
+        );
     }
 
     #[test]

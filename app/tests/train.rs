@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
-use common::{Commands, click, command, enabled, fill, has, loaded, render, snapshot};
+use common::{Commands, click, command, enabled, fill, has, loaded, render, snapshot, until};
 use cpu_time::ThreadTime;
 use egui::accesskit::Role;
 use egui_kittest::Harness;
@@ -13,7 +13,7 @@ use egui_kittest::kittest::Queryable;
 use seemore::image::{Augment, Picture, Strength};
 use seemore::models::Preset;
 use seemore::text::TokenKind;
-use seemore::train::Footprint;
+use seemore::train::{Footprint, Tuned};
 use seemore_app::pages::train::{
     Overrides, RunRequest, Sample, Step, TrainCommand, TrainEvent, TrainInfo,
 };
@@ -53,6 +53,11 @@ const CAPTIONS: [&str; 8] = [
 ];
 
 fn ready() -> TrainEvent {
+    ready_at(0)
+}
+
+/// Returns the event that a training is about to go on after a step.
+fn ready_at(step: u64) -> TrainEvent {
     let picture = |i: usize| {
         let color = [
             [214, 40, 57],
@@ -86,7 +91,7 @@ fn ready() -> TrainEvent {
         parameters: 12_907_970,
         vocab_size: 66,
         pictures: [48, 12],
-        step: 0,
+        step,
         footprint,
         samples: samples.collect(),
     };
@@ -192,7 +197,7 @@ fn training_is_started_paused_stopped_and_resumed() {
         }))
     );
     report(&mut harness, TrainEvent::Preparing("runs/seemore-1".into()));
-    report(&mut harness, ready());
+    report(&mut harness, ready_at(60));
     assert!(
         has(&harness, "a an a"),
         "the captions before the stop are gone"
@@ -207,12 +212,7 @@ fn training_is_started_paused_stopped_and_resumed() {
             interrupted: false,
         },
     );
-    assert!(
-        has(&harness, "Finished after 200 steps")
-            && harness
-                .query_by_role_and_label(Role::Button, "Resume run")
-                .is_none()
-    );
+    assert!(has(&harness, "Finished after 200 steps") && !enabled(&harness, "Resume run"));
     let _: Option<LoadModel> = command(&commands);
     click(&mut harness, "Use this model");
     let LoadModel { slot, folder } = command(&commands).unwrap();
@@ -340,6 +340,136 @@ fn curves_are_drawn_on_linear_and_logarithmic_axes() {
         harness.query_by_label("Step 200").is_some() && harness.query_by_label("Step 20").is_none(),
         "the newest validation is not visible"
     );
+}
+
+/// Writes what a training that ended at a step leaves in its run folder.
+fn run_folder(folder: &Path, done: f64, loss: f64) {
+    std::fs::create_dir_all(folder.join("states")).unwrap();
+    let progress = format!(
+        "{{\"step\": 60, \"seconds\": 9.0, \"config\": {{}}, \"data\": 1, \"best\": null, \"done\": {done}}}"
+    );
+    std::fs::write(folder.join("training.json"), progress).unwrap();
+    let rows: String = (1..=60)
+        .map(|step| format!("{step},0.1,{},0.001,\n", loss / step as f64))
+        .collect();
+    let metrics = format!("step,seconds,loss,learning_rate,val_loss\n{rows}");
+    std::fs::write(folder.join("metrics.csv"), metrics).unwrap();
+}
+
+#[test]
+fn interrupted_runs_are_offered_and_their_curves_overlaid() {
+    let dir = tempfile::tempdir().unwrap();
+    let (stopped, whole) = (dir.path().join("stopped"), dir.path().join("whole"));
+    run_folder(&stopped, 0.3, 3.0);
+    run_folder(&whole, 1.0, 2.0);
+    let (mut harness, commands, events) = scripted();
+    // the page remembers folders that trainings have used
+    for folder in [&stopped, &whole] {
+        events.page(TrainEvent::Preparing(folder.clone()));
+    }
+    events.page(TrainEvent::Failed("the worker was restarted".into()));
+    until(&mut harness, "offer", |harness| {
+        has(harness, "stopped was interrupted at step 60")
+    });
+    assert!(has(&harness, "Runs (2)") && !has(&harness, "whole was interrupted"));
+    let violet = |harness: &mut Harness<Window>| {
+        let picture = render(harness);
+        picture
+            .pixels()
+            .filter(|pixel| pixel.0[..3] == [150, 110, 200])
+            .count()
+    };
+    let before = violet(&mut harness);
+    harness
+        .get_by_role_and_label(Role::CheckBox, "whole")
+        .click();
+    harness.run_steps(4);
+    assert!(
+        violet(&mut harness) > before + 50,
+        "no curve of the other run"
+    );
+    click(&mut harness, "Resume stopped");
+    let Some(TrainCommand::Start(request)) = command(&commands) else {
+        panic!("no command to resume")
+    };
+    assert_eq!(request.resumes(), Some(&stopped));
+    // the curve begins where the session before began it
+    events.page(TrainEvent::Preparing(stopped.clone()));
+    events.page(ready_at(60));
+    harness.run_steps(3);
+    assert!(has(&harness, "Loss curves, training 0.0500"));
+    harness.run_steps(3);
+    assert!(!has(&harness, "was interrupted"));
+}
+
+#[test]
+fn refused_training_keeps_the_curves_before() {
+    let (mut harness, _commands, events) = scripted();
+    click(&mut harness, "Start");
+    for event in [
+        TrainEvent::Preparing("runs/seemore-1".into()),
+        ready(),
+        step(40),
+        validated(40),
+        TrainEvent::Ended {
+            steps: 40,
+            elapsed: Duration::from_secs(3),
+            interrupted: false,
+        },
+    ] {
+        events.page(event);
+    }
+    harness.run_steps(3);
+    assert!(has(&harness, "Loss curves, training 1.6828"));
+    click(&mut harness, "Start");
+    events.page(TrainEvent::Preparing("runs/seemore-2".into()));
+    events.page(TrainEvent::Failed("the data are not there".into()));
+    harness.run_steps(3);
+    assert!(
+        has(&harness, "the data are not there")
+            && has(&harness, "Loss curves, training 1.6828")
+            && has(&harness, "Step 40"),
+        "a refused training erased the curves"
+    );
+}
+
+#[test]
+fn fine_tuning_checks_the_data_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let pictures = dir.path().join("pictures");
+    std::fs::create_dir(&pictures).unwrap();
+    let picture = common::disc(&pictures);
+    std::fs::write(pictures.join("disc.txt"), "a red disc").unwrap();
+    std::fs::copy(&picture, pictures.join("other.png")).unwrap();
+    let (mut harness, commands, _events) = scripted();
+    click(&mut harness, "Fine-tune");
+    assert!(has(&harness, "Choose the model to fine-tune.") && !enabled(&harness, "Check data"));
+    fill(&mut harness, "Model", "smolvlm-256m");
+    assert!(has(&harness, "Add training pictures."));
+    common::drop_file(&mut harness, &pictures);
+    harness.run_steps(3);
+    assert!(!enabled(&harness, "Start") && has(&harness, "Check the data first."));
+    click(&mut harness, "Check data");
+    until(&mut harness, "report", |harness| {
+        has(harness, "1 picture, 1 caption")
+    });
+    assert!(has(&harness, "1 row cannot be used:") && has(&harness, "other.png"));
+    assert!(has(&harness, "Samples of the data"));
+    harness
+        .get_by_role_and_label(Role::CheckBox, "LoRA adapters")
+        .click();
+    harness.run_steps(3);
+    fill(&mut harness, "Question", "What is it?");
+    harness.hover_at(egui::pos2(1000.0, 5.0));
+    click(&mut harness, "Start");
+    let Some(TrainCommand::Start(RunRequest::New(config))) = command(&commands) else {
+        panic!("no command to start")
+    };
+    assert_eq!(config.model.base, Some("smolvlm-256m".into()));
+    assert_eq!(config.data.train, [pictures]);
+    assert_eq!(config.tune.parts, [Tuned::Lora]);
+    assert_eq!(config.tune.prompt.as_deref(), Some("What is it?"));
+    assert!(config.check().is_ok(), "{:?}", config.check());
 }
 
 #[test]

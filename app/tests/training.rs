@@ -13,9 +13,9 @@ use egui::accesskit::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use seemore::caption::Cancel;
-use seemore::image::Picture;
+use seemore::image::{Augment, Picture};
 use seemore::models::Preset;
-use seemore::train::{BatchSize, RunConfig};
+use seemore::train::{BatchSize, FeatureStore, RunConfig};
 use seemore_app::pages::caption::{CaptionEvent, CaptionJob, CaptionProgress};
 use seemore_app::pages::train::{Overrides, RunRequest, Step, TrainCommand, TrainEvent, TrainInfo};
 use seemore_app::worker::{Event, LoadModel, WorkerHandle, WorkerOptions};
@@ -263,7 +263,7 @@ fn failed_trainings_name_the_reason_and_the_worker_continues() {
     fixture.start(|config| config.batch.accumulate = 3);
     let message = fixture.failure();
     assert!(
-        message.contains("does not divide") && message.contains("Change Gradient accumulation."),
+        message.starts_with("Gradient accumulation is 3, which does not divide"),
         "{message}"
     );
     fixture.start(|config| config.data.validation = config.data.train.clone());
@@ -296,6 +296,51 @@ fn failed_trainings_name_the_reason_and_the_worker_continues() {
         config.checkpoint.overwrite = true;
     });
     assert_eq!(fixture.ended(), (3, false));
+}
+
+#[test]
+fn refused_training_leaves_no_run_folder() {
+    let fixture = Fixture::new();
+    let folders = || -> Vec<PathBuf> {
+        let found = std::fs::read_dir("runs").into_iter().flatten().flatten();
+        found.map(|entry| entry.path()).collect()
+    };
+    let before = folders();
+    fixture.start(|config| {
+        config.checkpoint.out = None;
+        config.data.train = vec!["nothing.csv".into()];
+    });
+    fixture.failure();
+    assert_eq!(folders(), before);
+}
+
+#[test]
+fn pretrained_model_is_tuned_and_resumed() {
+    let fixture = Fixture::new();
+    fixture.start(|config| {
+        config.model.base = Some(root().join("tests/golden/hf/smolvlm_tiny"));
+        config.augment = Augment::none();
+        config.budget.steps = Some(6);
+        config.validation.every = 2;
+        config.tune.features = FeatureStore::Off;
+        config.batch.size = BatchSize::Pictures(2);
+    });
+    assert!(!fixture.ready().samples.is_empty());
+    let captions = fixture.progress("validation", |event| match event {
+        TrainEvent::Validated { captions, .. } => Some(captions),
+        _ => None,
+    });
+    assert_eq!(captions.len(), 8);
+    fixture.train(TrainCommand::Stop);
+    let (steps, interrupted) = fixture.ended();
+    assert!(interrupted && fixture.dir().join("base.json").is_file());
+    fixture.resume(&fixture.dir());
+    assert_eq!(fixture.ready().step, steps);
+    assert_eq!(fixture.ended(), (6, false));
+    // the window draws the curves of both parts in a later session
+    let metrics = std::fs::read_to_string(fixture.dir().join("metrics.csv")).unwrap();
+    let rows: Vec<&str> = metrics.lines().skip(1).collect();
+    assert!(rows[0].starts_with("1,") && rows.iter().any(|row| row.starts_with("6,")));
 }
 
 #[test]

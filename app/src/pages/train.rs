@@ -1,8 +1,10 @@
 //! The Train page: the options of a training on the left, its progress on the right.
 
+mod buttons;
 mod captions;
 mod choices;
 mod curve;
+mod data_check;
 mod fields;
 mod form;
 mod history;
@@ -10,36 +12,46 @@ mod job;
 mod plots;
 mod progress;
 mod request;
+mod runs;
 mod widgets;
 
+use std::path::PathBuf;
+
 use eframe::Storage;
-use egui::{
-    Button, CentralPanel, Key, KeyboardShortcut, Label, Modifiers, Panel, RichText, ScrollArea,
-    TextureHandle, Ui,
-};
+use egui::{CentralPanel, CollapsingHeader, Label, Panel, RichText, ScrollArea, TextureHandle, Ui};
+use seemore::train::RunConfig;
 
 pub use job::{Sample, Step, TrainCommand, TrainEvent, TrainInfo};
 pub use request::{Overrides, RunRequest};
 
 use crate::heat;
 use crate::page::{Page, PageContext, Request};
+use crate::theme::{self, Icon};
 use crate::worker::{Event, ListCheckpoints};
-use fields::Chosen;
-use form::{Form, Mode, Stored};
+use data_check::DataCheck;
+use fields::{Chosen, LocalModels};
+use form::{Form, Stored};
 use history::{History, Stage};
+use plots::Overlay;
+use runs::{Action, Runs, StoredRun};
 use widgets::Field;
-
-const START: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::Enter);
-const PAUSE: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::P);
 
 /// Key of the stored form.
 const STORED: &str = "train";
+
+/// Key of the stored run folders.
+const STORED_RUNS: &str = "train runs";
 
 /// The Train page.
 #[derive(Default)]
 pub struct TrainPage {
     form: Form,
     history: Option<History>,
+    /// The training before, which comes back if the present one is refused.
+    before: Option<History>,
+    runs: Runs,
+    check: DataCheck,
+    models: LocalModels,
     /// Whether the loss axis is logarithmic.
     log: bool,
     /// Textures of the samples.
@@ -63,56 +75,84 @@ impl Page for TrainPage {
             TrainEvent::Failed(_) if !context.visible => context
                 .toasts
                 .add("The training has failed. The Train page shows why."),
-            TrainEvent::Busy => context.toasts.add(
+            TrainEvent::Busy => context.toasts.warn(
                 "A training is already running. Stop it or wait for it to end before you start \
                  another one.",
             ),
             TrainEvent::Saved { .. } => context.worker.send(ListCheckpoints),
-            TrainEvent::Ready(_) => self.textures.clear(),
+            TrainEvent::Ready(_) => {
+                self.textures.clear();
+                self.before = None;
+            }
+            TrainEvent::Preparing(folder) if !folder.starts_with("runs") => {
+                if !self.runs.elsewhere.contains(folder) {
+                    self.runs.elsewhere.push(folder.clone());
+                }
+            }
             _ => {}
         }
+        let ended = matches!(event, TrainEvent::Ended { .. } | TrainEvent::Failed(_));
         if let Some(history) = &mut self.history {
             history.add(event);
+            // a training that was refused leaves nothing to look at
+            if let (Stage::Failed(_), None) = (&history.stage, &history.info)
+                && let Some(before) = self.before.take()
+            {
+                let refused = std::mem::replace(history, before);
+                history.stage = refused.stage;
+                history.notes = refused.notes;
+            }
+        }
+        if ended {
+            self.runs.refresh(&context.egui);
         }
     }
 
     fn ui(&mut self, ui: &mut Ui, context: &mut PageContext) {
         while let Some((field, paths)) = self.chosen.poll() {
             match field {
-                Field::Data => self.form.config.data.train.extend(paths),
-                Field::Validation => self.form.config.data.validation.extend(paths),
+                Field::Data => self.form.config_mut().data.train.extend(paths),
+                Field::Validation => self.form.config_mut().data.validation.extend(paths),
+                Field::Model => self.form.tuning.model.base = paths.into_iter().next(),
                 Field::Folder => {
                     self.form.folder = paths.iter().map(|path| path.to_string_lossy()).collect()
                 }
             }
         }
+        self.runs.poll(ui.ctx());
+        self.check.poll();
         Panel::left("training")
-            .default_size(310.0)
-            .size_range(280.0..=460.0)
+            .default_size(336.0)
+            .size_range(280.0..=480.0)
             .show(ui, |ui| {
                 ScrollArea::vertical().show(ui, |ui| {
                     ui.set_width(ui.available_width());
                     ui.add_enabled_ui(!self.is_running(), |ui| {
-                        fields::show(ui, &mut self.form, &self.chosen)
+                        fields::show(ui, &mut self.form, &mut self.models, &self.chosen)
                     });
-                    if self.form.mode == Mode::New {
+                    if let Some(config) = self.form.own_config() {
                         ui.separator();
-                        self.run_file(ui);
+                        run_file(ui, config);
                     }
                 });
             });
         CentralPanel::default().show(ui, |ui| {
             self.buttons(ui, context);
             ui.separator();
-            match &self.history {
-                None => empty(ui),
-                Some(_) => drop(
-                    ScrollArea::vertical()
-                        .auto_shrink(false)
-                        .show(ui, |ui| self.results(ui)),
-                ),
-            }
+            ScrollArea::vertical()
+                .auto_shrink(false)
+                .show(ui, |ui| self.content(ui, context));
         });
+    }
+
+    /// Adds files and folders to the training pictures.
+    fn drop_files(&mut self, files: &[PathBuf], _context: &mut PageContext) -> bool {
+        let takes = !self.is_running() && self.form.own_config().is_some();
+        if takes {
+            let train = &mut self.form.config_mut().data.train;
+            train.extend_from_slice(files);
+        }
+        takes
     }
 
     fn status(&self) -> Option<String> {
@@ -127,10 +167,14 @@ impl Page for TrainPage {
     fn restore(&mut self, storage: &dyn Storage) {
         let stored: Option<Stored> = eframe::get_value(storage, STORED);
         self.form = stored.unwrap_or_default().into();
+        (self.runs.elsewhere, self.runs.dismissed) =
+            eframe::get_value(storage, STORED_RUNS).unwrap_or_default();
     }
 
     fn save(&self, storage: &mut dyn Storage) {
         eframe::set_value(storage, STORED, &Stored::from(&self.form));
+        let runs = (&self.runs.elsewhere, &self.runs.dismissed);
+        eframe::set_value(storage, STORED_RUNS, &runs);
     }
 
     /// A training that runs must be saved first, since the program ends with the window.
@@ -161,118 +205,63 @@ impl TrainPage {
         history.stage = Stage::Failed(format!("The worker has stopped. {advice}"));
     }
 
-    /// Starts a training. One that resumes in the folder of the last one keeps its curves.
+    /// Starts a training. One that resumes keeps the curves of its folder.
     fn start(&mut self, context: &PageContext, request: RunRequest) {
-        let same = |history: &History| {
-            let output = history.output.as_ref();
-            output.is_some() && output == request.resumes()
-        };
-        let last = self.history.take().filter(same);
-        self.history = Some(last.map_or_else(History::default, History::resumed));
+        let last = self.history.take();
+        let resumed = request.resumes().and_then(|folder| match last {
+            Some(ref last) if last.output.as_ref() == Some(folder) && last.has_results() => {
+                Some(last.resumed())
+            }
+            _ => self.runs.get(folder).map(History::of_run),
+        });
+        self.history = Some(resumed.unwrap_or_default());
+        self.before = last.filter(History::has_results);
         context.worker.send(TrainCommand::Start(request));
     }
 
-    /// Draws the settings as a run file, with which the command line runs the same training.
-    fn run_file(&self, ui: &mut Ui) {
-        let file = form::run_file(&self.form.config);
-        ui.horizontal(|ui| {
-            ui.strong("Run file");
-            if ui
-                .small_button("Copy")
-                .on_hover_text(
-                    "Copy the settings. Saved as run.toml, \"train run.toml\" runs them in a terminal.",
-                )
-                .clicked()
-            {
-                ui.ctx().copy_text(file.clone());
-            }
-        });
-        let text = if file.is_empty() {
-            "# default settings".into()
-        } else {
-            file
-        };
-        ui.add(Label::new(RichText::new(text).monospace().size(11.0)).wrap());
+    /// Resumes a training of a run folder.
+    fn resume(&mut self, context: &PageContext, folder: PathBuf) {
+        let overrides = Overrides::default();
+        self.start(context, RunRequest::Resume { folder, overrides });
     }
 
-    fn buttons(&mut self, ui: &mut Ui, context: &mut PageContext) {
-        let pressed = |shortcut: &KeyboardShortcut| {
-            ui.ctx().input_mut(|input| input.consume_shortcut(shortcut))
-        };
-        let (start_pressed, pause_pressed) = (pressed(&START), pressed(&PAUSE));
-        let (missing, running) = (self.form.missing(), self.is_running());
-        let stage = self.history.as_ref().map(|history| history.stage.clone());
-        ui.horizontal_wrapped(|ui| {
-            let can_start = !running && missing.is_none();
-            let start = ui
-                .add_enabled(can_start, Button::new("Start"))
-                .on_hover_text("Start the training (Ctrl+Enter)")
-                .on_disabled_hover_text(missing.unwrap_or("A training is running"));
-            if start.clicked() || start_pressed && can_start {
-                let request = self.form.request();
-                self.start(context, request);
+    /// Does what the user asked for in the list of runs.
+    fn act(&mut self, action: Action, context: &mut PageContext) {
+        match action {
+            Action::Resume(StoredRun { folder, .. }) => self.resume(context, folder),
+            Action::Use(folder) => context.requests.push(Request::UseModel(folder)),
+        }
+    }
+
+    /// Draws what is below the buttons.
+    fn content(&mut self, ui: &mut Ui, context: &mut PageContext) {
+        let running = self.is_running();
+        let mut action = None;
+        if !running {
+            action = self.runs.offers(ui);
+        }
+        if self.check.has_report() {
+            CollapsingHeader::new("Data check")
+                .default_open(true)
+                .open(running.then_some(false))
+                .show(ui, |ui| self.check.show(ui));
+            ui.add_space(8.0);
+        }
+        match &self.history {
+            Some(_) => self.results(ui),
+            None => {
+                let others = self.runs.overlaid(None);
+                if !others.is_empty() {
+                    draw_plots(ui, &History::default(), &others, &mut self.log);
+                } else if !self.check.has_report() {
+                    empty(ui);
+                }
             }
-            let paused = stage == Some(Stage::Paused);
-            let can_pause = paused || stage == Some(Stage::Training);
-            let (name, hover, command) = match paused {
-                true => (
-                    "Continue",
-                    "Continue the training (Ctrl+P)",
-                    TrainCommand::Continue,
-                ),
-                false => (
-                    "Pause",
-                    "Pause after this step (Ctrl+P)",
-                    TrainCommand::Pause,
-                ),
-            };
-            let pause = ui
-                .add_enabled(can_pause, Button::new(name))
-                .on_hover_text(hover);
-            if pause.clicked() || pause_pressed && can_pause {
-                context.worker.send(command);
-            }
-            let can_stop = running && stage != Some(Stage::Stopping);
-            if ui
-                .add_enabled(can_stop, Button::new("Stop"))
-                .on_hover_text("Save and end after this step")
-                .clicked()
-            {
-                context.worker.send(TrainCommand::Stop);
-                // it takes effect after the next step, which can take long
-                self.history
-                    .iter_mut()
-                    .for_each(|history| history.stage = Stage::Stopping);
-            }
-            let output = self
-                .history
-                .as_ref()
-                .and_then(|history| history.output.clone());
-            let (Some(Stage::Ended { interrupted, .. }), Some(output)) = (&stage, output) else {
-                return;
-            };
-            if *interrupted
-                && ui
-                    .button("Resume run")
-                    .on_hover_text("Continue where the training was stopped")
-                    .clicked()
-            {
-                let request = RunRequest::Resume {
-                    folder: output.clone(),
-                    overrides: Overrides::default(),
-                };
-                self.start(context, request);
-            }
-            if ui
-                .button("Use this model")
-                .on_hover_text("Load the trained model and caption pictures with it")
-                .clicked()
-            {
-                context.requests.push(Request::UseModel(output));
-            }
-        });
-        if let (false, Some(missing)) = (running, missing) {
-            ui.label(RichText::new(missing).weak());
+        }
+        ui.add_space(8.0);
+        action = action.or(self.runs.list(ui, running));
+        if let Some(action) = action {
+            self.act(action, context);
         }
     }
 
@@ -289,7 +278,8 @@ impl TrainPage {
         }
         ui.add_space(8.0);
         if history.last.is_some() || history.loss.last().is_some() {
-            plots::show(ui, history, &mut self.log);
+            let others = self.runs.overlaid(history.output.as_ref());
+            draw_plots(ui, history, &others, &mut self.log);
             ui.add_space(8.0);
         }
         let Some(TrainInfo { samples, .. }) = &history.info else {
@@ -313,11 +303,94 @@ impl TrainPage {
     }
 }
 
-fn empty(ui: &mut Ui) {
-    ui.vertical_centered(|ui| {
-        ui.add_space(ui.available_height() * 0.3);
-        ui.heading("Train a model");
-        ui.label("Choose captioned pictures and a preset on the left, then press Start.");
-        ui.label("The preset \"tiny\" takes seconds, \"seemore\" a few minutes.");
+/// Draws the curves of a training and of other runs.
+fn draw_plots(ui: &mut Ui, history: &History, others: &[&StoredRun], log: &mut bool) {
+    let names: Vec<String> = others.iter().map(|run| run.name()).collect();
+    let overlays: Vec<Overlay> = others
+        .iter()
+        .zip(&names)
+        .map(|(run, name)| Overlay {
+            name,
+            loss: &run.loss,
+            validation_loss: &run.validation_loss,
+        })
+        .collect();
+    plots::show(ui, history, &overlays, log);
+}
+
+/// Draws the settings as a run file, with which the command line runs the same training.
+fn run_file(ui: &mut Ui, config: &RunConfig) {
+    let file = form::run_file(config);
+    ui.horizontal(|ui| {
+        ui.strong("Run file");
+        if ui
+            .small_button("Copy")
+            .on_hover_text(
+                "Copy the settings. Saved as run.toml, \"train run.toml\" runs them in a terminal.",
+            )
+            .clicked()
+        {
+            ui.ctx().copy_text(file.clone());
+        }
     });
+    let text = if file.is_empty() {
+        "# default settings".into()
+    } else {
+        file
+    };
+    ui.add(Label::new(RichText::new(text).monospace().size(11.0)).wrap());
+}
+
+fn empty(ui: &mut Ui) {
+    theme::empty(
+        ui,
+        Icon::ChartLine,
+        "Train a model",
+        "Choose captioned pictures and a preset on the left, then press Start. The preset \"tiny\" \
+         takes seconds, \"seemore\" a few minutes.",
+        |_| {},
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::form::Mode;
+    use super::*;
+
+    #[derive(Default)]
+    struct Memory(HashMap<String, String>);
+
+    impl Storage for Memory {
+        fn get_string(&self, key: &str) -> Option<String> {
+            self.0.get(key).cloned()
+        }
+
+        fn set_string(&mut self, key: &str, value: String) {
+            self.0.insert(key.to_owned(), value);
+        }
+
+        fn remove_string(&mut self, key: &str) {
+            self.0.remove(key);
+        }
+
+        fn flush(&mut self) {}
+    }
+
+    #[test]
+    fn next_start_knows_run_folders_and_settings() {
+        let mut page = TrainPage::default();
+        page.runs.elsewhere.push("/data/run".into());
+        page.runs.dismissed.push("runs/old".into());
+        page.form.mode = Mode::Tune;
+        page.form.tuning.model.base = Some("smolvlm-256m".into());
+        let mut storage = Memory::default();
+        page.save(&mut storage);
+        let mut next = TrainPage::default();
+        next.restore(&storage);
+        assert_eq!(next.form, page.form);
+        assert_eq!(next.runs.elsewhere, page.runs.elsewhere);
+        assert_eq!(next.runs.dismissed, page.runs.dismissed);
+    }
 }

@@ -1,10 +1,10 @@
 //! Values of the settings that are chosen from a list, with their names and help.
 
 use seemore::graph::Precision;
-use seemore::image::{Augment, Strength};
+use seemore::image::{Augment, Strength, Tiling};
 use seemore::models::Preset;
-use seemore::text::TokenKind;
-use seemore::train::{OnNan, Schedule};
+use seemore::text::{Style, TokenKind};
+use seemore::train::{OnNan, Schedule, Tuned};
 
 /// Values of a setting, each with its name and a help text.
 pub type Choices<T> = &'static [(T, &'static str, &'static str)];
@@ -55,6 +55,48 @@ pub const TOKENIZERS: Choices<TokenKind> = &[
         TokenKind::Bpe,
         "bpe",
         "Byte-pair encoding: bytes and frequent runs of them",
+    ),
+];
+
+/// Kinds of captions.
+pub const STYLES: Choices<Style> = &[
+    (Style::Short, "short", "Captions of one sentence"),
+    (Style::Detailed, "detailed", "Captions of a paragraph"),
+    (
+        Style::AltText,
+        "alt text",
+        "Text for people who cannot see the picture",
+    ),
+    (Style::Tags, "tags", "Keywords, separated by commas"),
+];
+
+/// Tiles that a pretrained model sees a picture in.
+pub const TILES: Choices<Tiling> = &[
+    (Tiling::One, "1", "The whole picture as one tile: fastest"),
+    (
+        Tiling::Auto,
+        "auto",
+        "As many as the model's files say: sees more, takes longer",
+    ),
+];
+
+/// Parts of a pretrained model.
+pub const PARTS: Choices<Tuned> = &[
+    (
+        Tuned::Projector,
+        "Projector",
+        "Layers between image encoder and decoder",
+    ),
+    (
+        Tuned::Lora,
+        "LoRA adapters",
+        "Low-rank adapters of the decoder's layers: little memory",
+    ),
+    (Tuned::Decoder, "Decoder", "All weights of the decoder"),
+    (
+        Tuned::All,
+        "Whole model",
+        "All weights, those of the image encoder included",
     ),
 ];
 

@@ -53,6 +53,19 @@ impl Curve {
         }
     }
 
+    /// Returns the first and the last step.
+    pub fn steps(&self) -> Option<[f64; 2]> {
+        let first = self.points.first().or(self.last.as_ref())?;
+        Some([first[0], self.last?[0]])
+    }
+
+    /// Removes the values after a step, which a resumed training repeats.
+    pub fn truncate(&mut self, step: u64) {
+        self.points.retain(|point| point[0] <= step as f64);
+        self.partial = ([0.0; 2], 0);
+        self.last = self.points.last().copied();
+    }
+
     /// Returns the last value.
     pub fn last(&self) -> Option<f64> {
         self.last.map(|[_, value]| value)
@@ -99,6 +112,16 @@ mod tests {
             (points.last().unwrap()[0], curve.last()),
             (99_999.0, Some(3.0 - 99_999.0 * 2e-5))
         );
+    }
+
+    #[test]
+    fn curves_are_cut_where_a_training_resumes() {
+        let mut curve = Curve::default();
+        (1..=10).for_each(|step| curve.push(step, step as f64));
+        curve.truncate(7);
+        assert_eq!((curve.steps(), curve.last()), (Some([1.0, 7.0]), Some(7.0)));
+        curve.push(8, 0.5);
+        assert_eq!(curve.points(false).len(), 8);
     }
 
     #[test]

@@ -1,25 +1,33 @@
 //! Fields that edit the form.
 
+mod pretrained;
+
 use std::path::{Path, PathBuf};
 
 use egui::{CollapsingHeader, DragValue, RichText, Ui};
 use seemore::image::Augment;
 use seemore::models::checkpoint;
-use seemore::train::{BatchSize, Budget, RunConfig};
+use seemore::train::{BatchSize, Budget, DataConfig, RunConfig};
 
 use super::choices::{AUGMENTATIONS, ON_NAN, PRECISIONS, PRESETS, SCHEDULES, TOKENIZERS, strength};
 use super::form::{self, Form, Mode};
 use super::widgets::{Field, choice, number, path, paths, text};
 use crate::background::Background;
+pub use pretrained::LocalModels;
 
 /// Results of file dialogs, with the field that each is for.
 pub type Chosen = Background<(Field, Vec<PathBuf>)>;
 
 /// Draws the fields. File dialogs send their results to `chosen`.
-pub fn show(ui: &mut Ui, form: &mut Form, chosen: &Chosen) {
-    ui.horizontal(|ui| {
+pub fn show(ui: &mut Ui, form: &mut Form, models: &mut LocalModels, chosen: &Chosen) {
+    ui.horizontal_wrapped(|ui| {
         for (mode, name, hover) in [
             (Mode::New, "New model", "Train a new model"),
+            (
+                Mode::Tune,
+                "Fine-tune",
+                "Train a pretrained model on your pictures",
+            ),
             (
                 Mode::Copy,
                 "Copy settings",
@@ -34,11 +42,12 @@ pub fn show(ui: &mut Ui, form: &mut Form, chosen: &Chosen) {
     ui.separator();
     match form.mode {
         Mode::New => new_model(ui, form, chosen),
+        Mode::Tune => pretrained::show(ui, form, models, chosen),
         Mode::Copy | Mode::Resume => other_training(ui, form, chosen),
     }
     ui.separator();
     let mode = form.mode;
-    let config = &mut form.config;
+    let config = form.config_mut();
     budget(ui, config, mode);
     let interval = |steps| DragValue::new(steps).suffix(" steps").range(0..=1_000_000);
     number(ui, "Validate every", interval(&mut config.validation.every))
@@ -51,7 +60,7 @@ pub fn show(ui: &mut Ui, form: &mut Form, chosen: &Chosen) {
         ui.checkbox(&mut config.checkpoint.overwrite, "Overwrite")
             .on_hover_text("Replace a checkpoint that is already in the output folder");
     }
-    if mode == Mode::New {
+    if matches!(mode, Mode::New | Mode::Tune) {
         CollapsingHeader::new("Advanced").show(ui, |ui| advanced(ui, config));
     }
 }
@@ -106,6 +115,24 @@ fn new_model(ui: &mut Ui, form: &mut Form, chosen: &Chosen) {
             data.allow_overlap = true;
         }
     });
+    pictures(ui, data, chosen);
+    ui.separator();
+    if let Some(preset) = choice(ui, "Preset", Some(form.config.model.preset), PRESETS) {
+        form.set_preset(preset);
+    }
+    let config = &mut form.config;
+    let kind = &mut config.tokenizer.kind;
+    *kind = choice(ui, "Tokenizer", Some(*kind), TOKENIZERS).unwrap_or(*kind);
+    common(ui, config);
+    let weight = DragValue::new(&mut config.loss.classes)
+        .speed(0.01)
+        .range(0.0..=100.0);
+    number(ui, "Class loss", weight)
+        .on_hover_text("Weight of an auxiliary classification loss; 0 disables it");
+}
+
+/// Draws the lists of training and validation pictures.
+fn pictures(ui: &mut Ui, data: &mut DataConfig, chosen: &Chosen) {
     paths(ui, &mut data.train, "training", Field::Data, chosen);
     ui.strong("Validation pictures");
     if data.validation.is_empty() {
@@ -126,13 +153,10 @@ fn new_model(ui: &mut Ui, form: &mut Form, chosen: &Chosen) {
             "Leave training pictures out that are also validation pictures. Otherwise duplicates \
              are an error.",
         );
-    ui.separator();
-    if let Some(preset) = choice(ui, "Preset", Some(form.config.model.preset), PRESETS) {
-        form.set_preset(preset);
-    }
-    let config = &mut form.config;
-    let kind = &mut config.tokenizer.kind;
-    *kind = choice(ui, "Tokenizer", Some(*kind), TOKENIZERS).unwrap_or(*kind);
+}
+
+/// Draws the settings that every training has.
+fn common(ui: &mut Ui, config: &mut RunConfig) {
     let mut size = match config.batch.size {
         BatchSize::Pictures(size) => size,
         BatchSize::Auto => 0,
@@ -159,11 +183,6 @@ fn new_model(ui: &mut Ui, form: &mut Form, chosen: &Chosen) {
     if let Some(strength) = choice(ui, "Augmentation", current, AUGMENTATIONS) {
         config.augment = Augment::from(strength);
     }
-    let weight = DragValue::new(&mut config.loss.classes)
-        .speed(0.01)
-        .range(0.0..=100.0);
-    number(ui, "Class loss", weight)
-        .on_hover_text("Weight of an auxiliary classification loss; 0 disables it");
 }
 
 /// Draws the settings that few trainings change.
@@ -259,7 +278,7 @@ enum Limit {
 }
 
 fn budget(ui: &mut Ui, config: &mut RunConfig, mode: Mode) {
-    let tiny = config.model.preset == seemore::models::Preset::Tiny;
+    let tiny = config.model.preset == seemore::models::Preset::Tiny && mode == Mode::New;
     let budget = &mut config.budget;
     let current = match budget {
         Budget { steps: Some(_), .. } => Limit::Steps,
@@ -322,7 +341,7 @@ fn budget(ui: &mut Ui, config: &mut RunConfig, mode: Mode) {
         }
         _ => drop(ui.weak(match mode {
             Mode::New if tiny => "200 steps",
-            Mode::New => "200 steps, at most 210 s",
+            Mode::New | Mode::Tune => "200 steps, at most 210 s",
             _ => "As long as that training",
         })),
     }

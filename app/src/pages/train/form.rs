@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use seemore::image::Augment;
 use seemore::models::Preset;
 use seemore::models::checkpoint;
 use seemore::text::TokenKind;
-use seemore::train::{Budget, RunConfig};
+use seemore::train::{BatchSize, Budget, RunConfig, Tuned};
 use serde::{Deserialize, Serialize};
 
 use super::request::{Overrides, RunRequest};
@@ -20,6 +21,8 @@ pub struct Form {
     /// The configuration of a new training. Copied and resumed trainings use its budget and its
     /// intervals.
     pub config: RunConfig,
+    /// The configuration of the tuning of a pretrained model.
+    pub tuning: RunConfig,
 }
 
 /// How a training starts.
@@ -28,6 +31,8 @@ pub enum Mode {
     /// With a new model.
     #[default]
     New,
+    /// With a pretrained model.
+    Tune,
     /// With a new model and the settings of another training.
     Copy,
     /// Where another training ended.
@@ -41,17 +46,29 @@ pub struct Stored {
     mode: Mode,
     folder: String,
     config: String,
+    tuning: String,
 }
+
+/// Learning rate for whole parts of a pretrained model, which large steps would damage.
+const RATE_OF_PARTS: f64 = 5e-5;
 
 impl Default for Form {
     fn default() -> Form {
         let mut config = RunConfig::default();
         (config.data.train, config.data.validation) = drawings();
         config.validation.every = 20;
+        let mut tuning = RunConfig::default();
+        tuning.validation.every = 20;
+        tuning.model.base = Some(PathBuf::new());
+        tuning.augment = Augment::none();
+        // as on the command line
+        tuning.tune.round = true;
+        tuning.batch.size = BatchSize::Pictures(4);
         Form {
             mode: Mode::New,
             folder: String::new(),
             config,
+            tuning,
         }
     }
 }
@@ -62,6 +79,7 @@ impl From<&Form> for Stored {
             mode: form.mode,
             folder: form.folder.clone(),
             config: form.config.to_toml().unwrap_or_default(),
+            tuning: form.tuning.to_toml().unwrap_or_default(),
         }
     }
 }
@@ -71,13 +89,16 @@ impl From<Stored> for Form {
     /// becomes the default.
     fn from(stored: Stored) -> Form {
         let default = Form::default();
-        let config = Some(stored.config).filter(|text| !text.is_empty());
+        let read = |text: String, default: RunConfig| {
+            let text = Some(text).filter(|text| !text.is_empty());
+            text.and_then(|text| RunConfig::from_toml(&text).ok())
+                .unwrap_or(default)
+        };
         Form {
             mode: stored.mode,
             folder: stored.folder,
-            config: config
-                .and_then(|text| RunConfig::from_toml(&text).ok())
-                .unwrap_or(default.config),
+            config: read(stored.config, default.config),
+            tuning: read(stored.tuning, default.tuning),
         }
     }
 }
@@ -94,11 +115,60 @@ impl Form {
         self.config.loss.classes = classes;
     }
 
+    /// Returns the configuration that the fields edit.
+    pub fn config_mut(&mut self) -> &mut RunConfig {
+        match self.mode {
+            Mode::Tune => &mut self.tuning,
+            _ => &mut self.config,
+        }
+    }
+
+    /// Returns the configuration of a training that does not take that of another one.
+    pub fn own_config(&self) -> Option<&RunConfig> {
+        match self.mode {
+            Mode::New => Some(&self.config),
+            Mode::Tune => Some(&self.tuning),
+            Mode::Copy | Mode::Resume => None,
+        }
+    }
+
+    /// Trains a part of the pretrained model or not, and sets a learning rate that suits.
+    pub fn set_part(&mut self, part: Tuned, trains: bool) {
+        let config = &mut self.tuning;
+        let whole = |parts: &[Tuned]| {
+            let wholes = [Tuned::Decoder, Tuned::All];
+            wholes.iter().any(|whole| parts.contains(whole))
+        };
+        let before = whole(&config.tune.parts);
+        config.tune.parts.retain(|other| *other != part);
+        if trains {
+            config.tune.parts.push(part);
+        }
+        match (before, whole(&config.tune.parts)) {
+            (false, true) => config.schedule.learning_rate = RATE_OF_PARTS,
+            (true, false) => {
+                config.schedule.learning_rate = RunConfig::default().schedule.learning_rate;
+            }
+            _ => {}
+        }
+    }
+
     /// Returns what is missing to start, as advice.
     pub fn missing(&self) -> Option<&'static str> {
         let no_folder = self.folder.trim().is_empty();
         match self.mode {
             Mode::New if self.config.data.train.is_empty() => Some("Add training pictures."),
+            Mode::Tune
+                if self
+                    .tuning
+                    .model
+                    .base
+                    .as_ref()
+                    .is_none_or(|base| base.as_os_str().is_empty()) =>
+            {
+                Some("Choose the model to fine-tune.")
+            }
+            Mode::Tune if self.tuning.data.train.is_empty() => Some("Add training pictures."),
             Mode::Copy if no_folder => {
                 Some("Choose the folder of the training to copy the settings of.")
             }
@@ -120,6 +190,7 @@ impl Form {
         };
         match self.mode {
             Mode::New => RunRequest::New(Box::new(config.clone())),
+            Mode::Tune => RunRequest::New(Box::new(self.tuning.clone())),
             Mode::Copy => RunRequest::Copy { folder, overrides },
             Mode::Resume => RunRequest::Resume { folder, overrides },
         }
@@ -205,7 +276,22 @@ mod tests {
         };
         form.set_preset(Preset::Emoji);
         form.config.budget.steps = Some(7);
+        form.tuning.model.base = Some("smolvlm-256m".into());
+        form.set_part(Tuned::Projector, true);
         assert_eq!(Form::from(Stored::from(&form)), form);
+    }
+
+    #[test]
+    fn whole_parts_are_tuned_in_small_steps() {
+        let mut form = Form::default();
+        let rate = form.tuning.schedule.learning_rate;
+        form.set_part(Tuned::Lora, true);
+        assert_eq!(form.tuning.schedule.learning_rate, rate);
+        form.set_part(Tuned::Decoder, true);
+        assert_eq!(form.tuning.schedule.learning_rate, RATE_OF_PARTS);
+        form.set_part(Tuned::Decoder, false);
+        assert_eq!(form.tuning.tune.parts, [Tuned::Lora]);
+        assert_eq!(form.tuning.schedule.learning_rate, rate);
     }
 
     #[test]
@@ -222,6 +308,8 @@ mod tests {
         let mut form = Form::default();
         form.config.data.train = vec![];
         assert!(form.missing().is_some_and(|text| text.contains("pictures")));
+        form.mode = Mode::Tune;
+        assert!(form.missing().is_some_and(|text| text.contains("model")));
         for mode in [Mode::Copy, Mode::Resume] {
             form.mode = mode;
             assert!(form.missing().is_some_and(|text| text.contains("folder")));

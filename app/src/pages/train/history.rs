@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::curve::Curve;
 use super::job::{Step, TrainEvent, TrainInfo};
+use super::runs::StoredRun;
 use crate::progress::Counter;
 
 /// Everything the page shows about a training.
@@ -83,21 +84,29 @@ pub struct Validation {
 
 impl History {
     /// Returns the history of a training that resumes this one, with its curves and validations.
-    pub fn resumed(self) -> History {
-        let History {
-            loss,
-            validation_loss,
-            learning_rate,
-            validations,
-            ..
-        } = self;
+    pub fn resumed(&self) -> History {
         History {
-            loss,
-            validation_loss,
-            learning_rate,
-            validations,
+            loss: self.loss.clone(),
+            validation_loss: self.validation_loss.clone(),
+            learning_rate: self.learning_rate.clone(),
+            validations: self.validations.clone(),
             ..History::default()
         }
+    }
+
+    /// Returns the history of a training that an earlier session has run.
+    pub fn of_run(run: &StoredRun) -> History {
+        History {
+            loss: run.loss.clone(),
+            validation_loss: run.validation_loss.clone(),
+            learning_rate: run.learning_rate.clone(),
+            ..History::default()
+        }
+    }
+
+    /// Whether there is something to look at.
+    pub fn has_results(&self) -> bool {
+        self.loss.last().is_some() || !self.validations.is_empty()
     }
 
     /// Adds an event.
@@ -108,6 +117,11 @@ impl History {
             TrainEvent::Reading(counter) => self.reading = Some(counter),
             TrainEvent::Ready(info) => {
                 self.reading = None;
+                // steps after the last save are repeated
+                self.loss.truncate(info.step);
+                self.validation_loss.truncate(info.step);
+                self.learning_rate.truncate(info.step);
+                self.validations.retain(|it| it.step <= info.step);
                 self.info = Some(*info);
                 // a command to pause or stop may have come before
                 if self.stage == Stage::Preparing {
@@ -249,7 +263,7 @@ mod tests {
         history.add(step(10, 2.0, 2));
         history.add(validated(vec!["a cat".into()]));
         history.add(interrupted(10));
-        let mut history = history.resumed();
+        let mut history: History = history.resumed();
         assert!(history.stage == Stage::Preparing && history.last.is_none());
         history.add(step(20, 1.0, 4));
         assert_eq!(history.loss.points(false), [[10.0, 2.0], [20.0, 1.0]]);

@@ -12,6 +12,8 @@ use seemore::train::{
     self, Footprint, Note, Observer, ObserverError, Ready, Spike, Summary, TrainError, TrainRun,
 };
 
+use seemore::track::Target;
+
 use super::request::RunRequest;
 use crate::hint;
 use crate::progress::Counter;
@@ -139,6 +141,10 @@ pub struct Step {
     pub free: Option<u64>,
 }
 
+/// File in the run folder with the figures of the training, from which later sessions draw its
+/// curves.
+pub(super) const METRICS: &str = "metrics.csv";
+
 /// Maximum number of samples.
 const SAMPLES: usize = 8;
 
@@ -166,7 +172,8 @@ impl Command for TrainCommand {
 }
 
 fn train(worker: &mut Worker, request: RunRequest) -> Result<Summary, TrainError> {
-    let run = TrainRun::new(request.config()?)?;
+    let mut run = TrainRun::new(request.config()?)?;
+    run.track(Target::Csv(run.out().join(METRICS)));
     let mut observer = WorkerObserver {
         worker,
         samples: vec![],

@@ -3,10 +3,9 @@
 use std::ops::RangeInclusive;
 
 use egui::{Color32, Role, Ui, WidgetInfo};
-use egui_plot::{
-    Corner, GridInput, GridMark, HoverPosition, Legend, Line, MarkerShape, Plot, PlotPoints, Points,
-};
+use egui_plot::{GridInput, GridMark, HoverPosition, Line, MarkerShape, Plot, PlotPoints, Points};
 
+use super::curve::Curve;
 use super::history::History;
 use crate::format::short;
 
@@ -19,10 +18,41 @@ const LOSSES: [Color32; 2] = [
 const RATE: Color32 = Color32::from_rgb(60, 160, 105);
 /// Height of a plot, in points.
 const HEIGHT: f32 = 165.0;
+/// Colours of other runs.
+const OTHERS: [Color32; 6] = [
+    Color32::from_rgb(150, 110, 200),
+    Color32::from_rgb(190, 160, 40),
+    Color32::from_rgb(200, 90, 150),
+    Color32::from_rgb(70, 170, 180),
+    Color32::from_rgb(140, 140, 140),
+    Color32::from_rgb(170, 100, 70),
+];
+
+/// Curves of another run, drawn beside those of the page's training.
+pub struct Overlay<'a> {
+    /// Name of the run.
+    pub name: &'a str,
+    /// Training loss.
+    pub loss: &'a Curve,
+    /// Validation loss.
+    pub validation_loss: &'a Curve,
+}
+
+/// Draws a dot in the colour of a curve.
+pub fn dot(ui: &mut Ui, color: Color32) {
+    let side = ui.text_style_height(&egui::TextStyle::Small);
+    let (rect, _) = ui.allocate_exact_size(egui::vec2(side, side), egui::Sense::hover());
+    ui.painter().circle_filled(rect.center(), side / 3.0, color);
+}
+
+/// Returns the colour of another run.
+pub fn color(number: usize) -> Color32 {
+    OTHERS[number % OTHERS.len()]
+}
 
 /// Draws both plots side by side, or below each other in a narrow window. `log` selects a
-/// logarithmic loss axis.
-pub fn show(ui: &mut Ui, history: &History, log: &mut bool) {
+/// logarithmic loss axis; the losses of `others` are drawn beside those of the training.
+pub fn show(ui: &mut Ui, history: &History, others: &[Overlay], log: &mut bool) {
     let columns = if ui.available_width() < 480.0 { 1 } else { 2 };
     ui.columns(columns, |columns| {
         let left = &mut columns[0];
@@ -31,8 +61,13 @@ pub fn show(ui: &mut Ui, history: &History, log: &mut bool) {
             ui.strong("Loss");
             ui.checkbox(log, "Logarithmic")
                 .on_hover_text("Use a logarithmic axis, which spreads small losses");
+            // beside the plot, where it hides no curve
+            for (name, color) in ["training", "validation"].into_iter().zip(LOSSES) {
+                dot(ui, color);
+                ui.small(name);
+            }
         });
-        losses(left, history, *log);
+        losses(left, history, others, *log);
         let right = columns.last_mut().expect("there is at least one");
         right.horizontal(|ui| {
             ui.set_min_height(ui.spacing().interact_size.y);
@@ -45,7 +80,8 @@ pub fn show(ui: &mut Ui, history: &History, log: &mut bool) {
                 .last()
                 .map_or(String::new(), |rate| format!(", last {}", short(rate)))
         );
-        plot(right, "learning rate", &label, false, None, |plot| {
+        let steps = history.learning_rate.steps();
+        plot(right, "learning rate", &label, false, steps, |plot| {
             plot.line(
                 Line::new(
                     "learning rate",
@@ -58,7 +94,7 @@ pub fn show(ui: &mut Ui, history: &History, log: &mut bool) {
     });
 }
 
-fn losses(ui: &mut Ui, history: &History, log: bool) {
+fn losses(ui: &mut Ui, history: &History, others: &[Overlay], log: bool) {
     let last = |name: &str, value: Option<f64>| {
         value.map_or(String::new(), |value| format!(", {name} {value:.4}"))
     };
@@ -67,44 +103,60 @@ fn losses(ui: &mut Ui, history: &History, log: bool) {
         last("training", history.loss.last()),
         last("validation", history.validation_loss.last())
     );
-    // losses fall, so this corner is empty
-    plot(
-        ui,
-        "loss",
-        &label,
-        log,
-        Some(Legend::default().position(Corner::RightTop)),
-        |plot| {
-            plot.line(
-                Line::new("training", PlotPoints::new(history.loss.points(log)))
-                    .color(LOSSES[0])
-                    .width(1.5),
-            );
-            let validation = history.validation_loss.points(log);
-            plot.line(
-                Line::new("validation", PlotPoints::new(validation.clone()))
-                    .color(LOSSES[1])
-                    .width(2.0),
-            );
-            // a single validation is not a line yet
-            plot.points(
-                Points::new("validation", PlotPoints::new(validation))
-                    .color(LOSSES[1])
-                    .shape(MarkerShape::Circle)
-                    .radius(3.0),
-            );
-        },
-    );
+    let curves = others.iter().map(|other| other.loss);
+    let steps = curves
+        .chain([&history.loss])
+        .filter_map(Curve::steps)
+        .reduce(|[a, b], [c, d]| [a.min(c), b.max(d)]);
+    plot(ui, "loss", &label, log, steps, |plot| {
+        for (number, other) in others.iter().enumerate() {
+            let line = |name: &str, curve: &Curve, width: f32| {
+                let name = format!("{} {name}", other.name);
+                Line::new(name, PlotPoints::new(curve.points(log)))
+                    .color(color(number))
+                    .width(width)
+            };
+            plot.line(line("training", other.loss, 1.0));
+            plot.line(line("validation", other.validation_loss, 2.0));
+        }
+        plot.line(
+            Line::new("training", PlotPoints::new(history.loss.points(log)))
+                .color(LOSSES[0])
+                .width(1.5),
+        );
+        let validation = history.validation_loss.points(log);
+        plot.line(
+            Line::new("validation", PlotPoints::new(validation.clone()))
+                .color(LOSSES[1])
+                .width(2.0),
+        );
+        // a single validation is not a line yet
+        plot.points(
+            Points::new("validation", PlotPoints::new(validation))
+                .color(LOSSES[1])
+                .shape(MarkerShape::Circle)
+                .radius(3.0),
+        );
+    });
 }
 
-/// Draws a plot of values over steps. `label` describes it for screen readers; with `log`, values
-/// are decimal logarithms.
+/// Returns the step that an axis begins at: 0 unless a curve begins much later, as that of a resumed
+/// training whose first part is not known.
+fn first_step([first, last]: [f64; 2]) -> f64 {
+    match first > 0.1 * last {
+        true => first,
+        false => 0.0,
+    }
+}
+
+/// Draws a plot of values over `steps`, the first and the last one. `label` describes it for screen
+/// readers; with `log`, values are decimal logarithms.
 fn plot(
     ui: &mut Ui,
     name: &str,
     label: &str,
     log: bool,
-    legend: Option<Legend>,
+    steps: Option<[f64; 2]>,
     draw: impl FnOnce(&mut egui_plot::PlotUi),
 ) {
     let number = move |value: f64| if log { 10f64.powf(value) } else { value };
@@ -112,7 +164,7 @@ fn plot(
         .height(HEIGHT)
         .x_axis_label("step")
         .y_axis_min_width(46.0)
-        .include_x(0.0)
+        .include_x(steps.map_or(0.0, first_step))
         .allow_scroll(false)
         .allow_drag(false)
         .allow_zoom(false)
@@ -133,11 +185,6 @@ fn plot(
         plot.y_grid_spacer(decades)
     } else {
         plot.include_y(0.0)
-    };
-    let plot = if let Some(legend) = legend {
-        plot.legend(legend)
-    } else {
-        plot
     };
     let response = plot.show(ui, draw).response;
     response.widget_info(|| WidgetInfo::labeled(Role::Image, true, label));
@@ -160,6 +207,12 @@ fn decades(input: GridInput) -> Vec<GridMark> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn axis_begins_where_a_resumed_training_does() {
+        assert_eq!(first_step([1.0, 200.0]), 0.0);
+        assert_eq!(first_step([5_000.0, 5_100.0]), 5_000.0);
+    }
 
     #[test]
     fn logarithmic_axis_is_marked_at_1_2_and_5() {

@@ -19,6 +19,8 @@ pub enum Field {
     Validation,
     /// Folder of another training.
     Folder,
+    /// Pretrained model.
+    Model,
 }
 
 /// Draws a list of files with buttons to remove and add some.
@@ -147,7 +149,7 @@ pub fn path(ui: &mut Ui, label: &str, path: &mut Option<PathBuf>, hint: &str) ->
 }
 
 /// Draws a label and its field, aligned with those of the other rows.
-fn row(ui: &mut Ui, label: &str, field: impl FnOnce(&mut Ui) -> Response) -> Response {
+pub(super) fn row(ui: &mut Ui, label: &str, field: impl FnOnce(&mut Ui) -> Response) -> Response {
     /// Width of the column of labels, in points.
     const LABEL: f32 = 128.0;
     let row = ui.horizontal(|ui| {
