@@ -16,7 +16,7 @@ use seemore::models::{Logits, Model, ModelInfo, Part};
 use seemore::nn::{AttentionScale, Context, Projection, Residual};
 use seemore::ops::{GradScaler, IGNORE};
 use seemore::train::{Batch, Gradients, TrainStep};
-use seemore::train::{Decay, Optimizer, OptimizerConfig, Rule};
+use seemore::train::{Decay, Moments, Optimizer, OptimizerConfig, Rule};
 
 // The tolerances that golden.json suggests: float32 on a device sums in another order than PyTorch
 // does.
@@ -262,6 +262,7 @@ fn optimizer(device: &Device, model: &Model, rule: Rule) -> Optimizer {
         weight_decay: 0.01,
         clip: 0.0,
         decay: Decay::All,
+        moments: Moments::F32,
         ema: 0.0,
     };
     Optimizer::new(device, model.store(), hyper, GradScaler::default(), |_| {
