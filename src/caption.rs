@@ -8,6 +8,7 @@ mod recent;
 mod sampling;
 mod search;
 mod session;
+mod tail;
 
 pub use cancel::Cancel;
 pub use error::CaptionError;
@@ -16,3 +17,4 @@ pub use passes::{AttentionPass, RelevancePass};
 pub use sampling::{Choice, Sampler, Sampling, ranked};
 pub use search::{Hypothesis, Search, SearchOptions};
 pub use session::{ALTERNATIVES, Caption, CaptionOptions, CaptionToken, ModelInput, Session};
+pub use tail::Tail;

@@ -1,5 +1,7 @@
 //! Downloads of models from the Hugging Face Hub, into the cache that its own programs use.
 
+mod fetch;
+
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,8 +12,10 @@ use hf_hub::{Cache, Repo, RepoType};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+pub use fetch::FetchObserver;
+
 use crate::atomic_file;
-use crate::models::library;
+use crate::models::{ConfigError, library};
 use crate::progress::Progress;
 
 /// Files beside the weights that models need. Others of a repository, such as exports to other
@@ -103,6 +107,27 @@ pub enum HubError {
         /// SHA-256 or size on the Hub.
         want: String,
     },
+    /// The disk has too little space.
+    #[error("the download takes {wanted} MB, and the disk of {folder} has {free} MB left")]
+    NoSpace {
+        /// Size of what is missing, in megabytes.
+        wanted: u64,
+        /// Folder on the disk.
+        folder: String,
+        /// Free space, in megabytes.
+        free: u64,
+    },
+    /// The model is of a family that this library does not know.
+    #[error("{path}: {error}")]
+    Architecture {
+        /// Configuration of the model.
+        path: String,
+        /// What is unknown.
+        error: Box<ConfigError>,
+    },
+    /// The download was stopped; what has arrived is kept.
+    #[error("the download was stopped")]
+    Stopped,
     /// A file of the cache cannot be read.
     #[error("cannot read {path}: {reason}")]
     Read {

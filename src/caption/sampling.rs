@@ -41,6 +41,7 @@ impl Default for Sampling {
 /// Chooses tokens reproducibly by a [`Sampling`].
 pub struct Sampler {
     sampling: Sampling,
+    excluded: Option<u32>,
     rng: ChaCha8Rng,
 }
 
@@ -58,8 +59,16 @@ impl Sampler {
     pub fn new(sampling: Sampling) -> Sampler {
         Sampler {
             sampling,
+            excluded: None,
             rng: ChaCha8Rng::seed_from_u64(sampling.seed),
         }
+    }
+
+    /// Never draws a token, such as the one for unknown text. Where the likeliest token is taken
+    /// every time, it is taken all the same.
+    pub fn without(mut self, token: Option<u32>) -> Sampler {
+        self.excluded = token;
+        self
     }
 
     /// Chooses a token from the logits of one position. Among equal logits the lowest token id
@@ -68,7 +77,7 @@ impl Sampler {
     /// # Panics
     /// Without logits.
     pub fn choose(&mut self, logits: &[f32]) -> Choice {
-        let ranked = ranked(logits);
+        let mut ranked = ranked(logits);
         let Sampling {
             temperature,
             top_k,
@@ -77,6 +86,9 @@ impl Sampler {
         } = self.sampling;
         if self.sampling.is_greedy() {
             return ranked[0];
+        }
+        if ranked.len() > 1 {
+            ranked.retain(|choice| Some(choice.token) != self.excluded);
         }
         let weight = |choice: &Choice| {
             (((logits[choice.token as usize] - logits[ranked[0].token as usize]) / temperature)
@@ -224,5 +236,15 @@ mod tests {
         };
         assert_eq!(draw(5), draw(5));
         assert_ne!(draw(5), draw(6));
+    }
+
+    #[test]
+    fn excluded_tokens_are_never_drawn() {
+        let sampling = Sampling {
+            temperature: 1.0,
+            ..Sampling::GREEDY
+        };
+        let mut sampler = Sampler::new(sampling).without(Some(1));
+        assert!((0..200).all(|_| sampler.choose(&[0.0, 5.0, 0.0]).token != 1));
     }
 }

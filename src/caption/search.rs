@@ -157,6 +157,7 @@ impl Search {
             count: prompts.len(),
             new: self.options.new,
             ends: end.into_iter().collect(),
+            unknown: None,
             length_power: self.options.length_power,
         };
         let found = search(&mut self.decoding, &wanted, None)?;
@@ -172,6 +173,8 @@ pub(crate) struct Wanted {
     pub(crate) new: usize,
     /// Tokens of which each ends a text.
     pub(crate) ends: Vec<u32>,
+    /// Token for unknown text, which is never drawn.
+    pub(crate) unknown: Option<u32>,
     /// See [`SearchOptions::length_power`].
     pub(crate) length_power: f64,
 }
@@ -241,7 +244,10 @@ pub(crate) fn sample(
     cancel: Option<&Cancel>,
 ) -> Result<Option<Vec<Hypothesis>>, DeviceError> {
     let limits = wanted.limits(decoding);
-    let mut samplers: Vec<Sampler> = samplings.iter().copied().map(Sampler::new).collect();
+    let mut samplers: Vec<Sampler> = samplings
+        .iter()
+        .map(|&sampling| Sampler::new(sampling).without(wanted.unknown))
+        .collect();
     let mut texts = vec![Hypothesis::EMPTY; wanted.count];
     loop {
         if is_cancelled(cancel) {

@@ -12,7 +12,7 @@ use super::passes::{
 };
 use super::recent::Recent;
 use super::search::{self, Hypothesis, Wanted};
-use super::{Cancel, CaptionError, Choice, Sampler, Sampling, ranked};
+use super::{Cancel, CaptionError, Choice, Sampler, Sampling, Tail, ranked};
 use crate::device::{Device, DeviceError, Plan, Tensor};
 use crate::explain::heatmap::Panel;
 use crate::image::{Picture, TileGrid, TiledPicture, Tiling};
@@ -82,6 +82,8 @@ pub struct CaptionToken {
     pub text: String,
     /// The likeliest other tokens, at most [`ALTERNATIVES`], with their probabilities.
     pub others: Vec<(String, f32)>,
+    /// Probabilities of all tokens besides this one and [`others`](Self::others).
+    pub tail: Tail,
     /// Share of attention on each patch, row by row over the picture; empty unless asked for. It is
     /// the attention of the image encoder's last CLS row, or of the token's position in the
     /// decoder's last layer, as a mean over heads, and sums to at most 1; for pooled visual tokens
@@ -476,15 +478,23 @@ impl Session {
         options: &CaptionOptions,
         on: &mut dyn FnMut(&CaptionToken) -> ControlFlow<()>,
     ) -> Result<Caption, CaptionError> {
+        let question = self.question_about(input, options)?;
+        self.stream_question(&question, options, on)
+    }
+
+    fn question_about(
+        &self,
+        input: &ModelInput,
+        options: &CaptionOptions,
+    ) -> Result<Question, CaptionError> {
         let prompt = self.prompt(&options.prompt, Some(input))?;
         let image = self.image_values(input)?;
         let looks = options.heat.then(|| self.looks(&[input], &prompt));
-        let question = Question {
+        Ok(Question {
             prompt,
             image,
             looks: looks.flatten(),
-        };
-        self.stream_question(&question, options, on)
+        })
     }
 
     fn stream_question(
@@ -493,21 +503,51 @@ impl Session {
         options: &CaptionOptions,
         on: &mut dyn FnMut(&CaptionToken) -> ControlFlow<()>,
     ) -> Result<Caption, CaptionError> {
-        let spec = self.decoding_spec(1, &[&question.prompt], options.max_tokens, 1);
-        let spec = DecodingSpec {
-            argmax: false,
-            maps: question.looks.is_some(),
-            ..spec
-        };
+        let spec = self.stream_spec(question, options.max_tokens);
         self.decode(spec, |decoding| {
-            self.stream_with(decoding, question, options, on)
+            self.stream_with(decoding, question, None, options, on)
         })
     }
 
+    /// Reads a given caption as if it was written, and calls `on` with each token and the
+    /// probability that the model gives it after those before; `on` may stop it. Returns the
+    /// caption, whose probability leaves the end token out.
+    ///
+    /// # Errors
+    /// See [`caption_with`](Self::caption_with).
+    pub fn score(
+        &self,
+        picture: &Picture,
+        tokens: &[u32],
+        options: &CaptionOptions,
+        on: &mut dyn FnMut(&CaptionToken) -> ControlFlow<()>,
+    ) -> Result<Caption, CaptionError> {
+        let options = CaptionOptions {
+            max_tokens: tokens.len(),
+            ..options.clone()
+        };
+        let question = self.question_about(&self.input(picture)?, &options)?;
+        let spec = self.stream_spec(&question, tokens.len());
+        self.decode(spec, |decoding| {
+            self.stream_with(decoding, &question, Some(tokens), &options, on)
+        })
+    }
+
+    /// Sizes of passes that write at most `max_tokens` one by one.
+    fn stream_spec(&self, question: &Question, max_tokens: usize) -> DecodingSpec {
+        DecodingSpec {
+            argmax: false,
+            maps: question.looks.is_some(),
+            ..self.decoding_spec(1, &[&question.prompt], max_tokens, 1)
+        }
+    }
+
+    /// Writes a caption, or reads the `given` tokens.
     fn stream_with(
         &self,
         decoding: &mut Decoding,
         question: &Question,
+        given: Option<&[u32]>,
         options: &CaptionOptions,
         on: &mut dyn FnMut(&CaptionToken) -> ControlFlow<()>,
     ) -> Result<Caption, CaptionError> {
@@ -536,7 +576,7 @@ impl Session {
         };
         let mut maps = encoder.clone();
         let mut query = info.visual_tokens + prompt.len() - 1;
-        let mut sampler = Sampler::new(options.sampling);
+        let mut sampler = Sampler::new(options.sampling).without(tokenizer.unknown());
         let ends = self.ends();
         let mut stream = self.text_stream(prompt);
         let mut text = prompt.to_vec();
@@ -546,9 +586,20 @@ impl Session {
             log_probability: 0.0,
         };
         while caption.tokens.len() < limit {
-            let choice = sampler.choose(&logits);
+            let ranked = ranked(&logits);
+            let choice = match given {
+                None => sampler.choose(&logits),
+                Some(given) => {
+                    let token = given[caption.tokens.len()];
+                    let found = ranked.iter().find(|choice| choice.token == token);
+                    *found.unwrap_or(&Choice {
+                        token,
+                        probability: 0.0,
+                    })
+                }
+            };
             caption.log_probability += (choice.probability as f64).ln();
-            if ends.contains(&choice.token) {
+            if given.is_none() && ends.contains(&choice.token) {
                 break;
             }
             let heat = if pooled {
@@ -563,10 +614,12 @@ impl Session {
                     .map_or(vec![], |looks| looks.heat(&encoder, &maps, query))
             };
             text.push(choice.token);
+            let (others, tail) = alternatives(tokenizer, &ranked, choice.token);
             let token = CaptionToken {
                 choice,
                 text: stream.push(choice.token),
-                others: alternatives(tokenizer, &logits, choice.token),
+                others,
+                tail,
                 heat,
             };
             caption.tokens.push(choice.token);
@@ -844,6 +897,7 @@ impl Session {
                     count: range.len(),
                     new: options.max_tokens,
                     ends: self.ends(),
+                    unknown: self.tokenizer().unknown(),
                     length_power: options.length_power,
                 };
                 let found = if sampled {
@@ -877,18 +931,25 @@ impl Session {
     }
 }
 
-/// The likeliest tokens of one position besides the chosen one, as text.
-fn alternatives(tokenizer: &Tokenizer, logits: &[f32], chosen: u32) -> Vec<(String, f32)> {
+/// The likeliest tokens of one position besides the chosen one, as text, and the probabilities of
+/// those that are left.
+fn alternatives(
+    tokenizer: &Tokenizer,
+    ranked: &[Choice],
+    chosen: u32,
+) -> (Vec<(String, f32)>, Tail) {
     let name = |token: u32| match token {
         token if Some(token) == tokenizer.end() => "(end)".into(),
         token => tokenizer.decode(&[token]),
     };
-    ranked(logits)
-        .into_iter()
-        .filter(|choice| choice.token != chosen)
-        .take(ALTERNATIVES)
-        .map(|choice| (name(choice.token), choice.probability))
-        .collect()
+    let mut others = ranked.iter().filter(|choice| choice.token != chosen);
+    let likeliest = others.by_ref().take(ALTERNATIVES);
+    let likeliest = likeliest.map(|choice| (name(choice.token), choice.probability));
+    let likeliest = likeliest.collect();
+    (
+        likeliest,
+        Tail::new(others.map(|choice| choice.probability)),
+    )
 }
 
 #[cfg(test)]

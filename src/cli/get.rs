@@ -8,10 +8,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::say;
 use crate::cli::output::errln;
-use crate::hub::{self, HubError, RemoteFile, Repository};
+use crate::hub::{self, FetchObserver, HubError, RemoteFile, Repository};
+use crate::models::ModelConfig;
 use crate::models::library;
-use crate::models::{ConfigError, ModelConfig};
-use crate::progress::Progress;
 
 /// Arguments of `seemore get`.
 #[derive(Args)]
@@ -57,7 +56,6 @@ pub fn run(args: &GetArgs) -> anyhow::Result<()> {
     if args.dry_run {
         return Ok(());
     }
-    check_space(&remote, &files)?;
     download(&remote, &files)?;
     let folder = remote.snapshot();
     say(&folder.display().to_string());
@@ -99,23 +97,24 @@ fn by_hand(repository: &str) -> String {
     )
 }
 
-/// Checks that the disk has room for what is missing.
-fn check_space(remote: &Repository, files: &[RemoteFile]) -> anyhow::Result<()> {
-    let missing = files.iter().filter(|file| !remote.has(file));
-    let wanted: u64 = missing.map(|file| file.bytes).sum();
-    let folder = remote.snapshot();
-    let Some(existing) = folder.ancestors().find(|folder| folder.exists()) else {
-        return Ok(());
-    };
-    // a disk that cannot tell is found full when it is
-    match fs4::available_space(existing) {
-        Ok(free) if free < wanted => bail!(
-            "the download takes {} MB, and the disk of {} has {} MB left",
-            wanted.div_ceil(1_000_000),
-            existing.display(),
-            free / 1_000_000
-        ),
-        _ => Ok(()),
+/// Shows a download as a bar, or as lines where there is none.
+struct Bar(ProgressBar);
+
+impl FetchObserver for Bar {
+    fn begin(&self, file: &RemoteFile) {
+        self.0.set_message(file.name.clone());
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.0.inc(bytes);
+    }
+
+    fn end(&self, file: &RemoteFile) {
+        // a log has no bar
+        if self.0.is_hidden() {
+            let done = (100 * self.0.position()).checked_div(self.0.length().unwrap_or(0));
+            errln!("{:>3} %  {}", done.unwrap_or(100), file.name);
+        }
     }
 }
 
@@ -123,44 +122,20 @@ fn download(remote: &Repository, files: &[RemoteFile]) -> anyhow::Result<()> {
     let bar = ProgressBar::new(files.iter().map(|file| file.bytes).sum());
     let style = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
     bar.set_style(ProgressStyle::with_template(style).expect("the template is valid"));
-    for file in files {
-        bar.set_message(file.name.clone());
-        let path = match remote.download(file, &bar as &dyn Progress) {
-            Ok(path) => path,
-            Err(error @ HubError::Download { .. }) => {
-                bar.abandon();
-                bail!("{error}; get it again to continue the download");
+    let bar = Bar(bar);
+    match remote.fetch(files, &bar) {
+        Ok(_) => bar.0.finish_and_clear(),
+        Err(error) => {
+            bar.0.abandon();
+            match error {
+                HubError::Download { .. } => {
+                    bail!("{error}; get it again to continue the download")
+                }
+                error => return Err(error.into()),
             }
-            Err(error) => {
-                bar.abandon();
-                return Err(error.into());
-            }
-        };
-        // a log has no bar
-        if bar.is_hidden() {
-            let done = (100 * bar.position()).checked_div(bar.length().unwrap_or(0));
-            errln!("{:>3} %  {}", done.unwrap_or(100), file.name);
-        }
-        if file.name == "config.json" {
-            check_architecture(&path).inspect_err(|_| bar.abandon())?;
         }
     }
-    bar.finish_and_clear();
-    Ok(remote.finish()?)
-}
-
-/// Refuses a model that this program does not know before its weights are downloaded.
-fn check_architecture(config: &Path) -> anyhow::Result<()> {
-    let Err(ConfigError::File { error, .. }) = ModelConfig::load(config) else {
-        return Ok(());
-    };
-    match *error {
-        // image encoders are read apart
-        ConfigError::Architecture { model_type } if model_type.starts_with("clip") => Ok(()),
-        error @ ConfigError::Architecture { .. } => bail!("{}: {error}", config.display()),
-        // loading says more about it
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// Returns the command that uses the model of a folder; image encoders have none of their own.

@@ -183,3 +183,44 @@ fn a_picture_for_another_model_is_refused() {
     let error = session.image_values(&input).unwrap_err();
     assert!(matches!(error, CaptionError::OtherModel), "{error}");
 }
+
+#[test]
+fn given_captions_have_the_probabilities_that_they_were_written_with() {
+    let session = load("emoji");
+    let options = options("");
+    let mut written = vec![];
+    let caption = session
+        .stream(&picture(20.0), &options, &mut |token| {
+            written.push(token.clone());
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    let mut read = vec![];
+    let again = session
+        .score(&picture(20.0), &caption.tokens, &options, &mut |token| {
+            read.push(token.clone());
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(again.text, caption.text);
+    assert_eq!(written.len(), read.len());
+    for (written, read) in written.iter().zip(&read) {
+        assert_eq!(
+            (written.choice, &written.others),
+            (read.choice, &read.others)
+        );
+    }
+    // another picture makes the caption less likely
+    let mut elsewhere = 0.0;
+    session
+        .score(&picture(2.0), &caption.tokens, &options, &mut |token| {
+            elsewhere += (token.choice.probability as f64).ln();
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    let here: f64 = written
+        .iter()
+        .map(|token| (token.choice.probability as f64).ln())
+        .sum();
+    assert!(elsewhere < here, "{elsewhere} {here}");
+}
