@@ -258,6 +258,35 @@ impl Session {
         }))
     }
 
+    /// Preprocesses a picture of which some cells are painted over with a colour, so that the model
+    /// does not see them. The cells are those of a square grid with `side` cells along a side that is
+    /// stretched over the [visible part](Self::visible_part), row by row, as heat is.
+    ///
+    /// # Errors
+    /// A model that takes no pictures.
+    pub fn masked_input(
+        &self,
+        picture: &Picture,
+        side: usize,
+        cells: &[usize],
+        color: [u8; 3],
+    ) -> Result<ModelInput, CaptionError> {
+        self.check_pictures()?;
+        Ok(ModelInput(match self.0.model.dialogue() {
+            Some(dialogue) => {
+                let masked = painted(picture.clone(), side, cells, color);
+                Input::Tiles(Arc::new(dialogue.tiles(&masked, self.0.tiling)))
+            }
+            // after the crop, which the colour would move
+            None => Input::Picture(painted(
+                picture.framed(self.info().preprocess),
+                side,
+                cells,
+                color,
+            )),
+        }))
+    }
+
     /// Checks that the model takes pictures.
     ///
     /// # Errors
@@ -522,11 +551,25 @@ impl Session {
         options: &CaptionOptions,
         on: &mut dyn FnMut(&CaptionToken) -> ControlFlow<()>,
     ) -> Result<Caption, CaptionError> {
+        self.score_of(&self.input(picture)?, tokens, options, on)
+    }
+
+    /// As [`score`](Self::score), of a preprocessed picture.
+    ///
+    /// # Errors
+    /// See [`caption_with`](Self::caption_with).
+    pub fn score_of(
+        &self,
+        input: &ModelInput,
+        tokens: &[u32],
+        options: &CaptionOptions,
+        on: &mut dyn FnMut(&CaptionToken) -> ControlFlow<()>,
+    ) -> Result<Caption, CaptionError> {
         let options = CaptionOptions {
             max_tokens: tokens.len(),
             ..options.clone()
         };
-        let question = self.question_about(&self.input(picture)?, &options)?;
+        let question = self.question_about(input, &options)?;
         let spec = self.stream_spec(&question, tokens.len());
         self.decode(spec, |decoding| {
             self.stream_with(decoding, &question, Some(tokens), &options, on)
@@ -929,6 +972,20 @@ impl Session {
             tokens: hypothesis.tokens,
         }
     }
+}
+
+/// Paints cells of a grid over a picture.
+fn painted(mut picture: Picture, side: usize, cells: &[usize], color: [u8; 3]) -> Picture {
+    let (width, height) = (picture.width, picture.height);
+    for cell in cells {
+        let range = |at: usize, length: usize| at * length / side..(at + 1) * length / side;
+        for y in range(cell / side, height) {
+            for x in range(cell % side, width) {
+                picture.rgb[3 * (y * width + x)..][..3].copy_from_slice(&color);
+            }
+        }
+    }
+    picture
 }
 
 /// The likeliest tokens of one position besides the chosen one, as text, and the probabilities of

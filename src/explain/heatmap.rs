@@ -29,7 +29,7 @@ fn sample(map: &[f32], grid: usize, x: f32, y: f32) -> f32 {
 
 /// A map scaled to [0, 1], from its coldest to its hottest patch. An almost even map becomes 0 all
 /// over, so that noise does not look like attention.
-fn stretched(map: &[f32]) -> Vec<f32> {
+pub fn stretched(map: &[f32]) -> Vec<f32> {
     let (least, most) = map.iter().fold((f32::MAX, f32::MIN), |(least, most), &v| {
         (least.min(v), most.max(v))
     });
@@ -64,6 +64,61 @@ pub fn overlay(picture: &Picture, heat: &[f32], colors: ColorMap, opacity: f32) 
             ((1.0 - opacity) * rgb[i] + opacity * tint[i]).round() as u8
         }))
     })
+}
+
+/// Draws heat over a picture of any proportions, over which its square grid is stretched. The heat's
+/// share of the colours is `opacity` where it is hottest and none where it is coldest, so that the
+/// picture shows there.
+pub fn blend(picture: &Picture, heat: &[f32], colors: ColorMap, opacity: f32) -> RgbImage {
+    let (width, height) = (picture.width as u32, picture.height as u32);
+    let grid = (heat.len() as f64).sqrt() as usize;
+    let heat = stretched(heat);
+    let place = |v: u32, side: u32| (v as f32 + 0.5) / side as f32;
+    RgbImage::from_fn(width, height, |x, y| {
+        let at = 3 * (y * width + x) as usize;
+        let rgb: [f32; 3] = std::array::from_fn(|i| picture.rgb[at + i] as f32);
+        if grid == 0 {
+            return Rgb(rgb.map(|v| v as u8));
+        }
+        let share = sample(&heat, grid, place(x, width), place(y, height));
+        let (tint, share) = (colors.color(share), opacity * share);
+        Rgb(std::array::from_fn(|i| {
+            ((1.0 - share) * rgb[i] + share * tint[i]).round() as u8
+        }))
+    })
+}
+
+/// Draws a figure: a picture with a legend of its heat, from `least` to `most`, and lines of text
+/// below it.
+pub fn figure(
+    picture: &RgbImage,
+    range: (f32, f32),
+    colors: ColorMap,
+    lines: &[String],
+) -> RgbImage {
+    // letters that are read at the size of the picture
+    let scale = (picture.width() / 400).max(1);
+    let line = 14 * scale;
+    let bar = 12 * scale;
+    let width = picture.width().max(320);
+    let below = MARGIN * scale * 3 + bar + line * (lines.len() as u32 + 1);
+    let mut canvas = RgbImage::from_pixel(width, picture.height() + below, Rgb([255; 3]));
+    image::imageops::replace(&mut canvas, picture, 0, 0);
+    let left = MARGIN * scale;
+    let mut top = picture.height() + MARGIN * scale;
+    for x in 0..width / 2 {
+        let color = colors.color(x as f32 / (width / 2) as f32).map(|v| v as u8);
+        (0..bar).for_each(|y| canvas.put_pixel(left + x, top + y, Rgb(color)));
+    }
+    top += bar + MARGIN * scale / 2;
+    let (least, most) = range;
+    let legend = format!("{:.2} % to {:.2} % of a patch", 100.0 * least, 100.0 * most);
+    lettering::write(&mut canvas, &legend, left, top, scale);
+    for text in lines {
+        top += line;
+        lettering::write(&mut canvas, text, left, top, scale);
+    }
+    canvas
 }
 
 /// A token and the heat that is drawn over the picture for it.

@@ -24,6 +24,13 @@ pub struct KnownModel {
     pub made: Option<&'static str>,
 }
 
+impl KnownModel {
+    /// Whether the model captions pictures.
+    pub fn captions_pictures(&self) -> bool {
+        !self.purpose.starts_with("text only") && !self.purpose.starts_with("image encoder")
+    }
+}
+
 /// The models that are known. Sizes are those of their files on the Hub.
 pub const KNOWN: &[KnownModel] = &[
     KnownModel {

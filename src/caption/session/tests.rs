@@ -224,3 +224,15 @@ fn given_captions_have_the_probabilities_that_they_were_written_with() {
         .sum();
     assert!(elsewhere < here, "{elsewhere} {here}");
 }
+
+#[test]
+fn masked_cells_are_painted_over() {
+    let picture = Picture {
+        width: 4,
+        height: 2,
+        rgb: vec![9; 24],
+    };
+    let masked = painted(picture, 2, &[1], [1, 2, 3]);
+    assert_eq!(&masked.rgb[..12], [9, 9, 9, 9, 9, 9, 1, 2, 3, 1, 2, 3]);
+    assert_eq!(&masked.rgb[12..], [9; 12]);
+}
