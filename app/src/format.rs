@@ -49,10 +49,11 @@ pub fn short(value: f64) -> String {
     }
 }
 
-/// Formats a count with its noun, which takes a plain `s` in the plural.
+/// Formats a count with its noun, which takes `s` in the plural, or `es` after `ch`.
 pub fn count(count: usize, noun: &str) -> String {
     match count {
         1 => format!("1 {noun}"),
+        _ if noun.ends_with("ch") => format!("{count} {noun}es"),
         _ => format!("{count} {noun}s"),
     }
 }

@@ -17,7 +17,9 @@ pub struct GenerationSettings {
     /// Maximum caption length in tokens.
     #[serde(alias = "most")]
     pub max_len: usize,
-    /// Text that every caption starts with.
+    /// Text that every caption starts with. It belongs to the page that asks for it, and is not
+    /// stored.
+    #[serde(skip)]
     pub prefix: String,
     /// Hypotheses of a beam search; 1 disables it.
     pub beams: usize,
@@ -36,3 +38,22 @@ impl Default for GenerationSettings {
         }
     }
 }
+
+impl GenerationSettings {
+    /// Returns settings that write something else than the last time: the seed moves on, and a
+    /// temperature of 0, which always writes the same, is raised.
+    pub fn varied(&self, times: u64) -> GenerationSettings {
+        GenerationSettings {
+            seed: self.seed.wrapping_add(times),
+            temperature: match self.temperature > 0.0 {
+                true => self.temperature,
+                false => VARIED,
+            },
+            beams: 1,
+            ..self.clone()
+        }
+    }
+}
+
+/// Temperature of a caption that is to differ from the likeliest one.
+const VARIED: f32 = 0.7;

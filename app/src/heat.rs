@@ -1,7 +1,8 @@
 //! Heat maps over pictures, small maps to choose from, and the colour scale.
 
 use egui::{
-    Color32, ColorImage, Context, Response, Sense, TextureHandle, TextureOptions, Ui, pos2, vec2,
+    Color32, ColorImage, Context, Rect, Response, Sense, TextureHandle, TextureOptions, Ui, Vec2,
+    pos2, vec2,
 };
 use seemore::explain::ColorMap;
 use seemore::explain::heatmap;
@@ -9,42 +10,82 @@ use seemore::image::Picture;
 
 use crate::page::HeatStyle;
 
-/// A picture under a heat map, cached as a texture.
+/// A picture under a heat map, cached as two textures.
 #[derive(Default)]
 pub struct HeatView {
-    texture: Option<(u64, TextureHandle)>,
+    picture: Option<(u64, TextureHandle)>,
+    heat: Option<(u64, TextureHandle)>,
+}
+
+/// A picture and the heat over it.
+pub struct Layers<'a> {
+    /// The picture, and a number that differs for different pictures.
+    pub picture: (u64, &'a Picture),
+    /// Whether its pixels are shown as squares.
+    pub sharp: bool,
+    /// One value per patch of a square grid that is stretched over the picture; empty for none.
+    pub heat: &'a [f32],
+    /// A number that differs for different heat.
+    pub heat_key: u64,
 }
 
 impl HeatView {
-    /// Draws a square picture, `side` points wide, under `heat`: one value per patch, or none for
-    /// the picture alone.
-    ///
-    /// The texture is remade when `key` changes, so it must differ for different pictures, heat
-    /// maps and styles.
-    pub fn show(
-        &mut self,
-        ui: &mut Ui,
-        side: f32,
-        picture: &Picture,
-        heat: &[f32],
-        style: HeatStyle,
-        key: u64,
-    ) -> Response {
-        if self.texture.as_ref().is_none_or(|(known, _)| *known != key) {
-            let image = heatmap::overlay(picture, heat, style.colors, style.opacity);
-            let image = ColorImage::from_rgb([picture.width, picture.height], image.as_raw());
-            self.texture = Some((
-                key,
-                ui.ctx()
-                    .load_texture("model input", image, TextureOptions::LINEAR),
-            ));
+    /// Draws a picture under its heat. Where the heat is cold, the picture shows.
+    pub fn show(&mut self, ui: &mut Ui, size: Vec2, layers: &Layers, style: HeatStyle) -> Response {
+        let Layers {
+            picture: (key, picture),
+            sharp,
+            heat,
+            heat_key,
+        } = layers;
+        if self.picture.as_ref().is_none_or(|(known, _)| known != key) {
+            let image = ColorImage::from_rgb([picture.width, picture.height], &picture.rgb);
+            let options = match sharp {
+                true => TextureOptions::NEAREST,
+                false => TextureOptions::LINEAR,
+            };
+            self.picture = Some((*key, ui.ctx().load_texture("picture", image, options)));
         }
-        let texture = &self.texture.as_ref().expect("made above").1;
-        let image = egui::Image::new((texture.id(), vec2(side, side)))
+        let texture = &self.picture.as_ref().expect("made above").1;
+        let image = egui::Image::new((texture.id(), size))
+            .corner_radius(4)
             .sense(Sense::hover())
             .alt_text("Model input");
-        ui.add(image)
+        let response = ui.add(image);
+        if !heat.is_empty() {
+            let key =
+                heat_key ^ (style.colors as u64) << 56 ^ (style.opacity.to_bits() as u64) << 24;
+            if self.heat.as_ref().is_none_or(|(known, _)| *known != key) {
+                let image = tinted(heat, style);
+                let texture = ui.ctx().load_texture("heat", image, TextureOptions::LINEAR);
+                self.heat = Some((key, texture));
+            }
+            let texture = &self.heat.as_ref().expect("made above").1;
+            let whole = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
+            ui.painter()
+                .image(texture.id(), response.rect, whole, Color32::WHITE);
+        }
+        response
     }
+}
+
+/// Returns heat as an image whose opacity follows it.
+fn tinted(heat: &[f32], style: HeatStyle) -> ColorImage {
+    let grid = (heat.len() as f64).sqrt() as usize;
+    let pixel = |share: f32| {
+        let [r, g, b] = style.colors.color(share).map(|v| v as u8);
+        let alpha = (255.0 * style.opacity * share).round() as u8;
+        Color32::from_rgba_unmultiplied(r, g, b, alpha)
+    };
+    let pixels = heatmap::stretched(heat).into_iter().map(pixel).collect();
+    ColorImage::new([grid, grid], pixels)
+}
+
+/// Returns the largest size with a picture's proportions within the given one.
+pub fn fit(picture: [usize; 2], within: Vec2) -> Vec2 {
+    let [width, height] = picture.map(|side| side.max(1) as f32);
+    let scale = (within.x / width).min(within.y / height);
+    vec2((width * scale).max(1.0), (height * scale).max(1.0))
 }
 
 /// A selectable square with a small heat map, or with the last word of `name` if the heat map is

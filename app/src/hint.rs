@@ -6,6 +6,7 @@ use seemore::caption::CaptionError;
 use seemore::data::DataError;
 use seemore::device::DeviceError;
 use seemore::hint::{Hint, Hinted};
+use seemore::models::library::LocateError;
 use seemore::track::TrackError;
 use seemore::train::TrainError;
 
@@ -44,6 +45,7 @@ fn hint_of(error: &(dyn Error + 'static)) -> Option<Hint> {
         .or_else(|| hint::<CaptionError>(error))
         .or_else(|| hint::<DataError>(error))
         .or_else(|| hint::<TrackError>(error))
+        .or_else(|| hint::<LocateError>(error))
 }
 
 /// Words a hint as what to do in the window; `None` if the window has nothing to change.
@@ -85,6 +87,8 @@ pub fn advice(hint: &Hint) -> Option<String> {
         Hint::GiveBudget => "Set Train for to more steps, epochs or minutes.".into(),
         Hint::ExampleConfig => "Train a Preset, which writes an example as config.json.".into(),
         Hint::CheckpointFolder => "Open a folder that a training has written.".into(),
+        Hint::DownloadModel { name } => format!("Download {name} under Get a model."),
+        Hint::ChooseModel => "Choose one under Model.".into(),
         Hint::RaiseTimeout => {
             "Set the environment variable SEEMORE_TIMEOUT to more seconds and restart the app."
                 .into()

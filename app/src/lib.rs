@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 mod background;
+pub mod file_dialog;
 mod format;
 mod gallery;
 mod generation;
@@ -16,7 +17,8 @@ mod heat;
 pub mod hint;
 pub mod page;
 pub mod pages;
-mod pictures;
+mod path_field;
+pub mod pictures;
 mod progress;
 pub mod theme;
 mod toasts;

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use seemore_app::{StartOptions, Window};
+use seemore_app::{StartOptions, Window, file_dialog};
 
 /// Caption pictures, see where the model looks, and train models
 #[derive(Parser)]
@@ -13,8 +13,9 @@ use seemore_app::{StartOptions, Window};
 struct Args {
     /// Pictures or folders to open
     pictures: Vec<PathBuf>,
-    /// Checkpoint folder [default: the last one used, else the model that comes with seemore]
-    #[arg(long, value_name = "DIR")]
+    /// Folder, GGUF file or name of a model [default: the last one used, else the model that comes
+    /// with seemore]
+    #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
     /// Device: auto (a GPU, else the CPU), gpu, cpu, cpu:THREADS, or an adapter by its number in
     /// `seemore devices` or a part of its name [env: SEEMORE_DEVICE] [default: auto]
@@ -39,6 +40,7 @@ fn main() -> eframe::Result {
         model: args.model,
         device: args.device,
         autotune: !args.no_autotune,
+        system_dialogs: file_dialog::available(),
     };
     eframe::run_native(
         "seemore",

@@ -7,10 +7,11 @@ use eframe::Storage;
 use egui::{Context, Ui};
 use seemore::caption::CaptionToken;
 use seemore::explain::ColorMap;
-use seemore::image::Picture;
 use serde::{Deserialize, Serialize};
 
 use crate::generation::GenerationSettings;
+use crate::pictures::PictureSource;
+use crate::theme::Icon;
 use crate::toasts::Toasts;
 use crate::worker::{Event, ModelInfo, Slot, WorkerHandle};
 
@@ -21,6 +22,9 @@ use crate::worker::{Event, ModelInfo, Slot, WorkerHandle};
 pub trait Page {
     /// Returns the name on the page's tab.
     fn title(&self) -> &'static str;
+
+    /// Returns the icon on the page's tab.
+    fn icon(&self) -> Icon;
 
     /// Draws the page into the space below the toolbar.
     fn ui(&mut self, ui: &mut Ui, context: &mut PageContext);
@@ -39,6 +43,14 @@ pub trait Page {
         None
     }
 
+    /// Returns the page's entries in the command palette.
+    fn actions(&self, _context: &PageContext) -> Vec<PageAction> {
+        vec![]
+    }
+
+    /// Takes one of the [`actions`](Page::actions), given its name.
+    fn act(&mut self, _name: &str, _context: &mut PageContext) {}
+
     /// Restores what [`save`](Page::save) stored.
     fn restore(&mut self, _storage: &dyn Storage) {}
 
@@ -55,6 +67,15 @@ pub trait Page {
     fn close(&mut self) -> bool {
         false
     }
+}
+
+/// An entry of a page in the command palette.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageAction {
+    /// What it does, in the imperative.
+    pub name: &'static str,
+    /// Its keys as text; empty for none.
+    pub keys: &'static str,
 }
 
 /// State shared by the pages and the window.
@@ -77,6 +98,9 @@ pub struct PageContext {
     pub requests: Vec<Request>,
     /// Whether the page that is called is the one on screen.
     pub visible: bool,
+    /// Whether the page on screen takes single keys: no text field has the focus, and no dialog is
+    /// shown.
+    pub shortcuts: bool,
 }
 
 impl PageContext {
@@ -100,11 +124,11 @@ pub struct ModelSlot {
 /// A picture and the caption that the chosen model has written so far.
 #[derive(Debug, Clone)]
 pub struct Selection {
-    /// Original picture, before preprocessing.
-    pub picture: Arc<Picture>,
-    /// Text that the caption starts with.
-    pub prefix: String,
-    /// Tokens after the prefix.
+    /// Where the picture can be read.
+    pub source: Arc<PictureSource>,
+    /// Text that the caption starts with, or the question that it answers.
+    pub prompt: String,
+    /// Tokens of the caption.
     pub tokens: Vec<CaptionToken>,
 }
 
@@ -138,4 +162,6 @@ pub enum Request {
     UseModel(PathBuf),
     /// Show the Batch page with these picture files.
     OpenInBatch(Vec<PathBuf>),
+    /// Show the models to choose from for a slot, and those that can be downloaded.
+    ChooseModel(Slot),
 }

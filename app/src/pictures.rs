@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use seemore::data::{Dataset, Layout, Sample};
-use seemore::image::{Picture, Preprocess};
+use seemore::image::{Filter, Picture, PictureError, Preprocess};
 
 /// Width and height of a thumbnail, in pixels.
 pub const THUMBNAIL: usize = 64;
@@ -16,25 +16,109 @@ const SAMPLE: usize = 64;
 /// Extensions of the files that can be opened.
 pub const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "gif", "bmp"];
 
-/// An opened picture, sent to the pages as an event.
-pub struct OpenedPicture {
+/// Longest side of a picture in memory, in pixels: no model takes in more.
+const LONGEST: usize = 2048;
+
+/// Share of equal neighbouring pixels below which a picture looks like a photograph.
+const FLAT: f32 = 0.25;
+
+/// A picture that can be read again, so that its pixels need not be kept.
+#[derive(Debug)]
+pub struct PictureSource {
     /// Path or description.
     pub name: String,
-    /// The picture at its own size.
-    pub picture: Arc<Picture>,
-    /// The picture at thumbnail size.
+    origin: Origin,
+}
+
+#[derive(Debug)]
+enum Origin {
+    File(PathBuf),
+    Memory(Picture),
+}
+
+impl PictureSource {
+    /// Returns the source of a picture in a file.
+    pub fn file(path: PathBuf) -> PictureSource {
+        PictureSource {
+            name: path.display().to_string(),
+            origin: Origin::File(path),
+        }
+    }
+
+    /// Returns the source of a picture that is in no file. Large ones are made smaller.
+    pub fn memory(name: String, picture: Picture) -> PictureSource {
+        PictureSource {
+            name,
+            origin: Origin::Memory(fitted(&picture, LONGEST)),
+        }
+    }
+
+    /// Returns the file of the picture, if there is one.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.origin {
+            Origin::File(path) => Some(path),
+            Origin::Memory(_) => None,
+        }
+    }
+
+    /// Reads the picture at its own size.
+    ///
+    /// # Errors
+    /// A file that is gone or is no picture.
+    pub fn read(&self) -> Result<Picture, PictureError> {
+        match &self.origin {
+            Origin::File(path) => Picture::open(path),
+            Origin::Memory(picture) => Ok(picture.clone()),
+        }
+    }
+}
+
+/// Returns a picture with its longest side shortened to at most `longest` pixels.
+pub fn fitted(picture: &Picture, longest: usize) -> Picture {
+    let side = picture.width.max(picture.height);
+    if side <= longest {
+        return picture.clone();
+    }
+    let scaled = |length: usize| (length * longest).div_ceil(side).max(1);
+    picture.resampled(
+        scaled(picture.width),
+        scaled(picture.height),
+        Filter::Bilinear,
+    )
+}
+
+/// An opened picture, sent to the pages as an event.
+pub struct OpenedPicture {
+    /// Where the picture can be read again.
+    pub source: Arc<PictureSource>,
+    /// The picture at thumbnail size, stretched to a square.
     pub thumbnail: Picture,
+    /// Width and height of the picture, in pixels.
+    pub size: [usize; 2],
+    /// Whether the picture looks like a photograph: few neighbouring pixels are equal.
+    pub photograph: bool,
 }
 
 impl OpenedPicture {
-    fn new(name: String, picture: Picture) -> OpenedPicture {
-        let thumbnail = picture.resize(THUMBNAIL);
+    fn new(source: PictureSource, picture: &Picture) -> OpenedPicture {
         OpenedPicture {
-            name,
-            picture: Arc::new(picture),
-            thumbnail,
+            source: Arc::new(source),
+            thumbnail: picture.resize(THUMBNAIL),
+            size: [picture.width, picture.height],
+            photograph: looks_like_photograph(picture),
         }
     }
+}
+
+fn looks_like_photograph(picture: &Picture) -> bool {
+    let width = 3 * picture.width;
+    let (mut equal, mut all) = (0usize, 0usize);
+    for row in picture.rgb.chunks_exact(width.max(1)) {
+        let pixels = row.as_chunks::<3>().0;
+        all += pixels.len().saturating_sub(1);
+        equal += pixels.windows(2).filter(|pair| pair[0] == pair[1]).count();
+    }
+    (equal as f32) < FLAT * all as f32
 }
 
 /// Opens pictures on background threads.
@@ -64,8 +148,9 @@ impl Reader {
         std::thread::spawn(move || {
             for file in paths.iter().flat_map(|path| files(path)) {
                 let opened = file.and_then(|file| {
-                    let picture = Picture::open(&file).map_err(|error| error.to_string())?;
-                    Ok(OpenedPicture::new(file.display().to_string(), picture))
+                    let source = PictureSource::file(file);
+                    let picture = source.read().map_err(|error| error.to_string())?;
+                    Ok(OpenedPicture::new(source, &picture))
                 });
                 if sender.send(opened).is_err() {
                     return;
@@ -102,7 +187,9 @@ impl Reader {
                             rgb: sample.rgb.to_vec(),
                         };
                         let name = format!("{} (sample)", sample.caption);
-                        Ok(OpenedPicture::new(name, picture))
+                        let source = PictureSource::memory(name, picture);
+                        let picture = source.read().map_err(|error| error.to_string())?;
+                        Ok(OpenedPicture::new(source, &picture))
                     };
                     samples
                         .into_iter()
@@ -121,8 +208,10 @@ impl Reader {
 
     /// Adds a picture that is already in memory.
     pub fn add(&self, name: &str, picture: Picture) {
-        let opened = OpenedPicture::new(name.to_owned(), picture);
-        let _ = self.sender.send(Ok(opened));
+        let source = PictureSource::memory(name.to_owned(), picture);
+        let opened = source.read().map_err(|error| error.to_string());
+        let opened = opened.map(|picture| OpenedPicture::new(source, &picture));
+        let _ = self.sender.send(opened);
     }
 
     /// Returns the next picture or error, or `None` if no further one has arrived.

@@ -7,9 +7,10 @@ mod palette;
 
 use std::sync::Arc;
 
+use egui::style::ScrollStyle;
 use egui::{
     Color32, Context, FontData, FontDefinitions, FontFamily, FontId, Frame, InnerResponse, Label,
-    Margin, RichText, Style, TextStyle, Theme, Ui, vec2,
+    Margin, Response, RichText, Style, TextStyle, Theme, Ui, vec2,
 };
 
 pub use action::Action;
@@ -35,7 +36,7 @@ pub const GAP: f32 = 16.0;
 pub const CONTROL: f32 = 24.0;
 
 /// Name of the icons' font family.
-const ICONS: &str = "icons";
+pub(crate) const ICONS: &str = "icons";
 
 /// Sets the fonts, and the styles of the dark and the light theme.
 pub fn apply(ctx: &Context) {
@@ -96,6 +97,13 @@ pub fn empty(ui: &mut Ui, symbol: Icon, heading: &str, text: &str, add: impl FnO
     });
 }
 
+/// Gives a text field the accessible name of a label that is not drawn beside it.
+pub fn name_field(field: &Response, name: &str) {
+    field
+        .ctx
+        .accesskit_node_builder(field.id, |node| node.set_label(name));
+}
+
 /// Returns the background of a word that a model chose with a probability from 0 to 1: none for
 /// certain ones, warmer for less likely ones. Text over it keeps its contrast.
 pub fn tint(colors: &Palette, probability: f32) -> Color32 {
@@ -128,6 +136,11 @@ fn style(theme: Theme) -> Style {
     style.spacing.interact_size.y = CONTROL;
     style.spacing.window_margin = Margin::same(12);
     style.spacing.menu_margin = Margin::same(8);
+    // bars beside the content instead of over its edge
+    style.spacing.scroll = ScrollStyle {
+        bar_width: SPACE,
+        ..ScrollStyle::solid()
+    };
     style.visuals = palette::visuals(theme);
     style
 }

@@ -11,7 +11,6 @@ const MAX_MESSAGES: usize = 4;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Success,
-    Info,
     Warning,
     Error,
 }
@@ -20,7 +19,7 @@ impl Kind {
     /// Seconds that a message stays on screen.
     fn seconds(self) -> f64 {
         match self {
-            Kind::Success | Kind::Info => 6.0,
+            Kind::Success => 6.0,
             Kind::Warning => 12.0,
             Kind::Error => 30.0,
         }
@@ -29,7 +28,6 @@ impl Kind {
     fn look(self, colors: &Palette) -> (Icon, Color32) {
         match self {
             Kind::Success => (Icon::CircleCheck, colors.success),
-            Kind::Info => (Icon::Info, colors.link),
             Kind::Warning => (Icon::TriangleAlert, colors.warning),
             Kind::Error => (Icon::CircleX, colors.error),
         }
@@ -62,11 +60,6 @@ impl Toasts {
     /// Shows what has been done.
     pub fn success(&mut self, message: impl Into<String>) {
         self.push(Kind::Success, message.into());
-    }
-
-    /// Shows a message about neither success nor failure.
-    pub fn info(&mut self, message: impl Into<String>) {
-        self.push(Kind::Info, message.into());
     }
 
     /// Adds a message. One that repeats the newest one only stays longer.

@@ -3,6 +3,9 @@
 
 mod clipboard;
 mod closing;
+mod models;
+mod palette;
+mod path_prompt;
 mod settings;
 mod toolbar;
 
@@ -11,18 +14,23 @@ use std::sync::Arc;
 
 use eframe::{CreationContext, Frame, Storage};
 use egui::{CentralPanel, Context, Key, KeyboardShortcut, Modifiers, Panel, Ui};
-use seemore::image::Picture;
-use seemore::models::checkpoint;
+use seemore::device::{AdapterInfo, Device};
+use seemore::models::{checkpoint, library};
 
 use crate::background::Background;
+use crate::file_dialog::{self, FileDialog, PathRequest};
 use crate::page::{ModelSlot, Page, PageContext, Request};
 use crate::pages;
 use crate::pages::batch::OpenInBatch;
+use crate::path_field::PathField;
 use crate::pictures::{EXTENSIONS, Reader};
 use crate::theme;
 use crate::toasts::Toasts;
 use crate::worker::{Event, ListCheckpoints, LoadModel, Slot, WorkerHandle, WorkerOptions};
+use clipboard::Pasted;
 use closing::Closing;
+use models::ModelDialog;
+use palette::{Palette, WindowCommand};
 use settings::Settings;
 
 /// Options that the window starts with.
@@ -30,17 +38,22 @@ use settings::Settings;
 pub struct StartOptions {
     /// Pictures and folders to open.
     pub pictures: Vec<PathBuf>,
-    /// Checkpoint folder. `None` takes the last one used, else the model that comes with seemore.
+    /// Folder, GGUF file or name of a model. `None` takes the last one used, else the model that comes with seemore.
     pub model: Option<PathBuf>,
     /// Device to run on, as [`Device::open`](seemore::device::Device::open) reads it. `None` takes the
     /// best one.
     pub device: Option<String>,
     /// Whether kernel variants are chosen by measuring them on the adapter.
     pub autotune: bool,
+    /// Whether dialogs for files are the system's; otherwise the window asks for paths.
+    pub system_dialogs: bool,
 }
 
 const OPEN: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::O);
-const PASTE: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::V);
+const OPEN_FOLDER: KeyboardShortcut =
+    KeyboardShortcut::new(Modifiers::COMMAND.plus(Modifiers::SHIFT), Key::O);
+const MODELS: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::M);
+const PALETTE: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::K);
 
 /// Keys that show a page together with Ctrl, in the order of the pages.
 const PAGE_KEYS: [Key; 9] = [
@@ -74,16 +87,24 @@ pub struct Window {
     /// Why the worker has stopped.
     stopped: Option<String>,
     pictures: Background<Vec<PathBuf>>,
-    checkpoint: Background<(Slot, PathBuf)>,
-    pasted: Background<Result<Picture, String>>,
     closing: Closing,
+    pasted: Background<Result<Pasted, String>>,
+    /// Graphics adapters, once they are listed.
+    devices: Option<Vec<AdapterInfo>>,
+    listed: Background<Vec<AdapterInfo>>,
+    path: PathField,
+    palette: Palette,
+    models: ModelDialog,
+    /// The path that is asked for, and what is typed.
+    asked: Option<(PathRequest, PathField)>,
 }
 
 impl Window {
     /// Opens the window and starts a worker.
     pub fn new(c: &CreationContext, start: StartOptions) -> Window {
+        let stored = c.storage.map(Settings::load).unwrap_or_default();
         let options = WorkerOptions {
-            device: start.device.clone(),
+            device: start.device.clone().or(stored.device),
             autotune: start.autotune,
         };
         let ctx = c.egui_ctx.clone();
@@ -96,6 +117,7 @@ impl Window {
     /// Opens the window with a given worker, which may be scripted by a test.
     pub fn with(c: &CreationContext, worker: WorkerHandle, start: StartOptions) -> Window {
         theme::apply(&c.egui_ctx);
+        file_dialog::use_system_dialogs(&c.egui_ctx, start.system_dialogs);
         let settings = c.storage.map(Settings::load).unwrap_or_default();
         let mut pages = pages::all();
         if let Some(storage) = c.storage {
@@ -108,7 +130,7 @@ impl Window {
             .model
             .or(settings
                 .model
-                .filter(|folder| folder.join("model.safetensors").is_file()))
+                .filter(|folder| library::locate(folder).is_ok()))
             .or_else(checkpoint::shipped);
         let chosen = ModelSlot {
             folder,
@@ -131,6 +153,7 @@ impl Window {
                 toasts: Toasts::default(),
                 requests: vec![],
                 visible: false,
+                shortcuts: true,
             },
             worker_options: None,
             reader,
@@ -138,9 +161,14 @@ impl Window {
             checkpoints: vec![],
             stopped: None,
             pictures: Background::default(),
-            checkpoint: Background::default(),
             pasted: Background::default(),
             closing: Closing::default(),
+            devices: None,
+            listed: Background::default(),
+            path: PathField::default(),
+            palette: Palette::default(),
+            models: ModelDialog::default(),
+            asked: None,
         };
         window.send_first_commands();
         window
@@ -213,19 +241,80 @@ impl Window {
             }
         }
         while let Some(paths) = self.pictures.poll() {
-            if self.pages[self.active].title() == pages::batch::TITLE {
-                self.show_page(pages::caption::TITLE);
-            }
-            self.reader.open(paths);
-        }
-        while let Some((slot, folder)) = self.checkpoint.poll() {
-            self.choose_model(slot, folder);
+            self.open_paths(paths);
         }
         while let Some(pasted) = self.pasted.poll() {
             match pasted {
-                Ok(picture) => self.reader.add("Pasted picture", picture),
-                Err(message) => self.context.toasts.add(message),
+                Ok(pasted) => self.take_pasted(pasted),
+                Err(message) => self.context.toasts.warn(message),
             }
+        }
+        while let Some(devices) = self.listed.poll() {
+            self.devices = Some(devices);
+        }
+        self.poll_models();
+    }
+
+    /// Opens files and folders on the page on screen, which may be another one's pictures.
+    fn open_paths(&mut self, paths: Vec<PathBuf>) {
+        if !self.pages[self.active].drop_files(&paths, &mut self.context) {
+            self.show_page(pages::caption::TITLE);
+            self.reader.open(paths);
+        }
+    }
+
+    fn take_pasted(&mut self, pasted: Pasted) {
+        match pasted {
+            Pasted::Picture(picture) => {
+                self.show_page(pages::caption::TITLE);
+                self.reader.add("Pasted picture", picture);
+            }
+            Pasted::Files(files) => self.open_paths(files),
+        }
+    }
+
+    /// Takes what a command asks for.
+    fn run(&mut self, command: WindowCommand) {
+        match command {
+            WindowCommand::Page(index) => self.active = index,
+            WindowCommand::OpenPictures => self.open_pictures(),
+            WindowCommand::OpenFolder => self.open_folder(),
+            WindowCommand::OpenSamples => self.open_samples(),
+            WindowCommand::Paste => self.paste(),
+            WindowCommand::ChooseModel(slot) => self.show_models(slot),
+            WindowCommand::Device(device) => self.use_device(device),
+            WindowCommand::Theme(theme) => self.context.egui.set_theme(theme),
+            WindowCommand::Act(name) => self.pages[self.active].act(name, &mut self.context),
+        }
+    }
+
+    /// Returns the device that the worker runs on, as it was asked for; `None` for the best one.
+    fn device(&self) -> Option<&str> {
+        self.worker_options.as_ref()?.device.as_deref()
+    }
+
+    /// Returns the devices to choose from.
+    fn device_choices(&self) -> Vec<(String, Option<String>)> {
+        let mut choices = vec![
+            ("The best one".into(), None),
+            ("CPU".into(), Some("cpu".into())),
+        ];
+        let gpus = self.devices.iter().flatten();
+        choices.extend(gpus.map(|it| (format!("GPU: {it}"), Some(it.index.to_string()))));
+        choices
+    }
+
+    fn list_devices(&self) {
+        self.listed
+            .run(&self.context.egui, || Some(Device::adapters()));
+    }
+
+    /// Restarts the worker on another device, with the same models.
+    fn use_device(&mut self, device: Option<String>) {
+        if let Some(options) = &mut self.worker_options {
+            options.device = device;
+            self.dispatch(Event::Stopped(String::new()));
+            self.restart_worker();
         }
     }
 
@@ -235,6 +324,7 @@ impl Window {
             match request {
                 Request::OpenPictures => self.open_pictures(),
                 Request::OpenSamples => self.open_samples(),
+                Request::ChooseModel(slot) => self.show_models(slot),
                 Request::UseModel(folder) => {
                     self.choose_model(0, folder);
                     self.show_page(pages::caption::TITLE);
@@ -248,8 +338,9 @@ impl Window {
     }
 
     fn open_pictures(&self) {
-        self.pictures.run(&self.context.egui, || {
-            rfd::FileDialog::new()
+        let ctx = self.context.egui.clone();
+        self.pictures.run(&self.context.egui, move || {
+            FileDialog::new(&ctx)
                 .set_title("Open pictures")
                 .add_filter("Pictures", &EXTENSIONS)
                 .pick_files()
@@ -257,8 +348,9 @@ impl Window {
     }
 
     fn open_folder(&self) {
-        self.pictures.run(&self.context.egui, || {
-            let folder = rfd::FileDialog::new()
+        let ctx = self.context.egui.clone();
+        self.pictures.run(&self.context.egui, move || {
+            let folder = FileDialog::new(&ctx)
                 .set_title("Open a folder")
                 .pick_folder()?;
             Some(vec![folder])
@@ -267,7 +359,7 @@ impl Window {
 
     fn paste(&self) {
         self.pasted
-            .run(&self.context.egui, || Some(clipboard::picture()));
+            .run(&self.context.egui, || Some(clipboard::read()));
     }
 
     fn open_samples(&mut self) {
@@ -294,19 +386,34 @@ impl Window {
         self.send_first_commands();
     }
 
+    /// Takes the keys that work on every page, whatever has the focus.
     fn keys(&mut self, ctx: &Context) {
-        let typing = ctx.egui_wants_keyboard_input();
-        if ctx.input_mut(|input| input.consume_shortcut(&OPEN)) {
+        let pressed = |keys| ctx.input_mut(|input| input.consume_shortcut(keys));
+        // before Ctrl+O, which it contains
+        if pressed(&OPEN_FOLDER) {
+            self.open_folder();
+        }
+        if pressed(&OPEN) {
             self.open_pictures();
         }
-        if !typing && ctx.input_mut(|input| input.consume_shortcut(&PASTE)) {
-            self.paste();
+        if pressed(&MODELS) {
+            self.show_models(0);
+        }
+        if pressed(&PALETTE) {
+            self.palette.toggle();
+        }
+        let typing = ctx.text_edit_focused();
+        let pasted = ctx.input(|input| clipboard::pasted(&input.events, typing));
+        if let Some(pasted) = pasted {
+            self.take_pasted(pasted);
         }
         for (index, key) in PAGE_KEYS.into_iter().take(self.pages.len()).enumerate() {
             if ctx.input_mut(|input| input.consume_key(Modifiers::COMMAND, key)) {
                 self.active = index;
             }
         }
+        let modal = ctx.memory(|memory| memory.top_modal_layer().is_some());
+        self.context.shortcuts = !typing && !modal;
     }
 
     fn status_bar(&self, ui: &mut Ui) {
@@ -369,15 +476,24 @@ impl eframe::App for Window {
             let files = input.raw.dropped_files.iter();
             files.map(|file| file.path().to_owned()).collect()
         });
-        if !dropped.is_empty() && !self.pages[self.active].drop_files(&dropped, &mut self.context) {
-            self.reader.open(dropped);
+        if !dropped.is_empty() {
+            self.open_paths(dropped);
         }
     }
 
     fn ui(&mut self, ui: &mut Ui, _frame: &mut Frame) {
         let ctx = ui.ctx().clone();
         self.keys(&ctx);
-        Panel::top("bar").show(ui, |ui| self.toolbar(ui));
+        let frame = egui::Frame::side_top_panel(ui.style());
+        let rail = frame.fill(theme::colors(ui).card).inner_margin(4);
+        Panel::left("rail")
+            .exact_size(76.0)
+            .resizable(false)
+            .frame(rail)
+            .show(ui, |ui| self.rail(ui));
+        Panel::top("bar")
+            .frame(frame.inner_margin(theme::SPACE))
+            .show(ui, |ui| self.toolbar(ui));
         Panel::bottom("status").show(ui, |ui| self.status_bar(ui));
         if let Some(message) = self.stopped.clone() {
             self.stopped(ui, &message);
@@ -386,6 +502,9 @@ impl eframe::App for Window {
             self.pages[self.active].ui(ui, &mut self.context);
             self.take_requests();
         }
+        self.model_dialog(ui);
+        self.show_palette(ui);
+        self.ask_for_path(ui);
         self.context.toasts.show(&ctx);
         self.closing.ask(&ctx);
         if ctx.input(|input| !input.raw.hovered_files.is_empty()) {
@@ -399,6 +518,7 @@ impl eframe::App for Window {
             heat: self.context.heat,
             tab: self.pages[self.active].title().to_owned(),
             model: self.context.models[0].folder.clone(),
+            device: self.device().map(str::to_owned),
         }
         .save(storage);
         self.pages.iter().for_each(|page| page.save(storage));

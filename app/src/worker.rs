@@ -10,18 +10,23 @@ mod model;
 mod open;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 
 use seemore::caption::Session;
 use seemore::device::{Device, DeviceError};
+use seemore::image::{Picture, PictureError};
 
 pub use command::Command;
 pub use event::{Event, EventSender};
-pub use model::{ListCheckpoints, LoadModel, ModelInfo, Slot, UnloadModel, model_name};
+pub use model::{
+    ListCheckpoints, LoadModel, ModelInfo, Slot, Subject, UnloadModel, is_shipped, model_name,
+};
 pub use open::WorkerOptions;
 
 use crate::hint;
+use crate::pictures::PictureSource;
 
 /// State of the worker thread, passed to every command.
 pub struct Worker {
@@ -29,6 +34,8 @@ pub struct Worker {
     models: [Option<Session>; 2],
     commands: Receiver<Box<dyn Command>>,
     events: EventSender,
+    /// The picture that was read last, since several commands in a row are about one.
+    picture: Option<(Arc<PictureSource>, Arc<Picture>)>,
 }
 
 impl Worker {
@@ -45,6 +52,7 @@ impl Worker {
             models: [None, None],
             commands,
             events,
+            picture: None,
         };
         while let Ok(command) = worker.commands.recv() {
             worker.run(command)?;
@@ -94,6 +102,23 @@ impl Worker {
             .ok_or_else(|| anyhow::anyhow!("no model is loaded; choose one under Model"))
     }
 
+    /// Returns a picture at its own size.
+    ///
+    /// # Errors
+    /// A file that is gone or is no picture.
+    pub fn picture(&mut self, source: &Arc<PictureSource>) -> Result<Arc<Picture>, PictureError> {
+        match &self.picture {
+            Some((known, picture)) if Arc::ptr_eq(known, source) => Ok(picture.clone()),
+            _ => {
+                // not two large pictures at once
+                self.picture = None;
+                let picture = Arc::new(source.read()?);
+                self.picture = Some((source.clone(), picture.clone()));
+                Ok(picture)
+            }
+        }
+    }
+
     /// Puts a model into a slot, or empties it.
     fn set_model(&mut self, slot: Slot, model: Option<Session>) {
         self.models[slot] = model;
@@ -103,7 +128,7 @@ impl Worker {
 /// Returns the device as the status bar shows it.
 fn describe(device: &Device) -> String {
     if device.capabilities().software {
-        format!("Slow software driver: {}", device.adapter())
+        format!("Running on the CPU: {}", device.adapter())
     } else {
         device.adapter()
     }

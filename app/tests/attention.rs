@@ -3,19 +3,26 @@
 mod common;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use common::{
-    command, disc, face, has, loaded, real_with, render, root, scripted, snapshot, until, wait_for,
+    Commands, command, disc, face, fill, has, loaded, progress, real_with, render, root, scripted,
+    snapshot, until, wait_for,
 };
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
-use seemore::caption::{CaptionToken, Choice};
+use seemore::caption::Cancel;
 use seemore::explain::{AttentionMap, AttentionMaps, RowLayout};
 use seemore::image::{Area, Picture, PictureTile, TileGrid, TiledPicture};
 use seemore::models::Part;
-use seemore_app::Window;
-use seemore_app::pages::attention::{Attention, AttentionEvent, AttentionJob};
+use seemore_app::pages::attention::{
+    Attention, AttentionEvent, AttentionJob, MaskEvent, MaskJob, Masked,
+};
 use seemore_app::pages::caption::{CaptionEvent, CaptionJob, CaptionProgress};
+use seemore_app::pictures::PictureSource;
+use seemore_app::worker::{EventSender, LoadModel, WorkerHandle, WorkerOptions};
+use seemore_app::{GenerationSettings, Window};
 
 /// Returns a map in which every query of head `h` attends to key `h` only.
 fn map(layer: &str, heads: usize, rows: usize) -> AttentionMap {
@@ -44,6 +51,17 @@ fn opened(
     relevance: Vec<Vec<f32>>,
     prompt: usize,
 ) -> (Harness<'static, Window>, impl Sized) {
+    let (harness, commands, events) = opened_with(folder, maps, relevance, prompt);
+    (harness, (commands, events))
+}
+
+/// As [`opened`], with the worker's ends.
+fn opened_with(
+    folder: &Path,
+    maps: AttentionMaps,
+    relevance: Vec<Vec<f32>>,
+    prompt: usize,
+) -> (Harness<'static, Window>, Commands, EventSender) {
     let (mut harness, commands, events) = scripted(vec![disc(folder)]);
     events.send(loaded());
     until(&mut harness, "picture", |harness| {
@@ -54,20 +72,10 @@ fn opened(
     harness.get_by_label("Attention").click();
     harness.run_steps(2);
     assert!(has(&harness, "Select a picture on the Caption page"));
-    for (text, token) in [("red", 3), ("circle", 4)] {
-        let token = CaptionToken {
-            choice: Choice {
-                token,
-                probability: 0.5,
-            },
-            text: text.into(),
-            others: vec![],
-            heat: vec![],
-        };
-        events.page(CaptionEvent {
-            job: job.number,
-            progress: CaptionProgress::Token(token),
-        });
+    for (text, token) in [("red", 3), (" circle", 4)] {
+        let mut written = common::token(text, 0.5, vec![]);
+        written.choice.token = token;
+        events.send(progress(job.number, CaptionProgress::Token(written)));
     }
     harness.run_steps(2);
     let job: AttentionJob = wait_for(&commands);
@@ -77,15 +85,10 @@ fn opened(
         height: 64,
         rgb: vec![180; 3 * 64 * 64],
     };
-    let event: AttentionEvent = Ok(Box::new(Attention {
-        number: job.number,
-        input,
-        maps,
-        relevance,
-        prompt,
-    }));
+    let attention = Attention::new(job.number, input, maps, relevance, prompt);
+    let event: AttentionEvent = Ok(Box::new(attention));
     events.page(event);
-    (harness, (commands, events))
+    (harness, commands, events)
 }
 
 #[test]
@@ -135,10 +138,7 @@ fn selected_layer_head_and_patch_change_the_heat_map() {
     // a click in the middle of the picture selects a patch
     harness.get_by_label("Model input").click();
     harness.run_steps(3);
-    assert!(has(
-        &harness,
-        "Below each word: its share of the patch in row"
-    ));
+    assert!(has(&harness, "Share of each word in the patch in row"));
 }
 
 #[test]
@@ -207,4 +207,186 @@ fn heat_map_of_the_real_model_differs_between_words() {
         render(&mut harness) != first,
         "the heat map does not follow the word"
     );
+}
+
+/// Returns maps of an encoder over 4 patches and of a decoder over `front` visual tokens and `words`
+/// positions of text.
+fn maps(front: usize, words: usize) -> AttentionMaps {
+    AttentionMaps {
+        encoder: vec![map("vit.blocks.0.attn", 2, 4)],
+        decoder: vec![map("decoder.blocks.0.attn", 2, front + words)],
+        first: 0,
+        cls: false,
+        front,
+        visual: (0..front).collect(),
+        layout: None,
+    }
+}
+
+#[test]
+fn entropy_of_a_single_position_is_zero() {
+    let folder = tempfile::tempdir().unwrap();
+    let relevance = vec![vec![0.25; 4]; 2];
+    let (mut harness, _worker) = opened(folder.path(), maps(0, 1), relevance, 1);
+    harness.run_steps(2);
+    harness.get_by_label("Decoder layer 1, head 1").click();
+    harness.run_steps(3);
+    assert!(has(
+        &harness,
+        "There is one position only, so every entropy is 0."
+    ));
+    assert!(has(&harness, "0.00") && !has(&harness, "-0.00"));
+}
+
+#[test]
+fn hidden_patches_are_sent_and_their_effect_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let relevance = vec![vec![0.1, 0.2, 0.3, 0.4]; 2];
+    let (mut harness, commands, events) = opened_with(folder.path(), maps(1, 3), relevance, 1);
+    harness.run_steps(2);
+    let image = harness.get_by_label("Model input").rect();
+    harness.get_by_label("Hide patches").click();
+    harness.run_steps(2);
+    // the upper left one of four
+    harness.drag_at(image.min + image.size() * 0.2);
+    harness.run_steps(1);
+    harness.drop_at(image.min + image.size() * 0.25);
+    harness.run_steps(2);
+    assert!(has(&harness, "1 patch hidden"));
+    harness.get_by_label("Run again").click();
+    harness.run_steps(2);
+    let job: MaskJob = wait_for(&commands);
+    assert_eq!(
+        (job.side, job.patches.as_slice(), job.tokens.len()),
+        (2, &[0][..], 2)
+    );
+    let masked = Masked {
+        number: job.number,
+        hidden: 1,
+        caption: "blue circle".into(),
+        probabilities: vec![(0.9, 0.3), (0.8, 0.8)],
+    };
+    let event: MaskEvent = Ok(masked);
+    events.page(event);
+    harness.run_steps(3);
+    for label in [
+        "The caption changes.",
+        "blue circle",
+        "-60.0 points",
+        "72.0 %, 24.0 %",
+    ] {
+        assert!(has(&harness, label), "{label}");
+    }
+    harness.get_by_label("Show all").click();
+    harness.run_steps(3);
+    assert!(!has(&harness, "The caption changes."));
+}
+
+#[test]
+fn hiding_the_drawing_makes_its_caption_less_likely() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = WorkerHandle::start(WorkerOptions::default(), || {});
+    let model = root().join("data/checkpoints/emoji-patches");
+    let source = Arc::new(PictureSource::file(face(folder.path())));
+    worker.send(LoadModel {
+        slot: 0,
+        folder: model,
+    });
+    worker.send(CaptionJob {
+        number: 1,
+        slot: 0,
+        source: source.clone(),
+        history: vec![],
+        prompt: String::new(),
+        settings: GenerationSettings::default(),
+        cancel: Cancel::new(),
+    });
+    let end = Instant::now() + Duration::from_secs(60);
+    let (mut tokens, mut sent) = (vec![], false);
+    let masked = loop {
+        assert!(Instant::now() < end, "no result after a minute");
+        let Some(mut event) = worker.poll() else {
+            std::thread::sleep(Duration::from_millis(10));
+            continue;
+        };
+        if let Some(masked) = event.take::<MaskEvent>() {
+            break masked.unwrap();
+        }
+        match event.take::<CaptionEvent>().map(|event| event.progress) {
+            Some(CaptionProgress::Token(token)) => tokens.push(token.choice.token),
+            Some(CaptionProgress::Finished { .. }) if !sent => {
+                sent = true;
+                worker.send(MaskJob {
+                    number: 1,
+                    source: source.clone(),
+                    prompt: String::new(),
+                    tokens: tokens.clone(),
+                    side: 6,
+                    patches: (0..36).collect(),
+                    settings: GenerationSettings::default(),
+                });
+            }
+            _ => {}
+        }
+    };
+    assert_eq!(masked.probabilities.len(), tokens.len());
+    let product =
+        |of: fn(&(f32, f32)) -> f32| -> f32 { masked.probabilities.iter().map(of).product() };
+    let [whole, hidden] = [product(|it| it.0), product(|it| it.1)];
+    assert!(hidden < 0.5 * whole, "{whole} {hidden}");
+}
+
+#[test]
+fn heat_maps_are_saved_at_full_resolution_and_as_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let relevance = vec![vec![0.1, 0.2, 0.3, 0.4]; 2];
+    let (mut harness, _worker) = opened(folder.path(), maps(1, 3), relevance, 1);
+    harness.run_steps(2);
+    let mut save = |button: &str, name: &str| {
+        harness.get_by_label(button).click();
+        until(&mut harness, "dialog", |harness| has(harness, "File path"));
+        let path = folder.path().join(name);
+        fill(&mut harness, "File path", path.to_str().unwrap());
+        harness.key_press(egui::Key::Enter);
+        until(&mut harness, "file", |harness| {
+            has(harness, &format!("Saved {}", path.display()))
+        });
+        path
+    };
+    let picture = save("Save picture...", "map.png");
+    let csv = save("Save values...", "map.csv");
+    let json = save("Save values...", "map.json");
+    let picture = image::open(picture).unwrap();
+    // the disc has 64 x 64 pixels; the caption and the legend lie below
+    assert!(picture.width() >= 64 && picture.height() > 64);
+    let text = std::fs::read_to_string(csv).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "row,column,share",
+            "1,1,0.1",
+            "1,2,0.2",
+            "2,1,0.3",
+            "2,2,0.4"
+        ]
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    assert_eq!(json["caption"], "red circle");
+    assert_eq!(json["shares"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn both_axes_of_the_word_matrix_are_labelled() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut harness, _worker) = opened(folder.path(), maps(1, 3), vec![vec![0.25; 4]; 2], 1);
+    harness.run_steps(2);
+    harness.get_by_label("Decoder layer 1, head mean").click();
+    harness.run_steps(3);
+    assert!(has(
+        &harness,
+        "From each word (rows) to the words before it (columns)"
+    ));
+    assert!(has(&harness, "red to (begin)"));
 }

@@ -1,48 +1,19 @@
-//! The window and its Caption page, with a scripted and with the real worker.
+//! The window around the pages: opening pictures, models, keys and dialogs.
 
 mod common;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use common::{
-    disc, drop_file, face, has, loaded, real, real_with, scripted, snapshot, until, wait_for,
+    click, command, disc, drop_file, fill, has, loaded, real_with, scripted, until, wait_for,
 };
-use egui_kittest::kittest::Queryable;
-use seemore::caption::{CaptionToken, Choice};
-use seemore::image::Picture;
-use seemore_app::pages::caption::{CaptionEvent, CaptionJob, CaptionProgress};
-use seemore_app::worker::{Event, LoadModel, ModelInfo};
-
-fn token(job: u64, text: &str, probability: f32, hottest: usize) -> Event {
-    let mut heat = vec![0.01; 36];
-    heat[hottest] = 0.65;
-    let others = vec![("something".to_owned(), 0.01)];
-    let token = CaptionToken {
-        choice: Choice {
-            token: 5,
-            probability,
-        },
-        text: text.into(),
-        others,
-        heat,
-    };
-    Event::page(CaptionEvent {
-        job,
-        progress: CaptionProgress::Token(token),
-    })
-}
-
-fn input(job: u64) -> Event {
-    let picture = Picture {
-        width: 48,
-        height: 48,
-        rgb: vec![200; 48 * 48 * 3],
-    };
-    Event::page(CaptionEvent {
-        job,
-        progress: CaptionProgress::Input(picture),
-    })
-}
+use egui::accesskit::Role;
+use egui::{Color32, ColorImage, Key, Modifiers};
+use egui_kittest::Harness;
+use egui_kittest::kittest::{NodeT, Queryable};
+use seemore_app::Window;
+use seemore_app::worker::{Event, LoadModel};
 
 #[test]
 fn empty_window_says_what_to_do() {
@@ -64,46 +35,6 @@ fn empty_window_says_what_to_do() {
 }
 
 #[test]
-fn caption_appears_token_by_token() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut harness, commands, events) = scripted(vec![disc(folder.path())]);
-    events.send(loaded());
-    until(&mut harness, "picture", |harness| {
-        has(harness, "Regenerate")
-    });
-    harness.step();
-    let job: CaptionJob = wait_for(&commands);
-    events.send(input(job.number));
-    events.send(token(job.number, "red", 0.91, 7));
-    harness.run_steps(2);
-    // once in the list and once below the picture
-    assert!(has(&harness, "Writing...") && harness.query_all_by_label("red").count() == 2);
-    events.send(token(job.number, " circle", 0.7, 30));
-    events.page(CaptionEvent {
-        job: job.number,
-        progress: CaptionProgress::Finished {
-            seconds: 0.5,
-            cancelled: false,
-        },
-    });
-    harness.run_steps(2);
-    assert!(has(&harness, "2 tokens in 0.50 s"));
-
-    let plain = harness.render().unwrap();
-    harness.get_by_label("red").click();
-    harness.run_steps(2);
-    let red = harness.render().unwrap();
-    harness.get_by_label("circle").click();
-    harness.run_steps(2);
-    let circle = harness.render().unwrap();
-    snapshot(&mut harness, "caption");
-    assert!(
-        plain != red && red != circle,
-        "the heat map does not follow the selected word"
-    );
-}
-
-#[test]
 fn failures_are_shown_and_the_window_continues() {
     let folder = tempfile::tempdir().unwrap();
     let broken = folder.path().join("broken.png");
@@ -114,7 +45,9 @@ fn failures_are_shown_and_the_window_continues() {
         disc(folder.path()),
     ]);
     until(&mut harness, "messages", |harness| {
-        has(harness, "broken.png") && has(harness, "gone.png") && has(harness, "No model loaded")
+        has(harness, "broken.png")
+            && has(harness, "gone.png")
+            && has(harness, "Loading the model...")
     });
     events.send(Event::ModelFailed {
         slot: 0,
@@ -128,35 +61,6 @@ fn failures_are_shown_and_the_window_continues() {
         has(&harness, "The worker has stopped")
             && has(&harness, "the device was lost")
             && has(&harness, "Restart")
-    );
-}
-
-#[test]
-fn real_worker_captions_dropped_pictures() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut harness = real(vec![]);
-    drop_file(&mut harness, &disc(folder.path()));
-    until(&mut harness, "caption", |harness| has(harness, "tokens in"));
-    assert!(has(&harness, "red"), "the caption of a red disc");
-    drop_file(&mut harness, &face(folder.path()));
-    until(&mut harness, "caption", |harness| has(harness, "face"));
-    until(&mut harness, "end of the caption", |harness| {
-        has(harness, "tokens in")
-    });
-    // first without a selected word, then with each of two words
-    let mut pictures = vec![harness.render().unwrap()];
-    for word in ["grinning", "face"] {
-        harness.get_by_label(word).click();
-        harness.hover_at(egui::pos2(500.0, 700.0));
-        harness.run_steps(4);
-        // compares the picture alone, without the frame around the word
-        pictures.push(
-            image::imageops::crop_imm(&harness.render().unwrap(), 250, 40, 550, 350).to_image(),
-        );
-    }
-    assert!(
-        pictures[1] != pictures[2],
-        "the heat map does not differ between words"
     );
 }
 
@@ -177,7 +81,7 @@ fn unreadable_pictures_are_named() {
     let (mut harness, _commands, _events) = scripted(vec![]);
     for (name, what) in [
         ("text.png", "not a picture in a supported format"),
-        ("empty.png", "not a picture in a supported format"),
+        ("empty.png", "the file is empty"),
         ("half.png", "damaged"),
         ("huge.png", "20000 x 20000 pixels"),
         ("gone/folder", "cannot read"),
@@ -193,7 +97,7 @@ fn unreadable_pictures_are_named() {
     }
     drop_file(&mut harness, &path("disc.png"));
     until(&mut harness, "picture", |harness| {
-        has(harness, "No model loaded")
+        has(harness, "Loading the model...")
     });
 }
 
@@ -229,38 +133,6 @@ fn folder_without_a_model_is_named() {
 }
 
 #[test]
-fn two_models_are_shown_side_by_side() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut harness, commands, events) = scripted(vec![disc(folder.path())]);
-    events.send(loaded());
-    let Event::ModelLoaded { model: second, .. } = loaded() else {
-        unreachable!()
-    };
-    let second = ModelInfo {
-        folder: "models/patches".into(),
-        ..second
-    };
-    events.send(Event::ModelLoaded {
-        slot: 1,
-        model: second,
-    });
-    until(&mut harness, "picture", |harness| {
-        harness.query_all_by_label("Regenerate").count() == 2
-    });
-    harness.step();
-    let jobs: [CaptionJob; 2] = [wait_for(&commands), wait_for(&commands)];
-    for (job, text) in jobs.iter().zip(["disc", "ball"]) {
-        assert!(matches!((job.slot, text), (0, "disc") | (1, "ball")));
-        events.send(token(job.number, text, 0.5, 3));
-    }
-    // a second token, so that the list does not show the word alone too
-    events.send(token(jobs[0].number, " shape", 0.5, 3));
-    harness.run_steps(2);
-    let place = |label| harness.get_by_label(label).rect();
-    assert!(place("disc").right() < place("ball").left() && has(&harness, "patches"));
-}
-
-#[test]
 fn pictures_keep_the_order_of_the_arguments() {
     let folder = tempfile::tempdir().unwrap();
     let first = disc(folder.path());
@@ -276,4 +148,198 @@ fn pictures_keep_the_order_of_the_arguments() {
     harness.run_steps(2);
     let tops = names.map(|name| harness.get_by_label(name).rect().top());
     assert!(tops.is_sorted(), "{tops:?}");
+}
+
+/// Steps until the only picture is on screen.
+fn opened(harness: &mut Harness<Window>, name: &str) {
+    until(harness, "picture", |harness| {
+        has(harness, "1 picture") && has(harness, name)
+    });
+}
+
+#[test]
+fn pasted_pictures_and_files_are_opened() {
+    let (mut harness, _commands, _events) = scripted(vec![]);
+    let image = ColorImage::filled([8, 8], Color32::RED);
+    harness.event(egui::Event::PasteImage(Arc::new(image)));
+    opened(&mut harness, "Pasted picture");
+    let folder = tempfile::tempdir().unwrap();
+    let address = format!("file://{}", disc(folder.path()).display());
+    harness.event(egui::Event::Paste(address));
+    until(&mut harness, "second picture", |harness| {
+        has(harness, "2 pictures") && has(harness, "disc.png")
+    });
+}
+
+#[test]
+fn buttons_ask_for_a_path_where_the_system_has_no_dialog() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = disc(folder.path());
+    let (mut harness, _commands, _events) = scripted(vec![]);
+    click(&mut harness, "Open...");
+    until(&mut harness, "dialog", |harness| {
+        has(harness, "This system has no file dialog")
+    });
+    fill(&mut harness, "File path", path.to_str().unwrap());
+    harness.key_press(Key::Enter);
+    opened(&mut harness, "disc.png");
+    assert!(!has(&harness, "This system has no file dialog"));
+    // a cancelled dialog opens nothing
+    click(&mut harness, "Folder...");
+    until(&mut harness, "dialog", |harness| {
+        has(harness, "Folder path")
+    });
+    click(&mut harness, "Cancel");
+    assert!(!has(&harness, "Folder path") && has(&harness, "1 picture"));
+}
+
+#[test]
+fn paths_are_completed() {
+    let folder = tempfile::tempdir().unwrap();
+    disc(folder.path());
+    let (mut harness, _commands, _events) = scripted(vec![]);
+    let typed = folder.path().join("di").display().to_string();
+    fill(&mut harness, "Path", &typed);
+    until(&mut harness, "proposal", |harness| {
+        harness.query_by_label("disc.png").is_some()
+    });
+    harness.key_press(Key::Tab);
+    harness.run_steps(2);
+    harness.key_press(Key::Enter);
+    opened(&mut harness, "disc.png");
+}
+
+#[test]
+fn a_folder_opened_on_another_page_stays_there() {
+    let folder = tempfile::tempdir().unwrap();
+    disc(folder.path());
+    let (mut harness, _commands, _events) = scripted(vec![]);
+    click(&mut harness, "Batch");
+    let path = folder.path().display().to_string();
+    fill(&mut harness, "Path", &path);
+    harness.key_press(Key::Enter);
+    until(&mut harness, "folder", |harness| has(harness, "disc.png"));
+    assert!(has(&harness, "Caption all"), "the Batch page is left");
+}
+
+#[test]
+fn commands_are_found_by_name() {
+    let (mut harness, commands, _events) = scripted(vec![]);
+    let _: LoadModel = wait_for(&commands);
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::K);
+    harness.run_steps(3);
+    harness
+        .get_by_role_and_label(Role::TextInput, "Command")
+        .type_text("show batch");
+    harness.run_steps(2);
+    assert!(has(&harness, "Show the Batch page") && !has(&harness, "Show the Train page"));
+    harness.key_press(Key::Enter);
+    harness.run_steps(3);
+    assert!(!has(&harness, "Show the Batch page") && !has(&harness, "Drop a picture here"));
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::K);
+    harness.run_steps(3);
+    harness
+        .get_by_role_and_label(Role::TextInput, "Command")
+        .type_text("nothing of the kind");
+    harness.run_steps(2);
+    assert!(has(&harness, "No matches"));
+    harness.key_press(Key::Escape);
+    harness.run_steps(3);
+    assert!(!has(&harness, "No matches"));
+}
+
+#[test]
+fn models_are_chosen_by_name_and_path() {
+    let (mut harness, commands, events) = scripted(vec![]);
+    let _: LoadModel = wait_for(&commands);
+    events.send(Event::Checkpoints(vec!["runs/mine".into()]));
+    events.send(loaded());
+    harness.run_steps(3);
+    assert!(
+        has(&harness, "emoji: knows drawings"),
+        "the chip says what it is good for"
+    );
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::M);
+    harness.run_steps(3);
+    for label in ["Get a model", "516 MB, Apache-2.0"] {
+        assert!(has(&harness, label), "{label}");
+    }
+    click(&mut harness, "mine");
+    let LoadModel { slot, folder } = wait_for(&commands);
+    assert_eq!((slot, folder), (0, PathBuf::from("runs/mine")));
+    assert!(!has(&harness, "Get a model"), "the dialog closes");
+    harness.get_by_label("Compare with...").click();
+    harness.run_steps(3);
+    fill(&mut harness, "Model path", "smolvlm-256m");
+    click(&mut harness, "Load");
+    let LoadModel { slot, folder } = wait_for(&commands);
+    assert_eq!((slot, folder), (1, PathBuf::from("smolvlm-256m")));
+}
+
+#[test]
+fn models_that_are_not_here_are_explained() {
+    let mut harness = real_with("smolvlm-no-such-model".into(), vec![]);
+    until(&mut harness, "message", |harness| {
+        has(harness, "smolvlm-no-such-model") && has(harness, "Choose one under Model.")
+    });
+}
+
+/// Returns the names of the widgets that Tab moves the focus to, in order.
+fn tab_order(harness: &mut Harness<Window>, count: usize) -> Vec<String> {
+    let mut names = vec![];
+    for _ in 0..count {
+        harness.key_press(Key::Tab);
+        harness.run_steps(1);
+        let root = harness.root();
+        let focused = root.children_recursive().find(|node| node.is_focused());
+        if let Some(name) = focused.and_then(|node| node.accesskit_node().label()) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+#[test]
+fn tab_moves_through_pages_then_the_bar_then_the_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut harness, _commands, events) = scripted(vec![disc(folder.path())]);
+    events.send(loaded());
+    opened(&mut harness, "disc.png");
+    let order = tab_order(&mut harness, 40);
+    let expected = [
+        "Caption",
+        "Attention",
+        "Path",
+        "Open...",
+        "Folder...",
+        "Paste",
+        "Regenerate",
+    ];
+    let places = expected.map(|name| order.iter().position(|it| it == name));
+    assert!(
+        places.iter().all(Option::is_some),
+        "{places:?} in {order:?}"
+    );
+    assert!(places.is_sorted(), "{order:?}");
+}
+
+#[test]
+fn another_device_can_be_chosen() {
+    let mut harness = common::real(vec![]);
+    until(&mut harness, "model", |harness| {
+        has(harness, "knows drawings")
+    });
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::K);
+    harness.run_steps(3);
+    harness
+        .get_by_role_and_label(Role::TextInput, "Command")
+        .type_text("run on: cpu");
+    harness.run_steps(2);
+    harness.key_press(Key::Enter);
+    harness.run_steps(2);
+    until(&mut harness, "the model on the other device", |harness| {
+        has(harness, "knows drawings") && !has(harness, "Opening the device...")
+    });
+    let device = seemore::device::Device::open(Some("cpu")).unwrap();
+    assert!(has(&harness, &device.adapter()));
 }

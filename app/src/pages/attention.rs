@@ -3,6 +3,7 @@
 
 mod job;
 mod layers;
+mod mask;
 mod options;
 mod overlay;
 mod text;
@@ -10,16 +11,24 @@ mod text;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use egui::{CentralPanel, Key, Panel, ScrollArea, Ui};
+use egui::{CentralPanel, Key, Modifiers, Panel, ScrollArea, Ui};
 use seemore::explain::{AttentionMap, AttentionMaps, Heads, Matrix, without_sinks};
-use seemore::image::Picture;
 
 pub use job::{Attention, AttentionEvent, AttentionJob};
+pub use mask::{MaskEvent, MaskJob, Masked};
 
 use crate::background::Background;
 use crate::heat::HeatView;
-use crate::page::{Page, PageContext, Selection};
+use crate::page::{Page, PageAction, PageContext, Request, Selection};
+use crate::pictures::PictureSource;
+use crate::theme::{self, Action, Icon};
 use crate::worker::Event;
+use mask::Mask;
+
+/// Entries in the command palette.
+const MASK: &str = "Hide patches with the pointer";
+const SHOW_ALL: &str = "Show all hidden patches";
+const HIDE_SINKS: &str = "Hide or show attention sinks";
 
 /// The Attention page.
 pub struct AttentionPage {
@@ -36,6 +45,7 @@ pub struct AttentionPage {
     /// The patch that was clicked.
     patch: Option<usize>,
     hide_sinks: bool,
+    mask: Mask,
     view: HeatView,
     saved: Background<Result<PathBuf, String>>,
 }
@@ -43,9 +53,9 @@ pub struct AttentionPage {
 /// A caption whose attention was requested.
 #[derive(Clone, PartialEq)]
 struct Requested {
-    /// Address of the picture, for comparison only.
-    picture: *const Picture,
-    prefix: String,
+    /// Address of the source, for comparison only.
+    source: *const PictureSource,
+    prompt: String,
     tokens: Vec<u32>,
 }
 
@@ -83,6 +93,7 @@ impl Default for AttentionPage {
             token: 0,
             patch: None,
             hide_sinks: false,
+            mask: Mask::default(),
             view: HeatView::default(),
             saved: Background::default(),
         }
@@ -94,9 +105,16 @@ impl Page for AttentionPage {
         "Attention"
     }
 
+    fn icon(&self) -> Icon {
+        Icon::ScanEye
+    }
+
     fn handle(&mut self, event: &mut Event, context: &mut PageContext) {
         if let Event::ModelLoaded { slot: 0, .. } | Event::Stopped(_) = event {
             (self.attention, self.requested, self.waiting) = (None, None, false);
+        }
+        if let Some(masked) = event.take::<MaskEvent>() {
+            self.mask.take(masked, context);
         }
         match event.take::<AttentionEvent>() {
             Some(Ok(attention)) => self.take(*attention),
@@ -122,21 +140,48 @@ impl Page for AttentionPage {
         else {
             return self.empty(ui, context);
         };
-        self.keys(ui, selection.tokens.len());
-        Panel::right("layers").default_size(330.0).show(ui, |ui| {
+        self.keys(ui, context, selection.tokens.len());
+        Panel::right("layers").default_size(380.0).show(ui, |ui| {
             ScrollArea::vertical().show(ui, |ui| {
+                ui.add_space(theme::SPACE);
                 self.layers(ui, &attention, context.heat.colors);
-                self.options(ui, &attention, &mut context.heat);
+                ui.add_space(theme::SPACE);
+                self.options(ui, &attention, &selection, &mut context.heat);
+                ui.add_space(theme::SPACE);
             });
         });
         let view = self.view_of(&attention);
         CentralPanel::default().show(ui, |ui| {
-            ScrollArea::vertical().show(ui, |ui| {
+            ScrollArea::both().auto_shrink(false).show(ui, |ui| {
                 self.words(ui, &selection, &attention, &view);
+                let side = overlay::side(&view.heat);
+                self.mask_actions(ui, context, &selection, side);
                 self.overlay(ui, &attention, &view, context.heat);
+                self.mask_result(ui, &selection);
                 self.text_matrix(ui, &selection, &attention, &view, context.heat.colors);
             });
         });
+    }
+
+    fn actions(&self, _context: &PageContext) -> Vec<PageAction> {
+        if self.attention.is_none() {
+            return vec![];
+        }
+        let action = |name, keys| PageAction { name, keys };
+        vec![
+            action(MASK, "M"),
+            action(SHOW_ALL, ""),
+            action(HIDE_SINKS, ""),
+        ]
+    }
+
+    fn act(&mut self, name: &str, _context: &mut PageContext) {
+        match name {
+            MASK => self.mask.toggle(),
+            SHOW_ALL => self.mask.clear(),
+            HIDE_SINKS => self.hide_sinks = !self.hide_sinks,
+            _ => {}
+        }
     }
 }
 
@@ -177,52 +222,68 @@ impl AttentionPage {
         };
         let tokens = selection.tokens.iter().map(|token| token.choice.token);
         let requested = Requested {
-            picture: Arc::as_ptr(&selection.picture),
-            prefix: selection.prefix.clone(),
+            source: Arc::as_ptr(&selection.source),
+            prompt: selection.prompt.clone(),
             tokens: tokens.collect(),
         };
         let last = self.requested.as_ref();
         if requested.tokens.is_empty() || self.waiting || last == Some(&requested) {
             return;
         }
-        if last.is_none_or(|last| last.picture != requested.picture) {
+        if last.is_none_or(|last| last.source != requested.source) {
             (self.token, self.patch) = (0, None);
         }
+        self.mask.clear();
         self.number += 1;
         self.waiting = true;
         context.worker.send(AttentionJob {
             number: self.number,
-            picture: selection.picture.clone(),
-            prefix: requested.prefix.clone(),
+            source: selection.source.clone(),
+            prompt: requested.prompt.clone(),
             tokens: requested.tokens.clone(),
         });
         self.requested = Some(requested);
     }
 
-    fn empty(&self, ui: &mut Ui, context: &PageContext) {
+    fn empty(&self, ui: &mut Ui, context: &mut PageContext) {
         CentralPanel::default().show(ui, |ui| {
-            ui.vertical_centered(|ui| {
-                ui.add_space(ui.available_height() * 0.3);
-                ui.label(match (context.model(0), self.waiting) {
-                    (None, _) => "Choose a model to see its attention.",
-                    (_, true) => "Computing attention...",
-                    _ => "Select a picture on the Caption page to see the model's attention.",
-                });
+            let (heading, text) = match (context.model(0), self.waiting) {
+                (None, _) => ("No model", "Choose a model to see its attention."),
+                (_, true) => (
+                    "Computing attention...",
+                    "Every layer and head is read back from the device.",
+                ),
+                _ => (
+                    "No caption",
+                    "Select a picture on the Caption page to see the model's attention.",
+                ),
+            };
+            theme::empty(ui, Icon::ScanEye, heading, text, |ui| {
+                let choose = Action::new(Icon::Box, "Choose a model...").primary();
+                if context.model(0).is_none() && ui.add(choose).clicked() {
+                    context.requests.push(Request::ChooseModel(0));
+                }
             });
         });
     }
 
-    /// Left and Right select a word.
-    fn keys(&mut self, ui: &Ui, tokens: usize) {
-        let pressed = |key| {
-            !ui.ctx().egui_wants_keyboard_input()
-                && ui.input(|input| input.key_pressed(key) && input.modifiers.is_none())
-        };
-        if pressed(Key::ArrowRight) {
-            self.token += 1;
-        }
-        if pressed(Key::ArrowLeft) {
-            self.token = self.token.saturating_sub(1);
+    /// Left and Right select a word, M hides patches.
+    fn keys(&mut self, ui: &Ui, context: &PageContext, tokens: usize) {
+        if context.shortcuts {
+            let pressed = |key| ui.input_mut(|input| input.consume_key(Modifiers::NONE, key));
+            let [right, left, mask] = [Key::ArrowRight, Key::ArrowLeft, Key::M].map(pressed);
+            if right {
+                self.token += 1;
+            }
+            if left {
+                self.token = self.token.saturating_sub(1);
+            }
+            if right || left {
+                ui.memory_mut(|memory| memory.move_focus(egui::FocusDirection::None));
+            }
+            if mask {
+                self.mask.toggle();
+            }
         }
         self.token = self.token.min(tokens.saturating_sub(1));
     }

@@ -26,6 +26,7 @@ pub use tokens::{CountTokens, TokenCount};
 use crate::background::Background;
 use crate::gallery::{self, Filter, Gallery, Source};
 use crate::page::{Page, PageContext};
+use crate::theme::Icon;
 use crate::toasts::Toasts;
 use crate::worker::Event;
 use editor::Edit;
@@ -114,6 +115,10 @@ pub struct OpenInBatch(pub Vec<PathBuf>);
 impl Page for BatchPage {
     fn title(&self) -> &'static str {
         TITLE
+    }
+
+    fn icon(&self) -> Icon {
+        Icon::Images
     }
 
     fn handle(&mut self, event: &mut Event, context: &mut PageContext) {

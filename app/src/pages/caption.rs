@@ -1,104 +1,107 @@
-//! The Caption page: pictures on the left, the model's input and caption in the middle, settings on
-//! the right.
+//! The Caption page: pictures on the left, the selected picture and what the models write about it
+//! in the middle, settings on the right.
 
 mod controls;
 mod job;
+mod list;
+mod preview;
+mod prompt;
+mod thread;
 mod view;
+pub(crate) mod words;
 
 use std::sync::Arc;
 
-use egui::{CentralPanel, Key, Panel, RichText, ScrollArea, TextureHandle, Ui};
-use seemore::caption::{Cancel, CaptionToken};
-use seemore::image::Picture;
+use egui::{CentralPanel, Key, Modifiers, Panel, TextureHandle, Ui};
+use seemore::caption::CaptionToken;
 
-pub use job::{CaptionEvent, CaptionJob, CaptionProgress, INPUT_SIZE};
+pub use job::{CaptionEvent, CaptionJob, CaptionProgress, options};
+pub use prompt::entered;
 
+use crate::generation::GenerationSettings;
 use crate::heat::{self, HeatView};
-use crate::page::{Page, PageContext, Request, Selection};
-use crate::pictures::OpenedPicture;
+use crate::page::{Page, PageAction, PageContext, Request, Selection};
+use crate::pictures::{OpenedPicture, PictureSource};
+use crate::theme::{self, Action, Icon};
 use crate::worker::{Event, Slot};
+use preview::Preview;
+use prompt::Prompt;
+use thread::{Status, Thread, Turn};
 
 /// Name on the page's tab.
 pub const TITLE: &str = "Caption";
 
+/// Key of the stored prompt.
+const STORED: &str = "caption";
+
+/// Entries in the command palette.
+const REGENERATE: &str = "Regenerate the caption";
+const STOP: &str = "Stop writing";
+const CAPTION_REST: &str = "Caption the rest";
+const COPY: &str = "Copy the caption";
+const REMOVE: &str = "Remove the picture from the list";
+const REMOVE_ALL: &str = "Remove all pictures from the list";
+const AS_INPUT: &str = "Show the picture as the model sees it";
+
 /// The Caption page.
-#[derive(Default)]
 pub struct CaptionPage {
     items: Vec<Item>,
     selected: usize,
+    /// Whether the list is to scroll to the selected picture.
+    scroll: bool,
     /// Token whose heat map is shown, for each model; none shows the picture alone.
-    tokens: [Option<usize>; 2],
+    tokens: [Option<Place>; 2],
+    /// Token under the pointer.
+    hovered: Option<(Slot, Place)>,
     /// Number of the last job.
     jobs: u64,
+    /// Job of each model that is not finished.
+    running: [Option<u64>; 2],
     views: [HeatView; 2],
+    previews: [Preview; 2],
+    prompt: Prompt,
+    /// The next question about the selected picture.
+    question: String,
+    /// Whether pictures are shown with as many pixels as the model takes in.
+    as_input: bool,
+    /// Sliders, which take arrow keys while they have the focus.
+    sliders: Vec<egui::Id>,
 }
 
-/// A picture and its captions.
+/// A token of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    turn: usize,
+    token: usize,
+}
+
+/// A picture and what the models write about it.
 struct Item {
-    name: String,
-    picture: Arc<Picture>,
-    thumbnail: Picture,
+    source: Arc<PictureSource>,
     texture: TextureHandle,
-    captions: [Caption; 2],
+    thumbnail: seemore::image::Picture,
+    /// Width and height of the picture, in pixels.
+    size: [usize; 2],
+    photograph: bool,
+    threads: [Thread; 2],
 }
 
-/// A caption by one of the models.
-#[derive(Default)]
-struct Caption {
-    /// Number of the job that writes it; 0 before the first one.
-    job: u64,
-    /// Cancels that job.
-    cancel: Cancel,
-    status: Status,
-    /// The model's input, once it is known.
-    input: Option<Picture>,
-    prefix: String,
-    tokens: Vec<CaptionToken>,
-    beams: Vec<seemore::caption::Caption>,
-}
-
-/// Status of a caption.
-#[derive(Clone, Copy, PartialEq, Default)]
-enum Status {
-    /// There is no job, or it has failed.
-    #[default]
-    Idle,
-    Queued,
-    Writing,
-    Done {
-        seconds: f64,
-        cancelled: bool,
-    },
-}
-
-impl Status {
-    fn is_busy(self) -> bool {
-        matches!(self, Status::Queued | Status::Writing)
-    }
-}
-
-impl Caption {
-    /// Returns the text written so far.
-    fn text(&self) -> String {
-        let written: String = self
-            .tokens
-            .iter()
-            .map(|token| token.text.as_str())
-            .collect();
-        format!("{}{written}", self.prefix).trim().to_owned()
-    }
-
-    fn update(&mut self, progress: CaptionProgress) {
-        match progress {
-            CaptionProgress::Input(picture) => {
-                (self.input, self.status) = (Some(picture), Status::Writing)
-            }
-            CaptionProgress::Token(token) => self.tokens.push(token),
-            CaptionProgress::Beams(beams) => self.beams = beams,
-            CaptionProgress::Finished { seconds, cancelled } => {
-                self.status = Status::Done { seconds, cancelled }
-            }
-            CaptionProgress::Failed(_) => self.status = Status::Idle,
+impl Default for CaptionPage {
+    fn default() -> CaptionPage {
+        CaptionPage {
+            items: vec![],
+            selected: 0,
+            scroll: false,
+            tokens: [None; 2],
+            hovered: None,
+            jobs: 0,
+            running: [None; 2],
+            views: Default::default(),
+            previews: Default::default(),
+            prompt: Prompt::new(),
+            question: String::new(),
+            as_input: false,
+            sliders: vec![],
         }
     }
 }
@@ -108,33 +111,48 @@ impl Page for CaptionPage {
         TITLE
     }
 
+    fn icon(&self) -> Icon {
+        Icon::MessageSquareText
+    }
+
     fn handle(&mut self, event: &mut Event, context: &mut PageContext) {
         match event {
-            Event::ModelLoaded { slot, .. } => {
-                (0..self.items.len()).for_each(|i| self.caption(i, *slot, context))
+            Event::ModelLoaded { slot, model } => {
+                for index in 0..self.items.len() {
+                    // captions of the same model on another device stay
+                    let thread = &self.items[index].threads[*slot];
+                    if thread.model.as_ref() != Some(&model.folder) || thread.turns.is_empty() {
+                        self.caption(index, *slot, context);
+                    }
+                }
             }
-            Event::ModelUnloaded(slot) => self.items.iter_mut().for_each(|item| {
-                item.captions[*slot].cancel.cancel();
-                item.captions[*slot] = Caption::default();
-            }),
-            Event::Stopped(_) => self
-                .captions()
-                .filter(|caption| caption.status.is_busy())
-                .for_each(|caption| caption.status = Status::Idle),
+            Event::ModelUnloaded(slot) => {
+                for item in &mut self.items {
+                    item.threads[*slot].cancel();
+                    item.threads[*slot] = Thread::default();
+                }
+            }
+            Event::Stopped(_) => {
+                self.running = [None; 2];
+                self.items
+                    .iter_mut()
+                    .flat_map(|item| &mut item.threads)
+                    .for_each(Thread::cancel);
+                let turns = self.items.iter_mut().flat_map(|item| &mut item.threads);
+                turns
+                    .flat_map(|thread| &mut thread.turns)
+                    .filter(|turn| turn.status.is_busy())
+                    .for_each(|turn| turn.status = Status::Idle);
+            }
             _ => {}
         }
         if let Some(opened) = event.take::<OpenedPicture>() {
             self.add(opened, context);
         }
         if let Some(CaptionEvent { job, progress }) = event.take::<CaptionEvent>() {
-            if let CaptionProgress::Failed(message) = &progress {
-                context.toasts.add(message);
-            }
-            // the caption of a replaced job is gone
-            if let Some(caption) = self.captions().find(|caption| caption.job == job) {
-                caption.update(progress);
-            }
+            self.progress(job, progress, context);
         }
+        self.send_next(context);
         self.share_selection(context);
     }
 
@@ -144,42 +162,92 @@ impl Page for CaptionPage {
         }
         self.keys(ui, context);
         Panel::left("pictures")
-            .default_size(190.0)
-            .show(ui, |ui| self.list(ui));
-        Panel::right("settings").default_size(240.0).show(ui, |ui| {
-            ScrollArea::vertical().show(ui, |ui| controls::show(ui, context))
-        });
-        CentralPanel::default().show(ui, |ui| {
-            ScrollArea::vertical().show(ui, |ui| match context.model(1) {
-                None => self.model(ui, context, 0),
-                Some(_) => ui.columns(2, |columns| {
-                    (0..2).for_each(|slot| self.model(&mut columns[slot], context, slot))
-                }),
-            });
-        });
+            .default_size(210.0)
+            .show(ui, |ui| self.list(ui, context));
+        Panel::right("settings")
+            .default_size(270.0)
+            .show(ui, |ui| self.controls(ui, context));
+        if self.items.is_empty() {
+            return;
+        }
+        CentralPanel::default().show(ui, |ui| self.models(ui, context));
+        self.send_next(context);
         self.share_selection(context);
+    }
+
+    fn actions(&self, _context: &PageContext) -> Vec<PageAction> {
+        if self.items.is_empty() {
+            return vec![];
+        }
+        let actions = [
+            (REGENERATE, "R"),
+            (STOP, "Esc"),
+            (CAPTION_REST, ""),
+            (COPY, "C"),
+            (AS_INPUT, "V"),
+            (REMOVE, "Delete"),
+            (REMOVE_ALL, ""),
+        ];
+        actions
+            .map(|(name, keys)| PageAction { name, keys })
+            .to_vec()
+    }
+
+    fn act(&mut self, name: &str, context: &mut PageContext) {
+        if self.items.is_empty() {
+            return;
+        }
+        match name {
+            REGENERATE => self.regenerate_all(context),
+            STOP => self.stop(),
+            CAPTION_REST => self.caption_rest(context),
+            COPY => {
+                let is_prefix = !context.model(0).is_some_and(|model| model.answers);
+                let text = self.items[self.selected].threads[0].text(is_prefix);
+                context.egui.copy_text(text);
+                context.toasts.success("Copied the caption.");
+            }
+            AS_INPUT => self.as_input = !self.as_input,
+            REMOVE => self.remove(self.selected, context),
+            REMOVE_ALL => {
+                while !self.items.is_empty() {
+                    self.remove(0, context);
+                }
+            }
+            _ => {}
+        }
+        self.send_next(context);
+        self.share_selection(context);
+    }
+
+    fn restore(&mut self, storage: &dyn eframe::Storage) {
+        if let Some(prompt) = eframe::get_value(storage, STORED) {
+            self.prompt = prompt;
+        }
+    }
+
+    fn save(&self, storage: &mut dyn eframe::Storage) {
+        eframe::set_value(storage, STORED, &self.prompt);
     }
 }
 
 impl CaptionPage {
-    fn captions(&mut self) -> impl Iterator<Item = &mut Caption> {
-        self.items.iter_mut().flat_map(|item| &mut item.captions)
-    }
-
     /// Adds a picture, selects it and captions it with every loaded model.
     fn add(&mut self, opened: OpenedPicture, context: &PageContext) {
         let OpenedPicture {
-            name,
-            picture,
+            source,
             thumbnail,
+            size,
+            photograph,
         } = opened;
-        let texture = heat::texture(&context.egui, &name, &thumbnail);
+        let texture = heat::texture(&context.egui, &source.name, &thumbnail);
         self.items.push(Item {
-            name,
-            picture,
-            thumbnail,
+            source,
             texture,
-            captions: Default::default(),
+            thumbnail,
+            size,
+            photograph,
+            threads: Default::default(),
         });
         let last = self.items.len() - 1;
         self.select(last);
@@ -188,41 +256,197 @@ impl CaptionPage {
             .for_each(|slot| self.caption(last, slot, context));
     }
 
-    /// Starts a job for a picture, which replaces its caption.
-    fn caption(&mut self, i: usize, slot: Slot, context: &PageContext) {
-        self.jobs += 1;
-        let settings = context.generation.clone();
-        let item = &mut self.items[i];
-        let cancel = Cancel::new();
-        item.captions[slot].cancel.cancel();
-        item.captions[slot] = Caption {
-            job: self.jobs,
-            cancel: cancel.clone(),
-            status: Status::Queued,
-            prefix: settings.prefix.clone(),
-            ..Caption::default()
+    /// Removes a picture from the list; its file stays.
+    fn remove(&mut self, index: usize, context: &mut PageContext) {
+        let mut item = self.items.remove(index);
+        item.threads.iter_mut().for_each(Thread::cancel);
+        if self.selected > index || self.selected == self.items.len() {
+            self.select(self.selected.saturating_sub(1));
+        } else {
+            self.select(self.selected);
+        }
+        if self.items.is_empty() {
+            context.selection = None;
+        }
+    }
+
+    /// Queues a caption with the chosen prompt and settings, which replaces what is there.
+    fn caption(&mut self, index: usize, slot: Slot, context: &PageContext) {
+        self.replace(index, slot, context, 0);
+    }
+
+    fn replace(&mut self, index: usize, slot: Slot, context: &PageContext, varied: u64) {
+        let Some(model) = context.model(slot) else {
+            return;
         };
-        context.worker.send(CaptionJob {
-            number: self.jobs,
-            slot,
-            picture: item.picture.clone(),
-            settings,
-            cancel,
-        });
-        if i == self.selected {
+        let settings = match varied {
+            0 => context.generation.clone(),
+            times => context.generation.varied(times),
+        };
+        let thread = &mut self.items[index].threads[slot];
+        thread.cancel();
+        *thread = Thread {
+            turns: vec![Turn::queued(self.prompt.of(model), settings)],
+            varied,
+            model: Some(model.folder.clone()),
+        };
+        if index == self.selected {
             self.tokens[slot] = None;
         }
     }
 
-    /// Cancels the jobs up to a number.
-    fn cancel(&mut self, job: u64) {
-        self.captions()
-            .filter(|caption| caption.job <= job && caption.status.is_busy())
-            .for_each(|caption| caption.cancel.cancel());
+    /// Writes a caption again. It differs from the one before: what has changed in the prompt and
+    /// the settings is applied, and where nothing has, the caption is sampled with another seed.
+    fn regenerate(&mut self, index: usize, slot: Slot, context: &PageContext) {
+        let Some(model) = context.model(slot) else {
+            return;
+        };
+        let thread = &self.items[index].threads[slot];
+        let varied = match thread.caption() {
+            Some(turn) if turn.prompt == self.prompt.of(model) => {
+                let expected = match thread.varied {
+                    0 => context.generation.clone(),
+                    times => context.generation.varied(times),
+                };
+                if turn.settings == expected {
+                    thread.varied + 1
+                } else {
+                    0
+                }
+            }
+            _ => 0,
+        };
+        self.replace(index, slot, context, varied);
     }
 
-    fn select(&mut self, i: usize) {
-        (self.selected, self.tokens) = (i, [None; 2]);
+    fn regenerate_all(&mut self, context: &PageContext) {
+        (0..2).for_each(|slot| self.regenerate(self.selected, slot, context));
+    }
+
+    /// Captions the selected picture with the chosen prompt and settings.
+    fn write_again(&mut self, context: &PageContext) {
+        (0..2).for_each(|slot| self.caption(self.selected, slot, context));
+    }
+
+    /// Queues captions of all pictures that have none.
+    fn caption_rest(&mut self, context: &PageContext) {
+        for index in 0..self.items.len() {
+            for slot in 0..2 {
+                if self.is_missing(index, slot) {
+                    self.caption(index, slot, context);
+                }
+            }
+        }
+    }
+
+    /// Whether a picture has no caption by a model, and none is being written.
+    fn is_missing(&self, index: usize, slot: Slot) -> bool {
+        let thread = &self.items[index].threads[slot];
+        !thread.is_busy() && thread.caption().is_none_or(|turn| turn.tokens.is_empty())
+    }
+
+    /// Queues an answer to a question about the selected picture by every model that answers.
+    fn ask(&mut self, context: &PageContext) {
+        let question = std::mem::take(&mut self.question);
+        let settings = GenerationSettings {
+            beams: 1,
+            ..context.generation.clone()
+        };
+        for slot in 0..2 {
+            if context.model(slot).is_some_and(|model| model.answers) {
+                let turns = &mut self.items[self.selected].threads[slot].turns;
+                turns.push(Turn::queued(question.trim().to_owned(), settings.clone()));
+            }
+        }
+    }
+
+    /// Sends each model that has no job its next one: of the selected picture, else the first that
+    /// waits.
+    fn send_next(&mut self, context: &PageContext) {
+        for slot in 0..2 {
+            if self.running[slot].is_some() || context.model(slot).is_none() {
+                continue;
+            }
+            let waits = |item: &Item| {
+                let turns = item.threads[slot].turns.iter();
+                turns
+                    .map(|turn| turn.status)
+                    .position(|status| status == Status::Queued)
+            };
+            let order = std::iter::once(self.selected).chain(0..self.items.len());
+            let next = order
+                .filter(|&index| index < self.items.len())
+                .find_map(|index| Some((index, waits(&self.items[index])?)));
+            let Some((index, turn)) = next else {
+                continue;
+            };
+            self.jobs += 1;
+            let Item {
+                source, threads, ..
+            } = &mut self.items[index];
+            let turns = &mut threads[slot].turns;
+            let history = turns[..turn].iter();
+            let history = history.map(|turn| (turn.prompt.clone(), turn.written()));
+            let history = history.collect();
+            let turn = &mut turns[turn];
+            (turn.job, turn.status) = (self.jobs, Status::Sent);
+            self.running[slot] = Some(self.jobs);
+            context.worker.send(CaptionJob {
+                number: self.jobs,
+                slot,
+                source: source.clone(),
+                history,
+                prompt: turn.prompt.clone(),
+                settings: turn.settings.clone(),
+                cancel: turn.cancel.clone(),
+            });
+        }
+    }
+
+    /// Takes the progress of a job.
+    fn progress(&mut self, job: u64, progress: CaptionProgress, context: &mut PageContext) {
+        let ended = matches!(
+            progress,
+            CaptionProgress::Finished { .. } | CaptionProgress::Failed(_)
+        );
+        if ended {
+            let done = self
+                .running
+                .iter_mut()
+                .filter(|running| **running == Some(job));
+            done.for_each(|running| *running = None);
+        }
+        if let CaptionProgress::Failed(message) = &progress {
+            context.toasts.add(message);
+        }
+        let threads = self.items.iter_mut().flat_map(|item| &mut item.threads);
+        let mut turns = threads.flat_map(|thread| &mut thread.turns);
+        // the text of a job that was replaced is gone
+        if let Some(turn) = turns.find(|turn| turn.job == job) {
+            turn.update(progress);
+        }
+    }
+
+    /// Cancels everything that is being written and that waits.
+    fn stop(&mut self) {
+        let threads = self.items.iter_mut().flat_map(|item| &mut item.threads);
+        threads.for_each(Thread::cancel);
+    }
+
+    fn select(&mut self, index: usize) {
+        (self.selected, self.tokens, self.scroll) = (index, [None; 2], true);
+        self.hovered = None;
+    }
+
+    /// Returns the token whose alternatives are shown: the one under the pointer, else the selected
+    /// one, else the last.
+    fn shown_token(&self) -> Option<&CaptionToken> {
+        let threads = &self.items.get(self.selected)?.threads;
+        let selected = (0..2).find_map(|slot| Some((slot, self.tokens[slot]?)));
+        if let Some((slot, place)) = self.hovered.or(selected) {
+            return threads[slot].turns.get(place.turn)?.tokens.get(place.token);
+        }
+        threads[0].turns.last()?.tokens.last()
     }
 
     /// Tells the other pages which picture and caption are selected, if they have changed.
@@ -230,10 +454,13 @@ impl CaptionPage {
         let Some(item) = self.items.get(self.selected) else {
             return;
         };
-        let Caption { prefix, tokens, .. } = &item.captions[0];
+        let (prompt, tokens) = match item.threads[0].caption() {
+            Some(turn) => (turn.prompt.as_str(), turn.tokens.as_slice()),
+            None => ("", &[][..]),
+        };
         let known = |selection: &Selection| {
-            Arc::ptr_eq(&selection.picture, &item.picture)
-                && selection.prefix == *prefix
+            Arc::ptr_eq(&selection.source, &item.source)
+                && selection.prompt == prompt
                 && selection.tokens.len() == tokens.len()
                 && selection
                     .tokens
@@ -243,95 +470,82 @@ impl CaptionPage {
         };
         if !context.selection.as_ref().is_some_and(known) {
             context.selection = Some(Selection {
-                picture: item.picture.clone(),
-                prefix: prefix.clone(),
-                tokens: tokens.clone(),
+                source: item.source.clone(),
+                prompt: prompt.to_owned(),
+                tokens: tokens.to_vec(),
             });
         }
     }
 
-    fn keys(&mut self, ui: &Ui, context: &PageContext) {
-        if ui.ctx().egui_wants_keyboard_input() {
+    fn keys(&mut self, ui: &Ui, context: &mut PageContext) {
+        if !context.shortcuts {
             return;
         }
-        let pressed = |key| ui.input(|input| input.key_pressed(key) && input.modifiers.is_none());
-        let last = self.items.len() - 1;
-        if pressed(Key::ArrowDown) && self.selected < last {
+        // also while a button has the focus, which the arrow keys would move otherwise
+        let pressed = |key| ui.input_mut(|input| input.consume_key(Modifiers::NONE, key));
+        let arrows = [
+            Key::ArrowDown,
+            Key::ArrowUp,
+            Key::ArrowRight,
+            Key::ArrowLeft,
+        ];
+        let [down, up, right, left] = arrows.map(pressed);
+        if down || up || right || left {
+            ui.memory_mut(|memory| memory.move_focus(egui::FocusDirection::None));
+        }
+        if down && self.selected + 1 < self.items.len() {
             self.select(self.selected + 1);
         }
-        if pressed(Key::ArrowUp) && self.selected > 0 {
+        if up && self.selected > 0 {
             self.select(self.selected - 1);
         }
-        for (slot, token) in self.tokens.iter_mut().enumerate() {
-            let count = self.items[self.selected].captions[slot].tokens.len();
-            if pressed(Key::ArrowRight) && count > 0 {
-                *token = Some(token.map_or(0, |token| (token + 1).min(count - 1)));
+        for slot in 0..2 {
+            let turns = &self.items[self.selected].threads[slot].turns;
+            let places = turns.iter().enumerate().flat_map(|(turn, text)| {
+                (0..text.tokens.len()).map(move |token| Place { turn, token })
+            });
+            let places: Vec<Place> = places.collect();
+            let at = self.tokens[slot].and_then(|at| places.iter().position(|&it| it == at));
+            if right && !places.is_empty() {
+                let next = at.map_or(0, |at| (at + 1).min(places.len() - 1));
+                self.tokens[slot] = Some(places[next]);
             }
-            if pressed(Key::ArrowLeft) {
-                *token = token.and_then(|token| token.checked_sub(1));
+            if left {
+                self.tokens[slot] = at.and_then(|at| at.checked_sub(1)).map(|at| places[at]);
             }
         }
-        if pressed(Key::R) {
-            (0..2)
-                .filter(|&slot| context.model(slot).is_some())
-                .for_each(|slot| self.caption(self.selected, slot, context));
-        }
-        if pressed(Key::Escape) {
-            self.cancel(self.jobs);
-        }
-    }
-
-    fn list(&mut self, ui: &mut Ui) {
-        let height = 44.0;
-        let mut selected = None;
-        ScrollArea::vertical().auto_shrink(false).show_rows(
-            ui,
-            height,
-            self.items.len(),
-            |ui, rows| {
-                for i in rows {
-                    let item = &self.items[i];
-                    let caption = item.captions[0].text();
-                    let file = item.name.rsplit(['/', '\\']).next().unwrap_or(&item.name);
-                    let text = if caption.is_empty() {
-                        RichText::new(file).weak()
-                    } else {
-                        RichText::new(caption)
-                    };
-                    let image = egui::Image::new((item.texture.id(), egui::vec2(36.0, 36.0)));
-                    let button =
-                        egui::Button::selectable(i == self.selected, (image, text)).truncate();
-                    let button = button.min_size(egui::vec2(ui.available_width(), height));
-                    let row = ui
-                        .with_layout(egui::Layout::top_down_justified(egui::Align::LEFT), |ui| {
-                            ui.add(button)
-                        })
-                        .inner;
-                    if row.on_hover_text(&item.name).clicked() {
-                        selected = Some(i);
-                    }
-                }
-            },
-        );
-        if let Some(i) = selected {
-            self.select(i);
+        for (key, action) in [
+            (Key::R, REGENERATE),
+            (Key::Escape, STOP),
+            (Key::C, COPY),
+            (Key::V, AS_INPUT),
+            (Key::Delete, REMOVE),
+        ] {
+            if !self.items.is_empty() && pressed(key) {
+                self.act(action, context);
+            }
         }
     }
 }
 
 fn empty(ui: &mut Ui, context: &mut PageContext) {
     CentralPanel::default().show(ui, |ui| {
-        ui.vertical_centered(|ui| {
-            ui.add_space(ui.available_height() * 0.3);
-            ui.heading("Drop a picture here");
-            ui.label("or a folder of pictures. The model captions them one by one.");
-            ui.add_space(12.0);
-            if ui.button("Open pictures...").clicked() {
-                context.requests.push(Request::OpenPictures);
-            }
-            if ui.button("Try the samples").clicked() {
-                context.requests.push(Request::OpenSamples);
-            }
-        });
+        theme::empty(
+            ui,
+            Icon::Image,
+            "Drop a picture here",
+            "or a folder of pictures. The model captions them one by one.",
+            |ui| {
+                let open = Action::new(Icon::FolderOpen, "Open pictures...").primary();
+                if ui.add(open).clicked() {
+                    context.requests.push(Request::OpenPictures);
+                }
+                ui.add_space(theme::SPACE);
+                let samples = Action::new(Icon::Sparkles, "Try the samples");
+                if ui.add(samples).clicked() {
+                    context.requests.push(Request::OpenSamples);
+                }
+            },
+        );
     });
 }

@@ -11,6 +11,7 @@ pub use job::{InspectEvent, InspectJob, Inspection, Parameter, Program};
 
 use crate::format::{bytes, count, micros};
 use crate::page::{Page, PageContext};
+use crate::theme::Icon;
 use crate::worker::Event;
 
 /// The Inspect page.
@@ -60,6 +61,10 @@ const COLUMNS: [(&str, Option<Sort>); 7] = [
 impl Page for InspectPage {
     fn title(&self) -> &'static str {
         "Inspect"
+    }
+
+    fn icon(&self) -> Icon {
+        Icon::Microscope
     }
 
     fn handle(&mut self, event: &mut Event, context: &mut PageContext) {

@@ -64,6 +64,10 @@ impl Page for TrainPage {
         "Train"
     }
 
+    fn icon(&self) -> Icon {
+        Icon::GraduationCap
+    }
+
     fn handle(&mut self, event: &mut Event, context: &mut PageContext) {
         if let Event::Stopped(_) = event {
             self.worker_stopped();

@@ -24,6 +24,8 @@ pub struct Settings {
     pub tab: String,
     /// Folder of the chosen model.
     pub model: Option<PathBuf>,
+    /// Device to run on; `None` for the best one.
+    pub device: Option<String>,
 }
 
 impl Settings {
@@ -89,7 +91,8 @@ mod tests {
                 settings.generation.max_len,
                 settings.generation.prefix.as_str()
             ),
-            (12, "a")
+            // a prefix belongs to the page that asks for it
+            (12, "")
         );
         memory.set_string(STORED, "not (settings".into());
         assert_eq!(Settings::load(&memory), Settings::default());

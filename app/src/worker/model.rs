@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use seemore::caption::Session;
-use seemore::models::checkpoint;
+use seemore::caption::{CaptionError, Session};
+use seemore::device::Device;
+use seemore::models::{checkpoint, library};
 
 use super::{Command, Event, Worker};
 use crate::hint;
@@ -13,7 +14,7 @@ use crate::hint;
 pub type Slot = usize;
 
 /// A loaded model, as the window shows it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct ModelInfo {
     /// Checkpoint folder.
     pub folder: PathBuf,
@@ -23,6 +24,45 @@ pub struct ModelInfo {
     pub image_size: usize,
     /// Number of tokens in the vocabulary.
     pub vocab_size: usize,
+    /// Whether the model sees pictures cropped to the drawing on their plain background.
+    pub crop: bool,
+    /// What the model is good for.
+    pub subject: Subject,
+    /// Whether the model answers questions, one after another.
+    pub answers: bool,
+    /// Family of the model, which decides the wording of questions.
+    pub family: String,
+}
+
+/// What a model is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Subject {
+    /// Drawings, as the models that come with seemore.
+    #[default]
+    Drawings,
+    /// Photographs, and questions about them.
+    Photographs,
+    /// What the user has trained it on.
+    Own,
+}
+
+impl Subject {
+    /// Returns the words beside the model's name.
+    pub fn label(self) -> &'static str {
+        match self {
+            Subject::Drawings => "knows drawings",
+            Subject::Photographs => "photographs, questions",
+            Subject::Own => "trained here",
+        }
+    }
+
+    fn of(folder: &Path, session: &Session) -> Subject {
+        match session.model().dialogue() {
+            Some(_) => Subject::Photographs,
+            None if is_shipped(folder) => Subject::Drawings,
+            None => Subject::Own,
+        }
+    }
 }
 
 impl ModelInfo {
@@ -32,13 +72,25 @@ impl ModelInfo {
     }
 }
 
-/// Returns the name of the model in a folder.
+/// Whether a model is one of those that come with seemore.
+pub fn is_shipped(folder: &Path) -> bool {
+    let same = |path: &Path| std::fs::canonicalize(path).ok();
+    let shipped = checkpoint::shipped();
+    let shipped = shipped.as_deref().and_then(Path::parent).and_then(same);
+    shipped.is_some() && folder.parent().and_then(same) == shipped
+}
+
+/// Returns the name of a model: that of its folder or file, or its short name among the known ones
+/// if it is in the cache of the Hugging Face Hub.
 pub fn model_name(folder: &Path) -> String {
-    folder
-        .file_name()
-        .unwrap_or(folder.as_os_str())
-        .to_string_lossy()
-        .into_owned()
+    if let Some(repository) = library::repository_of(folder) {
+        return match library::known(&repository) {
+            Some(known) => known.name.to_owned(),
+            None => repository,
+        };
+    }
+    let name = folder.file_name().unwrap_or(folder.as_os_str());
+    name.to_string_lossy().into_owned()
 }
 
 /// Lists the checkpoint folders that can be chosen, as [`Event::Checkpoints`].
@@ -56,30 +108,47 @@ impl Command for ListCheckpoints {
 pub struct LoadModel {
     /// Where to put it.
     pub slot: Slot,
-    /// Checkpoint folder.
+    /// Folder or GGUF file of the model, or its name among the known ones.
     pub folder: PathBuf,
 }
 
 impl Command for LoadModel {
     fn run(self: Box<Self>, worker: &mut Worker) {
         let LoadModel { slot, folder } = *self;
-        match Session::load(&worker.device(), &folder) {
-            Ok(session) => {
+        match load(&worker.device(), &folder) {
+            Ok((folder, session)) => {
+                let info = session.info();
                 let model = ModelInfo {
-                    folder,
                     parameters: session.parameter_count(),
-                    image_size: session.info().image_size(),
+                    image_size: info.image_size(),
                     vocab_size: session.tokenizer().vocab_size(),
+                    crop: info.preprocess.crop,
+                    subject: Subject::of(&folder, &session),
+                    answers: session.model().dialogue().is_some(),
+                    family: session.model().config().family().to_owned(),
+                    folder,
                 };
                 worker.set_model(slot, Some(session));
                 worker.events().send(Event::ModelLoaded { slot, model });
             }
             Err(error) => worker.events().send(Event::ModelFailed {
                 slot,
-                message: hint::explain(&error),
+                message: hint::explain(error.as_ref()),
             }),
         }
     }
+}
+
+/// Loads the model of a folder, a GGUF file or a name, and returns it with its folder.
+fn load(device: &Device, name: &Path) -> anyhow::Result<(PathBuf, Session)> {
+    let folder = library::locate(name)?;
+    let (model, tokenizer) = checkpoint::load(device, &folder)?;
+    let tokenizer =
+        tokenizer.ok_or_else(|| CaptionError::NoTokenizer(folder.display().to_string()))?;
+    // as the command line does: faster on processors that multiply bf16
+    let session = Session::new(device, model.rounding(true), tokenizer);
+    session.check_pictures()?;
+    Ok((folder, session))
 }
 
 /// Unloads a model, reported as [`Event::ModelUnloaded`].
@@ -96,22 +165,30 @@ impl Command for UnloadModel {
     }
 }
 
-/// Returns the checkpoint folders that come with seemore and those in `runs/`, sorted by path.
+/// Returns the folders of models: those that come with seemore, those in `runs/`, and downloaded
+/// ones, each sorted by path.
 fn checkpoints() -> Vec<PathBuf> {
     let shipped = checkpoint::shipped().and_then(|folder| Some(folder.parent()?.to_owned()));
     let within = |folder: PathBuf| {
-        std::fs::read_dir(folder)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path())
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut found: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        found.retain(|folder| folder.join("model.safetensors").is_file());
+        found.sort();
+        found
     };
+    let made = library::KNOWN.iter().filter_map(|model| {
+        let folder = library::made_folder()?.join(model.made?);
+        library::has_weights(&folder).then_some(folder)
+    });
+    let cache = library::cache_folder();
+    let cached = cache.map_or(vec![], |cache| library::cached(&cache));
+    let cached = cached.into_iter().map(|(_, folder)| folder);
+    let cached = cached.filter(|folder| library::has_weights(folder));
     let mut found: Vec<PathBuf> = shipped
         .into_iter()
         .chain(["runs".into()])
         .flat_map(within)
         .collect();
-    found.retain(|folder| folder.join("model.safetensors").is_file());
-    found.sort();
+    found.extend(cached.chain(made));
     found
 }

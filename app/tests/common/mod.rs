@@ -12,8 +12,10 @@ use egui::accesskit::Role;
 use egui::{Key, Modifiers};
 use egui_kittest::kittest::{NodeT, Queryable};
 use egui_kittest::{Harness, SnapshotOptions};
+use seemore::caption::{CaptionToken, Choice, Tail};
 use seemore::data::{Dataset, Layout};
 use seemore::image::Preprocess;
+use seemore_app::pages::caption::{CaptionEvent, CaptionProgress};
 use seemore_app::worker::{Command, Event, EventSender, ModelInfo, WorkerHandle};
 use seemore_app::{StartOptions, Window};
 
@@ -166,8 +168,45 @@ pub fn loaded() -> Event {
         parameters: 2_100_000,
         image_size: 48,
         vocab_size: 1477,
+        ..ModelInfo::default()
     };
     Event::ModelLoaded { slot: 0, model }
+}
+
+/// Returns a token of a caption, followed by the likeliest other one.
+pub fn token(text: &str, probability: f32, heat: Vec<f32>) -> CaptionToken {
+    CaptionToken {
+        choice: Choice {
+            token: 5,
+            probability,
+        },
+        text: text.into(),
+        others: vec![("something".to_owned(), 0.1 * (1.0 - probability))],
+        tail: Tail::default(),
+        heat,
+    }
+}
+
+/// Returns the event that a job goes on.
+pub fn progress(job: u64, progress: CaptionProgress) -> Event {
+    Event::page(CaptionEvent { job, progress })
+}
+
+/// Returns the event that a job has ended.
+pub fn finished(job: u64) -> Event {
+    let (seconds, cancelled) = (0.5, false);
+    progress(job, CaptionProgress::Finished { seconds, cancelled })
+}
+
+/// Writes a picture without flat parts, as photographs are.
+pub fn photograph(folder: &Path) -> PathBuf {
+    let path = folder.join("photograph.png");
+    let picture = image::RgbImage::from_fn(96, 64, |x, y| {
+        let noise = (x * 7919 + y * 104_729 + x * y * 31) % 97;
+        image::Rgb([noise as u8, (2 * x) as u8, (3 * y) as u8])
+    });
+    picture.save(&path).unwrap();
+    path
 }
 
 /// Opens a window with the real worker and the shipped model.

@@ -4,24 +4,27 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use seemore::explain::{AttentionMap, AttentionMaps};
+use seemore::explain::{AttentionMap, AttentionMaps, Heads, Matrix};
 use seemore::image::Picture;
 use seemore::models::checkpoint::{self, CheckpointError};
 
 use crate::hint;
-use crate::pages::caption::INPUT_SIZE;
+use crate::pictures::{PictureSource, fitted};
 use crate::worker::{Command, Worker};
+
+/// Longest side of the picture that heat maps are drawn over, in pixels.
+const LONGEST: usize = 1600;
 
 /// Command that computes the attention for a caption. Its result is an [`AttentionEvent`].
 #[derive(Debug, Clone)]
 pub struct AttentionJob {
     /// Number of the job, repeated in the result so that outdated results are recognized.
     pub number: u64,
-    /// The picture at its own size.
-    pub picture: Arc<Picture>,
-    /// Text that the caption starts with.
-    pub prefix: String,
-    /// Tokens after the prefix.
+    /// Where the picture can be read.
+    pub source: Arc<PictureSource>,
+    /// Text that the caption starts with, or the question that it answers.
+    pub prompt: String,
+    /// Tokens of the caption.
     pub tokens: Vec<u32>,
 }
 
@@ -33,7 +36,7 @@ pub type AttentionEvent = Result<Box<Attention>, String>;
 pub struct Attention {
     /// Number of the job.
     pub number: u64,
-    /// The part of the picture that the model sees, [`INPUT_SIZE`] pixels wide and high.
+    /// The part of the picture that the model sees.
     pub input: Picture,
     /// Attention of every layer and head.
     pub maps: AttentionMaps,
@@ -41,6 +44,8 @@ pub struct Attention {
     pub relevance: Vec<Vec<f32>>,
     /// Number of tokens before the caption's first one, including the begin token.
     pub prompt: usize,
+    /// Entropy of each head of the encoder's layers, then of the decoder's, in nats.
+    entropies: Vec<Vec<f64>>,
 }
 
 impl Command for AttentionJob {
@@ -55,22 +60,49 @@ impl Command for AttentionJob {
 
 impl AttentionJob {
     fn compute(&self, worker: &mut Worker) -> anyhow::Result<Attention> {
+        let picture = worker.picture(&self.source)?;
         let session = worker.model(0)?;
-        let (maps, relevance) = session.attention(&self.picture, &self.prefix, &self.tokens)?;
+        let (maps, relevance) = session.attention(&picture, &self.prompt, &self.tokens)?;
         let length = maps.decoder.first().map_or(0, |map| map.shape[2]) - maps.front;
         // the last token is not a query
         let prompt = (length + 1).saturating_sub(self.tokens.len());
-        Ok(Attention {
-            number: self.number,
-            input: session.visible_part(&self.picture).resize(INPUT_SIZE),
-            maps,
-            relevance,
-            prompt,
-        })
+        let input = fitted(&session.visible_part(&picture), LONGEST);
+        Ok(Attention::new(self.number, input, maps, relevance, prompt))
     }
 }
 
 impl Attention {
+    /// Returns the attention with the entropy of every head, which takes too long to compute for
+    /// every frame.
+    pub fn new(
+        number: u64,
+        input: Picture,
+        maps: AttentionMaps,
+        relevance: Vec<Vec<f32>>,
+        prompt: usize,
+    ) -> Attention {
+        let of = |map: &AttentionMap| {
+            let heads = 0..map.shape[1];
+            // an entropy of -0.0 is 0
+            let entropy = |head| Matrix::new(map, Heads::One(head)).entropy().max(0.0);
+            heads.map(entropy).collect()
+        };
+        let entropies = maps.encoder.iter().chain(&maps.decoder).map(of).collect();
+        Attention {
+            number,
+            input,
+            maps,
+            relevance,
+            prompt,
+            entropies,
+        }
+    }
+
+    /// Returns the entropy of each head of a layer, in nats. The layers of the encoder come first.
+    pub fn entropies(&self, layer: usize) -> &[f64] {
+        &self.entropies[layer]
+    }
+
     /// Writes all values as safetensors: the map of each layer, `[heads, queries, keys]`, under its
     /// path in the model, and `relevance`, `[tokens, patches]`.
     ///

@@ -44,7 +44,7 @@ impl BatchPage {
         if !run.send_next(gallery, &context.worker) {
             self.summary = self.run.take().map(|run| run.summary(false));
             let summary = self.summary.iter().filter(|_| !context.visible);
-            summary.for_each(|summary| context.toasts.info(summary));
+            summary.for_each(|summary| context.toasts.success(summary));
         }
     }
 

@@ -1,29 +1,33 @@
-//! Captions one picture, token by token.
+//! Captions one picture, token by token, and answers questions about it.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use seemore::caption::{Cancel, Caption, CaptionOptions, CaptionToken, Sampling};
+use seemore::caption::{Cancel, Caption, CaptionOptions, CaptionToken, Sampling, Session};
 use seemore::image::Picture;
+use seemore::text::chat::{Message, Part, Role};
 
 use crate::generation::GenerationSettings;
 use crate::hint;
+use crate::pictures::PictureSource;
 use crate::worker::{Command, Slot, Worker};
 
-/// Width and height of the picture that heat maps are drawn over, in pixels.
-pub const INPUT_SIZE: usize = 320;
-
-/// Command that captions a picture. Its results are [`CaptionEvent`]s.
+/// Command that captions a picture or answers a question about it. Its results are
+/// [`CaptionEvent`]s.
 #[derive(Debug, Clone)]
 pub struct CaptionJob {
     /// Number of the job; later jobs have higher numbers.
     pub number: u64,
-    /// Model that writes the caption.
+    /// Model that writes.
     pub slot: Slot,
-    /// The picture at its own size.
-    pub picture: Arc<Picture>,
-    /// How the caption is generated.
+    /// Where the picture can be read.
+    pub source: Arc<PictureSource>,
+    /// Questions and answers before this one.
+    pub history: Vec<(String, String)>,
+    /// Text that the caption starts with, or the question that it answers; empty for none.
+    pub prompt: String,
+    /// How the text is generated. The prefix there is not read.
     pub settings: GenerationSettings,
     /// Cancels the job.
     pub cancel: Cancel,
@@ -41,11 +45,11 @@ pub struct CaptionEvent {
 /// Progress of a caption job.
 #[derive(Debug)]
 pub enum CaptionProgress {
-    /// The part of the picture that the model sees, [`INPUT_SIZE`] pixels wide and high.
-    Input(Picture),
+    /// The model has begun.
+    Started,
     /// The next token.
     Token(CaptionToken),
-    /// Captions found by beam search, the most likely first.
+    /// Captions found by beam search, the most likely first. Its tokens follow.
     Beams(Vec<Caption>),
     /// The job has ended.
     Finished {
@@ -68,49 +72,87 @@ impl CaptionJob {
             })
         };
         let start = Instant::now();
-        let session = worker.model(self.slot)?;
-        let GenerationSettings {
-            temperature,
-            top_k,
-            top_p,
-            seed,
-            max_len,
-            ref prefix,
-            beams,
-        } = self.settings;
-        let options = CaptionOptions {
-            prompt: prefix.clone(),
-            max_tokens: max_len,
-            sampling: Sampling {
-                temperature,
-                top_k,
-                top_p,
-                seed,
-            },
-            beam: beams,
-            heat: session.has_heat(),
-            ..CaptionOptions::default()
-        };
-        let picture = &self.picture;
         if !self.cancel.is_cancelled() {
-            let input = session.visible_part(picture).resize(INPUT_SIZE);
-            send(CaptionProgress::Input(input));
-            session.stream(picture, &options, &mut |token| {
-                send(CaptionProgress::Token(token.clone()));
-                match self.cancel.is_cancelled() {
-                    true => ControlFlow::Break(()),
-                    false => ControlFlow::Continue(()),
-                }
-            })?;
-        }
-        if beams > 1 && !self.cancel.is_cancelled() {
-            send(CaptionProgress::Beams(session.n_best(picture, &options)?));
+            let picture = worker.picture(&self.source)?;
+            let session = worker.model(self.slot)?;
+            send(CaptionProgress::Started);
+            self.write(session, &picture, &send)?;
         }
         send(CaptionProgress::Finished {
             seconds: start.elapsed().as_secs_f64(),
             cancelled: self.cancel.is_cancelled(),
         });
         Ok(())
+    }
+
+    fn write(
+        &self,
+        session: &Session,
+        picture: &Picture,
+        send: &dyn Fn(CaptionProgress),
+    ) -> anyhow::Result<()> {
+        let options = options(session, &self.settings, &self.prompt);
+        let mut on = |token: &CaptionToken| {
+            send(CaptionProgress::Token(token.clone()));
+            match self.cancel.is_cancelled() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        };
+        if !self.history.is_empty() {
+            let messages = self.messages();
+            session.reply(&messages, std::slice::from_ref(picture), &options, &mut on)?;
+        } else if self.settings.beams > 1 {
+            let beams = session.n_best(picture, &options)?;
+            let best = beams.first().map(|best| best.tokens.clone());
+            send(CaptionProgress::Beams(beams));
+            if !self.cancel.is_cancelled() {
+                session.score(picture, &best.unwrap_or_default(), &options, &mut on)?;
+            }
+        } else {
+            session.stream(picture, &options, &mut on)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the questions and answers so far and the new question. The picture stands before the
+    /// first one.
+    fn messages(&self) -> Vec<Message> {
+        let mut messages = vec![];
+        for (index, (question, answer)) in self.history.iter().enumerate() {
+            let picture = (index == 0).then_some(Part::Image);
+            let parts = picture.into_iter().chain([Part::text(question)]);
+            messages.push(Message::new(Role::User, parts.collect()));
+            messages.push(Message::text(Role::Assistant, answer.trim()));
+        }
+        messages.push(Message::text(Role::User, &self.prompt));
+        messages
+    }
+}
+
+/// Returns the library's options for settings of the window.
+pub fn options(session: &Session, settings: &GenerationSettings, prompt: &str) -> CaptionOptions {
+    let &GenerationSettings {
+        temperature,
+        top_k,
+        top_p,
+        seed,
+        max_len,
+        beams,
+        prefix: _,
+    } = settings;
+    CaptionOptions {
+        prompt: prompt.to_owned(),
+        max_tokens: max_len,
+        sampling: Sampling {
+            temperature,
+            top_k,
+            top_p,
+            seed,
+        },
+        beam: beams,
+        heat: session.has_heat(),
+        ..CaptionOptions::default()
     }
 }
 

@@ -1,0 +1,71 @@
+//! The selected picture as large as the window shows it. Others are kept as thumbnails only.
+
+use std::sync::Arc;
+
+use egui::Context;
+use seemore::image::{Picture, Preprocess};
+
+use crate::background::Background;
+use crate::pictures::{PictureSource, fitted};
+
+/// Longest side of a preview, in pixels.
+const LONGEST: usize = 1600;
+
+/// What of a picture is shown.
+#[derive(Clone)]
+pub struct Wanted {
+    pub source: Arc<PictureSource>,
+    /// How the model takes the picture in; the part that it sees is shown.
+    pub preprocess: Preprocess,
+    /// Whether the picture is shown with as many pixels as the model takes in.
+    pub as_input: bool,
+}
+
+impl PartialEq for Wanted {
+    fn eq(&self, other: &Wanted) -> bool {
+        Arc::ptr_eq(&self.source, &other.source)
+            && (self.preprocess, self.as_input) == (other.preprocess, other.as_input)
+    }
+}
+
+/// Reads previews on another thread and keeps the latest one.
+#[derive(Default)]
+pub struct Preview {
+    wanted: Option<Wanted>,
+    /// Number of the wanted preview.
+    number: u64,
+    shown: Option<(u64, Picture)>,
+    read: Background<(u64, Picture)>,
+}
+
+impl Preview {
+    /// Returns the preview and its number, unless it is still being read.
+    pub fn get(&mut self, ctx: &Context, wanted: &Wanted) -> Option<(u64, &Picture)> {
+        if self.wanted.as_ref() != Some(wanted) {
+            self.wanted = Some(wanted.clone());
+            self.number += 1;
+            let (number, wanted) = (self.number, wanted.clone());
+            self.read.run(ctx, move || {
+                // the job that captions the picture reports what is wrong with it
+                let picture = wanted.source.read().ok()?;
+                let seen = wanted.preprocess.shown(&picture);
+                drop(picture);
+                Some((
+                    number,
+                    match wanted.as_input {
+                        true => seen.resize(wanted.preprocess.side),
+                        false => fitted(&seen, LONGEST),
+                    },
+                ))
+            });
+        }
+        while let Some((number, picture)) = self.read.poll() {
+            if number == self.number {
+                self.shown = Some((number, picture));
+            }
+        }
+        let shown = self.shown.as_ref();
+        let shown = shown.filter(|(number, _)| *number == self.number);
+        shown.map(|(number, picture)| (*number, picture))
+    }
+}
