@@ -52,7 +52,7 @@ pub struct StartOptions {
 const OPEN: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::O);
 const OPEN_FOLDER: KeyboardShortcut =
     KeyboardShortcut::new(Modifiers::COMMAND.plus(Modifiers::SHIFT), Key::O);
-const MODELS: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::M);
+const MODELS: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::L);
 const PALETTE: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::K);
 
 /// Keys that show a page together with Ctrl, in the order of the pages.

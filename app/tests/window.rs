@@ -259,7 +259,7 @@ fn models_are_chosen_by_name_and_path() {
         has(&harness, "emoji: knows drawings"),
         "the chip says what it is good for"
     );
-    harness.key_press_modifiers(Modifiers::COMMAND, Key::M);
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::L);
     harness.run_steps(3);
     for label in ["Get a model", "516 MB, Apache-2.0"] {
         assert!(has(&harness, label), "{label}");

@@ -115,6 +115,8 @@ pub(super) fn visuals(theme: Theme) -> Visuals {
     let widgets = &mut visuals.widgets;
     widgets.noninteractive = widget(c.card, c.edge, c.text);
     widgets.inactive = widget(c.button, c.outline, c.text);
+    // of check boxes and of the rails of sliders, which have no outline
+    widgets.inactive.bg_fill = c.edge;
     widgets.hovered = widget(c.hovered, c.link, c.strong);
     widgets.active = widget(c.hovered, c.strong, c.strong);
     widgets.open = widget(c.hovered, c.outline, c.text);

@@ -82,7 +82,7 @@ impl Window {
             ),
             entry("Paste a picture or files", "Ctrl+V", WindowCommand::Paste),
             entry("Open the sample pictures", "", WindowCommand::OpenSamples),
-            entry("Choose a model...", "Ctrl+M", WindowCommand::ChooseModel(0)),
+            entry("Choose a model...", "Ctrl+L", WindowCommand::ChooseModel(0)),
             entry("Get a model...", "", WindowCommand::ChooseModel(0)),
             entry(
                 "Compare with another model...",

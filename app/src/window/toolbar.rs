@@ -102,10 +102,13 @@ impl Window {
     /// Draws the device, with the others to choose from.
     fn device_chip(&mut self, ui: &mut Ui) {
         let name = self.adapter.as_deref().unwrap_or("Opening...");
-        // the processor's or adapter's own name follows in the list and in the status bar
-        let short = name.split([':', ',', '(']).next().unwrap_or(name).trim();
-        let short: String = short.chars().take(14).collect();
-        let button = ui.add(Action::new(Icon::Cpu, &short));
+        // the name itself follows in the status bar
+        let short = match &self.adapter {
+            None => "Opening...",
+            Some(name) if name.contains("(CPU") || name.contains("on the CPU") => "CPU",
+            Some(_) => "GPU",
+        };
+        let button = ui.add(Action::new(Icon::Cpu, short));
         let button = button.on_hover_text(format!("Device: {name}"));
         if button.clicked() && self.devices.is_none() {
             self.list_devices();
@@ -156,7 +159,7 @@ impl Window {
                 info.vocab_size,
                 side = info.image_size
             ),
-            (None, 0) => "Choose a model (Ctrl+M)".into(),
+            (None, 0) => "Choose a model (Ctrl+L)".into(),
             (None, _) => "Choose a second model, shown side by side".into(),
         };
         let loading = model.loading;
