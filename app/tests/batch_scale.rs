@@ -4,10 +4,13 @@ mod common;
 
 use std::time::Duration;
 
-use common::{click, command, disc, fill, has, loaded, scripted, until};
+use common::{SIZE, click, command, disc, fill, has, loaded, until};
 use cpu_time::ThreadTime;
 use egui::Modifiers;
+use egui_kittest::Harness;
 use seemore_app::pages::batch::{BatchEvent, BatchJob, WrittenCaption};
+use seemore_app::worker::WorkerHandle;
+use seemore_app::{StartOptions, Window};
 
 /// Number of pictures.
 const PICTURES: usize = 100_000;
@@ -31,7 +34,13 @@ fn scrolling_over_a_hundred_thousand_pictures_is_smooth() {
         }
     }
     std::fs::remove_file(first).unwrap();
-    let (mut harness, commands, events) = scripted(vec![]);
+    let (worker, commands, events) = WorkerHandle::scripted();
+    // frames at the rate of a screen
+    let mut harness = Harness::builder()
+        .with_size(SIZE)
+        .with_step_dt(1.0 / 60.0)
+        .wgpu()
+        .build_eframe(|c| Window::with(c, worker, StartOptions::default()));
     events.send(loaded());
     click(&mut harness, "Batch");
     harness.run_steps(3);

@@ -1,5 +1,7 @@
 //! The tools in tabs: captioning, tags, find and replace, import and export.
 
+use std::time::Duration;
+
 use egui::{ComboBox, DragValue, RichText, ScrollArea, TextEdit, Ui};
 use seemore::data::Existing;
 
@@ -60,10 +62,18 @@ impl Default for Captioning {
     }
 }
 
+/// Seconds between two counts of very many pictures, which a run changes in every frame.
+const COUNT_EVERY: f64 = 0.5;
+
+/// Number of pictures from which on counting them takes a part of a frame.
+const MANY: usize = 10_000;
+
 /// Numbers of pictures, which are counted again only after a change.
 struct Tally {
     revision: u64,
     threshold: f32,
+    /// When they were counted, in egui's seconds.
+    at: f64,
     missing: usize,
     selected: usize,
     unsure: usize,
@@ -71,23 +81,36 @@ struct Tally {
 
 impl Captioning {
     /// Counts the entries if the gallery has changed.
-    fn tally(&mut self, gallery: &Gallery) -> &Tally {
+    fn tally(&mut self, ui: &Ui, gallery: &Gallery) -> &Tally {
         let (revision, threshold) = (gallery.revision(), self.threshold);
-        let current = self
-            .tally
-            .take()
-            .filter(|tally| tally.revision == revision && tally.threshold == threshold);
+        let at = ui.input(|input| input.time);
+        let many = gallery.entries().len() > MANY;
+        let current = self.tally.take().filter(|tally| {
+            let recent = many && at - tally.at < COUNT_EVERY;
+            tally.threshold == threshold && (tally.revision == revision || recent)
+        });
+        if current
+            .as_ref()
+            .is_some_and(|tally| tally.revision != revision)
+        {
+            let later = Duration::from_secs_f64(COUNT_EVERY);
+            ui.ctx().request_repaint_after(later);
+        }
         self.tally.insert(current.unwrap_or_else(|| {
-            let number = |of: &dyn Fn(&Entry) -> bool| {
-                gallery.entries().iter().filter(|entry| of(entry)).count()
-            };
-            Tally {
+            let mut tally = Tally {
                 revision,
                 threshold,
-                missing: number(&|entry| !entry.has_caption()),
-                selected: number(&|entry| entry.selected),
-                unsure: number(&|entry| is_unsure(entry, threshold)),
+                at,
+                missing: 0,
+                selected: 0,
+                unsure: 0,
+            };
+            for entry in gallery.entries() {
+                tally.missing += usize::from(!entry.has_caption());
+                tally.selected += usize::from(entry.selected);
+                tally.unsure += usize::from(is_unsure(entry, threshold));
             }
+            tally
         }))
     }
 
@@ -165,7 +188,7 @@ impl BatchPage {
     fn captioning(&mut self, ui: &mut Ui, context: &PageContext) {
         let Some(gallery) = &self.gallery else { return };
         let all = gallery.entries().len();
-        let tally = self.captioning.tally(gallery);
+        let tally = self.captioning.tally(ui, gallery);
         let (missing, selected, unsure) = (tally.missing, tally.selected, tally.unsure);
         ui.label(format!("{} of {all} pictures captioned", all - missing));
         ui.add_space(8.0);
