@@ -18,6 +18,7 @@ use seemore::models::Preset;
 use seemore::train::{BatchSize, FeatureStore, RunConfig};
 use seemore_app::pages::caption::{CaptionEvent, CaptionJob, CaptionProgress};
 use seemore_app::pages::train::{Overrides, RunRequest, Step, TrainCommand, TrainEvent, TrainInfo};
+use seemore_app::pictures::PictureSource;
 use seemore_app::worker::{Event, LoadModel, WorkerHandle, WorkerOptions};
 use seemore_app::{GenerationSettings, StartOptions, Window};
 
@@ -153,15 +154,17 @@ impl Fixture {
                 }
             })
             .collect();
-        let picture = Arc::new(Picture {
+        let picture = Picture {
             width: 64,
             height: 64,
             rgb,
-        });
+        };
         self.worker.send(CaptionJob {
             number,
             slot: 0,
-            picture,
+            source: Arc::new(PictureSource::memory("drawing".into(), picture)),
+            history: vec![],
+            prompt: String::new(),
             settings: GenerationSettings::default(),
             cancel: Cancel::new(),
         });

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use common::{
-    click, command, disc, drop_file, fill, has, loaded, real_with, scripted, until, wait_for,
+    click, disc, drop_file, fill, has, loaded, real_with, scripted, until, wait_for,
 };
 use egui::accesskit::Role;
 use egui::{Color32, ColorImage, Key, Modifiers};
