@@ -131,7 +131,7 @@ impl Window {
             .or(settings
                 .model
                 .filter(|folder| library::locate(folder).is_ok()))
-            .or_else(checkpoint::shipped);
+            .or_else(checkpoint::default_folder);
         let chosen = ModelSlot {
             folder,
             ..ModelSlot::default()

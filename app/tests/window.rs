@@ -5,9 +5,7 @@ mod common;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use common::{
-    click, disc, drop_file, fill, has, loaded, real_with, scripted, until, wait_for,
-};
+use common::{click, disc, drop_file, fill, has, loaded, real_with, scripted, until, wait_for};
 use egui::accesskit::Role;
 use egui::{Color32, ColorImage, Key, Modifiers};
 use egui_kittest::Harness;

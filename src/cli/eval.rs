@@ -276,11 +276,13 @@ fn answers(
     options: EvalOptions,
 ) -> anyhow::Result<(Dataset, Evaluation)> {
     let layout = args.layout.layout();
-    let mut config = RunConfig::default();
-    config.data = DataConfig {
-        train: args.data.clone(),
-        strict: args.strict,
-        ..DataConfig::of_layout(&layout)
+    let mut config = RunConfig {
+        data: DataConfig {
+            train: args.data.clone(),
+            strict: args.strict,
+            ..DataConfig::of_layout(&layout)
+        },
+        ..RunConfig::default()
     };
     let family = session.model().config().family();
     let style = args.style.map(|style| style.prompt(family).to_owned());

@@ -357,3 +357,19 @@ fn prompts_and_lengths_are_checked_before_output() {
         stderr(&output)
     );
 }
+
+#[test]
+fn without_the_parts_of_the_photo_captioner_the_model_of_drawings_says_what_it_knows() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let picture = ["caption", "data/photographs/cat.jpg", "--device", "cpu"];
+    let output = seemore(root, &picture);
+    assert!(!succeeds(&output).trim().is_empty());
+    let told = stderr(&output);
+    assert!(told.contains("model: data/checkpoints/emoji"), "{told}");
+    assert!(told.contains("knows drawings only"), "{told}");
+    assert!(
+        told.contains("`seemore get openai/clip-vit-base-patch16`")
+            && told.contains("`seemore get HuggingFaceTB/SmolLM2-135M-Instruct`"),
+        "{told}"
+    );
+}

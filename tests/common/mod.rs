@@ -21,6 +21,9 @@ pub fn seemore(dir: &Path, args: &[&str]) -> Output {
         .args(args)
         .current_dir(dir)
         .env("SEEMORE_CACHE", cache())
+        // the model without --model must not depend on what this machine has
+        .env("SEEMORE_WEIGHTS", Path::new(cache()).join("no-weights"))
+        .env("HF_HOME", Path::new(cache()).join("no-hub"))
         .output()
         .unwrap()
 }

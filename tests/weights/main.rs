@@ -6,6 +6,7 @@ mod decoder;
 #[path = "../pretrained/golden.rs"]
 #[allow(dead_code)] // each test program uses a part of it
 mod golden;
+mod photo;
 mod recorded;
 mod tokenizers;
 mod weights;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use egui::{Align, Layout, Modal, ProgressBar, RichText, ScrollArea, Ui};
 use seemore::hub::{FetchObserver, HubError, Repository};
+use seemore::models::checkpoint;
 use seemore::models::library::{self, KNOWN, KnownModel};
 
 use super::Window;
@@ -277,6 +278,10 @@ fn row(ui: &mut Ui, selected: bool, name: &str, purpose: &str) -> egui::Response
 fn purpose(folder: &Path) -> &'static str {
     if is_shipped(folder) {
         return "drawings";
+    }
+    let same = |path: &Path| std::fs::canonicalize(path).ok();
+    if checkpoint::shipped_photo().is_some_and(|photo| same(&photo) == same(folder)) {
+        return "photographs of single things";
     }
     let known = library::repository_of(folder);
     let known = known.and_then(|repository| library::known(&repository));

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use seemore::caption::{CaptionError, Session};
 use seemore::device::Device;
+use seemore::models::composition::missing_parts;
 use seemore::models::{checkpoint, library};
 
 use super::{Command, Event, Worker};
@@ -72,12 +73,13 @@ impl ModelInfo {
     }
 }
 
-/// Whether a model is one of those that come with seemore.
+/// Whether a model is one of those of drawings that come with seemore.
 pub fn is_shipped(folder: &Path) -> bool {
     let same = |path: &Path| std::fs::canonicalize(path).ok();
     let shipped = checkpoint::shipped();
     let shipped = shipped.as_deref().and_then(Path::parent).and_then(same);
-    shipped.is_some() && folder.parent().and_then(same) == shipped
+    let photo = checkpoint::shipped_photo().as_deref().and_then(same);
+    shipped.is_some() && folder.parent().and_then(same) == shipped && same(folder) != photo
 }
 
 /// Returns the name of a model: that of its folder or file, or its short name among the known ones
@@ -172,7 +174,10 @@ fn checkpoints() -> Vec<PathBuf> {
     let within = |folder: PathBuf| {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         let mut found: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-        found.retain(|folder| folder.join("model.safetensors").is_file());
+        let whole = |folder: &Path| {
+            folder.join("model.safetensors").is_file() && missing_parts(folder).is_empty()
+        };
+        found.retain(|folder| whole(folder));
         found.sort();
         found
     };
