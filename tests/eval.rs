@@ -304,7 +304,7 @@ fn wrong_arguments_are_explained() {
             TRAINED.path(),
             &["eval", "--data", "squares", "--model", "nothing"],
         ),
-        &["nothing", "config.json"],
+        &["nothing", "seemore models"],
     );
     assert_eq!(
         eval(&["--data", "squares", "--beam", "0"]).status.code(),

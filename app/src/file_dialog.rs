@@ -26,6 +26,7 @@ pub struct FileDialog {
     ctx: Context,
     title: String,
     filters: Vec<(String, Vec<String>)>,
+    folder: Option<PathBuf>,
     file_name: String,
 }
 
@@ -96,8 +97,15 @@ impl FileDialog {
             ctx: ctx.clone(),
             title: String::new(),
             filters: vec![],
+            folder: None,
             file_name: String::new(),
         }
+    }
+
+    /// Sets the folder to begin in, where the system has a dialog.
+    pub fn set_directory(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = Some(folder.into());
+        self
     }
 
     /// Sets the heading.
@@ -159,6 +167,9 @@ impl FileDialog {
         let mut dialog = rfd::FileDialog::new().set_title(&self.title);
         for (name, extensions) in &self.filters {
             dialog = dialog.add_filter(name, extensions);
+        }
+        if let Some(folder) = &self.folder {
+            dialog = dialog.set_directory(folder);
         }
         match self.file_name.is_empty() {
             true => dialog,

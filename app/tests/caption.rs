@@ -255,8 +255,15 @@ fn keys_work_while_a_button_has_the_focus() {
     let first = disc(folder.path());
     let second = folder.path().join("second.png");
     std::fs::copy(&first, &second).unwrap();
-    let (mut harness, commands, events) = scripted(vec![first, second]);
+    // the model is there before the pictures, whichever thread is faster
+    let (mut harness, commands, events) = scripted(vec![]);
     events.send(loaded());
+    harness.run_steps(2);
+    drop_file(&mut harness, &first);
+    until(&mut harness, "a picture", |harness| {
+        has(harness, "1 picture")
+    });
+    drop_file(&mut harness, &second);
     until(&mut harness, "pictures", |harness| {
         has(harness, "2 pictures")
     });
@@ -384,6 +391,29 @@ fn alternatives_follow_the_temperature() {
         command::<CaptionJob>(&commands).is_none(),
         "nothing is written again"
     );
+}
+
+#[test]
+fn arrow_keys_move_a_slider_that_has_the_focus() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut harness, commands, events) = scripted(vec![disc(folder.path())]);
+    events.send(loaded());
+    opened(&mut harness);
+    let job: CaptionJob = wait_for(&commands);
+    events.send(token(job.number, "red", 0.8, 3));
+    events.send(finished(job.number));
+    harness.run_steps(2);
+    assert!(has(&harness, "red  100.0 %"));
+    harness
+        .get_by_role_and_label(Role::Slider, "Temperature")
+        .focus();
+    // the slider keeps the arrow keys to itself from the next frame on
+    harness.run_steps(3);
+    for _ in 0..16 {
+        harness.key_press(egui::Key::ArrowRight);
+        harness.run_steps(1);
+    }
+    assert!(!has(&harness, "red  100.0 %"), "the temperature stays");
 }
 
 #[test]

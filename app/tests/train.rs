@@ -275,7 +275,10 @@ fn fields_edit_the_run_configuration() {
     for (list, choice) in [("Preset", "emoji"), ("Augmentation", "strong")] {
         harness.get_by_role_and_label(Role::ComboBox, list).click();
         harness.run_steps(3);
-        click(&mut harness, choice);
+        // the model at the top has the same name as a preset
+        let choices = harness.get_all_by_role_and_label(Role::Button, choice);
+        choices.last().unwrap().click();
+        harness.run_steps(3);
     }
     click(&mut harness, "Epochs");
     fill(&mut harness, "Output", "runs/mine");

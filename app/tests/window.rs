@@ -217,7 +217,7 @@ fn a_folder_opened_on_another_page_stays_there() {
     fill(&mut harness, "Path", &path);
     harness.key_press(Key::Enter);
     until(&mut harness, "folder", |harness| has(harness, "disc.png"));
-    assert!(has(&harness, "Caption all"), "the Batch page is left");
+    assert!(has(&harness, "Caption 1 picture"), "the Batch page is left");
 }
 
 #[test]

@@ -275,6 +275,7 @@ fn answers(
     session: &Session,
     options: EvalOptions,
 ) -> anyhow::Result<(Dataset, Evaluation)> {
+    session.check_pictures()?;
     let layout = args.layout.layout();
     let mut config = RunConfig {
         data: DataConfig {

@@ -24,6 +24,7 @@ pub use job::{BatchCaption, BatchEvent, BatchJob, WrittenCaption};
 pub use tokens::{CountTokens, TokenCount};
 
 use crate::background::Background;
+use crate::file_dialog::FileDialog;
 use crate::gallery::{self, Filter, Gallery, Source};
 use crate::page::{Page, PageContext};
 use crate::theme::Icon;
@@ -240,8 +241,9 @@ impl BatchPage {
 
     /// Lets the user choose a folder.
     fn choose_folder(&self, ctx: &Context) {
+        let dialog = FileDialog::new(ctx);
         self.chosen.run(ctx, || {
-            rfd::FileDialog::new()
+            dialog
                 .set_title("Choose a folder of pictures")
                 .pick_folder()
         });

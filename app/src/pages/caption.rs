@@ -47,8 +47,9 @@ const AS_INPUT: &str = "Show the picture as the model sees it";
 pub struct CaptionPage {
     items: Vec<Item>,
     selected: usize,
-    /// Whether the list is to scroll to the selected picture.
-    scroll: bool,
+    /// Frames in which the list scrolls to the selected picture: in the first one, its size may not be
+    /// known.
+    scroll: u8,
     /// Token whose heat map is shown, for each model; none shows the picture alone.
     tokens: [Option<Place>; 2],
     /// Token under the pointer.
@@ -91,7 +92,7 @@ impl Default for CaptionPage {
         CaptionPage {
             items: vec![],
             selected: 0,
-            scroll: false,
+            scroll: 0,
             tokens: [None; 2],
             hovered: None,
             jobs: 0,
@@ -434,7 +435,7 @@ impl CaptionPage {
     }
 
     fn select(&mut self, index: usize) {
-        (self.selected, self.tokens, self.scroll) = (index, [None; 2], true);
+        (self.selected, self.tokens, self.scroll) = (index, [None; 2], 3);
         self.hovered = None;
     }
 
@@ -489,7 +490,10 @@ impl CaptionPage {
             Key::ArrowRight,
             Key::ArrowLeft,
         ];
-        let [down, up, right, left] = arrows.map(pressed);
+        // a slider takes them for itself
+        let focused = ui.memory(|memory| memory.focused());
+        let on_slider = focused.is_some_and(|id| self.sliders.contains(&id));
+        let [down, up, right, left] = arrows.map(|key| !on_slider && pressed(key));
         if down || up || right || left {
             ui.memory_mut(|memory| memory.move_focus(egui::FocusDirection::None));
         }

@@ -125,11 +125,13 @@ impl Page for TrainPage {
         }
         self.runs.poll(ui.ctx());
         self.check.poll();
+        // half of a narrow window, whose fields then scroll to the side
+        let half = (0.5 * ui.available_width()).max(160.0);
         Panel::left("training")
-            .default_size(336.0)
-            .size_range(280.0..=480.0)
+            .default_size(half.min(336.0))
+            .size_range(half.min(280.0)..=half.min(480.0))
             .show(ui, |ui| {
-                ScrollArea::vertical().show(ui, |ui| {
+                ScrollArea::both().show(ui, |ui| {
                     ui.set_width(ui.available_width());
                     ui.add_enabled_ui(!self.is_running(), |ui| {
                         fields::show(ui, &mut self.form, &mut self.models, &self.chosen)

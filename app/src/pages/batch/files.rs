@@ -9,6 +9,7 @@ use seemore::data::{Captioned, Existing, Format, Layout};
 
 use super::{CAPTION_FILES, file_name};
 use crate::background::Background;
+use crate::file_dialog::FileDialog;
 use crate::format::count;
 use crate::gallery::{Entry, Gallery, Import};
 use crate::progress::Counter;
@@ -181,11 +182,10 @@ impl Files {
             .on_hover_text("Read any format that training reads. Files can be dropped here too.")
             .clicked()
         {
-            let folder = gallery.folder().to_owned();
+            let dialog = FileDialog::new(ui.ctx()).set_directory(gallery.folder());
             self.import.run(ui.ctx(), move || {
-                rfd::FileDialog::new()
+                dialog
                     .set_title("Import captions")
-                    .set_directory(folder)
                     .add_filter("Captions", &CAPTION_FILES)
                     .pick_file()
             });
@@ -230,12 +230,11 @@ impl Files {
                     .hint_text(default.display().to_string());
                 ui.add(field).labelled_by(label.id);
                 if ui.button("Choose...").clicked() {
-                    let folder = folder.to_owned();
+                    let dialog = FileDialog::new(ui.ctx()).set_directory(folder);
                     self.chosen.run(ui.ctx(), move || {
-                        rfd::FileDialog::new()
+                        dialog
                             .set_title("Save captions")
-                            .set_directory(folder)
-                            .set_file_name(format!("{name}.{extension}"))
+                            .set_file_name(&format!("{name}.{extension}"))
                             .save_file()
                     });
                 }

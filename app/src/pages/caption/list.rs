@@ -59,7 +59,9 @@ impl CaptionPage {
         let spacing = ui.spacing().item_spacing.y;
         let mut area = ScrollArea::vertical().auto_shrink(false);
         let viewport = ui.available_height();
-        if std::mem::take(&mut self.scroll) {
+        if self.scroll > 0 {
+            self.scroll -= 1;
+            ui.ctx().request_repaint();
             // in the middle, so that the pictures around it are seen
             let top = self.selected as f32 * (ROW + spacing);
             area = area.vertical_scroll_offset((top - viewport / 2.0 + ROW).max(0.0));
@@ -103,7 +105,7 @@ impl CaptionPage {
         if let Some(index) = selected {
             self.select(index);
             // the row is where the pointer is
-            self.scroll = false;
+            self.scroll = 0;
         }
     }
 }

@@ -13,6 +13,7 @@ use super::choices::{AUGMENTATIONS, ON_NAN, PRECISIONS, PRESETS, SCHEDULES, TOKE
 use super::form::{self, Form, Mode};
 use super::widgets::{Field, choice, number, path, paths, text};
 use crate::background::Background;
+use crate::file_dialog::FileDialog;
 pub use pretrained::LocalModels;
 
 /// Results of file dialogs, with the field that each is for.
@@ -69,8 +70,9 @@ fn other_training(ui: &mut Ui, form: &mut Form, chosen: &Chosen) {
     text(ui, "Folder", &mut form.folder, "runs/...")
         .on_hover_text("Output folder of the other training");
     if ui.button("Choose folder...").clicked() {
+        let dialog = FileDialog::new(ui.ctx());
         chosen.run(ui.ctx(), || {
-            let folder = rfd::FileDialog::new()
+            let folder = dialog
                 .set_title("Choose the folder of a training")
                 .pick_folder()?;
             Some((Field::Folder, vec![folder]))

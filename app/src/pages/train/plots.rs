@@ -56,7 +56,7 @@ pub fn show(ui: &mut Ui, history: &History, others: &[Overlay], log: &mut bool) 
     let columns = if ui.available_width() < 480.0 { 1 } else { 2 };
     ui.columns(columns, |columns| {
         let left = &mut columns[0];
-        left.horizontal(|ui| {
+        left.horizontal_wrapped(|ui| {
             ui.set_min_height(ui.spacing().interact_size.y);
             ui.strong("Loss");
             ui.checkbox(log, "Logarithmic")

@@ -9,6 +9,7 @@ use egui::{
 
 use super::choices::Choices;
 use super::fields::{Chosen, short_path};
+use crate::file_dialog::FileDialog;
 
 /// A field that a file dialog fills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,10 +65,9 @@ pub fn paths(
             format!("Add {what} files"),
             "Add CSV, JSON lines, COCO JSON or Flickr8k files",
         ) {
-            let title = title.clone();
+            let dialog = FileDialog::new(ui.ctx()).set_title(&title);
             chosen.run(ui.ctx(), move || {
-                let files = rfd::FileDialog::new()
-                    .set_title(title)
+                let files = dialog
                     .add_filter("Captioned pictures", &["csv", "jsonl", "json", "txt"])
                     .pick_files()?;
                 Some((field, files))
@@ -79,8 +79,9 @@ pub fn paths(
             format!("Add a {what} folder"),
             "Add a folder of pictures with a .txt file beside each",
         ) {
+            let dialog = FileDialog::new(ui.ctx()).set_title(&title);
             chosen.run(ui.ctx(), move || {
-                let folder = rfd::FileDialog::new().set_title(title).pick_folder()?;
+                let folder = dialog.pick_folder()?;
                 Some((field, vec![folder]))
             });
         }

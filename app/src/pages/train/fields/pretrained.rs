@@ -11,6 +11,7 @@ use super::super::form::Form;
 use super::super::widgets::{Field, choice, number, path, row, text};
 use super::{Chosen, common, pictures};
 use crate::background::Background;
+use crate::file_dialog::FileDialog;
 
 /// Pretrained models on this machine, listed in the background.
 #[derive(Default)]
@@ -74,8 +75,9 @@ pub fn show(ui: &mut Ui, form: &mut Form, models: &mut LocalModels, chosen: &Cho
     .on_hover_text("Folder or GGUF file of a pretrained model, or a name of the Hugging Face Hub");
     ui.horizontal(|ui| {
         if ui.button("Choose model...").clicked() {
+            let dialog = FileDialog::new(ui.ctx());
             chosen.run(ui.ctx(), || {
-                let folder = rfd::FileDialog::new()
+                let folder = dialog
                     .set_title("Choose the folder of a pretrained model")
                     .pick_folder()?;
                 Some((Field::Model, vec![folder]))
