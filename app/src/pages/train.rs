@@ -88,10 +88,10 @@ impl Page for TrainPage {
                 self.textures.clear();
                 self.before = None;
             }
-            TrainEvent::Preparing(folder) if !folder.starts_with("runs") => {
-                if !self.runs.elsewhere.contains(folder) {
-                    self.runs.elsewhere.push(folder.clone());
-                }
+            TrainEvent::Preparing(folder)
+                if !folder.starts_with("runs") && !self.runs.elsewhere.contains(folder) =>
+            {
+                self.runs.elsewhere.push(folder.clone());
             }
             _ => {}
         }
@@ -234,7 +234,7 @@ impl TrainPage {
     /// Does what the user asked for in the list of runs.
     fn act(&mut self, action: Action, context: &mut PageContext) {
         match action {
-            Action::Resume(StoredRun { folder, .. }) => self.resume(context, folder),
+            Action::Resume(folder) => self.resume(context, folder),
             Action::Use(folder) => context.requests.push(Request::UseModel(folder)),
         }
     }

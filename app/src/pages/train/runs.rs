@@ -86,8 +86,8 @@ fn column(text: &str, name: &str) -> Curve {
 
 /// What the user wants of a run.
 pub enum Action {
-    /// Continue it.
-    Resume(StoredRun),
+    /// Continue the training in a folder.
+    Resume(PathBuf),
     /// Load its model.
     Use(PathBuf),
 }
@@ -172,7 +172,7 @@ impl Runs {
                     .on_hover_text("Continue where the training was stopped")
                     .clicked()
                 {
-                    action = Some(Action::Resume(run.clone()));
+                    action = Some(Action::Resume(run.folder.clone()));
                 }
                 if ui
                     .button(format!("Dismiss {name}"))
@@ -248,7 +248,7 @@ fn row(
             .add_enabled(!running, Button::new("Resume").small())
             .clicked()
     {
-        *action = Some(Action::Resume(run.clone()));
+        *action = Some(Action::Resume(run.folder.clone()));
     }
     if ui
         .small_button("Use")
