@@ -11,6 +11,9 @@ import sys
 import time
 
 import torch
+
+# a file beside this one has the name of a package
+sys.path.pop(0)
 import transformers
 from peft import LoraConfig, __version__ as peft_version, get_peft_model
 
