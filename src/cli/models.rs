@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{say, say_json};
 use crate::models::checkpoint;
+use crate::models::composition::missing_parts;
 use crate::models::library::{self, KNOWN};
 
 /// Arguments of `seemore models`.
@@ -62,6 +63,16 @@ pub fn run(args: &ModelsArgs) -> anyhow::Result<()> {
     say("\nOn this machine:");
     if let Some(shipped) = checkpoint::shipped() {
         say(&format!("  {} (shipped, drawings)", shipped.display()));
+    }
+    if let Some(photo) = checkpoint::shipped_photo() {
+        let needs = match &missing_parts(&photo)[..] {
+            [] => String::new(),
+            parts => format!("; it needs {}", parts.join(" and ")),
+        };
+        say(&format!(
+            "  {} (shipped, photographs of single things{needs})",
+            photo.display()
+        ));
     }
     for (repository, folder) in &here {
         let megabytes = library::folder_bytes(folder) / 1_000_000;
