@@ -122,7 +122,7 @@ pub enum HubError {
     Architecture {
         /// Configuration of the model.
         path: String,
-        /// What is unknown.
+        /// Error that names what is unknown.
         error: Box<ConfigError>,
     },
     /// The download was stopped; what has arrived is kept.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use egui::{Context, Id};
 
-/// What a dialog is for.
+/// Kind of path that a dialog asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
     /// An existing file.
@@ -34,7 +34,7 @@ pub struct FileDialog {
 pub struct PathRequest {
     /// Heading of the dialog.
     pub title: String,
-    /// What the path is for.
+    /// Use of the path.
     pub choice: Choice,
     /// Proposed name of a file to write.
     pub file_name: String,

@@ -71,7 +71,7 @@ fn hash_of(text: &str) -> u64 {
     hasher.finish()
 }
 
-/// What a gallery is opened from.
+/// Source of the pictures of a gallery.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Source {
     /// A folder and its subfolders.

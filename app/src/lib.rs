@@ -15,6 +15,8 @@ mod gallery;
 mod generation;
 mod heat;
 pub mod hint;
+#[cfg(test)]
+mod memory_storage;
 pub mod page;
 pub mod pages;
 mod path_field;

@@ -72,7 +72,7 @@ pub trait Page {
 /// An entry of a page in the command palette.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageAction {
-    /// What it does, in the imperative.
+    /// Name in the imperative, such as "Copy the caption".
     pub name: &'static str,
     /// Its keys as text; empty for none.
     pub keys: &'static str,

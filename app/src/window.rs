@@ -288,7 +288,7 @@ impl Window {
         }
     }
 
-    /// Returns the device that the worker runs on, as it was asked for; `None` for the best one.
+    /// Returns the requested device of the worker; `None` for the best one.
     fn device(&self) -> Option<&str> {
         self.worker_options.as_ref()?.device.as_deref()
     }

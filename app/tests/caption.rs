@@ -2,11 +2,12 @@
 
 mod common;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::{
-    click, command, disc, drop_file, face, fill, finished, has, loaded, photograph, progress, real,
-    scripted, snapshot, until, wait_for,
+    Commands, click, command, disc, drop_file, face, fill, finished, has, loaded, photograph,
+    progress, real, scripted, snapshot, until, wait_for,
 };
 use egui::Key;
 use egui::accesskit::Role;
@@ -15,7 +16,9 @@ use egui_kittest::kittest::Queryable;
 use seemore::caption::Cancel;
 use seemore_app::pages::caption::{CaptionEvent, CaptionJob, CaptionProgress};
 use seemore_app::pictures::PictureSource;
-use seemore_app::worker::{Event, LoadModel, ModelInfo, Subject, WorkerHandle, WorkerOptions};
+use seemore_app::worker::{
+    Event, EventSender, LoadModel, ModelInfo, Subject, WorkerHandle, WorkerOptions,
+};
 use seemore_app::{GenerationSettings, Window};
 
 fn token(job: u64, text: &str, probability: f32, hottest: usize) -> Event {
@@ -38,6 +41,23 @@ fn loaded_pretrained() -> Event {
         ..model
     };
     Event::ModelLoaded { slot, model }
+}
+
+/// A window with a loaded model and a picture in a folder of its own.
+fn shown(
+    picture: fn(&Path) -> PathBuf,
+    model: Event,
+) -> (
+    tempfile::TempDir,
+    Harness<'static, Window>,
+    Commands,
+    EventSender,
+) {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut harness, commands, events) = scripted(vec![picture(folder.path())]);
+    events.send(model);
+    opened(&mut harness);
+    (folder, harness, commands, events)
 }
 
 /// Steps until a picture is on the page.
@@ -167,10 +187,7 @@ fn pictures_can_be_removed() {
 
 #[test]
 fn regenerated_captions_differ() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut harness, commands, events) = scripted(vec![disc(folder.path())]);
-    events.send(loaded());
-    opened(&mut harness);
+    let (_folder, mut harness, commands, events) = shown(disc, loaded());
     let first: CaptionJob = wait_for(&commands);
     assert_eq!(first.settings, GenerationSettings::default());
     let mut seeds = vec![];
@@ -233,10 +250,7 @@ fn headline_of_a_beam_search_is_its_best_caption() {
 
 #[test]
 fn prefix_belongs_to_the_page() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut harness, commands, events) = scripted(vec![disc(folder.path())]);
-    events.send(loaded());
-    opened(&mut harness);
+    let (_folder, mut harness, commands, events) = shown(disc, loaded());
     let _: CaptionJob = wait_for(&commands);
     events.send(finished(1));
     fill(&mut harness, "Prefix", "a photo of");
@@ -318,10 +332,7 @@ fn list_follows_the_selection() {
 
 #[test]
 fn buttons_stay_in_place_while_a_caption_appears() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut harness, commands, events) = scripted(vec![disc(folder.path())]);
-    events.send(loaded());
-    opened(&mut harness);
+    let (_folder, mut harness, commands, events) = shown(disc, loaded());
     let place = |harness: &Harness<Window>| {
         let labels = ["Regenerate", "Stop", "Copy", "Reset", "Model input"];
         labels.map(|label| harness.get_by_label(label).rect())
@@ -343,10 +354,7 @@ fn buttons_stay_in_place_while_a_caption_appears() {
 
 #[test]
 fn photographs_and_low_confidence_are_noted() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut harness, commands, events) = scripted(vec![photograph(folder.path())]);
-    events.send(loaded());
-    opened(&mut harness);
+    let (_folder, mut harness, commands, events) = shown(photograph, loaded());
     assert!(has(&harness, "This model knows drawings."));
     let job: CaptionJob = wait_for(&commands);
     events.send(token(job.number, "boar", 0.21, 3));
@@ -360,19 +368,13 @@ fn photographs_and_low_confidence_are_noted() {
 
 #[test]
 fn drawings_are_not_taken_for_photographs() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut harness, _commands, events) = scripted(vec![face(folder.path())]);
-    events.send(loaded());
-    opened(&mut harness);
+    let (_folder, harness, _commands, _events) = shown(face, loaded());
     assert!(!has(&harness, "This model knows drawings."));
 }
 
 #[test]
 fn alternatives_follow_the_temperature() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut harness, commands, events) = scripted(vec![disc(folder.path())]);
-    events.send(loaded());
-    opened(&mut harness);
+    let (_folder, mut harness, commands, events) = shown(disc, loaded());
     let job: CaptionJob = wait_for(&commands);
     events.send(token(job.number, "red", 0.8, 3));
     events.send(finished(job.number));
@@ -395,10 +397,7 @@ fn alternatives_follow_the_temperature() {
 
 #[test]
 fn arrow_keys_move_a_slider_that_has_the_focus() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut harness, commands, events) = scripted(vec![disc(folder.path())]);
-    events.send(loaded());
-    opened(&mut harness);
+    let (_folder, mut harness, commands, events) = shown(disc, loaded());
     let job: CaptionJob = wait_for(&commands);
     events.send(token(job.number, "red", 0.8, 3));
     events.send(finished(job.number));
@@ -418,10 +417,7 @@ fn arrow_keys_move_a_slider_that_has_the_focus() {
 
 #[test]
 fn questions_follow_each_other() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut harness, commands, events) = scripted(vec![disc(folder.path())]);
-    events.send(loaded_pretrained());
-    opened(&mut harness);
+    let (_folder, mut harness, commands, events) = shown(disc, loaded_pretrained());
     let first: CaptionJob = wait_for(&commands);
     assert_eq!(first.prompt, "Can you describe this image?");
     events.send(token(first.number, "A disc.", 0.9, 3));
@@ -448,10 +444,7 @@ fn questions_follow_each_other() {
 
 #[test]
 fn own_questions_are_asked() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut harness, commands, events) = scripted(vec![disc(folder.path())]);
-    events.send(loaded_pretrained());
-    opened(&mut harness);
+    let (_folder, mut harness, commands, events) = shown(disc, loaded_pretrained());
     let first: CaptionJob = wait_for(&commands);
     events.send(finished(first.number));
     fill(&mut harness, "Question", "How many discs?");

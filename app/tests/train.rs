@@ -426,10 +426,10 @@ fn refused_training_keeps_the_curves_before() {
     assert!(has(&harness, "Loss curves, training 1.6828"));
     click(&mut harness, "Start");
     events.page(TrainEvent::Preparing("runs/seemore-2".into()));
-    events.page(TrainEvent::Failed("the data are not there".into()));
+    events.page(TrainEvent::Failed("the folder is missing".into()));
     harness.run_steps(3);
     assert!(
-        has(&harness, "the data are not there")
+        has(&harness, "the folder is missing")
             && has(&harness, "Loss curves, training 1.6828")
             && has(&harness, "Step 40"),
         "a refused training erased the curves"

@@ -28,7 +28,8 @@ pub enum CaptionError {
     /// The model takes no pictures.
     #[error("this model takes text only: choose one with an image encoder")]
     TextOnly,
-    /// The captions of a pretrained model cannot be measured.
+    /// The captions of a pretrained model are measured by
+    /// [`Evaluation::of_answers`](crate::eval::Evaluation::of_answers).
     #[error("captions of pretrained models are measured as answers to a question")]
     NotMeasured,
     /// The model is a GGUF language model that was loaded without its image encoder.

@@ -77,7 +77,11 @@ impl Sampler {
     /// # Panics
     /// Without logits.
     pub fn choose(&mut self, logits: &[f32]) -> Choice {
-        let mut ranked = ranked(logits);
+        self.choose_of(logits, &ranked(logits))
+    }
+
+    /// As [`choose`](Self::choose), of logits that are [`ranked`] already.
+    pub(super) fn choose_of(&mut self, logits: &[f32], ranked: &[Choice]) -> Choice {
         let Sampling {
             temperature,
             top_k,
@@ -87,9 +91,15 @@ impl Sampler {
         if self.sampling.is_greedy() {
             return ranked[0];
         }
-        if ranked.len() > 1 {
-            ranked.retain(|choice| Some(choice.token) != self.excluded);
-        }
+        let excluded = |choice: &Choice| Some(choice.token) == self.excluded;
+        let kept: Vec<Choice>;
+        let ranked = match ranked.len() > 1 && ranked.iter().any(excluded) {
+            true => {
+                kept = ranked.iter().copied().filter(|it| !excluded(it)).collect();
+                &kept[..]
+            }
+            false => ranked,
+        };
         let weight = |choice: &Choice| {
             (((logits[choice.token as usize] - logits[ranked[0].token as usize]) / temperature)
                 as f64)

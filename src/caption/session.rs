@@ -631,7 +631,7 @@ impl Session {
         while caption.tokens.len() < limit {
             let ranked = ranked(&logits);
             let choice = match given {
-                None => sampler.choose(&logits),
+                None => sampler.choose_of(&logits, &ranked),
                 Some(given) => {
                     let token = given[caption.tokens.len()];
                     let found = ranked.iter().find(|choice| choice.token == token);

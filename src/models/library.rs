@@ -20,15 +20,10 @@ pub struct KnownModel {
     pub licence: &'static str,
     /// What it is good for.
     pub purpose: &'static str,
+    /// Whether it captions pictures.
+    pub captions_pictures: bool,
     /// Folder of the same model in [`made_folder`], if one is made.
     pub made: Option<&'static str>,
-}
-
-impl KnownModel {
-    /// Whether the model captions pictures.
-    pub fn captions_pictures(&self) -> bool {
-        !self.purpose.starts_with("text only") && !self.purpose.starts_with("image encoder")
-    }
 }
 
 /// The models that are known. Sizes are those of their files on the Hub.
@@ -39,6 +34,7 @@ pub const KNOWN: &[KnownModel] = &[
         megabytes: 516,
         licence: "Apache-2.0",
         purpose: "captions and questions about pictures; the smallest",
+        captions_pictures: true,
         made: None,
     },
     KnownModel {
@@ -47,6 +43,7 @@ pub const KNOWN: &[KnownModel] = &[
         megabytes: 1019,
         licence: "Apache-2.0",
         purpose: "captions and questions about pictures; better, twice as slow",
+        captions_pictures: true,
         made: None,
     },
     KnownModel {
@@ -55,6 +52,7 @@ pub const KNOWN: &[KnownModel] = &[
         megabytes: 1029,
         licence: "Apache-2.0",
         purpose: "as smolvlm-256m, trained on videos too; in f32",
+        captions_pictures: true,
         made: None,
     },
     KnownModel {
@@ -63,6 +61,7 @@ pub const KNOWN: &[KnownModel] = &[
         megabytes: 2034,
         licence: "Apache-2.0",
         purpose: "as smolvlm-500m, trained on videos too; in f32",
+        captions_pictures: true,
         made: None,
     },
     KnownModel {
@@ -71,6 +70,7 @@ pub const KNOWN: &[KnownModel] = &[
         megabytes: 279,
         licence: "Apache-2.0",
         purpose: "smolvlm-256m in 8 bits",
+        captions_pictures: true,
         made: None,
     },
     KnownModel {
@@ -79,6 +79,7 @@ pub const KNOWN: &[KnownModel] = &[
         megabytes: 888,
         licence: "MIT",
         purpose: "a model for learners; one tile of 224 pixels",
+        captions_pictures: true,
         made: None,
     },
     KnownModel {
@@ -87,6 +88,7 @@ pub const KNOWN: &[KnownModel] = &[
         megabytes: 1840,
         licence: "MIT",
         purpose: "a model for learners; tiles of 512 pixels",
+        captions_pictures: true,
         made: None,
     },
     KnownModel {
@@ -95,6 +97,7 @@ pub const KNOWN: &[KnownModel] = &[
         megabytes: 271,
         licence: "Apache-2.0",
         purpose: "text only: chat, and the decoder of compositions",
+        captions_pictures: false,
         made: Some("smollm2-135m-instruct"),
     },
     KnownModel {
@@ -103,6 +106,7 @@ pub const KNOWN: &[KnownModel] = &[
         megabytes: 726,
         licence: "Apache-2.0",
         purpose: "text only: chat",
+        captions_pictures: false,
         made: None,
     },
     KnownModel {
@@ -111,6 +115,7 @@ pub const KNOWN: &[KnownModel] = &[
         megabytes: 599,
         licence: "MIT",
         purpose: "image encoder of compositions",
+        captions_pictures: false,
         made: Some("clip-vit-b16"),
     },
 ];

@@ -1,6 +1,6 @@
 //! The AdamW optimizer step.
 
-use crate::graph::{Kernel, NativeCall, Tape, Var};
+use crate::graph::{DispatchBuilder, Kernel, NativeCall, Tape, Var};
 use crate::kernel;
 use crate::ops::grad_scaler::Verdict;
 use crate::ops::native::rows_of_three;
@@ -59,44 +59,109 @@ impl Tape {
         rate: Var,
         hyper: AdamW,
     ) {
-        let n = self.len(param);
-        for (name, other) in [("gradient", grad), ("m", m), ("v", v)] {
+        for (name, moment) in [("m", m), ("v", v)] {
             assert!(
-                self.len(other) == n,
+                self.len(moment) == self.len(param),
                 "adamw: {name} of shape {:?} for {:?}",
-                self.shape(other),
+                self.shape(moment),
                 self.shape(param)
             );
         }
-        assert!(
-            n == 64 * self.len(filled),
-            "adamw: filled of shape {:?} for {:?}",
-            self.shape(filled),
-            self.shape(param)
-        );
-        assert!(
-            self.len(rate) == 1 && self.len(verdict) == 8,
-            "adamw: rate {:?}, want [1], or verdict {:?}, want [8]",
-            self.shape(rate),
-            self.shape(verdict)
-        );
-        let call = self
-            .call(&ADAMW, "step")
-            .bind("p", param)
-            .bind("g", grad)
-            .bind("m", m)
-            .bind("v", v);
-        call.bind("filled", filled)
-            .bind("verdict", verdict)
-            .bind("rate", rate)
-            .param("n", n)
-            .param("beta1", hyper.beta1 as f32)
-            .param("beta2", hyper.beta2 as f32)
-            .param("rest1", (1.0 - hyper.beta1) as f32)
-            .param("rest2", (1.0 - hyper.beta2) as f32)
-            .param("eps", hyper.eps as f32)
-            .param("weight_decay", hyper.weight_decay as f32)
-            .elements(n / 4);
+        let n = self.len(param);
+        record(
+            self,
+            &ADAMW,
+            [param, grad, m, v, filled, verdict, rate],
+            hyper,
+        )
+        .elements(n / 4);
+    }
+}
+
+/// Begins the record of a step on parameters, their gradients, moments in the kernel's form, blocks,
+/// the verdict and the rate.
+#[track_caller]
+pub(super) fn record<'t>(
+    t: &'t mut Tape,
+    kernel: &'static Kernel,
+    [param, grad, m, v, filled, verdict, rate]: [Var; 7],
+    hyper: AdamW,
+) -> DispatchBuilder<'t> {
+    let n = t.len(param);
+    assert!(
+        t.len(grad) == n,
+        "adamw: gradient of shape {:?} for {:?}",
+        t.shape(grad),
+        t.shape(param)
+    );
+    assert!(
+        n == 64 * t.len(filled),
+        "adamw: filled of shape {:?} for {:?}",
+        t.shape(filled),
+        t.shape(param)
+    );
+    assert!(
+        t.len(rate) == 1 && t.len(verdict) == 8,
+        "adamw: rate {:?}, want [1], or verdict {:?}, want [8]",
+        t.shape(rate),
+        t.shape(verdict)
+    );
+    t.call(kernel, "step")
+        .bind("p", param)
+        .bind("g", grad)
+        .bind("m", m)
+        .bind("v", v)
+        .bind("filled", filled)
+        .bind("verdict", verdict)
+        .bind("rate", rate)
+        .param("n", n)
+        .param("beta1", hyper.beta1 as f32)
+        .param("beta2", hyper.beta2 as f32)
+        .param("rest1", (1.0 - hyper.beta1) as f32)
+        .param("rest2", (1.0 - hyper.beta2) as f32)
+        .param("eps", hyper.eps as f32)
+        .param("weight_decay", hyper.weight_decay as f32)
+}
+
+/// Factors of a step.
+pub(super) struct Rates {
+    pub beta1: f32,
+    pub beta2: f32,
+    pub rest1: f32,
+    pub rest2: f32,
+    pub eps: f32,
+    /// Learning rate over the correction of the first moment.
+    pub pace: f32,
+    /// Root of the correction of the second moment.
+    pub root: f32,
+    rate: f32,
+    weight_decay: f32,
+}
+
+impl Rates {
+    /// Reads the factors of a call.
+    pub fn of(call: &NativeCall, verdict: &Verdict) -> Rates {
+        let [beta1, beta2, rest1, rest2, eps, weight_decay] =
+            ["beta1", "beta2", "rest1", "rest2", "eps", "weight_decay"]
+                .map(|name| call.float(name));
+        let rate = call.read::<f32>("rate")[0];
+        Rates {
+            beta1,
+            beta2,
+            rest1,
+            rest2,
+            eps,
+            pace: rate / verdict.correction1,
+            root: verdict.correction2.sqrt(),
+            rate,
+            weight_decay,
+        }
+    }
+
+    /// Returns the factor of weight decay for a block of parameters.
+    #[inline(always)]
+    pub fn shrink(&self, decays: bool) -> f32 {
+        1.0 - self.rate * if decays { self.weight_decay } else { 0.0 }
     }
 }
 
@@ -104,13 +169,21 @@ fn step(call: &NativeCall) {
     const BLOCK: usize = 64;
     let (p, m, v) = (call.write("p"), call.write("m"), call.write("v"));
     let (g, filled) = (call.read::<f32>("g"), call.read::<u32>("filled"));
-    let (verdict, rate) = (Verdict::read(call), call.read::<f32>("rate")[0]);
+    let verdict = Verdict::read(call);
+    let rates = Rates::of(call, &verdict);
     if !verdict.take {
         return;
     }
-    let [beta1, beta2, rest1, rest2, eps, weight_decay] =
-        ["beta1", "beta2", "rest1", "rest2", "eps", "weight_decay"].map(|name| call.float(name));
-    let (pace, root) = (rate / verdict.correction1, verdict.correction2.sqrt());
+    let Rates {
+        beta1,
+        beta2,
+        rest1,
+        rest2,
+        eps,
+        pace,
+        root,
+        ..
+    } = rates;
     rows_of_three(
         call,
         (p, BLOCK),
@@ -119,8 +192,7 @@ fn step(call: &NativeCall) {
         #[inline(always)]
         |block, p: &mut [f32], m: &mut [f32], v: &mut [f32]| {
             let trained = filled[block] as usize % 256;
-            let decays = filled[block] >= 256;
-            let shrink = 1.0 - rate * if decays { weight_decay } else { 0.0 };
+            let shrink = rates.shrink(filled[block] >= 256);
             let g = &g[block * BLOCK..][..BLOCK];
             let (p, m, v) = (&mut p[..BLOCK], &mut m[..BLOCK], &mut v[..BLOCK]);
             for i in 0..BLOCK {

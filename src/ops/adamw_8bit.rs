@@ -3,6 +3,7 @@
 use crate::graph::{Kernel, NativeCall, Tape, Var};
 use crate::kernel;
 use crate::ops::AdamW;
+use crate::ops::adamw::{Rates, record};
 use crate::ops::grad_scaler::Verdict;
 use crate::ops::native::rows_of_three;
 use crate::ops::shared;
@@ -45,13 +46,6 @@ impl Tape {
         hyper: AdamW,
     ) {
         let n = self.len(param);
-        assert!(
-            n == BLOCK * self.len(filled) && self.len(grad) == n,
-            "adamw_8bit: gradient {:?} or filled {:?} for {:?}",
-            self.shape(grad),
-            self.shape(filled),
-            self.shape(param)
-        );
         for (name, moment) in [("m", m), ("v", v)] {
             assert!(
                 self.len(moment) == AdamW::words_of_8_bit_moments(n),
@@ -60,29 +54,12 @@ impl Tape {
                 self.shape(param)
             );
         }
-        assert!(
-            self.len(rate) == 1 && self.len(verdict) == 8,
-            "adamw_8bit: rate {:?}, want [1], or verdict {:?}, want [8]",
-            self.shape(rate),
-            self.shape(verdict)
-        );
-        let call = self
-            .call(&ADAMW_8BIT, "step")
-            .bind("p", param)
-            .bind("g", grad)
-            .bind("m", m)
-            .bind("v", v);
-        call.bind("filled", filled)
-            .bind("verdict", verdict)
-            .bind("rate", rate)
-            .param("n", n)
-            .param("beta1", hyper.beta1 as f32)
-            .param("beta2", hyper.beta2 as f32)
-            .param("rest1", (1.0 - hyper.beta1) as f32)
-            .param("rest2", (1.0 - hyper.beta2) as f32)
-            .param("eps", hyper.eps as f32)
-            .param("weight_decay", hyper.weight_decay as f32)
-            .groups([n.div_ceil(BLOCK * 16).clamp(1, 65_535), 1, 1]);
+        let values = [param, grad, m, v, filled, verdict, rate];
+        record(self, &ADAMW_8BIT, values, hyper).groups([
+            n.div_ceil(BLOCK * 16).clamp(1, 65_535),
+            1,
+            1,
+        ]);
     }
 }
 
@@ -135,13 +112,21 @@ fn second_part(code: u8) -> f32 {
 fn step(call: &NativeCall) {
     let (p, m, v) = (call.write("p"), call.write("m"), call.write("v"));
     let (g, filled) = (call.read::<f32>("g"), call.read::<u32>("filled"));
-    let (verdict, rate) = (Verdict::read(call), call.read::<f32>("rate")[0]);
+    let verdict = Verdict::read(call);
+    let rates = Rates::of(call, &verdict);
     if !verdict.take {
         return;
     }
-    let [beta1, beta2, rest1, rest2, eps, weight_decay] =
-        ["beta1", "beta2", "rest1", "rest2", "eps", "weight_decay"].map(|name| call.float(name));
-    let (pace, root) = (rate / verdict.correction1, verdict.correction2.sqrt());
+    let Rates {
+        beta1,
+        beta2,
+        rest1,
+        rest2,
+        eps,
+        pace,
+        root,
+        ..
+    } = rates;
     rows_of_three(
         call,
         (p, BLOCK),
@@ -150,8 +135,7 @@ fn step(call: &NativeCall) {
         #[inline(always)]
         |block, p: &mut [f32], m: &mut [u32], v: &mut [u32]| {
             let trained = filled[block] as usize % 256;
-            let decays = filled[block] >= 256;
-            let shrink = 1.0 - rate * if decays { weight_decay } else { 0.0 };
+            let shrink = rates.shrink(filled[block] >= 256);
             let g = &g[block * BLOCK..][..BLOCK];
             let p = &mut p[..BLOCK];
             let [old_m, old_v] = [m[ROW - 1], v[ROW - 1]].map(f32::from_bits);

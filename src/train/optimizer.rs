@@ -38,7 +38,7 @@ pub struct OptimizerConfig {
     pub clip: f64,
     /// Parameters that weight decay applies to.
     pub decay: Decay,
-    /// How the moments of gradients are kept.
+    /// Form of the moments of gradients.
     pub moments: Moments,
     /// Decay of the exponential moving average of the parameters, which is then validated and
     /// saved; 0 disables it. Early on it is lower, at most (1 + step) / (10 + step).

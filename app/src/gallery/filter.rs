@@ -55,7 +55,7 @@ impl Filter {
     /// Parses an expression. Blank text matches everything.
     ///
     /// # Errors
-    /// What is wrong with the expression.
+    /// A message that names the fault of the expression.
     pub fn parse(text: &str) -> Result<Filter, String> {
         let mut tokens = tokens(text)?;
         if tokens.is_empty() {

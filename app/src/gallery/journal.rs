@@ -36,7 +36,7 @@ pub struct Record {
     pub action: Option<Action>,
 }
 
-/// What a record did, with the number of the change.
+/// Kind of a record, with the number of the change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {

@@ -17,7 +17,7 @@ pub struct Found {
     pub entries: Vec<Entry>,
     /// When the text file of each entry was changed.
     pub times: Vec<Option<SystemTime>>,
-    /// What was left out, by reason.
+    /// Numbers of files that were left out, by reason.
     pub skipped: Option<String>,
 }
 

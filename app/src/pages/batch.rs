@@ -72,7 +72,7 @@ pub struct BatchPage {
     preview: Option<Preview>,
     /// Text of the filter field.
     filter: String,
-    /// What is wrong with that text.
+    /// Fault of that text, if it is no filter.
     filter_error: Option<String>,
     /// Entries that matched the filter when it was last applied. A caption that changes keeps its
     /// place.
@@ -94,7 +94,7 @@ pub struct BatchPage {
     files: Files,
     runs: u64,
     run: Option<Run>,
-    /// What is left of the run that was stopped last.
+    /// The rest of the run that was stopped last.
     rest: Option<Rest>,
     /// Summary of the last run.
     summary: Option<String>,
@@ -103,7 +103,7 @@ pub struct BatchPage {
 /// Pictures that were read on a background thread.
 struct Opened {
     gallery: Gallery,
-    /// What could not be read.
+    /// Reason why the folder could not be read.
     message: Option<String>,
     /// Picture to show.
     picture: Option<PathBuf>,

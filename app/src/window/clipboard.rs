@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use egui::{ColorImage, Event};
 use seemore::image::Picture;
 
-/// What was pasted.
+/// Content of the clipboard that can be opened.
 pub enum Pasted {
     /// A picture, over white.
     Picture(Picture),

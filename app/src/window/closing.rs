@@ -7,9 +7,9 @@ use crate::page::Page;
 /// Holds the window open until the user has decided.
 #[derive(Default)]
 pub struct Closing {
-    /// What would be lost.
+    /// Edits that would be lost, one line for each page.
     unsaved: Vec<String>,
-    /// Whether the user wants to lose it.
+    /// Whether the user wants to lose them.
     confirmed: bool,
 }
 

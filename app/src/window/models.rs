@@ -166,7 +166,7 @@ impl Window {
             let (name, purpose) = (model_name(folder), purpose(folder));
             let known = library::repository_of(folder);
             let known = known.and_then(|repository| library::known(&repository));
-            if known.is_some_and(|model| !model.captions_pictures()) {
+            if known.is_some_and(|model| !model.captions_pictures) {
                 continue;
             }
             let selected = current == Some(folder);
@@ -180,7 +180,7 @@ impl Window {
 
     /// Draws the models that can be downloaded, and the download that runs.
     fn downloads(&mut self, ui: &mut Ui, slot: Slot, chosen: &mut Option<PathBuf>) {
-        let captions = KNOWN.iter().filter(|model| model.captions_pictures());
+        let captions = KNOWN.iter().filter(|model| model.captions_pictures);
         for model in captions {
             ui.horizontal(|ui| {
                 ui.set_min_height(28.0);

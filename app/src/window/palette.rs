@@ -10,7 +10,7 @@ use crate::worker::Slot;
 pub const DARK: &str = "Use the dark theme";
 pub const LIGHT: &str = "Use the light theme";
 
-/// What the window does when an entry is chosen.
+/// Action of the window when an entry is chosen.
 #[derive(Debug, Clone, PartialEq)]
 pub enum WindowCommand {
     /// Shows the page with an index.

@@ -27,7 +27,7 @@ pub struct ModelInfo {
     pub vocab_size: usize,
     /// Whether the model sees pictures cropped to the drawing on their plain background.
     pub crop: bool,
-    /// What the model is good for.
+    /// Kind of pictures that the model is good for.
     pub subject: Subject,
     /// Whether the model answers questions, one after another.
     pub answers: bool,
@@ -35,7 +35,7 @@ pub struct ModelInfo {
     pub family: String,
 }
 
-/// What a model is good for.
+/// Kind of pictures that a model is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Subject {
     /// Drawings, as the models that come with seemore.
@@ -43,7 +43,7 @@ pub enum Subject {
     Drawings,
     /// Photographs, and questions about them.
     Photographs,
-    /// What the user has trained it on.
+    /// Pictures of the user, who has trained it.
     Own,
 }
 

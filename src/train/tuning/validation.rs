@@ -19,7 +19,7 @@ pub struct Answers {
     pub loss: f64,
     /// Number of those tokens.
     pub tokens: usize,
-    /// What the model writes, for each sample.
+    /// The model's answer to each sample's question.
     pub written: Vec<Caption>,
 }
 
@@ -106,7 +106,7 @@ impl AnswerValidation {
         })
     }
 
-    /// How answers are written.
+    /// Returns the options that answers are written with, to be changed.
     pub fn options_mut(&mut self) -> &mut CaptionOptions {
         &mut self.options
     }

@@ -36,14 +36,14 @@ pub struct MaskJob {
     pub side: usize,
     /// Hidden patches, row by row.
     pub patches: Vec<usize>,
-    /// How the caption is generated.
+    /// Settings that the caption is generated with.
     pub settings: GenerationSettings,
 }
 
 /// Result of a [`MaskJob`], or why there is none and what to do.
 pub type MaskEvent = Result<Masked, String>;
 
-/// What a model makes of a picture with hidden patches.
+/// Captions of a picture with and without its hidden patches.
 #[derive(Debug, Clone)]
 pub struct Masked {
     /// Number of the job.

@@ -17,7 +17,7 @@ const ROW: f32 = 56.0;
 /// Width and height of a thumbnail, in points.
 const SIDE: f32 = 48.0;
 
-/// What the user did with a row.
+/// Action of the user on a row.
 #[derive(Default)]
 struct Clicked {
     row: bool,

@@ -34,13 +34,13 @@ pub struct Run {
     cancel: Cancel,
 }
 
-/// What is left of a run that was stopped.
+/// Entries that a stopped run has not captioned, and its settings.
 pub struct Rest {
     /// The entries without a result.
     pub entries: Vec<usize>,
-    /// How the run wrote captions.
+    /// Settings that the run wrote captions with.
     pub settings: GenerationSettings,
-    /// What it did with captions that were there.
+    /// Treatment of captions that were there.
     pub existing: Existing,
 }
 

@@ -62,7 +62,7 @@ impl Tagging {
     }
 }
 
-/// What the user asked for.
+/// A change of tags that the user asked for.
 enum Action {
     /// Set the caption of the current picture.
     Own(String),

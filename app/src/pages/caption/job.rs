@@ -27,7 +27,7 @@ pub struct CaptionJob {
     pub history: Vec<(String, String)>,
     /// Text that the caption starts with, or the question that it answers; empty for none.
     pub prompt: String,
-    /// How the text is generated. The prefix there is not read.
+    /// Settings that the text is generated with. Their prefix is not read.
     pub settings: GenerationSettings,
     /// Cancels the job.
     pub cancel: Cancel,

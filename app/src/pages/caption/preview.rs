@@ -11,11 +11,11 @@ use crate::pictures::{PictureSource, fitted};
 /// Longest side of a preview, in pixels.
 const LONGEST: usize = 1600;
 
-/// What of a picture is shown.
+/// The part of a picture to show, and its form.
 #[derive(Clone)]
 pub struct Wanted {
     pub source: Arc<PictureSource>,
-    /// How the model takes the picture in; the part that it sees is shown.
+    /// Preprocessing of the model; the part of the picture that it sees is shown.
     pub preprocess: Preprocess,
     /// Whether the picture is shown with as many pixels as the model takes in.
     pub as_input: bool,

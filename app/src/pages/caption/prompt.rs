@@ -8,7 +8,7 @@ use crate::generation::GenerationSettings;
 use crate::theme;
 use crate::worker::ModelInfo;
 
-/// What captions are to be like.
+/// Kind of caption to ask for.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Prompt {

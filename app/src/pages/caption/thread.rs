@@ -10,7 +10,7 @@ use crate::generation::GenerationSettings;
 /// Probability of the average token below which a caption is uncertain.
 const UNCERTAIN: f32 = 0.5;
 
-/// What one model writes about a picture.
+/// One model's answers about a picture.
 #[derive(Default)]
 pub struct Thread {
     /// The caption, then the answers to questions about it.

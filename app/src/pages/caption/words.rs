@@ -8,7 +8,7 @@ use crate::theme;
 /// Space between words, as a share of the font size.
 const SPACE: f32 = 0.28;
 
-/// What the pointer does to a token.
+/// Tokens under the pointer: hovered and clicked.
 #[derive(Default)]
 pub struct Touched {
     /// The token that was clicked.

@@ -35,7 +35,7 @@ impl Subject {
     }
 }
 
-/// What a check has found.
+/// Counts, problems and samples that a check has found.
 struct Report {
     stats: Stats,
     /// Pixels of the sheet.

@@ -84,7 +84,7 @@ fn column(text: &str, name: &str) -> Curve {
     curve
 }
 
-/// What the user wants of a run.
+/// Request of the user for a run.
 pub enum Action {
     /// Continue the training in a folder.
     Resume(PathBuf),

@@ -34,7 +34,7 @@ pub struct Row {
     pub picture: PathBuf,
     /// The caption, trimmed.
     pub caption: String,
-    /// The text file beside the picture, as it was read.
+    /// Content of the text file beside the picture when it was read.
     pub file: Option<TextFile>,
 }
 

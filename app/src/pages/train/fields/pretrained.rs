@@ -25,7 +25,7 @@ pub struct LocalModels {
 struct LocalModel {
     /// Its name, as [`library::locate`] takes it.
     name: String,
-    /// What it is good for, if it is known.
+    /// Purpose of the model, or nothing if it is not a known one.
     purpose: &'static str,
 }
 
