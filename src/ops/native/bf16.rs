@@ -12,6 +12,7 @@ mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use super::parts::Parts;
@@ -63,6 +64,18 @@ impl Instructions {
         None
     }
 
+    /// Exchanges rows and columns of 32 by 32 words.
+    #[inline]
+    #[cfg_attr(not(target_arch = "x86_64"), allow(unused))]
+    pub fn transpose(self, from: &[u32; BLOCK * BLOCK], to: &mut [u32; BLOCK * BLOCK]) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: processors with either kind of instructions have AVX-512
+        #[allow(unsafe_code)]
+        unsafe {
+            avx512::transpose(bytemuck::cast_ref(from), bytemuck::cast_mut(to));
+        }
+    }
+
     /// Returns their name.
     pub fn name(self) -> &'static str {
         match self {
@@ -72,6 +85,11 @@ impl Instructions {
             Instructions::Avx512 => "AVX-512 BF16",
         }
     }
+}
+
+thread_local! {
+    /// Words of panels: of the last product that this thread began.
+    static WORDS: Cell<Vec<u32>> = const { Cell::new(vec![]) };
 }
 
 /// Activations rounded to bf16, in panels of 16 rows; a panel holds its pairs of columns, and of each
@@ -87,7 +105,8 @@ impl Panels {
     fn pack(call: &NativeCall, a: &[f32], rows: usize, cols: usize) -> Panels {
         let pairs = cols.div_ceil(2).next_multiple_of(STEP);
         let count = rows.div_ceil(BLOCK) * (BLOCK / LANES);
-        let mut words = vec![0; count * pairs * LANES];
+        let mut words = WORDS.take();
+        words.resize(words.len().max(count * pairs * LANES), 0);
         let panels = Parts::new(&mut words);
         blocks(call, count, 2, |range: Range<usize>| {
             let mut rounded = vec![0u32; LANES * pairs];
@@ -105,6 +124,11 @@ impl Panels {
             }
         });
         Panels { words, pairs }
+    }
+
+    /// Keeps the memory for the next product.
+    fn give_back(self) {
+        WORDS.set(self.words);
     }
 
     /// Returns the two panels of 32 rows from row `first` on, a multiple of 32.
@@ -198,6 +222,7 @@ pub fn multiply(
             }
         });
     });
+    panels.give_back();
 }
 
 /// A task: some rows of weights times all activations.

@@ -68,6 +68,16 @@ impl Cut {
 thread_local! {
     /// Decoded weights.
     static DECODED: RefCell<Vec<f32>> = const { RefCell::new(vec![]) };
+    /// Weights as pairs of bf16.
+    static PAIRS: RefCell<Vec<u32>> = const { RefCell::new(vec![]) };
+}
+
+/// Calls `with` with a buffer of this thread, which holds whatever it held before.
+fn with_pairs(length: usize, with: impl FnOnce(&mut [u32])) {
+    PAIRS.with_borrow_mut(|words| {
+        words.resize(words.len().max(length), 0);
+        with(&mut words[..length]);
+    });
 }
 
 /// Weights in words.
@@ -199,18 +209,19 @@ impl<F: Format> bf16::Weights for Weights<'_, F> {
             assert_eq!(self.row_words, pairs);
             return with(&self.words[range.start * pairs..range.end * pairs]);
         }
-        DECODED.with_borrow_mut(|decoded| {
-            let mut words = vec![0; range.len() * pairs];
-            decoded.resize(decoded.len().max(2 * pairs), 0.0);
-            for (row, words) in range.zip(words.chunks_exact_mut(pairs)) {
-                let values = &mut decoded[..2 * pairs];
-                self.decode(row..row + 1, 0, 2 * pairs, values);
-                vectorized(
-                    #[inline(always)]
-                    || bf16::round_row(values, words),
-                );
-            }
-            with(&words);
+        with_pairs(range.len() * pairs, |words| {
+            DECODED.with_borrow_mut(|decoded| {
+                decoded.resize(decoded.len().max(2 * pairs), 0.0);
+                for (row, words) in range.zip(words.chunks_exact_mut(pairs)) {
+                    let values = &mut decoded[..2 * pairs];
+                    self.decode(row..row + 1, 0, 2 * pairs, values);
+                    vectorized(
+                        #[inline(always)]
+                        || bf16::round_row(values, words),
+                    );
+                }
+            });
+            with(words);
         });
     }
 }
@@ -220,39 +231,83 @@ struct Transposed<'a, F> {
     weights: Weights<'a, F>,
     /// Number of rows of the weights.
     rows: usize,
+    instructions: Instructions,
 }
 
 impl<F: Format> bf16::Weights for Transposed<'_, F> {
     fn rows(&self, range: Range<usize>, pairs: usize, with: &mut dyn FnMut(&[u32])) {
-        let width = range.len();
-        let mut words = vec![0; width * pairs];
-        DECODED.with_borrow_mut(|decoded| {
-            decoded.resize(decoded.len().max(PANEL * width), 0.0);
-            for first in (0..self.rows).step_by(PANEL) {
-                let count = PANEL.min(self.rows - first);
-                let values = &mut decoded[..count * width];
-                let block = range.start / BLOCK;
-                self.weights
-                    .decode(first..first + count, block, width, values);
-                vectorized(
-                    #[inline(always)]
-                    || pair_rows(values, width, &mut words[first / 2..], pairs),
-                );
+        with_pairs(range.len() * pairs, |words| {
+            let mut square = [0; SQUARE * SQUARE];
+            let mut exchanged = square;
+            for first in (0..self.rows).step_by(2 * SQUARE) {
+                let rows = first..self.rows.min(first + 2 * SQUARE);
+                for column in range.clone().step_by(SQUARE) {
+                    self.pair_rows(rows.clone(), column, &mut square);
+                    self.instructions.transpose(&square, &mut exchanged);
+                    let at = first / 2;
+                    let length = SQUARE.min(pairs - at);
+                    let lines = exchanged.chunks_exact(SQUARE);
+                    let to = words[(column - range.start) * pairs..].chunks_exact_mut(pairs);
+                    for (line, to) in lines.zip(to) {
+                        to[at..at + length].copy_from_slice(&line[..length]);
+                    }
+                }
             }
+            with(words);
         });
-        with(&words);
     }
 }
 
-/// Rounds rows of `width` values and puts each column of two of them into a word, `pairs` words after
-/// that of the column before.
-#[inline(always)]
-fn pair_rows(values: &[f32], width: usize, words: &mut [u32], pairs: usize) {
-    for (pair, rows) in values.chunks(2 * width).enumerate() {
-        let (low, high) = rows.split_at(width);
-        for (column, low) in low.iter().enumerate() {
-            let high = high.get(column).map_or(0, |high| bf16::round(*high));
-            words[column * pairs + pair] = bf16::round(*low) | high << 16;
+/// Columns of a square of words, and pairs of rows: as many as are exchanged at once.
+const SQUARE: usize = bf16::BLOCK;
+
+impl<F: Format> Transposed<'_, F> {
+    /// Puts each column of two rows into a word, rounded to bf16: `square: [pair of rows, column]` from
+    /// `column` on, zero where rows or columns end.
+    fn pair_rows(&self, rows: Range<usize>, column: usize, square: &mut [u32; SQUARE * SQUARE]) {
+        let mut lines = square.chunks_exact_mut(SQUARE);
+        let pairs = rows.clone().step_by(2).zip(&mut lines);
+        if std::any::TypeId::of::<F>() == std::any::TypeId::of::<Bf16>() {
+            let weights = &self.weights;
+            let row =
+                |row: usize| &weights.words[row * weights.row_words + column / 2..][..SQUARE / 2];
+            let none = [0; SQUARE / 2];
+            for (first, line) in pairs {
+                let low = row(first);
+                let high = if first + 1 < rows.end {
+                    row(first + 1)
+                } else {
+                    &none
+                };
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        for ((to, low), high) in
+                            line.as_chunks_mut().0.iter_mut().zip(low).zip(high)
+                        {
+                            *to = [low & 0xffff | high << 16, low >> 16 | high & 0xffff_0000];
+                        }
+                    },
+                );
+            }
+        } else {
+            let mut values = [0.0; 2 * SQUARE * SQUARE];
+            let decoded = &mut values[..rows.len() * SQUARE];
+            self.weights.decode(rows, column / BLOCK, SQUARE, decoded);
+            vectorized(
+                #[inline(always)]
+                || {
+                    for ((_, line), values) in pairs.zip(values.chunks_exact(2 * SQUARE)) {
+                        let (low, high) = values.split_at(SQUARE);
+                        for ((to, low), high) in line.iter_mut().zip(low).zip(high) {
+                            *to = bf16::round_pair(*low, *high);
+                        }
+                    }
+                },
+            );
+        }
+        for line in lines {
+            line.fill(0);
         }
     }
 }
@@ -414,7 +469,11 @@ fn backward<F: Format>(call: &NativeCall) {
         && call.constant("ROUND") != 0.0
         && let Some(instructions) = Instructions::detect()
     {
-        let weights = Transposed { weights, rows: n };
+        let weights = Transposed {
+            weights,
+            rows: n,
+            instructions,
+        };
         let as_they_are = |_: usize, _: usize, _: &mut [f32]| ();
         return bf16::multiply(
             call,
