@@ -29,7 +29,10 @@ pub struct ComposeArgs {
     /// Leave out the normalisation in front of the projector
     #[arg(long)]
     no_norm: bool,
-    /// Number of the encoder's blocks to use [default: all but the last]
+    /// Leave out the position of the picture as a whole: the encoder's embedding of it
+    #[arg(long)]
+    patches_only: bool,
+    /// Number of the encoder's blocks after which patches are taken [default: all but the last]
     #[arg(long, value_name = "BLOCKS")]
     layers: Option<usize>,
     /// Chat template in place of the language model's own; chatml for that of SmolLM2 without its
@@ -53,7 +56,9 @@ pub fn run(args: &ComposeArgs) -> anyhow::Result<()> {
             kind: args.projector,
             pixel_shuffle_factor: args.pixel_shuffle.into(),
             norm: !args.no_norm,
+            embedding: 0,
         },
+        whole_picture: !args.patches_only,
         layers: args.layers,
         chat_template: template.transpose()?,
         seed: args.seed,
@@ -61,12 +66,11 @@ pub fn run(args: &ComposeArgs) -> anyhow::Result<()> {
     };
     let config = composition::create(&args.out, &recipe)?;
     println!(
-        "{}: {} and {}, {} image tokens of {} values each; the projector is not trained",
+        "{}: {} and {}, {} image tokens; the projector is not trained",
         args.out.display(),
         config.encoder.model,
         config.decoder.model,
         config.tile_rows(),
-        config.projector_inputs(),
     );
     eprintln!(
         "train it with: seemore train --model {} --data FILES",

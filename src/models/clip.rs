@@ -6,7 +6,7 @@ mod model;
 pub mod preprocess;
 
 pub use config::Config;
-pub(super) use config::NAMES;
+pub(super) use config::{NAMES, PROJECTION};
 pub use encoder::Encoder;
 pub use model::Clip;
 pub(super) use model::OTHERS;

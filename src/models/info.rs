@@ -94,6 +94,9 @@ pub struct ModelInfo {
     pub visual_tokens: usize,
     /// Token whose places in the text the image takes, where it does not stand in front.
     pub placeholder: Option<ImagePlaceholder>,
+    /// Width of the encoder's embedding of the whole picture, which becomes the last of a tile's
+    /// rows; 0 without that row.
+    pub embedding: usize,
     /// Whether the decoder adds a vector made from the image to every text position.
     pub conditioned: bool,
     /// Maximum number of positions, visual tokens and text together.
@@ -123,12 +126,18 @@ impl ModelInfo {
     }
 
     /// Number of rows that the image encoder passes to the projector for a tile, and their width, of
-    /// models that [encode apart](Self::encodes_apart); zeros for others.
+    /// models that [encode apart](Self::encodes_apart); zeros for others. With an
+    /// [`embedding`](Self::embedding) it is one row: the values of all patches, and behind them the
+    /// embedding.
     pub fn encoder_row_shape(&self) -> (usize, usize) {
         match (self.image_tokens, self.encoder) {
             (ImageTokens::Squares { factor }, Some(encoder)) => {
                 let rows = (self.grid() / factor).pow(2);
-                (rows, encoder.width * factor * factor)
+                let width = encoder.width * factor * factor;
+                match self.embedding {
+                    0 => (rows, width),
+                    embedding => (1, rows * width + embedding),
+                }
             }
             _ => (0, 0),
         }

@@ -76,6 +76,15 @@ pub trait VisionLanguage: Send + Sync {
         panic!("encoder_rows: the family does not encode pictures apart")
     }
 
+    /// Computes the embeddings `[batch, t, width]` of the tokens `ids: [batch, t]` as the decoder takes
+    /// them in, of a family that [encodes apart](ModelInfo::encodes_apart).
+    ///
+    /// # Panics
+    /// If the family does not.
+    fn embed(&self, _c: &mut Context, _ids: Var) -> Var {
+        panic!("embed: the family does not encode pictures apart")
+    }
+
     /// Applies the projector to [encoder rows](Self::encoder_rows).
     ///
     /// # Panics
@@ -348,6 +357,11 @@ impl Model {
     /// [`VisionLanguage::encoder_rows`].
     pub fn encoder_rows(&self, c: &mut Context, image: Var) -> Var {
         self.network.encoder_rows(c, image)
+    }
+
+    /// Computes the embeddings of tokens, see [`VisionLanguage::embed`].
+    pub fn embed(&self, c: &mut Context, ids: Var) -> Var {
+        self.network.embed(c, ids)
     }
 
     /// Applies the projector to [encoder rows](Self::encoder_rows).

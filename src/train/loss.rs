@@ -159,15 +159,14 @@ impl Loss {
         let info = model.info();
         let tiles = sizes.tiles;
         let (rows, width) = info.encoder_row_shape();
+        let places = info.placeholder.map(|it| tiles * it.rows);
         let image = (tiles > 0).then(|| match sizes.encoded {
             true => c.tape.input(&[tiles, rows, width]),
             false => c
                 .tape
                 .input(&[tiles, 3, info.image_size(), info.image_size()]),
         });
-        let pictures = image
-            .filter(|_| info.placeholder.is_some())
-            .map(|_| c.tape.input(&[tiles * rows]));
+        let pictures = image.and(places).map(|places| c.tape.input(&[places]));
         c.image_places = pictures;
         let features = image.map(|image| match sizes.encoded {
             true => model.project(c, image),

@@ -28,6 +28,7 @@ fn recipe(encoder: &Path, decoder: &Path, kind: Projection) -> Recipe {
     let mut recipe = Recipe::new(encoder, decoder);
     recipe.projector.kind = kind;
     recipe.projector.norm = kind == Projection::Linear;
+    recipe.whole_picture = kind == Projection::Linear;
     recipe
 }
 
@@ -73,6 +74,21 @@ fn rows_by_hand(config: &Config, folder: &Path, recorded: &Reference) -> Vec<f64
             .map(|(row, bias)| dot(row) + bias)
             .collect()
     };
+    let normalised = |name: &str, x: &[f64]| -> Vec<f64> {
+        let mean = x.iter().sum::<f64>() / x.len() as f64;
+        let squares = x.iter().map(|x| (x - mean).powi(2));
+        let deviation = (squares.sum::<f64>() / x.len() as f64 + 1e-5).sqrt();
+        let (scale, shift) = (
+            tensor(&format!("{name}.weight")),
+            tensor(&format!("{name}.bias")),
+        );
+        let each = x.iter().zip(scale).zip(shift);
+        each.map(|((x, scale), shift)| (x - mean) / deviation * scale + shift)
+            .collect()
+    };
+    let embedding = config.projector.embedding;
+    let embeddings = recorded.floats("image_embeds");
+    let mut embeddings = embeddings.chunks(embedding.max(1));
     let mut rows = vec![];
     for picture in states.chunks((grid * grid + 1) * width) {
         for row in 0..grid / factor {
@@ -86,13 +102,7 @@ fn rows_by_hand(config: &Config, folder: &Path, recorded: &Reference) -> Vec<f64
                     square.extend(values.iter().map(|&x| x as f64));
                 }
                 if config.projector.norm {
-                    let mean = square.iter().sum::<f64>() / square.len() as f64;
-                    let squares = square.iter().map(|x| (x - mean).powi(2));
-                    let deviation = (squares.sum::<f64>() / square.len() as f64 + 1e-5).sqrt();
-                    let (scale, shift) = (tensor("norm.weight"), tensor("norm.bias"));
-                    for (x, (scale, shift)) in square.iter_mut().zip(scale.iter().zip(&shift)) {
-                        *x = (*x - mean) / deviation * scale + shift;
-                    }
+                    square = normalised("norm", &square);
                 }
                 rows.extend(match config.projector.kind {
                     Projection::Linear => linear("proj", &square),
@@ -103,6 +113,11 @@ fn rows_by_hand(config: &Config, folder: &Path, recorded: &Reference) -> Vec<f64
                     }
                 });
             }
+        }
+        if embedding > 0 {
+            let whole = embeddings.next().expect("an embedding of each picture");
+            let whole: Vec<f64> = whole.iter().map(|&x| x as f64).collect();
+            rows.extend(linear("embedding", &normalised("embedding_norm", &whole)));
         }
     }
     rows

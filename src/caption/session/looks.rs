@@ -87,9 +87,11 @@ impl Session {
     fn layout(&self, input: &ModelInput) -> Option<RowLayout> {
         let info = self.info();
         match (&input.0, info.image_tokens) {
-            (Input::Tiles(tiled), ImageTokens::Squares { factor }) => {
-                Some(RowLayout::new(tiled, info.grid() / factor))
-            }
+            (Input::Tiles(tiled), ImageTokens::Squares { factor }) => Some(RowLayout::new(
+                tiled,
+                info.grid() / factor,
+                info.embedding > 0,
+            )),
             _ => None,
         }
     }

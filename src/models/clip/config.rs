@@ -30,6 +30,9 @@ const DEFAULTS: VisionConfig = VisionConfig {
     hidden_act: VisionActivation::QuickGelu,
 };
 
+/// Name of the layer to the embeddings that pictures and texts share.
+pub(in crate::models) const PROJECTION: &str = "visual_projection";
+
 /// Names of the tensors. The misspelt one is the files' own.
 pub(in crate::models) const NAMES: VisionNames = VisionNames {
     patch: "vision_model.embeddings.patch_embedding",

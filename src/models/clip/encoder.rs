@@ -1,7 +1,7 @@
 //! CLIP's image encoder with its projection.
 
 use super::Config;
-use super::config::NAMES;
+use super::config::{NAMES, PROJECTION};
 use crate::device::DeviceError;
 use crate::graph::Var;
 use crate::models::pretrained::VisionTransformer;
@@ -24,7 +24,7 @@ impl Encoder {
             let outputs = config.projection_dim;
             Ok(Encoder {
                 vision: VisionTransformer::new(p, &config.vision, &NAMES)?,
-                projection: Linear::new(p, "visual_projection", width, outputs, false)?,
+                projection: Linear::new(p, PROJECTION, width, outputs, false)?,
             })
         })
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::DeviceError;
 use crate::models::pretrained::{
     Connector, Decoder, DecoderConfig, Network, VisionConfig, VisionNames, VisionTransformer,
-    pretrained_info,
+    WholePicture, pretrained_info,
 };
 use crate::models::{
     ConfigError, FamilyConfig, ImagePlaceholder, ModelInfo, Overrides, VisionLanguage, clip, llama,
@@ -17,6 +17,10 @@ pub const IMAGE_TOKEN: &str = "<image>";
 
 /// Module path of the projector.
 pub(super) const PROJECTOR: &str = "projector";
+
+/// Names of the normalisation and the layer of the row of the whole picture, without `.weight`.
+pub const EMBEDDING_NORM: &str = "projector.embedding_norm";
+pub const EMBEDDING_LAYER: &str = "projector.embedding";
 
 /// Epsilon of the projector's normalisation.
 const NORM_EPS: f32 = 1e-5;
@@ -45,7 +49,7 @@ pub struct Config {
 pub struct EncoderPart {
     /// Folder, relative to the composition's or absolute, or repository on the Hugging Face Hub.
     pub model: String,
-    /// Number of blocks that are used, the first ones. The rows are those after the last of them.
+    /// Number of blocks, the first ones, after which the rows of patches are taken.
     pub layers: usize,
     /// Sizes of the whole encoder.
     pub vision: VisionConfig,
@@ -72,15 +76,33 @@ pub struct ProjectorConfig {
     pub pixel_shuffle_factor: usize,
     /// Whether a LayerNorm stands in front of the layers.
     pub norm: bool,
+    /// Width of the encoder's embedding of the whole picture, which becomes one more row by a
+    /// LayerNorm and a layer of its own; 0 without that row.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub embedding: usize,
+}
+
+/// Whether a field is left out of the file.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(value: &usize) -> bool {
+    *value == 0
 }
 
 impl Config {
     /// Number of rows that a picture becomes.
     pub fn tile_rows(&self) -> usize {
+        self.patch_rows() + usize::from(self.projector.embedding > 0)
+    }
+
+    /// Number of rows that the patches of a picture become.
+    fn patch_rows(&self) -> usize {
         (self.encoder.vision.grid() / self.projector.pixel_shuffle_factor.max(1)).pow(2)
     }
 
-    /// Width of the rows that the projector takes in.
+    /// Width of the rows of patches that the projector takes in.
     pub fn projector_inputs(&self) -> usize {
         self.encoder.vision.hidden_size * self.projector.pixel_shuffle_factor.pow(2)
     }
@@ -88,8 +110,16 @@ impl Config {
     /// Sizes of the blocks that are used.
     fn used_vision(&self) -> VisionConfig {
         VisionConfig {
-            num_hidden_layers: self.encoder.layers,
+            num_hidden_layers: self.used_layers(),
             ..self.encoder.vision.clone()
+        }
+    }
+
+    /// Number of blocks that are used, the first ones: all for an embedding.
+    pub(super) fn used_layers(&self) -> usize {
+        match self.projector.embedding {
+            0 => self.encoder.layers,
+            _ => self.encoder.vision.num_hidden_layers,
         }
     }
 
@@ -99,6 +129,7 @@ impl Config {
     /// Returns an error when the device cannot hold the parameters.
     pub(super) fn connector(&self, p: &mut Parameters) -> Result<Connector, DeviceError> {
         let (inputs, width) = (self.projector_inputs(), self.decoder.text.hidden_size);
+        let whole = self.whole_picture(p)?;
         p.with_role(Role::PROJECTOR, |p| {
             p.scope(PROJECTOR, |p| {
                 let norm = self.projector.norm;
@@ -115,7 +146,38 @@ impl Config {
                             Linear::new(p, "proj2", width, width, true)?,
                         ],
                     },
+                    whole,
                 })
+            })
+        })
+    }
+
+    /// Creates the layers to the row of the whole picture, if there is one.
+    fn whole_picture(&self, p: &mut Parameters) -> Result<Option<WholePicture>, DeviceError> {
+        let embedding = self.projector.embedding;
+        if embedding == 0 {
+            return Ok(None);
+        }
+        let projection = p.with_role(Role::ENCODER, |p| {
+            let width = self.encoder.vision.hidden_size;
+            Linear::new(p, clip::PROJECTION, width, embedding, false)
+        })?;
+        p.with_role(Role::PROJECTOR, |p| {
+            p.scope(PROJECTOR, |p| {
+                Ok(Some(WholePicture {
+                    patches_after: self.encoder.layers,
+                    patch_rows: [self.patch_rows(), self.projector_inputs()],
+                    width: embedding,
+                    embedding: projection,
+                    norm: LayerNorm::new(p, "embedding_norm", embedding, NORM_EPS)?,
+                    layer: Linear::new(
+                        p,
+                        "embedding",
+                        embedding,
+                        self.decoder.text.hidden_size,
+                        true,
+                    )?,
+                }))
             })
         })
     }
@@ -131,6 +193,7 @@ impl FamilyConfig for Config {
                 token: self.image_token_id,
                 rows: self.tile_rows(),
             }),
+            embedding: self.projector.embedding,
             ..pretrained_info(Some((&vision, factor)), &self.decoder.text)
         }
     }
@@ -175,7 +238,8 @@ impl FamilyConfig for Config {
             Projection::Linear => self.projector_inputs() * width,
             Projection::Mlp => (self.projector_inputs() + width) * width,
         };
-        self.used_vision().multiply_adds(1) + (self.tile_rows() * row) as f64
+        let embedding = (self.encoder.vision.hidden_size + width) * self.projector.embedding;
+        self.used_vision().multiply_adds(1) + (self.patch_rows() * row + embedding) as f64
     }
 
     fn adapter_targets(&self) -> Option<String> {
@@ -183,9 +247,9 @@ impl FamilyConfig for Config {
     }
 
     fn build(&self, p: &mut Parameters) -> Result<Box<dyn VisionLanguage>, DeviceError> {
-        // the rows of all patches are used, and the last LayerNorm is that of the CLS token
+        // the last LayerNorm is that of the CLS row
         let names = VisionNames {
-            norm: None,
+            norm: clip::NAMES.norm.filter(|_| self.projector.embedding > 0),
             ..clip::NAMES
         };
         let vision = p.with_role(Role::ENCODER, |p| {

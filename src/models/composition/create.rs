@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::config::{Config, DecoderPart, EncoderPart, IMAGE_TOKEN, ProjectorConfig};
+use super::config::{Config, DecoderPart, EncoderPart, IMAGE_TOKEN, PROJECTOR, ProjectorConfig};
 use super::parts::{DECODER, ENCODER, in_part, open_decoder};
 use crate::device::Device;
 use crate::models::library;
@@ -18,8 +18,10 @@ pub struct Recipe {
     pub encoder: PathBuf,
     /// Language model of Llama's type: a folder, a GGUF file, a repository or its short name.
     pub decoder: PathBuf,
-    /// Layers of the projector.
+    /// Layers of the projector; the width of the embedding is that of the encoder.
     pub projector: ProjectorConfig,
+    /// Whether the encoder's embedding of the whole picture becomes a row of its own.
+    pub whole_picture: bool,
     /// Number of the encoder's blocks that are used; all but the last if not given.
     pub layers: Option<usize>,
     /// Source of a chat template in place of the language model's own.
@@ -32,8 +34,8 @@ pub struct Recipe {
 pub const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
 impl Recipe {
-    /// A linear projector after a pixel shuffle by 2, and the last block left out: in CLIP only its
-    /// CLS row is trained.
+    /// A linear projector after a pixel shuffle by 2, the rows of patches without the last block, as in
+    /// CLIP only its CLS row is trained, and the embedding of the whole picture.
     pub fn new(encoder: impl Into<PathBuf>, decoder: impl Into<PathBuf>) -> Recipe {
         Recipe {
             encoder: encoder.into(),
@@ -42,7 +44,9 @@ impl Recipe {
                 kind: Projection::Linear,
                 pixel_shuffle_factor: 2,
                 norm: true,
+                embedding: 0,
             },
+            whole_picture: true,
             layers: None,
             chat_template: None,
             seed: 0,
@@ -69,11 +73,11 @@ pub fn create(out: &Path, recipe: &Recipe) -> Result<Config, CheckpointError> {
         reference(out, &recipe.encoder),
         reference(out, &recipe.decoder),
     );
-    let vision = in_part(out, ENCODER, &encoder, |folder| {
-        let vision = clip::Config::load(folder)?.vision;
+    let clip = in_part(out, ENCODER, &encoder, |folder| {
         clip::PreprocessConfig::load(folder)?;
-        Ok(vision)
+        Ok(clip::Config::load(folder)?)
     })?;
+    let vision = clip.vision;
     let (text, image_token_id) = in_part(out, DECODER, &decoder, |folder| {
         let (opened, text) = open_decoder(folder, None)?;
         let vocabulary = opened.dialogue.with_image_token(IMAGE_TOKEN);
@@ -87,7 +91,14 @@ pub fn create(out: &Path, recipe: &Recipe) -> Result<Config, CheckpointError> {
                 .unwrap_or(vision.num_hidden_layers.saturating_sub(1).max(1)),
             vision,
         },
-        projector: recipe.projector,
+        projector: ProjectorConfig {
+            embedding: if recipe.whole_picture {
+                clip.projection_dim
+            } else {
+                0
+            },
+            ..recipe.projector
+        },
         decoder: DecoderPart {
             model: decoder,
             text,
@@ -103,11 +114,11 @@ pub fn create(out: &Path, recipe: &Recipe) -> Result<Config, CheckpointError> {
     }
     let device = Device::open(Some("cpu"))?;
     let (_, store) = Parameters::build(&device, recipe.seed, |p| config.connector(p))?;
-    write_tensors(
-        &out.join("model.safetensors"),
-        store.named(),
-        Metadata::new(),
-    )?;
+    let named = store.named().iter();
+    let trained = named.filter(|(name, _)| name.starts_with(PROJECTOR));
+    let trained: Vec<_> = trained.cloned().collect();
+    let path = out.join("model.safetensors");
+    write_tensors(&path, &trained, Metadata::new())?;
     // last, so that a folder that was begun is no model
     write_file(&out.join("config.json"), described.to_json().as_bytes())?;
     Ok(config)

@@ -37,7 +37,7 @@ pub(in crate::models) fn open(
             ..WeightRules::default()
         };
         let mut weights = WeightFiles::open(folder, &rules, quantize)?;
-        weights.retain(|name| is_used(name, config.encoder.layers));
+        weights.retain(|name| config.uses(name));
         Ok((clip::PreprocessConfig::load(folder)?, weights))
     });
     let (preprocess, vision) = vision?;
@@ -68,7 +68,9 @@ pub(in crate::models) fn open(
     Ok(Opened {
         weights: opened
             .weights
-            .and(vision, |name| name.starts_with(VISION))
+            .and(vision, |name| {
+                name.starts_with(VISION) || name.starts_with(clip::PROJECTION)
+            })
             .and(own, |name| name.starts_with(PROJECTOR)),
         prompt: config.prompt.clone(),
         config: config.into(),
@@ -142,13 +144,15 @@ fn part_error(
     }
 }
 
-/// Whether a composition with so many blocks of CLIP uses a tensor.
-fn is_used(name: &str, layers: usize) -> bool {
-    let unused = ["visual_projection.", "vision_model.post_layernorm."];
-    let block = name.strip_prefix("vision_model.encoder.layers.");
-    let number = block.and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
-    !unused.iter().any(|begin| name.starts_with(begin))
-        && number.is_none_or(|number| number < layers)
+impl Config {
+    /// Whether a tensor of CLIP is used.
+    fn uses(&self, name: &str) -> bool {
+        let of_embedding = [clip::PROJECTION, "vision_model.post_layernorm."];
+        let block = name.strip_prefix("vision_model.encoder.layers.");
+        let number = block.and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+        (self.projector.embedding > 0 || !of_embedding.iter().any(|begin| name.starts_with(begin)))
+            && number.is_none_or(|number| number < self.used_layers())
+    }
 }
 
 /// Checks that a part has the sizes that it had.

@@ -17,6 +17,25 @@ pub struct Connector {
     pub norm: Option<LayerNorm>,
     /// Layers to the width of the decoder, with a GELU after each but the last.
     pub layers: Vec<Linear>,
+    /// Row of the whole picture behind those of its patches, if there is one.
+    pub whole: Option<WholePicture>,
+}
+
+/// Layers from the picture as a whole to a row of the decoder: the vision transformer's last CLS row,
+/// its projection to an embedding, as CLIP compares with texts, and from there to the decoder.
+pub struct WholePicture {
+    /// Number of blocks after which the rows of patches are taken; the CLS row is that of the last.
+    pub patches_after: usize,
+    /// Number of rows that the patches become, and their width.
+    pub patch_rows: [usize; 2],
+    /// Width of the embedding.
+    pub width: usize,
+    /// Projection of the vision transformer.
+    pub embedding: Linear,
+    /// Normalisation of the embedding.
+    pub norm: LayerNorm,
+    /// Layer to the width of the decoder.
+    pub layer: Linear,
 }
 
 impl Connector {
@@ -27,8 +46,31 @@ impl Connector {
             factor,
             norm: None,
             layers: vec![projection],
+            whole: None,
         }
     }
+}
+
+impl WholePicture {
+    /// Takes the rows of patches and the embedding of images apart.
+    fn apart(&self, c: &mut Context, rows: Var) -> (Var, Var) {
+        let images = c.tape.shape(rows)[0];
+        let [count, width] = self.patch_rows;
+        let column = in_column(c, rows);
+        let patches = c.tape.slice_rows(column, 0, count * width);
+        let embedding = c.tape.slice_rows(column, count * width, self.width);
+        (
+            c.tape.view(patches, &[images, count, width]),
+            c.tape.view(embedding, &[images, 1, self.width]),
+        )
+    }
+}
+
+/// Views rows of images as a column of values of each.
+fn in_column(c: &mut Context, rows: Var) -> Var {
+    let images = c.tape.shape(rows)[0];
+    let values = c.tape.len(rows) / images;
+    c.tape.view(rows, &[images, values, 1])
 }
 
 /// Vision transformer, connector and decoder; or a decoder alone.
@@ -52,8 +94,14 @@ impl VisionLanguage for Network {
         let Some((vision, connector)) = &self.vision else {
             panic!("encode: the model takes no pictures")
         };
-        let mut rows = vision.forward(c, image);
-        c.keep(|| "vision.norm".into(), rows);
+        let (mut rows, last) = match &connector.whole {
+            Some(whole) => vision.forward_past(c, image, whole.patches_after),
+            None => {
+                let rows = vision.forward(c, image);
+                c.keep(|| "vision.norm".into(), rows);
+                (rows, rows)
+            }
+        };
         let skipped = connector.skipped_rows;
         if skipped > 0 {
             let patches = c.tape.shape(rows)[1] - skipped;
@@ -61,12 +109,35 @@ impl VisionLanguage for Network {
         }
         let rows = c.tape.pixel_shuffle(rows, connector.factor);
         c.keep(|| "pixel_shuffle".into(), rows);
-        rows
+        let Some(whole) = &connector.whole else {
+            return rows;
+        };
+        let class = c.tape.slice_rows(last, 0, 1);
+        let embedding = whole.embedding.forward(c, class);
+        c.keep(|| "embedding".into(), embedding);
+        // rows of two widths, as one row of values
+        let [rows, embedding] = [rows, embedding].map(|rows| in_column(c, rows));
+        let both = c.tape.concat_rows(rows, embedding);
+        let &[images, values, _] = c.tape.shape(both) else {
+            unreachable!("rows of images")
+        };
+        c.tape.view(both, &[images, 1, values])
+    }
+
+    fn embed(&self, c: &mut Context, ids: Var) -> Var {
+        self.decoder.embed(c, ids)
     }
 
     fn project(&self, c: &mut Context, rows: Var) -> ImageFeatures {
         let Some((_, connector)) = &self.vision else {
             panic!("project: the model takes no pictures")
+        };
+        let (rows, whole) = match &connector.whole {
+            Some(whole) => {
+                let (rows, embedding) = whole.apart(c, rows);
+                (rows, Some((whole, embedding)))
+            }
+            None => (rows, None),
         };
         let mut rows = match &connector.norm {
             Some(norm) => norm.forward(c, rows),
@@ -77,6 +148,11 @@ impl VisionLanguage for Network {
                 true => layer.activated(c, rows, Activation::Gelu),
                 false => layer.forward(c, rows),
             };
+        }
+        if let Some((whole, embedding)) = whole {
+            let embedding = whole.norm.forward(c, embedding);
+            let last = whole.layer.forward(c, embedding);
+            rows = c.tape.concat_rows(rows, last);
         }
         c.keep(|| "connector".into(), rows);
         ImageFeatures::of_rows(rows)

@@ -233,6 +233,12 @@ impl VisionTransformer {
     /// Maps images `[n, 3, side, side]` to the rows after the last block, `[n, rows, width]`,
     /// normalised if there is a last LayerNorm. A CLS token is row 0.
     pub fn forward(&self, c: &mut Context, image: Var) -> Var {
+        self.forward_past(c, image, self.blocks.len()).1
+    }
+
+    /// Maps images to the rows after `layers` blocks, as they are, and to those of
+    /// [`forward`](Self::forward).
+    pub fn forward_past(&self, c: &mut Context, image: Var, layers: usize) -> (Var, Var) {
         let pixels = c.tape.patchify(image, self.config.patch_size);
         let mut x = self.patch.forward(c, pixels);
         if let Some((token, _)) = &self.class {
@@ -254,6 +260,7 @@ impl VisionTransformer {
             c.keep(|| "vision.pre_layernorm".into(), x);
         }
         let mut stream = Stream::from(x);
+        let mut passed = x;
         for (layer, block) in self.blocks.iter().enumerate() {
             stream = c.segment(stream, |c, x| {
                 block.forward(
@@ -264,11 +271,23 @@ impl VisionTransformer {
                 )
             });
             stream = c.keep_stream(|| format!("vision.layer{layer}"), stream);
+            if layer + 1 == layers && layers < self.blocks.len() {
+                passed = stream.value(c);
+                stream = Stream::from(passed);
+            }
         }
-        match &self.norm {
+        let last = match &self.norm {
             Some(norm) => stream.norm(c, norm).1,
             None => stream.value(c),
-        }
+        };
+        (
+            if layers < self.blocks.len() {
+                passed
+            } else {
+                last
+            },
+            last,
+        )
     }
 }
 

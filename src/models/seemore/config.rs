@@ -253,6 +253,7 @@ impl FamilyConfig for Config {
                 VisualTokens::Patches | VisualTokens::Fuyu => patches,
             },
             placeholder: None,
+            embedding: 0,
             conditioned: false,
             context: text.context,
             vocab_size: text.vocab_size,
