@@ -146,6 +146,7 @@ impl TrainArgs {
             "tune.style",
             "tune.prompt",
             "tune.tiles",
+            "tune.fit",
             "tune.features",
             "tune.round",
         ] {

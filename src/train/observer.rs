@@ -121,6 +121,13 @@ pub enum Note {
         /// Tensors of the model that start afresh, and why.
         fresh: Vec<String>,
     },
+    /// The layer of the whole picture begins fitted to the words of the answers.
+    Fitted {
+        /// Number of pictures.
+        pictures: usize,
+        /// Part of what differs between the answers' words that follows from the pictures, 0 to 1.
+        explained: f64,
+    },
     /// Features of pictures that a frozen image encoder gave.
     Features {
         /// Number of pictures.
@@ -204,6 +211,14 @@ impl fmt::Display for Note {
                     more => write!(f, " and {more} more"),
                 }
             }
+            Note::Fitted {
+                pictures,
+                explained,
+            } => write!(
+                f,
+                "the position of the whole picture begins fitted to the answers of {pictures} pictures: it explains {:.0} % of what differs between their words",
+                100.0 * explained
+            ),
             Note::Features {
                 pictures,
                 encoded,

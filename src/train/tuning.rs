@@ -5,9 +5,11 @@ mod data;
 mod exchange;
 mod features;
 mod feed;
+mod fit;
 mod validation;
 
 pub(crate) use data::{TuneData, read};
 pub(crate) use exchange::{Exchange, exchanges};
 pub(super) use feed::{AnswerFeed, augmented};
+pub(crate) use fit::fit;
 pub(crate) use validation::AnswerValidation;

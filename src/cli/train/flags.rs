@@ -351,6 +351,13 @@ fn tuning() -> Vec<Flag> {
             "Tiles that the model sees a picture in: 1, auto, or at most so many along the longer edge",
         )
         .rare(),
+        switch(
+            "fit",
+            field!(tune.fit),
+            true,
+            "Begin with the position of the whole picture fitted to the words of the answers, for a new composition",
+        )
+        .rare(),
         value(
             "feature-cache",
             "DIR|off",

@@ -53,6 +53,9 @@ pub struct TuneConfig {
     pub prompt: Option<String>,
     /// Tiles that the model sees a picture in: `1`, `auto`, or at most so many along the longer edge.
     pub tiles: Tiling,
+    /// Whether a composition's layer from the embedding of the whole picture to the decoder begins
+    /// fitted to the words of the training answers.
+    pub fit: bool,
     /// Where the features of a frozen image encoder are kept.
     pub features: FeatureStore,
     /// Whether products with frozen weights of 16 bits or less, and their gradients, may round their
@@ -72,6 +75,7 @@ impl Default for TuneConfig {
             style: Style::Short,
             prompt: None,
             tiles: Tiling::One,
+            fit: false,
             features: FeatureStore::Shared,
             round: false,
         }

@@ -10,7 +10,7 @@ use crate::text::Tokenizer;
 use crate::train::config::{RunConfig, Tuned};
 use crate::train::run::report;
 use crate::train::trainer::{Asked, Setup};
-use crate::train::tuning::{exchanges, read};
+use crate::train::tuning::{exchanges, fit, read};
 use crate::train::{Observer, State, Summary, TrainError};
 
 impl TrainRun {
@@ -62,6 +62,9 @@ impl TrainRun {
             validation: of_validation.unwrap_or_default(),
             question,
         };
+        if config.tune.fit && resumed.is_none() {
+            fit(&model, device, &train, &asked.train, &asked.data, observer)?;
+        }
         let setup = Setup {
             device,
             model: &model,
