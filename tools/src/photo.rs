@@ -22,12 +22,10 @@ use crate::{drawing, names};
 /// Artist of the scenes that are held back, who drew none of the others.
 const HELD_BACK: &str = "fxemoji";
 /// Scenes of several drawings to train on, and held back.
-const SCENES: [usize; 2] = [3000, 300];
+const SCENES: [usize; 2] = [1000, 300];
 /// One in this many pairs of things appears in scenes that are held back only.
 const PAIRS_PER_HELD_BACK: u64 = 10;
 const SEED: u64 = 1337;
-/// Folder of scenes to train on.
-const SCENE_FOLDER: &str = "scenes";
 
 /// Question for the name of an emoji.
 pub const NAME: &str = "Name it.";
@@ -35,19 +33,12 @@ pub const NAME: &str = "Name it.";
 pub const WHAT: &str = "What is this?";
 /// Question for the places of several things.
 pub const WHERE: &str = "What is where?";
+/// Question for a sentence, as `seemore caption --style detailed` asks.
+const DESCRIBE: &str = "Can you describe this image?";
 /// Longest answer that is trained on, in characters: texts are padded to the longest of all.
-const LONGEST: usize = 40;
-/// One in this many names of what is no thing, and one in this many scenes, are in the second stage.
-const OTHERS: usize = 5;
-const SECOND_SCENES: usize = 3;
-/// Questions of the styles of captions, as `seemore caption` asks them: short, detailed, alternative
-/// text, tags.
-const STYLES: [&str; 4] = [
-    "Write a caption of one sentence for this image.",
-    "Can you describe this image?",
-    "Write the alt text of this image: one plain sentence for a person who cannot see it.",
-    "List what this image shows as keywords, separated by commas, without sentences.",
-];
+const LONGEST: usize = 48;
+/// One in so many names is trained on: of things, and of what is no thing.
+const NAMES: [usize; 2] = [2, 3];
 
 /// A drawing of a thing.
 struct Thing<'a> {
@@ -55,8 +46,7 @@ struct Thing<'a> {
     picture: Pixmap,
 }
 
-/// Writes the pictures, `train.json`, `things.json`, `styles.json` and `scenes.json` to `out`, from the npm packages in
-/// `packages`.
+/// Writes the pictures, `train.json` and `scenes.json` to `out`, from the npm packages in `packages`.
 pub fn write(packages: &Path, out: &Path) -> Result<()> {
     let emoji = labels::read(packages)?;
     let plain: Vec<Emoji> = emoji.into_iter().filter(|e| e.tone.is_none()).collect();
@@ -66,22 +56,19 @@ pub fn write(packages: &Path, out: &Path) -> Result<()> {
         drawn.extend(things(packages, artist, &plain)?);
     }
     let mut entries = all("drawings", &drawn, out, about)?;
-    let styles = entries.extract_if(.., is_of_style).collect::<Vec<_>>();
-    save(&out.join("styles.json"), &styles)?;
     let scenes = |name: &str, count: usize, shown: &[Thing], held_back: bool| {
         let objects = shown.iter().filter(|thing| is_object(thing.emoji));
         let objects: Vec<&Thing> = objects.collect();
         all(name, &vec![(); count], out, |(), pictures, random| {
             let (picture, caption) = scene(&objects, held_back, random);
             let image = pictures.save(picture)?;
-            let question = if held_back { WHERE } else { WHAT };
-            Ok(vec![entry(&image, question, &caption)])
+            Ok(vec![entry(&image, WHERE, &caption)])
         })
     };
-    entries.extend(scenes(SCENE_FOLDER, SCENES[0], &drawn, false)?);
+    entries.extend(scenes("scenes", SCENES[0], &drawn, false)?);
     entries.retain(|entry| text(entry, 1).chars().count() <= LONGEST);
+    keep_some_names(&mut entries);
     save(&out.join("train.json"), &entries)?;
-    save(&out.join("things.json"), &second_stage(&entries))?;
     let unseen = things(packages, HELD_BACK, &plain)?;
     let held_back = scenes("held-back", SCENES[1], &unseen, true)?;
     save(&out.join("scenes.json"), &held_back)
@@ -104,54 +91,48 @@ fn things<'a>(packages: &Path, artist: &str, emoji: &'a [Emoji]) -> Result<Vec<T
 }
 
 /// Whether an emoji shows a thing that photographs show, too: an animal, a plant, food, a place, a
-/// vehicle, an object; neither a face nor a symbol nor one of the clocks.
+/// vehicle, an object; neither a face nor a symbol, nor one of the clocks or of the decorations for
+/// events.
 fn is_object(emoji: &Emoji) -> bool {
     const CLOCKS: u8 = 58;
-    matches!(emoji.subgroup, 34..=82) && emoji.subgroup != CLOCKS
+    const EVENTS: u8 = 60;
+    const EVERYWHERE: [&str; 6] = [
+        "jack-o-lantern",
+        "christmas tree",
+        "fireworks",
+        "balloon",
+        "ribbon",
+        "wrapped gift",
+    ];
+    match emoji.subgroup {
+        CLOCKS => false,
+        EVENTS => EVERYWHERE.contains(&emoji.caption.as_str()),
+        other => matches!(other, 34..=82),
+    }
 }
 
-/// The drawing on white with its name, and of things also on some ground with what it is, and in
-/// the words of one of the styles.
+/// The drawing on white with its name; of things also on some ground with what it is, in a few words
+/// and in a sentence.
 fn about(thing: &Thing, pictures: &mut Pictures, random: &mut ChaCha8Rng) -> Result<Vec<Value>> {
     let plain = pictures.save(on_white(&thing.picture))?;
     let mut entries = vec![entry(&plain, NAME, &thing.emoji.caption)];
-    if is_object(thing.emoji) {
-        let place = Place {
-            x: random.random_range(0.4..0.6),
-            y: random.random_range(0.4..0.6),
-            size: random.random_range(0.5..1.0),
-            turn: random.random_range(-15.0..15.0),
-            mirrored: random.random_bool(0.5),
-        };
-        let changed = pictures.save(compose(&[(&thing.picture, place)], random))?;
-        let name = everyday(&thing.emoji.caption);
-        let kind = kind(thing.emoji.subgroup, name);
-        let short = match kind {
-            Some(kind) => format!("{name}, {}", with_article(kind)),
-            None => name.to_owned(),
-        };
-        entries.push(entry(&changed, WHAT, &short));
-        let style = random.random_range(0..STYLES.len());
-        let it = with_article(name);
-        let which = kind.map(|kind| format!(", {}", with_article(kind)));
-        let which = which.unwrap_or_default();
-        let answer = match style {
-            0 => format!("This is {it}{which}."),
-            1 => format!("The picture shows {it}{which}."),
-            2 => format!("A picture of {it}{which}."),
-            _ => [Some(name), kind]
-                .into_iter()
-                .flatten()
-                .collect::<Vec<_>>()
-                .join(", "),
-        };
-        let seen = if random.random_bool(0.5) {
-            &plain
-        } else {
-            &changed
-        };
-        entries.push(entry(seen, STYLES[style], &answer));
+    if !is_object(thing.emoji) {
+        return Ok(entries);
     }
+    let name = everyday(&thing.emoji.caption);
+    let kind = kind(thing.emoji.subgroup, name).map(with_article);
+    let which = kind.map_or(String::new(), |kind| format!(", {kind}"));
+    let place = Place {
+        x: random.random_range(0.4..0.6),
+        y: random.random_range(0.4..0.6),
+        size: random.random_range(0.5..1.0),
+        turn: random.random_range(-15.0..15.0),
+        mirrored: random.random_bool(0.5),
+    };
+    let changed = pictures.save(compose(&[(&thing.picture, place)], random))?;
+    entries.push(entry(&changed, WHAT, &format!("{name}{which}")));
+    let sentence = format!("The picture shows {}{which}.", with_article(name));
+    entries.push(entry(&changed, DESCRIBE, &sentence));
     Ok(entries)
 }
 
@@ -221,9 +202,27 @@ fn on_white(picture: &Pixmap) -> Vec<u8> {
         .collect()
 }
 
-/// Whether an entry has the question of a style: those are longer, and train apart.
-fn is_of_style(entry: &mut Value) -> bool {
-    STYLES.iter().any(|style| text(entry, 0).ends_with(style))
+/// Removes names that are asked for: most pictures should be told of in everyday words.
+fn keep_some_names(entries: &mut Vec<Value>) {
+    let item = |entry: &Value| {
+        let image = entry["image"].as_str().unwrap_or_default();
+        image
+            .rsplit_once('-')
+            .map_or(String::new(), |(item, _)| item.to_owned())
+    };
+    let about_things = entries
+        .iter()
+        .filter(|entry| text(entry, 0).ends_with(WHAT));
+    let things: BTreeSet<String> = about_things.map(item).collect();
+    let mut seen = [0; 2];
+    entries.retain(|entry| {
+        if !text(entry, 0).ends_with(NAME) {
+            return true;
+        }
+        let kind = usize::from(!things.contains(&item(entry)));
+        seen[kind] += 1;
+        (seen[kind] - 1) % NAMES[kind] == 0
+    });
 }
 
 /// Text of a turn of an entry.
@@ -231,36 +230,6 @@ fn text(entry: &Value, turn: usize) -> &str {
     entry["conversations"][turn]["value"]
         .as_str()
         .unwrap_or_default()
-}
-
-/// Returns the entries of the second stage of training: all about things, a few about the rest, and
-/// scenes with a question of their own, so that photographs of one thing are not taken for scenes.
-fn second_stage(entries: &[Value]) -> Vec<Value> {
-    let item = |entry: &Value| {
-        let image = entry["image"].as_str().unwrap_or_default();
-        image
-            .rsplit_once('-')
-            .map_or(String::new(), |(item, _)| item.to_owned())
-    };
-    let is_scene = |entry: &&Value| item(entry).starts_with(SCENE_FOLDER);
-    let is_what = |entry: &&Value| text(entry, 0).ends_with(WHAT) && !is_scene(entry);
-    let things: BTreeSet<String> = entries.iter().filter(is_what).map(item).collect();
-    let names = entries
-        .iter()
-        .filter(|entry| text(entry, 0).ends_with(NAME));
-    let (of_things, others): (Vec<&Value>, Vec<&Value>) =
-        names.partition(|entry| things.contains(&item(entry)));
-    let scenes = entries.iter().filter(is_scene).step_by(SECOND_SCENES);
-    let scenes = scenes.map(|scene| {
-        let image = scene["image"].as_str().unwrap_or_default();
-        entry(image, WHERE, text(scene, 1))
-    });
-    let about = entries.iter().filter(is_what).chain(of_things);
-    about
-        .chain(others.into_iter().step_by(OTHERS))
-        .cloned()
-        .chain(scenes)
-        .collect()
 }
 
 /// An entry in LLaVA's form.
@@ -352,6 +321,21 @@ mod tests {
             subgroup,
             names: Default::default(),
         }
+    }
+
+    #[test]
+    fn some_names_are_kept_of_things_and_of_the_rest() {
+        let mut entries = vec![];
+        for number in 0..6 {
+            entries.push(entry(&format!("drawings/{number}-0.png"), NAME, "it"));
+            if number >= 4 {
+                entries.push(entry(&format!("drawings/{number}-1.png"), WHAT, "it"));
+            }
+        }
+        keep_some_names(&mut entries);
+        let images = entries.iter().map(|entry| entry["image"].as_str().unwrap());
+        let want = ["0-0", "3-0", "4-0", "4-1", "5-1"].map(|it| format!("drawings/{it}.png"));
+        assert_eq!(images.collect::<Vec<_>>(), want);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Everyday English for the things that emoji show.
 
 /// Everyday names of things that Unicode names otherwise.
-const EVERYDAY: [(&str, &str); 34] = [
+const EVERYDAY: [(&str, &str); 46] = [
     ("spouting whale", "whale"),
     ("lady beetle", "ladybug"),
     ("honeybee", "bee"),
@@ -36,6 +36,18 @@ const EVERYDAY: [(&str, &str); 34] = [
     ("carpentry saw", "saw"),
     ("high-speed train", "train"),
     ("adhesive bandage", "bandage"),
+    ("long drum", "drum"),
+    ("straight ruler", "ruler"),
+    ("triangular ruler", "ruler"),
+    ("globe showing europe-africa", "planet earth"),
+    ("globe showing americas", "planet earth"),
+    ("globe showing asia-australia", "planet earth"),
+    ("leaf fluttering in wind", "leaves"),
+    ("man’s shoe", "shoe"),
+    ("woman’s boot", "boot"),
+    ("woman’s hat", "hat"),
+    ("woman’s sandal", "sandal"),
+    ("closed book", "book"),
 ];
 
 /// Kinds by Unicode's subgroups, in the order of their numbers.
@@ -65,7 +77,19 @@ const KINDS: [(u8, &str); 22] = [
 ];
 
 /// Kinds of things that are another kind than most of their subgroup; none for an empty text.
-const OTHERS: [(&str, &str); 38] = [
+const OTHERS: [(&str, &str); 53] = [
+    ("poodle", "dog"),
+    ("lion", "big cat"),
+    ("tiger", "big cat"),
+    ("leopard", "big cat"),
+    ("rooster", "chicken"),
+    ("hatching chick", "chicken"),
+    ("baby chick", "chicken"),
+    ("front-facing baby chick", "chicken"),
+    ("crab", "shellfish"),
+    ("lobster", "shellfish"),
+    ("shrimp", "shellfish"),
+    ("oyster", "shellfish"),
     ("snail", "animal"),
     ("spider", "animal"),
     ("spider web", ""),
@@ -82,6 +106,9 @@ const OTHERS: [(&str, &str); 38] = [
     ("dragon", "fantasy animal"),
     ("unicorn", "fantasy animal"),
     ("phoenix", "fantasy animal"),
+    ("peanuts", ""),
+    ("jack-o-lantern", "pumpkin"),
+    ("tokyo tower", ""),
     ("mushroom", "fungus"),
     ("brown mushroom", "fungus"),
     ("empty nest", ""),
