@@ -39,6 +39,7 @@ fn caption_files() {
         ("json", "nowhere/list.json", ""),
         ("tokens", "nowhere/tokens.txt", ""),
         ("webdataset", "nowhere/shard.tar", ""),
+        ("parquet", "nowhere/table.parquet", ""),
     ] {
         each(target, |bytes| {
             let _ = Captioned::parse(
