@@ -165,7 +165,7 @@ fn rows_of_a_pretrained_model_lie_on_the_picture() {
         cls: false,
         front: 0,
         visual: vec![1, 2, 3, 4],
-        layout: Some(RowLayout::new(&picture, 2, false)),
+        layout: Some(RowLayout::new(&picture, 2, 0)),
     };
     let relevance = vec![vec![0.1, 0.2, 0.3, 0.4], vec![0.7, 0.1, 0.1, 0.1]];
     let folder = tempfile::tempdir().unwrap();

@@ -32,6 +32,15 @@ pub struct ComposeArgs {
     /// Leave out the position of the picture as a whole: the encoder's embedding of it
     #[arg(long)]
     patches_only: bool,
+    /// Number of names that a picture can be given, whose words become four positions: `seemore train
+    /// --fit` finds them among its answers
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 0,
+        conflicts_with = "patches_only"
+    )]
+    names: u16,
     /// Number of the encoder's blocks after which patches are taken [default: all but the last]
     #[arg(long, value_name = "BLOCKS")]
     layers: Option<usize>,
@@ -57,6 +66,7 @@ pub fn run(args: &ComposeArgs) -> anyhow::Result<()> {
             pixel_shuffle_factor: args.pixel_shuffle.into(),
             norm: !args.no_norm,
             embedding: 0,
+            names: args.names.into(),
         },
         whole_picture: !args.patches_only,
         layers: args.layers,

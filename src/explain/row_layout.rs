@@ -4,8 +4,8 @@ use crate::image::TiledPicture;
 
 /// Places on a picture of the rows that an image encoder makes of its tiles.
 ///
-/// Each tile gives a square of rows, row by row, and may give one more behind them for the tile as a
-/// whole, which lies nowhere. The tile of the whole picture lies over all others.
+/// Each tile gives a square of rows, row by row, and may give more behind them for the tile as a
+/// whole, which lie nowhere. The tile of the whole picture lies over all others.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RowLayout {
     /// Number of rows along a side of a tile.
@@ -19,9 +19,9 @@ pub struct RowLayout {
 }
 
 impl RowLayout {
-    /// Returns the places of the rows of a picture's tiles, `side` along each side of a tile; with
-    /// `whole`, there is one more for the tile as a whole.
-    pub fn new(picture: &TiledPicture, side: usize, whole: bool) -> RowLayout {
+    /// Returns the places of the rows of a picture's tiles, `side` along each side of a tile, and
+    /// `whole` more for the tile as a whole.
+    pub fn new(picture: &TiledPicture, side: usize, whole: usize) -> RowLayout {
         let areas = || picture.tiles.iter().map(|tile| tile.area);
         let width = areas().fold(0f32, |most, area| most.max(area.left + area.width));
         let height = areas().fold(0f32, |most, area| most.max(area.top + area.height));
@@ -30,7 +30,7 @@ impl RowLayout {
         let scaled = |value: f32, whole: f32| value as f64 / whole as f64 * cells as f64;
         RowLayout {
             side,
-            each: side * side + usize::from(whole),
+            each: side * side + whole,
             cells,
             tiles: areas()
                 .map(|area| {
@@ -156,7 +156,7 @@ mod tests {
             grid: TileGrid::default(),
             side: 8,
         };
-        let layout = RowLayout::new(&picture, 3, false);
+        let layout = RowLayout::new(&picture, 3, 0);
         let shares: Vec<f32> = (0..9).map(|i| i as f32 / 50.0).collect();
         assert_eq!((layout.cells(), layout.rows()), (3, 9));
         assert_eq!(layout.spread(&shares), shares);
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn rows_lie_where_their_tile_is() {
         // 1 row and 2 columns of tiles with 2 x 2 rows each: 4 x 4 cells
-        let layout = RowLayout::new(&cut(1, 2, 121.0, 51.0), 2, false);
+        let layout = RowLayout::new(&cut(1, 2, 121.0, 51.0), 2, 0);
         assert_eq!((layout.cells(), layout.rows()), (4, 12));
         // the first row of the second tile: the third column, the upper half
         let map = layout.spread(&one(&layout, 4));
@@ -182,10 +182,10 @@ mod tests {
     #[test]
     fn rows_of_whole_tiles_lie_nowhere() {
         let picture = cut(1, 2, 121.0, 51.0);
-        let patches = RowLayout::new(&picture, 2, false);
-        let layout = RowLayout::new(&picture, 2, true);
-        assert_eq!((layout.cells(), layout.rows()), (4, 15));
-        for (row, of_patches) in [(0, Some(0)), (4, None), (5, Some(4)), (14, None)] {
+        let patches = RowLayout::new(&picture, 2, 0);
+        let layout = RowLayout::new(&picture, 2, 2);
+        assert_eq!((layout.cells(), layout.rows()), (4, 18));
+        for (row, of_patches) in [(0, Some(0)), (4, None), (5, None), (6, Some(4)), (17, None)] {
             let map = layout.spread(&one(&layout, row));
             let want = match of_patches {
                 Some(row) => patches.spread(&one(&patches, row)),
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn rows_that_cut_cells_are_shared_by_area() {
         // 3 rows and 4 columns of tiles of one row each: a tile is 4/3 cells high
-        let layout = RowLayout::new(&cut(3, 4, 2048.0, 1536.0), 1, false);
+        let layout = RowLayout::new(&cut(3, 4, 2048.0, 1536.0), 1, 0);
         assert_eq!(layout.cells(), 4);
         let map = layout.spread(&one(&layout, 5));
         let found = hot(&layout, &map);
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn the_sum_of_the_shares_stays() {
         for (rows, columns, side) in [(1, 1, 4), (1, 4, 3), (4, 3, 8), (3, 4, 8), (5, 2, 7)] {
-            let layout = RowLayout::new(&cut(rows, columns, 997.0, 601.0), side, false);
+            let layout = RowLayout::new(&cut(rows, columns, 997.0, 601.0), side, 0);
             let shares: Vec<f32> = (0..layout.rows()).map(|i| (i % 7) as f32 * 1e-4).collect();
             let map = layout.spread(&shares);
             let sum = |values: &[f32]| values.iter().map(|&value| value as f64).sum::<f64>();

@@ -10,7 +10,7 @@ mod create;
 mod parts;
 
 pub use config::{Config, DecoderPart, EncoderPart, IMAGE_TOKEN, ProjectorConfig};
-pub(crate) use config::{EMBEDDING_LAYER, EMBEDDING_NORM};
+pub(crate) use config::{EMBEDDING_LAYER, EMBEDDING_NORM, NAME_LOGITS, NAME_ROWS, NAME_WORDS};
 pub use create::{CHATML, Recipe, create};
 pub(super) use create::{reference_from, relative};
 pub use parts::missing_parts;

@@ -94,9 +94,10 @@ pub struct ModelInfo {
     pub visual_tokens: usize,
     /// Token whose places in the text the image takes, where it does not stand in front.
     pub placeholder: Option<ImagePlaceholder>,
-    /// Width of the encoder's embedding of the whole picture, which becomes the last of a tile's
-    /// rows; 0 without that row.
+    /// Width of the encoder's embedding of a tile as a whole; 0 for models that do not take it in.
     pub embedding: usize,
+    /// Rows that the embedding becomes, the last ones of a tile.
+    pub whole_rows: usize,
     /// Whether the decoder adds a vector made from the image to every text position.
     pub conditioned: bool,
     /// Maximum number of positions, visual tokens and text together.

@@ -127,6 +127,9 @@ pub enum Note {
         pictures: usize,
         /// Part of what differs between the answers' words that follows from the pictures, 0 to 1.
         explained: f64,
+        /// Number of names that pictures can be given, and the part of the training pictures that are
+        /// given theirs.
+        named: Option<(usize, f64)>,
     },
     /// Features of pictures that a frozen image encoder gave.
     Features {
@@ -214,11 +217,22 @@ impl fmt::Display for Note {
             Note::Fitted {
                 pictures,
                 explained,
-            } => write!(
-                f,
-                "the position of the whole picture begins fitted to the answers of {pictures} pictures: it explains {:.0} % of what differs between their words",
-                100.0 * explained
-            ),
+                named,
+            } => {
+                write!(
+                    f,
+                    "the position of the whole picture begins fitted to {pictures} answers: it explains {:.0} % of what differs between their words",
+                    100.0 * explained
+                )?;
+                match named {
+                    Some((names, right)) => write!(
+                        f,
+                        "; {names} names, right for {:.0} % of the training pictures",
+                        100.0 * right
+                    ),
+                    None => Ok(()),
+                }
+            }
             Note::Features {
                 pictures,
                 encoded,

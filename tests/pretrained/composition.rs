@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use safetensors::tensor::TensorView;
 use seemore::caption::{CaptionOptions, Generator, Sampling, Session};
 use seemore::device::Device;
 use seemore::hint::{Hint, Hinted};
@@ -29,13 +30,30 @@ fn recipe(encoder: &Path, decoder: &Path, kind: Projection) -> Recipe {
     recipe.projector.kind = kind;
     recipe.projector.norm = kind == Projection::Linear;
     recipe.whole_picture = kind == Projection::Linear;
+    recipe.projector.names = 3;
     recipe
 }
 
-/// Makes a composition in a folder.
+/// Makes a composition in a folder. Its names, which training would find, become some numbers.
 #[track_caller]
 fn compose(out: &Path, recipe: &Recipe) -> Config {
-    create(out, recipe).unwrap_or_else(|error| panic!("{error}"))
+    let config = create(out, recipe).unwrap_or_else(|error| panic!("{error}"));
+    let path = out.join("model.safetensors");
+    let mut values = read_values(&path).unwrap();
+    for name in ["names.weight", "names.bias", "words"] {
+        if let Some((_, values)) = values.get_mut(&format!("projector.{name}")) {
+            let some = (0..values.len()).map(|i| (i * 31 % 17) as f32 / 4.0 - 2.0);
+            *values = some.collect();
+        }
+    }
+    let tensors = values.iter().map(|(name, (shape, values))| {
+        let bytes = bytemuck::cast_slice(values);
+        let view = TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes);
+        (name.clone(), view.unwrap())
+    });
+    let bytes = safetensors::serialize(tensors, None).unwrap();
+    std::fs::write(path, bytes).unwrap();
+    config
 }
 
 fn load(device: &Device, folder: &Path) -> Model {
@@ -118,6 +136,18 @@ fn rows_by_hand(config: &Config, folder: &Path, recorded: &Reference) -> Vec<f64
             let whole = embeddings.next().expect("an embedding of each picture");
             let whole: Vec<f64> = whole.iter().map(|&x| x as f64).collect();
             rows.extend(linear("embedding", &normalised("embedding_norm", &whole)));
+            let length = whole.iter().map(|x| x * x).sum::<f64>().sqrt();
+            let direction: Vec<f64> = whole.iter().map(|x| x / length).collect();
+            let logits = linear("names", &direction);
+            let sum: f64 = logits.iter().map(|logit| logit.exp()).sum();
+            let words = tensor("words");
+            let each = words.len() / logits.len();
+            rows.extend((0..each).map(|i| {
+                let names = logits.iter().zip(words.chunks(each));
+                names
+                    .map(|(logit, words)| logit.exp() / sum * words[i])
+                    .sum::<f64>()
+            }));
         }
     }
     rows

@@ -48,6 +48,7 @@ struct Report {
     losses: Vec<f32>,
     encoded: Option<u64>,
     no_features: usize,
+    named: Option<(usize, f64)>,
 }
 
 impl Observer for Report {
@@ -55,6 +56,7 @@ impl Observer for Report {
         match note {
             Note::Features { encoded, .. } => self.encoded = Some(*encoded),
             Note::NoFeatures { .. } => self.no_features += 1,
+            Note::Fitted { named, .. } => self.named = *named,
             _ => {}
         }
     }
@@ -124,7 +126,9 @@ fn composed(place: &Place) -> Option<PathBuf> {
     let (encoder, decoder) = (folders("clip_tiny"), folders("llama_tiny"));
     let (encoder, decoder) = (encoder.first()?, decoder.first()?);
     let out = place.path("composition");
-    create(&out, &Recipe::new(encoder, decoder)).unwrap_or_else(|error| panic!("{error}"));
+    let mut recipe = Recipe::new(encoder, decoder);
+    recipe.projector.names = 6;
+    create(&out, &recipe).unwrap_or_else(|error| panic!("{error}"));
     Some(out)
 }
 
@@ -150,8 +154,11 @@ fn compositions_learn_captions_and_keep_the_question() {
     let base = composed(&place).expect("clip_tiny and llama_tiny are needed");
     for (device, name) in devices().iter().zip(["cpu", "adapter"]) {
         let tuned = [Tuned::Projector, Tuned::Lora];
-        let config = place.config(&base, name, &tuned, 120);
+        let mut config = place.config(&base, name, &tuned, 120);
+        config.tune.fit = true;
         let (_, report) = train(device, config);
+        // four answers, in six places
+        assert_eq!(report.named, Some((4, 1.0)));
         let (first, last) = (report.losses[0], *report.losses.last().unwrap());
         assert!(last < 0.2 * first, "{first} to {last}");
         let folder = place.path(name);

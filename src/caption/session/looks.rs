@@ -87,11 +87,9 @@ impl Session {
     fn layout(&self, input: &ModelInput) -> Option<RowLayout> {
         let info = self.info();
         match (&input.0, info.image_tokens) {
-            (Input::Tiles(tiled), ImageTokens::Squares { factor }) => Some(RowLayout::new(
-                tiled,
-                info.grid() / factor,
-                info.embedding > 0,
-            )),
+            (Input::Tiles(tiled), ImageTokens::Squares { factor }) => {
+                Some(RowLayout::new(tiled, info.grid() / factor, info.whole_rows))
+            }
             _ => None,
         }
     }

@@ -4,13 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceError;
 use crate::models::pretrained::{
-    Connector, Decoder, DecoderConfig, Network, VisionConfig, VisionNames, VisionTransformer,
-    WholePicture, pretrained_info,
+    Connector, Decoder, DecoderConfig, Names, Network, VisionConfig, VisionNames,
+    VisionTransformer, WholePicture, pretrained_info,
 };
 use crate::models::{
     ConfigError, FamilyConfig, ImagePlaceholder, ModelInfo, Overrides, VisionLanguage, clip, llama,
 };
-use crate::nn::{LayerNorm, Linear, Parameters, Projection, Role};
+use crate::nn::{Init, LayerNorm, Linear, Parameters, Projection, Role};
 
 /// Name of the token whose places the rows of a picture take.
 pub const IMAGE_TOKEN: &str = "<image>";
@@ -21,6 +21,13 @@ pub(super) const PROJECTOR: &str = "projector";
 /// Names of the normalisation and the layer of the row of the whole picture, without `.weight`.
 pub const EMBEDDING_NORM: &str = "projector.embedding_norm";
 pub const EMBEDDING_LAYER: &str = "projector.embedding";
+
+/// Logits of the names, without `.weight`, and the words of each.
+pub const NAME_LOGITS: &str = "projector.names";
+pub const NAME_WORDS: &str = "projector.words";
+
+/// Number of rows that spell a name: most have fewer tokens.
+pub const NAME_ROWS: usize = 4;
 
 /// Epsilon of the projector's normalisation.
 const NORM_EPS: f32 = 1e-5;
@@ -80,6 +87,10 @@ pub struct ProjectorConfig {
     /// LayerNorm and a layer of its own; 0 without that row.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub embedding: usize,
+    /// Number of names that the embedding can be given, whose words become four more rows; 0 without
+    /// them. They are no trained layers: training finds them once, when it begins.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub names: usize,
 }
 
 /// Whether a field is left out of the file.
@@ -94,7 +105,20 @@ fn is_zero(value: &usize) -> bool {
 impl Config {
     /// Number of rows that a picture becomes.
     pub fn tile_rows(&self) -> usize {
-        self.patch_rows() + usize::from(self.projector.embedding > 0)
+        self.patch_rows() + self.whole_rows()
+    }
+
+    /// Number of rows of a picture as a whole.
+    fn whole_rows(&self) -> usize {
+        let names = if self.projector.names > 0 {
+            NAME_ROWS
+        } else {
+            0
+        };
+        match self.projector.embedding {
+            0 => 0,
+            _ => 1 + names,
+        }
     }
 
     /// Number of rows that the patches of a picture become.
@@ -162,21 +186,31 @@ impl Config {
             let width = self.encoder.vision.hidden_size;
             Linear::new(p, clip::PROJECTION, width, embedding, false)
         })?;
+        let (width, names) = (self.decoder.text.hidden_size, self.projector.names);
+        let found = Role {
+            learns_from_captions: false,
+            ..Role::PROJECTOR
+        };
+        let names = p.with_role(found, |p| {
+            let create = |p: &mut Parameters| -> Result<Names, DeviceError> {
+                Ok(Names {
+                    logits: Linear::new(p, NAME_LOGITS, embedding, names, true)?,
+                    words: p.create(NAME_WORDS, &[names, NAME_ROWS * width], Init::Zeros)?,
+                    rows: NAME_ROWS,
+                })
+            };
+            (names > 0).then(|| create(p)).transpose()
+        })?;
         p.with_role(Role::PROJECTOR, |p| {
             p.scope(PROJECTOR, |p| {
                 Ok(Some(WholePicture {
+                    names,
                     patches_after: self.encoder.layers,
                     patch_rows: [self.patch_rows(), self.projector_inputs()],
                     width: embedding,
                     embedding: projection,
                     norm: LayerNorm::new(p, "embedding_norm", embedding, NORM_EPS)?,
-                    layer: Linear::new(
-                        p,
-                        "embedding",
-                        embedding,
-                        self.decoder.text.hidden_size,
-                        true,
-                    )?,
+                    layer: Linear::new(p, "embedding", embedding, width, true)?,
                 }))
             })
         })
@@ -194,6 +228,7 @@ impl FamilyConfig for Config {
                 rows: self.tile_rows(),
             }),
             embedding: self.projector.embedding,
+            whole_rows: self.whole_rows(),
             ..pretrained_info(Some((&vision, factor)), &self.decoder.text)
         }
     }
@@ -238,7 +273,10 @@ impl FamilyConfig for Config {
             Projection::Linear => self.projector_inputs() * width,
             Projection::Mlp => (self.projector_inputs() + width) * width,
         };
-        let embedding = (self.encoder.vision.hidden_size + width) * self.projector.embedding;
+        let names = self.projector.names;
+        let embedding = (self.encoder.vision.hidden_size + width + names)
+            * self.projector.embedding
+            + names * NAME_ROWS * width;
         self.used_vision().multiply_adds(1) + (self.patch_rows() * row + embedding) as f64
     }
 

@@ -45,6 +45,7 @@ impl Recipe {
                 pixel_shuffle_factor: 2,
                 norm: true,
                 embedding: 0,
+                names: 0,
             },
             whole_picture: true,
             layers: None,
@@ -92,6 +93,11 @@ pub fn create(out: &Path, recipe: &Recipe) -> Result<Config, CheckpointError> {
             vision,
         },
         projector: ProjectorConfig {
+            names: if recipe.whole_picture {
+                recipe.projector.names
+            } else {
+                0
+            },
             embedding: if recipe.whole_picture {
                 clip.projection_dim
             } else {

@@ -274,6 +274,7 @@ impl FamilyConfig for Config {
             },
             placeholder: None,
             embedding: 0,
+            whole_rows: 0,
             conditioned: text.fusion == Fusion::Add || self.guesses() || vision.color_levels > 0,
             context: text.context,
             vocab_size: text.vocab_size,

@@ -43,6 +43,7 @@ pub(in crate::models) fn pretrained_info(
         visual_tokens: 0,
         placeholder: None,
         embedding: 0,
+        whole_rows: 0,
         conditioned: false,
         context: text.max_position_embeddings,
         vocab_size: text.vocab_size,

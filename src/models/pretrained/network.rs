@@ -1,6 +1,7 @@
 //! Forward pass of a pretrained vision-language model.
 
 use super::{Decoder, VisionTransformer};
+use crate::device::Tensor;
 use crate::graph::Var;
 use crate::models::{Caches, ImageFeatures, VisionLanguage};
 use crate::nn::{Context, LayerNorm, Linear};
@@ -36,6 +37,37 @@ pub struct WholePicture {
     pub norm: LayerNorm,
     /// Layer to the width of the decoder.
     pub layer: Linear,
+    /// Rows that spell what the picture shows, if there are any.
+    pub names: Option<Names>,
+}
+
+/// Rows that spell what a picture shows: the words of all known names, weighted by how probable the
+/// embedding makes each name.
+pub struct Names {
+    /// Logits of the names.
+    pub logits: Linear,
+    /// Embeddings of the words of each name, `[names, rows * width]`.
+    pub words: Tensor,
+    /// Number of rows.
+    pub rows: usize,
+}
+
+impl Names {
+    /// Maps embeddings `[images, 1, width]` to rows `[images, rows, decoder width]`.
+    fn forward(&self, c: &mut Context, embedding: Var) -> Var {
+        let images = c.tape.shape(embedding)[0];
+        let &[names, values] = self.words.shape() else {
+            unreachable!("a table of words")
+        };
+        let direction = c.tape.l2_normalize(embedding, 1.0);
+        let logits = self.logits.forward(c, direction);
+        let logits = c.tape.view(logits, &[images, names]);
+        let probabilities = c.tape.softmax(logits);
+        c.keep(|| "names".into(), probabilities);
+        let words = c.parameter(&self.words);
+        let rows = c.tape.matmul(probabilities, words);
+        c.tape.view(rows, &[images, self.rows, values / self.rows])
+    }
 }
 
 impl Connector {
@@ -150,9 +182,13 @@ impl VisionLanguage for Network {
             };
         }
         if let Some((whole, embedding)) = whole {
-            let embedding = whole.norm.forward(c, embedding);
-            let last = whole.layer.forward(c, embedding);
+            let normed = whole.norm.forward(c, embedding);
+            let last = whole.layer.forward(c, normed);
             rows = c.tape.concat_rows(rows, last);
+            if let Some(names) = &whole.names {
+                let last = names.forward(c, embedding);
+                rows = c.tape.concat_rows(rows, last);
+            }
         }
         c.keep(|| "connector".into(), rows);
         ImageFeatures::of_rows(rows)

@@ -254,6 +254,7 @@ impl FamilyConfig for Config {
             },
             placeholder: None,
             embedding: 0,
+            whole_rows: 0,
             conditioned: false,
             context: text.context,
             vocab_size: text.vocab_size,

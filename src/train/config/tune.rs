@@ -148,7 +148,9 @@ impl Tuned {
     pub(in crate::train) fn trains(tuned: &[Tuned], info: &ParameterInfo) -> bool {
         match info.is_adapter() {
             true => tuned.contains(&Tuned::Lora),
-            false => Tuned::weights(tuned).contains(info.role.part),
+            false => {
+                info.role.learns_from_captions && Tuned::weights(tuned).contains(info.role.part)
+            }
         }
     }
 

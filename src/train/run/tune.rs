@@ -63,7 +63,15 @@ impl TrainRun {
             question,
         };
         if config.tune.fit && resumed.is_none() {
-            fit(&model, device, &train, &asked.train, &asked.data, observer)?;
+            fit(
+                &model,
+                device,
+                &train,
+                &asked.train,
+                &asked.question,
+                &asked.data,
+                observer,
+            )?;
         }
         let setup = Setup {
             device,

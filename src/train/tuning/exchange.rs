@@ -73,11 +73,6 @@ impl Exchange {
         self.ids.len()
     }
 
-    /// Tokens of the answers, without an end behind them.
-    pub fn words(&self) -> &[u32] {
-        &self.targets[..self.targets.len().saturating_sub(1)]
-    }
-
     /// Tokens of the first question.
     pub fn question(&self) -> &[u32] {
         let first = self.places.first();
