@@ -179,10 +179,7 @@ fn default_model() -> anyhow::Result<PathBuf> {
 /// when the device failed or is too small, 1 for any other failure.
 fn finish(result: anyhow::Result<()>) -> ExitCode {
     if let Err(error) = &result {
-        tell(&format!("error: {error:#}"));
-        if let Some(advice) = hint::advice(error) {
-            tell(&format!("hint: {advice}"));
-        }
+        failed(error);
     }
     if let Some(reason) = output::failure() {
         tell(&format!("error: cannot write to standard output: {reason}"));
@@ -192,6 +189,14 @@ fn finish(result: anyhow::Result<()>) -> ExitCode {
         (Err(error), _) => ExitCode::from(exit_code(error)),
         (Ok(()), Some(_)) => ExitCode::FAILURE,
         (Ok(()), None) => ExitCode::SUCCESS,
+    }
+}
+
+/// Prints an error with its hint.
+fn failed(error: &anyhow::Error) {
+    tell(&format!("error: {error:#}"));
+    if let Some(advice) = hint::advice(error) {
+        tell(&format!("hint: {advice}"));
     }
 }
 

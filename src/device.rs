@@ -81,6 +81,20 @@ impl Device {
         Self::open(None)
     }
 
+    /// Opens the device that `wanted` names, as [`open`](Self::open) does, for one of several processes
+    /// on a machine: of several GPUs the one of number `local`, starting again after the last; of the
+    /// CPU so many threads, unless `wanted` says how many.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_share(
+        wanted: Option<&str>,
+        local: usize,
+        threads: usize,
+    ) -> Result<Device, DeviceError> {
+        choose::open_share(wanted, local, threads)
+    }
+
     /// Opens the device that `wanted` names:
     ///
     /// - `auto`: a discrete, integrated or virtual GPU, else the CPU;

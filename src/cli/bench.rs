@@ -184,6 +184,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
                 classes: if info.classes > 0 { 1.0 } else { 0.0 },
                 ..Objective::CAPTIONS
             },
+            shared: false,
             answers: None,
         };
         report.all(&train::measure(&device, &config, &sizes, effort)?)?;

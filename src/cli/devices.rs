@@ -10,6 +10,7 @@ use super::{cache_folder, say, say_json};
 use crate::cli::output::errln;
 use crate::device::{Device, DeviceError, Plan, Tuner};
 use crate::ops;
+use crate::train::{Ranks, Share};
 
 /// Choice of the device.
 #[derive(Args, Clone, Debug)]
@@ -29,6 +30,23 @@ impl DeviceArgs {
     /// Opens the device, names it on standard error, and chooses kernel variants as the flags say.
     pub fn open(&self) -> Result<Device, DeviceError> {
         Ok(self.tuned(&self.device()?))
+    }
+
+    /// Opens the device of a rank, with its share of the machine; rank 0 names its own.
+    pub fn open_among(&self, ranks: &Ranks) -> anyhow::Result<Device> {
+        if !ranks.are_several() {
+            return Ok(self.open()?);
+        }
+        let Share { local, threads } = ranks.share()?;
+        // pictures are read and changed on the same cores; a pool that exists stays
+        let _ = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global();
+        let device = Device::open_share(self.name.as_deref(), local, threads)?;
+        if ranks.is_first() {
+            errln!("device of rank 0: {}", device.describe());
+        }
+        Ok(self.tuned(&device))
     }
 
     /// Opens the device and names it on standard error, without choosing kernel variants.

@@ -2,6 +2,7 @@
 
 mod flag;
 mod flags;
+mod ranks;
 mod terminal;
 
 use std::path::PathBuf;
@@ -12,9 +13,10 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_pars
 
 use super::devices::DeviceArgs;
 use crate::cli::output::errln;
-use crate::train::{RunConfig, TrainRun};
+use crate::train::{Ranks, RunConfig, TrainRun};
 use flag::Flag;
 pub(super) use flags::flag_of;
+use ranks::Follower;
 use terminal::Terminal;
 
 /// Arguments of `train`: one for each setting of a run that the command line can change, and where
@@ -215,8 +217,19 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         errln!("run configuration: {}", path.display());
         return Ok(());
     }
-    let run = TrainRun::new(config)?;
-    let device = args.device.open()?;
+    let ranks = Ranks::join()?;
+    let result = train(args, config, &ranks);
+    ranks::leave(&ranks, result)
+}
+
+/// Trains, as one of `ranks`.
+fn train(args: &TrainArgs, config: RunConfig, ranks: &Ranks) -> anyhow::Result<()> {
+    let run = TrainRun::among(config, ranks)?;
+    let device = args.device.open_among(ranks)?;
+    if !ranks.is_first() {
+        run.start(&device, &mut Follower::default())?;
+        return Ok(());
+    }
     let mut terminal = Terminal::new(args.matches.get_flag("json"));
     let summary = run.start(&device, &mut terminal)?;
     terminal.finish(&summary, run.out())

@@ -59,6 +59,26 @@ pub(super) fn open(wanted: Option<&str>) -> Result<Device, DeviceError> {
     }
 }
 
+/// See [`Device::open_share`].
+pub(super) fn open_share(
+    wanted: Option<&str>,
+    local: usize,
+    threads: usize,
+) -> Result<Device, DeviceError> {
+    let share = || cpu(NonZero::new(threads));
+    let choice = Choice::of(wanted);
+    match &choice {
+        Choice::Cpu(None) => Ok(share()),
+        Choice::Auto | Choice::Gpu => match (gpus(), &choice) {
+            (0, Choice::Auto) => Ok(share()),
+            (0, _) => Err(no_gpu()),
+            // GPUs come before software adapters
+            (gpus, _) => adapter(&(local % gpus).to_string()),
+        },
+        _ => open(wanted),
+    }
+}
+
 fn cpu(threads: Option<NonZero<usize>>) -> Device {
     Device::with_executor(Arc::new(CpuExecutor::new(threads)))
 }
@@ -83,6 +103,15 @@ mod graphics {
     pub fn no_gpu() -> DeviceError {
         explain()
     }
+
+    /// Number of GPUs.
+    pub fn gpus() -> usize {
+        let adapters = Device::adapters();
+        adapters
+            .iter()
+            .filter(|adapter| adapter.kind != "software")
+            .count()
+    }
 }
 
 #[cfg(not(feature = "wgpu"))]
@@ -105,9 +134,13 @@ mod graphics {
             advice: "This build has no graphics devices.".to_owned(),
         }
     }
+
+    pub fn gpus() -> usize {
+        0
+    }
 }
 
-use graphics::{adapter, gpu, no_gpu};
+use graphics::{adapter, gpu, gpus, no_gpu};
 
 #[cfg(test)]
 mod tests {

@@ -327,6 +327,9 @@ pub struct BatchConfig {
     pub accumulate: usize,
     /// Number format of the operands of matrix products and attention.
     pub precision: Precision,
+    /// Number format in which ranks exchange gradients: f16 halves the traffic, and gives other
+    /// results than one process.
+    pub allreduce: Precision,
     /// Fraction of the variants that an epoch shows: pictures whose caption is not their concept.
     pub variants: f64,
 }
@@ -337,6 +340,7 @@ impl Default for BatchConfig {
             size: BatchSize::Pictures(16),
             accumulate: 1,
             precision: Precision::F32,
+            allreduce: Precision::F32,
             variants: 1.0,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::RankError;
 use crate::data::{DataError, Problem};
 use crate::device::DeviceError;
 use crate::hint::{Hint, Hinted};
@@ -148,6 +149,17 @@ pub enum TrainError {
         kept: String,
         /// Whether such steps were already skipped or rolled back.
         guarded: bool,
+    },
+    /// A rank is lost, or ended with an error.
+    #[error(transparent)]
+    Rank(#[from] RankError),
+    /// Ranks would not train the same thing.
+    #[error("rank {rank} differs from rank 0: {what}")]
+    RanksDiffer {
+        /// Number of the rank.
+        rank: usize,
+        /// The difference.
+        what: String,
     },
     /// A run cannot be resumed.
     #[error("cannot resume from {}: {reason}", .path.display())]

@@ -5,8 +5,11 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Footprint, ObserverError, RunConfig, Spike, Steps, TrainError, ValidationResult};
+use super::{
+    Footprint, ObserverError, RunConfig, Spike, Steps, Traffic, TrainError, ValidationResult,
+};
 use crate::data::{Dataset, Problem};
+use crate::graph::Precision;
 use crate::hint::Hint;
 use crate::models::ModelConfig;
 use crate::progress::{Progress, Silent};
@@ -103,6 +106,15 @@ pub enum Note {
         /// Steps of the warm-up.
         warmup: u64,
     },
+    /// Several ranks share each batch.
+    Ranks {
+        /// Number of ranks.
+        ranks: usize,
+        /// Parts that a batch is computed in.
+        parts: usize,
+        /// Format in which gradients are exchanged.
+        format: Precision,
+    },
     /// The batch size that was found to fit.
     BatchSize {
         /// Pictures in a step.
@@ -188,6 +200,27 @@ impl fmt::Display for Note {
                 f,
                 "note: {steps} steps do not reach the peak learning rate: the warm-up takes {warmup}"
             ),
+            Note::Ranks {
+                ranks,
+                parts,
+                format,
+            } => {
+                write!(f, "{ranks} ranks: each batch is computed in {parts} parts")?;
+                if parts % ranks != 0 {
+                    let idle = ranks - parts % ranks;
+                    write!(
+                        f,
+                        "; {idle} of the ranks wait while the others compute the last parts"
+                    )?;
+                }
+                match format {
+                    Precision::F32 => Ok(()),
+                    Precision::F16 => write!(
+                        f,
+                        "\nwarning: gradients are exchanged in 16 bits, so results differ from those of one process"
+                    ),
+                }
+            }
             Note::BatchSize {
                 pictures,
                 bytes,
@@ -316,6 +349,8 @@ pub enum Event<'a> {
         tokens_per_s: f64,
         /// Mean time per step spent waiting for pictures and captions since the last report.
         waiting: Duration,
+        /// Mean gradients per step sent to other ranks since the last report.
+        exchange: Traffic,
         /// Training time, earlier runs included.
         elapsed: Duration,
         /// Estimated time left.

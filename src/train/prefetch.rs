@@ -24,6 +24,9 @@ pub(crate) struct Feed<'a> {
     pub order: Batches,
     /// Pictures in one batch, which is a part of a step.
     pub part: usize,
+    /// Number of this rank and of all: it computes every so manieth batch of a step, and the others
+    /// have no pictures.
+    pub rank: (usize, usize),
     /// Positions that texts are padded to.
     pub length: usize,
     /// Padding token.
@@ -39,6 +42,11 @@ pub(crate) struct Feed<'a> {
 }
 
 impl Feed<'_> {
+    /// Whether this rank computes a batch of a step.
+    pub fn computes(&self, number: usize) -> bool {
+        number % self.rank.1 == self.rank.0
+    }
+
     /// Makes the batches of a step, counted from 0.
     pub fn batches(&self, step: u64) -> Vec<Batch> {
         let rows = self.order.indices(step);
@@ -51,7 +59,7 @@ impl Feed<'_> {
                 .par_iter()
                 .enumerate()
                 .map(|(place, &row)| {
-                    if self.train.side == 0 {
+                    if self.train.side == 0 || !self.computes(number) {
                         // text alone
                         return vec![];
                     }
@@ -105,7 +113,8 @@ impl Feed<'_> {
                 (row, (epoch as usize + row) % answers.exchanges[row].len())
             };
             let samples: Vec<(usize, usize)> = rows.iter().enumerate().map(chosen).collect();
-            answers.batch(self.train, &samples, &|place, tile, shown| {
+            let pictures = self.computes(number);
+            answers.batch(self.train, &samples, pictures, &|place, tile, shown| {
                 let sample = &self.train.samples[rows[place]];
                 let of = [self.seed, step, draw(place)];
                 augmented(&self.augment, answers.model, tile, shown, sample, of)
@@ -214,6 +223,7 @@ mod tests {
             classes: vec![IGNORE; train.samples.len()],
             order: Batches::new(train.samples.len(), 4, 9),
             part: 2,
+            rank: (0, 1),
             length: 3,
             pad: 0,
             count_pads: false,

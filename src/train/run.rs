@@ -12,7 +12,7 @@ use super::batch_search::largest_batch;
 use super::config::{BatchSize, RunConfig};
 use super::tracking::Tracked;
 use super::trainer::Setup;
-use super::{Concepts, Note, Observer, Ready, State, Summary, Text, TrainError, Trainer};
+use super::{Concepts, Note, Observer, Ranks, Ready, State, Summary, Text, TrainError, Trainer};
 use crate::data::Dataset;
 use crate::device::Device;
 use crate::graph::Always;
@@ -43,6 +43,7 @@ pub struct TrainRun {
     out: PathBuf,
     /// Whether the run folder was made for this run.
     made: bool,
+    ranks: Ranks,
 }
 
 impl TrainRun {
@@ -51,11 +52,30 @@ impl TrainRun {
     ///
     /// # Errors
     /// A setting out of range, or a run folder that cannot be used.
-    pub fn new(mut config: RunConfig) -> Result<TrainRun, TrainError> {
+    pub fn new(config: RunConfig) -> Result<TrainRun, TrainError> {
+        TrainRun::among(config, &Ranks::alone())
+    }
+
+    /// Like [`new`](Self::new), for a training that all of `ranks` take part in, with the same
+    /// configuration. Rank 0 reports and saves.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); a configuration that differs between ranks, or a rank that is lost.
+    pub fn among(mut config: RunConfig, ranks: &Ranks) -> Result<TrainRun, TrainError> {
         config.check()?;
         config.data.resolve()?;
-        let (out, made) = out_folder(&config)?;
-        Ok(TrainRun { config, out, made })
+        ranks.check_configuration(&config)?;
+        let (out, made) = match ranks.is_first() {
+            true => out_folder(&config)?,
+            false => (PathBuf::new(), false),
+        };
+        let out = ranks.text_of_first(&out.to_string_lossy())?.into();
+        Ok(TrainRun {
+            config,
+            out,
+            made,
+            ranks: ranks.clone(),
+        })
     }
 
     /// The run folder.
@@ -88,6 +108,9 @@ impl TrainRun {
         device: &Device,
         observer: &mut dyn Observer,
     ) -> Result<Summary, TrainError> {
+        if !self.ranks.is_first() {
+            return self.train(device, observer);
+        }
         let made = self.made || !self.out.exists();
         checkpoint::make_folder(&self.out)?;
         let lock = FolderLock::acquire(&self.out)?;
@@ -180,6 +203,7 @@ impl TrainRun {
             train: &train,
             validation: validation.as_ref(),
             tuning: None,
+            ranks: &self.ranks,
         };
         settle_batch(setup, &mut config, observer)?;
         if let (Some(dir), None) = (&config.init.load, &resumed) {
@@ -197,7 +221,8 @@ impl TrainRun {
         resumed: Option<(PathBuf, State)>,
         observer: &mut dyn Observer,
     ) -> Result<Summary, TrainError> {
-        let mut trainer = Trainer::new(setup, config.clone(), Some(self.out.clone()))?;
+        let out = self.ranks.is_first().then(|| self.out.clone());
+        let mut trainer = Trainer::new(setup, config.clone(), out)?;
         let limit = trainer.limits().steps;
         let warmup = config.schedule.warmup;
         if let Some(steps) = limit.filter(|&steps| steps <= warmup) {
@@ -210,6 +235,7 @@ impl TrainRun {
                 return Err(TrainError::AlreadyTrained { dir, steps });
             }
         }
+        trainer.check_start()?;
         let ready = Ready {
             parameters: setup.model.parameter_count(),
             tokens: setup.tokenizer.vocab_size(),
@@ -248,6 +274,7 @@ fn settle_batch(
     config: &mut RunConfig,
     observer: &mut dyn Observer,
 ) -> Result<(), TrainError> {
+    share_batch(setup.ranks, config, observer)?;
     if config.batch.size == BatchSize::Auto {
         // what is only measured is not worth tuning for
         let untuned = setup.device.choosing(Arc::new(Always("")));
@@ -257,8 +284,40 @@ fn settle_batch(
             ..setup
         };
         let pictures = largest_batch(setup, config, observer)?;
+        // what fits all ranks
+        let all = setup.ranks.gather(vec![pictures as u32])?;
+        let all = all.iter().flatten().map(|&pictures| pictures as usize);
+        let pictures = all.min().unwrap_or(pictures);
         config.batch.size = BatchSize::Pictures(pictures);
     }
+    Ok(())
+}
+
+/// Makes a batch of at least as many parts as there are ranks.
+fn share_batch(
+    ranks: &Ranks,
+    config: &mut RunConfig,
+    observer: &mut dyn Observer,
+) -> Result<(), TrainError> {
+    if !ranks.are_several() {
+        return Ok(());
+    }
+    let ranks = ranks.size();
+    let batch = &mut config.batch;
+    batch.accumulate = batch.accumulate.max(ranks);
+    if let BatchSize::Pictures(pictures) = batch.size
+        && !pictures.is_multiple_of(batch.accumulate)
+    {
+        let reason = format!(
+            "is {pictures}, which {ranks} ranks cannot share equally: give a multiple of {ranks}"
+        );
+        return Err(TrainError::setting("batch.size", reason));
+    }
+    observer.note(&Note::Ranks {
+        ranks,
+        parts: batch.accumulate,
+        format: batch.allreduce,
+    });
     Ok(())
 }
 

@@ -95,7 +95,7 @@ impl Progress {
     }
 
     /// Parses a progress stored in run folder `dir`, upgrading that of earlier versions.
-    fn parse(text: &str, dir: &Path) -> Result<Progress, String> {
+    pub(super) fn parse(text: &str, dir: &Path) -> Result<Progress, String> {
         let stored: Stored = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let config = match (stored.config, stored.options) {
             (Some(config), _) => config,

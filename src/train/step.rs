@@ -1,7 +1,8 @@
 //! An optimizer step, recorded once and run any number of times.
 
 use super::loss::{Loss, Scale};
-use super::{Batch, Gradients, Objective};
+use super::ranks::{GradientSum, Sums};
+use super::{Batch, Gradients, Objective, TrainError};
 use crate::device::{Device, DeviceError, Tensor};
 use crate::device::{DispatchInfo, Finding, Plan};
 use crate::graph::Memory;
@@ -27,6 +28,9 @@ pub struct TrainStep {
     update: Update,
     /// Bytes of the gradients.
     bytes: u64,
+    /// Gradients and loss of a part of the step, in place of which the update takes their sums over
+    /// ranks.
+    shared: Vec<Tensor>,
 }
 
 /// Sizes and options of a recorded step.
@@ -46,6 +50,9 @@ pub struct StepSizes {
     pub precision: Precision,
     /// What is minimized.
     pub objective: Objective,
+    /// Whether ranks compute the batches of a step: gradients are then summed between `accumulate`
+    /// batches and the update, not on the device.
+    pub shared: bool,
     /// Sizes of questions about pictures and their answers, for pretrained models.
     pub answers: Option<AnswerSizes>,
 }
@@ -70,6 +77,7 @@ impl Default for StepSizes {
             checkpoint: false,
             precision: Precision::F32,
             objective: Objective::CAPTIONS,
+            shared: false,
             answers: None,
         }
     }
@@ -86,6 +94,8 @@ pub struct Recording {
     update: Update,
     /// Gradients and their sums, which must stay alive until plans hold them.
     kept: Vec<Tensor>,
+    /// See [`StepSizes::shared`].
+    shared: bool,
     /// Bytes of the gradients.
     bytes: u64,
 }
@@ -124,15 +134,20 @@ impl Recording {
             updates,
             update,
             kept,
+            shared,
             bytes,
         } = self;
         let plan = make(plan)?;
         let updates = updates.map(make).transpose()?;
-        drop(kept);
-        if updates.is_none() {
+        let restarts = updates.is_none() || shared;
+        if restarts {
             plan.write(first, &[1u32]);
         }
-        let first = updates.is_some().then_some(first);
+        let first = (!restarts).then_some(first);
+        let shared = match shared {
+            true => [kept, vec![total.clone()]].concat(),
+            false => vec![],
+        };
         Ok(TrainStep {
             plan,
             loss,
@@ -142,6 +157,7 @@ impl Recording {
             updates,
             update,
             bytes,
+            shared,
         })
     }
 }
@@ -182,6 +198,7 @@ impl TrainStep {
             checkpoint,
             precision,
             objective,
+            shared,
             answers,
         } = *sizes;
         let mut tape = model.tape(device);
@@ -212,8 +229,8 @@ impl TrainStep {
         let total_var = t.bind(&total);
         let first = t.input(&[1]);
         t.accumulate(total_var, loss.value, first);
-        let mut bytes = gradients.bytes();
-        if accumulate == 1 {
+        let (mut bytes, mut kept) = (gradients.bytes(), vec![]);
+        if accumulate == 1 && !shared {
             let update = optimizer.record(t, &grads, total_var);
             return Ok(Recording {
                 plan: tape,
@@ -224,20 +241,28 @@ impl TrainStep {
                 updates: None,
                 update,
                 kept: gradients.into_tensors(),
+                shared,
                 bytes,
             });
         }
-        let sums = model.store().zeros(device)?;
-        bytes += gradients.bytes();
-        for (sum, grad) in sums.iter().zip(grads) {
-            let sum = t.bind(sum);
-            t.accumulate(sum, grad, first);
-        }
+        let sums = match shared {
+            true => gradients.into_tensors(),
+            false => {
+                let sums = model.store().zeros(device)?;
+                bytes += gradients.bytes();
+                for (sum, grad) in sums.iter().zip(grads) {
+                    let sum = t.bind(sum);
+                    t.accumulate(sum, grad, first);
+                }
+                kept = gradients.into_tensors();
+                sums
+            }
+        };
         let mut updates = device.tape();
         let summed: Vec<Var> = sums.iter().map(|sum| updates.bind(sum)).collect();
         let total_var = updates.bind(&total);
         let update = optimizer.record(&mut updates, &summed, total_var);
-        let kept = [gradients.into_tensors(), sums].concat();
+        kept.extend(sums);
         Ok(Recording {
             plan: tape,
             loss,
@@ -247,6 +272,7 @@ impl TrainStep {
             updates: Some(updates),
             update,
             kept,
+            shared,
             bytes,
         })
     }
@@ -262,21 +288,56 @@ impl TrainStep {
         learning_rate: f32,
         keep: f32,
     ) -> Result<(), DeviceError> {
-        let update = |plan: &Plan| {
-            plan.write(self.update.rate, &[learning_rate]);
-            if let Some(average) = self.update.average {
-                plan.write(average, &[keep]);
-            }
-        };
         for (index, batch) in batches.iter().enumerate() {
             self.write(batches, index, batch, seed);
-            if self.first.is_none() {
-                update(&self.plan);
+            if self.updates.is_none() {
+                self.write_update(&self.plan, learning_rate, keep);
             }
             self.plan.run()?;
         }
+        self.run_update(learning_rate, keep)
+    }
+
+    /// Takes a [shared](StepSizes::shared) step together with other ranks: computes this rank's
+    /// batches, sums the gradients over all, and updates the parameters. Otherwise as
+    /// [`run`](Self::run).
+    pub(super) fn run_shared(
+        &self,
+        sum: &GradientSum,
+        batches: &[Batch],
+        seed: u32,
+        learning_rate: f32,
+        keep: f32,
+    ) -> Result<(), TrainError> {
+        let (rank, size) = sum.rank();
+        let mut sums = Sums::default();
+        for begin in (0..batches.len()).step_by(size) {
+            let active = size.min(batches.len() - begin);
+            if rank < active {
+                self.write(batches, begin + rank, &batches[begin + rank], seed);
+                self.plan.run()?;
+            }
+            sum.round(&mut sums, active, begin + size >= batches.len())?;
+        }
+        Ok(self.run_update(learning_rate, keep)?)
+    }
+
+    /// Returns gradients and loss of a [shared](StepSizes::shared) step.
+    pub(super) fn shared(&self) -> &[Tensor] {
+        &self.shared
+    }
+
+    fn write_update(&self, plan: &Plan, learning_rate: f32, keep: f32) {
+        plan.write(self.update.rate, &[learning_rate]);
+        if let Some(average) = self.update.average {
+            plan.write(average, &[keep]);
+        }
+    }
+
+    /// Runs the update, if it is a plan of its own.
+    fn run_update(&self, learning_rate: f32, keep: f32) -> Result<(), DeviceError> {
         if let Some(updates) = &self.updates {
-            update(updates);
+            self.write_update(updates, learning_rate, keep);
             updates.run()?;
         }
         Ok(())
@@ -297,24 +358,27 @@ impl TrainStep {
     }
 
     /// Computes loss and gradients of a step again, dispatch by dispatch, and finds the first value
-    /// that is not finite. Parameters and moments stay as they are; [`loss`](Self::loss) and
-    /// [`gradient_norm`](Self::gradient_norm) have no meaning until the next step.
+    /// that is not finite, in the batches whose number `computes` accepts. Parameters and moments stay
+    /// as they are; [`loss`](Self::loss) and [`gradient_norm`](Self::gradient_norm) have no meaning
+    /// until the next step.
     pub fn first_not_finite(
         &self,
         batches: &[Batch],
         seed: u32,
+        computes: impl Fn(usize) -> bool,
     ) -> Result<Option<Finding>, DeviceError> {
         // the step would be taken from the kernel on that decides about it
         let decides = |call: &DispatchInfo| call.kernel == GradScaler::KERNEL;
-        for (index, batch) in batches.iter().enumerate() {
+        let all = batches.iter().enumerate();
+        for (index, batch) in all.filter(|(index, _)| computes(*index)) {
             self.write(batches, index, batch, seed);
             if let Some(finding) = self.plan.first_not_finite(&decides)? {
                 return Ok(Some(finding));
             }
         }
-        self.updates
-            .as_ref()
-            .map_or(Ok(None), |updates| updates.first_not_finite(&decides))
+        // the sums over ranks are gone
+        let updates = self.updates.as_ref().filter(|_| self.shared.is_empty());
+        updates.map_or(Ok(None), |updates| updates.first_not_finite(&decides))
     }
 
     /// Reads the loss of the last step before its update; waits for it.

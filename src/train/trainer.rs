@@ -4,17 +4,19 @@ mod guard;
 mod saving;
 mod validating;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::concepts::is_variant;
 use super::config::{BatchSize, Limits, OnNan, RunConfig};
 use super::prototypes;
+use super::ranks::{GradientSum, Traffic};
 use super::tuning::{AnswerFeed, Exchange, TuneData};
 use super::{
     AnswerSizes, Batch, Concepts, Event, Feed, Footprint, Observer, Optimizer, Prefetcher,
-    Progress, Recording, State, StepSizes, Text, TrainError, TrainStep, Tuned, ValidationResult,
+    Progress, Ranks, Recording, State, StepSizes, Text, TrainError, TrainStep, Tuned,
+    ValidationResult,
 };
 use crate::data::{Batches, Dataset, Sample};
 use crate::device::Device;
@@ -37,6 +39,8 @@ pub(super) struct Setup<'a> {
     pub validation: Option<&'a Dataset>,
     /// Question to a pretrained model.
     pub tuning: Option<&'a Asked>,
+    /// Processes that train together.
+    pub ranks: &'a Ranks,
 }
 
 /// Questions about the pictures of a training, and what is trained of a pretrained model.
@@ -78,6 +82,7 @@ pub(super) struct Trainer<'a> {
     feed: Arc<Feed<'a>>,
     validation: Option<&'a Dataset>,
     tuning: Option<&'a Asked>,
+    ranks: &'a Ranks,
     config: RunConfig,
     limits: Limits,
     optimizer: Optimizer,
@@ -119,6 +124,7 @@ struct Reported {
     step: u64,
     tokens: usize,
     waited: Duration,
+    traffic: Traffic,
 }
 
 /// Mean time of one of `steps` steps.
@@ -145,6 +151,7 @@ impl<'a> Trainer<'a> {
             train,
             validation,
             tuning,
+            ranks,
         } = setup;
         let BatchSize::Pictures(batch_size) = config.batch.size else {
             return Err(TrainError::setting("batch.size", "is not resolved"));
@@ -222,6 +229,7 @@ impl<'a> Trainer<'a> {
             checkpoint: config.memory.checkpoint_activations,
             precision: config.batch.precision,
             objective,
+            shared: ranks.are_several(),
             answers,
         };
         let recording = TrainStep::record(device, model, &optimizer, &sizes, &trains)?;
@@ -238,6 +246,7 @@ impl<'a> Trainer<'a> {
             order: Batches::with_variants(&variant, config.batch.variants, batch_size, config.seed)
                 .repeated(&repeats),
             part,
+            rank: (ranks.rank(), ranks.size()),
             length,
             pad: tokenizer.pad(),
             count_pads: model.info().count_pads,
@@ -264,6 +273,7 @@ impl<'a> Trainer<'a> {
             feed,
             validation,
             tuning,
+            ranks,
             config,
             limits,
             optimizer,
@@ -305,6 +315,29 @@ impl<'a> Trainer<'a> {
         self.take(&progress)
     }
 
+    /// Takes over the state of rank 0: parameters, optimizer state and counters.
+    ///
+    /// # Errors
+    /// A device that failed, or a rank that is lost.
+    fn take_from_first(&mut self) -> Result<(), TrainError> {
+        const PIECE: usize = 1 << 20;
+        for (_, tensor) in self.optimizer.state() {
+            for piece in tensor.pieces(PIECE) {
+                match self.ranks.is_first() {
+                    true => drop(self.ranks.from_first(piece.read()?)?),
+                    false => piece.write(&self.ranks.from_first(vec![])?),
+                }
+            }
+        }
+        let progress = serde_json::to_string(&self.progress(self.before));
+        let progress = self
+            .ranks
+            .text_of_first(&progress.expect("progress is plain data"))?;
+        let progress = Progress::parse(&progress, Path::new(""))
+            .map_err(|reason| TrainError::Nothing(format!("rank 0 sends no state: {reason}")))?;
+        self.take(&progress)
+    }
+
     /// Takes over the counters of a state whose tensors are on the device.
     fn take(&mut self, progress: &Progress) -> Result<(), TrainError> {
         (self.step, self.before, self.best, self.rate) = (
@@ -315,6 +348,21 @@ impl<'a> Trainer<'a> {
         );
         self.spikes = self.optimizer.steps()?.spikes;
         Ok(())
+    }
+
+    /// Checks that all ranks start from the same.
+    ///
+    /// # Errors
+    /// The first difference, on all ranks; a rank that is lost; a device that failed.
+    pub fn check_start(&self) -> Result<(), TrainError> {
+        let validation = self.validation.map_or(0, Dataset::fingerprint);
+        let facts = [
+            ("the training data", self.data),
+            ("the validation data", validation),
+            ("the step", self.step),
+        ];
+        self.ranks
+            .check_start(&facts, &self.optimizer.state(), self.device)
     }
 
     /// Steps trained so far, earlier runs included.
@@ -337,7 +385,7 @@ impl<'a> Trainer<'a> {
         let frozen: u64 = frozen.map(|block| 4 * block.len() as u64).sum();
         // the gradients, their sums, the average
         let copies = 1
-            + (self.config.batch.accumulate > 1) as u64
+            + (self.config.batch.accumulate > 1 && !self.ranks.are_several()) as u64
             + (self.config.optimizer.ema > 0.0) as u64;
         let memory = self.recording.as_ref().map(Recording::memory);
         Footprint {
@@ -390,6 +438,10 @@ impl<'a> Trainer<'a> {
         }
         let recording = self.recording.take().expect("a trainer runs once");
         let plan = recording.plan(self.device)?;
+        let sum = self
+            .ranks
+            .are_several()
+            .then(|| GradientSum::new(self.ranks, plan.shared(), self.config.batch.allreduce));
         if self.config.guard.on_nan == OnNan::Rollback {
             self.start = Some((
                 self.progress(self.before),
@@ -401,7 +453,7 @@ impl<'a> Trainer<'a> {
             let (feed, first, end) = (self.feed.clone(), self.step, self.limits.steps);
             let end = std::thread::scope(|scope| {
                 let input = Prefetcher::new(scope, feed, first, end);
-                self.train(&plan, input, &mut recorded, observer)
+                self.train(&plan, sum.as_ref(), input, &mut recorded, observer)
             })?;
             if let End::Finished(summary) = end {
                 return Ok(*summary);
@@ -432,6 +484,7 @@ impl<'a> Trainer<'a> {
     fn train(
         &mut self,
         plan: &TrainStep,
+        sum: Option<&GradientSum>,
         mut input: Prefetcher,
         recorded: &mut Option<Recorded>,
         observer: &mut dyn Observer,
@@ -444,12 +497,17 @@ impl<'a> Trainer<'a> {
             step: first,
             tokens: 0,
             waited: Duration::ZERO,
+            traffic: self.ranks.traffic(),
         };
         let (mut loss, mut validation, mut interrupted) = (f32::NAN, None, false);
+        // the clock of rank 0 counts, and a wish to stop of any rank
+        let (_, mut seconds) = self.ranks.agree([], self.before)?;
+        let mut stops_later = false;
         loop {
-            let used = self
-                .limits
-                .used(self.step, self.before + start.elapsed().as_secs_f64());
+            if !self.ranks.are_several() {
+                seconds = self.before + start.elapsed().as_secs_f64();
+            }
+            let used = self.limits.used(self.step, seconds);
             if used >= 1.0 {
                 break;
             }
@@ -457,7 +515,11 @@ impl<'a> Trainer<'a> {
             let seed = self.seed_of(self.step);
             let batches = input.next().map_err(TrainError::Input)?;
             let keep = self.optimizer.keep(self.step);
-            plan.run(&batches, seed, learning_rate as f32, keep)?;
+            let rate = learning_rate as f32;
+            match sum {
+                Some(sum) => plan.run_shared(sum, &batches, seed, rate, keep)?,
+                None => plan.run(&batches, seed, rate, keep)?,
+            }
             reported.tokens += batches.iter().map(Batch::count).sum::<usize>();
             self.step += 1;
 
@@ -479,7 +541,7 @@ impl<'a> Trainer<'a> {
                     };
                     stop |= observer.on(started).is_break();
                 }
-                let waited = input.waited();
+                let (waited, traffic) = (input.waited(), self.ranks.traffic());
                 let event = Event::Step {
                     step,
                     steps: self.limits.steps,
@@ -489,6 +551,7 @@ impl<'a> Trainer<'a> {
                     tokens_per_s: reported.tokens as f64
                         / reported.at.elapsed().as_secs_f64().max(1e-9),
                     waiting: mean(waited - reported.waited, step - reported.step),
+                    exchange: traffic.since(reported.traffic).mean(step - reported.step),
                     elapsed: Duration::from_secs_f64(self.before + start.elapsed().as_secs_f64()),
                     left: self.left(first, start),
                     steps_so_far: self.optimizer.steps()?,
@@ -499,14 +562,21 @@ impl<'a> Trainer<'a> {
                     step,
                     tokens: 0,
                     waited,
+                    traffic,
                 };
             }
             let due = |every: u64| every > 0 && step.is_multiple_of(every) && !last;
             let long = self.config.checkpoint.seconds;
             let overdue = long > 0.0 && !last && saved.elapsed().as_secs_f64() >= long;
+            let overdue = overdue && self.out.is_some();
+            let now = self.before + start.elapsed().as_secs_f64();
+            let ([agreed_stop, overdue], agreed) = self
+                .ranks
+                .agree([stop | std::mem::take(&mut stops_later), overdue], now)?;
+            (stop, seconds) = (agreed_stop, agreed);
             let (validates, saves) = (
                 due(self.config.validation.every),
-                due(self.config.checkpoint.every) || overdue && self.out.is_some(),
+                due(self.config.checkpoint.every) || overdue,
             );
             if (validates || saves) && self.look(plan, start, observer)? {
                 return Ok(End::RolledBack);
@@ -520,7 +590,7 @@ impl<'a> Trainer<'a> {
                             step,
                             result: &result,
                         };
-                        stop |= observer.on(validated).is_break();
+                        stops_later |= observer.on(validated).is_break();
                         if Best::take(&mut self.best, step, &result) {
                             self.save_best()?;
                         }
@@ -540,10 +610,13 @@ impl<'a> Trainer<'a> {
                             step,
                             error: &error,
                         };
-                        stop |= observer.on(failed).is_break();
+                        stops_later |= observer.on(failed).is_break();
                     }
                     done => done?,
                 }
+            }
+            if !self.ranks.are_several() {
+                stop |= std::mem::take(&mut stops_later);
             }
             if stop {
                 interrupted = true;

@@ -79,6 +79,7 @@ pub fn measure(
         classes: vec![if info.classes > 0 { 0 } else { IGNORE }; batch],
         order: Batches::new(batch, batch, 1),
         part: batch,
+        rank: (0, 1),
         length: text,
         pad: 0,
         count_pads: info.count_pads,

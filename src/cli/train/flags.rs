@@ -450,6 +450,13 @@ fn batch() -> Vec<Flag> {
             "Number format of the operands of matrix products and attention; f16 scales the loss",
         )
         .rare(),
+        choice(
+            "allreduce",
+            "FORMAT",
+            field!(batch.allreduce),
+            "Number format in which ranks exchange gradients (docs/cluster.md); with f16 results differ from those of one process",
+        )
+        .rare(),
         value(
             "variants",
             "FRACTION",

@@ -16,7 +16,8 @@ use crate::cli::progress::Reading;
 use crate::cli::{hint, say, say_json};
 use crate::progress::Progress;
 use crate::train::{
-    Event, Footprint, Note, Observer, ObserverError, Ready, Spike, Steps, Summary, ValidationResult,
+    Event, Footprint, Note, Observer, ObserverError, Ready, Spike, Steps, Summary, Traffic,
+    ValidationResult,
 };
 
 /// Captions shown after the last validation.
@@ -113,6 +114,7 @@ impl Terminal {
             learning_rate,
             tokens_per_s,
             waiting,
+            exchange,
             elapsed,
             left,
             steps_so_far,
@@ -122,7 +124,7 @@ impl Terminal {
         };
         let Steps { skipped, scale, .. } = steps_so_far;
         if self.json {
-            let line = json!({
+            let mut line = json!({
                 "step": step,
                 "loss": loss,
                 "gradient_norm": gradient_norm,
@@ -133,6 +135,10 @@ impl Terminal {
                 "skipped": skipped,
                 "loss_scale": scale,
             });
+            if exchange != Traffic::default() {
+                line["exchange_ms"] = milliseconds(exchange.time).into();
+                line["exchange_bytes"] = exchange.bytes.into();
+            }
             self.line(&line.to_string());
             return;
         }
@@ -203,21 +209,7 @@ impl Observer for Terminal {
             bar
         });
         // before this, Ctrl-C ends the program at once: there is nothing to save
-        let flag = self.stop.clone();
-        let mut first = None;
-        ctrlc::set_handler(move || {
-            flag.store(true, Ordering::Relaxed);
-            match first {
-                None => {
-                    first = Some(Instant::now());
-                    errln!("\nfinishing this step and saving; Ctrl-C again stops at once");
-                }
-                // systems that end a session send several signals at once
-                Some(first) if first.elapsed() < SAME => {}
-                Some(_) => std::process::exit(130),
-            }
-        })
-        .map_err(|error| format!("cannot listen for Ctrl-C: {error}").into())
+        listen(&self.stop, true)
     }
 
     fn on(&mut self, event: Event) -> ControlFlow<()> {
@@ -281,6 +273,28 @@ impl Observer for Terminal {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// Sets a flag on Ctrl-C and the signals that ask a program to end; with `says`, tells the user. A
+/// second signal ends the program.
+pub fn listen(flag: &Arc<AtomicBool>, says: bool) -> Result<(), ObserverError> {
+    let flag = flag.clone();
+    let mut first = None;
+    ctrlc::set_handler(move || {
+        flag.store(true, Ordering::Relaxed);
+        match first {
+            None => {
+                first = Some(Instant::now());
+                if says {
+                    errln!("\nfinishing this step and saving; Ctrl-C again stops at once");
+                }
+            }
+            // systems that end a session send several signals at once
+            Some(first) if first.elapsed() < SAME => {}
+            Some(_) => std::process::exit(130),
+        }
+    })
+    .map_err(|error| format!("cannot listen for Ctrl-C: {error}").into())
 }
 
 /// Prints true and written captions side by side.

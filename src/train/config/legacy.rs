@@ -89,6 +89,7 @@ impl Options {
                 accumulate: self.accumulate,
                 precision: self.precision,
                 variants: self.variants,
+                ..BatchConfig::default()
             },
             memory: MemoryConfig {
                 checkpoint_activations: self.checkpoint_activations,

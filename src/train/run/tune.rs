@@ -80,6 +80,7 @@ impl TrainRun {
             train: &train,
             validation: validation.as_ref().filter(|set| !set.samples.is_empty()),
             tuning: Some(&asked),
+            ranks: &self.ranks,
         };
         settle_batch(setup, &mut config, observer)?;
         self.train_loaded(setup, &config, model.config(), resumed, observer)

@@ -62,6 +62,8 @@ impl Trainer<'_> {
                 let seconds = self.before + start.elapsed().as_secs_f64();
                 let rate = self.rate / 2.0;
                 match self.out.as_deref().filter(|_| self.saved) {
+                    // rank 0 saves for all
+                    _ if !self.ranks.is_first() => {}
                     Some(dir) => self.resume(State::newest(dir)?)?,
                     None => {
                         let (progress, tensors) = self.start.take().expect("kept for rollbacks");
@@ -70,6 +72,9 @@ impl Trainer<'_> {
                         self.take(&progress)?;
                         self.start = Some((progress, tensors));
                     }
+                }
+                if self.ranks.are_several() {
+                    self.take_from_first()?;
                 }
                 (self.before, self.rate, self.rollbacks) = (seconds, rate, self.rollbacks + 1);
                 let _ = observer.on(Event::RolledBack {
@@ -93,6 +98,10 @@ impl Trainer<'_> {
 
     /// Says which states the run folder holds.
     pub(super) fn kept(&self) -> String {
+        if !self.ranks.is_first() {
+            // rank 0 reports it
+            return String::new();
+        }
         let kept = self.out.as_deref().filter(|_| self.saved);
         let steps: Vec<String> = kept
             .map_or(vec![], saved_steps)
@@ -117,11 +126,26 @@ impl Trainer<'_> {
             return Ok(format!("parameter {name} holds {value} at step {step}"));
         }
         let batches = self.feed.batches(step - 1);
-        let Some(finding) = plan.first_not_finite(&batches, self.seed_of(step - 1))? else {
-            return Ok(format!(
-                "the loss or a gradient was not finite at step {step}"
-            ));
+        let seed = self.seed_of(step - 1);
+        let found = plan.first_not_finite(&batches, seed, |part| self.feed.computes(part))?;
+        let found = found.map(|finding| self.worded(finding, step));
+        let found = match self.ranks.are_several() {
+            true => {
+                let all = self.ranks.gather_texts(&found.unwrap_or_default())?;
+                let mut all = all.into_iter().enumerate();
+                let first = all.find(|(_, text)| !text.is_empty());
+                first.map(|(rank, text)| format!("{text} on rank {rank}"))
+            }
+            false => found,
         };
+        Ok(
+            found
+                .unwrap_or_else(|| format!("the loss or a gradient was not finite at step {step}")),
+        )
+    }
+
+    /// Words what was not finite at a step.
+    fn worded(&self, finding: Finding, step: u64) -> String {
         let Finding {
             call,
             dispatch,
@@ -147,8 +171,8 @@ impl Trainer<'_> {
             names => format!(", at {names}"),
         };
         let (kernel, entry) = (call.kernel, call.entry);
-        Ok(format!(
+        format!(
             "{value} at step {step}, first in shaders/{kernel}.wgsl `{entry}` (dispatch {dispatch} of {of}{near})"
-        ))
+        )
     }
 }

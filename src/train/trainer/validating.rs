@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Trainer;
 use crate::train::tuning::AnswerValidation;
+use crate::train::validation::Measured;
 use crate::train::{Event, Observer, TrainError, Validation, ValidationResult};
 
 /// Recorded passes of a validation.
@@ -93,19 +94,22 @@ impl Trainer<'_> {
             paused += asked.elapsed();
             flow
         };
-        let result = match (validation, self.tuning) {
+        let rank = (self.ranks.rank(), self.ranks.size());
+        let measured = match (validation, self.tuning) {
             (Recorded::Captions(validation), _) => {
                 let count_pads = self.model.info().count_pads;
-                let result = validation.run(self.tokenizer, dataset, count_pads, &mut on);
-                result.map_err(TrainError::from)
+                let measured =
+                    validation.measure(self.tokenizer, dataset, count_pads, rank, &mut on);
+                measured.map_err(TrainError::from)
             }
             (Recorded::Answers(validation), Some(asked)) => {
-                validation.run(&asked.data, dataset, &asked.validation, &mut on)
+                validation.measure(&asked.data, dataset, &asked.validation, rank, &mut on)
             }
             (Recorded::Answers(_), None) => unreachable!("answers are to questions"),
         };
         self.optimizer.swap_average()?;
-        Ok((result?, paused))
+        let all = Measured::of_all(self.ranks, measured?)?;
+        Ok((all.map(|all| Measured::result(all, dataset)), paused))
     }
 }
 

@@ -23,11 +23,18 @@ pub struct AnswerFeed<'a> {
 
 impl AnswerFeed<'_> {
     /// Makes the batch of samples, of each of which the exchange of this number is taken. `change`
-    /// changes the tiles of the picture at a place of the batch.
+    /// changes the tiles of the picture at a place of the batch. Without `pictures` the batch has only
+    /// texts.
     ///
     /// # Panics
     /// If the features of a picture were removed.
-    pub fn batch(&self, set: &Dataset, samples: &[(usize, usize)], change: &ChangeAt) -> Batch {
+    pub fn batch(
+        &self,
+        set: &Dataset,
+        samples: &[(usize, usize)],
+        pictures: bool,
+        change: &ChangeAt,
+    ) -> Batch {
         let info = self.model.info();
         let (mut images, mut ids, mut targets) = (vec![], vec![], vec![]);
         let mut places = AnswerPlaces::default();
@@ -35,8 +42,10 @@ impl AnswerFeed<'_> {
         for (place, &(sample, number)) in samples.iter().enumerate() {
             let exchange = &self.exchanges[sample][number];
             let changed = |tile: Vec<f32>, picture: Option<&Picture>| change(place, tile, picture);
-            let input = self.data.input(self.model, &set.samples[sample], &changed);
-            images.extend(input.unwrap_or_else(|error| panic!("{error}")));
+            if pictures {
+                let input = self.data.input(self.model, &set.samples[sample], &changed);
+                images.extend(input.unwrap_or_else(|error| panic!("{error}")));
+            }
             if let Some(placeholder) = info.placeholder {
                 let marked = exchange.ids.iter().zip(0..);
                 let marked = marked.filter(|(id, _)| **id == placeholder.token);

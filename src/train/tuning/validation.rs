@@ -11,7 +11,8 @@ use crate::models::Model;
 use crate::nn::Context;
 use crate::text::Tokenizer;
 use crate::train::loss::{Loss, Scale};
-use crate::train::{AnswerSizes, TrainError, ValidationResult};
+use crate::train::validation::Measured;
+use crate::train::{AnswerSizes, TrainError};
 
 /// Answers of a model to all samples of a data set.
 pub struct Answers {
@@ -111,37 +112,46 @@ impl AnswerValidation {
         &mut self.options
     }
 
-    /// Measures the model's current parameters on the data set that the passes were recorded for.
-    /// Calls `on` between batches with the number of pictures that are done; returns `None` when it
-    /// breaks.
+    /// Measures the model's current parameters on the batches of one of several ranks, given its number
+    /// and that of all; otherwise as [`answers`](Self::answers).
     ///
     /// # Errors
-    /// A device that failed, or features that were removed.
-    pub fn run(
+    /// As [`answers`](Self::answers).
+    pub(in crate::train) fn measure(
         &self,
         data: &TuneData,
         set: &Dataset,
         exchanges: &[Vec<Exchange>],
+        (rank, ranks): (usize, usize),
         on: &mut dyn FnMut(usize) -> ControlFlow<()>,
-    ) -> Result<Option<ValidationResult>, TrainError> {
-        let Some(answers) = self.answers(data, set, exchanges, on)? else {
-            return Ok(None);
-        };
-        let captions = set.samples.iter().zip(answers.written);
-        let captions = captions.map(|(sample, caption)| {
-            let written = caption.text.trim().to_owned();
-            (sample.id.clone(), sample.caption.clone(), written)
-        });
-        let captions = captions.collect();
-        let result = ValidationResult::new(answers.loss, answers.tokens, captions);
-        Ok(Some(result))
+    ) -> Result<Option<Vec<Measured>>, TrainError> {
+        let mut measured = vec![];
+        let all: Vec<usize> = (0..set.samples.len()).collect();
+        for (number, samples) in all.chunks(self.batch).enumerate().skip(rank).step_by(ranks) {
+            let answers = self.answers_of(data, set, exchanges, samples)?;
+            let written = answers.written.iter();
+            measured.push(Measured {
+                batch: number,
+                loss: answers.loss.to_bits(),
+                tokens: answers.tokens,
+                written: written
+                    .map(|caption| caption.text.trim().to_owned())
+                    .collect(),
+            });
+            let done = number * self.batch + samples.len();
+            if done < set.samples.len() && on(done).is_break() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(measured))
     }
 
-    /// Writes the answers to all samples, and measures the true ones; otherwise as
-    /// [`run`](Self::run).
+    /// Writes the answers of the model's current parameters to all samples of the data set that the
+    /// passes were recorded for, and measures the true ones. Calls `on` between batches with the number
+    /// of pictures that are done; returns `None` when it breaks.
     ///
     /// # Errors
-    /// As [`run`](Self::run).
+    /// A device that failed, or features that were removed.
     pub fn answers(
         &self,
         data: &TuneData,
@@ -149,6 +159,33 @@ impl AnswerValidation {
         exchanges: &[Vec<Exchange>],
         on: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> Result<Option<Answers>, TrainError> {
+        let mut whole = Answers {
+            loss: 0.0,
+            tokens: 0,
+            written: vec![],
+        };
+        let all: Vec<usize> = (0..set.samples.len()).collect();
+        for samples in all.chunks(self.batch) {
+            let part = self.answers_of(data, set, exchanges, samples)?;
+            whole.loss += part.loss;
+            whole.tokens += part.tokens;
+            whole.written.extend(part.written);
+            let done = whole.written.len();
+            if done < set.samples.len() && on(done).is_break() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(whole))
+    }
+
+    /// Writes the answers to some samples, at most a batch of them.
+    fn answers_of(
+        &self,
+        data: &TuneData,
+        set: &Dataset,
+        exchanges: &[Vec<Exchange>],
+        samples: &[usize],
+    ) -> Result<Answers, TrainError> {
         let model = self.session.model();
         let feed = AnswerFeed {
             model,
@@ -158,51 +195,42 @@ impl AnswerValidation {
             pad: self.session.tokenizer().pad(),
         };
         let per_tile: usize = self.scoring_tile();
-        let (mut loss, mut tokens, mut all_written) = (0.0, 0, vec![]);
-        let all: Vec<usize> = (0..set.samples.len()).collect();
-        for samples in all.chunks(self.batch) {
-            let pairs: Vec<(usize, usize)> = samples.iter().map(|&sample| (sample, 0)).collect();
-            let batch = feed.batch(set, &pairs, &|_, tile, _| tile);
-            self.loss.write(&self.scoring, &batch, Scale::SUM);
-            loss += self.scoring.run_and_read::<f32>(self.loss.value)?[0] as f64;
-            tokens += batch.count();
+        let pairs: Vec<(usize, usize)> = samples.iter().map(|&sample| (sample, 0)).collect();
+        let batch = feed.batch(set, &pairs, true, &|_, tile, _| tile);
+        self.loss.write(&self.scoring, &batch, Scale::SUM);
+        let loss = self.scoring.run_and_read::<f32>(self.loss.value)?[0] as f64;
 
-            let mut rows = vec![];
-            let mut at = 0;
-            for &sample in samples {
-                let count = data.shown(&set.samples[sample]).tiles;
-                let mut of_picture: Vec<f32> = vec![];
-                for tile in batch.images[at..at + count * per_tile].chunks(per_tile) {
-                    self.rows.write(self.input, tile);
-                    of_picture.extend(self.rows.run_and_read::<f32>(self.output)?);
-                }
-                at += count * per_tile;
-                rows.push(of_picture);
+        let mut rows = vec![];
+        let mut at = 0;
+        for &sample in samples {
+            let count = data.shown(&set.samples[sample]).tiles;
+            let mut of_picture: Vec<f32> = vec![];
+            for tile in batch.images[at..at + count * per_tile].chunks(per_tile) {
+                self.rows.write(self.input, tile);
+                of_picture.extend(self.rows.run_and_read::<f32>(self.output)?);
             }
-            let questions = samples
-                .iter()
-                .map(|&sample| exchanges[sample][0].question().to_vec());
-            let questions: Vec<Vec<u32>> = questions.collect();
-            let written = self.session.captions_of_rows(
-                &|index| Ok(rows[index].clone()),
-                &questions,
-                &self.options,
-                &Cancel::new(),
-            );
-            let written = written.map_err(|error| match error {
-                CaptionError::Device(error) => TrainError::Device(error),
-                other => TrainError::Nothing(other.to_string()),
-            })?;
-            all_written.extend(written);
-            if all_written.len() < set.samples.len() && on(all_written.len()).is_break() {
-                return Ok(None);
-            }
+            at += count * per_tile;
+            rows.push(of_picture);
         }
-        Ok(Some(Answers {
+        let questions = samples
+            .iter()
+            .map(|&sample| exchanges[sample][0].question().to_vec());
+        let questions: Vec<Vec<u32>> = questions.collect();
+        let written = self.session.captions_of_rows(
+            &|index| Ok(rows[index].clone()),
+            &questions,
+            &self.options,
+            &Cancel::new(),
+        );
+        let written = written.map_err(|error| match error {
+            CaptionError::Device(error) => TrainError::Device(error),
+            other => TrainError::Nothing(other.to_string()),
+        })?;
+        Ok(Answers {
             loss,
-            tokens,
-            written: all_written,
-        }))
+            tokens: batch.count(),
+            written,
+        })
     }
 
     /// Number of values that a step takes in for a tile.

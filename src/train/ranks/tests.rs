@@ -1,0 +1,150 @@
+use std::time::Duration;
+
+use super::*;
+use crate::device::{Device, Tensor};
+use crate::graph::Precision;
+use gradient_sum::Sums;
+
+/// Runs `work` on each of `size` ranks, and returns what they return in order.
+fn on_all<T: Send>(size: usize, work: impl Fn(Ranks) -> T + Sync) -> Vec<T> {
+    let work = &work;
+    std::thread::scope(|scope| {
+        let ranks = Ranks::threads(size).into_iter();
+        let threads: Vec<_> = ranks
+            .map(|ranks| scope.spawn(move || work(ranks)))
+            .collect();
+        let results = threads.into_iter().map(|thread| thread.join().unwrap());
+        results.collect()
+    })
+}
+
+#[test]
+fn all_ranks_hear_of_all() {
+    for size in 1..9 {
+        let texts = on_all(size, |ranks| {
+            let first = ranks.text_of_first(&format!("first of {}", ranks.rank()));
+            let all = ranks.gather_texts(&"x".repeat(ranks.rank()));
+            let flags = ranks.agree([ranks.rank() == 1, false], 0.1 + ranks.rank() as f64);
+            (first.unwrap(), all.unwrap(), flags.unwrap())
+        });
+        for (first, all, flags) in texts {
+            assert_eq!(first, "first of 0");
+            let want: Vec<String> = (0..size).map(|rank| "x".repeat(rank)).collect();
+            assert_eq!(all, want);
+            assert_eq!(flags, ([size > 1, false], 0.1));
+        }
+    }
+}
+
+/// Gradient of a part at a place: numbers of many sizes, whose sum depends on the order.
+fn gradient(part: usize, place: usize) -> f32 {
+    let mixed = (part * 7919 + place * 104_729) % 1013;
+    (mixed as f32 - 506.0) * 10f32.powi((mixed % 9) as i32 - 4)
+}
+
+#[test]
+fn sums_have_the_order_of_the_parts() {
+    // over several buckets, an odd number, and fewer elements than ranks
+    for (size, parts, lens) in [
+        (2, 2, [(2 << 20) + 3, 1]),
+        (3, 4, [7, 1]),
+        (4, 10, [1021, 2]),
+    ] {
+        let want = |tensor: usize, place: usize| {
+            let of = |part| gradient(part, place + tensor);
+            (1..parts).fold(of(0), |sum, part| sum + of(part))
+        };
+        on_all(size, |ranks| {
+            let device = Device::open(Some("cpu:1")).unwrap();
+            let tensors = lens.map(|len| Tensor::zeros(&device, &[len]).unwrap());
+            let sum = GradientSum::new(&ranks, &tensors, Precision::F32);
+            let mut sums = Sums::default();
+            for first in (0..parts).step_by(size) {
+                let part = first + ranks.rank();
+                for (index, tensor) in tensors.iter().enumerate() {
+                    let places = index..index + tensor.len();
+                    let values: Vec<f32> = places.map(|place| gradient(part, place)).collect();
+                    tensor.write(&values);
+                }
+                let active = size.min(parts - first);
+                sum.round(&mut sums, active, first + size >= parts).unwrap();
+            }
+            for (index, tensor) in tensors.iter().enumerate() {
+                let values: Vec<f32> = tensor.read().unwrap();
+                let expected = (0..tensor.len()).map(|place| want(index, place));
+                assert!(
+                    values.into_iter().eq(expected),
+                    "{size} ranks, tensor {index}"
+                );
+            }
+        });
+    }
+}
+
+#[test]
+fn an_error_reaches_all_ranks_by_name() {
+    let errors = on_all(3, |ranks| match ranks.rank() {
+        1 => {
+            ranks.fail("the disk is full");
+            ranks.abort(1);
+            None
+        }
+        _ => ranks.meet().err(),
+    });
+    for error in [&errors[0], &errors[2]] {
+        let error = error.as_ref().unwrap();
+        assert_eq!(
+            (error.rank, error.what.as_str()),
+            (1, "ended: the disk is full")
+        );
+    }
+}
+
+#[test]
+fn rank_0_alone_reports_an_error_of_all() {
+    let reports = on_all(3, |ranks| ranks.fail("the same"));
+    assert_eq!(reports, [true, false, false]);
+}
+
+#[test]
+fn different_configurations_are_refused_by_field() {
+    let errors = on_all(3, |ranks| {
+        let mut config = crate::train::RunConfig::default();
+        if ranks.rank() == 2 {
+            config.schedule.warmup = 11;
+        }
+        // rank 0 alone saves
+        config.checkpoint.every = ranks.rank() as u64;
+        ranks.check_configuration(&config).unwrap_err().to_string()
+    });
+    for error in errors {
+        assert_eq!(
+            error,
+            "rank 2 differs from rank 0: schedule.warmup is 11 there, and 10 on rank 0"
+        );
+    }
+}
+
+#[test]
+fn a_share_is_a_part_of_the_cores() {
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let shares = on_all(2, |ranks| ranks.share().unwrap());
+    for (local, share) in shares.into_iter().enumerate() {
+        assert_eq!((share.local, share.threads), (local, (cores / 2).max(1)));
+    }
+    assert_eq!(Ranks::alone().share().unwrap().threads, cores);
+}
+
+#[test]
+fn traffic_is_a_mean_over_steps() {
+    let traffic = Traffic {
+        bytes: 300,
+        time: Duration::from_millis(30),
+    };
+    let earlier = Traffic {
+        bytes: 100,
+        time: Duration::from_millis(10),
+    };
+    let mean = traffic.since(earlier).mean(2);
+    assert_eq!((mean.bytes, mean.time), (100, Duration::from_millis(10)));
+}
