@@ -1,6 +1,6 @@
 # Thin: everything but the driver is cargo's work.
 
-.PHONY: train app book figures weights test test-adapter test-weights test-mlflow driver screen spirv-val
+.PHONY: train app book figures weights test test-adapter test-weights test-mlflow test-mpi driver mpi screen spirv-val
 
 # Train the default model on the shipped drawings (half a minute on two CPU cores).
 train:
@@ -38,9 +38,17 @@ test-weights: driver
 test-mlflow:
 	tools/mlflow_test.sh
 
+# Trainings of several ranks under Open MPI, which it installs if it is missing.
+test-mpi: mpi
+	cargo test --workspace --features seemore/mpi --test ranks
+
 # A Vulkan driver that runs on the CPU, for the tests of shaders, where no adapter is found.
 driver:
 	@sh tools/driver.sh
+
+# An MPI library, where there is none.
+mpi:
+	@sh tools/mpi.sh
 
 # A virtual screen for the test that opens the window.
 screen:

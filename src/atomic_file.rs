@@ -1,6 +1,8 @@
 //! Atomic file writes: a file is either complete or absent.
 
+use std::collections::hash_map::RandomState;
 use std::fs::File;
+use std::hash::BuildHasher;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +17,18 @@ const PART: &str = ".part";
 /// An error of the system. A previous file is then unchanged, and the temporary file is removed.
 pub fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     write_with(path, |file| file.write_all(bytes))
+}
+
+/// Writes a file atomically, as [`write()`] does, where other processes may write it at the same
+/// time: each has a temporary file of its own, which a kill leaves behind.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_shared(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    // seeded at random in every process
+    let number = RandomState::new().hash_one(std::process::id());
+    let temporary = with_suffix(path, &format!(".{number:016x}{PART}"));
+    write_through(path, &temporary, |file| file.write_all(bytes))
 }
 
 /// Writes a file atomically, as [`write()`] does, with the contents that `contents` writes.
@@ -35,14 +49,25 @@ pub fn write_with<E: From<std::io::Error>>(
             .map(drop)
             .map_err(|error| error.into_error())?);
     }
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(PART);
-    let temporary = PathBuf::from(temporary);
+    write_through(path, &with_suffix(path, PART), contents)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn write_through<E: From<std::io::Error>>(
+    path: &Path,
+    temporary: &Path,
+    contents: impl FnOnce(&mut BufWriter<File>) -> Result<(), E>,
+) -> Result<(), E> {
     let written =
-        write_synced(&temporary, contents).and_then(|()| Ok(std::fs::rename(&temporary, path)?));
+        write_synced(temporary, contents).and_then(|()| Ok(std::fs::rename(temporary, path)?));
     if written.is_err() {
         // frees its space on a full disk
-        let _ = std::fs::remove_file(&temporary);
+        let _ = std::fs::remove_file(temporary);
         return written;
     }
     Ok(flush_name(path)?)

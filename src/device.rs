@@ -32,6 +32,7 @@ pub use cpu::CpuExecutor;
 pub use error::DeviceError;
 pub use executor::{Created, Executor};
 pub use plan::{DispatchInfo, Finding, Plan, Timing};
+pub(crate) use tensor::Reading;
 pub use tensor::Tensor;
 pub use tuning::{Measured, Tuner};
 

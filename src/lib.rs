@@ -72,7 +72,8 @@
 //!
 //! `wgpu` has the devices, `mlflow` the tracking on MLflow servers, `hub` the download of pretrained
 //! models, and `cli` the programs
-//! `seemore` and `train`. All are on by default; a program that uses the library wants
+//! `seemore` and `train`. All are on by default; `mpi`, for trainings of several machines, is not. A
+//! program that uses the library wants
 //! `default-features = false, features = ["wgpu"]`.
 
 #![deny(unsafe_code)]

@@ -227,10 +227,10 @@ fn train(args: &TrainArgs, config: RunConfig, ranks: &Ranks) -> anyhow::Result<(
     let run = TrainRun::among(config, ranks)?;
     let device = args.device.open_among(ranks)?;
     if !ranks.is_first() {
-        run.start(&device, &mut Follower::default())?;
+        run.start(&device, &mut Follower::new(ranks))?;
         return Ok(());
     }
-    let mut terminal = Terminal::new(args.matches.get_flag("json"));
+    let mut terminal = Terminal::new(args.matches.get_flag("json"), ranks);
     let summary = run.start(&device, &mut terminal)?;
     terminal.finish(&summary, run.out())
 }

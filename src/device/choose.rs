@@ -158,6 +158,14 @@ mod tests {
     }
 
     #[test]
+    fn ranks_share_the_threads_of_the_processor_unless_told() {
+        for (wanted, threads) in [("cpu", "2 threads"), ("cpu:3", "3 threads")] {
+            let device = open_share(Some(wanted), 1, 2).unwrap();
+            assert!(device.adapter().contains(threads), "{device:?}");
+        }
+    }
+
+    #[test]
     fn a_number_of_threads_is_taken_by_the_processor() {
         let device = open(Some("cpu:3")).unwrap();
         assert!(device.capabilities().native);

@@ -144,8 +144,8 @@ pub trait Prepared: Send + Sync {
     /// Submits all dispatches and reads a range after them.
     fn submit_and_read(&self, range: Range) -> Read;
 
-    /// Submits one dispatch alone, without waiting for it.
-    fn submit_one(&self, index: usize) -> Result<(), DeviceError>;
+    /// Submits some of the dispatches, without waiting for them.
+    fn submit_some(&self, dispatches: std::ops::Range<usize>) -> Result<(), DeviceError>;
 
     /// Runs all dispatches and returns the time of each, or `None` if the device cannot measure it.
     fn times(&self) -> Times<'_>;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::executor::{Bound, Prepared, Range};
-use super::tensor::Allocation;
+use super::tensor::{Allocation, Tensor};
 use super::{Device, DeviceError};
 use crate::graph::{
     Access, Dispatch, Memory, Place, Program, RecordError, Tape, TensorId, TensorRef, Var,
@@ -271,6 +271,30 @@ impl Plan {
         self.prepared.submit()
     }
 
+    /// Submits some of the dispatches, without waiting for them.
+    ///
+    /// # Errors
+    /// A device that failed.
+    pub(crate) fn run_some(&self, dispatches: std::ops::Range<usize>) -> Result<(), DeviceError> {
+        match dispatches.is_empty() {
+            true => Ok(()),
+            false => self.prepared.submit_some(dispatches),
+        }
+    }
+
+    /// Returns the number of dispatches after which no other writes a tensor.
+    pub(crate) fn written_after(&self, tensor: &Tensor) -> usize {
+        let wanted = tensor.range();
+        let overlaps = |range: &Range| {
+            range.id == wanted.id
+                && range.offset < wanted.offset + wanted.bytes
+                && wanted.offset < range.offset + range.bytes
+        };
+        let writes = |step: &Step| step.writes.iter().any(|(range, _)| overlaps(range));
+        let last = self.steps.iter().rposition(writes);
+        last.map_or(0, |last| last + 1)
+    }
+
     /// Runs the program and reads all elements of an input or held value after it, with one
     /// submission for both.
     ///
@@ -300,7 +324,7 @@ impl Plan {
             if until(&step.info) {
                 break;
             }
-            self.prepared.submit_one(index)?;
+            self.prepared.submit_some(index..index + 1)?;
             if !step.tensors.is_empty() {
                 tensors.clone_from(&step.tensors);
             }

@@ -1,8 +1,10 @@
 //! Arrays on a device that outlive programs.
 
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
-use super::executor::Range;
+use super::executor::{Range, Read};
 use super::{Device, DeviceError};
 use crate::graph::{TensorId, TensorRef};
 
@@ -120,7 +122,7 @@ impl Tensor {
         &self.reference
     }
 
-    fn range(&self) -> Range {
+    pub(super) fn range(&self) -> Range {
         Range {
             id: self.reference.id,
             offset: 4 * self.reference.offset as u64,
@@ -148,11 +150,61 @@ impl Tensor {
         self.allocation.device.read(self.range())
     }
 
+    /// Begins to read all elements, as they are after the work that was submitted so far.
+    pub(crate) fn begin_read(&self) -> Reading {
+        let device = self.allocation.device.clone();
+        Reading {
+            read: device.executor().read(self.range()),
+            device,
+        }
+    }
+
     /// Returns a tensor that only has a shape: for counting, not to be read, written or bound.
     pub(crate) fn placeholder(&self, shape: &[usize]) -> Tensor {
         let mut tensor = self.clone();
         tensor.reference.shape = shape.to_vec();
         tensor
+    }
+}
+
+/// A read on its way, which does not wait for work that was submitted after it.
+pub(crate) struct Reading {
+    device: Device,
+    read: Read,
+}
+
+impl Reading {
+    /// Time after which work counts as slow, and the device is asked whether it is stuck.
+    const SLOW: Duration = Duration::from_secs(5);
+
+    /// Returns the elements if they have come.
+    ///
+    /// # Errors
+    /// A device that failed.
+    pub fn look(&mut self) -> Result<Option<Vec<u32>>, DeviceError> {
+        self.device.executor().poll()?;
+        let mut context = Context::from_waker(Waker::noop());
+        match self.read.as_mut().poll(&mut context) {
+            Poll::Ready(words) => words.map(Some),
+            Poll::Pending => Ok(None),
+        }
+    }
+
+    /// Waits for the elements.
+    ///
+    /// # Errors
+    /// A device that failed.
+    pub fn wait(mut self) -> Result<Vec<u32>, DeviceError> {
+        let start = Instant::now();
+        loop {
+            if let Some(words) = self.look()? {
+                return Ok(words);
+            }
+            if start.elapsed() > Self::SLOW {
+                self.device.wait()?;
+            }
+            std::thread::yield_now();
+        }
     }
 }
 

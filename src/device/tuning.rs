@@ -125,7 +125,7 @@ impl Tuner {
         stored.extend(measurements.answers.clone());
         let written = (|| {
             std::fs::create_dir_all(path.parent().unwrap_or(path))?;
-            atomic_file::write(path, serde_json::to_string_pretty(&file)?.as_bytes())
+            atomic_file::write_shared(path, serde_json::to_string_pretty(&file)?.as_bytes())
         })();
         if let Err(error) = written
             && !std::mem::replace(&mut measurements.warned, true)

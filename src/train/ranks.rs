@@ -1,12 +1,12 @@
 //! Ranks: processes that train one model together, each on a part of every batch.
 //!
 //! A step of `N` ranks computes the parts of a batch that gradient accumulation computes one after
-//! the other, and adds their gradients in the same order: the result is that of one process, bit for
-//! bit. Rank `r` computes parts `r`, `r + N`, ..; see [`GradientSum`] for the exchange.
+//! the other, and adds their gradients in the same order: the result is that of one process, bit
+//! for bit. Rank `r` computes parts `r`, `r + N`, ..; see [`GradientSum`] for the exchange.
 //!
-//! [`Ranks`] knows how ranks talk as a [`Transport`] alone: MPI behind the feature `mpi`, or threads
-//! of one process. A thread of its own moves messages and signs of life, so that a rank that died or
-//! hangs is noticed whatever the others are doing.
+//! [`Ranks`] knows how ranks talk as a [`Transport`] alone: MPI behind the feature `mpi`, or
+//! threads of one process. A thread of its own moves messages and signs of life, so that a rank
+//! that died or hangs is noticed whatever the others are doing.
 
 mod gradient_sum;
 mod local;
@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub(super) use gradient_sum::{GradientSum, Sums};
+pub(super) use gradient_sum::{GradientSum, Round, Sums};
 use pump::{Arrival, Command};
 use transport::{Message, Tag, Transport, text, words_of};
 
@@ -106,6 +106,8 @@ struct Group {
     inbox: Mutex<Inbox>,
     /// Whether this rank waits for a message.
     waiting: Arc<AtomicBool>,
+    /// The rank that is waited for, and since when.
+    awaited: Mutex<Option<(usize, Instant)>>,
     pump: Mutex<Option<JoinHandle<()>>>,
     /// See [`Traffic`]: bytes and microseconds.
     traffic: [AtomicU64; 2],
@@ -146,8 +148,8 @@ impl Ranks {
         Ranks(None)
     }
 
-    /// Joins the ranks that a launcher of MPI started together with this process. Without a launcher,
-    /// or with one rank, it is [`alone`](Self::alone).
+    /// Joins the ranks that a launcher of MPI started together with this process. Without a
+    /// launcher, or with one rank, it is [`alone`](Self::alone).
     ///
     /// # Errors
     /// An MPI library that does not start, or a launcher and a build without the feature `mpi`.
@@ -208,6 +210,7 @@ impl Ranks {
                 lost: None,
             }),
             waiting: started.waiting,
+            awaited: Mutex::default(),
             pump: Mutex::new(Some(started.thread)),
             traffic: Default::default(),
         }))))
@@ -288,7 +291,12 @@ impl Ranks {
         let Some(group) = &self.0 else {
             unreachable!("a rank sends itself nothing")
         };
-        group.waiting.store(true, Ordering::Relaxed);
+        let set = |awaited: Option<(usize, Instant)>| {
+            group.waiting.store(awaited.is_some(), Ordering::Relaxed);
+            let place = group.awaited.lock();
+            *place.unwrap_or_else(PoisonError::into_inner) = awaited;
+        };
+        set(Some((from, Instant::now())));
         let received = loop {
             match self.try_receive(from, tag) {
                 Ok(None) => {}
@@ -307,7 +315,7 @@ impl Ranks {
                 }
             }
         };
-        group.waiting.store(false, Ordering::Relaxed);
+        set(None);
         received
     }
 
@@ -436,6 +444,14 @@ impl Ranks {
                 .count(),
             threads: (cores / sharing).max(1),
         })
+    }
+
+    /// Returns the rank whose message this one waits for, and for how long, from any thread.
+    pub fn awaited(&self) -> Option<(usize, Duration)> {
+        let group = self.0.as_ref()?;
+        let awaited = group.awaited.lock();
+        let (rank, since) = (*awaited.unwrap_or_else(PoisonError::into_inner))?;
+        Some((rank, since.elapsed()))
     }
 
     /// Leaves after the training, once every rank is done.

@@ -1,8 +1,8 @@
 //! An optimizer step, recorded once and run any number of times.
 
 use super::loss::{Loss, Scale};
-use super::ranks::{GradientSum, Sums};
-use super::{Batch, Gradients, Objective, TrainError};
+use super::ranks::{GradientSum, Round, Sums};
+use super::{Batch, Gradients, Objective, RankError, Ranks, TrainError};
 use crate::device::{Device, DeviceError, Tensor};
 use crate::device::{DispatchInfo, Finding, Plan};
 use crate::graph::Memory;
@@ -315,16 +315,16 @@ impl TrainStep {
             let active = size.min(batches.len() - begin);
             if rank < active {
                 self.write(batches, begin + rank, &batches[begin + rank], seed);
-                self.plan.run()?;
             }
-            sum.round(&mut sums, active, begin + size >= batches.len())?;
+            let last = begin + size >= batches.len();
+            sum.round(&self.plan, &mut sums, Round { active, last })?;
         }
         Ok(self.run_update(learning_rate, keep)?)
     }
 
-    /// Returns gradients and loss of a [shared](StepSizes::shared) step.
-    pub(super) fn shared(&self) -> &[Tensor] {
-        &self.shared
+    /// Prepares the sum over ranks of gradients and loss of a [shared](StepSizes::shared) step.
+    pub(super) fn sum(&self, ranks: &Ranks, format: Precision) -> Result<GradientSum, RankError> {
+        GradientSum::new(ranks, &self.shared, &self.plan, format)
     }
 
     fn write_update(&self, plan: &Plan, learning_rate: f32, keep: f32) {
@@ -358,9 +358,9 @@ impl TrainStep {
     }
 
     /// Computes loss and gradients of a step again, dispatch by dispatch, and finds the first value
-    /// that is not finite, in the batches whose number `computes` accepts. Parameters and moments stay
-    /// as they are; [`loss`](Self::loss) and [`gradient_norm`](Self::gradient_norm) have no meaning
-    /// until the next step.
+    /// that is not finite, in the batches whose number `computes` accepts. Parameters and moments
+    /// stay as they are; [`loss`](Self::loss) and [`gradient_norm`](Self::gradient_norm) have no
+    /// meaning until the next step.
     pub fn first_not_finite(
         &self,
         batches: &[Batch],

@@ -355,6 +355,9 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// The first difference, on all ranks; a rank that is lost; a device that failed.
     pub fn check_start(&self) -> Result<(), TrainError> {
+        if !self.ranks.are_several() {
+            return Ok(());
+        }
         let validation = self.validation.map_or(0, Dataset::fingerprint);
         let facts = [
             ("the training data", self.data),
@@ -438,10 +441,10 @@ impl<'a> Trainer<'a> {
         }
         let recording = self.recording.take().expect("a trainer runs once");
         let plan = recording.plan(self.device)?;
-        let sum = self
-            .ranks
-            .are_several()
-            .then(|| GradientSum::new(self.ranks, plan.shared(), self.config.batch.allreduce));
+        let sum = match self.ranks.are_several() {
+            true => Some(plan.sum(self.ranks, self.config.batch.allreduce)?),
+            false => None,
+        };
         if self.config.guard.on_nan == OnNan::Rollback {
             self.start = Some((
                 self.progress(self.before),

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
+use super::ranks::say_awaited;
 use crate::cli::data::{cut, reading};
 use crate::cli::output::errln;
 use crate::cli::progress::Reading;
 use crate::cli::{hint, say, say_json};
 use crate::progress::Progress;
 use crate::train::{
-    Event, Footprint, Note, Observer, ObserverError, Ready, Spike, Steps, Summary, Traffic,
+    Event, Footprint, Note, Observer, ObserverError, Ranks, Ready, Spike, Steps, Summary, Traffic,
     ValidationResult,
 };
 
@@ -33,14 +34,16 @@ pub struct Terminal {
     bar: Option<ProgressBar>,
     /// Set by Ctrl-C, and by the signals that ask a program to end or whose terminal is closed.
     stop: Arc<AtomicBool>,
+    ranks: Ranks,
 }
 
 impl Terminal {
-    pub fn new(json: bool) -> Terminal {
+    pub fn new(json: bool, ranks: &Ranks) -> Terminal {
         Terminal {
             json,
             bar: None,
             stop: Arc::default(),
+            ranks: ranks.clone(),
         }
     }
 
@@ -209,7 +212,7 @@ impl Observer for Terminal {
             bar
         });
         // before this, Ctrl-C ends the program at once: there is nothing to save
-        listen(&self.stop, true)
+        listen(&self.stop, &self.ranks)
     }
 
     fn on(&mut self, event: Event) -> ControlFlow<()> {
@@ -275,19 +278,20 @@ impl Observer for Terminal {
     }
 }
 
-/// Sets a flag on Ctrl-C and the signals that ask a program to end; with `says`, tells the user. A
-/// second signal ends the program.
-pub fn listen(flag: &Arc<AtomicBool>, says: bool) -> Result<(), ObserverError> {
-    let flag = flag.clone();
+/// Sets a flag on Ctrl-C and the signals that ask a program to end; rank 0 tells the user. A second
+/// signal ends the program.
+pub fn listen(flag: &Arc<AtomicBool>, ranks: &Ranks) -> Result<(), ObserverError> {
+    let (flag, ranks) = (flag.clone(), ranks.clone());
     let mut first = None;
     ctrlc::set_handler(move || {
         flag.store(true, Ordering::Relaxed);
         match first {
             None => {
                 first = Some(Instant::now());
-                if says {
+                if ranks.is_first() {
                     errln!("\nfinishing this step and saving; Ctrl-C again stops at once");
                 }
+                say_awaited(&ranks);
             }
             // systems that end a session send several signals at once
             Some(first) if first.elapsed() < SAME => {}

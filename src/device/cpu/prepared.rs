@@ -85,10 +85,14 @@ impl CpuProgram {
         NativeCall::new(&step.dispatch, &args, &self.shared.threads).run(step.body);
     }
 
-    fn run_all(&self, mut after: impl FnMut()) {
+    fn run_all(&self, after: impl FnMut()) {
+        self.run_some(&self.steps, after);
+    }
+
+    fn run_some(&self, steps: &[Step], mut after: impl FnMut()) {
         let arrays = self.shared.arrays();
         let _awake = self.shared.threads.keep_awake();
-        for step in &self.steps {
+        for step in steps {
             self.run(step, &arrays);
             after();
         }
@@ -107,8 +111,8 @@ impl Prepared for CpuProgram {
         Box::pin(ready(Ok(words)))
     }
 
-    fn submit_one(&self, index: usize) -> Result<(), DeviceError> {
-        self.run(&self.steps[index], &self.shared.arrays());
+    fn submit_some(&self, dispatches: std::ops::Range<usize>) -> Result<(), DeviceError> {
+        self.run_some(&self.steps[dispatches], || ());
         Ok(())
     }
 

@@ -109,7 +109,7 @@ struct Schedule {
 
 impl Prepared for Schedule {
     fn submit(&self) -> Result<(), DeviceError> {
-        (0..self.steps.len()).try_for_each(|index| self.submit_one(index))
+        self.submit_some(0..self.steps.len())
     }
 
     fn submit_and_read(&self, range: Range) -> Read {
@@ -117,15 +117,17 @@ impl Prepared for Schedule {
         read(&self.counts, range)
     }
 
-    fn submit_one(&self, index: usize) -> Result<(), DeviceError> {
+    fn submit_some(&self, dispatches: std::ops::Range<usize>) -> Result<(), DeviceError> {
         let mut counts = self.counts.lock().unwrap();
-        let (kernel, written) = &self.steps[index];
-        *counts.ran.entry(kernel.clone()).or_default() += 1;
-        for range in written {
-            let memory = counts.memory.get_mut(&range.id).unwrap();
-            let end = memory.len().min((range.offset + range.bytes) as usize);
-            for word in memory[range.offset as usize..end].chunks_mut(4) {
-                word.copy_from_slice(&(index as f32).to_le_bytes());
+        for index in dispatches {
+            let (kernel, written) = &self.steps[index];
+            *counts.ran.entry(kernel.clone()).or_default() += 1;
+            for range in written {
+                let memory = counts.memory.get_mut(&range.id).unwrap();
+                let end = memory.len().min((range.offset + range.bytes) as usize);
+                for word in memory[range.offset as usize..end].chunks_mut(4) {
+                    word.copy_from_slice(&(index as f32).to_le_bytes());
+                }
             }
         }
         Ok(())

@@ -179,7 +179,7 @@ impl Prepared for Nothing {
         Box::pin(ready(Ok(vec![0; range.bytes as usize / 4])))
     }
 
-    fn submit_one(&self, _index: usize) -> Result<(), DeviceError> {
+    fn submit_some(&self, _dispatches: std::ops::Range<usize>) -> Result<(), DeviceError> {
         Ok(())
     }
 
@@ -324,6 +324,7 @@ fn programs(device: &Device, model: &Model) {
                 smoothing: 0.1,
                 ..Objective::CAPTIONS
             },
+            shared: false,
             answers: None,
         };
         let step = TrainStep::record(device, model, &optimizer, &sizes, &|_| true);

@@ -159,11 +159,11 @@ impl PreparedProgram {
         device.create_command_encoder(&Default::default())
     }
 
-    /// All dispatches in one pass.
-    fn encode(&self) -> wgpu::CommandEncoder {
+    /// Dispatches in one pass.
+    fn encode(&self, steps: &[Step]) -> wgpu::CommandEncoder {
         let mut encoder = self.encoder();
         let mut pass = encoder.begin_compute_pass(&Default::default());
-        self.steps.iter().for_each(|step| step.encode(&mut pass));
+        steps.iter().for_each(|step| step.encode(&mut pass));
         drop(pass);
         encoder
     }
@@ -208,17 +208,15 @@ impl PreparedProgram {
 
 impl Prepared for PreparedProgram {
     fn submit(&self) -> Result<(), DeviceError> {
-        self.shared.submit(self.encode())
+        self.shared.submit(self.encode(&self.steps))
     }
 
     fn submit_and_read(&self, range: Range) -> Read {
-        self.shared.submit_and_read(self.encode(), range)
+        self.shared.submit_and_read(self.encode(&self.steps), range)
     }
 
-    fn submit_one(&self, index: usize) -> Result<(), DeviceError> {
-        let mut encoder = self.encoder();
-        self.steps[index].encode(&mut encoder.begin_compute_pass(&Default::default()));
-        self.shared.submit(encoder)
+    fn submit_some(&self, dispatches: std::ops::Range<usize>) -> Result<(), DeviceError> {
+        self.shared.submit(self.encode(&self.steps[dispatches]))
     }
 
     fn times(&self) -> Times<'_> {

@@ -1,5 +1,6 @@
 //! The sum of the gradients of all parts of a batch, over all ranks, in the order of the parts.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Instant;
 
@@ -7,42 +8,101 @@ use half::f16;
 
 use super::transport::Tag;
 use super::{RankError, Ranks};
-use crate::device::{DeviceError, Tensor};
+use crate::device::{Plan, Reading, Tensor};
 use crate::graph::Precision;
 use crate::train::TrainError;
 
-/// Elements of a bucket: 4 MB of floats, so that sums begin long before all gradients are there.
-const BUCKET: usize = 1 << 20;
+/// Least elements of a bucket, and of a rank's segment of it: small, so that sums begin before all
+/// gradients are there, and large enough that messages take longer than their latency.
+const BUCKET: usize = 1 << 18;
+const SEGMENT: usize = 1 << 14;
+/// Number of buckets of large models: each costs a submission and a read of the device.
+const BUCKETS: usize = 64;
 
 /// Sums gradients over ranks as accumulation does over parts.
 ///
-/// Gradients are cut into buckets, and each bucket into as many segments as there are ranks. Rank `r`
-/// owns segment `r`: every rank sends it that segment of its part's gradients, and it adds them in the
-/// order of the parts. After the last part it sends the sum to all. Each rank sends and receives
-/// `2 (N - 1) / N` times the gradients a step, as in a ring, but each sum is that of one process:
-/// `MPI_Allreduce` promises no order.
+/// Gradients are cut into buckets, and each bucket into as many segments as there are ranks. Rank
+/// `r` owns segment `r`: every rank sends it that segment of its part's gradients, and it adds them
+/// in the order of the parts. After the last part it sends the sum to all. Each rank sends and
+/// receives `2 (N - 1) / N` times the gradients a step, as in a ring, but each sum is that of one
+/// process: `MPI_Allreduce` promises no order.
+///
+/// A bucket leaves as soon as the backward pass has written it, while that goes on with the others.
 pub struct GradientSum {
     ranks: Ranks,
-    /// Pieces of the gradients, and the loss.
-    buckets: Vec<Tensor>,
+    buckets: Vec<Bucket>,
     /// Format of messages.
     format: Precision,
 }
 
-/// Sums of the segments that a rank owns, one for each bucket, over the parts so far.
+/// A piece of the gradients, or the loss.
+struct Bucket {
+    tensor: Tensor,
+    /// Number of dispatches of the pass after which it is complete.
+    complete: usize,
+}
+
+/// The sums of a step: for each bucket that of the segment that this rank owns.
 #[derive(Default)]
-pub struct Sums(Vec<Vec<f32>>);
+pub struct Sums(Vec<Sum>);
+
+/// Sum of a segment over the parts so far.
+#[derive(Default)]
+struct Sum {
+    values: Vec<f32>,
+    /// Ranks whose part of the round is added.
+    added: usize,
+    /// This rank's part, until its turn comes.
+    own: Option<Vec<f32>>,
+}
+
+/// One round: each of the first `active` ranks computes a part.
+#[derive(Clone, Copy)]
+pub struct Round {
+    pub active: usize,
+    /// Whether all parts are computed after it.
+    pub last: bool,
+}
 
 impl GradientSum {
-    /// Prepares the sum of `tensors`, which hold a part's values when a round begins, and the sums
-    /// after the last one.
-    pub fn new(ranks: &Ranks, tensors: &[Tensor], format: Precision) -> GradientSum {
-        let buckets = tensors.iter().flat_map(|tensor| tensor.pieces(BUCKET));
-        GradientSum {
+    /// Prepares the sum of `tensors`, in which `pass` leaves a part's values, and which hold the
+    /// sums after the last round.
+    ///
+    /// # Errors
+    /// A rank that is lost.
+    pub fn new(
+        ranks: &Ranks,
+        tensors: &[Tensor],
+        pass: &Plan,
+        format: Precision,
+    ) -> Result<GradientSum, RankError> {
+        let all: usize = tensors.iter().map(Tensor::len).sum();
+        let size = BUCKET
+            .max(ranks.size() * SEGMENT)
+            .max(all.div_ceil(BUCKETS));
+        let pieces = tensors.iter().flat_map(|tensor| tensor.pieces(size));
+        let mut buckets: Vec<Option<Bucket>> = pieces
+            .map(|tensor| {
+                Some(Bucket {
+                    complete: pass.written_after(&tensor),
+                    tensor,
+                })
+            })
+            .collect();
+        let complete = |index: &u32| buckets[*index as usize].as_ref().map(|it| it.complete);
+        let mut order: Vec<u32> = (0..buckets.len() as u32).collect();
+        order.sort_by_key(complete);
+        // ranks may have chosen different kernels, but send in one order
+        let order = ranks.from_first(order)?;
+        let buckets = order
+            .into_iter()
+            .filter_map(|index| buckets.get_mut(index as usize)?.take())
+            .collect();
+        Ok(GradientSum {
             ranks: ranks.clone(),
-            buckets: buckets.collect(),
+            buckets,
             format,
-        }
+        })
     }
 
     /// Number of this rank, and of all.
@@ -51,56 +111,64 @@ impl GradientSum {
     }
 
     /// Elements of a bucket that a rank owns.
-    fn segment(&self, bucket: &Tensor, rank: usize) -> Range<usize> {
-        let (len, size) = (bucket.len(), self.ranks.size());
+    fn segment(&self, bucket: &Bucket, rank: usize) -> Range<usize> {
+        let (len, size) = (bucket.tensor.len(), self.ranks.size());
         len * rank / size..len * (rank + 1) / size
     }
 
-    /// Sends the part that this rank has just computed, and adds those of a round: of ranks below
-    /// `active`. After the `last` round all tensors hold the sums.
+    /// Runs `pass`, unless this rank has no part in the round, and adds the parts of all ranks.
+    /// After the last round all tensors hold the sums.
     ///
     /// # Errors
     /// A device that failed, or a rank that is lost.
-    pub fn round(&self, sums: &mut Sums, active: usize, last: bool) -> Result<(), TrainError> {
-        let (start, rank) = (Instant::now(), self.ranks.rank());
+    pub fn round(&self, pass: &Plan, sums: &mut Sums, round: Round) -> Result<(), TrainError> {
         let mut bytes = 0;
-        let mut own = vec![];
-        if rank < active {
-            for bucket in &self.buckets {
-                own.push(self.send_part(bucket, &mut bytes)?);
-            }
-        }
-        sums.0.resize(self.buckets.len(), vec![]);
-        for (index, (bucket, sum)) in self.buckets.iter().zip(&mut sums.0).enumerate() {
-            let segment = self.segment(bucket, rank);
-            if segment.is_empty() {
-                continue;
-            }
-            for from in 0..active {
-                if from == rank {
-                    add(sum, std::mem::take(&mut own[index]));
-                } else {
-                    let words = self.ranks.receive(from, Tag::Part)?;
-                    add(sum, self.unpacked(words, segment.len(), from)?);
+        sums.0.resize_with(self.buckets.len(), Sum::default);
+        sums.0.iter_mut().for_each(|sum| sum.added = 0);
+        let mut summed = 0;
+        if self.ranks.rank() < round.active {
+            let mut reading: VecDeque<(usize, Reading)> = VecDeque::new();
+            let mut done = 0;
+            for (index, bucket) in self.buckets.iter().enumerate() {
+                let until = bucket.complete.max(done);
+                pass.run_some(done..until)?;
+                done = until;
+                reading.push_back((index, bucket.tensor.begin_read()));
+                while let Some((index, read)) = reading.front_mut() {
+                    let (index, Some(words)) = (*index, read.look()?) else {
+                        break;
+                    };
+                    reading.pop_front();
+                    self.send_part(index, words, sums, &mut bytes);
                 }
+                self.add_arrived(&mut summed, sums, round, &mut bytes)?;
             }
-            if last {
-                self.send_sum(bucket, std::mem::take(sum), &mut bytes);
+            pass.run_some(done..pass.dispatches())?;
+            for (index, read) in reading {
+                self.send_part(index, read.wait()?, sums, &mut bytes);
+                self.add_arrived(&mut summed, sums, round, &mut bytes)?;
             }
         }
-        if last {
+        // nothing is computed any more
+        let start = Instant::now();
+        while summed < self.buckets.len() {
+            self.add_next(summed, sums, round, &mut bytes)?;
+            summed += 1;
+        }
+        if round.last {
             self.take_sums()?;
         }
         self.ranks.count(bytes, start);
         Ok(())
     }
 
-    /// Sends each rank its segment of a bucket; returns this rank's own.
-    fn send_part(&self, bucket: &Tensor, bytes: &mut u64) -> Result<Vec<f32>, DeviceError> {
-        let values: Vec<f32> = bucket.read()?;
-        let rank = self.ranks.rank();
+    /// Sends each rank its segment of a bucket, and keeps this rank's own.
+    fn send_part(&self, index: usize, words: Vec<u32>, sums: &mut Sums, bytes: &mut u64) {
+        let (rank, size) = self.rank();
+        let bucket = &self.buckets[index];
+        let values: Vec<f32> = bytemuck::cast_vec(words);
         // the next rank first, so that not all send to rank 0 at once
-        for other in (1..self.ranks.size()).map(|step| (rank + step) % self.ranks.size()) {
+        for other in (1..size).map(|step| (rank + step) % size) {
             let segment = &values[self.segment(bucket, other)];
             if !segment.is_empty() {
                 let words = self.packed(segment);
@@ -108,36 +176,108 @@ impl GradientSum {
                 self.ranks.send(other, Tag::Part, words);
             }
         }
-        Ok(values[self.segment(bucket, rank)].to_vec())
+        sums.0[index].own = Some(values[self.segment(bucket, rank)].to_vec());
     }
 
-    /// Sends all ranks the sum of this rank's segment of a bucket, and keeps it, as they receive it.
-    fn send_sum(&self, bucket: &Tensor, sum: Vec<f32>, bytes: &mut u64) {
-        let (rank, size) = (self.ranks.rank(), self.ranks.size());
-        let segment = self.segment(bucket, rank);
-        let words = self.packed(&sum);
+    /// Adds what has come of buckets from number `summed` on, without waiting.
+    fn add_arrived(
+        &self,
+        summed: &mut usize,
+        sums: &mut Sums,
+        round: Round,
+        bytes: &mut u64,
+    ) -> Result<(), RankError> {
+        while *summed < self.buckets.len() && self.add(*summed, sums, round, false, bytes)? {
+            *summed += 1;
+        }
+        Ok(())
+    }
+
+    /// Adds the parts of a bucket, waiting for them.
+    fn add_next(
+        &self,
+        index: usize,
+        sums: &mut Sums,
+        round: Round,
+        bytes: &mut u64,
+    ) -> Result<(), RankError> {
+        self.add(index, sums, round, true, bytes).map(drop)
+    }
+
+    /// Adds the parts of a bucket in order, as far as they have come unless it `waits`. Returns
+    /// whether all are added; the sum then leaves after the last round.
+    fn add(
+        &self,
+        index: usize,
+        sums: &mut Sums,
+        round: Round,
+        waits: bool,
+        bytes: &mut u64,
+    ) -> Result<bool, RankError> {
+        let (bucket, sum) = (&self.buckets[index], &mut sums.0[index]);
+        let segment = self.segment(bucket, self.ranks.rank());
+        if segment.is_empty() {
+            return Ok(true);
+        }
+        while sum.added < round.active {
+            let from = sum.added;
+            let part = if from == self.ranks.rank() {
+                sum.own.take()
+            } else {
+                let words = match waits {
+                    true => Some(self.ranks.receive(from, Tag::Part)?),
+                    false => self.ranks.try_receive(from, Tag::Part)?,
+                };
+                words
+                    .map(|words| self.unpacked(words, segment.len(), from))
+                    .transpose()?
+            };
+            let Some(part) = part else {
+                return Ok(false);
+            };
+            add(&mut sum.values, part);
+            sum.added += 1;
+        }
+        if round.last {
+            let values = std::mem::take(&mut sum.values);
+            self.send_sum(bucket, &values, bytes);
+        }
+        Ok(true)
+    }
+
+    /// Sends all ranks the sum of this rank's segment of a bucket, and keeps it, as they receive
+    /// it.
+    fn send_sum(&self, bucket: &Bucket, sum: &[f32], bytes: &mut u64) {
+        let (rank, size) = self.rank();
+        let words = self.packed(sum);
         for other in (1..size).map(|step| (rank + step) % size) {
             *bytes += 4 * words.len() as u64;
             self.ranks.send(other, Tag::Sum, words.clone());
         }
-        let sum = self.unpack(words, segment.len());
-        bucket.part(segment.start, &[segment.len()]).write(&sum);
+        self.write(bucket, rank, &self.unpack(words, sum.len()));
     }
 
     /// Takes in the sums of the other ranks' segments.
     fn take_sums(&self) -> Result<(), RankError> {
+        let rank = self.ranks.rank();
         for bucket in &self.buckets {
-            for from in (0..self.ranks.size()).filter(|&from| from != self.ranks.rank()) {
+            for from in (0..self.ranks.size()).filter(|&from| from != rank) {
                 let segment = self.segment(bucket, from);
                 if segment.is_empty() {
                     continue;
                 }
                 let words = self.ranks.receive(from, Tag::Sum)?;
-                let sum = self.unpacked(words, segment.len(), from)?;
-                bucket.part(segment.start, &[segment.len()]).write(&sum);
+                self.write(bucket, from, &self.unpacked(words, segment.len(), from)?);
             }
         }
         Ok(())
+    }
+
+    /// Writes a rank's segment of a bucket.
+    fn write(&self, bucket: &Bucket, rank: usize, values: &[f32]) {
+        let segment = self.segment(bucket, rank);
+        let place = bucket.tensor.part(segment.start, &[segment.len()]);
+        place.write(values);
     }
 
     fn packed(&self, values: &[f32]) -> Vec<u32> {

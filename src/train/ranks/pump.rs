@@ -250,8 +250,8 @@ impl<T: Transport> Pump<T> {
         })
     }
 
-    /// Tells the others that this rank lives, and finds those that do not. Returns whether this rank
-    /// had to be ended.
+    /// Tells the others that this rank lives, and finds those that do not. Returns whether this
+    /// rank had to be ended.
     fn watch(&mut self) -> bool {
         let now = Instant::now();
         let away = now - self.looked;

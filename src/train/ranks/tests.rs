@@ -1,9 +1,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::device::{Device, Tensor};
+use crate::device::{Device, Plan, Tensor};
 use crate::graph::Precision;
-use gradient_sum::Sums;
 
 /// Runs `work` on each of `size` ranks, and returns what they return in order.
 fn on_all<T: Send>(size: usize, work: impl Fn(Ranks) -> T + Sync) -> Vec<T> {
@@ -57,17 +56,30 @@ fn sums_have_the_order_of_the_parts() {
         on_all(size, |ranks| {
             let device = Device::open(Some("cpu:1")).unwrap();
             let tensors = lens.map(|len| Tensor::zeros(&device, &[len]).unwrap());
-            let sum = GradientSum::new(&ranks, &tensors, Precision::F32);
+            // a pass that copies the part's gradients, the second tensor's first
+            let mut tape = device.tape();
+            let first = tape.input(&[1]);
+            let inputs = [1, 0].map(|index| {
+                let (sum, input) = (tape.bind(&tensors[index]), tape.input(&[lens[index]]));
+                tape.accumulate(sum, input, first);
+                (index, input)
+            });
+            let pass = Plan::new(&device, tape).unwrap();
+            pass.write(first, &[1u32]);
+            let sum = GradientSum::new(&ranks, &tensors, &pass, Precision::F32).unwrap();
             let mut sums = Sums::default();
-            for first in (0..parts).step_by(size) {
-                let part = first + ranks.rank();
-                for (index, tensor) in tensors.iter().enumerate() {
-                    let places = index..index + tensor.len();
+            for begin in (0..parts).step_by(size) {
+                let part = begin + ranks.rank();
+                for (index, input) in inputs {
+                    let places = index..index + lens[index];
                     let values: Vec<f32> = places.map(|place| gradient(part, place)).collect();
-                    tensor.write(&values);
+                    pass.write(input, &values);
                 }
-                let active = size.min(parts - first);
-                sum.round(&mut sums, active, first + size >= parts).unwrap();
+                let round = Round {
+                    active: size.min(parts - begin),
+                    last: begin + size >= parts,
+                };
+                sum.round(&pass, &mut sums, round).unwrap();
             }
             for (index, tensor) in tensors.iter().enumerate() {
                 let values: Vec<f32> = tensor.read().unwrap();

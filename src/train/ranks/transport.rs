@@ -88,8 +88,8 @@ pub fn text(words: &[u32]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(length as usize)]).into_owned()
 }
 
-/// Returns number and count of the ranks that a launcher started, as it tells each of them: Open MPI,
-/// MPICH and Intel MPI, or Slurm with PMI or PMIx.
+/// Returns number and count of the ranks that a launcher started, as it tells each of them: Open
+/// MPI, MPICH and Intel MPI, or Slurm with PMI or PMIx.
 pub fn launched() -> Option<(usize, usize)> {
     let number = |name: &str| std::env::var(name).ok()?.trim().parse::<usize>().ok();
     let pairs = [
@@ -101,7 +101,8 @@ pub fn launched() -> Option<(usize, usize)> {
     known.find_map(|(rank, size)| Some((number(rank)?, number(size)?)))
 }
 
-/// Returns the cores that this process may run on, as the system lists them; empty where it does not.
+/// Returns the cores that this process may run on, as the system lists them; empty where it does
+/// not.
 pub fn allowed_cores() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mut lines = status.lines();

@@ -153,7 +153,8 @@ impl FeatureCache {
         if let Some(parent) = path.parent() {
             checkpoint::make_folder(parent)?;
         }
-        atomic_file::write(&path, &bytes).map_err(|reason| CheckpointError::Write {
+        // ranks of a training make the features at the same time
+        atomic_file::write_shared(&path, &bytes).map_err(|reason| CheckpointError::Write {
             path: path.display().to_string(),
             reason,
         })?;

@@ -6,8 +6,8 @@ use crate::image::{Augment, Picture};
 use crate::models::Model;
 use crate::train::{AnswerPlaces, Batch};
 
-/// Changes a tile `[3, side, side]` of the picture at a place of a batch; the tile's bytes are known
-/// for some models.
+/// Changes a tile `[3, side, side]` of the picture at a place of a batch; the tile's bytes are
+/// known for some models.
 type ChangeAt<'a> = dyn Fn(usize, Vec<f32>, Option<&Picture>) -> Vec<f32> + 'a;
 
 /// Source of batches for a pretrained model.
@@ -23,8 +23,8 @@ pub struct AnswerFeed<'a> {
 
 impl AnswerFeed<'_> {
     /// Makes the batch of samples, of each of which the exchange of this number is taken. `change`
-    /// changes the tiles of the picture at a place of the batch. Without `pictures` the batch has only
-    /// texts.
+    /// changes the tiles of the picture at a place of the batch. Without `pictures` the batch has
+    /// only texts.
     ///
     /// # Panics
     /// If the features of a picture were removed.

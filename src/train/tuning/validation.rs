@@ -43,8 +43,8 @@ impl AnswerValidation {
     /// Maximum number of pictures at once while a model trains.
     pub const BATCH: usize = 8;
 
-    /// Records the passes for at most `batch` pictures at once. Answers are greedy, and may have one
-    /// and a half times as many tokens as the longest true one.
+    /// Records the passes for at most `batch` pictures at once. Answers are greedy, and may have
+    /// one and a half times as many tokens as the longest true one.
     ///
     /// # Errors
     /// Insufficient device memory for the passes.
@@ -112,8 +112,8 @@ impl AnswerValidation {
         &mut self.options
     }
 
-    /// Measures the model's current parameters on the batches of one of several ranks, given its number
-    /// and that of all; otherwise as [`answers`](Self::answers).
+    /// Measures the model's current parameters on the batches of one of several ranks, given its
+    /// number and that of all; otherwise as [`answers`](Self::answers).
     ///
     /// # Errors
     /// As [`answers`](Self::answers).
@@ -147,8 +147,8 @@ impl AnswerValidation {
     }
 
     /// Writes the answers of the model's current parameters to all samples of the data set that the
-    /// passes were recorded for, and measures the true ones. Calls `on` between batches with the number
-    /// of pictures that are done; returns `None` when it breaks.
+    /// passes were recorded for, and measures the true ones. Calls `on` between batches with the
+    /// number of pictures that are done; returns `None` when it breaks.
     ///
     /// # Errors
     /// A device that failed, or features that were removed.
