@@ -56,5 +56,9 @@ impl Transport for Local {
         true
     }
 
+    fn ends_process(&self) -> bool {
+        false
+    }
+
     fn abort(&mut self, _code: i32) {}
 }

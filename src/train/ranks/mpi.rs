@@ -227,6 +227,10 @@ impl Transport for Mpi {
         self.sends.is_empty() && self.receives.is_empty()
     }
 
+    fn ends_process(&self) -> bool {
+        true
+    }
+
     #[allow(unsafe_code)]
     fn abort(&mut self, code: i32) {
         // SAFETY: MPI is initialised; the call does not return

@@ -202,10 +202,21 @@ impl<T: Transport> Pump<T> {
             }
             Command::Abort(code) => {
                 self.flush();
-                self.transport.abort(code);
+                self.abort(code);
                 true
             }
         }
+    }
+
+    /// Ends all ranks, and this one also if the library waits for a launcher that it cannot reach.
+    fn abort(&mut self, code: i32) {
+        if self.transport.ends_process() {
+            std::thread::spawn(move || {
+                std::thread::sleep(LAST);
+                std::process::exit(code)
+            });
+        }
+        self.transport.abort(code);
     }
 
     fn send(&mut self, to: usize, tag: Tag, words: Vec<u32>) {
@@ -283,7 +294,7 @@ impl<T: Transport> Pump<T> {
         if self.lost.is_some_and(|lost| now - lost > GRACE) {
             // the rank computes, or waits for its device
             tracing::error!("this rank does not end by itself after the loss of another");
-            self.transport.abort(1);
+            self.abort(1);
             return true;
         }
         false

@@ -65,6 +65,9 @@ pub trait Transport {
     /// Whether all messages have left.
     fn is_idle(&self) -> bool;
 
+    /// Whether [`abort`](Self::abort) ends this process.
+    fn ends_process(&self) -> bool;
+
     /// Ends all ranks, if the library can.
     fn abort(&mut self, code: i32);
 }
