@@ -24,8 +24,8 @@ pub(crate) struct Feed<'a> {
     pub order: Batches,
     /// Pictures in one batch, which is a part of a step.
     pub part: usize,
-    /// Number of this rank and of all: it computes every so manieth batch of a step, and the others
-    /// have no pictures.
+    /// Number `r` of this rank, and the number `n` of all. The rank computes batches `r`, `r + n`, ..
+    /// of a step; the others have no pictures.
     pub rank: (usize, usize),
     /// Positions that texts are padded to.
     pub length: usize,
