@@ -10,6 +10,7 @@ use seemore::explain::ColorMap;
 use serde::{Deserialize, Serialize};
 
 use crate::generation::GenerationSettings;
+use crate::pages::batch::OpenInBatch;
 use crate::pictures::PictureSource;
 use crate::theme::Icon;
 use crate::toasts::Toasts;
@@ -160,8 +161,8 @@ pub enum Request {
     OpenSamples,
     /// Load the model in a folder and show the caption page.
     UseModel(PathBuf),
-    /// Show the Batch page with these picture files.
-    OpenInBatch(Vec<PathBuf>),
+    /// Show the Batch page with some picture files.
+    OpenInBatch(OpenInBatch),
     /// Show the models to choose from for a slot, and those that can be downloaded.
     ChooseModel(Slot),
 }

@@ -21,7 +21,6 @@ use crate::background::Background;
 use crate::file_dialog::{self, FileDialog, PathRequest};
 use crate::page::{ModelSlot, Page, PageContext, Request};
 use crate::pages;
-use crate::pages::batch::OpenInBatch;
 use crate::path_field::PathField;
 use crate::pictures::{EXTENSIONS, Reader};
 use crate::theme;
@@ -330,7 +329,7 @@ impl Window {
                     self.show_page(pages::caption::TITLE);
                 }
                 Request::OpenInBatch(pictures) => {
-                    self.dispatch(Event::page(OpenInBatch(pictures)));
+                    self.dispatch(Event::page(pictures));
                     self.show_page(pages::batch::TITLE);
                 }
             }

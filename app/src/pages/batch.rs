@@ -15,6 +15,7 @@ mod thumbnails;
 mod tokens;
 mod tools;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use eframe::Storage;
@@ -26,7 +27,7 @@ pub use tokens::{CountTokens, TokenCount};
 use crate::background::Background;
 use crate::file_dialog::FileDialog;
 use crate::gallery::{self, Filter, Gallery, Source};
-use crate::page::{Page, PageContext};
+use crate::page::{Page, PageAction, PageContext};
 use crate::theme::Icon;
 use crate::toasts::Toasts;
 use crate::worker::Event;
@@ -53,6 +54,21 @@ const CAPTION_FILES: [&str; 7] = ["csv", "tsv", "jsonl", "ndjson", "json", "txt"
 
 /// Name on the page's tab.
 pub const TITLE: &str = "Batch";
+
+/// Entries in the command palette.
+const CAPTION: &str = "Caption the chosen pictures";
+const STOP: &str = "Stop captioning";
+const EDIT_CAPTION: &str = "Edit the caption";
+const FILTER_PICTURES: &str = "Filter the pictures";
+const SELECT_FILTERED: &str = "Select the filtered pictures";
+const UNDO_CHANGE: &str = "Undo the last change";
+const REDO_CHANGE: &str = "Redo the change";
+const TABS: [(&str, Tab); 4] = [
+    ("Show the settings of captioning", Tab::Caption),
+    ("Show tags", Tab::Tags),
+    ("Find and replace", Tab::Replace),
+    ("Import or export captions", Tab::Files),
+];
 
 /// Key of the stored folder.
 const STORED: &str = "batch";
@@ -111,7 +127,10 @@ struct Opened {
 
 /// Asks the page to open some picture files.
 #[derive(Debug, Clone, PartialEq)]
-pub struct OpenInBatch(pub Vec<PathBuf>);
+pub struct OpenInBatch {
+    /// The files, each with a caption for it if it has none; empty for no caption.
+    pub pictures: Vec<(PathBuf, String)>,
+}
 
 impl Page for BatchPage {
     fn title(&self) -> &'static str {
@@ -128,8 +147,8 @@ impl Page for BatchPage {
             Event::ModelLoaded { slot: 0, .. } | Event::ModelUnloaded(0) => self.counter.clear(),
             _ => {}
         }
-        if let Some(OpenInBatch(files)) = event.take() {
-            self.open(&context.egui, Source::Files(files), None);
+        if let Some(OpenInBatch { pictures }) = event.take() {
+            self.open_captioned(&context.egui, pictures);
         }
         if let Some(count) = event.take::<TokenCount>() {
             self.counter.take(count);
@@ -192,6 +211,43 @@ impl Page for BatchPage {
         true
     }
 
+    fn actions(&self, _context: &PageContext) -> Vec<PageAction> {
+        if self.gallery.is_none() {
+            return vec![];
+        }
+        let keys = [
+            (CAPTION, ""),
+            (STOP, ""),
+            (EDIT_CAPTION, "Ctrl+Enter"),
+            (FILTER_PICTURES, "Ctrl+F"),
+            (SELECT_FILTERED, "Ctrl+A"),
+            (UNDO_CHANGE, "Ctrl+Z"),
+            (REDO_CHANGE, "Ctrl+Y"),
+        ];
+        let tabs = TABS.map(|(name, _)| (name, ""));
+        keys.into_iter()
+            .chain(tabs)
+            .map(|(name, keys)| PageAction { name, keys })
+            .collect()
+    }
+
+    fn act(&mut self, name: &str, context: &mut PageContext) {
+        let idle = self.run.is_none();
+        match name {
+            CAPTION if idle && context.model(0).is_some() => self.start_chosen(context),
+            STOP => self.stop(),
+            EDIT_CAPTION => self.focus_editor = true,
+            FILTER_PICTURES => focus_filter(&context.egui),
+            SELECT_FILTERED => self.select_shown(true),
+            UNDO_CHANGE if idle => self.step_history(Gallery::undo),
+            REDO_CHANGE if idle => self.step_history(Gallery::redo),
+            name => {
+                let tab = TABS.iter().find(|(tab, _)| *tab == name);
+                tab.iter().for_each(|(_, tab)| self.tab = *tab);
+            }
+        }
+    }
+
     fn restore(&mut self, storage: &dyn Storage) {
         self.last = eframe::get_value(storage, STORED).unwrap_or_default();
     }
@@ -235,6 +291,34 @@ impl BatchPage {
                 gallery,
                 message,
                 picture,
+            }))
+        });
+    }
+
+    /// Opens picture files, and sets the captions of those that have none.
+    fn open_captioned(&mut self, ctx: &Context, pictures: Vec<(PathBuf, String)>) {
+        self.last = None;
+        self.opening = true;
+        self.opened.run(ctx, move || {
+            let absolute = |(path, caption): (PathBuf, String)| {
+                (std::path::absolute(&path).unwrap_or(path), caption)
+            };
+            let captions: BTreeMap<PathBuf, String> = pictures.into_iter().map(absolute).collect();
+            let source = Source::Files(captions.keys().cloned().collect());
+            Some(Gallery::open(&source).map(|(mut gallery, message)| {
+                let missing = gallery.entries().iter().enumerate();
+                let missing = missing.filter(|(_, entry)| !entry.has_caption());
+                let caption = |(number, entry): (usize, &gallery::Entry)| {
+                    let caption = captions.get(&entry.path)?;
+                    Some((number, caption.clone())).filter(|_| !caption.is_empty())
+                };
+                let captions = missing.filter_map(caption).collect();
+                gallery.set(captions, None);
+                Opened {
+                    gallery,
+                    message,
+                    picture: None,
+                }
             }))
         });
     }
@@ -348,7 +432,7 @@ impl BatchPage {
         let ctx = ui.ctx();
         let pressed = |keys: &KeyboardShortcut| ctx.input_mut(|input| input.consume_shortcut(keys));
         if pressed(&FILTER) {
-            ctx.memory_mut(|memory| memory.request_focus(filter_id()));
+            focus_filter(ctx);
         }
         self.editor_keys(ui);
         self.list_keys(ui);
@@ -390,6 +474,10 @@ impl BatchPage {
             .iter()
             .for_each(|&entry| gallery.select(entry, selected));
     }
+}
+
+fn focus_filter(ctx: &Context) {
+    ctx.memory_mut(|memory| memory.request_focus(filter_id()));
 }
 
 fn filter_id() -> Id {

@@ -3,22 +3,25 @@
 
 mod controls;
 mod job;
+mod keys;
 mod list;
 mod preview;
 mod prompt;
 mod thread;
 mod view;
 pub(crate) mod words;
+mod writing;
 
 use std::sync::Arc;
 
-use egui::{CentralPanel, Key, Modifiers, Panel, TextureHandle, Ui};
+use egui::{CentralPanel, Panel, TextureHandle, Ui};
 use seemore::caption::CaptionToken;
 
 pub use job::{CaptionEvent, CaptionJob, CaptionProgress, options};
 pub use prompt::entered;
 
-use crate::generation::GenerationSettings;
+use super::batch::OpenInBatch;
+use crate::format::count;
 use crate::heat::{self, HeatView};
 use crate::page::{Page, PageAction, PageContext, Request, Selection};
 use crate::pictures::{OpenedPicture, PictureSource};
@@ -26,7 +29,7 @@ use crate::theme::{self, Action, Icon};
 use crate::worker::{Event, Slot};
 use preview::Preview;
 use prompt::Prompt;
-use thread::{Status, Thread, Turn};
+use thread::{Status, Thread};
 
 /// Name on the page's tab.
 pub const TITLE: &str = "Caption";
@@ -41,6 +44,8 @@ const CAPTION_REST: &str = "Caption the rest";
 const COPY: &str = "Copy the caption";
 const REMOVE: &str = "Remove the picture from the list";
 const REMOVE_ALL: &str = "Remove all pictures from the list";
+const SEND: &str = "Send to Batch";
+const ASK: &str = "Ask a question about the picture";
 const AS_INPUT: &str = "Show the picture as the model sees it";
 
 /// The Caption page.
@@ -63,6 +68,8 @@ pub struct CaptionPage {
     prompt: Prompt,
     /// The next question about the selected picture.
     question: String,
+    /// Whether the field of that question gets the focus in the next frame.
+    focus_question: bool,
     /// Whether pictures are shown with as many pixels as the model takes in.
     as_input: bool,
     /// Sliders, which take arrow keys while they have the focus.
@@ -101,6 +108,7 @@ impl Default for CaptionPage {
             previews: Default::default(),
             prompt: Prompt::new(),
             question: String::new(),
+            focus_question: false,
             as_input: false,
             sliders: vec![],
         }
@@ -176,22 +184,25 @@ impl Page for CaptionPage {
         self.share_selection(context);
     }
 
-    fn actions(&self, _context: &PageContext) -> Vec<PageAction> {
+    fn actions(&self, context: &PageContext) -> Vec<PageAction> {
         if self.items.is_empty() {
             return vec![];
         }
-        let actions = [
-            (REGENERATE, "R"),
-            (STOP, "Esc"),
-            (CAPTION_REST, ""),
-            (COPY, "C"),
-            (AS_INPUT, "V"),
-            (REMOVE, "Delete"),
-            (REMOVE_ALL, ""),
+        let action = |name, keys| PageAction { name, keys };
+        let mut actions = vec![
+            action(REGENERATE, "R"),
+            action(STOP, "Esc"),
+            action(CAPTION_REST, ""),
+            action(COPY, "C"),
+            action(SEND, ""),
+            action(AS_INPUT, "V"),
+            action(REMOVE, "Delete"),
+            action(REMOVE_ALL, ""),
         ];
+        if answers(context) {
+            actions.push(action(ASK, ""));
+        }
         actions
-            .map(|(name, keys)| PageAction { name, keys })
-            .to_vec()
     }
 
     fn act(&mut self, name: &str, context: &mut PageContext) {
@@ -208,6 +219,8 @@ impl Page for CaptionPage {
                 context.egui.copy_text(text);
                 context.toasts.success("Copied the caption.");
             }
+            SEND => self.send_to_batch(context),
+            ASK => self.focus_question = true,
             AS_INPUT => self.as_input = !self.as_input,
             REMOVE => self.remove(self.selected, context),
             REMOVE_ALL => {
@@ -271,167 +284,29 @@ impl CaptionPage {
         }
     }
 
-    /// Queues a caption with the chosen prompt and settings, which replaces what is there.
-    fn caption(&mut self, index: usize, slot: Slot, context: &PageContext) {
-        self.replace(index, slot, context, 0);
-    }
-
-    fn replace(&mut self, index: usize, slot: Slot, context: &PageContext, varied: u64) {
-        let Some(model) = context.model(slot) else {
-            return;
-        };
-        let settings = match varied {
-            0 => context.generation.clone(),
-            times => context.generation.varied(times),
-        };
-        let thread = &mut self.items[index].threads[slot];
-        thread.cancel();
-        *thread = Thread {
-            turns: vec![Turn::queued(self.prompt.of(model), settings)],
-            varied,
-            model: Some(model.folder.clone()),
-        };
-        if index == self.selected {
-            self.tokens[slot] = None;
-        }
-    }
-
-    /// Writes a caption again. It differs from the one before: what has changed in the prompt and
-    /// the settings is applied, and where nothing has, the caption is sampled with another seed.
-    fn regenerate(&mut self, index: usize, slot: Slot, context: &PageContext) {
-        let Some(model) = context.model(slot) else {
-            return;
-        };
-        let thread = &self.items[index].threads[slot];
-        let varied = match thread.caption() {
-            Some(turn) if turn.prompt == self.prompt.of(model) => {
-                let expected = match thread.varied {
-                    0 => context.generation.clone(),
-                    times => context.generation.varied(times),
-                };
-                if turn.settings == expected {
-                    thread.varied + 1
-                } else {
-                    0
-                }
-            }
-            _ => 0,
-        };
-        self.replace(index, slot, context, varied);
-    }
-
-    fn regenerate_all(&mut self, context: &PageContext) {
-        (0..2).for_each(|slot| self.regenerate(self.selected, slot, context));
-    }
-
-    /// Captions the selected picture with the chosen prompt and settings.
-    fn write_again(&mut self, context: &PageContext) {
-        (0..2).for_each(|slot| self.caption(self.selected, slot, context));
-    }
-
-    /// Queues captions of all pictures that have none.
-    fn caption_rest(&mut self, context: &PageContext) {
-        for index in 0..self.items.len() {
-            for slot in 0..2 {
-                if self.is_missing(index, slot) {
-                    self.caption(index, slot, context);
-                }
-            }
-        }
-    }
-
-    /// Whether a picture has no caption by a model, and none is being written.
-    fn is_missing(&self, index: usize, slot: Slot) -> bool {
-        let thread = &self.items[index].threads[slot];
-        !thread.is_busy() && thread.caption().is_none_or(|turn| turn.tokens.is_empty())
-    }
-
-    /// Queues an answer to a question about the selected picture by every model that answers.
-    fn ask(&mut self, context: &PageContext) {
-        let question = std::mem::take(&mut self.question);
-        let settings = GenerationSettings {
-            beams: 1,
-            ..context.generation.clone()
-        };
-        for slot in 0..2 {
-            if context.model(slot).is_some_and(|model| model.answers) {
-                let turns = &mut self.items[self.selected].threads[slot].turns;
-                turns.push(Turn::queued(question.trim().to_owned(), settings.clone()));
-            }
-        }
-    }
-
-    /// Sends each model that has no job its next one: of the selected picture, else the first that
-    /// waits.
-    fn send_next(&mut self, context: &PageContext) {
-        for slot in 0..2 {
-            if self.running[slot].is_some() || context.model(slot).is_none() {
-                continue;
-            }
-            let waits = |item: &Item| {
-                let turns = item.threads[slot].turns.iter();
-                turns
-                    .map(|turn| turn.status)
-                    .position(|status| status == Status::Queued)
+    /// Opens the picture files on the Batch page, with the captions that the first model has written.
+    fn send_to_batch(&self, context: &mut PageContext) {
+        let is_prefix = !context.model(0).is_some_and(|model| model.answers);
+        let picture = |item: &Item| {
+            let thread = &item.threads[0];
+            let caption = match thread.is_busy() {
+                true => String::new(),
+                false => thread.text(is_prefix),
             };
-            let order = std::iter::once(self.selected).chain(0..self.items.len());
-            let next = order
-                .filter(|&index| index < self.items.len())
-                .find_map(|index| Some((index, waits(&self.items[index])?)));
-            let Some((index, turn)) = next else {
-                continue;
-            };
-            self.jobs += 1;
-            let Item {
-                source, threads, ..
-            } = &mut self.items[index];
-            let turns = &mut threads[slot].turns;
-            let history = turns[..turn].iter();
-            let history = history.map(|turn| (turn.prompt.clone(), turn.written()));
-            let history = history.collect();
-            let turn = &mut turns[turn];
-            (turn.job, turn.status) = (self.jobs, Status::Sent);
-            self.running[slot] = Some(self.jobs);
-            context.worker.send(CaptionJob {
-                number: self.jobs,
-                slot,
-                source: source.clone(),
-                history,
-                prompt: turn.prompt.clone(),
-                settings: turn.settings.clone(),
-                cancel: turn.cancel.clone(),
-            });
+            Some((item.source.path()?.to_owned(), caption))
+        };
+        let pictures: Vec<_> = self.items.iter().filter_map(picture).collect();
+        let left = self.items.len() - pictures.len();
+        if left > 0 {
+            context.toasts.add(format!(
+                "{} not sent to Batch: pictures that were pasted, and samples, are in no file.",
+                count(left, "picture")
+            ));
         }
-    }
-
-    /// Takes the progress of a job.
-    fn progress(&mut self, job: u64, progress: CaptionProgress, context: &mut PageContext) {
-        let ended = matches!(
-            progress,
-            CaptionProgress::Finished { .. } | CaptionProgress::Failed(_)
-        );
-        if ended {
-            let done = self
-                .running
-                .iter_mut()
-                .filter(|running| **running == Some(job));
-            done.for_each(|running| *running = None);
+        if !pictures.is_empty() {
+            let request = Request::OpenInBatch(OpenInBatch { pictures });
+            context.requests.push(request);
         }
-        if let CaptionProgress::Failed(message) = &progress {
-            context.toasts.add(message);
-        }
-        let threads = self.items.iter_mut().flat_map(|item| &mut item.threads);
-        let mut turns = threads.flat_map(|thread| &mut thread.turns);
-        // the text of a job that was replaced is gone
-        if let Some(turn) = turns.find(|turn| turn.job == job) {
-            turn.update(progress);
-        }
-    }
-
-    /// Cancels everything that is being written and that waits.
-    fn stop(&mut self) {
-        let threads = self.items.iter_mut().flat_map(|item| &mut item.threads);
-        threads.for_each(Thread::cancel);
     }
 
     fn select(&mut self, index: usize) {
@@ -477,59 +352,11 @@ impl CaptionPage {
             });
         }
     }
+}
 
-    fn keys(&mut self, ui: &Ui, context: &mut PageContext) {
-        if !context.shortcuts {
-            return;
-        }
-        // also while a button has the focus, which the arrow keys would move otherwise
-        let pressed = |key| ui.input_mut(|input| input.consume_key(Modifiers::NONE, key));
-        let arrows = [
-            Key::ArrowDown,
-            Key::ArrowUp,
-            Key::ArrowRight,
-            Key::ArrowLeft,
-        ];
-        // a slider takes them for itself
-        let focused = ui.memory(|memory| memory.focused());
-        let on_slider = focused.is_some_and(|id| self.sliders.contains(&id));
-        let [down, up, right, left] = arrows.map(|key| !on_slider && pressed(key));
-        if down || up || right || left {
-            ui.memory_mut(|memory| memory.move_focus(egui::FocusDirection::None));
-        }
-        if down && self.selected + 1 < self.items.len() {
-            self.select(self.selected + 1);
-        }
-        if up && self.selected > 0 {
-            self.select(self.selected - 1);
-        }
-        for slot in 0..2 {
-            let turns = &self.items[self.selected].threads[slot].turns;
-            let places = turns.iter().enumerate().flat_map(|(turn, text)| {
-                (0..text.tokens.len()).map(move |token| Place { turn, token })
-            });
-            let places: Vec<Place> = places.collect();
-            let at = self.tokens[slot].and_then(|at| places.iter().position(|&it| it == at));
-            if right && !places.is_empty() {
-                let next = at.map_or(0, |at| (at + 1).min(places.len() - 1));
-                self.tokens[slot] = Some(places[next]);
-            }
-            if left {
-                self.tokens[slot] = at.and_then(|at| at.checked_sub(1)).map(|at| places[at]);
-            }
-        }
-        for (key, action) in [
-            (Key::R, REGENERATE),
-            (Key::Escape, STOP),
-            (Key::C, COPY),
-            (Key::V, AS_INPUT),
-            (Key::Delete, REMOVE),
-        ] {
-            if !self.items.is_empty() && pressed(key) {
-                self.act(action, context);
-            }
-        }
-    }
+/// Whether one of the models answers questions.
+fn answers(context: &PageContext) -> bool {
+    (0..2).any(|slot| context.model(slot).is_some_and(|model| model.answers))
 }
 
 fn empty(ui: &mut Ui, context: &mut PageContext) {

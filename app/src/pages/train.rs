@@ -25,16 +25,28 @@ pub use job::{Sample, Step, TrainCommand, TrainEvent, TrainInfo};
 pub use request::{Overrides, RunRequest};
 
 use crate::heat;
-use crate::page::{Page, PageContext, Request};
+use crate::page::{Page, PageAction, PageContext, Request};
 use crate::theme::{self, Icon};
 use crate::worker::{Event, ListCheckpoints};
 use data_check::DataCheck;
 use fields::{Chosen, LocalModels};
-use form::{Form, Stored};
+use form::{Form, Mode, Stored};
 use history::{History, Stage};
 use plots::Overlay;
 use runs::{Action, Runs, StoredRun};
 use widgets::Field;
+
+/// Entries in the command palette.
+const CHECK: &str = "Check the data";
+const START: &str = "Start the training";
+const PAUSE: &str = "Pause or continue the training";
+const STOP: &str = "Stop the training";
+const MODES: [(&str, Mode); 4] = [
+    ("Train a new model", Mode::New),
+    ("Fine-tune a pretrained model", Mode::Tune),
+    ("Copy the settings of a training", Mode::Copy),
+    ("Resume a training", Mode::Resume),
+];
 
 /// Key of the stored form.
 const STORED: &str = "train";
@@ -57,6 +69,8 @@ pub struct TrainPage {
     /// Textures of the samples.
     textures: Vec<TextureHandle>,
     chosen: Chosen,
+    /// Entry of the command palette that stands for a button.
+    asked: Option<&'static str>,
 }
 
 impl Page for TrainPage {
@@ -161,6 +175,28 @@ impl Page for TrainPage {
         takes
     }
 
+    fn actions(&self, _context: &PageContext) -> Vec<PageAction> {
+        let mut actions = vec![
+            (CHECK, ""),
+            (START, "Ctrl+Enter"),
+            (PAUSE, "Ctrl+P"),
+            (STOP, ""),
+        ];
+        if !self.is_running() {
+            actions.extend(MODES.map(|(name, _)| (name, "")));
+        }
+        let action = |(name, keys)| PageAction { name, keys };
+        actions.into_iter().map(action).collect()
+    }
+
+    fn act(&mut self, name: &str, _context: &mut PageContext) {
+        let buttons = [CHECK, START, PAUSE, STOP];
+        self.asked = buttons.into_iter().find(|button| *button == name);
+        if let Some((_, mode)) = MODES.iter().find(|(mode, _)| *mode == name) {
+            self.form.mode = *mode;
+        }
+    }
+
     fn status(&self) -> Option<String> {
         let history = self.history.as_ref().filter(|_| self.is_running())?;
         let stage = progress::stage(&history.stage);
@@ -232,7 +268,7 @@ impl TrainPage {
     }
 
     /// Does what the user asked for in the list of runs.
-    fn act(&mut self, action: Action, context: &mut PageContext) {
+    fn take_action(&mut self, action: Action, context: &mut PageContext) {
         match action {
             Action::Resume(folder) => self.resume(context, folder),
             Action::Use(folder) => context.requests.push(Request::UseModel(folder)),
@@ -267,7 +303,7 @@ impl TrainPage {
         ui.add_space(8.0);
         action = action.or(self.runs.list(ui, running));
         if let Some(action) = action {
-            self.act(action, context);
+            self.take_action(action, context);
         }
     }
 
@@ -360,7 +396,6 @@ fn empty(ui: &mut Ui) {
 
 #[cfg(test)]
 mod tests {
-    use super::form::Mode;
     use super::*;
     use crate::memory_storage::Memory;
 

@@ -263,8 +263,17 @@ impl BatchPage {
         };
         ui.label(RichText::new(note).weak());
         if start.clicked() {
-            let entries = captioning.entries(gallery, &self.shown);
-            let (settings, existing) = (captioning.settings.clone(), captioning.existing());
+            self.start_chosen(context);
+        }
+    }
+
+    /// Starts a run over the chosen pictures, if there are some.
+    pub(super) fn start_chosen(&mut self, context: &PageContext) {
+        let Some(gallery) = &self.gallery else { return };
+        let captioning = &self.captioning;
+        let entries = captioning.entries(gallery, &self.shown);
+        let (settings, existing) = (captioning.settings.clone(), captioning.existing());
+        if !entries.is_empty() {
             self.start(entries, settings, existing, context);
         }
     }

@@ -3,7 +3,7 @@
 use egui::{DragValue, Id, Rect, ScrollArea, Sense, Slider, Ui, pos2, vec2};
 use seemore::caption::{ALTERNATIVES, CaptionToken};
 
-use super::CaptionPage;
+use super::{CaptionPage, answers};
 use crate::generation::GenerationSettings;
 use crate::page::PageContext;
 use crate::theme;
@@ -17,7 +17,7 @@ impl CaptionPage {
         let mut sliders = vec![];
         ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
             ui.add_space(theme::SPACE);
-            let answers = (0..2).any(|slot| context.model(slot).is_some_and(|it| it.answers));
+            let answers = answers(context);
             let write = theme::card(ui, |ui| {
                 ui.set_width(ui.available_width());
                 self.prompt.show(ui, answers, &mut context.generation)

@@ -2,7 +2,7 @@
 
 use egui::{Align, Button, Layout, Rect, RichText, ScrollArea, Ui, vec2};
 
-use super::{CaptionPage, REMOVE, REMOVE_ALL};
+use super::{CaptionPage, REMOVE, REMOVE_ALL, SEND};
 use crate::format::count;
 use crate::page::{Page, PageContext};
 use crate::theme::{self, Action, Icon};
@@ -32,6 +32,10 @@ impl CaptionPage {
                     .clicked()
                 {
                     self.act(REMOVE, context);
+                }
+                let send = ui.add(Action::new(Icon::Images, SEND).icon_only());
+                if send.clicked() {
+                    self.act(SEND, context);
                 }
             });
         });

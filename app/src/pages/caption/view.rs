@@ -6,7 +6,7 @@ use seemore::image::Preprocess;
 use super::preview::Wanted;
 use super::prompt::entered;
 use super::thread::{Status, Turn};
-use super::{AS_INPUT, CaptionPage, Place, words};
+use super::{AS_INPUT, CaptionPage, Place, answers, words};
 use crate::format::count;
 use crate::heat::{self, Layers};
 use crate::page::{PageContext, Request};
@@ -23,7 +23,7 @@ impl CaptionPage {
     /// Draws the selected picture with the texts of each model, side by side.
     pub(super) fn models(&mut self, ui: &mut Ui, context: &mut PageContext) {
         self.hovered = None;
-        if (0..2).any(|slot| context.model(slot).is_some_and(|model| model.answers)) {
+        if answers(context) {
             Panel::bottom("question")
                 .frame(egui::Frame::new())
                 .show(ui, |ui| self.follow_up(ui, context));
@@ -226,6 +226,9 @@ impl CaptionPage {
                 .hint_text("Ask about this picture");
             let field = ui.add(field);
             theme::name_field(&field, "Follow-up question");
+            if std::mem::take(&mut self.focus_question) {
+                field.request_focus();
+            }
             let ready = !self.question.trim().is_empty();
             let ask = ui.add_enabled(ready, Button::new("Ask")).clicked();
             if ready && (ask || entered(ui, &field)) {

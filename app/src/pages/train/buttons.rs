@@ -4,12 +4,12 @@ use egui::{Button, Key, KeyboardShortcut, Modifiers, RichText, Ui};
 
 use super::form::Mode;
 use super::history::Stage;
-use super::{TrainCommand, TrainPage};
+use super::{CHECK, PAUSE, START, STOP, TrainCommand, TrainPage};
 use crate::page::{PageContext, Request};
 use crate::theme::{Action, Icon};
 
-const START: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::Enter);
-const PAUSE: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::P);
+const START_KEYS: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::Enter);
+const PAUSE_KEYS: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::P);
 
 impl TrainPage {
     /// Draws the buttons and what is missing to start.
@@ -17,7 +17,9 @@ impl TrainPage {
         let pressed = |shortcut: &KeyboardShortcut| {
             ui.ctx().input_mut(|input| input.consume_shortcut(shortcut))
         };
-        let (start_pressed, pause_pressed) = (pressed(&START), pressed(&PAUSE));
+        let asked = self.asked.take();
+        let start_pressed = pressed(&START_KEYS) || asked == Some(START);
+        let pause_pressed = pressed(&PAUSE_KEYS) || asked == Some(PAUSE);
         let (missing, running) = (self.form.missing(), self.is_running());
         // wrong pictures cost more time with a pretrained model than the check does
         let tuning = self.form.mode == Mode::Tune;
@@ -38,7 +40,8 @@ impl TrainPage {
                 let check = ui
                     .add_enabled(ready, check)
                     .on_hover_text("Count pictures, captions and problems, and show samples");
-                if check.clicked() || ready && checks_first && start_pressed {
+                let check_asked = asked == Some(CHECK) || checks_first && start_pressed;
+                if check.clicked() || ready && check_asked {
                     self.check.start(ui, data);
                 }
             }
@@ -82,11 +85,10 @@ impl TrainPage {
                 context.worker.send(command);
             }
             let can_stop = running && stage != Some(Stage::Stopping);
-            if ui
+            let stop = ui
                 .add_enabled(can_stop, Button::new("Stop"))
-                .on_hover_text("Save and end after this step")
-                .clicked()
-            {
+                .on_hover_text("Save and end after this step");
+            if stop.clicked() || can_stop && asked == Some(STOP) {
                 context.worker.send(TrainCommand::Stop);
                 // it takes effect after the next step, which can take long
                 self.history
