@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::{
     Commands, command, disc, face, fill, has, loaded, progress, real_with, render, root, scripted,
-    snapshot, until, wait_for,
+    snapshots, until, wait_for,
 };
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
@@ -112,7 +112,7 @@ fn selected_layer_head_and_patch_change_the_heat_map() {
     assert!(
         has(&harness, "Contribution of each patch to the selected word") && has(&harness, "40.0 %")
     );
-    snapshot(&mut harness, "attention");
+    snapshots(&mut harness, "attention");
     harness.get_by_label("Encoder layer 1, head 2").click();
     let second = render(&mut harness);
     assert!(

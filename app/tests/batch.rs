@@ -9,7 +9,7 @@ use common::batch::{
     write,
 };
 use common::{
-    click, command, disc, drop_file, face, fill, has, loaded, real, scripted, snapshot, until,
+    click, command, disc, drop_file, face, fill, has, loaded, real, scripted, snapshots, until,
 };
 use egui::accesskit::Role;
 use egui::{Key, Modifiers};
@@ -188,7 +188,7 @@ fn edits_are_undone_filtered_replaced_and_kept() {
     choose(&mut harness, "01.png");
     std::thread::sleep(Duration::from_millis(500));
     harness.hover_at(egui::pos2(700.0, 20.0));
-    snapshot(&mut harness, "batch");
+    snapshots(&mut harness, "batch");
     click(&mut harness, "Replace in 2 captions");
     assert_eq!(
         (caption(&harness, "00.png"), caption(&harness, "01.png")),

@@ -9,7 +9,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use egui::accesskit::Role;
-use egui::{Key, Modifiers};
+use egui::{Key, Modifiers, Theme};
 use egui_kittest::kittest::{NodeT, Queryable};
 use egui_kittest::{Harness, SnapshotOptions};
 use seemore::caption::{CaptionToken, Choice, Tail};
@@ -76,6 +76,9 @@ pub fn fill(harness: &mut Harness<Window>, label: &str, text: &str) {
     harness.run_steps(2);
 }
 
+/// Size of the smallest window, in points.
+const SMALL: [f32; 2] = [880.0, 600.0];
+
 /// Compares the window with a picture in `tests/snapshots`, or replaces that picture if
 /// `UPDATE_SNAPSHOTS=1` is set.
 pub fn snapshot(harness: &mut Harness<Window>, name: &str) {
@@ -83,6 +86,27 @@ pub fn snapshot(harness: &mut Harness<Window>, name: &str) {
     // drivers differ in a few pixels at the edges of glyphs and curves
     let options = SnapshotOptions::new().max_failed_pixels(300);
     harness.snapshot_options(name, &options);
+}
+
+/// As [`snapshot`], in both themes, at the usual size with one pixel per point and at the smallest
+/// size with two. `optipng -o2` makes new pictures smaller.
+pub fn snapshots(harness: &mut Harness<Window>, name: &str) {
+    snapshot(harness, name);
+    harness.ctx.set_theme(Theme::Light);
+    snapshot(harness, &format!("{name}-light"));
+    resize(harness, SMALL, 2.0);
+    snapshot(harness, &format!("{name}-light-2x"));
+    harness.ctx.set_theme(Theme::Dark);
+    snapshot(harness, &format!("{name}-2x"));
+    resize(harness, SIZE, 1.0);
+}
+
+/// Sets the window's size in points, and its pixels per point.
+fn resize(harness: &mut Harness<Window>, size: [f32; 2], pixels_per_point: f32) {
+    harness.set_pixels_per_point(pixels_per_point);
+    harness.run_steps(1);
+    harness.set_size(size.into());
+    harness.run_steps(3);
 }
 
 /// Renders the window.
