@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -17,6 +18,8 @@ pub struct HubFile {
     pub sent: Option<Vec<u8>>,
     /// Bytes after which the connection breaks, each time that the file is asked for.
     pub cuts: Vec<usize>,
+    /// Time that the server waits after every 16 KiB.
+    pub pause: Duration,
 }
 
 impl HubFile {
@@ -27,6 +30,7 @@ impl HubFile {
             large: false,
             sent: None,
             cuts: vec![],
+            pause: Duration::ZERO,
         }
     }
 
@@ -50,6 +54,8 @@ impl HubFile {
 
 /// What the server has, and what it was asked for.
 pub struct State {
+    /// Name of the repository.
+    pub repository: String,
     /// Revision of the repository.
     pub revision: String,
     pub files: Vec<HubFile>,
@@ -67,7 +73,7 @@ impl State {
     }
 }
 
-/// A running server with the repository `org/tiny`.
+/// A running server with one repository.
 pub struct Hub {
     pub address: SocketAddr,
     state: Arc<Mutex<State>>,
@@ -76,11 +82,22 @@ pub struct Hub {
 pub const REPOSITORY: &str = "org/tiny";
 
 impl Hub {
-    /// Starts a server, which runs until the tests end.
+    /// Starts a server of [`REPOSITORY`], which runs until the tests end.
     pub fn start(revision: &str, files: Vec<HubFile>) -> Hub {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Hub::serve(listener, REPOSITORY, revision, files)
+    }
+
+    /// Starts a server of a repository, which runs until the tests end.
+    pub fn serve(
+        listener: TcpListener,
+        repository: &str,
+        revision: &str,
+        files: Vec<HubFile>,
+    ) -> Hub {
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State {
+            repository: repository.into(),
             revision: revision.into(),
             files,
             requests: vec![],
@@ -139,12 +156,14 @@ fn answer(mut stream: TcpStream, address: SocketAddr, state: &Mutex<State>) -> s
     state.tokens.extend(token);
 
     let parts: Vec<&str> = path.trim_start_matches('/').split(['/', '?']).collect();
+    let known = |org: &str, name: &str| format!("{org}/{name}") == state.repository;
+    let mut pause = Duration::ZERO;
     let (status, headers, body, cut) = match parts[..] {
-        ["api", "models", org, name, ..] if format!("{org}/{name}") == REPOSITORY => {
+        ["api", "models", org, name, ..] if known(org, name) => {
             let headers = "content-type: application/json\r\n".to_owned();
             (200, headers, description(&state), None)
         }
-        ["org", "tiny", "resolve", revision, name] => {
+        [org, repository, "resolve", revision, name] if known(org, repository) => {
             let found = state.files.iter().find(|file| file.name == name);
             match found.filter(|_| revision == state.revision) {
                 None => (404, String::new(), vec![], None),
@@ -153,7 +172,9 @@ fn answer(mut stream: TcpStream, address: SocketAddr, state: &Mutex<State>) -> s
         }
         ["cdn", name] => {
             let revision = state.revision.clone();
-            content(state.file(name), &revision, range.as_deref())
+            let file = state.file(name);
+            pause = file.pause;
+            content(file, &revision, range.as_deref())
         }
         _ => (401, String::new(), b"{\"error\": \"no\"}".to_vec(), None),
     };
@@ -163,8 +184,11 @@ fn answer(mut stream: TcpStream, address: SocketAddr, state: &Mutex<State>) -> s
         stream,
         "HTTP/1.1 {status} .\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n"
     )?;
-    stream.write_all(&body[..cut.unwrap_or(length).min(length)])?;
-    stream.flush()?;
+    for piece in body[..cut.unwrap_or(length).min(length)].chunks(16 << 10) {
+        stream.write_all(piece)?;
+        stream.flush()?;
+        std::thread::sleep(pause);
+    }
     stream.shutdown(std::net::Shutdown::Write)?;
     // an end before the client has read everything would reset the connection
     let _ = reader.read_to_end(&mut vec![]);
@@ -189,7 +213,7 @@ fn description(state: &State) -> Vec<u8> {
     });
     let files: Vec<serde_json::Value> = files.collect();
     let whole = serde_json::json!({
-        "id": REPOSITORY, "sha": state.revision, "private": false, "siblings": files,
+        "id": state.repository, "sha": state.revision, "private": false, "siblings": files,
     });
     whole.to_string().into_bytes()
 }
