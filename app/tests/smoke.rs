@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -57,32 +58,61 @@ fn colours(display: &str) -> BTreeSet<[u8; 4]> {
     image.data.as_chunks::<4>().0.iter().copied().collect()
 }
 
-#[test]
-fn window_opens_and_draws_a_picture() {
-    let (_server, display) = screen();
-    assert_eq!(colours(&display).len(), 1, "a new screen has one colour");
-    let home = tempfile::tempdir().unwrap();
-    let picture = home.path().join("gradient.png");
+/// Starts the app on a virtual screen with a picture of many colours.
+fn app(display: &str, home: &Path, arguments: &[&str]) -> Running {
+    let picture = home.join("gradient.png");
     image::RgbImage::from_fn(64, 64, |x, y| image::Rgb([4 * x as u8, 4 * y as u8, 128]))
         .save(&picture)
         .unwrap();
     let mut program = Command::new(env!("CARGO_BIN_EXE_seemore-app"));
     program
+        .args(arguments)
         .arg(&picture)
-        .env("DISPLAY", &display)
-        .env("HOME", home.path())
+        .env("DISPLAY", display)
+        .env("HOME", home)
+        .env("SEEMORE_CACHE", home.join("cache"))
         .env_remove("WAYLAND_DISPLAY")
         .env_remove("XDG_DATA_HOME");
-    let mut program = Running(program.spawn().unwrap());
+    Running(program.spawn().unwrap())
+}
+
+/// Waits at most two minutes, while the program runs.
+fn wait(program: &mut Running, what: &str, done: impl Fn() -> bool) {
     let start = Instant::now();
-    // text, and a picture in which every pixel has a different colour
-    while colours(&display).len() < 1000 {
+    while !done() {
         assert!(program.0.try_wait().unwrap().is_none(), "the program ended");
         assert!(
             start.elapsed() < Duration::from_secs(120),
-            "{} colours after two minutes",
-            colours(&display).len()
+            "no {what} after two minutes"
         );
         std::thread::sleep(Duration::from_millis(200));
     }
+}
+
+#[test]
+fn window_opens_and_draws_a_picture() {
+    let (_server, display) = screen();
+    assert_eq!(colours(&display).len(), 1, "a new screen has one colour");
+    let home = tempfile::tempdir().unwrap();
+    let mut program = app(&display, home.path(), &[]);
+    // text, and a picture in which every pixel has a different colour
+    wait(&mut program, "picture", || colours(&display).len() > 1000);
+}
+
+#[test]
+fn kernel_variants_are_measured_as_on_the_command_line() {
+    let (_server, display) = screen();
+    let home = tempfile::tempdir().unwrap();
+    let measured = home.path().join("cache/tuned.json");
+    let answers = || std::fs::read_to_string(&measured).unwrap_or_default();
+    let mut program = app(&display, home.path(), &["--device", "0"]);
+    wait(&mut program, "measurement", || answers().contains("matmul"));
+    drop(program);
+    std::fs::remove_file(&measured).unwrap();
+    let arguments = ["--device", "0", "--no-autotune"];
+    let mut program = app(&display, home.path(), &arguments);
+    wait(&mut program, "picture", || colours(&display).len() > 1000);
+    // longer than measuring took
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!(answers(), "");
 }
