@@ -9,7 +9,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::say;
 use crate::cli::output::errln;
 use crate::hub::{self, FetchObserver, HubError, RemoteFile, Repository};
-use crate::models::ModelConfig;
 use crate::models::library;
 
 /// Arguments of `seemore get`.
@@ -140,20 +139,8 @@ fn download(remote: &Repository, files: &[RemoteFile]) -> anyhow::Result<()> {
 
 /// Returns the command that uses the model of a folder; image encoders have none of their own.
 fn command(folder: &Path) -> Option<&'static str> {
-    const CAPTION: &str = "seemore caption photo.jpg";
-    const CHAT: &str = "seemore chat";
-    let config = folder.join("config.json");
-    if config.is_file() {
-        let config = ModelConfig::load(&config).ok()?;
-        return Some(match config.info().encoder {
-            Some(_) => CAPTION,
-            None => CHAT,
-        });
-    }
-    let names = std::fs::read_dir(folder).ok()?;
-    let mut names = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    Some(match names.any(|name| name.contains("mmproj")) {
-        true => CAPTION,
-        false => CHAT,
+    Some(match library::takes_pictures(folder)? {
+        true => "seemore caption photo.jpg",
+        false => "seemore chat",
     })
 }

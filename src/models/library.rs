@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::ModelConfig;
 use crate::hint::{Hint, Hinted};
 
 /// A pretrained model that is known to work with this library.
@@ -315,6 +316,19 @@ pub fn has_weights(folder: &Path) -> bool {
     })
 }
 
+/// Whether the model in a folder takes pictures, by its configuration or, of GGUF files, by their
+/// names. `None` if there is no model that writes text.
+pub fn takes_pictures(folder: &Path) -> Option<bool> {
+    let config = folder.join("config.json");
+    if config.is_file() {
+        let config = ModelConfig::load(&config).ok()?;
+        return Some(config.info().encoder.is_some());
+    }
+    let names = std::fs::read_dir(folder).ok()?;
+    let mut names = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    Some(names.any(|name| name.contains("mmproj")))
+}
+
 /// Returns the repositories of a cache with their folders, by name.
 pub fn cached(cache: &Path) -> Vec<(String, PathBuf)> {
     let Ok(entries) = std::fs::read_dir(cache) else {
@@ -404,6 +418,18 @@ mod tests {
         assert!(!has_weights(folder.path()));
         std::fs::write(folder.path().join("m-Q8_0.gguf"), "").unwrap();
         assert!(has_weights(folder.path()));
+    }
+
+    #[test]
+    fn models_of_text_are_told_from_those_of_pictures() {
+        let golden = |name: &str| Path::new("tests/golden/hf").join(name);
+        assert_eq!(takes_pictures(&golden("llama_tiny")), Some(false));
+        assert_eq!(takes_pictures(&golden("smolvlm_tiny")), Some(true));
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("m-Q8_0.gguf"), "").unwrap();
+        assert_eq!(takes_pictures(folder.path()), Some(false));
+        std::fs::write(folder.path().join("mmproj-m-Q8_0.gguf"), "").unwrap();
+        assert_eq!(takes_pictures(folder.path()), Some(true));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use egui::{ComboBox, DragValue, Ui};
-use seemore::models::library;
+use seemore::models::composition::missing_parts;
+use seemore::models::{checkpoint, library};
 use seemore::train::Tuned;
 
 use super::super::choices::{PARTS, STYLES, TILES};
@@ -23,8 +24,9 @@ pub struct LocalModels {
 
 /// A pretrained model on this machine.
 struct LocalModel {
-    /// Its name, as [`library::locate`] takes it.
     name: String,
+    /// Its folder, or its name as [`library::locate`] takes it.
+    base: PathBuf,
     /// Purpose of the model, or nothing if it is not a known one.
     purpose: &'static str,
 }
@@ -41,27 +43,32 @@ impl LocalModels {
     }
 }
 
+/// Lists the models that take pictures.
 fn list() -> Vec<LocalModel> {
+    let shipped = checkpoint::shipped_photo();
+    let shipped = shipped.filter(|folder| missing_parts(folder).is_empty());
+    let shipped = shipped.map(|base| LocalModel {
+        name: "photo".into(),
+        base,
+        purpose: "comes with seemore; photographs of single things",
+    });
+    let named = |name: &str, purpose| LocalModel {
+        name: name.to_owned(),
+        base: name.into(),
+        purpose,
+    };
     let known = library::KNOWN.iter().filter(|model| {
         let found = library::locate_repository(model.name);
-        found.is_ok_and(|folder| library::has_weights(&folder))
+        model.captions_pictures && found.is_ok_and(|folder| library::has_weights(&folder))
     });
-    let mut models: Vec<LocalModel> = known
-        .map(|model| LocalModel {
-            name: model.name.to_owned(),
-            purpose: model.purpose,
-        })
-        .collect();
+    let known = known.map(|model| named(model.name, model.purpose));
     let cached = library::cache_folder().map(|cache| library::cached(&cache));
-    for (repository, folder) in cached.unwrap_or_default() {
-        if library::known(&repository).is_none() && library::has_weights(&folder) {
-            models.push(LocalModel {
-                name: repository,
-                purpose: "",
-            });
-        }
-    }
-    models
+    let others = cached.into_iter().flatten().filter(|(name, folder)| {
+        let usable = library::has_weights(folder) && library::takes_pictures(folder) == Some(true);
+        usable && library::known(name).is_none()
+    });
+    let others = others.map(|(name, _)| named(&name, ""));
+    shipped.into_iter().chain(known).chain(others).collect()
 }
 
 /// Draws the fields.
@@ -88,15 +95,19 @@ pub fn show(ui: &mut Ui, form: &mut Form, models: &mut LocalModels, chosen: &Cho
             ComboBox::from_id_salt("local models")
                 .selected_text("On this machine")
                 .show_ui(ui, |ui| {
-                    for LocalModel { name, purpose } in models {
-                        let base = PathBuf::from(name);
-                        let current = form.tuning.model.base.as_ref() == Some(&base);
+                    for LocalModel {
+                        name,
+                        base,
+                        purpose,
+                    } in models
+                    {
+                        let current = form.tuning.model.base.as_ref() == Some(base);
                         if ui
                             .selectable_label(current, name)
                             .on_hover_text(*purpose)
                             .clicked()
                         {
-                            form.tuning.model.base = Some(base);
+                            form.tuning.model.base = Some(base.clone());
                         }
                     }
                 });
