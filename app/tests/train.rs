@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
-use common::{Commands, click, command, enabled, fill, has, loaded, render, snapshot, until};
+use common::{Commands, click, command, enabled, fill, has, loaded, render, snapshots, until};
 use cpu_time::ThreadTime;
 use egui::accesskit::Role;
 use egui_kittest::Harness;
@@ -15,7 +15,7 @@ use seemore::models::Preset;
 use seemore::text::TokenKind;
 use seemore::train::{Footprint, Tuned};
 use seemore_app::pages::train::{
-    Overrides, RunRequest, Sample, Step, TrainCommand, TrainEvent, TrainInfo,
+    Overrides, RunRequest, Sample, Step, TrainCommand, TrainEvent, TrainInfo, Validation,
 };
 use seemore_app::worker::{Event, EventSender, LoadModel, WorkerHandle};
 use seemore_app::{StartOptions, Window};
@@ -109,12 +109,12 @@ fn validated(step: u64) -> TrainEvent {
         }
     };
     let captions = CAPTIONS.iter().enumerate().map(caption).collect();
-    TrainEvent::Validated {
+    TrainEvent::Validated(Validation {
         step,
         loss: 3.0 / (1.0 + step as f32 / 20.0),
         exact_match: (correct as f64 / 8.0).min(1.0),
         captions,
-    }
+    })
 }
 
 #[test]
@@ -318,7 +318,7 @@ fn curves_are_drawn_on_linear_and_logarithmic_axes() {
     };
     let plain = render(&mut harness);
     harness.hover_at(egui::pos2(700.0, 700.0));
-    snapshot(&mut harness, "train");
+    snapshots(&mut harness, "train");
     // training, validation, learning rate
     for rgb in [[66, 140, 214], [226, 118, 40], [60, 160, 105]] {
         assert!(

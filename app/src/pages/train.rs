@@ -13,6 +13,7 @@ mod plots;
 mod progress;
 mod request;
 mod runs;
+mod sample_file;
 mod widgets;
 
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use seemore::train::RunConfig;
 
 pub use job::{Sample, Step, TrainCommand, TrainEvent, TrainInfo};
 pub use request::{Overrides, RunRequest};
+pub use sample_file::Validation;
 
 use crate::heat;
 use crate::page::{Page, PageAction, PageContext, Request};

@@ -5,8 +5,8 @@ use egui::{
     UiBuilder, pos2, vec2,
 };
 
-use super::history::Validation;
 use super::job::Sample;
+use super::sample_file::Validation;
 
 /// Height of a row, in points.
 const ROW: f32 = 40.0;

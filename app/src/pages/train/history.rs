@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::curve::Curve;
 use super::job::{Step, TrainEvent, TrainInfo};
 use super::runs::StoredRun;
+use super::sample_file::{StoredValidation, Validation};
 use crate::progress::Counter;
 
 /// Everything the page shows about a training.
@@ -31,6 +32,8 @@ pub struct History {
     pub learning_rate: Curve,
     /// Results of every validation.
     pub validations: Vec<Validation>,
+    /// Results that an earlier session has stored, until it is known which samples they are about.
+    stored: Vec<StoredValidation>,
     /// Number of pictures that the present validation has done, and of all of them.
     pub validating: Option<[usize; 2]>,
     /// Step of the last save.
@@ -69,19 +72,6 @@ impl Stage {
     }
 }
 
-/// Result of a validation.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Validation {
-    /// Step after which it ran.
-    pub step: u64,
-    /// Mean loss.
-    pub loss: f32,
-    /// Share of captions that equal the true ones.
-    pub exact_match: f64,
-    /// Generated caption of each sample.
-    pub captions: Vec<String>,
-}
-
 impl History {
     /// Returns the history of a training that resumes this one, with its curves and validations.
     pub fn resumed(&self) -> History {
@@ -100,6 +90,7 @@ impl History {
             loss: run.loss.clone(),
             validation_loss: run.validation_loss.clone(),
             learning_rate: run.learning_rate.clone(),
+            stored: run.validations.clone(),
             ..History::default()
         }
     }
@@ -121,6 +112,11 @@ impl History {
                 self.loss.truncate(info.step);
                 self.validation_loss.truncate(info.step);
                 self.learning_rate.truncate(info.step);
+                let ids: Vec<&str> = info.samples.iter().map(|it| it.id.as_str()).collect();
+                let stored = std::mem::take(&mut self.stored).into_iter();
+                let stored = stored.filter(|stored| stored.ids == ids);
+                self.validations
+                    .extend(stored.map(|stored| stored.validation));
                 self.validations.retain(|it| it.step <= info.step);
                 self.info = Some(*info);
                 // a command to pause or stop may have come before
@@ -134,20 +130,11 @@ impl History {
                 self.learning_rate.push(step.step, step.learning_rate);
                 self.last = Some(step);
             }
-            TrainEvent::Validated {
-                step,
-                loss,
-                exact_match,
-                captions,
-            } => {
+            TrainEvent::Validated(validation) => {
                 self.validating = None;
-                self.validation_loss.push(step, loss as f64);
-                self.validations.push(Validation {
-                    step,
-                    loss,
-                    exact_match,
-                    captions,
-                });
+                let loss = validation.loss as f64;
+                self.validation_loss.push(validation.step, loss);
+                self.validations.push(validation);
             }
             TrainEvent::Saved { step } => self.saved = Some(step),
             TrainEvent::Paused { .. } => self.stage = Stage::Paused,
@@ -179,8 +166,10 @@ impl History {
 
 #[cfg(test)]
 mod tests {
+    use seemore::image::Picture;
     use seemore::train::Footprint;
 
+    use super::super::job::Sample;
     use super::*;
 
     fn step(step: u64, loss: f32, seconds: u64) -> TrainEvent {
@@ -197,7 +186,7 @@ mod tests {
         })
     }
 
-    fn ready() -> TrainEvent {
+    fn ready(step: u64, samples: Vec<Sample>) -> TrainEvent {
         let footprint = Footprint {
             parameters: 4,
             optimizer: 12,
@@ -209,19 +198,19 @@ mod tests {
             parameters: 1,
             vocab_size: 30,
             pictures: [48, 12],
-            step: 0,
+            step,
             footprint,
-            samples: vec![],
+            samples,
         }))
     }
 
     fn validated(captions: Vec<String>) -> TrainEvent {
-        TrainEvent::Validated {
+        TrainEvent::Validated(Validation {
             step: 10,
             loss: 1.5,
             exact_match: 0.0,
             captions,
-        }
+        })
     }
 
     fn interrupted(steps: u64) -> TrainEvent {
@@ -237,7 +226,7 @@ mod tests {
         let mut history = History::default();
         assert!(history.stage.is_running() && history.share().is_none());
         history.add(TrainEvent::Reading(Counter::default()));
-        history.add(ready());
+        history.add(ready(0, vec![]));
         assert!(history.stage == Stage::Training && history.reading.is_none());
         history.add(step(10, 2.0, 2));
         assert_eq!(history.share(), Some(0.2));
@@ -268,5 +257,35 @@ mod tests {
         history.add(step(20, 1.0, 4));
         assert_eq!(history.loss.points(false), [[10.0, 2.0], [20.0, 1.0]]);
         assert_eq!(history.validations.len(), 1);
+    }
+
+    #[test]
+    fn validations_of_an_earlier_session_are_shown_if_their_samples_are_the_same() {
+        let stored = |step: u64, id: &str| StoredValidation {
+            ids: vec![id.into()],
+            validation: Validation {
+                step,
+                loss: 1.0,
+                exact_match: 0.0,
+                captions: vec!["a dog".into()],
+            },
+        };
+        let run = StoredRun {
+            validations: vec![stored(5, "other"), stored(10, "cat"), stored(20, "cat")],
+            ..StoredRun::default()
+        };
+        let mut history = History::of_run(&run);
+        let picture = Picture {
+            width: 1,
+            height: 1,
+            rgb: vec![0; 3],
+        };
+        let sample = Sample {
+            id: "cat".into(),
+            caption: "a cat".into(),
+            picture,
+        };
+        history.add(ready(10, vec![sample]));
+        assert_eq!(history.validations, [stored(10, "cat").validation]);
     }
 }

@@ -15,6 +15,7 @@ use seemore::train::{
 use seemore::track::Target;
 
 use super::request::RunRequest;
+use super::sample_file::{self, StoredValidation, Validation};
 use crate::hint;
 use crate::progress::Counter;
 use crate::worker::{Command, Worker};
@@ -53,16 +54,7 @@ pub enum TrainEvent {
         total: usize,
     },
     /// A validation was done.
-    Validated {
-        /// Step after which it ran.
-        step: u64,
-        /// Mean loss.
-        loss: f32,
-        /// Share of captions that equal the true ones.
-        exact_match: f64,
-        /// Generated caption of each sample.
-        captions: Vec<String>,
-    },
+    Validated(Validation),
     /// The state after a step was saved.
     Saved {
         /// The step.
@@ -176,7 +168,9 @@ fn train(worker: &mut Worker, request: RunRequest) -> Result<Summary, TrainError
     run.track(Target::Csv(run.out().join(METRICS)));
     let mut observer = WorkerObserver {
         worker,
+        folder: run.out().to_owned(),
         samples: vec![],
+        ids: vec![],
         paused: false,
     };
     observer.send(TrainEvent::Preparing(run.out().to_owned()));
@@ -187,8 +181,12 @@ fn train(worker: &mut Worker, request: RunRequest) -> Result<Summary, TrainError
 /// Sends the events of a training to the window and runs other commands between its steps.
 struct WorkerObserver<'a> {
     worker: &'a mut Worker,
+    /// Run folder.
+    folder: PathBuf,
     /// Indices of the samples among the validation pictures.
     samples: Vec<usize>,
+    /// Their names.
+    ids: Vec<String>,
     paused: bool,
 }
 
@@ -254,6 +252,13 @@ impl Observer for WorkerObserver<'_> {
             .validation
             .map_or(&[][..], |validation| &validation.samples);
         self.samples = spread(validation.len(), SAMPLES);
+        let id = |&i: &usize| validation[i].id.clone();
+        self.ids = self.samples.iter().map(id).collect();
+        if ready.step == 0
+            && let Err(error) = sample_file::clear(&self.folder)
+        {
+            self.add_note(format!("Captions of an earlier training remain: {error}."));
+        }
         let side = ready.train.side;
         let sample = |&i: &usize| {
             let sample = &validation[i];
@@ -310,12 +315,22 @@ impl Observer for WorkerObserver<'_> {
             }
             train::Event::Validated { step, result } => {
                 let caption = |&i: &usize| result.captions[i].2.clone();
-                self.send(TrainEvent::Validated {
+                let validation = Validation {
                     step,
                     loss: result.loss,
                     exact_match: result.exact_match,
                     captions: self.samples.iter().map(caption).collect(),
-                });
+                };
+                let stored = StoredValidation {
+                    ids: self.ids.clone(),
+                    validation: validation.clone(),
+                };
+                if let Err(error) = stored.append(&self.folder) {
+                    self.add_note(format!(
+                        "The captions of step {step} are not kept in the run folder: {error}."
+                    ));
+                }
+                self.send(TrainEvent::Validated(validation));
             }
             train::Event::Saved { step, .. } => self.send(TrainEvent::Saved { step }),
             train::Event::SaveFailed { step, error } => self.add_note(format!(

@@ -20,9 +20,14 @@ pub fn show(ui: &mut Ui, history: &History) {
             ..
         }) = history.last
         {
-            ui.label(format!("Loss {loss:.4}"));
-            ui.label(format!("Learning rate {}", short(learning_rate)));
-            ui.label(format!("{tokens_per_s:.0} tokens/s"));
+            for text in [
+                format!("Loss {loss:.4}"),
+                format!("Learning rate {}", short(learning_rate)),
+                format!("{tokens_per_s:.0} tokens/s"),
+            ] {
+                // a figure stays on one line with its unit
+                ui.add(Label::new(text).extend());
+            }
         }
         if let Some(info) = &history.info {
             memory(ui, info, history.last.as_ref());

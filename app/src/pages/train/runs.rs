@@ -9,6 +9,7 @@ use seemore::train::{FolderLock, Progress};
 use super::curve::Curve;
 use super::job::METRICS;
 use super::plots;
+use super::sample_file::StoredValidation;
 use crate::background::Background;
 
 /// Folder in which run folders are made.
@@ -18,7 +19,7 @@ const RUNS: &str = "runs";
 const OFFERED: usize = 3;
 
 /// A training that has saved its state.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct StoredRun {
     /// Run folder.
     pub folder: PathBuf,
@@ -26,14 +27,16 @@ pub struct StoredRun {
     pub step: u64,
     /// Whether a part of its budget is left.
     pub interrupted: bool,
-    /// When it was saved.
-    pub saved: SystemTime,
+    /// When it was saved, if the system tells.
+    pub saved: Option<SystemTime>,
     /// Training loss.
     pub loss: Curve,
     /// Validation loss.
     pub validation_loss: Curve,
     /// Learning rate.
     pub learning_rate: Curve,
+    /// Validations with the captions of their samples.
+    pub validations: Vec<StoredValidation>,
 }
 
 impl StoredRun {
@@ -50,10 +53,11 @@ impl StoredRun {
             step: progress.step,
             // without states there is nothing to resume
             interrupted: progress.is_interrupted() && folder.join("states").is_dir(),
-            saved: saved.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+            saved: saved.modified().ok(),
             loss,
             validation_loss,
             learning_rate,
+            validations: StoredValidation::read(folder),
         })
     }
 
