@@ -23,6 +23,8 @@ pub struct PathField {
     highlighted: Option<usize>,
     /// Whether the pointer was on the proposals.
     hovered: bool,
+    /// Whether the field gets the focus in the next frame.
+    focus: bool,
 }
 
 #[derive(Clone)]
@@ -32,6 +34,15 @@ struct Entry {
 }
 
 impl PathField {
+    /// Returns a field with a text, which gets the focus.
+    pub fn focused(text: String) -> PathField {
+        PathField {
+            text,
+            focus: true,
+            ..PathField::default()
+        }
+    }
+
     /// Draws the field and returns the path when Enter is pressed in it.
     pub fn show(&mut self, ui: &mut Ui, label: &str, hint: &str, width: f32) -> Option<PathBuf> {
         while let Some((folder, entries)) = self.listed.poll() {
@@ -78,6 +89,9 @@ impl PathField {
             .lock_focus(!proposals.is_empty());
         let response = ui.add(field);
         theme::name_field(&response, label);
+        if std::mem::take(&mut self.focus) {
+            response.request_focus();
+        }
         if response.changed() || response.gained_focus() || completed.is_some() {
             self.highlighted = None;
             self.list(ui);

@@ -385,9 +385,19 @@ impl Window {
         self.send_first_commands();
     }
 
-    /// Takes the keys that work on every page, whatever has the focus.
+    /// Takes the keys that work on every page, whatever has the focus, unless a dialog is shown.
     fn keys(&mut self, ctx: &Context) {
         let pressed = |keys| ctx.input_mut(|input| input.consume_shortcut(keys));
+        let modal = ctx.memory(|memory| memory.top_modal_layer().is_some());
+        let typing = ctx.text_edit_focused();
+        self.context.shortcuts = !typing && !modal;
+        // it is a dialog itself
+        if (!modal || self.palette.is_shown()) && pressed(&PALETTE) {
+            self.palette.toggle();
+        }
+        if modal {
+            return;
+        }
         // before Ctrl+O, which it contains
         if pressed(&OPEN_FOLDER) {
             self.open_folder();
@@ -398,10 +408,6 @@ impl Window {
         if pressed(&MODELS) {
             self.show_models(0);
         }
-        if pressed(&PALETTE) {
-            self.palette.toggle();
-        }
-        let typing = ctx.text_edit_focused();
         let pasted = ctx.input(|input| clipboard::pasted(&input.events, typing));
         if let Some(pasted) = pasted {
             self.take_pasted(pasted);
@@ -411,8 +417,6 @@ impl Window {
                 self.active = index;
             }
         }
-        let modal = ctx.memory(|memory| memory.top_modal_layer().is_some());
-        self.context.shortcuts = !typing && !modal;
     }
 
     fn status_bar(&self, ui: &mut Ui) {

@@ -11,6 +11,8 @@ use egui::{Color32, ColorImage, Key, Modifiers};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
 use seemore_app::Window;
+use seemore_app::pages::batch::BatchJob;
+use seemore_app::pages::train::TrainCommand;
 use seemore_app::worker::{Event, LoadModel};
 
 #[test]
@@ -178,7 +180,13 @@ fn buttons_ask_for_a_path_where_the_system_has_no_dialog() {
     until(&mut harness, "dialog", |harness| {
         has(harness, "This system has no file dialog")
     });
-    fill(&mut harness, "File path", path.to_str().unwrap());
+    // other dialogs do not open above it
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::K);
+    harness.run_steps(3);
+    assert!(!has(&harness, "Show the Batch page"));
+    // the field has the focus
+    harness.event(egui::Event::Text(path.to_str().unwrap().into()));
+    harness.run_steps(2);
     harness.key_press(Key::Enter);
     opened(&mut harness, "disc.png");
     assert!(!has(&harness, "This system has no file dialog"));
@@ -244,6 +252,45 @@ fn commands_are_found_by_name() {
     harness.key_press(Key::Escape);
     harness.run_steps(3);
     assert!(!has(&harness, "No matches"));
+}
+
+/// Takes a command of the palette.
+fn take(harness: &mut Harness<Window>, name: &str) {
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::K);
+    harness.run_steps(3);
+    harness
+        .get_by_role_and_label(Role::TextInput, "Command")
+        .type_text(name);
+    harness.run_steps(2);
+    harness.key_press(Key::Enter);
+    harness.run_steps(3);
+}
+
+#[test]
+fn pages_list_their_actions_as_commands() {
+    let folder = tempfile::tempdir().unwrap();
+    disc(folder.path());
+    let (mut harness, commands, events) = scripted(vec![]);
+    events.send(loaded());
+    take(&mut harness, "show the batch page");
+    drop_file(&mut harness, folder.path());
+    until(&mut harness, "folder", |harness| has(harness, "1 of 1"));
+    take(&mut harness, "find and replace");
+    assert!(has(&harness, "Replaces in the filtered captions."));
+    take(&mut harness, "caption the chosen pictures");
+    let job: BatchJob = wait_for(&commands);
+    assert_eq!(job.pictures.len(), 1);
+    take(&mut harness, "stop captioning");
+    assert!(has(&harness, "Caption the remaining 1"));
+
+    take(&mut harness, "show the train page");
+    take(&mut harness, "fine-tune");
+    assert!(has(&harness, "Choose the model to fine-tune."));
+    take(&mut harness, "train a new model");
+    take(&mut harness, "start the training");
+    let _: TrainCommand = wait_for(&commands);
+    take(&mut harness, "stop the training");
+    assert_eq!(wait_for::<TrainCommand>(&commands), TrainCommand::Stop);
 }
 
 #[test]

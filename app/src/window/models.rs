@@ -69,6 +69,7 @@ impl Window {
     pub(super) fn show_models(&mut self, slot: Slot) {
         self.context.worker.send(ListCheckpoints);
         self.models.slot = Some(slot);
+        self.models.field = PathField::focused(String::new());
     }
 
     /// Takes what the dialog's threads have sent.
@@ -164,11 +165,6 @@ impl Window {
         }
         for folder in &self.checkpoints {
             let (name, purpose) = (model_name(folder), purpose(folder));
-            let known = library::repository_of(folder);
-            let known = known.and_then(|repository| library::known(&repository));
-            if known.is_some_and(|model| !model.captions_pictures) {
-                continue;
-            }
             let selected = current == Some(folder);
             let shown = row(ui, selected, &name, purpose);
             if shown.on_hover_text(folder.display().to_string()).clicked() {

@@ -51,6 +51,11 @@ impl Palette {
         };
     }
 
+    /// Whether the palette is shown.
+    pub fn is_shown(&self) -> bool {
+        self.shown
+    }
+
     /// Shows the palette, or hides it if it is shown.
     pub fn toggle(&mut self) {
         match self.shown {

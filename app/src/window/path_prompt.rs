@@ -12,8 +12,7 @@ impl Window {
     pub(super) fn ask_for_path(&mut self, ui: &Ui) {
         if self.asked.is_none() {
             self.asked = file_dialog::next_request(ui.ctx()).map(|request| {
-                let mut field = PathField::default();
-                field.text.clone_from(&request.file_name);
+                let field = PathField::focused(request.file_name.clone());
                 (request, field)
             });
         }
@@ -37,7 +36,7 @@ impl Window {
                 Choice::Folder => "Folder path",
                 Choice::File | Choice::Save => "File path",
             };
-            chosen = field.show(ui, label, "~/", 500.0);
+            chosen = field.show(ui, label, "~/", ui.available_width());
             ui.add_space(theme::SPACE);
             ui.horizontal(|ui| {
                 let ready = !field.text.trim().is_empty();

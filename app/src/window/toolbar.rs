@@ -164,11 +164,20 @@ impl Window {
         };
         let loading = model.loading;
         let icon = [Icon::Box, Icon::Columns2][slot];
-        let label: String = match label.chars().count() {
-            0..=36 => label,
-            _ => label.chars().take(34).chain("..".chars()).collect(),
+        let longest = if compact { 16 } else { 36 };
+        let label: String = match label.chars().count() > longest {
+            true => label
+                .chars()
+                .take(longest - 2)
+                .chain("..".chars())
+                .collect(),
+            false => label,
         };
-        let chip = ui.add(Action::new(icon, &label));
+        let chip = match compact && slot == 1 && name.is_none() {
+            true => Action::new(icon, &label).icon_only(),
+            false => Action::new(icon, &label),
+        };
+        let chip = ui.add(chip);
         if chip.on_hover_text(details).clicked() {
             self.show_models(slot);
         }
