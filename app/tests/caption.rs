@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use common::{
     Commands, click, command, disc, drop_file, face, fill, finished, has, loaded, photograph,
-    progress, real, scripted, snapshot, until, wait_for,
+    progress, real, scripted, snapshot, snapshots, until, wait_for,
 };
 use egui::Key;
 use egui::accesskit::Role;
@@ -37,6 +37,7 @@ fn loaded_pretrained() -> Event {
         folder: "models/smolvlm".into(),
         subject: Subject::Photographs,
         answers: true,
+        question: "What do you see?".into(),
         family: "smolvlm".into(),
         ..model
     };
@@ -99,7 +100,7 @@ fn caption_appears_token_by_token() {
     harness.get_by_label("circle").click();
     harness.run_steps(2);
     let circle = harness.render().unwrap();
-    snapshot(&mut harness, "caption");
+    snapshots(&mut harness, "caption");
     assert!(
         plain != red && red != circle,
         "the heat map does not follow the selected word"
@@ -419,7 +420,7 @@ fn arrow_keys_move_a_slider_that_has_the_focus() {
 fn questions_follow_each_other() {
     let (_folder, mut harness, commands, events) = shown(disc, loaded_pretrained());
     let first: CaptionJob = wait_for(&commands);
-    assert_eq!(first.prompt, "Can you describe this image?");
+    assert_eq!(first.prompt, "What do you see?");
     events.send(token(first.number, "A disc.", 0.9, 3));
     events.send(finished(first.number));
     harness.run_steps(2);
@@ -452,4 +453,35 @@ fn own_questions_are_asked() {
     harness.run_steps(2);
     let job: CaptionJob = wait_for(&commands);
     assert_eq!(job.prompt, "How many discs?");
+}
+
+#[test]
+fn pictures_and_captions_are_sent_to_batch() {
+    let (folder, mut harness, commands, events) = shown(disc, loaded());
+    let job: CaptionJob = wait_for(&commands);
+    events.send(token(job.number, "red", 0.91, 7));
+    events.send(finished(job.number));
+    let own = folder.path().join("own.png");
+    std::fs::copy(folder.path().join("disc.png"), &own).unwrap();
+    std::fs::write(own.with_extension("txt"), "my own words").unwrap();
+    drop_file(&mut harness, &own);
+    until(&mut harness, "second picture", |harness| {
+        has(harness, "2 pictures")
+    });
+    let job: CaptionJob = wait_for(&commands);
+    events.send(token(job.number, "blue", 0.91, 7));
+    events.send(finished(job.number));
+    let image = egui::ColorImage::filled([8, 8], egui::Color32::RED);
+    harness.event(egui::Event::PasteImage(Arc::new(image)));
+    until(&mut harness, "pasted picture", |harness| {
+        has(harness, "3 pictures")
+    });
+    click(&mut harness, "Send to Batch");
+    until(&mut harness, "Batch page", |harness| {
+        has(harness, "2 of 2 pictures captioned")
+    });
+    assert!(has(&harness, "1 picture not sent to Batch"));
+    assert!(has(&harness, "disc.png: red") && has(&harness, "own.png: my own words"));
+    click(&mut harness, "Undo");
+    assert!(has(&harness, "disc.png: No caption"));
 }

@@ -49,6 +49,7 @@ const ASK: &str = "Ask a question about the picture";
 const AS_INPUT: &str = "Show the picture as the model sees it";
 
 /// The Caption page.
+#[derive(Default)]
 pub struct CaptionPage {
     items: Vec<Item>,
     selected: usize,
@@ -92,27 +93,6 @@ struct Item {
     size: [usize; 2],
     photograph: bool,
     threads: [Thread; 2],
-}
-
-impl Default for CaptionPage {
-    fn default() -> CaptionPage {
-        CaptionPage {
-            items: vec![],
-            selected: 0,
-            scroll: 0,
-            tokens: [None; 2],
-            hovered: None,
-            jobs: 0,
-            running: [None; 2],
-            views: Default::default(),
-            previews: Default::default(),
-            prompt: Prompt::new(),
-            question: String::new(),
-            focus_question: false,
-            as_input: false,
-            sliders: vec![],
-        }
-    }
 }
 
 impl Page for CaptionPage {
@@ -170,11 +150,15 @@ impl Page for CaptionPage {
             return empty(ui, context);
         }
         self.keys(ui, context);
+        // a small window keeps room for the picture
+        let width = ui.available_width();
         Panel::left("pictures")
             .default_size(210.0)
+            .max_size((0.22 * width).max(140.0))
             .show(ui, |ui| self.list(ui, context));
         Panel::right("settings")
             .default_size(270.0)
+            .max_size((0.36 * width).max(230.0))
             .show(ui, |ui| self.controls(ui, context));
         if self.items.is_empty() {
             return;

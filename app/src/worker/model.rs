@@ -31,6 +31,8 @@ pub struct ModelInfo {
     pub subject: Subject,
     /// Whether the model answers questions, one after another.
     pub answers: bool,
+    /// Question that the model is asked where no other is given.
+    pub question: String,
     /// Family of the model, which decides the wording of questions.
     pub family: String,
 }
@@ -127,6 +129,7 @@ impl Command for LoadModel {
                     crop: info.preprocess.crop,
                     subject: Subject::of(&folder, &session),
                     answers: session.model().dialogue().is_some(),
+                    question: session.question().to_owned(),
                     family: session.model().config().family().to_owned(),
                     folder,
                 };
@@ -167,8 +170,8 @@ impl Command for UnloadModel {
     }
 }
 
-/// Returns the folders of models: those that come with seemore, those in `runs/`, and downloaded
-/// ones, each sorted by path.
+/// Returns the folders of models that take pictures: those that come with seemore, those in `runs/`,
+/// and downloaded ones, each sorted by path.
 fn checkpoints() -> Vec<PathBuf> {
     let shipped = checkpoint::shipped().and_then(|folder| Some(folder.parent()?.to_owned()));
     let within = |folder: PathBuf| {
@@ -181,19 +184,17 @@ fn checkpoints() -> Vec<PathBuf> {
         found.sort();
         found
     };
-    let made = library::KNOWN.iter().filter_map(|model| {
-        let folder = library::made_folder()?.join(model.made?);
-        library::has_weights(&folder).then_some(folder)
-    });
     let cache = library::cache_folder();
     let cached = cache.map_or(vec![], |cache| library::cached(&cache));
     let cached = cached.into_iter().map(|(_, folder)| folder);
-    let cached = cached.filter(|folder| library::has_weights(folder));
+    let cached = cached.filter(|folder| {
+        library::has_weights(folder) && library::takes_pictures(folder) == Some(true)
+    });
     let mut found: Vec<PathBuf> = shipped
         .into_iter()
         .chain(["runs".into()])
         .flat_map(within)
         .collect();
-    found.extend(cached.chain(made));
+    found.extend(cached);
     found
 }

@@ -8,35 +8,39 @@ use crate::generation::GenerationSettings;
 use crate::theme;
 use crate::worker::ModelInfo;
 
-/// Kind of caption to ask for.
+/// What is asked for, of models that answer questions.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub enum Asked {
+    /// The model's own question, for which it was trained.
+    #[default]
+    Usual,
+    /// A kind of caption.
+    Style(Style),
+    /// The user's question.
+    Own,
+}
+
+/// Prompt of captions.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Prompt {
-    /// Kind of caption, of models that answer questions; `None` for a question of the user's.
-    pub style: Option<Style>,
+    asked: Asked,
     /// Question of the user's.
-    pub question: String,
-    /// Text that captions start with, of other models. It is not stored: a start that is forgotten
-    /// would change all captions.
+    question: String,
+    /// Text that captions start with, of models that answer no questions. It is not stored: a start
+    /// that is forgotten would change all captions.
     #[serde(skip)]
-    pub prefix: String,
+    prefix: String,
 }
 
 impl Prompt {
-    /// Returns a prompt for captions of the default style.
-    pub fn new() -> Prompt {
-        Prompt {
-            style: Some(Style::default()),
-            ..Prompt::default()
-        }
-    }
-
     /// Returns what a model is given.
     pub fn of(&self, model: &ModelInfo) -> String {
-        match (model.answers, self.style) {
+        match (model.answers, self.asked) {
             (false, _) => self.prefix.clone(),
-            (true, Some(style)) => style.prompt(&model.family).to_owned(),
-            (true, None) => self.question.trim().to_owned(),
+            (true, Asked::Usual) => model.question.clone(),
+            (true, Asked::Style(style)) => style.prompt(&model.family).to_owned(),
+            (true, Asked::Own) => self.question.trim().to_owned(),
         }
     }
 
@@ -59,11 +63,14 @@ impl Prompt {
         }
         let mut chosen = false;
         ui.horizontal_wrapped(|ui| {
-            for style in Style::ALL {
-                let button = ui.selectable_label(self.style == Some(style), label_of(style));
+            let styles = Style::ALL.map(Asked::Style);
+            for asked in [Asked::Usual].into_iter().chain(styles) {
+                let button = ui.selectable_label(self.asked == asked, label_of(asked));
                 if button.clicked() {
-                    self.style = Some(style);
-                    generation.max_len = style.max_tokens();
+                    self.asked = asked;
+                    if let Asked::Style(style) = asked {
+                        generation.max_len = style.max_tokens();
+                    }
                     chosen = true;
                 }
             }
@@ -74,7 +81,7 @@ impl Prompt {
         let field = ui.add(field);
         theme::name_field(&field, "Question");
         if entered(ui, &field) && !self.question.trim().is_empty() {
-            self.style = None;
+            self.asked = Asked::Own;
             chosen = true;
         }
         chosen
@@ -86,11 +93,13 @@ pub fn entered(ui: &Ui, field: &egui::Response) -> bool {
     field.lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Enter))
 }
 
-fn label_of(style: Style) -> &'static str {
-    match style {
-        Style::Short => "Short",
-        Style::Detailed => "Detailed",
-        Style::AltText => "Alt text",
-        Style::Tags => "Tags",
+fn label_of(asked: Asked) -> &'static str {
+    match asked {
+        Asked::Usual => "Default",
+        Asked::Style(Style::Short) => "Short",
+        Asked::Style(Style::Detailed) => "Detailed",
+        Asked::Style(Style::AltText) => "Alt text",
+        Asked::Style(Style::Tags) => "Tags",
+        Asked::Own => "Question",
     }
 }
