@@ -78,7 +78,7 @@ fn ready_at(step: u64) -> TrainEvent {
     let samples = CAPTIONS.iter().enumerate().map(|(i, caption)| Sample {
         id: format!("val.csv row {}", i + 2),
         caption: (*caption).into(),
-        picture: picture(i),
+        picture: Some(picture(i)),
     });
     let footprint = Footprint {
         parameters: 51_600_000,

@@ -193,9 +193,10 @@ fn training_pauses_captions_stops_and_resumes() {
         (info.pictures, info.step, info.samples.len()),
         ([48, 12], 0, 8)
     );
-    assert!(info.samples.iter().all(|sample| sample.picture.rgb.len()
-        == 3 * sample.picture.width.pow(2)
-        && !sample.caption.is_empty()));
+    assert!(info.samples.iter().all(|sample| {
+        let picture = sample.picture.as_ref().unwrap();
+        picture.rgb.len() == 3 * picture.width.pow(2) && !sample.caption.is_empty()
+    }));
     fixture.step(2);
 
     fixture.train(TrainCommand::Pause);

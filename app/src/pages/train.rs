@@ -69,7 +69,7 @@ pub struct TrainPage {
     /// Whether the loss axis is logarithmic.
     log: bool,
     /// Textures of the samples.
-    textures: Vec<TextureHandle>,
+    textures: Vec<Option<TextureHandle>>,
     chosen: Chosen,
     /// Entry of the command palette that stands for a button.
     asked: Option<&'static str>,
@@ -298,7 +298,7 @@ impl TrainPage {
                 if !others.is_empty() {
                     draw_plots(ui, &History::default(), &others, &mut self.log);
                 } else if !self.check.has_report() {
-                    empty(ui);
+                    empty(ui, self.form.mode);
                 }
             }
         }
@@ -336,7 +336,10 @@ impl TrainPage {
         if self.textures.is_empty() {
             self.textures = samples
                 .iter()
-                .map(|sample| heat::texture(ui.ctx(), &sample.id, &sample.picture))
+                .map(|sample| {
+                    let picture = sample.picture.as_ref()?;
+                    Some(heat::texture(ui.ctx(), &sample.id, picture))
+                })
                 .collect();
         }
         ui.strong("Captions for validation pictures");
@@ -385,15 +388,21 @@ fn run_file(ui: &mut Ui, config: &RunConfig) {
     ui.add(Label::new(RichText::new(text).monospace().size(11.0)).wrap());
 }
 
-fn empty(ui: &mut Ui) {
-    theme::empty(
-        ui,
-        Icon::ChartLine,
-        "Train a model",
-        "Choose captioned pictures and a preset on the left, then press Start. The preset \"tiny\" \
-         takes seconds, \"seemore\" a few minutes.",
-        |_| {},
-    );
+fn empty(ui: &mut Ui, mode: Mode) {
+    let text = match mode {
+        Mode::New => {
+            "Choose captioned pictures and a preset on the left, then press Start. The preset \"tiny\" \
+             takes seconds, \"seemore\" a few minutes."
+        }
+        Mode::Tune => {
+            "Choose a pretrained model and captioned pictures on the left, check the data, then press \
+             Start."
+        }
+        Mode::Copy | Mode::Resume => {
+            "Choose the folder of a training on the left, then press Start."
+        }
+    };
+    theme::empty(ui, Icon::ChartLine, "Train a model", text, |_| {});
 }
 
 #[cfg(test)]

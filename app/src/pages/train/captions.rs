@@ -23,7 +23,7 @@ const SIDE: f32 = 36.0;
 pub fn show(
     ui: &mut Ui,
     samples: &[Sample],
-    textures: &[TextureHandle],
+    textures: &[Option<TextureHandle>],
     validations: &[Validation],
 ) {
     let height = HEADER + ROW * samples.len() as f32;
@@ -37,11 +37,13 @@ pub fn show(
         );
         for (row, (sample, texture)) in samples.iter().zip(textures).enumerate() {
             let rect = place(truth, 0.0, row);
-            let picture = egui::Image::new((texture.id(), vec2(SIDE, SIDE)))
-                .alt_text(format!("Picture: {}", sample.caption));
-            cell(ui, Rect::from_min_size(rect.min, vec2(SIDE, ROW)), |ui| {
-                drop(ui.add(picture).on_hover_text(&sample.id))
-            });
+            if let Some(texture) = texture {
+                let picture = egui::Image::new((texture.id(), vec2(SIDE, SIDE)))
+                    .alt_text(format!("Picture: {}", sample.caption));
+                cell(ui, Rect::from_min_size(rect.min, vec2(SIDE, ROW)), |ui| {
+                    drop(ui.add(picture).on_hover_text(&sample.id))
+                });
+            }
             let text =
                 Rect::from_min_size(rect.min + vec2(SIDE + 6.0, 0.0), vec2(COLUMN - 12.0, ROW));
             cell(ui, text, |ui| {

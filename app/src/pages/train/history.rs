@@ -166,7 +166,6 @@ impl History {
 
 #[cfg(test)]
 mod tests {
-    use seemore::image::Picture;
     use seemore::train::Footprint;
 
     use super::super::job::Sample;
@@ -275,15 +274,10 @@ mod tests {
             ..StoredRun::default()
         };
         let mut history = History::of_run(&run);
-        let picture = Picture {
-            width: 1,
-            height: 1,
-            rgb: vec![0; 3],
-        };
         let sample = Sample {
             id: "cat".into(),
             caption: "a cat".into(),
-            picture,
+            picture: None,
         };
         history.add(ready(10, vec![sample]));
         assert_eq!(history.validations, [stored(10, "cat").validation]);

@@ -2,7 +2,7 @@
 //! captions can be written meanwhile.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::TryRecvError;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use seemore::track::Target;
 use super::request::RunRequest;
 use super::sample_file::{self, StoredValidation, Validation};
 use crate::hint;
+use crate::pictures::THUMBNAIL;
 use crate::progress::Counter;
 use crate::worker::{Command, Worker};
 
@@ -108,8 +109,8 @@ pub struct Sample {
     pub id: String,
     /// The true caption.
     pub caption: String,
-    /// The picture at the model's input size.
-    pub picture: Picture,
+    /// The picture, if it is in memory or in a file of its own.
+    pub picture: Option<Picture>,
 }
 
 /// Figures of a step.
@@ -265,11 +266,7 @@ impl Observer for WorkerObserver<'_> {
             Sample {
                 id: sample.id.clone(),
                 caption: sample.caption.clone(),
-                picture: Picture {
-                    width: side,
-                    height: side,
-                    rgb: sample.rgb.clone(),
-                },
+                picture: picture(&sample.rgb, side, sample.picture.as_deref()),
             }
         };
         self.send(TrainEvent::Ready(Box::new(TrainInfo {
@@ -354,6 +351,20 @@ impl Observer for WorkerObserver<'_> {
     }
 }
 
+/// Returns the picture of a sample with `side` pixels in each direction; of tuning, which keeps no
+/// pixels and whose `side` is 0, that of its file.
+fn picture(rgb: &[u8], side: usize, file: Option<&Path>) -> Option<Picture> {
+    if side > 0 {
+        return Some(Picture {
+            width: side,
+            height: side,
+            rgb: rgb.to_vec(),
+        });
+    }
+    let picture = Picture::open(file?).ok()?;
+    Some(picture.resize(THUMBNAIL))
+}
+
 /// Returns at most `max` of `count` indices, evenly spaced.
 fn spread(count: usize, max: usize) -> Vec<usize> {
     let taken = count.min(max);
@@ -362,7 +373,23 @@ fn spread(count: usize, max: usize) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::spread;
+    use super::*;
+
+    #[test]
+    fn samples_of_tuning_show_the_picture_of_their_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("red.png");
+        image::RgbImage::from_pixel(8, 8, image::Rgb([200, 0, 0]))
+            .save(&path)
+            .unwrap();
+        // tuning keeps a key in place of pixels
+        let shown = picture(&[7; 32], 0, Some(&path)).unwrap();
+        assert_eq!(
+            (shown.width, &shown.rgb[..3]),
+            (THUMBNAIL, &[200, 0, 0][..])
+        );
+        assert_eq!(picture(&[7; 32], 0, None), None);
+    }
 
     #[test]
     fn samples_are_evenly_spaced() {
