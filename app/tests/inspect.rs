@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{command, has, loaded, real, scripted, snapshot, until};
+use common::{command, has, loaded, real, scripted, snapshots, until};
 use egui_kittest::kittest::Queryable;
 use seemore::device::{DispatchInfo, Memory};
 use seemore_app::pages::inspect::{InspectEvent, InspectJob, Inspection, Parameter, Program};
@@ -60,10 +60,10 @@ fn dispatches_are_listed_and_sorted() {
     let top =
         |harness: &egui_kittest::Harness<_>, label: &str| harness.get_by_label(label).rect().top();
     assert!(top(&harness, "zeta.main") < top(&harness, "alpha.main"));
-    harness.get_by_label("Time").click();
+    harness.get_by_label("Time, \u{b5}s").click();
     harness.run_steps(2);
     assert!(top(&harness, "alpha.main") < top(&harness, "zeta.main"));
-    snapshot(&mut harness, "inspect");
+    snapshots(&mut harness, "inspect");
     harness.get_by_label("Parameters").click();
     harness.run_steps(2);
     assert!(has(&harness, "decoder.ln.weight") && has(&harness, "2.500"));

@@ -4,14 +4,14 @@ mod job;
 
 use std::time::Duration;
 
-use egui::{CentralPanel, Label, Panel, RichText, ScrollArea, Ui};
+use egui::{Align, Button, CentralPanel, Label, Layout, Panel, RichText, ScrollArea, Ui, vec2};
 use egui_extras::{Column, TableBuilder};
 
 pub use job::{InspectEvent, InspectJob, Inspection, Parameter, Program};
 
 use crate::format::{bytes, count, micros};
 use crate::page::{Page, PageContext};
-use crate::theme::Icon;
+use crate::theme::{self, Icon};
 use crate::worker::Event;
 
 /// The Inspect page.
@@ -47,15 +47,16 @@ const PROGRAMS: [(Program, &str); 2] = [
     (Program::NextToken, "Next token"),
 ];
 
-/// Columns of the table of dispatches, some of which it can be sorted by.
-const COLUMNS: [(&str, Option<Sort>); 7] = [
-    ("No.", Some(Sort::Recorded)),
-    ("Kernel", Some(Sort::Kernel)),
-    ("Inputs", None),
-    ("Outputs", None),
-    ("Workgroups", None),
-    ("Bytes", Some(Sort::Bytes)),
-    ("Time", Some(Sort::Time)),
+/// Columns of the table of dispatches, some of which it can be sorted by, and whether they hold
+/// numbers.
+const COLUMNS: [(&str, Option<Sort>, bool); 7] = [
+    ("No.", Some(Sort::Recorded), true),
+    ("Kernel", Some(Sort::Kernel), false),
+    ("Inputs", None, false),
+    ("Outputs", None, false),
+    ("Workgroups", None, true),
+    ("Memory, kB", Some(Sort::Bytes), true),
+    ("Time, \u{b5}s", Some(Sort::Time), true),
 ];
 
 impl Page for InspectPage {
@@ -166,20 +167,24 @@ impl InspectPage {
             return;
         };
         let mut sorted = self.sorted;
+        let longest = dispatches.iter().filter_map(|(_, time)| *time).max();
+        let longest = longest.unwrap_or_default().as_secs_f32();
         let table = TableBuilder::new(ui)
             .striped(true)
-            .column(Column::auto().at_least(46.0))
-            .column(Column::initial(315.0))
-            .columns(Column::remainder().at_least(150.0), 2)
-            .columns(Column::auto().at_least(80.0), 3);
+            .cell_layout(Layout::left_to_right(Align::Center))
+            .column(Column::exact(46.0))
+            .column(Column::initial(300.0))
+            .columns(Column::remainder().at_least(140.0), 2)
+            .column(Column::initial(110.0))
+            .columns(Column::initial(96.0), 2);
         let table = table.header(22.0, |mut header| {
-            for (title, by) in COLUMNS {
-                header.col(|ui| match by {
-                    Some(by) => drop(
-                        ui.selectable_value(&mut sorted, by, title)
-                            .on_hover_text("Sort by this column"),
-                    ),
-                    None => drop(ui.strong(title)),
+            for (title, by, numbers) in COLUMNS {
+                header.col(|ui| {
+                    cell(ui, numbers, |ui| match by {
+                        Some(by) if heading(ui, title, sorted == by) => sorted = by,
+                        Some(_) => {}
+                        None => drop(ui.strong(title)),
+                    })
                 });
             }
         });
@@ -187,7 +192,7 @@ impl InspectPage {
             body.rows(20.0, self.rows.len(), |mut row| {
                 let number = self.rows[row.index()];
                 let (dispatch, time) = &dispatches[number];
-                row.col(|ui| drop(ui.monospace((number + 1).to_string())));
+                row.col(|ui| figure(ui, (number + 1).to_string()));
                 let name = format!("{}.{}", dispatch.kernel, dispatch.entry);
                 row.col(|ui| drop(ui.add(Label::new(RichText::new(name).monospace()).extend())));
                 for shapes in [&dispatch.reads, &dispatch.writes] {
@@ -196,9 +201,15 @@ impl InspectPage {
                     row.col(|ui| drop(ui.add(Label::new(text).truncate())));
                 }
                 let [x, y, z] = dispatch.grid;
-                row.col(|ui| drop(ui.monospace(format!("{x} x {y} x {z}"))));
-                row.col(|ui| drop(ui.monospace(bytes(dispatch.bytes()))));
-                row.col(|ui| drop(ui.monospace(time.map_or("n/a".into(), micros))));
+                row.col(|ui| figure(ui, format!("{x} x {y} x {z}")));
+                row.col(|ui| figure(ui, format!("{:.1}", dispatch.bytes() as f64 / 1e3)));
+                row.col(|ui| match time {
+                    None => figure(ui, "n/a".into()),
+                    Some(time) => {
+                        bar(ui, time.as_secs_f32() / longest.max(f32::MIN_POSITIVE));
+                        figure(ui, format!("{:.0}", time.as_secs_f64() * 1e6));
+                    }
+                });
             });
         });
         if sorted != self.sorted {
@@ -211,22 +222,63 @@ impl InspectPage {
 fn parameters(ui: &mut Ui, inspection: &Inspection) {
     let table = TableBuilder::new(ui)
         .striped(true)
+        .cell_layout(Layout::left_to_right(Align::Center))
         .column(Column::remainder())
-        .columns(Column::auto().at_least(120.0), 3);
+        .columns(Column::initial(130.0), 3);
     let table = table.header(22.0, |mut header| {
-        for title in ["Parameter", "Shape", "Elements", "Norm"] {
-            header.col(|ui| drop(ui.strong(title)));
+        for (title, numbers) in [
+            ("Parameter", false),
+            ("Shape", true),
+            ("Elements", true),
+            ("Norm", true),
+        ] {
+            header.col(|ui| cell(ui, numbers, |ui| drop(ui.strong(title))));
         }
     });
     table.body(|body| {
         body.rows(20.0, inspection.parameters.len(), |mut row| {
             let parameter = &inspection.parameters[row.index()];
             row.col(|ui| drop(ui.monospace(&parameter.name)));
-            row.col(|ui| drop(ui.monospace(dimensions(&parameter.shape))));
-            row.col(|ui| drop(ui.monospace(elements(parameter).to_string())));
-            row.col(|ui| drop(ui.monospace(format!("{:.3}", parameter.norm))));
+            row.col(|ui| figure(ui, dimensions(&parameter.shape)));
+            row.col(|ui| figure(ui, elements(parameter).to_string()));
+            row.col(|ui| figure(ui, format!("{:.3}", parameter.norm)));
         });
     });
+}
+
+/// Draws a cell; numbers are aligned right.
+fn cell(ui: &mut Ui, numbers: bool, contents: impl FnOnce(&mut Ui)) {
+    match numbers {
+        true => {
+            ui.with_layout(Layout::right_to_left(Align::Center), contents)
+                .inner
+        }
+        false => contents(ui),
+    }
+}
+
+fn figure(ui: &mut Ui, text: String) {
+    cell(ui, true, |ui| drop(ui.monospace(text)));
+}
+
+/// Draws the title of a column. Returns whether it was clicked.
+fn heading(ui: &mut Ui, title: &str, sorted: bool) -> bool {
+    let text = RichText::new(title).strong();
+    let text = match sorted {
+        true => text.underline(),
+        false => text,
+    };
+    ui.add(Button::new(text).frame(false))
+        .on_hover_text("Sort by this column")
+        .clicked()
+}
+
+/// Draws a share of a cell's width behind its text.
+fn bar(ui: &Ui, share: f32) {
+    let mut rect = ui.max_rect().shrink2(vec2(0.0, 2.0));
+    rect.min.x = rect.max.x - share * rect.width();
+    ui.painter()
+        .rect_filled(rect, 2.0, theme::colors(ui).selected);
 }
 
 /// Returns a line with the totals of the program and the model.
