@@ -10,6 +10,13 @@ use crate::generation::GenerationSettings;
 use crate::hint;
 use crate::worker::{Command, Worker};
 
+/// Size of a picture file from which on it counts as large, in bytes.
+const LARGE: u64 = 1 << 20;
+
+/// Number of large pictures that are decoded at once, which bounds the memory on machines with many
+/// processors.
+const LARGE_AT_ONCE: usize = 4;
+
 /// Command that captions some pictures of a run. Its result is a [`BatchEvent`].
 #[derive(Debug, Clone)]
 pub struct BatchJob {
@@ -69,7 +76,16 @@ impl BatchJob {
                 |picture: Picture| session.input(&picture).map_err(|error| error.to_string());
             (*number, picture.and_then(input))
         };
-        let (numbers, pictures): (Vec<usize>, Vec<_>) = self.pictures.par_iter().map(read).unzip();
+        let large =
+            |(_, path): &(usize, PathBuf)| path.metadata().is_ok_and(|file| file.len() > LARGE);
+        let at_once = match self.pictures.iter().any(large) {
+            true => LARGE_AT_ONCE,
+            false => self.pictures.len().max(1),
+        };
+        let parts = self.pictures.chunks(at_once);
+        let (numbers, pictures): (Vec<usize>, Vec<_>) = parts
+            .flat_map(|part| part.par_iter().map(read).collect::<Vec<_>>())
+            .unzip();
         let mut readable = vec![];
         let errors: Vec<Option<String>> = pictures
             .into_iter()

@@ -239,7 +239,9 @@ fn decode(queue: &Queue, send: &Sender<Arrival>, ctx: &Context) {
         let picture = Picture::open(&path)
             .map(|picture| {
                 let size = [picture.width, picture.height];
-                (shrunk(picture, LONGEST), size)
+                // some drivers take small textures only
+                let most = ctx.input(|input| input.max_texture_side);
+                (shrunk(picture, LONGEST.min(most)), size)
             })
             .map_err(|error| error.to_string());
         if send.send((path, picture)).is_err() {

@@ -21,6 +21,20 @@ pub struct Wanted {
     pub as_input: bool,
 }
 
+impl Wanted {
+    /// Reads the picture; `None` if it cannot be read.
+    fn read(&self) -> Option<Picture> {
+        // the job that captions the picture reports what is wrong with it
+        let picture = self.source.read().ok()?;
+        let seen = self.preprocess.shown(&picture);
+        drop(picture);
+        Some(match self.as_input {
+            true => seen.resize(self.preprocess.side),
+            false => fitted(&seen, LONGEST),
+        })
+    }
+}
+
 impl PartialEq for Wanted {
     fn eq(&self, other: &Wanted) -> bool {
         Arc::ptr_eq(&self.source, &other.source)
@@ -28,14 +42,18 @@ impl PartialEq for Wanted {
     }
 }
 
-/// Reads previews on another thread and keeps the latest one.
+/// Reads previews on another thread, one at a time, and keeps the latest one.
 #[derive(Default)]
 pub struct Preview {
     wanted: Option<Wanted>,
     /// Number of the wanted preview.
     number: u64,
+    /// Number of the one that is being read.
+    reading: Option<u64>,
+    /// Number of the last one that was read, or could not be.
+    read_last: u64,
     shown: Option<(u64, Picture)>,
-    read: Background<(u64, Picture)>,
+    read: Background<Option<Picture>>,
 }
 
 impl Preview {
@@ -44,25 +62,19 @@ impl Preview {
         if self.wanted.as_ref() != Some(wanted) {
             self.wanted = Some(wanted.clone());
             self.number += 1;
-            let (number, wanted) = (self.number, wanted.clone());
-            self.read.run(ctx, move || {
-                // the job that captions the picture reports what is wrong with it
-                let picture = wanted.source.read().ok()?;
-                let seen = wanted.preprocess.shown(&picture);
-                drop(picture);
-                Some((
-                    number,
-                    match wanted.as_input {
-                        true => seen.resize(wanted.preprocess.side),
-                        false => fitted(&seen, LONGEST),
-                    },
-                ))
-            });
         }
-        while let Some((number, picture)) = self.read.poll() {
-            if number == self.number {
-                self.shown = Some((number, picture));
-            }
+        while let Some(picture) = self.read.poll() {
+            let Some(number) = self.reading.take() else {
+                continue;
+            };
+            self.read_last = number;
+            self.shown = picture.map(|picture| (number, picture));
+        }
+        // while the selection moves through large pictures, those passed by are not read
+        if self.reading.is_none() && self.read_last != self.number {
+            self.reading = Some(self.number);
+            let wanted = wanted.clone();
+            self.read.run(ctx, move || Some(wanted.read()));
         }
         let shown = self.shown.as_ref();
         let shown = shown.filter(|(number, _)| *number == self.number);
