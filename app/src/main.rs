@@ -30,7 +30,7 @@ fn main() -> eframe::Result {
     let args = Args::parse();
     let viewport = egui::ViewportBuilder::default()
         .with_inner_size([1100.0, 760.0])
-        .with_min_inner_size([640.0, 480.0]);
+        .with_min_inner_size([880.0, 600.0]);
     let options = eframe::NativeOptions {
         viewport,
         ..Default::default()

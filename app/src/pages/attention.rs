@@ -141,19 +141,24 @@ impl Page for AttentionPage {
             return self.empty(ui, context);
         };
         self.keys(ui, context, selection.tokens.len());
-        Panel::right("layers").default_size(380.0).show(ui, |ui| {
-            ScrollArea::vertical().show(ui, |ui| {
-                ui.add_space(theme::SPACE);
-                self.layers(ui, &attention, context.heat.colors);
-                ui.add_space(theme::SPACE);
-                self.options(ui, &attention, &selection, &mut context.heat);
-                ui.add_space(theme::SPACE);
+        let width = ui.available_width();
+        Panel::right("layers")
+            .default_size(380.0)
+            .max_size((0.5 * width).max(240.0))
+            .show(ui, |ui| {
+                ScrollArea::vertical().show(ui, |ui| {
+                    ui.add_space(theme::SPACE);
+                    self.layers(ui, &attention, context.heat.colors);
+                    ui.add_space(theme::SPACE);
+                    self.options(ui, &attention, &selection, &mut context.heat);
+                    ui.add_space(theme::SPACE);
+                });
             });
-        });
         let view = self.view_of(&attention);
         CentralPanel::default().show(ui, |ui| {
             ScrollArea::both().auto_shrink(false).show(ui, |ui| {
                 self.words(ui, &selection, &attention, &view);
+                ui.add_space(theme::SPACE / 2.0);
                 let side = overlay::side(&view.heat);
                 self.mask_actions(ui, context, &selection, side);
                 self.overlay(ui, &attention, &view, context.heat);

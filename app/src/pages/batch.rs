@@ -168,13 +168,14 @@ impl Page for BatchPage {
         }
         self.keys(ui);
         Panel::bottom("run").show(ui, |ui| self.progress(ui, context));
-        Panel::left("pictures")
+        let width = ui.available_width();
+        Panel::left("batch pictures")
             .default_size(280.0)
-            .size_range(180.0..=600.0)
+            .size_range(180.0..=(0.28 * width).clamp(180.0, 600.0))
             .show(ui, |ui| self.list(ui));
         Panel::right("tools")
             .default_size(290.0)
-            .size_range(260.0..=480.0)
+            .size_range(260.0..=(0.36 * width).clamp(260.0, 480.0))
             .show(ui, |ui| self.tools(ui, context));
         CentralPanel::default().show(ui, |ui| self.current(ui, context));
         if let Some(gallery) = &mut self.gallery {

@@ -152,13 +152,13 @@ impl Page for CaptionPage {
         self.keys(ui, context);
         // a small window keeps room for the picture
         let width = ui.available_width();
-        Panel::left("pictures")
-            .default_size(210.0)
-            .max_size((0.22 * width).max(140.0))
+        Panel::left("caption pictures")
+            .default_size((0.24 * width).clamp(190.0, 210.0))
+            .max_size((0.3 * width).max(190.0))
             .show(ui, |ui| self.list(ui, context));
         Panel::right("settings")
             .default_size(270.0)
-            .max_size((0.36 * width).max(230.0))
+            .max_size((0.36 * width).max(270.0))
             .show(ui, |ui| self.controls(ui, context));
         if self.items.is_empty() {
             return;

@@ -12,11 +12,12 @@ impl BatchPage {
     /// Draws the folder, the filter and the buttons that undo and redo.
     pub(super) fn bar(&mut self, ui: &mut Ui) {
         let mut changed = false;
+        let width = ui.available_width();
         ui.add_space(2.0);
         ui.horizontal(|ui| {
             let label = ui.label("Folder");
             let field = TextEdit::singleline(&mut self.folder)
-                .desired_width(240.0)
+                .desired_width((0.25 * width).min(240.0))
                 .hint_text("Folder of pictures");
             let field = ui.add(field).labelled_by(label.id);
             let entered = field.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
@@ -36,7 +37,7 @@ impl BatchPage {
             let label = ui.label("Filter");
             let filter = TextEdit::singleline(&mut self.filter)
                 .id(filter_id())
-                .desired_width(200.0)
+                .desired_width((0.2 * width).min(200.0))
                 .hint_text("red OR tag:cat, missing");
             let filter = ui.add(filter).labelled_by(label.id).on_hover_text(
                 "Words and \"phrases\" in caption or name, NOT, OR, ( ), missing, failed, \

@@ -20,54 +20,62 @@ pub struct Touched {
 /// Draws tokens as words. Tokens of one word are not separated, and words are not broken.
 pub fn show(ui: &mut Ui, tokens: &[CaptionToken], selected: Option<usize>, size: f32) -> Touched {
     let mut touched = Touched::default();
-    ui.horizontal_wrapped(|ui| {
-        ui.spacing_mut().item_spacing = vec2(0.0, 4.0);
-        let right = ui.max_rect().right();
-        let full = ui.max_rect().width();
-        for word in words(tokens) {
-            let colors = theme::colors(ui);
-            let galleys: Vec<_> = word
-                .clone()
-                .map(|index| {
-                    let text = tokens[index].text.trim().to_owned();
-                    let font = FontId::proportional(size);
-                    ui.painter().layout_no_wrap(text, font, colors.text)
-                })
-                .collect();
-            let width: f32 = galleys.iter().map(|galley| galley.size().x).sum();
-            let breaks = tokens[word.start].text.contains('\n') && word.start > 0;
-            let full_line = ui.cursor().left() + width > right && width < full;
-            if breaks || full_line {
-                ui.end_row();
+    // room for the frame of a selected word
+    let frame = egui::Frame::new().inner_margin(vec2(4.0, 2.0));
+    frame.show(ui, |ui| {
+        ui.horizontal_wrapped(|ui| {
+            ui.spacing_mut().item_spacing = vec2(0.0, 4.0);
+            let right = ui.max_rect().right();
+            let full = ui.max_rect().width();
+            for word in words(tokens) {
+                let colors = theme::colors(ui);
+                let galleys: Vec<_> = word
+                    .clone()
+                    .map(|index| {
+                        let text = tokens[index].text.trim().to_owned();
+                        let font = FontId::proportional(size);
+                        ui.painter().layout_no_wrap(text, font, colors.text)
+                    })
+                    .collect();
+                let width: f32 = galleys.iter().map(|galley| galley.size().x).sum();
+                let breaks = tokens[word.start].text.contains('\n') && word.start > 0;
+                let full_line = ui.cursor().left() + width > right && width < full;
+                if breaks || full_line {
+                    ui.end_row();
+                }
+                for (index, galley) in word.zip(galleys) {
+                    let token = &tokens[index];
+                    let (rect, response) = ui.allocate_exact_size(galley.size(), Sense::click());
+                    let chosen = selected == Some(index);
+                    let name = token.text.trim();
+                    response.widget_info(|| WidgetInfo::selected(Role::Button, true, chosen, name));
+                    let tint = theme::tint(colors, token.choice.probability);
+                    let back = rect.expand2(vec2(1.0, 0.0));
+                    ui.painter().rect_filled(back, 3.0, tint);
+                    if chosen || response.has_focus() {
+                        let stroke = (2.0, colors.link);
+                        ui.painter().rect_stroke(
+                            back.expand(1.0),
+                            4.0,
+                            stroke,
+                            StrokeKind::Outside,
+                        );
+                    } else if response.hovered() {
+                        let stroke = (1.0, colors.outline);
+                        ui.painter()
+                            .rect_stroke(back, 3.0, stroke, StrokeKind::Outside);
+                    }
+                    ui.painter().galley(rect.min, galley, colors.text);
+                    if response.clicked() {
+                        touched.clicked = Some(index);
+                    }
+                    if response.hovered() {
+                        touched.hovered = Some(index);
+                    }
+                }
+                ui.add_space(size * SPACE);
             }
-            for (index, galley) in word.zip(galleys) {
-                let token = &tokens[index];
-                let (rect, response) = ui.allocate_exact_size(galley.size(), Sense::click());
-                let chosen = selected == Some(index);
-                let name = token.text.trim();
-                response.widget_info(|| WidgetInfo::selected(Role::Button, true, chosen, name));
-                let tint = theme::tint(colors, token.choice.probability);
-                let back = rect.expand2(vec2(1.0, 0.0));
-                ui.painter().rect_filled(back, 3.0, tint);
-                if chosen || response.has_focus() {
-                    let stroke = (2.0, colors.link);
-                    ui.painter()
-                        .rect_stroke(back.expand(1.0), 4.0, stroke, StrokeKind::Outside);
-                } else if response.hovered() {
-                    let stroke = (1.0, colors.outline);
-                    ui.painter()
-                        .rect_stroke(back, 3.0, stroke, StrokeKind::Outside);
-                }
-                ui.painter().galley(rect.min, galley, colors.text);
-                if response.clicked() {
-                    touched.clicked = Some(index);
-                }
-                if response.hovered() {
-                    touched.hovered = Some(index);
-                }
-            }
-            ui.add_space(size * SPACE);
-        }
+        })
     });
     touched
 }
