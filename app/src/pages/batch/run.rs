@@ -7,7 +7,7 @@ use seemore::caption::Cancel;
 use seemore::data::Existing;
 
 use super::job::{BatchCaption, BatchJob, WrittenCaption};
-use crate::format::{count, duration};
+use crate::format::{count, duration, short};
 use crate::gallery::Gallery;
 use crate::generation::GenerationSettings;
 use crate::worker::WorkerHandle;
@@ -161,14 +161,15 @@ impl Run {
         let elapsed = self.started.elapsed();
         let speed = self.done as f64 / elapsed.as_secs_f64().max(1e-3);
         let summary = format!(
-            "{} {} in {} ({speed:.0} per second)",
+            "{} {} in {} ({} per second)",
             if stopped {
                 "Stopped after"
             } else {
                 "Captioned"
             },
             count(self.done, "picture"),
-            duration(elapsed)
+            duration(elapsed),
+            short(speed)
         );
         match self.failed {
             0 => summary,
