@@ -1,7 +1,7 @@
 //! Renders the screenshots in `docs/`, without a screen.
 //!
 //! Run it with `cargo run --release -p seemore-app --example screenshots`. An argument names
-//! another output folder.
+//! another output folder. `pngquant 256 --ext .png --force docs/app-*.png` makes the files small.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -9,8 +9,6 @@ use std::time::{Duration, Instant};
 use egui::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
-use seemore::data::{Dataset, Layout};
-use seemore::image::Preprocess;
 use seemore_app::{StartOptions, Window};
 
 /// Size of the window, in points.
@@ -21,48 +19,21 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Writes some validation pictures of the shipped models as files.
-fn drawings(folder: &Path) -> Vec<PathBuf> {
-    let preprocess = Preprocess {
-        side: 64,
-        crop: false,
-    };
-    let data = root().join("data/emoji/fxemoji.csv");
-    let loaded = Dataset::load(
-        &data,
-        preprocess,
-        &Layout::default(),
-        true,
-        &seemore::progress::Silent,
-    )
-    .expect("the shipped drawings");
-    let wanted = [
-        "sunflower",
-        "octopus",
-        "birthday cake",
-        "rocket",
-        "umbrella",
-        "bicycle",
-        "guitar",
-        "snowman without snow",
-        "cat face",
-        "grinning face",
-    ];
-    let file = |name: &str| {
-        let sample = loaded
-            .dataset
-            .samples
-            .iter()
-            .find(|sample| sample.caption == name)?;
-        let path = folder.join(format!(
-            "{:02}.png",
-            wanted.iter().position(|other| *other == name)?
-        ));
-        image::save_buffer(&path, &sample.rgb, 64, 64, image::ColorType::Rgb8)
-            .expect("a writable folder");
-        Some(path)
-    };
-    wanted.iter().filter_map(|name| file(name)).collect()
+/// Copies the photographs that come with the repository, since captions are kept beside pictures.
+fn photographs(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root().join("data/photographs"));
+    let mut copies: Vec<PathBuf> = entries
+        .expect("the photographs")
+        .flatten()
+        .filter(|entry| entry.path().extension().is_some_and(|it| it == "jpg"))
+        .map(|entry| {
+            let copy = folder.join(entry.file_name());
+            std::fs::copy(entry.path(), &copy).expect("a writable folder");
+            copy
+        })
+        .collect();
+    copies.sort();
+    copies
 }
 
 /// A window without a screen.
@@ -79,7 +50,6 @@ impl Shot {
         };
         let harness = Harness::builder()
             .with_size(SIZE)
-            .with_pixels_per_point(1.25)
             .wgpu()
             .build_eframe(|c| Window::new(c, start));
         Shot { harness }
@@ -141,19 +111,31 @@ impl Shot {
 }
 
 fn main() {
-    let folder = std::env::temp_dir().join("drawings");
+    let folder = std::env::temp_dir().join("photographs");
     std::fs::create_dir_all(&folder).expect("a writable folder");
     let run = std::env::temp_dir().join("drawings-run");
-    let drawings = drawings(&folder);
+    let mut photographs = photographs(&folder);
+    // the one that is shown comes last, since the last one is selected
+    photographs.sort_by_key(|path| path.ends_with("coffee.jpg"));
 
-    let mut shot = Shot::new("emoji", drawings.clone());
-    shot.until("tokens in");
-    shot.wait(3.0);
-    let word = shot.harness.get_all_by_label("face").next();
-    if let Some(word) = word {
-        word.click();
+    let mut shot = Shot::new("photo", photographs);
+    shot.until("10 pictures");
+    shot.until("cup of coffee");
+    while shot.harness.query_by_label("Stop all").is_some() {
+        shot.wait(0.2);
     }
+    let word = shot.harness.get_all_by_label("coffee").next();
+    word.expect("the caption's word").click();
     shot.save("app-caption.png");
+
+    shot.page("Attention");
+    shot.until("Contribution of each patch");
+    shot.click("Decoder layer 17, head mean");
+    shot.save("app-attention.png");
+    shot.page("Inspect");
+    shot.until("dispatches");
+    shot.click("Time, \u{b5}s");
+    shot.save("app-inspect.png");
 
     shot.page("Batch");
     shot.fill("Folder", folder.to_str().expect("a UTF-8 path"));
@@ -162,27 +144,18 @@ fn main() {
     shot.wait(1.0);
     shot.click("Caption 10 pictures");
     shot.until("Captioned 10 pictures");
+    shot.click("cat.jpg: cat, an animal");
     shot.click("Replace");
-    shot.fill("Find", "face");
-    shot.fill("Replace with", "head");
+    shot.fill("Find", "an animal");
+    shot.fill("Replace with", "a wild animal");
     shot.save("app-batch.png");
 
+    let mut shot = Shot::new("emoji", vec![]);
     shot.page("Train");
     shot.fill("Output", run.to_str().expect("a UTF-8 path"));
     shot.click("Start");
     shot.until("Finished after");
     shot.save("app-train.png");
-
-    let mut shot = Shot::new("emoji-patches", drawings);
-    shot.until("tokens in");
-    shot.wait(3.0);
-    shot.page("Attention");
-    shot.until("Contribution of each patch");
-    shot.click("Decoder layer 1, head mean");
-    shot.save("app-attention.png");
-    shot.page("Inspect");
-    shot.wait(3.0);
-    shot.save("app-inspect.png");
     for folder in [folder, run] {
         std::fs::remove_dir_all(folder).expect("a folder created above");
     }
