@@ -1,63 +1,148 @@
 #!/bin/sh
-# Starts the window on a virtual screen, does a user's jobs with real keys and clicks, and stores a picture of the screen after each:
+# Starts the window on a virtual screen, does ten jobs of a user with real keys and clicks, and stores a picture of the screen after each:
 #   tools/window_jobs.sh PROGRAM MODEL PICTURE FOLDER
-# It needs Xvfb, xdotool and scrot.
+# MODEL answers questions about photographs, such as data/checkpoints/photo. Needs Xvfb, xdotool and scrot. Takes about six minutes.
 set -eu
 
-program=$1 model=$2 picture=$3 out=$4
+program=$(realpath "$1") model=$(realpath "$2") picture=$(realpath "$3") out=$4
+data=$(realpath "$(dirname "$0")/../data")
 for tool in Xvfb xdotool scrot; do
     command -v "$tool" >/dev/null || { echo "$tool is not installed" >&2; exit 2; }
 done
 mkdir -p "$out"
+out=$(realpath "$out")
 home=$(mktemp -d)
-number=$home/display
-Xvfb -noreset -displayfd 3 -screen 0 1400x900x24 3>"$number" 2>/dev/null &
+server= window=
+trap 'kill $window $server 2>/dev/null || true; rm -rf "$home"' EXIT
+
+# twenty drawings with captions to train on, and photographs to caption
+mkdir "$home/twenty" "$home/photographs"
+number=0
+sed -n 2,21p "$data/inputs.csv" | while IFS= read -r row; do
+    number=$((number + 1))
+    printf %s "${row%%,*}" | base64 -d >"$home/twenty/$number.png"
+    printf '%s\n' "${row#*,}" >"$home/twenty/$number.txt"
+done
+cp "$data"/photographs/*.jpg "$home/photographs/"
+
+Xvfb -noreset -displayfd 3 -screen 0 1400x900x24 3>"$home/display" 2>/dev/null &
 server=$!
-trap 'kill "$window" "$server" 2>/dev/null || true; rm -rf "$home"' EXIT
-window=$server
-while [ ! -s "$number" ]; do sleep 0.1; done
-DISPLAY=:$(cat "$number")
-export DISPLAY
-HOME=$home XDG_DATA_HOME=$home "$program" --model "$model" "$picture" &
+while [ ! -s "$home/display" ]; do sleep 0.1; done
+DISPLAY=:$(cat "$home/display")
+SEEMORE_WEIGHTS=${SEEMORE_WEIGHTS:-${XDG_CACHE_HOME:-$HOME/.cache}/seemore-weights}
+export DISPLAY SEEMORE_WEIGHTS
+cd "$home"
+HOME=$home XDG_DATA_HOME=$home XDG_CACHE_HOME=$home/cache "$program" --model "$model" "$picture" &
 window=$!
 id=$(xdotool search --sync --onlyvisible --pid "$window" | tail -1)
 xdotool windowsize "$id" 1400 900
 xdotool windowmove "$id" 0 0
 xdotool windowfocus "$id" 2>/dev/null || true
 
+# Stores a picture of the screen: NAME SECONDS-BEFORE
 shot() {
-    sleep "${2:-3}"
+    sleep "$2"
     kill -0 "$window" || { echo "the window closed before $1" >&2; exit 1; }
     scrot --overwrite "$out/$1.png"
     echo "$out/$1.png"
 }
+press() {
+    xdotool key "$@"
+    sleep 0.5
+}
+enter() {
+    xdotool type --delay 20 "$1"
+    sleep 0.5
+}
+click() {
+    xdotool mousemove "$1" "$2" sleep 0.2 click 1
+    sleep 0.5
+}
+# Takes a command of the palette
+command_of() {
+    press ctrl+k
+    enter "$1"
+    press Return
+}
 
-shot 01-caption 8
-xdotool key r
-shot 02-regenerate
-xdotool key Right
-shot 03-heat-of-a-word
-xdotool key ctrl+k
+shot 01-caption-a-photo 14
+command_of "ask a question"
+enter "Is it an animal?"
+press Return
+shot 02-follow-up 8
+press ctrl+2
+press ctrl+shift+o
+enter "$home/photographs"
+press Return
+sleep 2
+command_of "caption the chosen"
+sleep 20
+for text in "a woman in an orange suit" "a brick wall" "a man with a camera" "a tabby cat" "a wall clock"; do
+    press ctrl+Return
+    press ctrl+a
+    enter "$text"
+done
+press ctrl+Return
+shot 03-caption-a-folder-and-fix-five 2
+command_of "find and replace"
+click 1306 153
+enter "tabby cat"
+click 1306 181
+enter "cat with green eyes"
+click 1150 234
+shot 04-find-and-replace 1
+command_of "import or export"
+click 1250 280
 sleep 1
-xdotool type --delay 40 "light"
-shot 04-commands 1
-xdotool key Return
-shot 05-light 1
-xdotool key ctrl+l
-shot 06-models 2
-xdotool key Escape
+click 1180 397
 sleep 1
-xdotool key ctrl+k
+click 1175 336
+sleep 2
+# one replacement, five edits and the captions of the model are undone, then imported
+for _ in 1 2 3 4 5 6 7; do command_of "undo the last"; done
+click 1176 175
 sleep 1
-xdotool type --delay 40 "compare"
-xdotool key Return
-shot 07-compare-with 2
-xdotool key Escape
+enter "$home/photographs/captions.jsonl"
+press Return
+sleep 2
+shot 05-export-and-reimport 1
+press Escape
+press ctrl+3
+sleep 8
+click 1243 486
+shot 06-inspect-a-head 2
+press m
+xdotool mousemove 330 260 sleep 0.3 mousedown 1 sleep 0.3 mousemove 420 300 sleep 0.3 mousemove 480 360 sleep 0.3 mouseup 1
+click 249 102
+shot 07-mask-a-patch 12
+press ctrl+4
+command_of "fine-tune"
+sleep 2
+click 294 122
 sleep 1
-xdotool key ctrl+3
-shot 08-attention 6
-xdotool key m
-xdotool mousemove 300 300 sleep 0.3 mousedown 1 sleep 0.3 mousemove 380 340 sleep 0.3 mousemove 440 380 sleep 0.3 mouseup 1
-shot 09-hidden-patches 2
-xdotool key ctrl+o
-shot 10-path-field 2
+enter "$model"
+click 107 795
+sleep 1
+click 249 822
+sleep 1
+press ctrl+a
+enter 24
+press Return
+sleep 1
+click 211 207
+sleep 1
+enter "$home/twenty"
+press Return
+command_of "check the data"
+sleep 4
+command_of "start the training"
+shot 08-fine-tune-on-twenty 60
+command_of "stop the training"
+sleep 15
+click 748 63
+shot 09-resume 75
+press ctrl+1
+command_of "compare with another"
+enter "$data/checkpoints/emoji"
+press Return
+shot 10-compare-two-models 15
