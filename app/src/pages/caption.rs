@@ -268,7 +268,7 @@ impl CaptionPage {
         }
     }
 
-    /// Opens the picture files on the Batch page, with the captions that the first model has written.
+    /// Opens the picture files on the Batch page, with the captions of the first model.
     fn send_to_batch(&self, context: &mut PageContext) {
         let is_prefix = !context.model(0).is_some_and(|model| model.answers);
         let picture = |item: &Item| {

@@ -170,8 +170,8 @@ impl Command for UnloadModel {
     }
 }
 
-/// Returns the folders of models that take pictures: those that come with seemore, those in `runs/`,
-/// and downloaded ones, each sorted by path.
+/// Returns the folders of models that take pictures: those that come with seemore, those in
+/// `runs/`, and downloaded ones, each sorted by path.
 fn checkpoints() -> Vec<PathBuf> {
     let shipped = checkpoint::shipped().and_then(|folder| Some(folder.parent()?.to_owned()));
     let within = |folder: PathBuf| {
