@@ -15,8 +15,12 @@ use super::regression::solve;
 const SHRINKAGE: f64 = 1.0;
 
 /// Mean probability of the right name of training pictures, as a part of those that are named
-/// rightly: the words of two names should rarely mix.
+/// rightly.
 const CERTAINTY: f64 = 0.95;
+
+/// How much sharper logits are made than that asks for, so that the words of two names rarely mix
+/// for pictures that are less certain than those of training.
+const SHARPER: f64 = 3.0;
 
 /// Logit of names that are not used.
 const NEVER: f32 = -1e4;
@@ -138,7 +142,7 @@ impl Discriminant {
             .filter(|(logits, name)| best(logits) == **name)
             .count();
         let right = right as f64 / x.len() as f64;
-        let scale = sharpness(&logits, of, CERTAINTY * right);
+        let scale = SHARPER * sharpness(&logits, of, CERTAINTY * right);
         let unused = capacity - names;
         let padding = std::iter::repeat_n(0.0, unused * inputs);
         let scaled = |value: &f64| (value * scale) as f32;
