@@ -323,7 +323,7 @@ impl Ranks {
     ///
     /// # Errors
     /// A rank that is lost.
-    pub(crate) fn from_first(&self, words: Vec<u32>) -> Result<Vec<u32>, RankError> {
+    pub(crate) fn sent_by_first(&self, words: Vec<u32>) -> Result<Vec<u32>, RankError> {
         let (rank, size) = (self.rank(), self.size());
         // a binomial tree: rank 0b0110 hears of 0b0100 and tells 0b0111
         let words = match rank {
@@ -363,7 +363,7 @@ impl Ranks {
         } else {
             self.send(0, Tag::ToFirst, words);
         }
-        let joined = self.from_first(joined)?;
+        let joined = self.sent_by_first(joined)?;
         let mut rest = joined.as_slice();
         let mut all = Vec::with_capacity(self.size());
         while let Some((&length, behind)) = rest.split_first() {
@@ -388,7 +388,7 @@ impl Ranks {
     /// # Errors
     /// A rank that is lost.
     pub(crate) fn text_of_first(&self, of_this: &str) -> Result<String, RankError> {
-        Ok(text(&self.from_first(words_of(of_this))?))
+        Ok(text(&self.sent_by_first(words_of(of_this))?))
     }
 
     /// Returns which flags any rank has set, and the number of rank 0.

@@ -324,8 +324,8 @@ impl<'a> Trainer<'a> {
         for (_, tensor) in self.optimizer.state() {
             for piece in tensor.pieces(PIECE) {
                 match self.ranks.is_first() {
-                    true => drop(self.ranks.from_first(piece.read()?)?),
-                    false => piece.write(&self.ranks.from_first(vec![])?),
+                    true => drop(self.ranks.sent_by_first(piece.read()?)?),
+                    false => piece.write(&self.ranks.sent_by_first(vec![])?),
                 }
             }
         }

@@ -55,7 +55,7 @@ fn a_composition_is_made_tuned_asked_and_merged() {
     let dir = dir.path();
     squares(&dir.join("squares"), 1);
     let told = compose(dir);
-    assert!(told.contains("9 image tokens of 192 values"), "{told}");
+    assert!(told.contains("10 image tokens"), "{told}");
 
     let first = seemore(dir, &tuning("composed", "one", &["--steps", "4"]));
     let told = succeeds(&first) + &stderr(&first);

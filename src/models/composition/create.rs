@@ -75,8 +75,9 @@ pub fn create(out: &Path, recipe: &Recipe) -> Result<Config, CheckpointError> {
         reference(out, &recipe.decoder),
     );
     let clip = in_part(out, ENCODER, &encoder, |folder| {
+        let config = clip::Config::load(folder)?;
         clip::PreprocessConfig::load(folder)?;
-        Ok(clip::Config::load(folder)?)
+        Ok(config)
     })?;
     let vision = clip.vision;
     let (text, image_token_id) = in_part(out, DECODER, &decoder, |folder| {

@@ -77,8 +77,11 @@ fn merge_composition(
     merging: &mut Merging,
 ) -> Result<Option<Merged>, CheckpointError> {
     let own = dir.join("model.safetensors").display().to_string();
-    let is_decoder =
-        |name: &str| !name.starts_with("vision_model.") && !name.starts_with("projector.");
+    let is_decoder = |name: &str| {
+        !["vision_model.", "visual_projection.", "projector."]
+            .iter()
+            .any(|part| name.starts_with(part))
+    };
     let changed: Vec<(String, bool)> = merging
         .weights
         .names()

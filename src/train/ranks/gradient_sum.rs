@@ -93,7 +93,7 @@ impl GradientSum {
         let mut order: Vec<u32> = (0..buckets.len() as u32).collect();
         order.sort_by_key(complete);
         // ranks may have chosen different kernels, but send in one order
-        let order = ranks.from_first(order)?;
+        let order = ranks.sent_by_first(order)?;
         let buckets = order
             .into_iter()
             .filter_map(|index| buckets.get_mut(index as usize)?.take())

@@ -126,15 +126,15 @@ pub(super) fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<Vec<f64>>) -> Vec<Vec<f64>>
         }
     };
     let divide = |row: &mut [f64], by: f64| row.iter_mut().for_each(|value| *value /= by);
-    for i in 0..n {
-        for j in 0..i {
-            subtract(&mut b, j, i, a[i][j]);
+    for (i, row) in a.iter().enumerate() {
+        for (j, &factor) in row[..i].iter().enumerate() {
+            subtract(&mut b, j, i, factor);
         }
-        divide(&mut b[i], a[i][i]);
+        divide(&mut b[i], row[i]);
     }
     for i in (0..n).rev() {
-        for j in i + 1..n {
-            subtract(&mut b, j, i, a[j][i]);
+        for (j, row) in a.iter().enumerate().skip(i + 1) {
+            subtract(&mut b, j, i, row[i]);
         }
         divide(&mut b[i], a[i][i]);
     }
