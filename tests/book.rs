@@ -14,10 +14,10 @@ const BOOK: &str = "docs/book/src";
 /// Units of measured times and rates.
 const TIMES: [&str; 2] = [" ms", " GFLOP/s"];
 
-/// Most lines of an example, without those that mark included lines.
+/// Largest number of lines of an example, without those that mark included lines.
 const EXAMPLE_LINES: usize = 100;
 
-/// Most lines of the file with the whole model.
+/// Largest number of lines of the file with the whole model.
 const WHOLE_MODEL_LINES: usize = 350;
 
 /// Numbers in the text that no example prints: results of exercises, settings to try, versions.

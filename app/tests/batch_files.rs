@@ -1,4 +1,4 @@
-//! What the Batch page reads and writes.
+//! Files that the Batch page reads and writes.
 
 mod common;
 

@@ -38,7 +38,7 @@ pub struct RankError {
     pub rank: usize,
     /// Machine and process of the rank, if they are known.
     pub place: String,
-    /// What happened, as the rest of a sentence about the rank.
+    /// The failure, as the rest of a sentence about the rank.
     pub what: String,
 }
 
@@ -61,7 +61,7 @@ impl fmt::Debug for Ranks {
     }
 }
 
-/// What a rank shares with others on its machine.
+/// Place of a rank among those on its machine, and its part of the cores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
     /// Number of the rank among those on its machine.

@@ -79,7 +79,7 @@ fn ranks_give_the_result_of_accumulation() {
         assert!(together.contains("exchange_bytes"), "{together}");
         assert_same(dir, [&one, &several], "model.safetensors");
     }
-    // another number of ranks goes on with what 4 have begun
+    // other numbers of ranks continue what 4 began
     let more = ["--resume", "ranks-4", "--steps", "9", "--device", "cpu:1"];
     succeeds(&train(dir, 2, &more));
     let more = [&["train", "--resume", "one-4"], &more[2..]].concat();

@@ -27,7 +27,7 @@ const BUCKETS: usize = 64;
 /// receives `2 (N - 1) / N` times the gradients a step, as in a ring, but each sum is that of one
 /// process: `MPI_Allreduce` promises no order.
 ///
-/// A bucket leaves as soon as the backward pass has written it, while that goes on with the others.
+/// A bucket is sent as soon as the backward pass has written it, while the pass computes the others.
 pub struct GradientSum {
     ranks: Ranks,
     buckets: Vec<Bucket>,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::RankError;
 use super::transport::{Message, Tag, Transport, text, words_of};
 
-/// What the pump is asked to do.
+/// An order to the pump.
 pub enum Command {
     Send {
         to: usize,
@@ -22,7 +22,7 @@ pub enum Command {
     Abort(i32),
 }
 
-/// What comes from other ranks.
+/// A message of another rank, or its loss.
 pub enum Arrival {
     Message(Message),
     Lost(RankError),

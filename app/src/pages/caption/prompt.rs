@@ -1,4 +1,4 @@
-//! What the models are asked for.
+//! Prompts: a style of captions, or a free question.
 
 use egui::{TextEdit, Ui};
 use seemore::text::Style;
@@ -8,7 +8,7 @@ use crate::generation::GenerationSettings;
 use crate::theme;
 use crate::worker::ModelInfo;
 
-/// What is asked for, of models that answer questions.
+/// Prompt of models that answer questions.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub enum Asked {
     /// The model's own question, for which it was trained.
