@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use super::regression::solve;
+use super::regression::{products, solve};
 
 /// Part of the mean variance that is added to the covariance, which few pictures decide.
 const SHRINKAGE: f64 = 1.0;
@@ -82,18 +82,7 @@ impl Discriminant {
                 .collect()
         });
         let around: Vec<Vec<f64>> = around.collect();
-        let mut covariance: Vec<Vec<f64>> = (0..inputs)
-            .into_par_iter()
-            .map(|input| {
-                let mut row = vec![0.0; inputs];
-                for x in &around {
-                    row.iter_mut()
-                        .zip(x)
-                        .for_each(|(sum, value)| *sum += x[input] * value);
-                }
-                row
-            })
-            .collect();
+        let mut covariance = products(&around, &around);
         let trace: f64 = (0..inputs).map(|i| covariance[i][i]).sum();
         // pictures of one name each do not vary
         let added = (SHRINKAGE * trace / inputs as f64).max(1e-9);

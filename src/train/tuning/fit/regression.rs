@@ -19,30 +19,14 @@ impl Regression {
         let (x, mean_x) = centred(x);
         let (t, mean_t) = centred(t);
         let (inputs, outputs) = (mean_x.len(), mean_t.len());
-        // rows of XᵀX and of XᵀT
-        let products = |other: &[Vec<f64>]| -> Vec<Vec<f64>> {
-            let width = other[0].len();
-            (0..inputs)
-                .into_par_iter()
-                .map(|input| {
-                    let mut row = vec![0.0; width];
-                    for (x, other) in x.iter().zip(other) {
-                        for (sum, other) in row.iter_mut().zip(other) {
-                            *sum += x[input] * other;
-                        }
-                    }
-                    row
-                })
-                .collect()
-        };
-        let mut squares = products(&x);
+        let mut squares = products(&x, &x);
         let trace: f64 = (0..inputs).map(|i| squares[i][i]).sum();
         let ridge = (RIDGE * trace / inputs as f64).max(f64::MIN_POSITIVE);
         for (i, row) in squares.iter_mut().enumerate() {
             row[i] += ridge;
         }
         // [inputs][outputs]
-        let weights = solve(squares, products(&t));
+        let weights = solve(squares, products(&x, &t));
         let given = x.par_iter().map(|x| {
             let mut given = vec![0.0; outputs];
             for (x, weights) in x.iter().zip(&weights) {
@@ -89,8 +73,25 @@ impl Regression {
     }
 }
 
+/// Returns the rows of `XᵀY`: of each column of `x` the sum of the rows of `y`, weighted by it.
+pub(super) fn products(x: &[Vec<f64>], y: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let (inputs, outputs) = (x[0].len(), y[0].len());
+    (0..inputs)
+        .into_par_iter()
+        .map(|input| {
+            let mut row = vec![0.0; outputs];
+            for (x, y) in x.iter().zip(y) {
+                for (sum, y) in row.iter_mut().zip(y) {
+                    *sum += x[input] * y;
+                }
+            }
+            row
+        })
+        .collect()
+}
+
 /// Returns rows without their mean, and the mean.
-pub(super) fn centred(rows: &[Vec<f64>]) -> (Vec<Vec<f64>>, Vec<f64>) {
+fn centred(rows: &[Vec<f64>]) -> (Vec<Vec<f64>>, Vec<f64>) {
     let mut mean = vec![0.0; rows.first().map_or(0, Vec::len)];
     for row in rows {
         for (mean, value) in mean.iter_mut().zip(row) {
