@@ -19,7 +19,7 @@ use self::regression::Regression;
 use self::words::Words;
 use super::{Exchange, TuneData};
 use crate::data::{Dataset, Sample};
-use crate::device::Device;
+use crate::device::{Device, Tensor};
 use crate::models::Model;
 use crate::models::composition::{
     EMBEDDING_LAYER, EMBEDDING_NORM, NAME_LOGITS, NAME_ROWS, NAME_WORDS,
@@ -69,39 +69,74 @@ pub(crate) fn fit(
     weight.write(&fitted.weights);
     bias.write(&fitted.bias);
 
-    let mut named = None;
-    if let (Some((weight, bias)), Some(table)) = (both(NAME_LOGITS), tensor(NAME_WORDS, "")) {
-        let asks = |sample: &Sample| match sample.turns.first() {
-            Some(turn) => turn.question == question,
-            None => true,
-        };
-        let asked: Vec<usize> = (0..answers.len())
-            .filter(|&at| asks(&set.samples[at]) && !answers[at].is_empty())
-            .collect();
-        let of_asked: Vec<&[u32]> = asked.iter().map(|&at| answers[at]).collect();
-        let capacity = bias.len();
-        let (names, of) = names::frequent(&of_asked, capacity);
-        if names.is_empty() {
-            return Err(failed(format!(
-                "finds no answer to \"{question}\" among the training data"
-            )));
+    let named = match (both(NAME_LOGITS), tensor(NAME_WORDS, "")) {
+        (Some(logits), Some(table)) => {
+            let layers = NameLayers { logits, table };
+            let asks = |sample: &Sample| match sample.turns.first() {
+                Some(turn) => turn.question == question,
+                None => true,
+            };
+            let asked = set.samples.iter().map(asks).collect::<Vec<_>>();
+            let found = layers.fit(&words, &targets, &embeddings, &asked);
+            Some(found.ok_or_else(|| {
+                failed(format!(
+                    "finds no answer to \"{question}\" among the training data"
+                ))
+            })?)
         }
-        let known = asked
+        _ => None,
+    };
+    observer.note(&Note::Fitted {
+        pictures: answers.len(),
+        explained: fitted.explained,
+        named,
+    });
+    Ok(())
+}
+
+/// The layers that name what an embedding is of.
+struct NameLayers<'a> {
+    /// Weight and bias of the layer that gives each name's logit.
+    logits: (&'a Tensor, &'a Tensor),
+    /// Token embeddings of each name.
+    table: &'a Tensor,
+}
+
+impl NameLayers<'_> {
+    /// Finds the most frequent answers among the `asked` samples, and the layer that tells them
+    /// apart. Returns the number of names and the share of samples that it names right, or `None`
+    /// without answers.
+    fn fit(
+        &self,
+        words: &Words,
+        targets: &[Vec<u32>],
+        embeddings: &[Vec<f32>],
+        asked: &[bool],
+    ) -> Option<(usize, f64)> {
+        let answered = targets
             .iter()
-            .zip(&of)
-            .filter_map(|(&at, name)| Some((at, (*name)?)));
+            .enumerate()
+            .map(|(at, answer)| (at, without_end(answer)))
+            .filter(|&(at, answer)| asked[at] && !answer.is_empty());
+        let (places, answers): (Vec<usize>, Vec<&[u32]>) = answered.unzip();
+        let (weight, bias) = self.logits;
+        let capacity = bias.len();
+        let (names, of) = names::frequent(&answers, capacity);
+        if names.is_empty() {
+            return None;
+        }
+        let known = places.iter().zip(&of);
+        let known = known.filter_map(|(&at, name)| Some((at, (*name)?)));
         let (places, of): (Vec<usize>, Vec<usize>) = known.unzip();
-        let directions: Vec<Vec<f64>> = places
-            .iter()
-            .map(|&at| direction(&embeddings[at]))
-            .collect();
+        let directions = places.iter().map(|&at| direction(&embeddings[at]));
+        let directions: Vec<Vec<f64>> = directions.collect();
         let directions: Vec<&[f64]> = directions.iter().map(Vec::as_slice).collect();
         let fitted = Discriminant::new(&directions, &of, names.len(), capacity);
         weight.write(&fitted.weights);
         bias.write(&fitted.bias);
         let end = targets.iter().find_map(|answer| answer.last());
         let end = *end.expect("answers have ends");
-        let mut spelt = vec![0.0; table.len()];
+        let mut spelt = vec![0.0; self.table.len()];
         let rows = spelt.chunks_exact_mut(NAME_ROWS * words.width);
         for (name, rows) in names.iter().zip(rows) {
             for (place, row) in rows.chunks_exact_mut(words.width).enumerate() {
@@ -109,15 +144,9 @@ pub(crate) fn fit(
                 row.copy_from_slice(words.embedding(id));
             }
         }
-        table.write(&spelt);
-        named = Some((names.len(), fitted.right));
+        self.table.write(&spelt);
+        Some((names.len(), fitted.right))
     }
-    observer.note(&Note::Fitted {
-        pictures: answers.len(),
-        explained: fitted.explained,
-        named,
-    });
-    Ok(())
 }
 
 /// Tokens of an answer without the one that ends it.
