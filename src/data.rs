@@ -16,6 +16,7 @@ mod listing;
 mod load;
 mod record;
 mod sample;
+mod sharing;
 mod source;
 mod stats;
 #[cfg(test)]
@@ -32,5 +33,6 @@ pub use formats::{Format, Layout, PictureFile, PictureFolder, Setting, is_pictur
 pub use listing::Listing;
 pub use load::Loaded;
 pub use sample::{Sample, Turn};
+pub use sharing::Sharing;
 pub use source::Source;
 pub use stats::{Across, Duplicates, FileStats, Pair, Spread, Stats};

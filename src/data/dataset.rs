@@ -19,19 +19,34 @@ pub struct Dataset {
     pub samples: Vec<Sample>,
 }
 
+/// FNV-1a over pieces of content, eight bytes at a time.
+pub(super) struct ContentHash(pub u64);
+
+impl Default for ContentHash {
+    fn default() -> ContentHash {
+        ContentHash(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl ContentHash {
+    /// Adds a piece.
+    pub fn add(&mut self, piece: &[u8]) {
+        let mut mix = |word: u64| self.0 = (self.0 ^ word).wrapping_mul(0x0000_0100_0000_01b3);
+        for chunk in piece.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            mix(u64::from_le_bytes(word));
+        }
+        mix(piece.len() as u64);
+    }
+}
+
 impl Dataset {
     /// Returns a hash that identifies the content: FNV-1a over all pictures, captions and concepts,
     /// eight bytes at a time.
     pub fn fingerprint(&self) -> u64 {
-        let mut hash = 0xcbf2_9ce4_8422_2325u64;
-        let mut add = |bytes: &[u8]| {
-            for chunk in bytes.chunks(8) {
-                let mut word = [0; 8];
-                word[..chunk.len()].copy_from_slice(chunk);
-                hash = (hash ^ u64::from_le_bytes(word)).wrapping_mul(0x0000_0100_0000_01b3);
-            }
-            hash = (hash ^ bytes.len() as u64).wrapping_mul(0x0000_0100_0000_01b3);
-        };
+        let mut hash = ContentHash::default();
+        let mut add = |bytes: &[u8]| hash.add(bytes);
         for sample in &self.samples {
             add(&sample.rgb);
             add(sample.caption.as_bytes());
@@ -45,7 +60,7 @@ impl Dataset {
                 .iter()
                 .for_each(|concept| add(format!("\0{concept}").as_bytes()));
         }
-        hash
+        hash.0
     }
 
     /// Sets [`Sample::varies`] of all samples whose concept has variants in this data set. A

@@ -103,6 +103,9 @@ pub enum DataError {
         /// Predicate that completes a sentence starting with the path.
         reason: &'static str,
     },
+    /// Another process, with which the pictures are read, is lost.
+    #[error("{0}")]
+    Sharing(Box<dyn std::error::Error + Send + Sync>),
     /// A row cannot be used, and strict loading was requested.
     #[error("{0}")]
     Strict(Problem),
@@ -131,7 +134,8 @@ impl Hinted for DataError {
             | DataError::Read { .. }
             | DataError::Write { .. }
             | DataError::NotUtf8 { .. }
-            | DataError::Format { .. } => None,
+            | DataError::Format { .. }
+            | DataError::Sharing(_) => None,
         }
     }
 }

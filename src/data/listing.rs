@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::captioned::Captioned;
+use super::dataset::ContentHash;
 use super::error::{DataError, Problem};
 use super::formats::{self, Format, Layout, Rows};
 use super::record::Record;
@@ -73,6 +74,26 @@ impl Listing {
     /// Number of pictures.
     pub fn records(&self) -> usize {
         self.files.iter().map(|file| file.rows.records.len()).sum()
+    }
+
+    /// Returns a hash of the captions, the names and sizes of the pictures, and the content of at
+    /// most `pictures` of them, spread over the listing.
+    pub fn fingerprint(&self, pictures: usize) -> u64 {
+        let mut hash = ContentHash::default();
+        let every = self.records().div_ceil(pictures).max(1);
+        let records = self.files.iter().flat_map(|file| &file.rows.records);
+        for (index, record) in records.enumerate() {
+            let name = record.file_name().unwrap_or_default();
+            hash.add(name.as_bytes());
+            record
+                .captions()
+                .for_each(|caption| hash.add(caption.as_bytes()));
+            hash.add(&record.size().unwrap_or_default().to_le_bytes());
+            if index % every == 0 {
+                hash.add(&record.bytes().unwrap_or_default());
+            }
+        }
+        hash.0
     }
 
     /// Rows that cannot be used, as far as this is known without decoding.

@@ -10,6 +10,7 @@ use super::formats::Layout;
 use super::listing::Listing;
 use super::record::Record;
 use super::sample::Sample;
+use super::sharing::{self, Sharing};
 use crate::image::{ColorProfiles, Picture, Preprocess};
 use crate::progress::Progress;
 
@@ -135,9 +136,26 @@ impl Listing {
         strict: bool,
         progress: &dyn Progress,
     ) -> Result<Loaded, DataError> {
+        self.decode_among(preprocess, layout, strict, progress, None)
+    }
+
+    /// Decodes as [`decode`](Self::decode) does, together with other processes that read the same
+    /// listing: each decodes a part of the pictures, and all have all of them afterwards.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode); a process that is lost.
+    pub fn decode_among(
+        self,
+        preprocess: impl Into<Preprocess>,
+        layout: &Layout,
+        strict: bool,
+        progress: &dyn Progress,
+        sharing: Option<&dyn Sharing>,
+    ) -> Result<Loaded, DataError> {
         let preprocess = preprocess.into();
-        let decode = |record: Record, profiles: ColorProfiles| record.sample(preprocess, profiles);
-        self.decode_with(preprocess.side, layout, strict, progress, &decode)
+        let profiles = ColorProfiles::unless(layout.ignore_icc);
+        let decode = |record: Record| record.sample(preprocess, profiles);
+        self.decode_with(preprocess.side, strict, progress, sharing, &decode)
     }
 
     /// Decodes the pictures as [`decode`](Self::decode), for models that take them in at their own
@@ -153,22 +171,22 @@ impl Listing {
         progress: &dyn Progress,
         describe: &(dyn Fn(Picture) -> Vec<u8> + Sync),
     ) -> Result<Loaded, DataError> {
-        let decode = |record: Record, profiles: ColorProfiles| {
+        let profiles = ColorProfiles::unless(layout.ignore_icc);
+        let decode = |record: Record| {
             let described = describe(record.picture(profiles)?);
             Ok(record.with_pixels(described))
         };
-        self.decode_with(0, layout, strict, progress, &decode)
+        self.decode_with(0, strict, progress, None, &decode)
     }
 
     fn decode_with(
         self,
         side: usize,
-        layout: &Layout,
         strict: bool,
         progress: &dyn Progress,
-        decode: &(dyn Fn(Record, ColorProfiles) -> Result<Sample, Problem> + Sync),
+        sharing: Option<&dyn Sharing>,
+        decode: &(dyn Fn(Record) -> Result<Sample, Problem> + Sync),
     ) -> Result<Loaded, DataError> {
-        let profiles = ColorProfiles::unless(layout.ignore_icc);
         progress.set_total(self.records() as u64);
         let (mut samples, mut problems, mut notes) = (vec![], vec![], vec![]);
         for file in self.files {
@@ -178,12 +196,15 @@ impl Listing {
             }
             problems.extend(file.rows.problems);
             let decode = |record: Record| {
-                let sample = decode(record, profiles);
+                let sample = decode(record);
                 progress.advance(1);
                 sample
             };
-            let records = file.rows.records.into_par_iter();
-            let decoded: Vec<Result<Sample, Problem>> = records.map(decode).collect();
+            let records = file.rows.records;
+            let decoded = match sharing {
+                None => records.into_par_iter().map(decode).collect(),
+                Some(sharing) => sharing::decode(records, sharing, &decode)?,
+            };
             for result in decoded {
                 match result {
                     Ok(sample) => samples.push(sample),

@@ -111,6 +111,16 @@ impl Record {
         }
     }
 
+    /// Size of the picture as it is encoded, if it can be read.
+    pub fn size(&self) -> Option<u64> {
+        match &self.image {
+            Encoded::Base64(text) => Some(text.len() as u64),
+            Encoded::File(path) => Some(path.metadata().ok()?.len()),
+            Encoded::Bytes { bytes, .. } => Some(bytes.len() as u64),
+            Encoded::Part { length, .. } => Some(*length),
+        }
+    }
+
     /// Reads the picture as it is encoded.
     pub fn bytes(&self) -> Result<Vec<u8>, Problem> {
         let problem = |what: String| Problem::new(&self.place, what);

@@ -143,7 +143,11 @@ impl Executor for CpuExecutor {
     }
 
     fn read(&self, range: Range) -> Read {
-        let words = self.shared.arrays().of(range.id).read(range);
+        self.read_into(range, vec![])
+    }
+
+    fn read_into(&self, range: Range, spare: Vec<u32>) -> Read {
+        let words = self.shared.arrays().of(range.id).read(range, spare);
         Box::pin(ready(Ok(words)))
     }
 

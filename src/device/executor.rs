@@ -103,6 +103,12 @@ pub trait Executor: fmt::Debug + Send + Sync {
     /// Reads a range after all work submitted so far.
     fn read(&self, range: Range) -> Read;
 
+    /// Reads as [`read`](Self::read) does, in the memory of `spare` if it can, whose content is lost.
+    fn read_into(&self, range: Range, spare: Vec<u32>) -> Read {
+        drop(spare);
+        self.read(range)
+    }
+
     /// Compiles kernels and binds memory, for any number of runs. With `parallel`, kernels may be
     /// compiled on several threads.
     ///

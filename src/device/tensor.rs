@@ -150,11 +150,12 @@ impl Tensor {
         self.allocation.device.read(self.range())
     }
 
-    /// Begins to read all elements, as they are after the work that was submitted so far.
-    pub(crate) fn begin_read(&self) -> Reading {
+    /// Begins to read all elements, as they are after the work that was submitted so far, in the
+    /// memory of `spare` if the device can.
+    pub(crate) fn begin_read(&self, spare: Vec<u32>) -> Reading {
         let device = self.allocation.device.clone();
         Reading {
-            read: device.executor().read(self.range()),
+            read: device.executor().read_into(self.range(), spare),
             device,
         }
     }

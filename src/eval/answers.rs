@@ -9,7 +9,7 @@ use crate::data::Dataset;
 use crate::image::Augment;
 use crate::progress::Progress;
 use crate::train::tuning::{AnswerValidation, exchanges, read};
-use crate::train::{Note, Observer, RunConfig, TrainError};
+use crate::train::{Note, Observer, Ranks, RunConfig, TrainError};
 
 impl Evaluation {
     /// Asks a pretrained model about the pictures of a data set, at most `limit` of them, and
@@ -38,7 +38,14 @@ impl Evaluation {
         let mut config = config.clone();
         config.augment = Augment::none();
         config.data.validation_split = Some(0.0);
-        let (mut set, _, data) = read(&config, session.device(), model, &[], observer)?;
+        let (mut set, _, data) = read(
+            &config,
+            session.device(),
+            model,
+            &[],
+            &Ranks::alone(),
+            observer,
+        )?;
         set.samples.truncate(limit);
         let tune = &config.tune;
         let question = match &tune.prompt {

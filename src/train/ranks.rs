@@ -17,8 +17,10 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod words;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::error::Error;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
@@ -28,7 +30,10 @@ use std::time::{Duration, Instant};
 
 pub(super) use gradient_sum::{GradientSum, Round, Sums};
 use pump::{Arrival, Command};
-use transport::{Message, Tag, Transport, text, words_of};
+use transport::{Message, Tag, Transport, bytes_of, text, words_of, words_of_bytes};
+use words::{Spares, Words};
+
+use crate::data::Sharing;
 
 /// A rank that is lost to the others, or that ended with an error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -104,6 +109,7 @@ struct Group {
     host: String,
     commands: Sender<Command>,
     inbox: Mutex<Inbox>,
+    spares: Arc<Spares>,
     /// Whether this rank waits for a message.
     waiting: Arc<AtomicBool>,
     /// The rank that is waited for, and since when.
@@ -116,7 +122,7 @@ struct Group {
 /// Messages that came, and those that were not asked for yet.
 struct Inbox {
     arrivals: Receiver<Arrival>,
-    waiting: BTreeMap<(usize, Tag), VecDeque<Vec<u32>>>,
+    waiting: BTreeMap<(usize, Tag), VecDeque<Words>>,
     lost: Option<RankError>,
 }
 
@@ -180,15 +186,17 @@ impl Ranks {
     pub fn threads(size: usize) -> Vec<Ranks> {
         local::network(size)
             .into_iter()
-            .map(|end| Ranks::start(move || Ok(end)).expect("threads need no connection"))
+            .map(|end| Ranks::start(move |_| Ok(end)).expect("threads need no connection"))
             .collect()
     }
 
     /// Starts the thread that moves messages, which `connect`s first.
     fn start<T: Transport + 'static>(
-        connect: impl FnOnce() -> Result<T, String> + Send + 'static,
+        connect: impl FnOnce(&Arc<Spares>) -> Result<T, String> + Send + 'static,
     ) -> Result<Ranks, RankError> {
-        let started = pump::start(connect).map_err(|what| RankError {
+        let spares = Arc::new(Spares::default());
+        let of_transport = spares.clone();
+        let started = pump::start(move || connect(&of_transport)).map_err(|what| RankError {
             rank: transport::launched().map_or(0, |(rank, _)| rank),
             place: String::new(),
             what,
@@ -209,6 +217,7 @@ impl Ranks {
                 waiting: BTreeMap::new(),
                 lost: None,
             }),
+            spares,
             waiting: started.waiting,
             awaited: Mutex::default(),
             pump: Mutex::new(Some(started.thread)),
@@ -257,9 +266,26 @@ impl Ranks {
         }
     }
 
+    /// Returns so many words of any content, in memory of past messages where there is some.
+    fn spare(&self, len: usize) -> Vec<u32> {
+        match &self.0 {
+            Some(group) => group.spares.take(len),
+            None => vec![0; len],
+        }
+    }
+
+    /// Shares words that [`spare`](Self::spare) has given out.
+    fn words(&self, words: Vec<u32>) -> Words {
+        match &self.0 {
+            Some(group) => Words::new(words, &group.spares),
+            None => words.into(),
+        }
+    }
+
     /// Sends a message without waiting for it to arrive.
-    fn send(&self, to: usize, tag: Tag, words: Vec<u32>) {
+    fn send(&self, to: usize, tag: Tag, words: impl Into<Words>) {
         if let Some(group) = &self.0 {
+            let words = words.into();
             // a pump that has ended has said why
             let _ = group.commands.send(Command::Send { to, tag, words });
         }
@@ -269,7 +295,7 @@ impl Ranks {
     ///
     /// # Errors
     /// A rank that is lost.
-    fn try_receive(&self, from: usize, tag: Tag) -> Result<Option<Vec<u32>>, RankError> {
+    fn try_receive(&self, from: usize, tag: Tag) -> Result<Option<Words>, RankError> {
         let Some(group) = &self.0 else {
             return Ok(None);
         };
@@ -287,7 +313,7 @@ impl Ranks {
     ///
     /// # Errors
     /// A rank that is lost, not always the one that is waited for.
-    fn receive(&self, from: usize, tag: Tag) -> Result<Vec<u32>, RankError> {
+    fn receive(&self, from: usize, tag: Tag) -> Result<Words, RankError> {
         let Some(group) = &self.0 else {
             unreachable!("a rank sends itself nothing")
         };
@@ -323,11 +349,11 @@ impl Ranks {
     ///
     /// # Errors
     /// A rank that is lost.
-    pub(crate) fn sent_by_first(&self, words: Vec<u32>) -> Result<Vec<u32>, RankError> {
+    pub(super) fn sent_by_first(&self, words: Vec<u32>) -> Result<Words, RankError> {
         let (rank, size) = (self.rank(), self.size());
         // a binomial tree: rank 0b0110 hears of 0b0100 and tells 0b0111
         let words = match rank {
-            0 => words,
+            0 => words.into(),
             _ => self.receive(rank & (rank - 1), Tag::FromFirst)?,
         };
         let below = if rank == 0 {
@@ -351,20 +377,20 @@ impl Ranks {
     /// A rank that is lost.
     pub(crate) fn gather(&self, words: Vec<u32>) -> Result<Vec<Vec<u32>>, RankError> {
         let mut joined = vec![];
-        let mut add = |words: Vec<u32>| {
+        let mut add = |words: &[u32]| {
             joined.push(words.len() as u32);
             joined.extend(words);
         };
         if self.is_first() {
-            add(words);
+            add(&words);
             for rank in 1..self.size() {
-                add(self.receive(rank, Tag::ToFirst)?);
+                add(&self.receive(rank, Tag::ToFirst)?);
             }
         } else {
             self.send(0, Tag::ToFirst, words);
         }
         let joined = self.sent_by_first(joined)?;
-        let mut rest = joined.as_slice();
+        let mut rest = &*joined;
         let mut all = Vec::with_capacity(self.size());
         while let Some((&length, behind)) = rest.split_first() {
             let (words, behind) = behind.split_at(length as usize);
@@ -410,6 +436,11 @@ impl Ranks {
         let any = std::array::from_fn(|index| all.iter().any(|words| words[index] != 0));
         let [low, high] = [all[0][N], all[0][N + 1]].map(u64::from);
         Ok((any, f64::from_bits(high << 32 | low)))
+    }
+
+    /// Returns the ranks as readers of one data set, if there are several.
+    pub(crate) fn sharing(&self) -> Option<&dyn Sharing> {
+        self.are_several().then_some(self)
     }
 
     /// Waits until every rank is here.
@@ -504,6 +535,17 @@ impl Ranks {
         if let Some(pump) = pump.take() {
             let _ = pump.join();
         }
+    }
+}
+
+impl Sharing for Ranks {
+    fn place(&self) -> (usize, usize) {
+        (self.rank(), self.size())
+    }
+
+    fn exchange(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, Box<dyn Error + Send + Sync>> {
+        let all = self.gather(words_of_bytes(&bytes))?;
+        Ok(all.iter().map(|words| bytes_of(words)).collect())
     }
 }
 

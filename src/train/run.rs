@@ -173,7 +173,8 @@ impl TrainRun {
         // the folder that model sizes and tokens come from
         let from = resumed.as_ref().map(|(dir, _)| dir.as_path());
         let mut model = self.model_config(from)?;
-        let (train, validation) = read::data(&config, model.info().preprocess, observer)?;
+        let (train, validation) =
+            read::data(&config, model.info().preprocess, &self.ranks, observer)?;
         let tokenizer = match from {
             Some(dir) => Tokenizer::load(&dir.join("tokenizer.json"))?,
             None => read::tokenizer(&config.tokenizer, &train, observer)?,

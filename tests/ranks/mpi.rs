@@ -282,7 +282,7 @@ fn ranks_that_differ_are_refused_before_the_first_step() {
     // the same names, other pictures
     squares(&dir.join("elsewhere/squares"), 5);
     let said = pair(&["--wdir", "elsewhere", "train"]);
-    let want = "rank 1 differs from rank 0: the fingerprint of the training data is";
+    let want = "rank 1 differs from rank 0: the list of training pictures and captions is";
     assert!(said.contains(want), "{said}");
     // data that one machine does not have
     std::fs::create_dir(dir.join("empty")).unwrap();

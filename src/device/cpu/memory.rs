@@ -121,13 +121,16 @@ impl Array {
         unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) }
     }
 
-    /// Returns a copy of a range. The caller holds the lock of the arrays.
+    /// Returns a copy of a range, in the memory of `copy`. The caller holds the lock of the arrays.
     #[allow(unsafe_code)]
-    pub fn read(&self, range: Range) -> Vec<u32> {
+    pub fn read(&self, range: Range, mut copy: Vec<u32>) -> Vec<u32> {
         let from = self.at(range.offset, range.bytes).cast::<u32>();
         assert!(from.is_aligned());
         // SAFETY: in bounds, aligned and initialised; the lock keeps writers away
-        unsafe { std::slice::from_raw_parts(from, range.bytes as usize / 4) }.to_vec()
+        let words = unsafe { std::slice::from_raw_parts(from, range.bytes as usize / 4) };
+        copy.clear();
+        copy.extend_from_slice(words);
+        copy
     }
 }
 
@@ -179,7 +182,12 @@ mod tests {
                 let array = memory.zeroed(bytes).unwrap();
                 assert!(array.start.as_ptr().addr().is_multiple_of(ALIGNMENT));
                 let whole = bytes / 4 * 4;
-                assert!(array.read(range(whole)).iter().all(|&word| word == 0));
+                assert!(
+                    array
+                        .read(range(whole), vec![])
+                        .iter()
+                        .all(|&word| word == 0)
+                );
                 array.write(0, &vec![round + 1; bytes as usize]);
                 arrays.push((round + 1, bytes, array));
             }
@@ -194,7 +202,7 @@ mod tests {
         }
         for (value, bytes, array) in &arrays {
             let word = u32::from_le_bytes([*value; 4]);
-            let words = array.read(range(bytes / 4 * 4));
+            let words = array.read(range(bytes / 4 * 4), vec![]);
             assert!(words.iter().all(|&have| have == word), "{bytes} bytes");
         }
     }

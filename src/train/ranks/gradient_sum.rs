@@ -7,6 +7,7 @@ use std::time::Instant;
 use half::f16;
 
 use super::transport::Tag;
+use super::words::Words;
 use super::{RankError, Ranks};
 use crate::device::{Plan, Reading, Tensor};
 use crate::graph::Precision;
@@ -53,7 +54,7 @@ struct Sum {
     /// Ranks whose part of the round is added.
     added: usize,
     /// This rank's part, until its turn comes.
-    own: Option<Vec<f32>>,
+    own: Option<Words>,
 }
 
 /// One round: each of the first `active` ranks computes a part.
@@ -95,8 +96,8 @@ impl GradientSum {
         // ranks may have chosen different kernels, but send in one order
         let order = ranks.sent_by_first(order)?;
         let buckets = order
-            .into_iter()
-            .filter_map(|index| buckets.get_mut(index as usize)?.take())
+            .iter()
+            .filter_map(|&index| buckets.get_mut(index as usize)?.take())
             .collect();
         Ok(GradientSum {
             ranks: ranks.clone(),
@@ -133,7 +134,8 @@ impl GradientSum {
                 let until = bucket.complete.max(done);
                 pass.run_some(done..until)?;
                 done = until;
-                reading.push_back((index, bucket.tensor.begin_read()));
+                let spare = self.ranks.spare(bucket.tensor.len());
+                reading.push_back((index, bucket.tensor.begin_read(spare)));
                 while let Some((index, read)) = reading.front_mut() {
                     let (index, Some(words)) = (*index, read.look()?) else {
                         break;
@@ -166,17 +168,17 @@ impl GradientSum {
     fn send_part(&self, index: usize, words: Vec<u32>, sums: &mut Sums, bytes: &mut u64) {
         let (rank, size) = self.rank();
         let bucket = &self.buckets[index];
-        let values: Vec<f32> = bytemuck::cast_vec(words);
+        let words = self.ranks.words(words);
         // the next rank first, so that not all send to rank 0 at once
         for other in (1..size).map(|step| (rank + step) % size) {
-            let segment = &values[self.segment(bucket, other)];
+            let segment = self.segment(bucket, other);
             if !segment.is_empty() {
-                let words = self.packed(segment);
+                let words = self.packed(words.part(segment));
                 *bytes += 4 * words.len() as u64;
                 self.ranks.send(other, Tag::Part, words);
             }
         }
-        sums.0[index].own = Some(values[self.segment(bucket, rank)].to_vec());
+        sums.0[index].own = Some(words.part(self.segment(bucket, rank)));
     }
 
     /// Adds what has come of buckets from number `summed` on, without waiting.
@@ -235,26 +237,38 @@ impl GradientSum {
             let Some(part) = part else {
                 return Ok(false);
             };
-            add(&mut sum.values, part);
+            self.add_part(&mut sum.values, bytemuck::cast_slice(&part));
             sum.added += 1;
         }
         if round.last {
             let values = std::mem::take(&mut sum.values);
-            self.send_sum(bucket, &values, bytes);
+            self.send_sum(bucket, values, bytes);
         }
         Ok(true)
     }
 
+    /// Adds a part's values; the first ones are the sum so far.
+    fn add_part(&self, sum: &mut Vec<f32>, values: &[f32]) {
+        if sum.is_empty() {
+            *sum = bytemuck::cast_vec(self.ranks.spare(values.len()));
+            sum.copy_from_slice(values);
+            return;
+        }
+        for (sum, value) in sum.iter_mut().zip(values) {
+            *sum += value;
+        }
+    }
+
     /// Sends all ranks the sum of this rank's segment of a bucket, and keeps it, as they receive
     /// it.
-    fn send_sum(&self, bucket: &Bucket, sum: &[f32], bytes: &mut u64) {
-        let (rank, size) = self.rank();
-        let words = self.packed(sum);
+    fn send_sum(&self, bucket: &Bucket, sum: Vec<f32>, bytes: &mut u64) {
+        let ((rank, size), len) = (self.rank(), sum.len());
+        let words = self.packed(self.ranks.words(bytemuck::cast_vec(sum)));
         for other in (1..size).map(|step| (rank + step) % size) {
             *bytes += 4 * words.len() as u64;
             self.ranks.send(other, Tag::Sum, words.clone());
         }
-        self.write(bucket, rank, &self.unpack(words, sum.len()));
+        self.write(bucket, rank, &self.unpack(words, len));
     }
 
     /// Takes in the sums of the other ranks' segments.
@@ -273,29 +287,31 @@ impl GradientSum {
         Ok(())
     }
 
-    /// Writes a rank's segment of a bucket.
-    fn write(&self, bucket: &Bucket, rank: usize, values: &[f32]) {
+    /// Writes the values of a rank's segment of a bucket.
+    fn write(&self, bucket: &Bucket, rank: usize, values: &[u32]) {
         let segment = self.segment(bucket, rank);
         let place = bucket.tensor.part(segment.start, &[segment.len()]);
         place.write(values);
     }
 
-    fn packed(&self, values: &[f32]) -> Vec<u32> {
+    /// Returns values in the format of messages.
+    fn packed(&self, values: Words) -> Words {
         match self.format {
-            Precision::F32 => bytemuck::cast_slice(values).to_vec(),
-            Precision::F16 => halves(values),
+            Precision::F32 => values,
+            Precision::F16 => halves(bytemuck::cast_slice(&values)).into(),
         }
     }
 
-    fn unpack(&self, words: Vec<u32>, len: usize) -> Vec<f32> {
+    /// Returns the values of [`packed`](Self::packed).
+    fn unpack(&self, words: Words, len: usize) -> Words {
         match self.format {
-            Precision::F32 => bytemuck::cast_vec(words),
-            Precision::F16 => of_halves(&words, len),
+            Precision::F32 => words,
+            Precision::F16 => bytemuck::cast_vec(of_halves(&words, len)).into(),
         }
     }
 
     /// Values of a message of `len` elements.
-    fn unpacked(&self, words: Vec<u32>, len: usize, from: usize) -> Result<Vec<f32>, RankError> {
+    fn unpacked(&self, words: Words, len: usize, from: usize) -> Result<Words, RankError> {
         let want = match self.format {
             Precision::F32 => len,
             Precision::F16 => 1 + len.div_ceil(2),
@@ -311,17 +327,6 @@ impl GradientSum {
             });
         }
         Ok(self.unpack(words, len))
-    }
-}
-
-/// Adds a part's values; the first ones are the sum so far.
-fn add(sum: &mut Vec<f32>, values: Vec<f32>) {
-    if sum.is_empty() {
-        *sum = values;
-        return;
-    }
-    for (sum, value) in sum.iter_mut().zip(values) {
-        *sum += value;
     }
 }
 

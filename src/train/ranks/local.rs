@@ -3,6 +3,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::transport::{Message, Tag, Transport};
+use super::words::Words;
 
 /// The connection of one thread with all others.
 pub struct Local {
@@ -36,7 +37,7 @@ impl Transport for Local {
         "threads".into()
     }
 
-    fn send(&mut self, to: usize, tag: Tag, words: Vec<u32>) -> Result<(), String> {
+    fn send(&mut self, to: usize, tag: Tag, words: Words) -> Result<(), String> {
         let from = self.rank;
         // a thread that has ended is found by its silence, as a process is
         let _ = self.others[to].send(Message { from, tag, words });

@@ -6,18 +6,21 @@
 
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
+use std::sync::Arc;
 
 use mpi::Threading;
 use mpi::environment::{Universe, initialize_with_threading, processor_name};
 use mpi::ffi;
 
 use super::transport::{Message, Tag, Transport};
+use super::words::{Spares, Words};
 
-/// Connects with the ranks that were started together with this process.
+/// Connects with the ranks that were started together with this process. Messages come in memory of
+/// `spares`.
 ///
 /// # Errors
 /// A library that does not start, or that allows calls from the main thread alone.
-pub fn connect() -> Result<Mpi, String> {
+pub fn connect(spares: &Arc<Spares>) -> Result<Mpi, String> {
     let (universe, threading) = initialize_with_threading(Threading::Funneled)
         .ok_or("cannot start MPI, which this process has started before")?;
     if threading < Threading::Funneled {
@@ -28,6 +31,7 @@ pub fn connect() -> Result<Mpi, String> {
         world,
         sends: vec![],
         receives: VecDeque::new(),
+        spares: spares.clone(),
         _universe: universe,
     })
 }
@@ -39,12 +43,19 @@ struct World {
     size: usize,
 }
 
-/// A message on its way, with its memory.
-struct Pending {
-    request: ffi::MPI_Request,
-    /// Keeps the memory of a send; filled by a receive.
+/// A message that leaves or comes.
+struct Request(ffi::MPI_Request);
+
+/// A message that leaves, with its memory.
+struct Leaving {
+    request: Request,
+    _words: Words,
+}
+
+/// A message that comes, with the memory that it fills.
+struct Coming {
+    request: Request,
     words: Vec<u32>,
-    /// Sender and kind of a message that comes.
     from: usize,
     tag: c_int,
 }
@@ -52,9 +63,10 @@ struct Pending {
 /// The connection of a rank with all others.
 pub struct Mpi {
     world: World,
-    sends: Vec<Pending>,
+    sends: Vec<Leaving>,
     /// In the order in which they were matched.
-    receives: VecDeque<Pending>,
+    receives: VecDeque<Coming>,
+    spares: Arc<Spares>,
     /// Ends the use of MPI when dropped.
     _universe: Universe,
 }
@@ -86,7 +98,7 @@ impl World {
         })
     }
 
-    fn send(&self, to: usize, tag: c_int, words: Vec<u32>) -> Result<Pending, String> {
+    fn send(&self, to: usize, tag: c_int, words: Words) -> Result<Leaving, String> {
         let count = c_int::try_from(words.len()).map_err(|_| "a message is too long".to_owned())?;
         // SAFETY: the request is written by the call; the words stay in place, untouched, until the
         // request is complete
@@ -101,17 +113,15 @@ impl World {
                 self.comm,
                 &mut request,
             ))?;
-            Ok(Pending {
-                request,
-                words,
-                from: to,
-                tag,
+            Ok(Leaving {
+                request: Request(request),
+                _words: words,
             })
         }
     }
 
     /// Begins to receive the next message that has come, if one has.
-    fn receive(&self) -> Result<Option<Pending>, String> {
+    fn receive(&self, spares: &Spares) -> Result<Option<Coming>, String> {
         // SAFETY: what calls write into lives until they return; the words of the message stay in
         // place, untouched, until the request is complete
         unsafe {
@@ -130,7 +140,7 @@ impl World {
             }
             let mut count = 0;
             check(ffi::MPI_Get_count(&status, ffi::RSMPI_UINT32_T, &mut count))?;
-            let mut words = vec![0u32; count as usize];
+            let mut words = spares.take(count as usize);
             let mut request = ffi::RSMPI_REQUEST_NULL;
             check(ffi::MPI_Imrecv(
                 words.as_mut_ptr().cast::<c_void>(),
@@ -139,8 +149,8 @@ impl World {
                 &mut message,
                 &mut request,
             ))?;
-            Ok(Some(Pending {
-                request,
+            Ok(Some(Coming {
+                request: Request(request),
                 words,
                 from: status.MPI_SOURCE as usize,
                 tag: status.MPI_TAG,
@@ -150,13 +160,13 @@ impl World {
 }
 
 #[allow(unsafe_code)]
-impl Pending {
+impl Request {
     fn is_done(&mut self) -> Result<bool, String> {
         let mut done = 0;
         // SAFETY: the request is one of this library, or null once it is complete
         unsafe {
             check(ffi::MPI_Test(
-                &mut self.request,
+                &mut self.0,
                 &mut done,
                 ffi::RSMPI_STATUS_IGNORE,
             ))?;
@@ -178,14 +188,14 @@ impl Transport for Mpi {
         processor_name().unwrap_or_else(|_| "a machine without a name".into())
     }
 
-    fn send(&mut self, to: usize, tag: Tag, words: Vec<u32>) -> Result<(), String> {
+    fn send(&mut self, to: usize, tag: Tag, words: Words) -> Result<(), String> {
         self.sends.push(self.world.send(to, tag as c_int, words)?);
         Ok(())
     }
 
     fn progress(&mut self, take: &mut dyn FnMut(Message)) -> Result<bool, String> {
         let mut moved = false;
-        while let Some(pending) = self.world.receive()? {
+        while let Some(pending) = self.world.receive(&self.spares)? {
             self.receives.push_back(pending);
             moved = true;
         }
@@ -194,13 +204,13 @@ impl Transport for Mpi {
         let mut index = 0;
         while let Some(pending) = self.receives.get_mut(index) {
             let key = (pending.from, pending.tag);
-            if waiting.contains(&key) || !pending.is_done()? {
+            if waiting.contains(&key) || !pending.request.is_done()? {
                 waiting.push(key);
                 index += 1;
                 continue;
             }
             moved = true;
-            let Some(Pending {
+            let Some(Coming {
                 words, from, tag, ..
             }) = self.receives.remove(index)
             else {
@@ -209,11 +219,12 @@ impl Transport for Mpi {
             let tag = *Tag::ALL
                 .get(tag as usize)
                 .ok_or_else(|| format!("rank {from} sends messages of another version"))?;
+            let words = Words::new(words, &self.spares);
             take(Message { from, tag, words });
         }
         let mut index = 0;
         while let Some(pending) = self.sends.get_mut(index) {
-            if pending.is_done()? {
+            if pending.request.is_done()? {
                 self.sends.swap_remove(index);
                 moved = true;
             } else {

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use super::RankError;
 use super::transport::{Message, Tag, Transport, text, words_of};
+use super::words::Words;
 
 /// An order to the pump.
 pub enum Command {
     Send {
         to: usize,
         tag: Tag,
-        words: Vec<u32>,
+        words: Words,
     },
     /// Ends the connection.
     End,
@@ -52,8 +53,10 @@ const LAST: Duration = Duration::from_secs(2);
 const GRACE: Duration = Duration::from_secs(10);
 /// Time without messages after which the pump sleeps between two looks, though one is waited for.
 const SPIN: Duration = Duration::from_millis(2);
-/// Sleep between two looks while a message is waited for, and while none is.
+/// Sleep between two looks while a message is waited for, while some are on their way, and while
+/// there are none.
 const LOOK: Duration = Duration::from_micros(50);
+const MOVE: Duration = Duration::from_micros(250);
 const IDLE: Duration = Duration::from_millis(1);
 
 /// Starts a pump, which `connect`s on its thread.
@@ -173,7 +176,7 @@ impl<T: Transport> Pump<T> {
                 }
                 (true, false) => LOOK,
                 // what is on its way must be moved on
-                (false, _) if !self.transport.is_idle() => LOOK,
+                (false, _) if !self.transport.is_idle() => MOVE,
                 (false, _) => IDLE,
             };
             match self.asked.recv_timeout(wait) {
@@ -219,7 +222,7 @@ impl<T: Transport> Pump<T> {
         self.transport.abort(code);
     }
 
-    fn send(&mut self, to: usize, tag: Tag, words: Vec<u32>) {
+    fn send(&mut self, to: usize, tag: Tag, words: Words) {
         if let Err(error) = self.transport.send(to, tag, words) {
             self.lose(to, format!("cannot be reached: {error}"));
         }
@@ -275,7 +278,7 @@ impl<T: Transport> Pump<T> {
         if self.beat.is_none_or(|beat| now - beat >= BEAT) {
             self.beat = Some(now);
             for to in (0..self.heard.len()).filter(|&to| to != rank) {
-                self.send(to, Tag::Life, words_of(&self.place));
+                self.send(to, Tag::Life, words_of(&self.place).into());
             }
         }
         let silent = (0..self.heard.len())

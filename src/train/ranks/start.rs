@@ -3,8 +3,12 @@
 use serde_json::{Map, Value};
 
 use super::Ranks;
+use crate::data::Listing;
 use crate::device::{Device, DeviceError, Tensor};
 use crate::train::{RunConfig, TrainError};
+
+/// Pictures whose content is compared: the others are read by one rank alone.
+const SAMPLE: usize = 64;
 
 impl Ranks {
     /// Compares what each rank is configured to train.
@@ -49,6 +53,29 @@ impl Ranks {
         // another kind of device rounds otherwise: copies of the model would drift apart
         all.insert("the device".into(), Value::from(kind(device)));
         self.check_equal(&Value::Object(all))
+    }
+
+    /// Compares what each rank finds to read: captions, names and sizes of the pictures, and the
+    /// content of a few.
+    ///
+    /// # Errors
+    /// The first listing that differs, on all ranks; a rank that is lost.
+    pub(crate) fn check_listings(&self, listings: &[(&str, &Listing)]) -> Result<(), TrainError> {
+        if !self.are_several() {
+            return Ok(());
+        }
+        let fact = |(name, listing): &(&str, &Listing)| {
+            let found = format!(
+                "{} pictures, {:016x}",
+                listing.records(),
+                listing.fingerprint(SAMPLE)
+            );
+            (
+                format!("the list of {name} pictures and captions"),
+                Value::from(found),
+            )
+        };
+        self.check_equal(&Value::Object(listings.iter().map(fact).collect()))
     }
 
     fn check_equal(&self, of_this: &Value) -> Result<(), TrainError> {

@@ -1,8 +1,10 @@
 use std::time::Duration;
 
 use super::*;
+use crate::data::{Layout, Listing};
 use crate::device::{Device, Plan, Tensor};
 use crate::graph::Precision;
+use crate::progress::Silent;
 
 /// Runs `work` on each of `size` ranks, and returns what they return in order.
 fn on_all<T: Send>(size: usize, work: impl Fn(Ranks) -> T + Sync) -> Vec<T> {
@@ -159,4 +161,63 @@ fn traffic_is_a_mean_over_steps() {
     };
     let mean = traffic.since(earlier).mean(2);
     assert_eq!((mean.bytes, mean.time), (100, Duration::from_millis(10)));
+}
+
+#[test]
+fn each_rank_decodes_its_share_and_has_all() {
+    let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let picture =
+        |index: usize| image::RgbImage::from_pixel(8, 8, image::Rgb([40 * index as u8; 3]));
+    // every rank has a folder of its own, in which the pictures of the others are damaged
+    for (rank, dir) in dirs.iter().enumerate() {
+        for index in 0..5 {
+            let path = dir.path().join(format!("{index}.png"));
+            std::fs::write(path.with_extension("txt"), format!("grey {index}")).unwrap();
+            match index % 3 == rank && index != 4 {
+                true => picture(index).save(path).unwrap(),
+                false => std::fs::write(path, "damaged").unwrap(),
+            }
+        }
+    }
+    let loaded = on_all(3, |ranks| {
+        let paths = [dirs[ranks.rank()].path().to_owned()];
+        let layout = Layout::default();
+        let listing = Listing::read(&paths, &layout).unwrap();
+        listing
+            .decode_among(8, &layout, false, &Silent, ranks.sharing())
+            .unwrap()
+    });
+    for loaded in loaded {
+        let samples = loaded.dataset.samples;
+        let pixels: Vec<&[u8]> = samples.iter().map(|sample| &*sample.rgb).collect();
+        let want: Vec<Vec<u8>> = (0..4).map(|index| picture(index).into_raw()).collect();
+        assert_eq!(pixels, want);
+        assert_eq!(samples[3].caption, "grey 3");
+        let problems: Vec<&str> = loaded.problems.iter().map(|it| &*it.place).collect();
+        assert!(
+            problems.len() == 1 && problems[0].ends_with("4.png"),
+            "{problems:?}"
+        );
+    }
+}
+
+#[test]
+fn ranks_with_other_captions_are_refused() {
+    let errors = on_all(2, |ranks| {
+        let dir = tempfile::tempdir().unwrap();
+        let picture = dir.path().join("a.png");
+        image::RgbImage::new(8, 8).save(&picture).unwrap();
+        std::fs::write(
+            picture.with_extension("txt"),
+            format!("of {}", ranks.rank()),
+        )
+        .unwrap();
+        let listing = Listing::read(&[dir.path().to_owned()], &Layout::default()).unwrap();
+        let checked = ranks.check_listings(&[("training", &listing)]);
+        checked.unwrap_err().to_string()
+    });
+    for error in errors {
+        let start = "rank 1 differs from rank 0: the list of training pictures and captions is \"1 pictures, ";
+        assert!(error.starts_with(start), "{error}");
+    }
 }

@@ -1,5 +1,7 @@
 //! How ranks send each other words, and where they run.
 
+use super::words::Words;
+
 /// Kinds of messages. Those of one kind between two ranks arrive in the order that they were sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tag {
@@ -31,11 +33,10 @@ impl Tag {
 }
 
 /// A message of a rank.
-#[derive(Debug)]
 pub struct Message {
     pub from: usize,
     pub tag: Tag,
-    pub words: Vec<u32>,
+    pub words: Words,
 }
 
 /// The connection of a rank with all others, used by one thread.
@@ -53,7 +54,7 @@ pub trait Transport {
     ///
     /// # Errors
     /// The message of the library.
-    fn send(&mut self, to: usize, tag: Tag, words: Vec<u32>) -> Result<(), String>;
+    fn send(&mut self, to: usize, tag: Tag, words: Words) -> Result<(), String>;
 
     /// Moves messages as far as that takes no waiting, and hands over those that came. Returns
     /// whether anything moved.
@@ -72,23 +73,34 @@ pub trait Transport {
     fn abort(&mut self, code: i32);
 }
 
-/// Returns a text as words: its length in bytes, then the bytes.
-pub fn words_of(text: &str) -> Vec<u32> {
-    let bytes = text.as_bytes().chunks(4).map(|chunk| {
+/// Returns bytes as words: their number, at most 4 GiB, then the bytes.
+pub fn words_of_bytes(bytes: &[u8]) -> Vec<u32> {
+    let words = bytes.chunks(4).map(|chunk| {
         let mut word = [0; 4];
         word[..chunk.len()].copy_from_slice(chunk);
         u32::from_le_bytes(word)
     });
-    std::iter::once(text.len() as u32).chain(bytes).collect()
+    std::iter::once(bytes.len() as u32).chain(words).collect()
+}
+
+/// Returns the bytes of [`words_of_bytes`].
+pub fn bytes_of(words: &[u32]) -> Vec<u8> {
+    let Some((&length, words)) = words.split_first() else {
+        return vec![];
+    };
+    let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    bytes.truncate(length as usize);
+    bytes
+}
+
+/// Returns a text as words.
+pub fn words_of(text: &str) -> Vec<u32> {
+    words_of_bytes(text.as_bytes())
 }
 
 /// Returns the text of [`words_of`].
 pub fn text(words: &[u32]) -> String {
-    let Some((&length, words)) = words.split_first() else {
-        return String::new();
-    };
-    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-    String::from_utf8_lossy(&bytes[..bytes.len().min(length as usize)]).into_owned()
+    String::from_utf8_lossy(&bytes_of(words)).into_owned()
 }
 
 /// Returns number and count of the ranks that a launcher started, as it tells each of them: Open

@@ -2,17 +2,18 @@
 
 use std::path::PathBuf;
 
-use crate::data::{Dataset, Layout, Likeness, Listing, Loaded, Problem};
+use crate::data::{DataError, Dataset, Layout, Likeness, Listing, Loaded, Problem};
 use crate::image::Preprocess;
 use crate::text::{SpecialNames, TokenKind, Tokenizer};
 use crate::train::config::{DataConfig, RunConfig, TokenizerConfig};
 use crate::train::observer::overlap;
-use crate::train::{Note, Observer, TrainError};
+use crate::train::{Note, Observer, RankError, Ranks, TrainError};
 
 /// Reads the training set and the validation set.
 pub fn data(
     config: &RunConfig,
     frame: Preprocess,
+    ranks: &Ranks,
     observer: &mut dyn Observer,
 ) -> Result<(Dataset, Option<Dataset>), TrainError> {
     let data = &config.data;
@@ -28,14 +29,16 @@ pub fn data(
     let validation = Listing::read(&data.validation, &validated)?;
     // a setting may be meant for one of them
     Listing::check(&[&train, &validation], &layout)?;
-    let train = load(data, train, &data.train, frame, observer)?;
+    ranks.check_listings(&[("training", &train), ("validation", &validation)])?;
+    let train = load(data, train, &data.train, frame, ranks, observer)?;
     let (train, validation) = if data.validation.is_empty() {
         let share = data
             .validation_split
             .unwrap_or(DataConfig::VALIDATION_SPLIT);
         train.split(share, config.seed)
     } else {
-        let validation = load(data, validation, &data.validation, frame, observer)?;
+        let paths = &data.validation;
+        let validation = load(data, validation, paths, frame, ranks, observer)?;
         (
             without_overlap(data, train, &validation, observer)?,
             validation,
@@ -47,12 +50,13 @@ pub fn data(
     ))
 }
 
-/// Decodes files into one data set.
+/// Decodes files into one data set, each of several ranks a part of the pictures.
 fn load(
     data: &DataConfig,
     listing: Listing,
     paths: &[PathBuf],
     frame: Preprocess,
+    ranks: &Ranks,
     observer: &mut dyn Observer,
 ) -> Result<Dataset, TrainError> {
     let Loaded {
@@ -61,7 +65,16 @@ fn load(
         notes,
     } = {
         let progress = observer.reading(paths);
-        listing.decode(frame, &data.layout(), data.strict, &*progress)?
+        let sharing = ranks.sharing();
+        listing
+            .decode_among(frame, &data.layout(), data.strict, &*progress, sharing)
+            .map_err(|error| match error {
+                DataError::Sharing(error) => match error.downcast::<RankError>() {
+                    Ok(lost) => TrainError::Rank(*lost),
+                    Err(error) => DataError::Sharing(error).into(),
+                },
+                error => error.into(),
+            })?
     };
     notes
         .into_iter()

@@ -40,7 +40,8 @@ impl TrainRun {
             ));
         }
         let (model, tokenizer, tuned) = load(&config, device, &folder)?;
-        let (train, validation, data) = read(&config, device, &model, &tuned, observer)?;
+        let (train, validation, data) =
+            read(&config, device, &model, &tuned, &self.ranks, observer)?;
         let question = config.tune.question(model.config().family()).to_owned();
         let mut asked = |set| {
             let fitting = exchanges(&model, &tokenizer, &question, &data, set)?;

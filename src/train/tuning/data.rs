@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use super::features::{FeatureCache, Key, Shown, key};
-use crate::data::{Dataset, Layout, Listing, Loaded, Sample};
+use crate::data::{Dataset, Layout, Listing, Loaded, Sample, Sharing};
 use crate::device::Device;
 use crate::image::{Augment, Picture, Tiling};
 use crate::models::Model;
 use crate::train::config::{DataConfig, FeatureStore, RunConfig, Tuned};
 use crate::train::run::report;
-use crate::train::{Note, Observer, TrainError};
+use crate::train::{Note, Observer, Ranks, TrainError};
 
 /// Pictures of all data sets, with their features.
 pub struct TuneData {
@@ -91,6 +91,7 @@ pub fn read(
     device: &Device,
     model: &Model,
     tuned: &[Tuned],
+    ranks: &Ranks,
     observer: &mut dyn Observer,
 ) -> Result<(Dataset, Option<Dataset>, TuneData), TrainError> {
     let frozen = model.store().frozen().iter().map(|matrix| &matrix.info);
@@ -121,12 +122,13 @@ pub fn read(
     let cache = root
         .map(|root| FeatureCache::open(&root, device, model, tiling))
         .transpose()?;
-    let reader = Reader {
+    let mut reader = Reader {
         model,
         tiling,
         cache,
         known: Mutex::default(),
         failed: Mutex::default(),
+        part: None,
     };
     let data = &config.data;
     let layout = data.layout();
@@ -134,10 +136,28 @@ pub fn read(
         splits: vec![],
         ..layout.clone()
     };
-    let train = Listing::read(&data.train, &layout)?;
-    let validation = Listing::read(&data.validation, &validated)?;
+    let list = || -> Result<[Listing; 2], TrainError> {
+        Ok([
+            Listing::read(&data.train, &layout)?,
+            Listing::read(&data.validation, &validated)?,
+        ])
+    };
+    let [train, validation] = list()?;
     // a setting may be meant for one of them
     Listing::check(&[&train, &validation], &layout)?;
+    ranks.check_listings(&[("training", &train), ("validation", &validation)])?;
+    if ranks.are_several() && reader.cache.is_some() {
+        // each rank encodes its part; where all see one folder, they find the others' parts there
+        reader.part = Some(ranks.place());
+        let paths = [&data.train, &data.validation];
+        for (listing, paths) in list()?.into_iter().zip(paths) {
+            if listing.records() > 0 {
+                reader.load(data, listing, paths, observer)?;
+            }
+        }
+        ranks.meet()?;
+        reader.part = None;
+    }
     let train = reader.load(data, train, &data.train, observer)?;
     let (train, validation) = if data.validation.is_empty() {
         let share = data
@@ -215,6 +235,8 @@ struct Reader<'a> {
     known: Mutex<Known>,
     /// First failure that is not the picture's.
     failed: Mutex<Option<TrainError>>,
+    /// Number of this rank and of all, while each encodes a part of the pictures alone.
+    part: Option<(usize, usize)>,
 }
 
 impl Reader<'_> {
@@ -258,7 +280,9 @@ impl Reader<'_> {
                 .lock()
                 .unwrap_or_else(|error| error.into_inner())
         };
-        if lock().shown.contains_key(&key) || failed().is_some() {
+        let of_other = |(rank, ranks)| usize::from(key[0]) % ranks != rank;
+        if self.part.is_some_and(of_other) || lock().shown.contains_key(&key) || failed().is_some()
+        {
             return key.to_vec();
         }
         let shown = match &self.cache {
