@@ -1,21 +1,25 @@
 //! Cropping to the drawing on a plain background.
 
-use super::decode::MAX_PIXELS;
 use super::filter::Filter;
 use super::picture::Picture;
+
+/// Largest side of the square around a drawing, in pixels. Models that see drawings cropped take in a
+/// fraction of it.
+const LARGEST: usize = 4096;
 
 impl Picture {
     /// Crops to the square around the drawing, with a margin on every side that is a share of the
     /// drawing's longer side. Pixels beyond the picture are white.
     ///
     /// The drawing is the part that differs from the plain background. A blank picture counts as
-    /// all drawing.
+    /// all drawing. If the square has more than 4096 pixels along a side, the picture is shrunk first.
     pub fn cropped(&self, margin: f32) -> Picture {
         let (centre, size) = Bounds::of(&self.rgb, self.width, self.height).square(margin);
         let side = (size.round() as usize).max(1);
-        // the square of a thin line may be thousands of times as large as the line: shrink it first
-        if (side * side) as u64 > MAX_PIXELS {
-            const LONGEST: usize = 4096;
+        // the square of a thin line may be thousands of times as large as the line
+        if side > LARGEST {
+            // with its margin, the square around it stays below the limit
+            const LONGEST: usize = LARGEST / 2;
             let shrunk = |length: usize| (length * LONGEST / self.width.max(self.height)).max(1);
             let (width, height) = (shrunk(self.width), shrunk(self.height));
             return self

@@ -1,5 +1,7 @@
 //! Pictures as model input.
 
+use std::borrow::Cow;
+
 use super::picture::Picture;
 
 /// Mean of ImageNet's pixels by channel, as in torchvision's models; see [`normalise`].
@@ -42,11 +44,11 @@ impl Preprocess {
     const MARGIN: f32 = 0.1;
 
     /// Returns the part of a picture that the model sees, at its own size.
-    pub fn shown(self, picture: &Picture) -> Picture {
+    pub fn shown(self, picture: &Picture) -> Cow<'_, Picture> {
         if self.crop {
-            picture.cropped(Preprocess::MARGIN)
+            Cow::Owned(picture.cropped(Preprocess::MARGIN))
         } else {
-            picture.clone()
+            Cow::Borrowed(picture)
         }
     }
 }

@@ -60,7 +60,7 @@ impl Session {
 
     /// The part of a picture that the model sees, at its own size; heat lies over it.
     pub fn visible_part(&self, picture: &Picture) -> Picture {
-        self.info().preprocess.shown(picture)
+        self.info().preprocess.shown(picture).into_owned()
     }
 
     /// Returns how the heat of the tokens after a prompt about pictures is read; `None` for several
