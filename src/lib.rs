@@ -94,6 +94,7 @@ pub mod hint;
 pub mod hub;
 pub mod image;
 pub mod models;
+pub mod named;
 pub mod nn;
 pub mod ops;
 pub mod progress;

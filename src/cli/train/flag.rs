@@ -6,7 +6,8 @@ use clap::builder::{IntoResettable, ValueParser};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches};
 
-use crate::cli::values::{Named, named};
+use crate::cli::values::named;
+use crate::named::Named;
 use crate::train::RunConfig;
 
 /// Changes a configuration by the value of a flag.

@@ -9,9 +9,10 @@ use clap::builder::TypedValueParser;
 use clap::{Arg, ArgAction, value_parser};
 
 use super::flag::{Flag, arg, choice, field, list, optional, switch, text, value};
-use crate::cli::values::{Named, named};
+use crate::cli::values::named;
 use crate::image::{Augment, Strength, Tiling};
 use crate::models::{Part, Preset};
+use crate::named::Named;
 use crate::text::TokenKind;
 use crate::track::Target;
 use crate::train::{BatchSize, FeatureStore, Tuned};
