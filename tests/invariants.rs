@@ -240,6 +240,18 @@ fn only_the_front_ends_know_terminals_and_windows() {
 }
 
 #[test]
+fn pages_start_no_threads() {
+    for (path, text) in files("app/src/pages", "rs") {
+        for (number, line) in library_lines(&text) {
+            for word in ["std::thread", "mpsc", "Mutex", "RwLock", "Condvar", "rayon"] {
+                let place = path.display();
+                assert!(!line.contains(word), "{place}:{number} mentions {word}");
+            }
+        }
+    }
+}
+
+#[test]
 fn every_kernel_belongs_to_an_op_and_starts_with_its_formula() {
     let ops: String = files("src/ops", "rs")
         .into_iter()

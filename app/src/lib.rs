@@ -2,8 +2,8 @@
 //!
 //! A worker thread owns the device and the models. The window sends it [commands](worker::Command),
 //! shows the [events](worker::Event) that come back, and never waits for it. Each page is one file
-//! in [`pages`] and one entry of its registry; a page also defines the commands it sends and the
-//! events it handles.
+//! in [`pages`] and one entry of its registry. Pages draw and remember; what takes long runs in the
+//! worker or on background threads, which no page starts itself.
 
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
@@ -15,6 +15,7 @@ mod gallery;
 mod generation;
 mod heat;
 pub mod hint;
+mod loader;
 #[cfg(test)]
 mod memory_storage;
 pub mod page;

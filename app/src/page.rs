@@ -10,7 +10,6 @@ use seemore::explain::ColorMap;
 use serde::{Deserialize, Serialize};
 
 use crate::generation::GenerationSettings;
-use crate::pages::batch::OpenInBatch;
 use crate::pictures::PictureSource;
 use crate::theme::Icon;
 use crate::toasts::Toasts;
@@ -31,7 +30,7 @@ pub trait Page {
     fn ui(&mut self, ui: &mut Ui, context: &mut PageContext);
 
     /// Handles an event, also while another page is shown.
-    fn handle(&mut self, _event: &mut Event, _context: &mut PageContext) {}
+    fn handle(&mut self, _event: &Event, _context: &mut PageContext) {}
 
     /// Opens files that were dropped on the page. Returns whether it did; if not, the window opens
     /// them as pictures.
@@ -71,12 +70,20 @@ pub trait Page {
 }
 
 /// An entry of a page in the command palette.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageAction {
     /// Name in the imperative, such as "Copy the caption".
-    pub name: &'static str,
+    pub name: String,
     /// Its keys as text; empty for none.
     pub keys: &'static str,
+}
+
+impl PageAction {
+    /// Returns an entry with a name and the text of its keys.
+    pub fn new(name: impl Into<String>, keys: &'static str) -> PageAction {
+        let name = name.into();
+        PageAction { name, keys }
+    }
 }
 
 /// State shared by the pages and the window.
@@ -161,8 +168,9 @@ pub enum Request {
     OpenSamples,
     /// Load the model in a folder and show the caption page.
     UseModel(PathBuf),
-    /// Show the Batch page with some picture files.
-    OpenInBatch(OpenInBatch),
+    /// Show the Batch page with some picture files, each with a caption for it if it has none; empty
+    /// for no caption.
+    OpenInBatch(Vec<(PathBuf, String)>),
     /// Show the models to choose from for a slot, and those that can be downloaded.
     ChooseModel(Slot),
 }

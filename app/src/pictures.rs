@@ -1,4 +1,4 @@
-//! Reads and decodes pictures on background threads.
+//! Reads and decodes pictures on a background thread.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -49,7 +49,7 @@ impl PictureSource {
     pub fn memory(name: String, picture: Picture) -> PictureSource {
         PictureSource {
             name,
-            origin: Origin::Memory(fitted(&picture, LONGEST)),
+            origin: Origin::Memory(fitted(picture, LONGEST)),
         }
     }
 
@@ -74,10 +74,10 @@ impl PictureSource {
 }
 
 /// Returns a picture with its longest side shortened to at most `longest` pixels.
-pub fn fitted(picture: &Picture, longest: usize) -> Picture {
+pub fn fitted(picture: Picture, longest: usize) -> Picture {
     let side = picture.width.max(picture.height);
     if side <= longest {
-        return picture.clone();
+        return picture;
     }
     let scaled = |length: usize| (length * longest).div_ceil(side).max(1);
     picture.resampled(
@@ -87,7 +87,8 @@ pub fn fitted(picture: &Picture, longest: usize) -> Picture {
     )
 }
 
-/// An opened picture, sent to the pages as an event.
+/// An opened picture.
+#[derive(Debug, Clone)]
 pub struct OpenedPicture {
     /// Where the picture can be read again.
     pub source: Arc<PictureSource>,
@@ -121,103 +122,116 @@ fn looks_like_photograph(picture: &Picture) -> bool {
     (equal as f32) < FLAT * all as f32
 }
 
-/// Opens pictures on background threads.
+/// Pictures to open.
+enum Order {
+    /// Files in the given order, and all pictures of folders sorted by name.
+    Files(Vec<PathBuf>),
+    /// A number of evenly spaced pictures of a data set.
+    Samples(PathBuf, usize),
+    /// A picture that is already in memory.
+    Memory(PictureSource),
+}
+
+/// Opens pictures on a thread of its own, one at a time, so that no number of them fills the memory.
 pub struct Reader {
-    sender: Sender<Result<OpenedPicture, String>>,
-    receiver: Receiver<Result<OpenedPicture, String>>,
-    wake: Arc<dyn Fn() + Send + Sync>,
+    orders: Sender<Order>,
+    opened: Receiver<Result<OpenedPicture, String>>,
 }
 
 impl Reader {
     /// Returns a reader that calls `wake` after every picture.
-    pub fn new(wake: Arc<dyn Fn() + Send + Sync>) -> Reader {
-        let (sender, receiver) = channel();
-        Reader {
-            sender,
-            receiver,
-            wake,
-        }
+    pub fn new(wake: impl Fn() + Send + 'static) -> Reader {
+        let (orders, incoming) = channel();
+        let (sender, opened) = channel();
+        std::thread::spawn(move || {
+            // the window has closed if nothing can be sent
+            let send = |opened: Result<OpenedPicture, String>| {
+                let sent = sender.send(opened).is_ok();
+                wake();
+                sent.then_some(())
+            };
+            while let Ok(order) = incoming.recv() {
+                if open(order, send).is_none() {
+                    return;
+                }
+            }
+        });
+        Reader { orders, opened }
     }
 
     /// Reads files in the given order, and all pictures of folders sorted by name.
     pub fn open(&self, paths: Vec<PathBuf>) {
-        if paths.is_empty() {
-            return;
-        }
-        let (sender, wake) = (self.sender.clone(), self.wake.clone());
-        std::thread::spawn(move || {
-            for file in paths.iter().flat_map(|path| files(path)) {
-                let opened = file.and_then(|file| {
-                    let source = PictureSource::file(file);
-                    let picture = source.read().map_err(|error| error.to_string())?;
-                    Ok(OpenedPicture::new(source, &picture))
-                });
-                if sender.send(opened).is_err() {
-                    return;
-                }
-                wake();
-            }
-        });
+        self.order(Order::Files(paths));
     }
 
     /// Reads `count` evenly spaced pictures of a data set.
     pub fn open_samples(&self, file: PathBuf, count: usize) {
-        let (sender, wake) = (self.sender.clone(), self.wake.clone());
-        std::thread::spawn(move || {
-            let preprocess = Preprocess {
-                side: SAMPLE,
-                crop: false,
-            };
-            let loaded = Dataset::load(
-                &file,
-                preprocess,
-                &Layout::default(),
-                false,
-                &seemore::progress::Silent,
-            );
-            let opened = match loaded {
-                Err(error) => vec![Err(error.to_string())],
-                Ok(loaded) => {
-                    let samples = loaded.dataset.samples;
-                    let stride = (samples.len() / count).max(1);
-                    let open = |sample: Sample| {
-                        let picture = Picture {
-                            width: SAMPLE,
-                            height: SAMPLE,
-                            rgb: sample.rgb.to_vec(),
-                        };
-                        let name = format!("{} (sample)", sample.caption);
-                        let source = PictureSource::memory(name, picture);
-                        let picture = source.read().map_err(|error| error.to_string())?;
-                        Ok(OpenedPicture::new(source, &picture))
-                    };
-                    samples
-                        .into_iter()
-                        .step_by(stride)
-                        .take(count)
-                        .map(open)
-                        .collect()
-                }
-            };
-            opened
-                .into_iter()
-                .for_each(|opened| drop(sender.send(opened)));
-            wake();
-        });
+        self.order(Order::Samples(file, count));
     }
 
     /// Adds a picture that is already in memory.
     pub fn add(&self, name: &str, picture: Picture) {
         let source = PictureSource::memory(name.to_owned(), picture);
-        let opened = source.read().map_err(|error| error.to_string());
-        let opened = opened.map(|picture| OpenedPicture::new(source, &picture));
-        let _ = self.sender.send(opened);
+        self.order(Order::Memory(source));
+    }
+
+    fn order(&self, order: Order) {
+        // fails only after a panic of the thread
+        let _ = self.orders.send(order);
     }
 
     /// Returns the next picture or error, or `None` if no further one has arrived.
     pub fn poll(&self) -> Option<Result<OpenedPicture, String>> {
-        self.receiver.try_recv().ok()
+        self.opened.try_recv().ok()
     }
+}
+
+/// Opens pictures and passes them on; `None` if they are no longer wanted.
+fn open(order: Order, send: impl Fn(Result<OpenedPicture, String>) -> Option<()>) -> Option<()> {
+    let read = |source: PictureSource| {
+        let picture = source.read().map_err(|error| error.to_string())?;
+        Ok(OpenedPicture::new(source, &picture))
+    };
+    match order {
+        Order::Memory(source) => send(read(source)),
+        Order::Files(paths) => paths
+            .iter()
+            .flat_map(|path| files(path))
+            .try_for_each(|file| send(file.and_then(|file| read(PictureSource::file(file))))),
+        Order::Samples(file, count) => match samples(&file, count) {
+            Err(message) => send(Err(message)),
+            Ok(sources) => sources
+                .into_iter()
+                .try_for_each(|source| send(read(source))),
+        },
+    }
+}
+
+/// Returns `count` evenly spaced pictures of a data set.
+fn samples(file: &Path, count: usize) -> Result<Vec<PictureSource>, String> {
+    let preprocess = Preprocess {
+        side: SAMPLE,
+        crop: false,
+    };
+    let loaded = Dataset::load(
+        file,
+        preprocess,
+        &Layout::default(),
+        false,
+        &seemore::progress::Silent,
+    );
+    let samples = loaded.map_err(|error| error.to_string())?.dataset.samples;
+    let stride = (samples.len() / count).max(1);
+    let source = |sample: Sample| {
+        let picture = Picture {
+            width: SAMPLE,
+            height: SAMPLE,
+            rgb: sample.rgb.to_vec(),
+        };
+        PictureSource::memory(format!("{} (sample)", sample.caption), picture)
+    };
+    let chosen = samples.into_iter().step_by(stride).take(count);
+    Ok(chosen.map(source).collect())
 }
 
 /// Returns the path itself, or the pictures in it if it is a folder, which are recognized by their

@@ -10,7 +10,6 @@ mod settings;
 mod toolbar;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use eframe::{CreationContext, Frame, Storage};
 use egui::{CentralPanel, Context, Key, KeyboardShortcut, Modifiers, Panel, Ui};
@@ -25,7 +24,7 @@ use crate::path_field::PathField;
 use crate::pictures::{EXTENSIONS, Reader};
 use crate::theme;
 use crate::toasts::Toasts;
-use crate::worker::{Event, ListCheckpoints, LoadModel, Slot, WorkerHandle, WorkerOptions};
+use crate::worker::{Command, Event, LoadModel, Slot, WorkerHandle, WorkerOptions};
 use clipboard::Pasted;
 use closing::Closing;
 use models::ModelDialog;
@@ -123,7 +122,7 @@ impl Window {
             pages.iter_mut().for_each(|page| page.restore(storage));
         }
         let ctx = c.egui_ctx.clone();
-        let reader = Reader::new(Arc::new(move || ctx.request_repaint()));
+        let reader = Reader::new(move || ctx.request_repaint());
         reader.open(start.pictures);
         let folder = start
             .model
@@ -175,7 +174,7 @@ impl Window {
 
     /// Sends a new worker its first commands.
     fn send_first_commands(&mut self) {
-        self.context.worker.send(ListCheckpoints);
+        self.context.worker.send(Command::ListCheckpoints);
         (0..2).for_each(|slot| self.load(slot));
     }
 
@@ -184,7 +183,8 @@ impl Window {
         let model = &mut self.context.models[slot];
         if let Some(folder) = model.folder.clone() {
             model.loading = true;
-            self.context.worker.send(LoadModel { slot, folder });
+            let model = LoadModel { slot, folder };
+            self.context.worker.send(Command::LoadModel(model));
         }
     }
 
@@ -200,8 +200,8 @@ impl Window {
     }
 
     /// Applies an event to the window, then passes it to every page.
-    fn dispatch(&mut self, mut event: Event) {
-        match &event {
+    fn dispatch(&mut self, event: &Event) {
+        match event {
             Event::Adapter(adapter) => self.adapter = Some(adapter.clone()),
             Event::Checkpoints(folders) => self.checkpoints.clone_from(folders),
             Event::ModelLoaded { slot, model } => {
@@ -220,22 +220,22 @@ impl Window {
             }
             Event::ModelUnloaded(slot) => self.context.models[*slot] = ModelSlot::default(),
             Event::Stopped(message) => self.stopped = Some(message.clone()),
-            Event::Page(_) => {}
+            _ => {}
         }
         for (index, page) in self.pages.iter_mut().enumerate() {
             self.context.visible = index == self.active;
-            page.handle(&mut event, &mut self.context);
+            page.handle(event, &mut self.context);
         }
     }
 
     /// Takes everything that has arrived since the last frame.
     fn poll(&mut self) {
         while let Some(event) = self.context.worker.poll() {
-            self.dispatch(event);
+            self.dispatch(&event);
         }
         while let Some(opened) = self.reader.poll() {
             match opened {
-                Ok(opened) => self.dispatch(Event::page(opened)),
+                Ok(opened) => self.dispatch(&Event::Opened(opened)),
                 Err(message) => self.context.toasts.add(message),
             }
         }
@@ -283,7 +283,7 @@ impl Window {
             WindowCommand::ChooseModel(slot) => self.show_models(slot),
             WindowCommand::Device(device) => self.use_device(device),
             WindowCommand::Theme(theme) => self.context.egui.set_theme(theme),
-            WindowCommand::Act(name) => self.pages[self.active].act(name, &mut self.context),
+            WindowCommand::Act(name) => self.pages[self.active].act(&name, &mut self.context),
         }
     }
 
@@ -312,7 +312,7 @@ impl Window {
     fn use_device(&mut self, device: Option<String>) {
         if let Some(options) = &mut self.worker_options {
             options.device = device;
-            self.dispatch(Event::Stopped(String::new()));
+            self.dispatch(&Event::Stopped(String::new()));
             self.restart_worker();
         }
     }
@@ -329,7 +329,7 @@ impl Window {
                     self.show_page(pages::caption::TITLE);
                 }
                 Request::OpenInBatch(pictures) => {
-                    self.dispatch(Event::page(pictures));
+                    self.dispatch(&Event::OpenInBatch(pictures));
                     self.show_page(pages::batch::TITLE);
                 }
             }

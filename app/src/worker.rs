@@ -1,13 +1,19 @@
 //! The worker thread, which owns the device and the models.
 //!
-//! [`Command`]s go in and [`Event`]s come out over channels; neither side waits for the other. A
-//! command is a type of its own with a `run` method, so the worker knows nothing about the pages
-//! that define them.
+//! [`Command`]s go in and [`Event`]s come out over channels; neither side waits for the other. Each
+//! file below defines one kind of command, its results, and how the worker runs it.
 
+mod attention;
+mod batch;
+mod caption;
 mod command;
 mod event;
+mod inspect;
+mod mask;
 mod model;
 mod open;
+mod tokens;
+mod train;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -18,21 +24,30 @@ use seemore::caption::Session;
 use seemore::device::{Device, DeviceError};
 use seemore::image::{Picture, PictureError};
 
+pub use attention::{Attention, AttentionJob};
+pub use batch::{BatchCaption, BatchEvent, BatchJob, WrittenCaption};
+pub use caption::{CaptionEvent, CaptionJob, CaptionProgress};
 pub use command::Command;
 pub use event::{Event, EventSender};
-pub use model::{
-    ListCheckpoints, LoadModel, ModelInfo, Slot, Subject, UnloadModel, is_shipped, model_name,
-};
+pub use inspect::{Inspection, Parameter, Program};
+pub(crate) use mask::GREY;
+pub use mask::{MaskJob, Masked};
+pub use model::{LoadModel, ModelInfo, Slot, Subject, is_shipped, model_name};
 pub use open::WorkerOptions;
+pub use tokens::TokenCount;
+pub(crate) use train::{METRICS, StoredValidation};
+pub use train::{
+    Overrides, RunRequest, Sample, Step, TrainCommand, TrainEvent, TrainInfo, Validation,
+};
 
 use crate::hint;
 use crate::pictures::PictureSource;
 
-/// State of the worker thread, passed to every command.
-pub struct Worker {
+/// State of the worker thread.
+struct Worker {
     device: Device,
     models: [Option<Session>; 2],
-    commands: Receiver<Box<dyn Command>>,
+    commands: Receiver<Command>,
     events: EventSender,
     /// The picture that was read last, since several commands in a row are about one.
     picture: Option<(Arc<PictureSource>, Arc<Picture>)>,
@@ -42,7 +57,7 @@ impl Worker {
     /// Opens the device and runs commands until the handle is dropped.
     fn serve(
         options: &WorkerOptions,
-        commands: Receiver<Box<dyn Command>>,
+        commands: Receiver<Command>,
         events: EventSender,
     ) -> Result<(), DeviceError> {
         let device = options.open()?;
@@ -64,8 +79,19 @@ impl Worker {
     ///
     /// # Errors
     /// A lost device, on which no further command can succeed. Other failures are sent as events.
-    pub fn run(&mut self, command: Box<dyn Command>) -> Result<(), DeviceError> {
-        command.run(self);
+    fn run(&mut self, command: Command) -> Result<(), DeviceError> {
+        match command {
+            Command::ListCheckpoints => model::list(self),
+            Command::LoadModel(model) => model.run(self),
+            Command::UnloadModel(slot) => model::unload(self, slot),
+            Command::Caption(job) => job.run(self),
+            Command::Batch(job) => job.run(self),
+            Command::CountTokens(text) => tokens::count(self, text),
+            Command::Attention(job) => job.run(self),
+            Command::Mask(job) => job.run(self),
+            Command::Inspect(program) => inspect::run(self, program),
+            Command::Train(command) => train::run(self, command),
+        }
         self.device.check()
     }
 
@@ -74,7 +100,7 @@ impl Worker {
     ///
     /// Waits for one if `wait` is set. The error [`TryRecvError::Disconnected`] means that the
     /// window has closed.
-    pub fn receive(&self, wait: bool) -> Result<Box<dyn Command>, TryRecvError> {
+    fn receive(&self, wait: bool) -> Result<Command, TryRecvError> {
         if wait {
             self.commands.recv().map_err(TryRecvError::from)
         } else {
@@ -82,21 +108,11 @@ impl Worker {
         }
     }
 
-    /// Returns the device, a cheap handle.
-    pub fn device(&self) -> Device {
-        self.device.clone()
-    }
-
-    /// Returns the sender of events.
-    pub fn events(&self) -> &EventSender {
-        &self.events
-    }
-
     /// Returns the model in a slot.
     ///
     /// # Errors
     /// If no model is loaded there.
-    pub fn model(&self, slot: Slot) -> anyhow::Result<&Session> {
+    fn model(&self, slot: Slot) -> anyhow::Result<&Session> {
         self.models[slot]
             .as_ref()
             .ok_or_else(|| anyhow::anyhow!("no model is loaded; choose one under Model"))
@@ -106,7 +122,7 @@ impl Worker {
     ///
     /// # Errors
     /// A file that is gone or is no picture.
-    pub fn picture(&mut self, source: &Arc<PictureSource>) -> Result<Arc<Picture>, PictureError> {
+    fn picture(&mut self, source: &Arc<PictureSource>) -> Result<Arc<Picture>, PictureError> {
         match &self.picture {
             Some((known, picture)) if Arc::ptr_eq(known, source) => Ok(picture.clone()),
             _ => {
@@ -117,11 +133,6 @@ impl Worker {
                 Ok(picture)
             }
         }
-    }
-
-    /// Puts a model into a slot, or empties it.
-    fn set_model(&mut self, slot: Slot, model: Option<Session>) {
-        self.models[slot] = model;
     }
 }
 
@@ -136,7 +147,7 @@ fn describe(device: &Device) -> String {
 
 /// The window's end of the channels to the worker thread.
 pub struct WorkerHandle {
-    commands: Sender<Box<dyn Command>>,
+    commands: Sender<Command>,
     events: Receiver<Event>,
     thread: Option<JoinHandle<()>>,
 }
@@ -172,7 +183,7 @@ impl WorkerHandle {
 
     /// Returns a handle without a thread, for tests that receive the commands and send the events
     /// themselves.
-    pub fn scripted() -> (WorkerHandle, Receiver<Box<dyn Command>>, EventSender) {
+    pub fn scripted() -> (WorkerHandle, Receiver<Command>, EventSender) {
         let (commands, incoming) = channel();
         let (sender, events) = EventSender::channel(|| {});
         let handle = WorkerHandle {
@@ -184,8 +195,8 @@ impl WorkerHandle {
     }
 
     /// Sends a command. It is dropped if the worker has stopped, which an event has reported.
-    pub fn send(&self, command: impl Command) {
-        let _ = self.commands.send(Box::new(command));
+    pub fn send(&self, command: Command) {
+        let _ = self.commands.send(command);
     }
 
     /// Returns the next event, or `None` if no further one has arrived.

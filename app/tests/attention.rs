@@ -10,18 +10,18 @@ use common::{
     Commands, command, disc, face, fill, has, loaded, progress, real_with, render, root, scripted,
     snapshots, until, wait_for,
 };
+use egui::Key;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use seemore::caption::Cancel;
 use seemore::explain::{AttentionMap, AttentionMaps, RowLayout};
 use seemore::image::{Area, Picture, PictureTile, TileGrid, TiledPicture};
 use seemore::models::Part;
-use seemore_app::pages::attention::{
-    Attention, AttentionEvent, AttentionJob, MaskEvent, MaskJob, Masked,
-};
-use seemore_app::pages::caption::{CaptionEvent, CaptionJob, CaptionProgress};
 use seemore_app::pictures::PictureSource;
-use seemore_app::worker::{EventSender, LoadModel, WorkerHandle, WorkerOptions};
+use seemore_app::worker::{
+    Attention, AttentionJob, CaptionEvent, CaptionJob, CaptionProgress, Command, Event,
+    EventSender, LoadModel, MaskJob, Masked, WorkerHandle, WorkerOptions,
+};
 use seemore_app::{GenerationSettings, Window};
 
 /// Returns a map in which every query of head `h` attends to key `h` only.
@@ -86,8 +86,7 @@ fn opened_with(
         rgb: vec![180; 3 * 64 * 64],
     };
     let attention = Attention::new(job.number, input, maps, relevance, prompt);
-    let event: AttentionEvent = Ok(Box::new(attention));
-    events.page(event);
+    events.send(Event::Attention(Ok(Arc::new(attention))));
     (harness, commands, events)
 }
 
@@ -125,6 +124,17 @@ fn selected_layer_head_and_patch_change_the_heat_map() {
         relevance != second && second != first,
         "the heat map does not follow the selection"
     );
+    // through the rollout, the encoder and the decoder back to the relevance, then to head 1
+    for _ in 0..3 {
+        harness.key_press(Key::L);
+        harness.run_steps(1);
+    }
+    assert!(has(&harness, "Contribution of each patch"));
+    for key in [Key::L, Key::L, Key::H, Key::H, Key::H, Key::H] {
+        harness.key_press(key);
+        harness.run_steps(1);
+    }
+    assert!(render(&mut harness) == first, "the keys lead elsewhere");
     harness.get_by_label("inferno").click();
     assert!(render(&mut harness) != first, "the colours do not change");
     harness.get_by_label("viridis").click();
@@ -266,8 +276,7 @@ fn hidden_patches_are_sent_and_their_effect_is_shown() {
         caption: "blue circle".into(),
         probabilities: vec![(0.9, 0.3), (0.8, 0.8)],
     };
-    let event: MaskEvent = Ok(masked);
-    events.page(event);
+    events.send(Event::Masked(Ok(masked)));
     harness.run_steps(3);
     for label in [
         "The caption changes.",
@@ -288,11 +297,11 @@ fn hiding_the_drawing_makes_its_caption_less_likely() {
     let worker = WorkerHandle::start(WorkerOptions::default(), || {});
     let model = root().join("data/checkpoints/emoji-patches");
     let source = Arc::new(PictureSource::file(face(folder.path())));
-    worker.send(LoadModel {
+    worker.send(Command::LoadModel(LoadModel {
         slot: 0,
         folder: model,
-    });
-    worker.send(CaptionJob {
+    }));
+    worker.send(Command::Caption(CaptionJob {
         number: 1,
         slot: 0,
         source: source.clone(),
@@ -300,23 +309,25 @@ fn hiding_the_drawing_makes_its_caption_less_likely() {
         prompt: String::new(),
         settings: GenerationSettings::default(),
         cancel: Cancel::new(),
-    });
+    }));
     let end = Instant::now() + Duration::from_secs(60);
     let (mut tokens, mut sent) = (vec![], false);
     let masked = loop {
         assert!(Instant::now() < end, "no result after a minute");
-        let Some(mut event) = worker.poll() else {
+        let Some(event) = worker.poll() else {
             std::thread::sleep(Duration::from_millis(10));
             continue;
         };
-        if let Some(masked) = event.take::<MaskEvent>() {
-            break masked.unwrap();
-        }
-        match event.take::<CaptionEvent>().map(|event| event.progress) {
-            Some(CaptionProgress::Token(token)) => tokens.push(token.choice.token),
-            Some(CaptionProgress::Finished { .. }) if !sent => {
+        let progress = match event {
+            Event::Masked(masked) => break masked.unwrap(),
+            Event::Caption(CaptionEvent { progress, .. }) => progress,
+            _ => continue,
+        };
+        match progress {
+            CaptionProgress::Token(token) => tokens.push(token.choice.token),
+            CaptionProgress::Finished { .. } if !sent => {
                 sent = true;
-                worker.send(MaskJob {
+                worker.send(Command::Mask(MaskJob {
                     number: 1,
                     source: source.clone(),
                     prompt: String::new(),
@@ -324,7 +335,7 @@ fn hiding_the_drawing_makes_its_caption_less_likely() {
                     side: 6,
                     patches: (0..36).collect(),
                     settings: GenerationSettings::default(),
-                });
+                }));
             }
             _ => {}
         }

@@ -14,7 +14,7 @@ use common::{
 use egui::accesskit::Role;
 use egui::{Key, Modifiers};
 use egui_kittest::kittest::Queryable;
-use seemore_app::pages::batch::{BatchEvent, BatchJob, CountTokens, TokenCount};
+use seemore_app::worker::{BatchEvent, BatchJob, Event, TokenCount};
 
 #[test]
 fn run_captions_in_batches_and_is_undone_as_one_change() {
@@ -121,10 +121,10 @@ fn stopped_run_keeps_edits_and_the_rest_can_be_captioned() {
         .map(|(_, path)| path.file_stem().unwrap().to_owned())
         .collect();
     assert_eq!(names, ["16", "17", "18", "19"]);
-    events.page(BatchEvent {
+    events.send(Event::Batch(BatchEvent {
         run: third.run,
         captions: Err("no memory on the device".into()),
-    });
+    }));
     harness.run_steps(3);
     assert!(has(&harness, "no memory on the device") && harness.query_by_label("Stop").is_none());
     assert!(has(&harness, "Caption the remaining 4"));
@@ -270,11 +270,11 @@ fn editor_counts_tokens() {
     let folder = folder(1);
     let (mut harness, commands, events) = with(folder.path());
     edit(&mut harness, "00.png", "a red disc");
-    let count = std::iter::from_fn(|| command::<CountTokens>(&commands)).last();
-    let text = count.expect("a command to count").text;
+    let counted = std::iter::from_fn(|| command::<String>(&commands)).last();
+    let text = counted.expect("a command to count");
     assert_eq!(text, "a red disc");
     let tokens = Some(4);
-    events.page(TokenCount { text, tokens });
+    events.send(Event::TokensCounted(TokenCount { text, tokens }));
     harness.run_steps(3);
     assert!(has(
         &harness,

@@ -8,8 +8,8 @@ use common::{SIZE, click, command, disc, fill, has, loaded, until};
 use cpu_time::ThreadTime;
 use egui::Modifiers;
 use egui_kittest::Harness;
-use seemore_app::pages::batch::{BatchEvent, BatchJob, WrittenCaption};
 use seemore_app::worker::WorkerHandle;
+use seemore_app::worker::{BatchEvent, BatchJob, Event, WrittenCaption};
 use seemore_app::{StartOptions, Window};
 
 /// Number of pictures.
@@ -67,10 +67,10 @@ fn scrolling_over_a_hundred_thousand_pictures_is_smooth() {
                 .iter()
                 .map(|(number, _)| (*number, Ok(caption(*number))))
                 .collect();
-            events.page(BatchEvent {
+            events.send(Event::Batch(BatchEvent {
                 run: job.run,
                 captions: Ok(captions),
-            });
+            }));
         }
         // one page down per frame, then jumps
         let delta = if frame < 200 {

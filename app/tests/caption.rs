@@ -14,10 +14,10 @@ use egui::accesskit::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use seemore::caption::Cancel;
-use seemore_app::pages::caption::{CaptionEvent, CaptionJob, CaptionProgress};
 use seemore_app::pictures::PictureSource;
 use seemore_app::worker::{
-    Event, EventSender, LoadModel, ModelInfo, Subject, WorkerHandle, WorkerOptions,
+    CaptionEvent, CaptionJob, CaptionProgress, Command, Event, EventSender, LoadModel, ModelInfo,
+    Subject, WorkerHandle, WorkerOptions,
 };
 use seemore_app::{GenerationSettings, Window};
 
@@ -83,13 +83,7 @@ fn caption_appears_token_by_token() {
     // once in the list and once below the picture
     assert!(has(&harness, "Writing...") && harness.query_all_by_label("red").count() == 2);
     events.send(token(job.number, " circle", 0.7, 30));
-    events.page(CaptionEvent {
-        job: job.number,
-        progress: CaptionProgress::Finished {
-            seconds: 0.5,
-            cancelled: false,
-        },
-    });
+    events.send(finished(job.number));
     harness.run_steps(2);
     assert!(has(&harness, "2 tokens in 0.50 s"));
 
@@ -212,15 +206,15 @@ fn headline_of_a_beam_search_is_its_best_caption() {
     let folder = tempfile::tempdir().unwrap();
     let worker = WorkerHandle::start(WorkerOptions::default(), || {});
     let model = common::root().join("data/checkpoints/emoji");
-    worker.send(LoadModel {
+    worker.send(Command::LoadModel(LoadModel {
         slot: 0,
         folder: model,
-    });
+    }));
     let settings = GenerationSettings {
         beams: 4,
         ..GenerationSettings::default()
     };
-    worker.send(CaptionJob {
+    worker.send(Command::Caption(CaptionJob {
         number: 1,
         slot: 0,
         source: Arc::new(PictureSource::file(face(folder.path()))),
@@ -228,21 +222,24 @@ fn headline_of_a_beam_search_is_its_best_caption() {
         prompt: String::new(),
         settings,
         cancel: Cancel::new(),
-    });
+    }));
     let (mut best, mut written) = (None, vec![]);
     let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
     loop {
         assert!(std::time::Instant::now() < end, "no caption after a minute");
-        let Some(mut event) = worker.poll() else {
+        let Some(event) = worker.poll() else {
             std::thread::sleep(std::time::Duration::from_millis(10));
             continue;
         };
-        match event.take::<CaptionEvent>().map(|event| event.progress) {
-            Some(CaptionProgress::Beams(beams)) => best = beams.into_iter().next(),
-            Some(CaptionProgress::Token(token)) => written.push(token.choice.token),
-            Some(CaptionProgress::Finished { .. }) => break,
-            Some(CaptionProgress::Failed(message)) => panic!("{message}"),
-            _ => {}
+        let Event::Caption(CaptionEvent { progress, .. }) = event else {
+            continue;
+        };
+        match progress {
+            CaptionProgress::Beams(beams) => best = beams.into_iter().next(),
+            CaptionProgress::Token(token) => written.push(token.choice.token),
+            CaptionProgress::Finished { .. } => break,
+            CaptionProgress::Failed(message) => panic!("{message}"),
+            CaptionProgress::Started => {}
         }
     }
     assert_eq!(written, best.unwrap().tokens);

@@ -2,12 +2,13 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::{command, has, loaded, real, scripted, snapshots, until};
 use egui_kittest::kittest::Queryable;
 use seemore::device::{DispatchInfo, Memory};
-use seemore_app::pages::inspect::{InspectEvent, InspectJob, Inspection, Parameter, Program};
+use seemore_app::worker::{Event, Inspection, Parameter, Program};
 
 fn dispatch(
     kernel: &'static str,
@@ -32,8 +33,8 @@ fn dispatches_are_listed_and_sorted() {
     harness.run_steps(2);
     harness.get_by_label("Inspect").click();
     harness.run_steps(2);
-    let job: InspectJob = command(&commands).unwrap();
-    assert_eq!(job.program, Program::FirstToken);
+    let program: Program = command(&commands).unwrap();
+    assert_eq!(program, Program::FirstToken);
     let parameters = vec![Parameter {
         name: "decoder.ln.weight".into(),
         shape: vec![7],
@@ -45,13 +46,13 @@ fn dispatches_are_listed_and_sorted() {
         held: 200,
         largest: 100,
     };
-    let event: InspectEvent = Ok(Box::new(Inspection {
-        program: job.program,
+    let inspection = Inspection {
+        program,
         dispatches: vec![dispatch("zeta", 10, 5), dispatch("alpha", 3000, 80)],
         memory,
         parameters,
-    }));
-    events.page(event);
+    };
+    events.send(Event::Inspected(Ok(Arc::new(inspection))));
     harness.run_steps(2);
     assert!(has(
         &harness,

@@ -14,10 +14,10 @@ use seemore::image::{Augment, Picture, Strength};
 use seemore::models::Preset;
 use seemore::text::TokenKind;
 use seemore::train::{Footprint, Tuned};
-use seemore_app::pages::train::{
-    Overrides, RunRequest, Sample, Step, TrainCommand, TrainEvent, TrainInfo, Validation,
+use seemore_app::worker::{
+    Event, EventSender, LoadModel, Overrides, RunRequest, Sample, Step, TrainCommand, TrainEvent,
+    TrainInfo, Validation, WorkerHandle,
 };
-use seemore_app::worker::{Event, EventSender, LoadModel, WorkerHandle};
 use seemore_app::{StartOptions, Window};
 
 /// Opens the Train page of a window whose worker is scripted.
@@ -121,7 +121,7 @@ fn validated(step: u64) -> TrainEvent {
 fn training_is_started_paused_stopped_and_resumed() {
     let (mut harness, commands, events) = scripted();
     let report = |harness: &mut Harness<Window>, event: TrainEvent| {
-        events.page(event);
+        events.send(Event::Train(event));
         harness.run_steps(2);
     };
     assert!(has(&harness, "Train a model") && has(&harness, "Run file"));
@@ -229,11 +229,13 @@ fn failures_are_shown_on_the_page() {
         matches!(command(&commands), Some(TrainCommand::Start(_))),
         "Ctrl+Enter starts nothing"
     );
-    events.page(TrainEvent::Failed("nothing.csv: no such file".into()));
+    events.send(Event::Train(TrainEvent::Failed(
+        "nothing.csv: no such file".into(),
+    )));
     harness.run_steps(2);
     assert!(has(&harness, "nothing.csv: no such file") && enabled(&harness, "Start"));
     click(&mut harness, "Caption");
-    events.page(TrainEvent::Failed("again".into()));
+    events.send(Event::Train(TrainEvent::Failed("again".into())));
     harness.run_steps(2);
     assert!(
         has(&harness, "The training has failed"),
@@ -255,13 +257,15 @@ fn failures_are_shown_on_the_page() {
         panic!("no command to resume")
     };
     assert_eq!(request.resumes(), Some(&"runs/mine".into()));
-    events.page(TrainEvent::Failed("runs/mine has no training.json".into()));
+    events.send(Event::Train(TrainEvent::Failed(
+        "runs/mine has no training.json".into(),
+    )));
     harness.run_steps(2);
     click(&mut harness, "New model");
     assert!(has(&harness, "Add training pictures."));
     click(&mut harness, "Drawings");
     click(&mut harness, "Start");
-    events.page(TrainEvent::Busy);
+    events.send(Event::Train(TrainEvent::Busy));
     harness.run_steps(2);
     assert!(has(&harness, "A training is already running"));
     events.send(Event::Stopped("the device was lost".into()));
@@ -304,12 +308,12 @@ fn curves_are_drawn_on_linear_and_logarithmic_axes() {
     click(&mut harness, "Copy settings");
     fill(&mut harness, "Folder", "runs/first");
     click(&mut harness, "Start");
-    events.page(ready());
+    events.send(Event::Train(ready()));
     harness.run_steps(3);
     (1..=200).for_each(|number| {
-        events.page(step(number));
+        events.send(Event::Train(step(number)));
         if number % 20 == 0 {
-            events.page(validated(number));
+            events.send(Event::Train(validated(number)));
         }
     });
     harness.run_steps(4);
@@ -368,9 +372,11 @@ fn interrupted_runs_are_offered_and_their_curves_overlaid() {
     let (mut harness, commands, events) = scripted();
     // the page remembers folders that trainings have used
     for folder in [&stopped, &whole] {
-        events.page(TrainEvent::Preparing(folder.clone()));
+        events.send(Event::Train(TrainEvent::Preparing(folder.clone())));
     }
-    events.page(TrainEvent::Failed("the worker was restarted".into()));
+    events.send(Event::Train(TrainEvent::Failed(
+        "the worker was restarted".into(),
+    )));
     until(&mut harness, "offer", |harness| {
         has(harness, "stopped was interrupted at step 60")
     });
@@ -397,8 +403,8 @@ fn interrupted_runs_are_offered_and_their_curves_overlaid() {
     };
     assert_eq!(request.resumes(), Some(&stopped));
     // the curve begins where the session before began it
-    events.page(TrainEvent::Preparing(stopped.clone()));
-    events.page(ready_at(60));
+    events.send(Event::Train(TrainEvent::Preparing(stopped.clone())));
+    events.send(Event::Train(ready_at(60)));
     harness.run_steps(3);
     assert!(has(&harness, "Loss curves, training 0.0500"));
     harness.run_steps(3);
@@ -420,13 +426,15 @@ fn refused_training_keeps_the_curves_before() {
             interrupted: false,
         },
     ] {
-        events.page(event);
+        events.send(Event::Train(event));
     }
     harness.run_steps(3);
     assert!(has(&harness, "Loss curves, training 1.6828"));
     click(&mut harness, "Start");
-    events.page(TrainEvent::Preparing("runs/seemore-2".into()));
-    events.page(TrainEvent::Failed("the folder is missing".into()));
+    events.send(Event::Train(TrainEvent::Preparing("runs/seemore-2".into())));
+    events.send(Event::Train(TrainEvent::Failed(
+        "the folder is missing".into(),
+    )));
     harness.run_steps(3);
     assert!(
         has(&harness, "the folder is missing")
@@ -479,12 +487,12 @@ fn fine_tuning_checks_the_data_first() {
 fn long_trainings_are_drawn_fast() {
     let (mut harness, _commands, events) = scripted();
     click(&mut harness, "Start");
-    events.page(ready());
+    events.send(Event::Train(ready()));
     harness.run_steps(3);
     for number in 1..=20_000 {
-        events.page(step(number % 200));
+        events.send(Event::Train(step(number % 200)));
         if number % 50 == 0 {
-            events.page(validated(number));
+            events.send(Event::Train(validated(number)));
         }
     }
     harness.run_steps(4);
@@ -522,7 +530,7 @@ fn page_fits_a_small_window_in_both_themes() {
         harness.run_steps(2);
         click(&mut harness, "Start");
         for event in [ready(), step(20), validated(20), step(40), validated(40)] {
-            events.page(event);
+            events.send(Event::Train(event));
         }
         harness.run_steps(4);
         for label in ["Start", "Pause", "Stop", "Copy", "Loss curves", "a penguin"] {

@@ -13,10 +13,11 @@ use seemore::image::{Augment, Picture};
 use seemore::models::Preset;
 use seemore::train::{BatchSize, FeatureStore, RunConfig};
 use seemore_app::GenerationSettings;
-use seemore_app::pages::caption::{CaptionEvent, CaptionJob, CaptionProgress};
-use seemore_app::pages::train::{Overrides, RunRequest, Step, TrainCommand, TrainEvent, TrainInfo};
 use seemore_app::pictures::PictureSource;
-use seemore_app::worker::{Event, LoadModel, WorkerHandle, WorkerOptions};
+use seemore_app::worker::{
+    CaptionEvent, CaptionJob, CaptionProgress, Command, Event, LoadModel, Overrides, RunRequest,
+    Step, TrainCommand, TrainEvent, TrainInfo, WorkerHandle, WorkerOptions,
+};
 
 /// Maximum time to wait for an event.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -66,8 +67,13 @@ impl Fixture {
         }));
     }
 
+    fn load(&self, folder: PathBuf) {
+        let model = LoadModel { slot: 0, folder };
+        self.worker.send(Command::LoadModel(model));
+    }
+
     fn train(&self, command: TrainCommand) {
-        self.worker.send(command);
+        self.worker.send(Command::Train(command));
     }
 
     /// Waits until `found` accepts an event, and drops those before it.
@@ -89,8 +95,10 @@ impl Fixture {
 
     /// Waits until `found` accepts an event of the training.
     fn progress<T>(&self, what: &str, found: impl Fn(TrainEvent) -> Option<T>) -> T {
-        self.until(what, |mut event| {
-            let event = event.take::<TrainEvent>()?;
+        self.until(what, |event| {
+            let Event::Train(event) = event else {
+                return None;
+            };
             let failure = match &event {
                 TrainEvent::Failed(message) => message.clone(),
                 _ => String::new(),
@@ -155,7 +163,7 @@ impl Fixture {
             height: 64,
             rgb,
         };
-        self.worker.send(CaptionJob {
+        self.worker.send(Command::Caption(CaptionJob {
             number,
             slot: 0,
             source: Arc::new(PictureSource::memory("drawing".into(), picture)),
@@ -163,10 +171,13 @@ impl Fixture {
             prompt: String::new(),
             settings: GenerationSettings::default(),
             cancel: Cancel::new(),
-        });
+        }));
         let text = RefCell::new(String::new());
-        self.until("caption", |mut event| {
-            match event.take::<CaptionEvent>()?.progress {
+        self.until("caption", |event| {
+            let Event::Caption(CaptionEvent { progress, .. }) = event else {
+                return None;
+            };
+            match progress {
                 CaptionProgress::Token(token) => text.borrow_mut().push_str(&token.text),
                 CaptionProgress::Finished { .. } => return Some(()),
                 _ => {}
@@ -180,10 +191,7 @@ impl Fixture {
 #[test]
 fn training_pauses_captions_stops_and_resumes() {
     let fixture = Fixture::new();
-    fixture.worker.send(LoadModel {
-        slot: 0,
-        folder: root().join("data/checkpoints/emoji"),
-    });
+    fixture.load(root().join("data/checkpoints/emoji"));
     fixture.start(|config| {
         config.budget.steps = Some(60);
         config.validation.every = 10;
@@ -212,8 +220,7 @@ fn training_pauses_captions_stops_and_resumes() {
     });
     std::thread::sleep(Duration::from_millis(500));
     let passed = std::iter::from_fn(|| fixture.worker.poll())
-        .filter_map(|mut event| event.take())
-        .any(|event| matches!(event, TrainEvent::Step(_)));
+        .any(|event| matches!(event, Event::Train(TrainEvent::Step(_))));
     assert!(!passed, "a step ran during the pause");
 
     fixture.train(TrainCommand::Continue);
@@ -243,10 +250,7 @@ fn training_pauses_captions_stops_and_resumes() {
     assert_eq!(fixture.ready().step, steps);
     assert_eq!(fixture.step(0), steps + 1);
     assert_eq!(fixture.ended(), (60, false));
-    fixture.worker.send(LoadModel {
-        slot: 0,
-        folder: fixture.dir(),
-    });
+    fixture.load(fixture.dir());
     let loaded = fixture.until("trained model", |event| match event {
         Event::ModelLoaded { model, .. } => Some(model),
         _ => None,

@@ -11,9 +11,7 @@ use egui::{Color32, ColorImage, Key, Modifiers};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
 use seemore_app::Window;
-use seemore_app::pages::batch::BatchJob;
-use seemore_app::pages::train::TrainCommand;
-use seemore_app::worker::{Event, LoadModel};
+use seemore_app::worker::{BatchJob, Event, LoadModel, TrainCommand};
 
 #[test]
 fn empty_window_says_what_to_do() {
@@ -232,36 +230,31 @@ fn a_folder_opened_on_another_page_stays_there() {
 fn commands_are_found_by_name() {
     let (mut harness, commands, _events) = scripted(vec![]);
     let _: LoadModel = wait_for(&commands);
-    harness.key_press_modifiers(Modifiers::COMMAND, Key::K);
-    harness.run_steps(3);
-    harness
-        .get_by_role_and_label(Role::TextInput, "Command")
-        .type_text("show batch");
-    harness.run_steps(2);
+    search(&mut harness, "show batch");
     assert!(has(&harness, "Show the Batch page") && !has(&harness, "Show the Train page"));
     harness.key_press(Key::Enter);
     harness.run_steps(3);
     assert!(!has(&harness, "Show the Batch page") && !has(&harness, "Drop a picture here"));
-    harness.key_press_modifiers(Modifiers::COMMAND, Key::K);
-    harness.run_steps(3);
-    harness
-        .get_by_role_and_label(Role::TextInput, "Command")
-        .type_text("nothing of the kind");
-    harness.run_steps(2);
+    search(&mut harness, "nothing of the kind");
     assert!(has(&harness, "No matches"));
     harness.key_press(Key::Escape);
     harness.run_steps(3);
     assert!(!has(&harness, "No matches"));
 }
 
-/// Takes a command of the palette.
-fn take(harness: &mut Harness<Window>, name: &str) {
+/// Opens the palette and types a part of a command's name.
+fn search(harness: &mut Harness<Window>, name: &str) {
     harness.key_press_modifiers(Modifiers::COMMAND, Key::K);
     harness.run_steps(3);
     harness
         .get_by_role_and_label(Role::TextInput, "Command")
         .type_text(name);
     harness.run_steps(2);
+}
+
+/// Takes a command of the palette.
+fn take(harness: &mut Harness<Window>, name: &str) {
+    search(harness, name);
     harness.key_press(Key::Enter);
     harness.run_steps(3);
 }
@@ -291,6 +284,34 @@ fn pages_list_their_actions_as_commands() {
     let _: TrainCommand = wait_for(&commands);
     take(&mut harness, "stop the training");
     assert_eq!(wait_for::<TrainCommand>(&commands), TrainCommand::Stop);
+}
+
+#[test]
+fn captions_are_replaced_and_saved_by_commands() {
+    let folder = tempfile::tempdir().unwrap();
+    disc(folder.path());
+    std::fs::write(folder.path().join("disc.txt"), "a red disc").unwrap();
+    let (mut harness, _commands, _events) = scripted(vec![]);
+    take(&mut harness, "show the batch page");
+    drop_file(&mut harness, folder.path());
+    until(&mut harness, "folder", |harness| has(harness, "1 of 1"));
+    take(&mut harness, "find and replace");
+    for text in ["red", "blue"] {
+        harness.event(egui::Event::Text(text.into()));
+        harness.run_steps(2);
+        harness.key_press(Key::Tab);
+        harness.run_steps(2);
+    }
+    take(&mut harness, "make the previewed replacements");
+    take(&mut harness, "save captions: json lines");
+    let saved = folder.path().join("captions.jsonl");
+    until(&mut harness, "file", |_| saved.is_file());
+    take(&mut harness, "import or export");
+    until(&mut harness, "message", |harness| {
+        has(harness, "Saved 1 caption")
+    });
+    let text = std::fs::read_to_string(saved).unwrap();
+    assert!(text.contains("a blue disc"), "{text}");
 }
 
 #[test]
@@ -374,14 +395,7 @@ fn another_device_can_be_chosen() {
     until(&mut harness, "model", |harness| {
         has(harness, "knows drawings")
     });
-    harness.key_press_modifiers(Modifiers::COMMAND, Key::K);
-    harness.run_steps(3);
-    harness
-        .get_by_role_and_label(Role::TextInput, "Command")
-        .type_text("run on: cpu");
-    harness.run_steps(2);
-    harness.key_press(Key::Enter);
-    harness.run_steps(2);
+    take(&mut harness, "run on: cpu");
     until(&mut harness, "the model on the other device", |harness| {
         has(harness, "knows drawings") && !has(harness, "Opening the device...")
     });

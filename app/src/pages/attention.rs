@@ -1,7 +1,6 @@
 //! The Attention page: the attention of every layer and head over the picture, and of the decoder
 //! over its own text.
 
-mod job;
 mod layers;
 mod mask;
 mod options;
@@ -14,19 +13,19 @@ use std::sync::Arc;
 use egui::{CentralPanel, Key, Modifiers, Panel, ScrollArea, Ui};
 use seemore::explain::{AttentionMap, AttentionMaps, Heads, Matrix, without_sinks};
 
-pub use job::{Attention, AttentionEvent, AttentionJob};
-pub use mask::{MaskEvent, MaskJob, Masked};
-
 use crate::background::Background;
 use crate::heat::HeatView;
 use crate::page::{Page, PageAction, PageContext, Request, Selection};
 use crate::pictures::PictureSource;
 use crate::theme::{self, Action, Icon};
-use crate::worker::Event;
+use crate::worker::{Attention, AttentionJob, Command, Event};
 use mask::Mask;
 
 /// Entries in the command palette.
+const NEXT_LAYER: &str = "Show the next layer";
+const NEXT_HEAD: &str = "Show the next head";
 const MASK: &str = "Hide patches with the pointer";
+const RUN_MASKED: &str = "Run again without the hidden patches";
 const SHOW_ALL: &str = "Show all hidden patches";
 const HIDE_SINKS: &str = "Hide or show attention sinks";
 
@@ -109,21 +108,19 @@ impl Page for AttentionPage {
         Icon::ScanEye
     }
 
-    fn handle(&mut self, event: &mut Event, context: &mut PageContext) {
-        if let Event::ModelLoaded { slot: 0, .. } | Event::Stopped(_) = event {
-            (self.attention, self.requested, self.waiting) = (None, None, false);
-        }
-        if let Some(masked) = event.take::<MaskEvent>() {
-            self.mask.take(masked, context);
-        }
-        match event.take::<AttentionEvent>() {
-            Some(Ok(attention)) => self.take(*attention),
+    fn handle(&mut self, event: &Event, context: &mut PageContext) {
+        match event {
+            Event::ModelLoaded { slot: 0, .. } | Event::Stopped(_) => {
+                (self.attention, self.requested, self.waiting) = (None, None, false);
+            }
+            Event::Masked(masked) => self.mask.take(masked, context),
+            Event::Attention(Ok(attention)) => self.take(attention),
             // the same caption is not requested again
-            Some(Err(message)) => {
+            Event::Attention(Err(message)) => {
                 (self.attention, self.waiting) = (None, false);
                 context.toasts.add(message);
             }
-            None => {}
+            _ => {}
         }
     }
 
@@ -145,13 +142,12 @@ impl Page for AttentionPage {
         Panel::right("layers")
             .default_size(380.0)
             .max_size((0.5 * width).max(240.0))
+            .frame(theme::panel_frame(ui))
             .show(ui, |ui| {
                 ScrollArea::vertical().show(ui, |ui| {
-                    ui.add_space(theme::SPACE);
                     self.layers(ui, &attention, context.heat.colors);
                     ui.add_space(theme::SPACE);
                     self.options(ui, &attention, &selection, &mut context.heat);
-                    ui.add_space(theme::SPACE);
                 });
             });
         let view = self.view_of(&attention);
@@ -160,7 +156,7 @@ impl Page for AttentionPage {
                 self.words(ui, &selection, &attention, &view);
                 ui.add_space(theme::SPACE / 2.0);
                 let side = overlay::side(&view.heat);
-                self.mask_actions(ui, context, &selection, side);
+                self.mask_actions(ui, context, side);
                 self.overlay(ui, &attention, &view, context.heat);
                 self.mask_result(ui, &selection);
                 self.text_matrix(ui, &selection, &attention, &view, context.heat.colors);
@@ -172,16 +168,21 @@ impl Page for AttentionPage {
         if self.attention.is_none() {
             return vec![];
         }
-        let action = |name, keys| PageAction { name, keys };
         vec![
-            action(MASK, "M"),
-            action(SHOW_ALL, ""),
-            action(HIDE_SINKS, ""),
+            PageAction::new(NEXT_LAYER, "L"),
+            PageAction::new(NEXT_HEAD, "H"),
+            PageAction::new(MASK, "M"),
+            PageAction::new(RUN_MASKED, ""),
+            PageAction::new(SHOW_ALL, ""),
+            PageAction::new(HIDE_SINKS, ""),
         ]
     }
 
-    fn act(&mut self, name: &str, _context: &mut PageContext) {
+    fn act(&mut self, name: &str, context: &mut PageContext) {
         match name {
+            NEXT_LAYER => self.show_next_layer(),
+            NEXT_HEAD => self.show_next_head(),
+            RUN_MASKED => self.run_masked(context),
             MASK => self.mask.toggle(),
             SHOW_ALL => self.mask.clear(),
             HIDE_SINKS => self.hide_sinks = !self.hide_sinks,
@@ -192,7 +193,7 @@ impl Page for AttentionPage {
 
 impl AttentionPage {
     /// Takes the result of the last job.
-    fn take(&mut self, attention: Attention) {
+    fn take(&mut self, attention: &Arc<Attention>) {
         if attention.number != self.number {
             return;
         }
@@ -217,7 +218,7 @@ impl AttentionPage {
         if matches!(self.heads, Heads::One(head) if head >= heads) {
             self.heads = Heads::Mean;
         }
-        self.attention = Some(Arc::new(attention));
+        self.attention = Some(attention.clone());
     }
 
     /// Requests the attention of the selected caption, if it has changed since the last job.
@@ -241,12 +242,12 @@ impl AttentionPage {
         self.mask.clear();
         self.number += 1;
         self.waiting = true;
-        context.worker.send(AttentionJob {
+        context.worker.send(Command::Attention(AttentionJob {
             number: self.number,
             source: selection.source.clone(),
             prompt: requested.prompt.clone(),
             tokens: requested.tokens.clone(),
-        });
+        }));
         self.requested = Some(requested);
     }
 
@@ -272,11 +273,17 @@ impl AttentionPage {
         });
     }
 
-    /// Left and Right select a word, M hides patches.
+    /// Left and Right select a word, L and H the next layer and head, and M hides patches.
     fn keys(&mut self, ui: &Ui, context: &PageContext, tokens: usize) {
         if context.shortcuts {
             let pressed = |key| ui.input_mut(|input| input.consume_key(Modifiers::NONE, key));
             let [right, left, mask] = [Key::ArrowRight, Key::ArrowLeft, Key::M].map(pressed);
+            if pressed(Key::L) {
+                self.show_next_layer();
+            }
+            if pressed(Key::H) {
+                self.show_next_head();
+            }
             if right {
                 self.token += 1;
             }
@@ -291,6 +298,42 @@ impl AttentionPage {
             }
         }
         self.token = self.token.min(tokens.saturating_sub(1));
+    }
+
+    /// Shows what follows in the order of the panel: relevance, rollout, the layers of the encoder and
+    /// those of the decoder, then from the start.
+    fn show_next_layer(&mut self) {
+        let Some(attention) = &self.attention else {
+            return;
+        };
+        let maps = &attention.maps;
+        let relevance = (!attention.relevance.is_empty()).then_some(Source::Relevance);
+        let rollout = has_rollout(maps).then_some(Source::Rollout);
+        let encoder = (0..maps.encoder.len()).map(Source::Encoder);
+        let decoder = (0..maps.decoder.len()).map(Source::Decoder);
+        let sources = relevance.into_iter().chain(rollout);
+        let sources: Vec<Source> = sources.chain(encoder).chain(decoder).collect();
+        let at = sources.iter().position(|&source| source == self.source);
+        let next = at.map_or(0, |at| (at + 1) % sources.len());
+        self.source = sources.get(next).copied().unwrap_or(self.source);
+    }
+
+    /// Shows what follows the selected head: the mean, the maximum, and every head of the layer.
+    fn show_next_head(&mut self) {
+        let Some(attention) = &self.attention else {
+            return;
+        };
+        let map = match self.source {
+            Source::Encoder(layer) => &attention.maps.encoder[layer],
+            Source::Decoder(layer) => &attention.maps.decoder[layer],
+            Source::Relevance | Source::Rollout => return,
+        };
+        self.heads = match self.heads {
+            Heads::Mean => Heads::Max,
+            Heads::Max => Heads::One(0),
+            Heads::One(head) if head + 1 < map.shape[1] => Heads::One(head + 1),
+            Heads::One(_) => Heads::Mean,
+        };
     }
 
     /// Returns the heat map of the selected layer and head.

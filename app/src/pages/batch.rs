@@ -4,7 +4,6 @@
 mod editor;
 mod files;
 mod header;
-mod job;
 mod list;
 mod preview;
 mod replace;
@@ -12,7 +11,6 @@ mod run;
 mod running;
 mod tagging;
 mod thumbnails;
-mod tokens;
 mod tools;
 
 use std::collections::BTreeMap;
@@ -21,16 +19,13 @@ use std::path::{Path, PathBuf};
 use eframe::Storage;
 use egui::{CentralPanel, Context, Id, Key, KeyboardShortcut, Modifiers, Panel, Ui};
 
-pub use job::{BatchCaption, BatchEvent, BatchJob, WrittenCaption};
-pub use tokens::{CountTokens, TokenCount};
-
 use crate::background::Background;
 use crate::file_dialog::FileDialog;
 use crate::gallery::{self, Filter, Gallery, Source};
 use crate::page::{Page, PageAction, PageContext};
-use crate::theme::Icon;
+use crate::theme::{self, Icon};
 use crate::toasts::Toasts;
-use crate::worker::Event;
+use crate::worker::{BatchEvent, Event, TokenCount};
 use editor::Edit;
 use files::Files;
 use preview::Preview;
@@ -38,7 +33,6 @@ use replace::Replace;
 use run::{Rest, Run};
 use tagging::Tagging;
 use thumbnails::Thumbnails;
-use tokens::Counter;
 use tools::{Captioning, Tab};
 
 const UNDO: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::Z);
@@ -63,6 +57,8 @@ const FILTER_PICTURES: &str = "Filter the pictures";
 const SELECT_FILTERED: &str = "Select the filtered pictures";
 const UNDO_CHANGE: &str = "Undo the last change";
 const REDO_CHANGE: &str = "Redo the change";
+const REPLACE: &str = "Make the previewed replacements";
+const IMPORT: &str = "Import captions...";
 const TABS: [(&str, Tab); 4] = [
     ("Show the settings of captioning", Tab::Caption),
     ("Show tags", Tab::Tags),
@@ -98,7 +94,10 @@ pub struct BatchPage {
     edit: Option<Edit>,
     /// Whether the editor gets the focus in the next frame.
     focus_editor: bool,
-    counter: Counter,
+    /// Text whose tokens the worker was last asked to count.
+    to_count: Option<String>,
+    /// The last answer.
+    counted: Option<TokenCount>,
     /// Row to scroll to in the next frame.
     scroll_to: Option<usize>,
     /// Number of rows that the list shows at once.
@@ -125,13 +124,6 @@ struct Opened {
     picture: Option<PathBuf>,
 }
 
-/// Asks the page to open some picture files.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OpenInBatch {
-    /// The files, each with a caption for it if it has none; empty for no caption.
-    pub pictures: Vec<(PathBuf, String)>,
-}
-
 impl Page for BatchPage {
     fn title(&self) -> &'static str {
         TITLE
@@ -141,27 +133,29 @@ impl Page for BatchPage {
         Icon::Images
     }
 
-    fn handle(&mut self, event: &mut Event, context: &mut PageContext) {
+    fn handle(&mut self, event: &Event, context: &mut PageContext) {
         match event {
             Event::Stopped(_) => self.stop(),
-            Event::ModelLoaded { slot: 0, .. } | Event::ModelUnloaded(0) => self.counter.clear(),
+            // another model has other tokens
+            Event::ModelLoaded { slot: 0, .. } | Event::ModelUnloaded(0) => {
+                (self.to_count, self.counted) = (None, None);
+            }
+            Event::OpenInBatch(pictures) => self.open_captioned(&context.egui, pictures.clone()),
+            Event::TokensCounted(count) => self.counted = Some(count.clone()),
+            Event::Batch(BatchEvent { run, captions }) => {
+                self.take(*run, captions.clone(), context);
+            }
             _ => {}
-        }
-        if let Some(OpenInBatch { pictures }) = event.take() {
-            self.open_captioned(&context.egui, pictures);
-        }
-        if let Some(count) = event.take::<TokenCount>() {
-            self.counter.take(count);
-        }
-        if let Some(BatchEvent { run, captions }) = event.take() {
-            self.take(run, captions, context);
         }
     }
 
     fn ui(&mut self, ui: &mut Ui, context: &mut PageContext) {
         let ctx = ui.ctx().clone();
         self.poll(&ctx, &mut context.toasts);
-        Panel::top("folder").show(ui, |ui| self.bar(ui));
+        let frame = theme::panel_frame(ui);
+        Panel::top("folder")
+            .frame(frame)
+            .show(ui, |ui| self.bar(ui));
         if self.gallery.is_none() {
             CentralPanel::default().show(ui, |ui| self.empty(ui));
             return;
@@ -172,10 +166,12 @@ impl Page for BatchPage {
         Panel::left("batch pictures")
             .default_size(280.0)
             .size_range(180.0..=(0.28 * width).clamp(180.0, 600.0))
+            .frame(frame)
             .show(ui, |ui| self.list(ui));
         Panel::right("tools")
             .default_size(290.0)
             .size_range(260.0..=(0.36 * width).clamp(260.0, 480.0))
+            .frame(frame)
             .show(ui, |ui| self.tools(ui, context));
         CentralPanel::default().show(ui, |ui| self.current(ui, context));
         if let Some(gallery) = &mut self.gallery {
@@ -224,12 +220,14 @@ impl Page for BatchPage {
             (SELECT_FILTERED, "Ctrl+A"),
             (UNDO_CHANGE, "Ctrl+Z"),
             (REDO_CHANGE, "Ctrl+Y"),
+            (IMPORT, ""),
         ];
-        let tabs = TABS.map(|(name, _)| (name, ""));
-        keys.into_iter()
-            .chain(tabs)
-            .map(|(name, keys)| PageAction { name, keys })
-            .collect()
+        let keys = keys.map(|(name, keys)| PageAction::new(name, keys));
+        let tabs = TABS.map(|(name, _)| PageAction::new(name, ""));
+        let saves = files::actions().map(|name| PageAction::new(name, ""));
+        let replace = (self.tab == Tab::Replace).then(|| PageAction::new(REPLACE, ""));
+        let actions = replace.into_iter().chain(keys).chain(tabs);
+        actions.chain(saves).collect()
     }
 
     fn act(&mut self, name: &str, context: &mut PageContext) {
@@ -240,11 +238,21 @@ impl Page for BatchPage {
             EDIT_CAPTION => self.focus_editor = true,
             FILTER_PICTURES => focus_filter(&context.egui),
             SELECT_FILTERED => self.select_shown(true),
+            REPLACE => self.replace_previewed(),
+            IMPORT => {
+                if let Some(gallery) = &self.gallery {
+                    self.files.choose_import(&context.egui, gallery);
+                }
+            }
             UNDO_CHANGE if idle => self.step_history(Gallery::undo),
             REDO_CHANGE if idle => self.step_history(Gallery::redo),
             name => {
-                let tab = TABS.iter().find(|(tab, _)| *tab == name);
-                tab.iter().for_each(|(_, tab)| self.tab = *tab);
+                if let Some((_, tab)) = TABS.iter().find(|(tab, _)| *tab == name) {
+                    self.tab = *tab;
+                    self.replace.focus = *tab == Tab::Replace;
+                } else if let Some(gallery) = &self.gallery {
+                    self.files.act(name, &context.egui, gallery, &self.shown);
+                }
             }
         }
     }

@@ -2,7 +2,6 @@
 //! in the middle, settings on the right.
 
 mod controls;
-mod job;
 mod keys;
 mod list;
 mod preview;
@@ -17,16 +16,14 @@ use std::sync::Arc;
 use egui::{CentralPanel, Panel, TextureHandle, Ui};
 use seemore::caption::CaptionToken;
 
-pub use job::{CaptionEvent, CaptionJob, CaptionProgress, options};
 pub use prompt::entered;
 
-use super::batch::OpenInBatch;
 use crate::format::count;
 use crate::heat::{self, HeatView};
 use crate::page::{Page, PageAction, PageContext, Request, Selection};
 use crate::pictures::{OpenedPicture, PictureSource};
 use crate::theme::{self, Action, Icon};
-use crate::worker::{Event, Slot};
+use crate::worker::{CaptionEvent, Event, Slot};
 use preview::Preview;
 use prompt::Prompt;
 use thread::{Status, Thread};
@@ -104,7 +101,7 @@ impl Page for CaptionPage {
         Icon::MessageSquareText
     }
 
-    fn handle(&mut self, event: &mut Event, context: &mut PageContext) {
+    fn handle(&mut self, event: &Event, context: &mut PageContext) {
         match event {
             Event::ModelLoaded { slot, model } => {
                 for index in 0..self.items.len() {
@@ -133,13 +130,11 @@ impl Page for CaptionPage {
                     .filter(|turn| turn.status.is_busy())
                     .for_each(|turn| turn.status = Status::Idle);
             }
+            Event::Opened(opened) => self.add(opened.clone(), context),
+            Event::Caption(CaptionEvent { job, progress }) => {
+                self.progress(*job, progress, context)
+            }
             _ => {}
-        }
-        if let Some(opened) = event.take::<OpenedPicture>() {
-            self.add(opened, context);
-        }
-        if let Some(CaptionEvent { job, progress }) = event.take::<CaptionEvent>() {
-            self.progress(job, progress, context);
         }
         self.send_next(context);
         self.share_selection(context);
@@ -155,10 +150,12 @@ impl Page for CaptionPage {
         Panel::left("caption pictures")
             .default_size((0.24 * width).clamp(190.0, 210.0))
             .max_size((0.3 * width).max(190.0))
+            .frame(theme::panel_frame(ui))
             .show(ui, |ui| self.list(ui, context));
         Panel::right("settings")
             .default_size(270.0)
             .max_size((0.36 * width).max(270.0))
+            .frame(theme::panel_frame(ui))
             .show(ui, |ui| self.controls(ui, context));
         if self.items.is_empty() {
             return;
@@ -172,19 +169,18 @@ impl Page for CaptionPage {
         if self.items.is_empty() {
             return vec![];
         }
-        let action = |name, keys| PageAction { name, keys };
         let mut actions = vec![
-            action(REGENERATE, "R"),
-            action(STOP, "Esc"),
-            action(CAPTION_REST, ""),
-            action(COPY, "C"),
-            action(SEND, ""),
-            action(AS_INPUT, "V"),
-            action(REMOVE, "Delete"),
-            action(REMOVE_ALL, ""),
+            PageAction::new(REGENERATE, "R"),
+            PageAction::new(STOP, "Esc"),
+            PageAction::new(CAPTION_REST, ""),
+            PageAction::new(COPY, "C"),
+            PageAction::new(SEND, ""),
+            PageAction::new(AS_INPUT, "V"),
+            PageAction::new(REMOVE, "Delete"),
+            PageAction::new(REMOVE_ALL, ""),
         ];
         if answers(context) {
-            actions.push(action(ASK, ""));
+            actions.push(PageAction::new(ASK, ""));
         }
         actions
     }
@@ -288,8 +284,7 @@ impl CaptionPage {
             ));
         }
         if !pictures.is_empty() {
-            let request = Request::OpenInBatch(OpenInBatch { pictures });
-            context.requests.push(request);
+            context.requests.push(Request::OpenInBatch(pictures));
         }
     }
 

@@ -1,23 +1,20 @@
 //! The Inspect page: the dispatches of a program and the parameters of the model.
 
-mod job;
-
+use std::sync::Arc;
 use std::time::Duration;
 
 use egui::{Align, Button, CentralPanel, Label, Layout, Panel, RichText, ScrollArea, Ui, vec2};
 use egui_extras::{Column, TableBuilder};
 
-pub use job::{InspectEvent, InspectJob, Inspection, Parameter, Program};
-
 use crate::format::{bytes, count, micros};
-use crate::page::{Page, PageContext};
-use crate::theme::{self, Icon};
-use crate::worker::Event;
+use crate::page::{Page, PageContext, Request};
+use crate::theme::{self, Action, Icon};
+use crate::worker::{Command, Event, Inspection, Parameter, Program};
 
 /// The Inspect page.
 #[derive(Default)]
 pub struct InspectPage {
-    inspection: Option<Inspection>,
+    inspection: Option<Arc<Inspection>>,
     waiting: bool,
     table: Table,
     /// Order of the rows in the table of dispatches.
@@ -68,20 +65,20 @@ impl Page for InspectPage {
         Icon::Microscope
     }
 
-    fn handle(&mut self, event: &mut Event, context: &mut PageContext) {
-        if let Event::ModelLoaded { slot: 0, .. } | Event::Stopped(_) = event {
-            (self.inspection, self.waiting) = (None, false);
-        }
-        match event.take::<InspectEvent>() {
-            Some(Ok(inspection)) => {
-                (self.inspection, self.waiting) = (Some(*inspection), false);
+    fn handle(&mut self, event: &Event, context: &mut PageContext) {
+        match event {
+            Event::ModelLoaded { slot: 0, .. } | Event::Stopped(_) => {
+                (self.inspection, self.waiting) = (None, false);
+            }
+            Event::Inspected(Ok(inspection)) => {
+                (self.inspection, self.waiting) = (Some(inspection.clone()), false);
                 self.sort();
             }
-            Some(Err(message)) => {
+            Event::Inspected(Err(message)) => {
                 (self.inspection, self.waiting) = (None, false);
                 context.toasts.add(message);
             }
-            None => {}
+            _ => {}
         }
     }
 
@@ -90,7 +87,8 @@ impl Page for InspectPage {
         if self.inspection.is_none() && !self.waiting && ready {
             self.run(context, Program::FirstToken);
         }
-        Panel::top("programs").show(ui, |ui| {
+        let programs = Panel::top("programs").frame(theme::panel_frame(ui));
+        programs.show(ui, |ui| {
             ui.horizontal_wrapped(|ui| {
                 ui.label("Program");
                 let shown = self.inspection.as_ref().map(|shown| shown.program);
@@ -112,23 +110,14 @@ impl Page for InspectPage {
             if let Some(inspection) = &self.inspection {
                 ui.label(RichText::new(summary(inspection)).weak());
             }
-            ui.add_space(2.0);
         });
         CentralPanel::default().show(ui, |ui| match (&self.inspection, self.table) {
-            (None, _) => {
-                let text = if ready {
-                    "Profiling the model..."
-                } else {
-                    "Choose a model to inspect it."
-                };
-                ui.vertical_centered(|ui| {
-                    ui.add_space(ui.available_height() * 0.3);
-                    ui.label(text);
-                });
-            }
+            (None, _) => empty(ui, context, ready),
             // a narrow window scrolls to the times
             (Some(_), Table::Dispatches) => {
-                ScrollArea::horizontal().show(ui, |ui| self.dispatches(ui));
+                ScrollArea::horizontal()
+                    .auto_shrink(false)
+                    .show(ui, |ui| self.dispatches(ui));
             }
             (Some(inspection), Table::Parameters) => parameters(ui, inspection),
         });
@@ -138,14 +127,15 @@ impl Page for InspectPage {
 impl InspectPage {
     fn run(&mut self, context: &PageContext, program: Program) {
         self.waiting = true;
-        context.worker.send(InspectJob { program });
+        context.worker.send(Command::Inspect(program));
     }
 
     /// Sorts the rows; equal ones keep the order in which they were recorded.
     fn sort(&mut self) {
-        let Some(Inspection { dispatches, .. }) = &self.inspection else {
+        let Some(inspection) = &self.inspection else {
             return;
         };
+        let dispatches = &inspection.dispatches;
         self.rows = (0..dispatches.len()).collect();
         let dispatch = |&i: &usize| &dispatches[i].0;
         match self.sorted {
@@ -163,9 +153,10 @@ impl InspectPage {
     }
 
     fn dispatches(&mut self, ui: &mut Ui) {
-        let Some(Inspection { dispatches, .. }) = &self.inspection else {
+        let Some(inspection) = &self.inspection else {
             return;
         };
+        let dispatches = &inspection.dispatches;
         let mut sorted = self.sorted;
         let longest = dispatches.iter().filter_map(|(_, time)| *time).max();
         let longest = longest.unwrap_or_default().as_secs_f32();
@@ -217,6 +208,19 @@ impl InspectPage {
             self.sort();
         }
     }
+}
+
+fn empty(ui: &mut Ui, context: &mut PageContext, ready: bool) {
+    let (heading, text) = match ready {
+        true => ("Profiling the model...", "Every dispatch is run and timed."),
+        false => ("No model", "Choose a model to inspect it."),
+    };
+    theme::empty(ui, Icon::Microscope, heading, text, |ui| {
+        let choose = Action::new(Icon::Box, "Choose a model...").primary();
+        if !ready && ui.add(choose).clicked() {
+            context.requests.push(Request::ChooseModel(0));
+        }
+    });
 }
 
 fn parameters(ui: &mut Ui, inspection: &Inspection) {

@@ -8,12 +8,9 @@ mod data_check;
 mod fields;
 mod form;
 mod history;
-mod job;
 mod plots;
 mod progress;
-mod request;
 mod runs;
-mod sample_file;
 mod widgets;
 
 use std::path::PathBuf;
@@ -22,14 +19,10 @@ use eframe::Storage;
 use egui::{CentralPanel, CollapsingHeader, Label, Panel, RichText, ScrollArea, TextureHandle, Ui};
 use seemore::train::RunConfig;
 
-pub use job::{Sample, Step, TrainCommand, TrainEvent, TrainInfo};
-pub use request::{Overrides, RunRequest};
-pub use sample_file::Validation;
-
 use crate::heat;
 use crate::page::{Page, PageAction, PageContext, Request};
 use crate::theme::{self, Icon};
-use crate::worker::{Event, ListCheckpoints};
+use crate::worker::{Command, Event, Overrides, RunRequest, TrainCommand, TrainEvent, TrainInfo};
 use data_check::DataCheck;
 use fields::{Chosen, LocalModels};
 use form::{Form, Mode, Stored};
@@ -43,6 +36,9 @@ const CHECK: &str = "Check the data";
 const START: &str = "Start the training";
 const PAUSE: &str = "Pause or continue the training";
 const STOP: &str = "Stop the training";
+const RESUME: &str = "Resume the training that was stopped";
+const USE: &str = "Use the trained model";
+const CHOOSE_MODEL: &str = "Choose the pretrained model to fine-tune...";
 const MODES: [(&str, Mode); 4] = [
     ("Train a new model", Mode::New),
     ("Fine-tune a pretrained model", Mode::Tune),
@@ -84,14 +80,13 @@ impl Page for TrainPage {
         Icon::GraduationCap
     }
 
-    fn handle(&mut self, event: &mut Event, context: &mut PageContext) {
-        if let Event::Stopped(_) = event {
-            self.worker_stopped();
-        }
-        let Some(event) = event.take::<TrainEvent>() else {
-            return;
+    fn handle(&mut self, event: &Event, context: &mut PageContext) {
+        let event = match event {
+            Event::Stopped(_) => return self.worker_stopped(),
+            Event::Train(event) => event,
+            _ => return,
         };
-        match &event {
+        match event {
             TrainEvent::Failed(_) if !context.visible => context
                 .toasts
                 .add("The training has failed. The Train page shows why."),
@@ -99,7 +94,7 @@ impl Page for TrainPage {
                 "A training is already running. Stop it or wait for it to end before you start \
                  another one.",
             ),
-            TrainEvent::Saved { .. } => context.worker.send(ListCheckpoints),
+            TrainEvent::Saved { .. } => context.worker.send(Command::ListCheckpoints),
             TrainEvent::Ready(_) => {
                 self.textures.clear();
                 self.before = None;
@@ -113,7 +108,7 @@ impl Page for TrainPage {
         }
         let ended = matches!(event, TrainEvent::Ended { .. } | TrainEvent::Failed(_));
         if let Some(history) = &mut self.history {
-            history.add(event);
+            history.add(event.clone());
             // a training that was refused leaves nothing to look at
             if let (Stage::Failed(_), None) = (&history.stage, &history.info)
                 && let Some(before) = self.before.take()
@@ -146,6 +141,7 @@ impl Page for TrainPage {
         Panel::left("training")
             .default_size(half.min(336.0))
             .size_range(half.min(280.0)..=half.min(480.0))
+            .frame(theme::panel_frame(ui))
             .show(ui, |ui| {
                 ScrollArea::both().show(ui, |ui| {
                     ui.set_width(ui.available_width());
@@ -179,23 +175,29 @@ impl Page for TrainPage {
 
     fn actions(&self, _context: &PageContext) -> Vec<PageAction> {
         let mut actions = vec![
-            (CHECK, ""),
-            (START, "Ctrl+Enter"),
-            (PAUSE, "Ctrl+P"),
-            (STOP, ""),
+            PageAction::new(CHECK, ""),
+            PageAction::new(START, "Ctrl+Enter"),
+            PageAction::new(PAUSE, "Ctrl+P"),
+            PageAction::new(STOP, ""),
+            PageAction::new(RESUME, ""),
+            PageAction::new(USE, ""),
         ];
         if !self.is_running() {
-            actions.extend(MODES.map(|(name, _)| (name, "")));
+            actions.extend(MODES.map(|(name, _)| PageAction::new(name, "")));
+            actions.push(PageAction::new(CHOOSE_MODEL, ""));
         }
-        let action = |(name, keys)| PageAction { name, keys };
-        actions.into_iter().map(action).collect()
+        actions
     }
 
-    fn act(&mut self, name: &str, _context: &mut PageContext) {
-        let buttons = [CHECK, START, PAUSE, STOP];
+    fn act(&mut self, name: &str, context: &mut PageContext) {
+        let buttons = [CHECK, START, PAUSE, STOP, RESUME, USE];
         self.asked = buttons.into_iter().find(|button| *button == name);
         if let Some((_, mode)) = MODES.iter().find(|(mode, _)| *mode == name) {
             self.form.mode = *mode;
+        }
+        if name == CHOOSE_MODEL {
+            self.form.mode = Mode::Tune;
+            fields::choose_model(&context.egui, &self.chosen);
         }
     }
 
@@ -260,7 +262,9 @@ impl TrainPage {
         });
         self.history = Some(resumed.unwrap_or_default());
         self.before = last.filter(History::has_results);
-        context.worker.send(TrainCommand::Start(request));
+        context
+            .worker
+            .send(Command::Train(TrainCommand::Start(request)));
     }
 
     /// Resumes a training of a run folder.
@@ -371,7 +375,7 @@ fn run_file(ui: &mut Ui, config: &RunConfig) {
     ui.horizontal(|ui| {
         ui.strong("Run file");
         if ui
-            .small_button("Copy")
+            .button("Copy")
             .on_hover_text(
                 "Copy the settings. Saved as run.toml, \"train run.toml\" runs them in a terminal.",
             )

@@ -14,7 +14,7 @@ use crate::background::Background;
 use crate::file_dialog::FileDialog;
 use crate::path_field::PathField;
 use crate::theme::{self, Action, Icon};
-use crate::worker::{ListCheckpoints, Slot, UnloadModel, is_shipped, model_name};
+use crate::worker::{Command, Slot, is_shipped, model_name};
 
 /// State of the dialog.
 #[derive(Default)]
@@ -67,7 +67,7 @@ impl DownloadProgress {
 impl Window {
     /// Shows the dialog for a slot.
     pub(super) fn show_models(&mut self, slot: Slot) {
-        self.context.worker.send(ListCheckpoints);
+        self.context.worker.send(Command::ListCheckpoints);
         self.models.slot = Some(slot);
         self.models.field = PathField::focused(String::new());
     }
@@ -85,7 +85,7 @@ impl Window {
                 Ok(folder) => {
                     let toast = format!("Downloaded {}.", model.name);
                     self.context.toasts.success(toast);
-                    self.context.worker.send(ListCheckpoints);
+                    self.context.worker.send(Command::ListCheckpoints);
                     self.choose_model(slot, folder);
                 }
                 Err(message) => self.context.toasts.add(message),
@@ -116,7 +116,7 @@ impl Window {
                 let unload = self.installed(ui, slot, &mut chosen);
                 if unload {
                     self.context.models[1].loading = false;
-                    self.context.worker.send(UnloadModel(1));
+                    self.context.worker.send(Command::UnloadModel(1));
                     close = true;
                 }
                 ui.add_space(theme::SPACE);

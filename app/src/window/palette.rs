@@ -3,6 +3,7 @@
 use egui::{Key, Modal, Modifiers, RichText, ScrollArea, TextEdit, ThemePreference, Ui};
 
 use super::Window;
+use crate::page::PageAction;
 use crate::theme;
 use crate::worker::Slot;
 
@@ -24,7 +25,7 @@ pub enum WindowCommand {
     Device(Option<String>),
     Theme(ThemePreference),
     /// Takes an action of the page on screen.
-    Act(&'static str),
+    Act(String),
 }
 
 /// An entry.
@@ -76,7 +77,7 @@ impl Window {
         let actions = self.pages[self.active].actions(&self.context);
         let actions = actions.into_iter();
         let mut entries: Vec<Entry> = actions
-            .map(|action| entry(action.name, action.keys, WindowCommand::Act(action.name)))
+            .map(|PageAction { name, keys }| entry(&name, keys, WindowCommand::Act(name.clone())))
             .collect();
         entries.extend([
             entry("Open pictures...", "Ctrl+O", WindowCommand::OpenPictures),

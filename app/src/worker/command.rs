@@ -1,29 +1,30 @@
 //! Commands to the worker thread.
 
-use std::any::Any;
+use super::{AttentionJob, BatchJob, CaptionJob, LoadModel, MaskJob, Program, Slot, TrainCommand};
 
-use super::Worker;
-
-/// A command to the worker thread.
+/// A command to the worker thread, which runs commands in the order in which they were sent.
 ///
-/// Each page defines its commands as types of its own; the worker runs them in the order in which
-/// they were sent.
-pub trait Command: Any + Send {
-    /// Runs the command on the worker thread and sends its results and failures as events.
-    fn run(self: Box<Self>, worker: &mut Worker);
-}
-
-impl dyn Command {
-    /// Returns the command as a `T`, or unchanged if it is of another type.
-    ///
-    /// # Errors
-    /// The command itself, if it is no `T`.
-    pub fn downcast<T: Command>(self: Box<Self>) -> Result<Box<T>, Box<dyn Command>> {
-        if (&*self as &dyn Any).is::<T>() {
-            let any: Box<dyn Any> = self;
-            Ok(any.downcast().expect("the type was checked"))
-        } else {
-            Err(self)
-        }
-    }
+/// Results and failures come back as [`Event`](super::Event)s.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// List the checkpoint folders that can be chosen as models.
+    ListCheckpoints,
+    /// Load a model.
+    LoadModel(LoadModel),
+    /// Unload the model in a slot.
+    UnloadModel(Slot),
+    /// Caption a picture, token by token, or answer a question about it.
+    Caption(CaptionJob),
+    /// Caption several pictures at once.
+    Batch(BatchJob),
+    /// Count the tokens of a text.
+    CountTokens(String),
+    /// Compute the attention of all layers and heads for a caption.
+    Attention(AttentionJob),
+    /// Caption a picture with hidden patches.
+    Mask(MaskJob),
+    /// Run a program of the chosen model once and list its dispatches.
+    Inspect(Program),
+    /// Start, pause, continue or stop a training.
+    Train(TrainCommand),
 }

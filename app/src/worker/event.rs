@@ -1,13 +1,20 @@
-//! Events from the worker thread.
+//! Events that the pages handle.
 
-use std::any::Any;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use super::{ModelInfo, Slot};
+use super::{
+    Attention, BatchEvent, CaptionEvent, Inspection, Masked, ModelInfo, Slot, TokenCount,
+    TrainEvent,
+};
+use crate::pictures::OpenedPicture;
 
-/// Something that happened in the worker, passed to every page.
+/// Something that happened outside of a page, passed to every page.
+///
+/// The worker sends most of them; opened pictures come from the window. Failures are texts that say
+/// what went wrong and what to do.
+#[derive(Debug, Clone)]
 pub enum Event {
     /// The device was opened; the text describes its adapter.
     Adapter(String),
@@ -31,29 +38,25 @@ pub enum Event {
     ModelUnloaded(Slot),
     /// The worker has stopped and sends no more events. The text says why.
     Stopped(String),
-    /// An event of a page, until that page takes it.
-    Page(Option<Box<dyn Any + Send>>),
-}
-
-impl Event {
-    /// Returns the event of a page.
-    pub fn page<T: Any + Send>(event: T) -> Event {
-        Event::Page(Some(Box::new(event)))
-    }
-
-    /// Takes the event of a page out, if it is a `T`.
-    pub fn take<T: Any>(&mut self) -> Option<T> {
-        let Event::Page(event) = self else {
-            return None;
-        };
-        match event.take()?.downcast() {
-            Ok(taken) => Some(*taken),
-            Err(other) => {
-                *event = Some(other);
-                None
-            }
-        }
-    }
+    /// A picture was opened.
+    Opened(OpenedPicture),
+    /// Picture files are to be opened on the Batch page, each with a caption for it if it has none;
+    /// empty for no caption.
+    OpenInBatch(Vec<(PathBuf, String)>),
+    /// A caption job has made progress.
+    Caption(CaptionEvent),
+    /// Several pictures were captioned.
+    Batch(BatchEvent),
+    /// The tokens of a text were counted.
+    TokensCounted(TokenCount),
+    /// The attention for a caption was computed.
+    Attention(Result<Arc<Attention>, String>),
+    /// A picture with hidden patches was captioned.
+    Masked(Result<Masked, String>),
+    /// A program was run and listed.
+    Inspected(Result<Arc<Inspection>, String>),
+    /// A training has made progress.
+    Train(TrainEvent),
 }
 
 /// Sends events to the window and wakes it.
@@ -76,10 +79,5 @@ impl EventSender {
         // fails only after the window has closed
         let _ = self.sender.send(event);
         (self.wake)();
-    }
-
-    /// Sends the event of a page.
-    pub fn page<T: Any + Send>(&self, event: T) {
-        self.send(Event::page(event));
     }
 }

@@ -7,7 +7,7 @@ use seemore::device::Device;
 use seemore::models::composition::missing_parts;
 use seemore::models::{checkpoint, library};
 
-use super::{Command, Event, Worker};
+use super::{Event, Worker};
 use crate::hint;
 
 /// Index of one of the two models that the worker holds: 0 is the chosen one, 1 the one it is
@@ -97,17 +97,12 @@ pub fn model_name(folder: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// Lists the checkpoint folders that can be chosen, as [`Event::Checkpoints`].
-#[derive(Debug, Clone, Copy)]
-pub struct ListCheckpoints;
-
-impl Command for ListCheckpoints {
-    fn run(self: Box<Self>, worker: &mut Worker) {
-        worker.events().send(Event::Checkpoints(checkpoints()));
-    }
+/// Sends the checkpoint folders that can be chosen.
+pub(super) fn list(worker: &Worker) {
+    worker.events.send(Event::Checkpoints(checkpoints()));
 }
 
-/// Loads a model, reported as [`Event::ModelLoaded`] or [`Event::ModelFailed`].
+/// A model to load, reported as [`Event::ModelLoaded`] or [`Event::ModelFailed`].
 #[derive(Debug, Clone)]
 pub struct LoadModel {
     /// Where to put it.
@@ -116,10 +111,11 @@ pub struct LoadModel {
     pub folder: PathBuf,
 }
 
-impl Command for LoadModel {
-    fn run(self: Box<Self>, worker: &mut Worker) {
-        let LoadModel { slot, folder } = *self;
-        match load(&worker.device(), &folder) {
+impl LoadModel {
+    /// Loads the model.
+    pub(super) fn run(self, worker: &mut Worker) {
+        let LoadModel { slot, folder } = self;
+        match load(&worker.device, &folder) {
             Ok((folder, session)) => {
                 let info = session.info();
                 let model = ModelInfo {
@@ -133,10 +129,10 @@ impl Command for LoadModel {
                     family: session.model().config().family().to_owned(),
                     folder,
                 };
-                worker.set_model(slot, Some(session));
-                worker.events().send(Event::ModelLoaded { slot, model });
+                worker.models[slot] = Some(session);
+                worker.events.send(Event::ModelLoaded { slot, model });
             }
-            Err(error) => worker.events().send(Event::ModelFailed {
+            Err(error) => worker.events.send(Event::ModelFailed {
                 slot,
                 message: hint::explain(error.as_ref()),
             }),
@@ -156,18 +152,10 @@ fn load(device: &Device, name: &Path) -> anyhow::Result<(PathBuf, Session)> {
     Ok((folder, session))
 }
 
-/// Unloads a model, reported as [`Event::ModelUnloaded`].
-#[derive(Debug, Clone, Copy)]
-pub struct UnloadModel(
-    /// Slot to empty.
-    pub Slot,
-);
-
-impl Command for UnloadModel {
-    fn run(self: Box<Self>, worker: &mut Worker) {
-        worker.set_model(self.0, None);
-        worker.events().send(Event::ModelUnloaded(self.0));
-    }
+/// Empties a slot.
+pub(super) fn unload(worker: &mut Worker, slot: Slot) {
+    worker.models[slot] = None;
+    worker.events.send(Event::ModelUnloaded(slot));
 }
 
 /// Returns the folders of models that take pictures: those that come with seemore, those in

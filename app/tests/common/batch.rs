@@ -7,8 +7,7 @@ use egui::{Key, Modifiers};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
 use seemore_app::Window;
-use seemore_app::pages::batch::{BatchEvent, BatchJob, WrittenCaption};
-use seemore_app::worker::EventSender;
+use seemore_app::worker::{BatchEvent, BatchJob, Event, EventSender, WrittenCaption};
 
 use super::{Commands, click, disc, fill, has, loaded, scripted, until};
 
@@ -136,10 +135,10 @@ pub fn answer_with(
             (*number, Ok(caption))
         })
         .collect();
-    events.page(BatchEvent {
+    events.send(Event::Batch(BatchEvent {
         run: job.run,
         captions: Ok(captions),
-    });
+    }));
     harness.run_steps(3);
 }
 

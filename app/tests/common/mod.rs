@@ -15,15 +15,17 @@ use egui_kittest::{Harness, SnapshotOptions};
 use seemore::caption::{CaptionToken, Choice, Tail};
 use seemore::data::{Dataset, Layout};
 use seemore::image::Preprocess;
-use seemore_app::pages::caption::{CaptionEvent, CaptionProgress};
-use seemore_app::worker::{Command, Event, EventSender, ModelInfo, WorkerHandle};
+use seemore_app::worker::{
+    AttentionJob, BatchJob, CaptionEvent, CaptionJob, CaptionProgress, Command, Event, EventSender,
+    LoadModel, MaskJob, ModelInfo, Program, TrainCommand, WorkerHandle,
+};
 use seemore_app::{StartOptions, Window};
 
 /// Size of the window, in points.
 pub const SIZE: [f32; 2] = [1100.0, 760.0];
 
 /// Commands that a scripted worker receives.
-pub type Commands = Receiver<Box<dyn Command>>;
+pub type Commands = Receiver<Command>;
 
 /// Returns the folder of the repository.
 pub fn root() -> PathBuf {
@@ -165,22 +167,49 @@ pub fn scripted(pictures: Vec<PathBuf>) -> (Harness<'static, Window>, Commands, 
     (harness, commands, events)
 }
 
-/// Returns the next command of a type that has arrived, and drops those before it.
-pub fn command<T: Command>(commands: &Commands) -> Option<T> {
-    commands
-        .try_iter()
-        .find_map(|command| command.downcast::<T>().ok())
-        .map(|command| *command)
+/// Contents of a command of one kind.
+pub trait Kind: Sized {
+    /// Returns the contents of a command; `None` if it is of another kind.
+    fn of(command: Command) -> Option<Self>;
 }
 
-/// Waits for the next command of a type, and drops those before it.
-pub fn wait_for<T: Command>(commands: &Commands) -> T {
+macro_rules! kinds {
+    ($($kind:ident($contents:ty)),*) => {$(
+        impl Kind for $contents {
+            fn of(command: Command) -> Option<$contents> {
+                match command {
+                    Command::$kind(contents) => Some(contents),
+                    _ => None,
+                }
+            }
+        }
+    )*};
+}
+
+kinds!(
+    LoadModel(LoadModel),
+    Caption(CaptionJob),
+    Batch(BatchJob),
+    CountTokens(String),
+    Attention(AttentionJob),
+    Mask(MaskJob),
+    Inspect(Program),
+    Train(TrainCommand)
+);
+
+/// Returns the contents of the next command of a kind that has arrived, and drops those before it.
+pub fn command<T: Kind>(commands: &Commands) -> Option<T> {
+    commands.try_iter().find_map(T::of)
+}
+
+/// Waits for the next command of a kind, and drops those before it.
+pub fn wait_for<T: Kind>(commands: &Commands) -> T {
     loop {
         let command = commands
             .recv_timeout(Duration::from_secs(10))
             .expect("the command");
-        if let Ok(command) = command.downcast::<T>() {
-            return *command;
+        if let Some(contents) = T::of(command) {
+            return contents;
         }
     }
 }
@@ -213,7 +242,7 @@ pub fn token(text: &str, probability: f32, heat: Vec<f32>) -> CaptionToken {
 
 /// Returns the event that a job goes on.
 pub fn progress(job: u64, progress: CaptionProgress) -> Event {
-    Event::page(CaptionEvent { job, progress })
+    Event::Caption(CaptionEvent { job, progress })
 }
 
 /// Returns the event that a job has ended.

@@ -3,9 +3,10 @@
 use egui::{Align2, FontId, Rect, Sense, Ui, vec2};
 use seemore::explain::{AttentionMap, ColorMap, Heads, Matrix};
 
-use super::{Attention, AttentionPage, Source, has_rollout};
+use super::{AttentionPage, Source, has_rollout};
 use crate::heat;
 use crate::theme;
+use crate::worker::Attention;
 
 /// Width of a layer's label, in points.
 const LABEL: f32 = 30.0;

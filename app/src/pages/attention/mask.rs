@@ -1,115 +1,15 @@
 //! Hides patches from the model and compares what it writes: a causal check of the heat map.
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use egui::{Button, Color32, Pos2, Rect, Response, RichText, StrokeKind, Ui, vec2};
-use seemore::caption::{CaptionToken, Session};
-use seemore::image::Picture;
 
-use super::{AttentionPage, word};
+use super::{AttentionPage, overlay, word};
 use crate::format::count;
 use crate::generation::GenerationSettings;
-use crate::hint;
 use crate::page::{PageContext, Selection};
-use crate::pages::caption::options;
-use crate::pictures::PictureSource;
 use crate::theme::{self, Action, Icon};
-use crate::worker::{Command, Worker};
-
-/// Colour of hidden patches.
-const GREY: [u8; 3] = [127; 3];
-
-/// Command that captions a picture with hidden patches. Its result is a [`MaskEvent`].
-#[derive(Debug, Clone)]
-pub struct MaskJob {
-    /// Number of the job, repeated in the result.
-    pub number: u64,
-    /// Where the picture can be read.
-    pub source: Arc<PictureSource>,
-    /// Text that the caption starts with, or the question that it answers.
-    pub prompt: String,
-    /// Tokens of the caption of the whole picture.
-    pub tokens: Vec<u32>,
-    /// Number of patches along a side of the picture.
-    pub side: usize,
-    /// Hidden patches, row by row.
-    pub patches: Vec<usize>,
-    /// Settings that the caption is generated with.
-    pub settings: GenerationSettings,
-}
-
-/// Result of a [`MaskJob`], or why there is none and what to do.
-pub type MaskEvent = Result<Masked, String>;
-
-/// Captions of a picture with and without its hidden patches.
-#[derive(Debug, Clone)]
-pub struct Masked {
-    /// Number of the job.
-    pub number: u64,
-    /// Number of hidden patches.
-    pub hidden: usize,
-    /// Caption of the picture with hidden patches.
-    pub caption: String,
-    /// Probabilities of the tokens of the caption of the whole picture, first given the whole one,
-    /// then given the one with hidden patches.
-    pub probabilities: Vec<(f32, f32)>,
-}
-
-impl Command for MaskJob {
-    fn run(self: Box<Self>, worker: &mut Worker) {
-        let event: MaskEvent = self
-            .compute(worker)
-            .map_err(|error| hint::explain(error.as_ref()));
-        worker.events().page(event);
-    }
-}
-
-impl MaskJob {
-    fn compute(&self, worker: &mut Worker) -> anyhow::Result<Masked> {
-        let picture = worker.picture(&self.source)?;
-        let session = worker.model(0)?;
-        let (before, _) = self.score(session, &picture, &[])?;
-        let (after, caption) = self.score(session, &picture, &self.patches)?;
-        Ok(Masked {
-            number: self.number,
-            hidden: self.patches.len(),
-            caption,
-            probabilities: before.into_iter().zip(after).collect(),
-        })
-    }
-
-    /// Returns the probabilities of the caption's tokens, and the caption that the model writes.
-    fn score(
-        &self,
-        session: &Session,
-        picture: &Picture,
-        patches: &[usize],
-    ) -> anyhow::Result<(Vec<f32>, String)> {
-        let input = session.masked_input(picture, self.side, patches, GREY)?;
-        let mut options = options(session, &self.settings, &self.prompt);
-        options.heat = false;
-        let mut probabilities = vec![];
-        session.score_of(
-            &input,
-            &self.tokens,
-            &options,
-            &mut |token: &CaptionToken| {
-                probabilities.push(token.choice.probability);
-                ControlFlow::Continue(())
-            },
-        )?;
-        let caption = match patches.is_empty() {
-            true => String::new(),
-            false => {
-                let on = &mut |_: &CaptionToken| ControlFlow::Continue(());
-                session.stream_of(&input, &options, on)?.text
-            }
-        };
-        Ok((probabilities, caption))
-    }
-}
+use crate::worker::{Command, GREY, MaskJob, Masked};
 
 /// Hidden patches, and what the model makes of the picture without them.
 #[derive(Default)]
@@ -142,10 +42,10 @@ impl Mask {
     }
 
     /// Takes the result of a job.
-    pub fn take(&mut self, event: MaskEvent, context: &mut PageContext) {
-        match event {
+    pub fn take(&mut self, masked: &Result<Masked, String>, context: &mut PageContext) {
+        match masked {
             Ok(masked) if masked.number == self.number => {
-                (self.result, self.waiting) = (Some(masked), false);
+                (self.result, self.waiting) = (Some(masked.clone()), false);
             }
             Ok(_) => {}
             Err(message) => {
@@ -199,13 +99,7 @@ impl Mask {
 
 impl AttentionPage {
     /// Draws the actions on hidden patches.
-    pub(super) fn mask_actions(
-        &mut self,
-        ui: &mut Ui,
-        context: &PageContext,
-        selection: &Selection,
-        side: usize,
-    ) {
+    pub(super) fn mask_actions(&mut self, ui: &mut Ui, context: &PageContext, side: usize) {
         ui.horizontal(|ui| {
             let button = Action::new(Icon::Eraser, "Hide patches").selected(self.mask.active);
             if ui
@@ -223,21 +117,7 @@ impl AttentionPage {
                 .on_hover_text("Caption the picture without the hidden patches")
                 .clicked()
             {
-                self.mask.number += 1;
-                self.mask.waiting = true;
-                let tokens = selection.tokens.iter().map(|token| token.choice.token);
-                context.worker.send(MaskJob {
-                    number: self.mask.number,
-                    source: selection.source.clone(),
-                    prompt: selection.prompt.clone(),
-                    tokens: tokens.collect(),
-                    side,
-                    patches: self.mask.hidden.iter().copied().collect(),
-                    settings: GenerationSettings {
-                        beams: 1,
-                        ..context.generation.clone()
-                    },
-                });
+                self.run_masked(context);
             }
             if ui
                 .add_enabled(hidden > 0, Button::new("Show all"))
@@ -252,6 +132,32 @@ impl AttentionPage {
                 ui.label(RichText::new(format!("{} hidden", count(hidden, "patch"))).weak());
             }
         });
+    }
+
+    /// Captions the picture without the hidden patches.
+    pub(super) fn run_masked(&mut self, context: &PageContext) {
+        let (Some(attention), Some(selection)) = (&self.attention, &context.selection) else {
+            return;
+        };
+        if self.mask.hidden.is_empty() || self.mask.waiting {
+            return;
+        }
+        let side = overlay::side(&self.view_of(attention).heat);
+        self.mask.number += 1;
+        self.mask.waiting = true;
+        let tokens = selection.tokens.iter().map(|token| token.choice.token);
+        context.worker.send(Command::Mask(MaskJob {
+            number: self.mask.number,
+            source: selection.source.clone(),
+            prompt: selection.prompt.clone(),
+            tokens: tokens.collect(),
+            side,
+            patches: self.mask.hidden.iter().copied().collect(),
+            settings: GenerationSettings {
+                beams: 1,
+                ..context.generation.clone()
+            },
+        }));
     }
 
     /// Draws what the model makes of the picture without the hidden patches.

@@ -7,11 +7,12 @@ use egui::{Slider, Ui};
 use seemore::explain::{ColorMap, SINK, heatmap};
 use serde_json::json;
 
-use super::{Attention, AttentionPage, Source, overlay, word};
+use super::{AttentionPage, Source, overlay, word};
 use crate::file_dialog::FileDialog;
 use crate::page::{HeatStyle, Selection};
 use crate::pictures::PictureSource;
 use crate::theme::{self, Action, Icon};
+use crate::worker::Attention;
 
 /// The heat map on screen, with what is needed to draw or write it elsewhere.
 struct Export {
@@ -46,10 +47,11 @@ impl AttentionPage {
             ui.add(
                 Slider::new(&mut style.opacity, 0.0..=1.0)
                     .step_by(0.05)
+                    .fixed_decimals(2)
                     .text("Opacity"),
             );
             ui.horizontal(|ui| {
-                ui.label("Colours");
+                ui.label("Colors");
                 ColorMap::ALL
                     .into_iter()
                     .for_each(|map| drop(ui.selectable_value(&mut style.colors, map, map.name())));

@@ -4,11 +4,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use egui::{Color32, Pos2, Rect, RichText, Sense, StrokeKind, Ui, vec2};
 
-use super::{Attention, AttentionPage, Source, View, word};
+use super::{AttentionPage, Source, View, word};
 use crate::heat::{self, Layers};
 use crate::page::{HeatStyle, Selection};
 use crate::pages::caption::words;
 use crate::theme;
+use crate::worker::Attention;
 
 /// Height that is kept for what lies above and below the picture, in points.
 const AROUND: f32 = 170.0;

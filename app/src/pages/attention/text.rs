@@ -3,9 +3,10 @@
 use egui::{Align2, Color32, FontId, Sense, StrokeKind, Ui, pos2, vec2};
 use seemore::explain::ColorMap;
 
-use super::{Attention, AttentionPage, Source, View, word};
+use super::{AttentionPage, Source, View, word};
 use crate::page::Selection;
 use crate::theme;
+use crate::worker::Attention;
 
 /// Width and height of a cell, in points.
 const CELL: f32 = 24.0;

@@ -5,7 +5,9 @@ use std::time::Duration;
 use egui::{Align, Frame, Id, Key, Layout, Panel, RichText, ScrollArea, TextEdit, Ui};
 
 use super::BatchPage;
+use crate::format::count;
 use crate::page::PageContext;
+use crate::worker::Command;
 
 /// Seconds after which a caption that is still being edited is saved.
 const SAVE_AFTER: f64 = 1.0;
@@ -103,20 +105,18 @@ impl BatchPage {
             }
         }
         let caption = &gallery.entries()[number].caption;
-        if context.model(0).is_some()
-            && let Some(command) = self.counter.ask(caption)
-        {
-            context.worker.send(command);
+        if context.model(0).is_some() && self.to_count.as_ref() != Some(caption) {
+            self.to_count = Some(caption.clone());
+            context.worker.send(Command::CountTokens(caption.clone()));
         }
         let mut facts = vec![];
-        if let Some(tokens) = self.counter.get(caption) {
-            facts.push(crate::format::count(tokens, "token"));
+        let counted = self.counted.as_ref();
+        let counted = counted.filter(|count| count.text == *caption);
+        if let Some(tokens) = counted.and_then(|count| count.tokens) {
+            facts.push(count(tokens, "token"));
         }
-        facts.push(crate::format::count(
-            caption.split_whitespace().count(),
-            "word",
-        ));
-        facts.push(crate::format::count(caption.chars().count(), "character"));
+        facts.push(count(caption.split_whitespace().count(), "word"));
+        facts.push(count(caption.chars().count(), "character"));
         if let Some(confidence) = gallery.entries()[number].confidence() {
             facts.push(format!("confidence {confidence:.2}"));
         }

@@ -85,6 +85,12 @@ enum Question {
     },
 }
 
+/// Returns the entries in the command palette that save captions, one for each format.
+pub fn actions() -> impl Iterator<Item = String> {
+    let action = |(_, name, _): &(Format, &str, &str)| format!("Save captions: {name}");
+    FORMATS.iter().map(action)
+}
+
 impl Files {
     /// Reads a file with captions.
     pub fn import(&self, ctx: &Context, gallery: &Gallery, path: PathBuf) {
@@ -174,6 +180,50 @@ impl Files {
         }
     }
 
+    /// Lets the user choose a file with captions.
+    pub fn choose_import(&self, ctx: &Context, gallery: &Gallery) {
+        let dialog = FileDialog::new(ctx).set_directory(gallery.folder());
+        self.import.run(ctx, move || {
+            dialog
+                .set_title("Import captions")
+                .add_filter("Captions", &CAPTION_FILES)
+                .pick_file()
+        });
+    }
+
+    /// Takes one of the [`actions`].
+    pub fn act(&mut self, name: &str, ctx: &Context, gallery: &Gallery, shown: &[usize]) {
+        if let Some(format) = actions().position(|action| action == name)
+            && self.saving.is_none()
+        {
+            self.format = format;
+            self.path.clear();
+            self.save(ctx, gallery, shown);
+        }
+    }
+
+    /// Returns the file that captions are saved to if none is named.
+    fn default_path(&self, gallery: &Gallery) -> PathBuf {
+        let (format, _, extension) = FORMATS[self.format];
+        // ImageFolder knows its file by this name
+        let name = match format {
+            Format::Metadata => "metadata",
+            _ => "captions",
+        };
+        gallery.folder().join(name).with_extension(extension)
+    }
+
+    /// Saves the captions of the chosen entries.
+    fn save(&mut self, ctx: &Context, gallery: &Gallery, shown: &[usize]) {
+        let (format, ..) = FORMATS[self.format];
+        let path = match self.path.trim() {
+            path if path.is_empty() || format == Format::Folder => self.default_path(gallery),
+            path => PathBuf::from(path),
+        };
+        let export = self.collect(gallery, shown, path, format);
+        self.export(ctx, export, None);
+    }
+
     /// Draws the fields. `shown` are the entries that match the filter.
     pub fn ui(&mut self, ui: &mut Ui, gallery: &Gallery, shown: &[usize]) {
         theme::title(ui, "Import");
@@ -182,13 +232,7 @@ impl Files {
             .on_hover_text("Read any format that training reads. Files can be dropped here too.")
             .clicked()
         {
-            let dialog = FileDialog::new(ui.ctx()).set_directory(gallery.folder());
-            self.import.run(ui.ctx(), move || {
-                dialog
-                    .set_title("Import captions")
-                    .add_filter("Captions", &CAPTION_FILES)
-                    .pick_file()
-            });
+            self.choose_import(ui.ctx(), gallery);
         }
         ui.add_space(8.0);
         theme::title(ui, "Export");
@@ -213,14 +257,9 @@ impl Files {
                 }
             });
         list.response.labelled_by(label.id);
-        let (format, _, extension) = FORMATS[self.format];
+        let (format, ..) = FORMATS[self.format];
         let folder = gallery.folder();
-        // ImageFolder knows its file by this name
-        let name = match format {
-            Format::Metadata => "metadata",
-            _ => "captions",
-        };
-        let default = folder.join(name).with_extension(extension);
+        let default = self.default_path(gallery);
         // the field keeps its place where there is no file to name
         ui.add_enabled_ui(format != Format::Folder, |ui| {
             ui.horizontal(|ui| {
@@ -231,10 +270,11 @@ impl Files {
                 ui.add(field).labelled_by(label.id);
                 if ui.button("Choose...").clicked() {
                     let dialog = FileDialog::new(ui.ctx()).set_directory(folder);
+                    let name = file_name(&default);
                     self.chosen.run(ui.ctx(), move || {
                         dialog
                             .set_title("Save captions")
-                            .set_file_name(&format!("{name}.{extension}"))
+                            .set_file_name(&name)
                             .save_file()
                     });
                 }
@@ -246,13 +286,7 @@ impl Files {
             .on_hover_text("Save the captions of these pictures that have one")
             .clicked()
         {
-            let path = if self.path.trim().is_empty() || format == Format::Folder {
-                default
-            } else {
-                PathBuf::from(self.path.trim())
-            };
-            let export = self.collect(gallery, shown, path, format);
-            self.export(ui.ctx(), export, None);
+            self.save(ui.ctx(), gallery, shown);
         }
         if let Some(progress) = &self.saving {
             let (done, total) = progress.get().unwrap_or((0, 0));

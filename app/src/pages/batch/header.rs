@@ -13,7 +13,6 @@ impl BatchPage {
     pub(super) fn bar(&mut self, ui: &mut Ui) {
         let mut changed = false;
         let width = ui.available_width();
-        ui.add_space(2.0);
         ui.horizontal(|ui| {
             let label = ui.label("Folder");
             let field = TextEdit::singleline(&mut self.folder)

@@ -1,8 +1,6 @@
 //! The current picture at the size of the page, with zoom.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex};
 
 use egui::{
     Color32, Context, CornerRadius, Mesh, Rect, Role, Sense, Shape, TextureHandle, Ui, Vec2,
@@ -10,9 +8,10 @@ use egui::{
 };
 use seemore::image::Picture;
 
-use super::thumbnails::shrunk;
 use crate::heat;
-use crate::theme;
+use crate::loader::Loader;
+use crate::pictures::fitted;
+use crate::theme::{self, Action, Icon};
 
 /// Longest edge of a texture, in pixels.
 const LONGEST: usize = 3072;
@@ -25,12 +24,9 @@ const MAX_ZOOM: f32 = 40.0;
 
 /// The picture viewer.
 pub struct Preview {
-    queue: Arc<Queue>,
-    arrivals: Receiver<Arrival>,
+    loader: Loader<PathBuf, Result<Decoded, String>>,
     /// Loaded pictures, the one used last at the end.
     loaded: Vec<(PathBuf, Result<Loaded, String>)>,
-    /// Picture that is being decoded.
-    asked: Option<PathBuf>,
     /// Picture that the zoom is for.
     shown: Option<PathBuf>,
     /// Magnification of the fitting size.
@@ -39,37 +35,33 @@ pub struct Preview {
     offset: Vec2,
 }
 
+/// A picture at the size of its texture.
+struct Decoded {
+    picture: Picture,
+    /// Width and height of the file's picture, in pixels.
+    size: [usize; 2],
+}
+
 struct Loaded {
     texture: TextureHandle,
     /// Width and height of the file's picture, in pixels.
     size: [usize; 2],
 }
 
-#[derive(Default)]
-struct Queue {
-    wanted: Mutex<Wanted>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Wanted {
-    /// Picture to decode next. Those that were passed over are not decoded.
-    path: Option<PathBuf>,
-    closed: bool,
-}
-
 impl Preview {
-    /// Starts the decoding thread.
+    /// Returns a viewer without a picture.
     pub fn new(ctx: &Context) -> Preview {
-        let queue = Arc::new(Queue::default());
-        let (send, arrivals) = channel();
-        let (shared, ctx) = (queue.clone(), ctx.clone());
-        std::thread::spawn(move || decode(&shared, &send, &ctx));
+        let drawn = ctx.clone();
         Preview {
-            queue,
-            arrivals,
+            loader: Loader::new(ctx, 1, move |path: &PathBuf| {
+                // some drivers take small textures only
+                let most = drawn.input(|input| input.max_texture_side);
+                let picture = Picture::open(path).map_err(|error| error.to_string())?;
+                let size = [picture.width, picture.height];
+                let picture = fitted(picture, LONGEST.min(most));
+                Ok(Decoded { picture, size })
+            }),
             loaded: vec![],
-            asked: None,
             shown: None,
             zoom: 1.0,
             offset: Vec2::ZERO,
@@ -122,17 +114,20 @@ impl Preview {
 
     /// Draws the buttons that zoom.
     pub fn buttons(&mut self, ui: &mut Ui) {
-        if ui
-            .small_button("Fit")
+        ui.spacing_mut().item_spacing.x = theme::SPACE / 2.0;
+        ui.spacing_mut().button_padding.x = theme::SPACE / 2.0;
+        let fit = ui.add(Action::new(Icon::Maximize, "Fit").icon_only());
+        if fit
             .on_hover_text("Show the whole picture (double-click)")
             .clicked()
         {
             (self.zoom, self.offset) = (1.0, Vec2::ZERO);
         }
-        for (name, hover, factor) in [("+", "Zoom in", 1.25), ("\u{2212}", "Zoom out", 0.8)] {
-            let button = ui.small_button(name).on_hover_text(hover);
-            button.widget_info(|| WidgetInfo::labeled(Role::Button, true, hover));
-            if button.clicked() {
+        for (icon, name, factor) in [
+            (Icon::ZoomIn, "Zoom in", 1.25),
+            (Icon::ZoomOut, "Zoom out", 0.8),
+        ] {
+            if ui.add(Action::new(icon, name).icon_only()).clicked() {
                 self.magnify(factor, Vec2::ZERO);
             }
         }
@@ -171,8 +166,8 @@ impl Preview {
     }
 
     fn load(&mut self, ctx: &Context, path: &Path) {
-        for (path, picture) in self.arrivals.try_iter() {
-            let loaded = picture.map(|(picture, size)| Loaded {
+        while let Some((path, decoded)) = self.loader.poll() {
+            let loaded = decoded.map(|Decoded { picture, size }| Loaded {
                 texture: heat::texture(ctx, "preview", &picture),
                 size,
             });
@@ -182,71 +177,11 @@ impl Preview {
             Some(place) => {
                 let used = self.loaded.remove(place);
                 self.loaded.push(used);
+                self.loader.request(std::iter::empty());
             }
-            None if self.asked.as_deref() != Some(path) => {
-                self.asked = Some(path.to_owned());
-                self.lock().path = Some(path.to_owned());
-                self.queue.changed.notify_one();
-            }
-            None => {}
+            None => self.loader.request(std::iter::once(path.to_owned())),
         }
         let surplus = self.loaded.len().saturating_sub(KEPT);
         self.loaded.drain(..surplus);
-        if self.loaded.iter().any(|(known, _)| known == path) {
-            self.asked = None;
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Wanted> {
-        self.queue
-            .wanted
-            .lock()
-            .expect("no thread panics while it holds the lock")
-    }
-}
-
-impl Drop for Preview {
-    fn drop(&mut self) {
-        self.lock().closed = true;
-        self.queue.changed.notify_one();
-    }
-}
-
-type Arrival = (PathBuf, Result<(Picture, [usize; 2]), String>);
-
-/// Decodes the picture that is wanted until the queue is closed.
-fn decode(queue: &Queue, send: &Sender<Arrival>, ctx: &Context) {
-    loop {
-        let mut wanted = queue
-            .wanted
-            .lock()
-            .expect("no thread panics while it holds the lock");
-        let path = loop {
-            if wanted.closed {
-                return;
-            }
-            match wanted.path.take() {
-                Some(path) => break path,
-                None => {
-                    wanted = queue
-                        .changed
-                        .wait(wanted)
-                        .expect("no thread panics while it holds the lock");
-                }
-            }
-        };
-        drop(wanted);
-        let picture = Picture::open(&path)
-            .map(|picture| {
-                let size = [picture.width, picture.height];
-                // some drivers take small textures only
-                let most = ctx.input(|input| input.max_texture_side);
-                (shrunk(picture, LONGEST.min(most)), size)
-            })
-            .map_err(|error| error.to_string());
-        if send.send((path, picture)).is_err() {
-            return;
-        }
-        ctx.request_repaint();
     }
 }

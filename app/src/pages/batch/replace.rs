@@ -1,16 +1,22 @@
 //! Find and replace, with a preview.
 
-use egui::{Align, Button, Label, Layout, RichText, ScrollArea, TextEdit, TextStyle, Ui, vec2};
+use egui::{Label, RichText, ScrollArea, TextEdit, TextStyle, Ui, vec2};
 
 use super::BatchPage;
 use crate::format::count;
 use crate::gallery::{Gallery, Replacement};
+use crate::theme::{self, Action, Icon};
+
+/// Width of the column of labels, in points.
+const LABEL: f32 = 80.0;
 
 /// The fields and the preview.
 #[derive(Default)]
 pub struct Replace {
     replacement: Replacement,
     preview: Option<Preview>,
+    /// Whether the first field gets the focus in the next frame.
+    pub focus: bool,
 }
 
 /// Captions that a replacement would change.
@@ -51,10 +57,12 @@ impl Replace {
         for (name, text) in [("Find", text), ("Replace with", with)] {
             ui.horizontal(|ui| {
                 let label = ui.label(name);
-                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                    ui.add(TextEdit::singleline(text).desired_width(170.0))
-                        .labelled_by(label.id)
-                });
+                ui.add_space((LABEL - label.rect.width()).max(0.0));
+                let field = ui.add(TextEdit::singleline(text).desired_width(f32::INFINITY));
+                if std::mem::take(&mut self.focus) {
+                    field.request_focus();
+                }
+                field.labelled_by(label.id)
             });
         }
         ui.horizontal(|ui| {
@@ -90,10 +98,13 @@ impl BatchPage {
             ui.label(RichText::new(text).weak());
             return;
         }
-        let button = Button::new(format!("Replace in {}", count(changes.len(), "caption")));
+        ui.add_space(theme::SPACE / 2.0);
+        let label = format!("Replace in {}", count(changes.len(), "caption"));
+        let button = Action::new(Icon::Replace, &label).primary();
         let replace = ui
             .add_enabled(!changes.is_empty() && self.run.is_none(), button)
             .clicked();
+        ui.add_space(theme::SPACE / 2.0);
         let height = ui.text_style_height(&TextStyle::Body) * 2.0;
         ScrollArea::vertical()
             .id_salt("changes")
@@ -110,8 +121,17 @@ impl BatchPage {
                 }
             });
         if replace {
-            let changes = changes.clone();
-            self.change(changes);
+            self.replace_previewed();
+        }
+    }
+
+    /// Makes the changes that the preview shows.
+    pub(super) fn replace_previewed(&mut self) {
+        let Some(Preview { changes, .. }) = &self.replace.preview else {
+            return;
+        };
+        if let (Ok(changes), None) = (changes, &self.run) {
+            self.change(changes.clone());
         }
     }
 }

@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 use seemore::caption::Cancel;
 use seemore::data::Existing;
 
-use super::job::{BatchCaption, BatchJob, WrittenCaption};
 use crate::format::{count, duration, short};
 use crate::gallery::Gallery;
 use crate::generation::GenerationSettings;
-use crate::worker::WorkerHandle;
+use crate::worker::{BatchCaption, BatchJob, Command, WorkerHandle, WrittenCaption};
 
 /// Number of pictures in a job.
 const BATCH_SIZE: usize = 16;
@@ -87,13 +86,13 @@ impl Run {
             .iter()
             .map(|&entry| (entry, entries[entry].path.clone()))
             .collect();
-        worker.send(BatchJob {
+        worker.send(Command::Batch(BatchJob {
             run: self.number,
             pictures,
             batch_size: BATCH_SIZE,
             settings: self.settings.clone(),
             cancel: self.cancel.clone(),
-        });
+        }));
         true
     }
 

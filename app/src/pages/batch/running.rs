@@ -4,10 +4,10 @@ use egui::{Align, Button, Label, Layout, ProgressBar, RichText, Ui, vec2};
 use seemore::data::Existing;
 
 use super::BatchPage;
-use super::job::BatchCaption;
 use super::run::Run;
 use crate::generation::GenerationSettings;
 use crate::page::PageContext;
+use crate::worker::BatchCaption;
 
 impl BatchPage {
     /// Takes the results of a job and sends the next one.

@@ -157,7 +157,6 @@ fn is_unsure(entry: &Entry, threshold: f32) -> bool {
 impl BatchPage {
     /// Draws the tabs and the chosen one.
     pub(super) fn tools(&mut self, ui: &mut Ui, context: &mut PageContext) {
-        ui.add_space(4.0);
         ui.horizontal(|ui| {
             for (tab, name) in [
                 (Tab::Caption, "Caption"),

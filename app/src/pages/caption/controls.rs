@@ -16,7 +16,9 @@ impl CaptionPage {
     pub(super) fn controls(&mut self, ui: &mut Ui, context: &mut PageContext) {
         let mut sliders = vec![];
         ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
-            ui.add_space(theme::SPACE);
+            // numbers of equal width, so that the labels behind them are aligned
+            ui.spacing_mut().interact_size.x = 44.0;
+            ui.spacing_mut().slider_width = 96.0;
             let answers = answers(context);
             let write = theme::card(ui, |ui| {
                 ui.set_width(ui.available_width());
@@ -32,6 +34,7 @@ impl CaptionPage {
                 let settings = &mut context.generation;
                 let slider = Slider::new(&mut settings.temperature, 0.0..=2.0)
                     .step_by(0.05)
+                    .fixed_decimals(2)
                     .text("Temperature");
                 let slider = ui.add(slider);
                 sliders.push(slider.id);
@@ -54,6 +57,7 @@ impl CaptionPage {
                     ui.add(
                         Slider::new(opacity, 0.0..=1.0)
                             .step_by(0.05)
+                            .fixed_decimals(2)
                             .text("Opacity"),
                     )
                     .id,
@@ -64,7 +68,6 @@ impl CaptionPage {
                      This is an indication, not an explanation.",
                 );
             });
-            ui.add_space(theme::SPACE);
         });
         self.sliders = sliders;
     }
@@ -138,7 +141,7 @@ fn generation(ui: &mut Ui, settings: &mut GenerationSettings) -> Vec<Id> {
     ui.horizontal(|ui| {
         theme::title(ui, "Generation");
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-            let reset = ui.small_button("Reset");
+            let reset = ui.button("Reset");
             let reset = reset.on_hover_text("Restore the defaults of these settings");
             if reset.clicked() {
                 *settings = GenerationSettings::default();
@@ -157,6 +160,7 @@ fn generation(ui: &mut Ui, settings: &mut GenerationSettings) -> Vec<Id> {
     add(ui, sampled, top_k, tip);
     let top_p = Slider::new(&mut settings.top_p, 0.05..=1.0)
         .step_by(0.05)
+        .fixed_decimals(2)
         .text("Top p");
     let tip = "Sample from the most likely tokens that together reach this probability";
     add(ui, sampled, top_p, tip);

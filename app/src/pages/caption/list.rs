@@ -13,16 +13,18 @@ const ROW: f32 = 48.0;
 impl CaptionPage {
     /// Draws the list of pictures, and the actions on it.
     pub(super) fn list(&mut self, ui: &mut Ui, context: &mut PageContext) {
-        ui.add_space(theme::SPACE);
         let missing = (0..self.items.len()).filter(|&index| self.is_missing(index, 0));
         let missing = missing.count();
         let waiting = self.items.iter().filter(|item| item.threads[0].is_busy());
         let waiting = waiting.count();
         ui.horizontal(|ui| {
-            theme::title(ui, &count(self.items.len(), "picture"));
+            ui.strong(count(self.items.len(), "picture"));
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                // room for the number of very many pictures
+                ui.spacing_mut().item_spacing.x = 0.0;
+                ui.spacing_mut().button_padding.x = theme::SPACE / 2.0;
                 if ui
-                    .add(Action::new(Icon::X, REMOVE_ALL).icon_only())
+                    .add(Action::new(Icon::ListX, REMOVE_ALL).icon_only())
                     .clicked()
                 {
                     self.act(REMOVE_ALL, context);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use egui::Context;
 use seemore::image::{Picture, Preprocess};
 
-use crate::background::Background;
+use crate::loader::Loader;
 use crate::pictures::{PictureSource, fitted};
 
 /// Longest side of a preview, in pixels.
@@ -26,12 +26,15 @@ impl Wanted {
     fn read(&self) -> Option<Picture> {
         // the job that captions the picture reports what is wrong with it
         let picture = self.source.read().ok()?;
-        let seen = self.preprocess.shown(&picture);
-        drop(picture);
-        Some(match self.as_input {
-            true => seen.resize(self.preprocess.side),
-            false => fitted(&seen, LONGEST),
-        })
+        if self.as_input {
+            return Some(picture.framed(self.preprocess));
+        }
+        // the square around a drawing can be larger than the picture
+        let picture = fitted(picture, 2 * LONGEST);
+        Some(fitted(
+            self.preprocess.shown(&picture).into_owned(),
+            LONGEST,
+        ))
     }
 }
 
@@ -42,42 +45,33 @@ impl PartialEq for Wanted {
     }
 }
 
-/// Reads previews on another thread, one at a time, and keeps the latest one.
+/// Reads previews one at a time, and keeps the latest one. While the selection moves through large
+/// pictures, those passed by are not read.
 #[derive(Default)]
 pub struct Preview {
-    wanted: Option<Wanted>,
-    /// Number of the wanted preview.
+    loader: Option<Loader<Wanted, Option<Picture>>>,
+    /// The last picture that was read, or could not be.
+    read: Option<(Wanted, Option<Picture>)>,
+    /// Number of pictures that were read.
     number: u64,
-    /// Number of the one that is being read.
-    reading: Option<u64>,
-    /// Number of the last one that was read, or could not be.
-    read_last: u64,
-    shown: Option<(u64, Picture)>,
-    read: Background<Option<Picture>>,
 }
 
 impl Preview {
     /// Returns the preview and its number, unless it is still being read.
     pub fn get(&mut self, ctx: &Context, wanted: &Wanted) -> Option<(u64, &Picture)> {
-        if self.wanted.as_ref() != Some(wanted) {
-            self.wanted = Some(wanted.clone());
+        let loader = self
+            .loader
+            .get_or_insert_with(|| Loader::new(ctx, 1, Wanted::read));
+        while let Some(read) = loader.poll() {
             self.number += 1;
+            self.read = Some(read);
         }
-        while let Some(picture) = self.read.poll() {
-            let Some(number) = self.reading.take() else {
-                continue;
-            };
-            self.read_last = number;
-            self.shown = picture.map(|picture| (number, picture));
+        match &self.read {
+            Some((known, picture)) if known == wanted => Some((self.number, picture.as_ref()?)),
+            _ => {
+                loader.request(std::iter::once(wanted.clone()));
+                None
+            }
         }
-        // while the selection moves through large pictures, those passed by are not read
-        if self.reading.is_none() && self.read_last != self.number {
-            self.reading = Some(self.number);
-            let wanted = wanted.clone();
-            self.read.run(ctx, move || Some(wanted.read()));
-        }
-        let shown = self.shown.as_ref();
-        let shown = shown.filter(|(number, _)| *number == self.number);
-        shown.map(|(number, picture)| (*number, picture))
     }
 }

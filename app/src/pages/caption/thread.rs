@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use seemore::caption::{Cancel, CaptionToken};
 
-use super::CaptionProgress;
 use crate::generation::GenerationSettings;
+use crate::worker::CaptionProgress;
 
 /// Probability of the average token below which a caption is uncertain.
 const UNCERTAIN: f32 = 0.5;
@@ -121,15 +121,15 @@ impl Turn {
         !self.status.is_busy() && self.confidence().is_some_and(|mean| mean < UNCERTAIN)
     }
 
-    pub fn update(&mut self, progress: CaptionProgress) {
+    pub fn update(&mut self, progress: &CaptionProgress) {
         match progress {
             CaptionProgress::Started => self.status = Status::Writing,
             CaptionProgress::Token(token) => {
                 self.status = Status::Writing;
-                self.tokens.push(token);
+                self.tokens.push(token.clone());
             }
-            CaptionProgress::Beams(beams) => self.beams = beams,
-            CaptionProgress::Finished { seconds, cancelled } => {
+            CaptionProgress::Beams(beams) => self.beams.clone_from(beams),
+            &CaptionProgress::Finished { seconds, cancelled } => {
                 self.status = Status::Done { seconds, cancelled }
             }
             CaptionProgress::Failed(_) => self.status = Status::Idle,

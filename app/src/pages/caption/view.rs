@@ -28,7 +28,6 @@ impl CaptionPage {
                 .frame(egui::Frame::new())
                 .show(ui, |ui| self.follow_up(ui, context));
         }
-        ui.add_space(theme::SPACE);
         match context.model(1) {
             None => self.model(ui, context, 0),
             Some(_) => ui.columns(2, |columns| {

@@ -1,10 +1,10 @@
 //! Queueing of captions and answers, one job for each model at a time.
 
 use super::thread::{Status, Thread, Turn};
-use super::{CaptionJob, CaptionPage, CaptionProgress, Item};
+use super::{CaptionPage, Item};
 use crate::generation::GenerationSettings;
 use crate::page::PageContext;
-use crate::worker::Slot;
+use crate::worker::{CaptionJob, CaptionProgress, Command, Slot};
 
 impl CaptionPage {
     /// Queues a caption with the chosen prompt and settings, which replaces what is there.
@@ -121,7 +121,7 @@ impl CaptionPage {
             let turn = &mut turns[turn];
             (turn.job, turn.status) = (self.jobs, Status::Sent);
             self.running[slot] = Some(self.jobs);
-            context.worker.send(CaptionJob {
+            context.worker.send(Command::Caption(CaptionJob {
                 number: self.jobs,
                 slot,
                 source: source.clone(),
@@ -129,7 +129,7 @@ impl CaptionPage {
                 prompt: turn.prompt.clone(),
                 settings: turn.settings.clone(),
                 cancel: turn.cancel.clone(),
-            });
+            }));
         }
     }
 
@@ -137,7 +137,7 @@ impl CaptionPage {
     pub(super) fn progress(
         &mut self,
         job: u64,
-        progress: CaptionProgress,
+        progress: &CaptionProgress,
         context: &mut PageContext,
     ) {
         let ended = matches!(
@@ -151,7 +151,7 @@ impl CaptionPage {
                 .filter(|running| **running == Some(job));
             done.for_each(|running| *running = None);
         }
-        if let CaptionProgress::Failed(message) = &progress {
+        if let CaptionProgress::Failed(message) = progress {
             context.toasts.add(message);
         }
         let threads = self.items.iter_mut().flat_map(|item| &mut item.threads);

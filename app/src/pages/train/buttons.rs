@@ -4,9 +4,10 @@ use egui::{Button, Key, KeyboardShortcut, Modifiers, RichText, Ui};
 
 use super::form::Mode;
 use super::history::Stage;
-use super::{CHECK, PAUSE, START, STOP, TrainCommand, TrainPage};
+use super::{CHECK, PAUSE, RESUME, START, STOP, TrainPage, USE};
 use crate::page::{PageContext, Request};
 use crate::theme::{Action, Icon};
+use crate::worker::{Command, TrainCommand};
 
 const START_KEYS: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::Enter);
 const PAUSE_KEYS: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::P);
@@ -82,14 +83,14 @@ impl TrainPage {
                 .add_enabled(can_pause, Button::new(name))
                 .on_hover_text(hover);
             if pause.clicked() || pause_pressed && can_pause {
-                context.worker.send(command);
+                context.worker.send(Command::Train(command));
             }
             let can_stop = running && stage != Some(Stage::Stopping);
             let stop = ui
                 .add_enabled(can_stop, Button::new("Stop"))
                 .on_hover_text("Save and end after this step");
             if stop.clicked() || can_stop && asked == Some(STOP) {
-                context.worker.send(TrainCommand::Stop);
+                context.worker.send(Command::Train(TrainCommand::Stop));
                 // it takes effect after the next step, which can take long
                 self.history
                     .iter_mut()
@@ -114,9 +115,9 @@ impl TrainPage {
                 .add_enabled(ended.is_some(), Button::new("Use this model"))
                 .on_hover_text("Load the trained model and caption pictures with it");
             if let Some((output, _)) = ended {
-                if resume.clicked() {
+                if resume.clicked() || can_resume && asked == Some(RESUME) {
                     self.resume(context, output);
-                } else if use_model.clicked() {
+                } else if use_model.clicked() || asked == Some(USE) {
                     context.requests.push(Request::UseModel(output));
                 }
             }

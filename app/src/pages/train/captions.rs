@@ -5,13 +5,13 @@ use egui::{
     UiBuilder, pos2, vec2,
 };
 
-use super::job::Sample;
-use super::sample_file::Validation;
+use crate::theme;
+use crate::worker::{Sample, Validation};
 
 /// Height of a row, in points.
 const ROW: f32 = 40.0;
 /// Width of a column, in points.
-const COLUMN: f32 = 146.0;
+const COLUMN: f32 = 160.0;
 /// Height of the header, in points.
 const HEADER: f32 = 38.0;
 /// Space for the check mark of a correct caption, in points.
@@ -58,7 +58,8 @@ pub fn show(
         area.show_viewport(ui, |ui, viewport| {
             ui.set_min_size(vec2(COLUMN * validations.len() as f32, height));
             let all = Rect::from_min_size(ui.min_rect().min, vec2(0.0, height));
-            let first = (viewport.min.x / COLUMN).max(0.0) as usize;
+            // a column that is mostly out of view would show the ends of words
+            let first = (viewport.min.x / COLUMN).round().max(0.0) as usize;
             let visible = validations
                 .iter()
                 .enumerate()
@@ -86,10 +87,14 @@ fn column(ui: &mut Ui, all: Rect, number: usize, validation: &Validation, sample
     cell(ui, header, |ui| {
         ui.vertical(|ui| {
             ui.spacing_mut().item_spacing.y = 0.0;
-            ui.strong(format!("Step {step}"));
-            let result = format!("{:.0} % correct, loss {loss:.3}", 100.0 * exact_match);
-            ui.add(Label::new(RichText::new(result).small()).truncate())
-                .on_hover_text("Exact matches and mean loss over all validation pictures");
+            ui.horizontal(|ui| {
+                ui.spacing_mut().item_spacing.x = theme::SPACE / 2.0;
+                ui.strong(format!("Step {step}"));
+                ui.label(RichText::new(format!("loss {loss:.3}")).weak())
+                    .on_hover_text("Mean loss over all validation pictures");
+            });
+            ui.label(format!("{:.0} % correct", 100.0 * exact_match))
+                .on_hover_text("Exact matches over all validation pictures");
         });
     });
     for (row, (caption, sample)) in captions.iter().zip(samples).enumerate() {
@@ -100,7 +105,7 @@ fn column(ui: &mut Ui, all: Rect, number: usize, validation: &Validation, sample
             RichText::new(caption)
         };
         let correct = *caption == sample.caption;
-        let green = green(ui.visuals().dark_mode);
+        let green = theme::colors(ui).success;
         if correct {
             check(ui, pos2(rect.left() + 5.0, rect.center().y), green);
         }
@@ -117,15 +122,6 @@ fn column(ui: &mut Ui, all: Rect, number: usize, validation: &Validation, sample
 fn check(ui: &Ui, at: Pos2, color: Color32) {
     let points = [vec2(-4.0, 0.0), vec2(-1.0, 3.5), vec2(4.0, -4.0)].map(|offset| at + offset);
     ui.painter().line(points.to_vec(), Stroke::new(1.5, color));
-}
-
-/// Returns the colour of a correct caption.
-fn green(dark: bool) -> Color32 {
-    if dark {
-        Color32::from_rgb(110, 205, 130)
-    } else {
-        Color32::from_rgb(15, 115, 50)
-    }
 }
 
 /// Returns the place of a cell.

@@ -5,16 +5,19 @@ mod pretrained;
 use std::path::{Path, PathBuf};
 
 use egui::{CollapsingHeader, DragValue, RichText, Ui};
-use seemore::image::Augment;
-use seemore::models::checkpoint;
-use seemore::train::{BatchSize, Budget, DataConfig, RunConfig};
+use seemore::graph::Precision;
+use seemore::image::{Augment, Strength};
+use seemore::models::{Preset, checkpoint};
+use seemore::named::Named;
+use seemore::text::TokenKind;
+use seemore::train::{BatchSize, Budget, DataConfig, OnNan, RunConfig, Schedule};
 
-use super::choices::{AUGMENTATIONS, ON_NAN, PRECISIONS, PRESETS, SCHEDULES, TOKENIZERS, strength};
+use super::choices::strength;
 use super::form::{self, Form, Mode};
 use super::widgets::{Field, choice, number, path, paths, text};
 use crate::background::Background;
 use crate::file_dialog::FileDialog;
-pub use pretrained::LocalModels;
+pub use pretrained::{LocalModels, choose_model};
 
 /// Results of file dialogs, with the field that each is for.
 pub type Chosen = Background<(Field, Vec<PathBuf>)>;
@@ -119,12 +122,12 @@ fn new_model(ui: &mut Ui, form: &mut Form, chosen: &Chosen) {
     });
     pictures(ui, data, chosen);
     ui.separator();
-    if let Some(preset) = choice(ui, "Preset", Some(form.config.model.preset), PRESETS) {
+    if let Some(preset) = choice(ui, "Preset", Some(form.config.model.preset), Preset::VALUES) {
         form.set_preset(preset);
     }
     let config = &mut form.config;
     let kind = &mut config.tokenizer.kind;
-    *kind = choice(ui, "Tokenizer", Some(*kind), TOKENIZERS).unwrap_or(*kind);
+    *kind = choice(ui, "Tokenizer", Some(*kind), TokenKind::VALUES).unwrap_or(*kind);
     common(ui, config);
     let weight = DragValue::new(&mut config.loss.classes)
         .speed(0.01)
@@ -182,7 +185,7 @@ fn common(ui: &mut Ui, config: &mut RunConfig) {
         .max_decimals(6);
     number(ui, "Learning rate", rate).on_hover_text("Peak learning rate, reached after warm-up");
     let current = strength(&config.augment);
-    if let Some(strength) = choice(ui, "Augmentation", current, AUGMENTATIONS) {
+    if let Some(strength) = choice(ui, "Augmentation", current, Strength::VALUES) {
         config.augment = Augment::from(strength);
     }
 }
@@ -201,7 +204,7 @@ fn advanced(ui: &mut Ui, config: &mut RunConfig) {
     )
     .on_hover_text("Recompute each block in the backward pass: less memory, more time");
     let precision = &mut config.batch.precision;
-    *precision = choice(ui, "Precision", Some(*precision), PRECISIONS).unwrap_or(*precision);
+    *precision = choice(ui, "Precision", Some(*precision), Precision::VALUES).unwrap_or(*precision);
     number(
         ui,
         "Warm-up",
@@ -209,7 +212,7 @@ fn advanced(ui: &mut Ui, config: &mut RunConfig) {
     )
     .on_hover_text("Steps until the learning rate reaches its peak");
     let schedule = &mut config.schedule.shape;
-    *schedule = choice(ui, "Schedule", Some(*schedule), SCHEDULES).unwrap_or(*schedule);
+    *schedule = choice(ui, "Schedule", Some(*schedule), Schedule::VALUES).unwrap_or(*schedule);
     let decimals = |value| DragValue::new(value).speed(0.01).range(0.0..=1000.0);
     number(
         ui,
@@ -229,7 +232,7 @@ fn advanced(ui: &mut Ui, config: &mut RunConfig) {
     number(ui, "Label smoothing", smoothing)
         .on_hover_text("Probability mass spread over the whole vocabulary");
     let on_nan = &mut config.guard.on_nan;
-    *on_nan = choice(ui, "Non-finite loss", Some(*on_nan), ON_NAN).unwrap_or(*on_nan);
+    *on_nan = choice(ui, "Non-finite loss", Some(*on_nan), OnNan::VALUES).unwrap_or(*on_nan);
     let patience = config.validation.patience.get_or_insert(0);
     number(
         ui,
@@ -280,7 +283,7 @@ enum Limit {
 }
 
 fn budget(ui: &mut Ui, config: &mut RunConfig, mode: Mode) {
-    let tiny = config.model.preset == seemore::models::Preset::Tiny && mode == Mode::New;
+    let tiny = config.model.preset == Preset::Tiny && mode == Mode::New;
     let budget = &mut config.budget;
     let current = match budget {
         Budget { steps: Some(_), .. } => Limit::Steps,

@@ -9,7 +9,7 @@ use seemore::text::TokenKind;
 use seemore::train::{BatchSize, Budget, RunConfig, Tuned};
 use serde::{Deserialize, Serialize};
 
-use super::request::{Overrides, RunRequest};
+use crate::worker::{Overrides, RunRequest};
 
 /// The contents of the fields.
 #[derive(Debug, Clone, PartialEq)]

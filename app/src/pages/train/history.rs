@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::curve::Curve;
-use super::job::{Step, TrainEvent, TrainInfo};
 use super::runs::StoredRun;
-use super::sample_file::{StoredValidation, Validation};
 use crate::progress::Counter;
+use crate::worker::{Step, StoredValidation, TrainEvent, TrainInfo, Validation};
 
 /// Everything the page shows about a training.
 #[derive(Debug, Default)]
@@ -168,8 +167,8 @@ impl History {
 mod tests {
     use seemore::train::Footprint;
 
-    use super::super::job::Sample;
     use super::*;
+    use crate::worker::Sample;
 
     fn step(step: u64, loss: f32, seconds: u64) -> TrainEvent {
         let time = Duration::from_secs;

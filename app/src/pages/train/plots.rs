@@ -8,6 +8,7 @@ use egui_plot::{GridInput, GridMark, HoverPosition, Line, MarkerShape, Plot, Plo
 use super::curve::Curve;
 use super::history::History;
 use crate::format::short;
+use crate::theme;
 
 /// Colours of the training and the validation loss.
 const LOSSES: [Color32; 2] = [
@@ -53,26 +54,28 @@ pub fn color(number: usize) -> Color32 {
 /// Draws both plots side by side, or below each other in a narrow window. `log` selects a
 /// logarithmic loss axis; the losses of `others` are drawn beside those of the training.
 pub fn show(ui: &mut Ui, history: &History, others: &[Overlay], log: &mut bool) {
-    let columns = if ui.available_width() < 480.0 { 1 } else { 2 };
-    ui.columns(columns, |columns| {
+    let beside = ui.available_width() >= 480.0;
+    ui.columns(if beside { 2 } else { 1 }, |columns| {
         let left = &mut columns[0];
-        left.horizontal_wrapped(|ui| {
-            ui.set_min_height(ui.spacing().interact_size.y);
+        row(left, |ui| {
             ui.strong("Loss");
             ui.checkbox(log, "Logarithmic")
                 .on_hover_text("Use a logarithmic axis, which spreads small losses");
-            // beside the plot, where it hides no curve
+        });
+        // above the plot, where it hides no curve
+        row(left, |ui| {
             for (name, color) in ["training", "validation"].into_iter().zip(LOSSES) {
                 dot(ui, color);
-                ui.small(name);
+                ui.label(name);
             }
         });
         losses(left, history, others, *log);
         let right = columns.last_mut().expect("there is at least one");
-        right.horizontal(|ui| {
-            ui.set_min_height(ui.spacing().interact_size.y);
-            ui.strong("Learning rate");
-        });
+        row(right, |ui| drop(ui.strong("Learning rate")));
+        // as high as the legend of the other plot
+        if beside {
+            row(right, |_| {});
+        }
         let label = format!(
             "Learning rate curve{}",
             history
@@ -91,6 +94,14 @@ pub fn show(ui: &mut Ui, history: &History, others: &[Overlay], log: &mut bool) 
                 .width(2.0),
             );
         });
+    });
+}
+
+/// Draws a row above a plot, of the same height in both columns.
+fn row(ui: &mut Ui, add: impl FnOnce(&mut Ui)) {
+    ui.horizontal(|ui| {
+        ui.set_min_height(theme::CONTROL);
+        add(ui);
     });
 }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use egui::{Label, ProgressBar, RichText, Ui};
 
 use super::history::{History, Stage};
-use super::job::{Step, TrainInfo};
 use crate::format::{bytes, duration, short};
 use crate::progress::Counter;
+use crate::worker::{Step, TrainInfo};
 
 /// Draws the progress bar and the figures below it.
 pub fn show(ui: &mut Ui, history: &History) {

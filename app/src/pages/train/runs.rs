@@ -7,10 +7,9 @@ use egui::{Button, CollapsingHeader, Context, RichText, Ui};
 use seemore::train::{FolderLock, Progress};
 
 use super::curve::Curve;
-use super::job::METRICS;
 use super::plots;
-use super::sample_file::StoredValidation;
 use crate::background::Background;
+use crate::worker::{METRICS, StoredValidation};
 
 /// Folder in which run folders are made.
 const RUNS: &str = "runs";

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use egui::{
-    Align, Button, ComboBox, DragValue, Label, Layout, Response, Role, TextEdit, TextStyle, Ui,
-    WidgetInfo, vec2,
+    Align, ComboBox, DragValue, Label, Layout, Response, Role, TextEdit, TextStyle, Ui, WidgetInfo,
+    vec2,
 };
 
 use super::choices::Choices;
 use super::fields::{Chosen, short_path};
 use crate::file_dialog::FileDialog;
+use crate::theme::{Action, Icon};
 
 /// A field that a file dialog fills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,9 +39,8 @@ pub fn paths(
         ui.allocate_ui_with_layout(row, Layout::right_to_left(Align::Center), |ui| {
             let name = path.file_name().unwrap_or(path.as_os_str());
             let label = format!("Remove {}", name.to_string_lossy());
-            let button = ui.small_button("x").on_hover_text("Remove");
-            button.widget_info(|| WidgetInfo::labeled(Role::Button, true, &label));
-            if button.clicked() {
+            let button = Action::new(Icon::X, &label).icon_only();
+            if ui.add(button).clicked() {
                 removed = Some(i);
             }
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
@@ -55,7 +55,7 @@ pub fn paths(
     ui.horizontal(|ui| {
         let title = format!("Captioned pictures for {what}");
         let button = |ui: &mut Ui, text: &str, label: String, hover: &str| {
-            let button = ui.add(Button::new(text).small()).on_hover_text(hover);
+            let button = ui.button(text).on_hover_text(hover);
             button.widget_info(|| WidgetInfo::labeled(Role::Button, true, &label));
             button.clicked()
         };

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
-use egui::{ComboBox, DragValue, Ui};
+use egui::{ComboBox, Context, DragValue, Ui};
 use seemore::models::composition::missing_parts;
 use seemore::models::{checkpoint, library};
+use seemore::named::Named;
+use seemore::text::Style;
 use seemore::train::Tuned;
 
-use super::super::choices::{PARTS, STYLES, TILES};
+use super::super::choices::{PARTS, TILES};
 use super::super::form::Form;
 use super::super::widgets::{Field, choice, number, path, row, text};
 use super::{Chosen, common, pictures};
@@ -71,6 +73,17 @@ fn list() -> Vec<LocalModel> {
     shipped.into_iter().chain(known).chain(others).collect()
 }
 
+/// Lets the user choose the folder of the pretrained model.
+pub fn choose_model(ctx: &Context, chosen: &Chosen) {
+    let dialog = FileDialog::new(ctx);
+    chosen.run(ctx, || {
+        let folder = dialog
+            .set_title("Choose the folder of a pretrained model")
+            .pick_folder()?;
+        Some((Field::Model, vec![folder]))
+    });
+}
+
 /// Draws the fields.
 pub fn show(ui: &mut Ui, form: &mut Form, models: &mut LocalModels, chosen: &Chosen) {
     path(
@@ -82,13 +95,7 @@ pub fn show(ui: &mut Ui, form: &mut Form, models: &mut LocalModels, chosen: &Cho
     .on_hover_text("Folder or GGUF file of a pretrained model, or a name of the Hugging Face Hub");
     ui.horizontal(|ui| {
         if ui.button("Choose model...").clicked() {
-            let dialog = FileDialog::new(ui.ctx());
-            chosen.run(ui.ctx(), || {
-                let folder = dialog
-                    .set_title("Choose the folder of a pretrained model")
-                    .pick_folder()?;
-                Some((Field::Model, vec![folder]))
-            });
+            choose_model(ui.ctx(), chosen);
         }
         let models = models.poll(ui);
         ui.add_enabled_ui(!models.is_empty(), |ui| {
@@ -145,7 +152,7 @@ pub fn show(ui: &mut Ui, form: &mut Form, models: &mut LocalModels, chosen: &Cho
         .on_hover_text("Adapters count alpha / rank times");
     });
     ui.separator();
-    if let Some(style) = choice(ui, "Caption style", Some(tune.style), STYLES) {
+    if let Some(style) = choice(ui, "Caption style", Some(tune.style), Style::VALUES) {
         tune.style = style;
     }
     let mut question = tune.prompt.clone().unwrap_or_default();

@@ -6,18 +6,15 @@ use rayon::prelude::*;
 use seemore::caption::{Cancel, CaptionOptions};
 use seemore::image::Picture;
 
+use super::{Event, Worker};
 use crate::generation::GenerationSettings;
 use crate::hint;
-use crate::worker::{Command, Worker};
 
-/// Size of a picture file from which on it counts as large, in bytes.
-const LARGE: u64 = 1 << 20;
+/// Number of pictures that are decoded at once, which bounds the memory on machines with many
+/// processors: a photograph takes 100 MB.
+const AT_ONCE: usize = 4;
 
-/// Number of large pictures that are decoded at once, which bounds the memory on machines with many
-/// processors.
-const LARGE_AT_ONCE: usize = 4;
-
-/// Command that captions some pictures of a run. Its result is a [`BatchEvent`].
+/// Pictures of a run to caption. Its result is a [`BatchEvent`].
 #[derive(Debug, Clone)]
 pub struct BatchJob {
     /// Number of the run that the job belongs to.
@@ -53,19 +50,18 @@ pub struct WrittenCaption {
     pub confidence: f32,
 }
 
-impl Command for BatchJob {
-    fn run(self: Box<Self>, worker: &mut Worker) {
+impl BatchJob {
+    /// Captions the pictures.
+    pub(super) fn run(&self, worker: &mut Worker) {
         let captions = self
             .caption(worker)
             .map_err(|error| hint::explain(error.as_ref()));
-        worker.events().page(BatchEvent {
+        worker.events.send(Event::Batch(BatchEvent {
             run: self.run,
             captions,
-        });
+        }));
     }
-}
 
-impl BatchJob {
     /// Captions all pictures that can be read.
     fn caption(&self, worker: &mut Worker) -> anyhow::Result<Vec<BatchCaption>> {
         let session = worker.model(0)?;
@@ -76,13 +72,7 @@ impl BatchJob {
                 |picture: Picture| session.input(&picture).map_err(|error| error.to_string());
             (*number, picture.and_then(input))
         };
-        let large =
-            |(_, path): &(usize, PathBuf)| path.metadata().is_ok_and(|file| file.len() > LARGE);
-        let at_once = match self.pictures.iter().any(large) {
-            true => LARGE_AT_ONCE,
-            false => self.pictures.len().max(1),
-        };
-        let parts = self.pictures.chunks(at_once);
+        let parts = self.pictures.chunks(AT_ONCE);
         let (numbers, pictures): (Vec<usize>, Vec<_>) = parts
             .flat_map(|part| part.par_iter().map(read).collect::<Vec<_>>())
             .unzip();

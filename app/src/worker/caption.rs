@@ -8,13 +8,12 @@ use seemore::caption::{Cancel, Caption, CaptionOptions, CaptionToken, Sampling, 
 use seemore::image::Picture;
 use seemore::text::chat::{Message, Part, Role};
 
+use super::{Event, Slot, Worker};
 use crate::generation::GenerationSettings;
 use crate::hint;
 use crate::pictures::PictureSource;
-use crate::worker::{Command, Slot, Worker};
 
-/// Command that captions a picture or answers a question about it. Its results are
-/// [`CaptionEvent`]s.
+/// A picture to caption, or a question to answer about it. Its results are [`CaptionEvent`]s.
 #[derive(Debug, Clone)]
 pub struct CaptionJob {
     /// Number of the job; later jobs have higher numbers.
@@ -34,7 +33,7 @@ pub struct CaptionJob {
 }
 
 /// Progress of a caption job.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct CaptionEvent {
     /// Number of the job.
     pub job: u64,
@@ -42,8 +41,8 @@ pub struct CaptionEvent {
     pub progress: CaptionProgress,
 }
 
-/// Progress of a caption job.
-#[derive(Debug)]
+/// What a caption job has done.
+#[derive(Debug, Clone)]
 pub enum CaptionProgress {
     /// The model has begun.
     Started,
@@ -63,13 +62,23 @@ pub enum CaptionProgress {
 }
 
 impl CaptionJob {
+    /// Writes the text.
+    pub(super) fn run(&self, worker: &mut Worker) {
+        if let Err(error) = self.caption(worker) {
+            worker.events.send(Event::Caption(CaptionEvent {
+                job: self.number,
+                progress: CaptionProgress::Failed(hint::explain(error.as_ref())),
+            }));
+        }
+    }
+
     fn caption(&self, worker: &mut Worker) -> anyhow::Result<()> {
-        let events = worker.events().clone();
+        let events = worker.events.clone();
         let send = |progress| {
-            events.page(CaptionEvent {
+            events.send(Event::Caption(CaptionEvent {
                 job: self.number,
                 progress,
-            })
+            }))
         };
         let start = Instant::now();
         if !self.cancel.is_cancelled() {
@@ -131,7 +140,11 @@ impl CaptionJob {
 }
 
 /// Returns the library's options for settings of the window.
-pub fn options(session: &Session, settings: &GenerationSettings, prompt: &str) -> CaptionOptions {
+pub(super) fn options(
+    session: &Session,
+    settings: &GenerationSettings,
+    prompt: &str,
+) -> CaptionOptions {
     let &GenerationSettings {
         temperature,
         top_k,
@@ -153,16 +166,5 @@ pub fn options(session: &Session, settings: &GenerationSettings, prompt: &str) -
         beam: beams,
         heat: session.has_heat(),
         ..CaptionOptions::default()
-    }
-}
-
-impl Command for CaptionJob {
-    fn run(self: Box<Self>, worker: &mut Worker) {
-        if let Err(error) = self.caption(worker) {
-            worker.events().page(CaptionEvent {
-                job: self.number,
-                progress: CaptionProgress::Failed(hint::explain(error.as_ref())),
-            });
-        }
     }
 }

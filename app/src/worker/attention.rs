@@ -8,14 +8,14 @@ use seemore::explain::{AttentionMap, AttentionMaps, Heads, Matrix};
 use seemore::image::Picture;
 use seemore::models::checkpoint::{self, CheckpointError};
 
+use super::{Event, Worker};
 use crate::hint;
 use crate::pictures::{PictureSource, fitted};
-use crate::worker::{Command, Worker};
 
 /// Longest side of the picture that heat maps are drawn over, in pixels.
 const LONGEST: usize = 1600;
 
-/// Command that computes the attention for a caption. Its result is an [`AttentionEvent`].
+/// A caption whose attention is computed. Its result is an [`Event::Attention`].
 #[derive(Debug, Clone)]
 pub struct AttentionJob {
     /// Number of the job, repeated in the result so that outdated results are recognized.
@@ -27,9 +27,6 @@ pub struct AttentionJob {
     /// Tokens of the caption.
     pub tokens: Vec<u32>,
 }
-
-/// Result of an [`AttentionJob`], or why there is none and what to do.
-pub type AttentionEvent = Result<Box<Attention>, String>;
 
 /// Attention and relevance of a caption.
 #[derive(Debug, Clone)]
@@ -48,17 +45,16 @@ pub struct Attention {
     entropies: Vec<Vec<f64>>,
 }
 
-impl Command for AttentionJob {
-    fn run(self: Box<Self>, worker: &mut Worker) {
-        let event: AttentionEvent = self
-            .compute(worker)
-            .map(Box::new)
-            .map_err(|error| hint::explain(error.as_ref()));
-        worker.events().page(event);
-    }
-}
-
 impl AttentionJob {
+    /// Computes the attention.
+    pub(super) fn run(&self, worker: &mut Worker) {
+        let computed = self
+            .compute(worker)
+            .map(Arc::new)
+            .map_err(|error| hint::explain(error.as_ref()));
+        worker.events.send(Event::Attention(computed));
+    }
+
     fn compute(&self, worker: &mut Worker) -> anyhow::Result<Attention> {
         let picture = worker.picture(&self.source)?;
         let session = worker.model(0)?;
@@ -66,7 +62,7 @@ impl AttentionJob {
         let length = maps.decoder.first().map_or(0, |map| map.shape[2]) - maps.front;
         // the last token is not a query
         let prompt = (length + 1).saturating_sub(self.tokens.len());
-        let input = fitted(&session.visible_part(&picture), LONGEST);
+        let input = fitted(session.visible_part(&picture), LONGEST);
         Ok(Attention::new(self.number, input, maps, relevance, prompt))
     }
 }

@@ -1,4 +1,4 @@
-//! A training that the page asks the worker for.
+//! A training to start, and the settings it starts with.
 
 use std::path::PathBuf;
 

@@ -1,6 +1,9 @@
 //! Trains a model. Between its steps and the batches of a validation, other commands run, so that
 //! captions can be written meanwhile.
 
+mod request;
+mod sample_file;
+
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::TryRecvError;
@@ -8,20 +11,21 @@ use std::time::Duration;
 
 use seemore::image::Picture;
 use seemore::progress::Progress;
+use seemore::track::Target;
 use seemore::train::{
     self, Footprint, Note, Observer, ObserverError, Ready, Spike, Summary, TrainError, TrainRun,
 };
 
-use seemore::track::Target;
-
-use super::request::RunRequest;
-use super::sample_file::{self, StoredValidation, Validation};
+use super::{Command, Event, Worker};
 use crate::hint;
 use crate::pictures::THUMBNAIL;
 use crate::progress::Counter;
-use crate::worker::{Command, Worker};
 
-/// Command about training. Its results are [`TrainEvent`]s.
+pub use request::{Overrides, RunRequest};
+pub(crate) use sample_file::StoredValidation;
+pub use sample_file::Validation;
+
+/// A command about training. Its results are [`TrainEvent`]s.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TrainCommand {
     /// Start a training.
@@ -35,7 +39,7 @@ pub enum TrainCommand {
 }
 
 /// Progress of a training.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum TrainEvent {
     /// The options are valid and the output folder is chosen.
     Preparing(PathBuf),
@@ -86,7 +90,7 @@ pub enum TrainEvent {
 }
 
 /// Facts about a training, known before its first step.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct TrainInfo {
     /// Number of parameters.
     pub parameters: usize,
@@ -103,7 +107,7 @@ pub struct TrainInfo {
 }
 
 /// A validation picture whose captions are shown.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Sample {
     /// Where it comes from, such as a row of a file.
     pub id: String,
@@ -136,32 +140,30 @@ pub struct Step {
 
 /// File in the run folder with the figures of the training, from which later sessions draw its
 /// curves.
-pub(super) const METRICS: &str = "metrics.csv";
+pub const METRICS: &str = "metrics.csv";
 
 /// Maximum number of samples.
 const SAMPLES: usize = 8;
 
-impl Command for TrainCommand {
-    /// Runs a whole training. While none is running, there is nothing to pause, continue or stop.
-    fn run(self: Box<Self>, worker: &mut Worker) {
-        let TrainCommand::Start(request) = *self else {
-            return;
-        };
-        let event = match train(worker, request) {
-            Ok(Summary {
-                steps,
-                elapsed,
-                interrupted,
-                ..
-            }) => TrainEvent::Ended {
-                steps,
-                elapsed,
-                interrupted,
-            },
-            Err(error) => TrainEvent::Failed(hint::explain(&error)),
-        };
-        worker.events().page(event);
-    }
+/// Runs a whole training. While none is running, there is nothing to pause, continue or stop.
+pub(super) fn run(worker: &mut Worker, command: TrainCommand) {
+    let TrainCommand::Start(request) = command else {
+        return;
+    };
+    let event = match train(worker, request) {
+        Ok(Summary {
+            steps,
+            elapsed,
+            interrupted,
+            ..
+        }) => TrainEvent::Ended {
+            steps,
+            elapsed,
+            interrupted,
+        },
+        Err(error) => TrainEvent::Failed(hint::explain(&error)),
+    };
+    worker.events.send(Event::Train(event));
 }
 
 fn train(worker: &mut Worker, request: RunRequest) -> Result<Summary, TrainError> {
@@ -175,7 +177,7 @@ fn train(worker: &mut Worker, request: RunRequest) -> Result<Summary, TrainError
         paused: false,
     };
     observer.send(TrainEvent::Preparing(run.out().to_owned()));
-    let device = observer.worker.device();
+    let device = observer.worker.device.clone();
     run.start(&device, &mut observer)
 }
 
@@ -193,7 +195,7 @@ struct WorkerObserver<'a> {
 
 impl WorkerObserver<'_> {
     fn send(&self, event: TrainEvent) {
-        self.worker.events().page(event);
+        self.worker.events.send(Event::Train(event));
     }
 
     fn add_note(&self, text: String) {
@@ -209,22 +211,22 @@ impl WorkerObserver<'_> {
                 // the window has closed
                 Err(TryRecvError::Disconnected) => return ControlFlow::Break(()),
             };
-            match command.downcast::<TrainCommand>().map(|command| *command) {
-                Ok(TrainCommand::Pause) => {
+            match command {
+                Command::Train(TrainCommand::Pause) => {
                     self.paused = true;
                     self.send(TrainEvent::Paused { step });
                 }
-                Ok(TrainCommand::Continue) => {
+                Command::Train(TrainCommand::Continue) => {
                     self.paused = false;
                     self.send(TrainEvent::Continued);
                 }
-                Ok(TrainCommand::Stop) => {
+                Command::Train(TrainCommand::Stop) => {
                     self.send(TrainEvent::Stopping);
                     return ControlFlow::Break(());
                 }
-                Ok(TrainCommand::Start(_)) => self.send(TrainEvent::Busy),
+                Command::Train(TrainCommand::Start(_)) => self.send(TrainEvent::Busy),
                 // a lost device is reported where the worker ends
-                Err(command) => self
+                command => self
                     .worker
                     .run(command)
                     .map_or(ControlFlow::Break(()), ControlFlow::Continue)?,
@@ -294,7 +296,7 @@ impl Observer for WorkerObserver<'_> {
                 left,
                 ..
             } => {
-                let free = self.worker.device().free_memory();
+                let free = self.worker.device.free_memory();
                 self.send(TrainEvent::Step(Step {
                     step,
                     steps,
