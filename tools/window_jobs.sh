@@ -1,5 +1,5 @@
 #!/bin/sh
-# Starts the window on a virtual screen, does ten jobs of a user with real keys and clicks, and stores a picture of the screen after each:
+# Starts the window on a virtual screen, does ten jobs of a user with real keys, by the names of commands, and stores a picture of the screen after each:
 #   tools/window_jobs.sh PROGRAM MODEL PICTURE FOLDER
 # MODEL answers questions about photographs, such as data/checkpoints/photo. Needs Xvfb, xdotool and scrot. Takes about six minutes.
 set -eu
@@ -54,15 +54,17 @@ enter() {
     xdotool type --delay 20 "$1"
     sleep 0.5
 }
-click() {
-    xdotool mousemove "$1" "$2" sleep 0.2 click 1
-    sleep 0.5
-}
-# Takes a command of the palette
+# Takes a command of the palette: WORDS OF ITS NAME
 command_of() {
     press ctrl+k
     enter "$1"
     press Return
+}
+# Answers a dialog that asks for a path
+path() {
+    enter "$1"
+    press Return
+    sleep 2
 }
 
 shot 01-caption-a-photo 14
@@ -70,79 +72,56 @@ command_of "ask a question"
 enter "Is it an animal?"
 press Return
 shot 02-follow-up 8
-press ctrl+2
-press ctrl+shift+o
-enter "$home/photographs"
-press Return
-sleep 2
+command_of "show the batch page"
+command_of "open a folder"
+path "$home/photographs"
 command_of "caption the chosen"
 sleep 20
 for text in "a woman in an orange suit" "a brick wall" "a man with a camera" "a tabby cat" "a wall clock"; do
-    press ctrl+Return
+    command_of "edit the caption"
     press ctrl+a
     enter "$text"
+    press ctrl+Next
 done
-press ctrl+Return
 shot 03-caption-a-folder-and-fix-five 2
 command_of "find and replace"
-click 1306 153
 enter "tabby cat"
-click 1306 181
+press Tab
 enter "cat with green eyes"
-click 1150 234
+command_of "make the previewed replacements"
 shot 04-find-and-replace 1
 command_of "import or export"
-click 1250 280
-sleep 1
-click 1180 397
-sleep 1
-click 1175 336
+command_of "save captions: json lines"
 sleep 2
 # one replacement, five edits and the captions of the model are undone, then imported
 for _ in 1 2 3 4 5 6 7; do command_of "undo the last"; done
-click 1176 175
-sleep 1
-enter "$home/photographs/captions.jsonl"
-press Return
-sleep 2
+command_of "import captions..."
+path "$home/photographs/captions.jsonl"
 shot 05-export-and-reimport 1
-press Escape
-press ctrl+3
+command_of "show the attention page"
 sleep 8
-click 1243 486
+for _ in 1 2 3; do command_of "show the next layer"; done
+for _ in 1 2; do command_of "show the next head"; done
 shot 06-inspect-a-head 2
-press m
-xdotool mousemove 330 260 sleep 0.3 mousedown 1 sleep 0.3 mousemove 420 300 sleep 0.3 mousemove 480 360 sleep 0.3 mouseup 1
-click 249 102
+command_of "hide patches"
+# over the picture, which is the largest thing on the page
+xdotool mousemove 330 300 sleep 0.3 mousedown 1 sleep 0.3 mousemove 420 340 sleep 0.3 mousemove 480 400 sleep 0.3 mouseup 1
+command_of "run again without"
 shot 07-mask-a-patch 12
-press ctrl+4
-command_of "fine-tune"
-sleep 2
-click 294 122
-sleep 1
-enter "$model"
-click 107 795
-sleep 1
-click 249 822
-sleep 1
-press ctrl+a
-enter 24
-press Return
-sleep 1
-click 211 207
-sleep 1
-enter "$home/twenty"
-press Return
+command_of "show the train page"
+command_of "choose the pretrained model"
+path "$model"
+command_of "open a folder"
+path "$home/twenty"
 command_of "check the data"
 sleep 4
 command_of "start the training"
 shot 08-fine-tune-on-twenty 60
 command_of "stop the training"
 sleep 15
-click 748 63
+command_of "resume the training that was"
 shot 09-resume 75
-press ctrl+1
+command_of "show the caption page"
 command_of "compare with another"
-enter "$data/checkpoints/emoji"
-press Return
+path "$data/checkpoints/emoji"
 shot 10-compare-two-models 15
