@@ -340,8 +340,8 @@ fn curves_are_drawn_on_linear_and_logarithmic_axes() {
     // the columns are side by side
     let left = |label: &str| harness.get_by_label(label).rect().left();
     assert!(
-        left("Step 160") - left("Step 140") > 130.0
-            && left("Step 160") - left("True caption") > 160.0
+        left("Step 200") - left("Step 180") > 130.0
+            && left("Step 180") - left("True caption") > 160.0
     );
     assert!(
         harness.query_by_label("Step 200").is_some() && harness.query_by_label("Step 20").is_none(),

@@ -79,8 +79,8 @@ impl Attention {
     ) -> Attention {
         let of = |map: &AttentionMap| {
             let heads = 0..map.shape[1];
-            // an entropy of -0.0 is 0
-            let entropy = |head| Matrix::new(map, Heads::One(head)).entropy().max(0.0);
+            // the maximum of -0.0 and 0.0 may be either
+            let entropy = |head| Matrix::new(map, Heads::One(head)).entropy().max(0.0) + 0.0;
             heads.map(entropy).collect()
         };
         let entropies = maps.encoder.iter().chain(&maps.decoder).map(of).collect();
