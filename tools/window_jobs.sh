@@ -2,8 +2,11 @@
 # Starts the window on a virtual screen, does ten jobs of a user with real keys, by the names of commands, and stores a picture of the screen after each:
 #   tools/window_jobs.sh PROGRAM MODEL PICTURE FOLDER
 # MODEL answers questions about photographs, such as data/checkpoints/photo. Needs Xvfb, xdotool and scrot. Takes about six minutes.
+# PAUSE sets the seconds after each key.
 set -eu
 
+# seconds after keys, more on a busy machine
+pause=${PAUSE:-0.5}
 program=$(realpath "$1") model=$(realpath "$2") picture=$(realpath "$3") out=$4
 data=$(realpath "$(dirname "$0")/../data")
 for tool in Xvfb xdotool scrot; do
@@ -48,11 +51,11 @@ shot() {
 }
 press() {
     xdotool key "$@"
-    sleep 0.5
+    sleep "$pause"
 }
 enter() {
     xdotool type --delay 20 "$1"
-    sleep 0.5
+    sleep "$pause"
 }
 # Takes a command of the palette: WORDS OF ITS NAME
 command_of() {
