@@ -1,7 +1,8 @@
 //! Writes photographs of 24 megapixels, for measurements of the window's memory:
 //! `cargo run -p seemore-app --example photographs -- FOLDER COUNT`.
 //!
-//! All show one photograph of `data/photographs`, enlarged to 6000 x 4000 pixels. The files differ in a comment.
+//! All show one photograph of `data/photographs`, enlarged to 6000 x 4000 pixels. The files differ
+//! in a comment.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

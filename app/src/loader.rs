@@ -1,5 +1,5 @@
-//! Slow work that follows what is on screen, run off the UI thread: only the requests of the last frame
-//! count.
+//! Slow work that follows what is on screen, run off the UI thread: only the requests of the last
+//! frame count.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};

@@ -168,8 +168,8 @@ pub enum Request {
     OpenSamples,
     /// Load the model in a folder and show the caption page.
     UseModel(PathBuf),
-    /// Show the Batch page with some picture files, each with a caption for it if it has none; empty
-    /// for no caption.
+    /// Show the Batch page with some picture files, each with a caption for it if it has none;
+    /// empty for no caption.
     OpenInBatch(Vec<(PathBuf, String)>),
     /// Show the models to choose from for a slot, and those that can be downloaded.
     ChooseModel(Slot),

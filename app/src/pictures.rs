@@ -136,7 +136,8 @@ enum Order {
     Memory(PictureSource),
 }
 
-/// Opens pictures on a thread of its own, one at a time, so that no number of them fills the memory.
+/// Opens pictures on a thread of its own, one at a time, so that no number of them fills the
+/// memory.
 pub struct Reader {
     orders: Sender<Order>,
     opened: Receiver<Result<OpenedPicture, String>>,

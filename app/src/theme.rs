@@ -58,8 +58,8 @@ pub fn icon(icon: Icon) -> RichText {
     RichText::new(icon.unicode()).family(FontFamily::Name(ICONS.into()))
 }
 
-/// Returns the frame of a panel beside or above a page's content, with the margin of the content, so
-/// that their first rows are aligned.
+/// Returns the frame of a panel beside or above a page's content, with the margin of the content,
+/// so that their first rows are aligned.
 pub fn panel_frame(ui: &Ui) -> Frame {
     Frame::side_top_panel(ui.style()).inner_margin(SPACE)
 }

@@ -3,8 +3,8 @@
 use super::filter::Filter;
 use super::picture::Picture;
 
-/// Largest side of the square around a drawing, in pixels. Models that see drawings cropped take in a
-/// fraction of it.
+/// Largest side of the square around a drawing, in pixels. Models that see drawings cropped take in
+/// a fraction of it.
 const LARGEST: usize = 4096;
 
 impl Picture {
@@ -12,7 +12,8 @@ impl Picture {
     /// drawing's longer side. Pixels beyond the picture are white.
     ///
     /// The drawing is the part that differs from the plain background. A blank picture counts as
-    /// all drawing. If the square has more than 4096 pixels along a side, the picture is shrunk first.
+    /// all drawing. If the square has more than 4096 pixels along a side, the picture is shrunk
+    /// first.
     pub fn cropped(&self, margin: f32) -> Picture {
         let (centre, size) = Bounds::of(&self.rgb, self.width, self.height).square(margin);
         let side = (size.round() as usize).max(1);

@@ -300,8 +300,8 @@ impl AttentionPage {
         self.token = self.token.min(tokens.saturating_sub(1));
     }
 
-    /// Shows what follows in the order of the panel: relevance, rollout, the layers of the encoder and
-    /// those of the decoder, then from the start.
+    /// Shows what follows in the order of the panel: relevance, rollout, the layers of the encoder
+    /// and those of the decoder, then from the start.
     fn show_next_layer(&mut self) {
         let Some(attention) = &self.attention else {
             return;

@@ -1,6 +1,7 @@
 //! Thumbnails, decoded off the UI thread and cached as textures.
 //!
-//! Only pictures that are visible in the current frame are requested, so scrolling cancels the rest.
+//! Only pictures that are visible in the current frame are requested, so scrolling cancels the
+//! rest.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
