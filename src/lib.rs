@@ -97,6 +97,7 @@ pub mod models;
 pub mod named;
 pub mod nn;
 pub mod ops;
+mod panics;
 pub mod progress;
 pub mod text;
 pub mod track;

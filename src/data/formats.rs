@@ -46,7 +46,7 @@ use crate::file_kind::{FileKind, START};
 
 pub use layout::{Layout, Setting};
 pub(super) use picture_files::endings;
-pub use picture_files::is_picture;
+pub use picture_files::{PICTURE_ENDINGS, is_picture};
 pub use picture_folder::{PictureFile, PictureFolder, pictures_in};
 
 macro_rules! formats {
