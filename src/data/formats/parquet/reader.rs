@@ -23,17 +23,32 @@ use super::super::layout::Layout;
 use super::super::{Binary, Input, Rows, contents, save};
 use crate::data::error::{DataError, Problem};
 use crate::data::record::{Encoded, Record};
+use crate::panics;
 
 /// Rows of a group that are written together.
 const GROUP: usize = 1000;
 
+/// What to do about a damaged table.
+const AGAIN: &str = "download it again, or convert it with the program that wrote it";
+
 pub fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
+    // the crate panics on some damaged tables
+    panics::caught(|| rows(input, layout)).unwrap_or_else(|| {
+        Err(DataError::Format {
+            path: input.name(),
+            what: format!("is a damaged Parquet table: {AGAIN}"),
+        })
+    })
+}
+
+fn rows(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
     let name = input.name();
     let format_error = |what: String| DataError::Format {
         path: name.clone(),
         what,
     };
-    let failed = |error: ParquetError| format_error(format!("is a damaged Parquet table: {error}"));
+    let failed =
+        |error: ParquetError| format_error(format!("is a damaged Parquet table: {error}; {AGAIN}"));
     let reader: Box<dyn FileReader> = match input.binary().expect("detection found a table") {
         Binary::File(path) => {
             let file = File::open(path).map_err(|error| DataError::Read {
@@ -98,19 +113,22 @@ pub fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
         .build()
         .map_err(failed)?;
     let mut entries = Entries::new(input, layout);
-    let rows = reader.get_row_iter(Some(projection)).map_err(failed)?;
-    for (row, number) in rows.zip(1..) {
+    let mut rows = reader.get_row_iter(Some(projection)).map_err(failed)?;
+    for number in 1u64.. {
         let id = format!("{name} row {number}");
-        match row {
-            Ok(row) => add(&mut entries, &id, row, &names[image]),
-            Err(error) => {
-                entries.problem(Problem::new(
-                    id,
-                    format!("{error}; nothing after it is read"),
-                ));
-                break;
+        // rows before the damage are read
+        let reason = match panics::caught(|| rows.next()) {
+            Some(Some(Ok(row))) => {
+                add(&mut entries, &id, row, &names[image]);
+                continue;
             }
-        }
+            Some(None) => break,
+            Some(Some(Err(error))) => format!(": {error}"),
+            None => String::new(),
+        };
+        let what = format!("the table is damaged{reason}; nothing after it is read: {AGAIN}");
+        entries.problem(Problem::new(id, what));
+        break;
     }
     entries.finish()
 }
@@ -337,6 +355,30 @@ mod tests {
             error.contains("row 1") && error.contains("a.png"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn damaged_tables_never_panic() {
+        let mut state = 1u64;
+        let mut random = |below: usize| {
+            state = state
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
+            (state >> 33) as usize % below
+        };
+        for table in [HUB, CHAT, ZSTANDARD] {
+            for _ in 0..300 {
+                let mut bytes = table.to_vec();
+                for _ in 0..1 + random(4) {
+                    let place = random(bytes.len());
+                    bytes[place] = random(256) as u8;
+                }
+                let (_dir, path) = written("0.parquet", bytes);
+                if let Err(error) = load(&path, false) {
+                    assert!(error.to_string().contains("0.parquet"), "{error}");
+                }
+            }
+        }
     }
 
     #[test]
