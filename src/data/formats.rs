@@ -28,6 +28,7 @@ mod table;
 mod tokens;
 mod webdataset;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -36,7 +37,7 @@ use flate2::read::MultiGzDecoder;
 use serde::Serialize;
 
 use self::folders::{Walk, walk};
-use self::layout::{Used, same_split};
+use self::layout::{PARTS, Used, same_split};
 use self::picture_files::{extension as extension_of, parent};
 use super::captioned::Captioned;
 use super::error::{DataError, Problem};
@@ -231,6 +232,8 @@ pub(super) struct Rows {
     pub notes: Vec<String>,
     /// Settings that had a meaning.
     pub used: Used,
+    /// Names of the parts that the file is divided into, of all its rows.
+    pub parts: BTreeSet<String>,
 }
 
 impl Rows {
@@ -239,6 +242,7 @@ impl Rows {
         self.problems.extend(other.problems);
         self.notes.extend(other.notes);
         self.used.extend(other.used);
+        self.parts.extend(other.parts);
     }
 }
 
@@ -442,7 +446,7 @@ fn read_shards(shards: &[&PathBuf], layout: &Layout) -> Result<(Format, Rows), D
             .next()
             .unwrap_or_default()
             .to_owned();
-        ["train", "val", "test"]
+        PARTS
             .iter()
             .any(|known| same_split(known, &first))
             .then_some(first)
@@ -474,6 +478,8 @@ fn read_shards(shards: &[&PathBuf], layout: &Layout) -> Result<(Format, Rows), D
     rows.notes
         .push(format!("{count} of {} shards", shards.len()));
     rows.used.insert(Setting::Depth);
+    rows.parts
+        .extend(shards.iter().filter_map(|file| split(file)));
     if by_name {
         rows.used.insert(Setting::Splits);
     }

@@ -1,5 +1,6 @@
 //! Captions of files whose pictures are not decoded yet.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::captioned::Captioned;
@@ -69,6 +70,12 @@ impl Listing {
             .collect();
         let paths: Vec<PathBuf> = files().map(|file| file.path.clone()).collect();
         layout.check_used(&used, &paths)
+    }
+
+    /// Names of the parts that the files are divided into, whether they are read or not.
+    pub fn parts(&self) -> BTreeSet<&str> {
+        let parts = self.files.iter().flat_map(|file| &file.rows.parts);
+        parts.map(String::as_str).collect()
     }
 
     /// Number of pictures.

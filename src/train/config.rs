@@ -114,9 +114,11 @@ pub struct DataConfig {
     pub caption_column: String,
     /// Folder of the pictures that files name; beside the file if not given.
     pub images: Option<PathBuf>,
-    /// Parts of the data set to train on, such as `train`; all if empty. Validation files are read
-    /// whole.
+    /// Parts of the data set to train on, such as `train`; all if empty.
     pub splits: Vec<String>,
+    /// Parts of `validation` to validate on, such as `val`, or of `train` if `validation` is empty;
+    /// all of `validation` if not given.
+    pub validation_splits: Vec<String>,
     /// Levels of subfolders to read; all if not given.
     pub depth: Option<usize>,
     /// Whether the color profiles of pictures have no effect.

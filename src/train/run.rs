@@ -20,7 +20,7 @@ use crate::models::{Model, ModelConfig, Overrides, checkpoint};
 use crate::text::Tokenizer;
 use crate::track::{self, End, Names, Target};
 pub use lock::FolderLock;
-pub(super) use read::report;
+pub(super) use read::{Listings, listings, report};
 
 /// A training that can be started.
 ///

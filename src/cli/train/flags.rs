@@ -113,6 +113,15 @@ fn data() -> Vec<Flag> {
         )
         .with(|arg| arg.value_delimiter(','))
         .rare(),
+        list(
+            "val-parts",
+            "NAMES",
+            field!(data.validation_splits),
+            value_parser!(String),
+            "Parts to validate on, such as val, of --val-data, or of --data without that [default: all of --val-data]",
+        )
+        .with(|arg| arg.value_delimiter(',').conflicts_with("val-split"))
+        .rare(),
         optional(
             "depth",
             "LEVELS",

@@ -192,7 +192,7 @@ fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
     pictures.finish(&mut rows.used, &mut rows.notes);
     rows.used
         .extend([Setting::ImageColumn, Setting::CaptionColumn]);
-    splits.finish(&name, &mut rows.used, &mut rows.notes)?;
+    splits.finish(&name, &mut rows)?;
     Ok(rows)
 }
 

@@ -242,7 +242,7 @@ impl<'a> Entries<'a> {
                 self.longer
             ));
         }
-        self.splits.finish(&self.name, used, notes)?;
+        self.splits.finish(&self.name, &mut self.rows)?;
         Ok(self.rows)
     }
 }

@@ -12,7 +12,7 @@ use super::super::captioned::Captioned;
 use super::super::error::{DataError, Problem};
 use super::super::record::{Encoded, Record, caption_text};
 use super::folders::Walk;
-use super::layout::{Layout, Setting, Splits, same_split};
+use super::layout::{Layout, PARTS, Setting, Splits, same_split};
 use super::picture_files::{extension, is_picture, parent};
 use super::{Definition, Rows, save};
 
@@ -198,9 +198,8 @@ fn repeats(folder: &Path) -> Option<usize> {
 /// The part of the data set that a path below the folder belongs to.
 fn split_of(below: &Path) -> Option<String> {
     let first = below.components().next()?.as_os_str().to_str()?;
-    let known = ["train", "val", "test"];
     let is_folder = below.components().nth(1).is_some();
-    (is_folder && known.iter().any(|known| same_split(known, first))).then(|| first.to_owned())
+    (is_folder && PARTS.iter().any(|known| same_split(known, first))).then(|| first.to_owned())
 }
 
 /// Reads the pictures of a folder with the captions beside them, except those in `covered`, which
@@ -329,11 +328,7 @@ pub fn read(
         ));
     }
     rows.used.extend([Setting::Depth, Setting::CaptionColumn]);
-    splits.finish(
-        &folder.display().to_string(),
-        &mut rows.used,
-        &mut rows.notes,
-    )
+    splits.finish(&folder.display().to_string(), rows)
 }
 
 /// The only file in a folder that may hold captions of its pictures.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::super::error::DataError;
+use super::Rows;
 
 /// Facts about caption files that the files themselves do not tell. The default leaves all of them
 /// to the files.
@@ -121,6 +122,9 @@ impl Layout {
     }
 }
 
+/// Parts by whose names folders and shards are recognized.
+pub(super) const PARTS: [&str; 3] = ["train", "val", "test"];
+
 /// Whether two names mean the same part: in either case, `val`, `valid` and `validation` alike.
 pub(super) fn same_split(a: &str, b: &str) -> bool {
     let plain = |name: &str| match &name.trim().to_lowercase()[..] {
@@ -155,17 +159,12 @@ impl<'a> Splits<'a> {
         self.layout.wants(split)
     }
 
-    /// Ends the count of the file `name`: marks the setting as used, and says which parts there
-    /// are.
+    /// Ends the count of the file `name`: marks the setting as used in its rows, and says which
+    /// parts there are.
     ///
     /// # Errors
     /// A part is wanted that the file does not have.
-    pub fn finish(
-        self,
-        name: &str,
-        used: &mut Used,
-        notes: &mut Vec<String>,
-    ) -> Result<(), DataError> {
+    pub fn finish(self, name: &str, rows: &mut Rows) -> Result<(), DataError> {
         if self.counts.is_empty() {
             return Ok(());
         }
@@ -182,7 +181,7 @@ impl<'a> Splits<'a> {
                 have: have.join(", "),
             });
         }
-        used.insert(Setting::Splits);
+        rows.used.insert(Setting::Splits);
         if self.counts.len() > 1 || !self.layout.splits.is_empty() {
             let list = |(split, count): (&String, &usize)| format!("{split} {count}");
             let list: Vec<String> = self.counts.iter().map(list).collect();
@@ -190,8 +189,10 @@ impl<'a> Splits<'a> {
                 true => "all are read".to_owned(),
                 false => format!("read: {}", self.layout.splits.join(", ")),
             };
-            notes.push(format!("parts: {}; {read}", list.join(", ")));
+            rows.notes
+                .push(format!("parts: {}; {read}", list.join(", ")));
         }
+        rows.parts.extend(self.counts.into_keys());
         Ok(())
     }
 }

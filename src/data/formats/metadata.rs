@@ -10,7 +10,7 @@ use super::super::error::DataError;
 use super::super::record::{Encoded, Record};
 use super::csv::encode;
 use super::folders::Walk;
-use super::layout::{Layout, Setting, same_split};
+use super::layout::{Layout, PARTS, Setting, same_split};
 use super::{Definition, Input, Rows, folder, picture_names, save};
 
 pub const DEFINITION: Definition = Definition {
@@ -79,6 +79,10 @@ fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
         rows.extend(super::read(file, &inner)?.1);
         rows.notes.push(format!("captions of {}", file.display()));
     }
+    rows.parts.extend(files(walk).filter_map(|file| {
+        let known = |folder: &String| PARTS.iter().any(|part| same_split(part, folder));
+        folder_of(file).filter(known)
+    }));
     if by_folder {
         rows.used.insert(Setting::Splits);
     }

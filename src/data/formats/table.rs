@@ -299,7 +299,7 @@ pub fn read(input: &Input, layout: &Layout, joined: bool) -> Result<Rows, DataEr
     let mut rows = rows.finish();
     rows.used
         .extend([Setting::ImageColumn, Setting::CaptionColumn]);
-    splits.finish(&name, &mut rows.used, &mut rows.notes)?;
+    splits.finish(&name, &mut rows)?;
     Ok(rows)
 }
 

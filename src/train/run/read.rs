@@ -20,34 +20,96 @@ pub fn data(
     if let Some(path) = &data.text {
         return Ok((Dataset::from_lines(path)?, None));
     }
-    let layout = data.layout();
-    let validated = Layout {
-        splits: vec![],
-        ..layout.clone()
-    };
-    let train = Listing::read(&data.train, &layout)?;
-    let validation = Listing::read(&data.validation, &validated)?;
-    // a setting may be meant for one of them
-    Listing::check(&[&train, &validation], &layout)?;
-    ranks.check_listings(&[("training", &train), ("validation", &validation)])?;
+    let Listings { train, validation } = listings(data, ranks)?;
     let train = load(data, train, &data.train, frame, ranks, observer)?;
-    let (train, validation) = if data.validation.is_empty() {
-        let share = data
-            .validation_split
-            .unwrap_or(DataConfig::VALIDATION_SPLIT);
-        train.split(share, config.seed)
-    } else {
-        let paths = &data.validation;
-        let validation = load(data, validation, paths, frame, ranks, observer)?;
-        (
-            without_overlap(data, train, &validation, observer)?,
-            validation,
-        )
+    let (train, validation) = match validation {
+        None => {
+            let share = data
+                .validation_split
+                .unwrap_or(DataConfig::VALIDATION_SPLIT);
+            train.split(share, config.seed)
+        }
+        Some((validation, paths)) => {
+            let validation = load(data, validation, paths, frame, ranks, observer)?;
+            (
+                without_overlap(data, train, &validation, observer)?,
+                validation,
+            )
+        }
     };
     Ok((
         train,
         Some(validation).filter(|validation| !validation.samples.is_empty()),
     ))
+}
+
+/// Captions to train on and to validate on.
+pub struct Listings<'a> {
+    pub train: Listing,
+    /// With its files; `None` if a fraction of the training pictures is validated on.
+    pub validation: Option<(Listing, &'a [PathBuf])>,
+}
+
+/// Reads the captions of the training set and of the validation set, the same ones on all ranks.
+pub fn listings<'a>(data: &'a DataConfig, ranks: &Ranks) -> Result<Listings<'a>, TrainError> {
+    const PARTS: &str = "data.validation_splits";
+    let layout = data.layout();
+    let shared = Layout {
+        splits: vec![],
+        ..layout.clone()
+    };
+    let parts = |splits: &[String]| Layout {
+        splits: splits.to_vec(),
+        ..Layout::default()
+    };
+    let train = Listing::read(&data.train, &layout)?;
+    let paths = match data.validation.is_empty() {
+        false => &data.validation,
+        true if !data.validation_splits.is_empty() => {
+            if data.splits.is_empty() {
+                let parts = "is empty, so the parts to validate on would be trained on";
+                return Err(TrainError::setting("data.splits", parts));
+            }
+            &data.train
+        }
+        true => {
+            Listing::check(&[&train], &layout)?;
+            ranks.check_listings(&[("training", &train)])?;
+            let validation = None;
+            return Ok(Listings { train, validation });
+        }
+    };
+    let validated = Layout {
+        splits: data.validation_splits.clone(),
+        ..layout.clone()
+    };
+    let validation = Listing::read(paths, &validated)?;
+    // a setting may be meant for one of them
+    Listing::check(&[&train, &validation], &shared)?;
+    Listing::check(&[&train], &parts(&data.splits))?;
+    let names = || -> Vec<String> {
+        paths
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect()
+    };
+    if Listing::check(&[&validation], &parts(&data.validation_splits)).is_err() {
+        let reason = format!("does not apply: {} has no such parts", names().join(", "));
+        return Err(TrainError::setting(PARTS, reason));
+    }
+    let found = validation.parts();
+    if !data.splits.is_empty() && data.validation_splits.is_empty() && found.len() > 1 {
+        let found: Vec<String> = found.iter().map(|part| format!("`{part}`")).collect();
+        let reason = format!(
+            "is not given, and {} has the parts {}: name those to validate on",
+            names().join(", "),
+            found.join(", ")
+        );
+        return Err(TrainError::setting(PARTS, reason));
+    }
+    ranks.check_listings(&[("training", &train), ("validation", &validation)])?;
+    let validation = Some((validation, &paths[..]));
+    Ok(Listings { train, validation })
 }
 
 /// Decodes files into one data set, each of several ranks a part of the pictures.
@@ -198,5 +260,101 @@ pub fn tokenizer(
             "is {size} but must be at least 260 for byte pairs: four special tokens and the 256 bytes"
         ))),
         (kind, size) => Ok(Tokenizer::train(kind, captions(), size)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes rows of pictures with their part; every picture is a file of its own.
+    fn written(folder: &std::path::Path, name: &str, parts: &[&str]) -> PathBuf {
+        let mut lines = String::new();
+        for (number, part) in parts.iter().enumerate() {
+            let picture = format!("{name}-{number}.png");
+            std::fs::write(folder.join(&picture), b"x").unwrap();
+            let split = match *part {
+                "" => String::new(),
+                part => format!(r#", "split": "{part}""#),
+            };
+            lines += &format!("{{\"image\": \"{picture}\", \"caption\": \"c\"{split}}}\n");
+        }
+        let path = folder.join(name);
+        std::fs::write(&path, lines).unwrap();
+        path
+    }
+
+    #[test]
+    fn parts_are_chosen_for_training_and_validation() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = ["train", "train", "train", "validation", "test", "test"];
+        let divided = written(dir.path(), "all.jsonl", &all);
+        let one = written(dir.path(), "one.jsonl", &["val", "val"]);
+        let whole = written(dir.path(), "whole.jsonl", &["", "", "", ""]);
+        let read = |train: &PathBuf, splits: &[&str], validation: &[&PathBuf], parts: &[&str]| {
+            let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect();
+            let data = DataConfig {
+                train: vec![train.clone()],
+                splits: names(splits),
+                validation: validation.iter().map(|&path| path.clone()).collect(),
+                validation_splits: names(parts),
+                ..DataConfig::default()
+            };
+            let read = listings(&data).map_err(|error| error.to_string())?;
+            let validation = read.validation.map(|(listing, _)| listing.records());
+            Ok::<_, String>((read.train.records(), validation))
+        };
+        for (train, splits, validation, parts, expected) in [
+            (&divided, &["train"][..], &[][..], &[][..], (3, None)),
+            (&divided, &["train"], &[], &["val"], (3, Some(1))),
+            (
+                &divided,
+                &["train"],
+                &[&divided],
+                &["val", "test"],
+                (3, Some(3)),
+            ),
+            (&divided, &["train"], &[&one], &[], (3, Some(2))),
+            (&divided, &["train"], &[&whole], &[], (3, Some(4))),
+            (&whole, &[], &[&divided], &["test"], (4, Some(2))),
+            (&whole, &[], &[&divided], &[], (4, Some(6))),
+        ] {
+            assert_eq!(read(train, splits, validation, parts), Ok(expected));
+        }
+        for (train, splits, validation, parts, words) in [
+            // which part of the validation files is meant is not known
+            (
+                &divided,
+                &["train"][..],
+                &[&divided][..],
+                &[][..],
+                "`test`, `train`, `validation`",
+            ),
+            (&divided, &[], &[], &["val"], "would be trained on"),
+            (
+                &divided,
+                &["train"],
+                &[&divided],
+                &["dev2"],
+                "no part `dev2`",
+            ),
+            (
+                &divided,
+                &["train"],
+                &[&whole],
+                &["val"],
+                "whole.jsonl has no such parts",
+            ),
+            (
+                &whole,
+                &["train"],
+                &[&divided],
+                &["val"],
+                "whole.jsonl is not divided",
+            ),
+        ] {
+            let error = read(train, splits, validation, parts).unwrap_err();
+            assert!(error.contains(words), "no `{words}` in: {error}");
+        }
     }
 }

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use super::features::{FeatureCache, Key, Shown, key};
-use crate::data::{Dataset, Layout, Listing, Loaded, Sample, Sharing};
+use crate::data::{Dataset, Listing, Loaded, Sample, Sharing};
 use crate::device::Device;
 use crate::image::{Augment, Picture, Tiling};
 use crate::models::Model;
 use crate::train::config::{DataConfig, FeatureStore, RunConfig, Tuned};
-use crate::train::run::report;
+use crate::train::run::{Listings, listings, report};
 use crate::train::{Note, Observer, Ranks, TrainError};
 
 /// Pictures of all data sets, with their features.
@@ -131,49 +131,37 @@ pub fn read(
         part: None,
     };
     let data = &config.data;
-    let layout = data.layout();
-    let validated = Layout {
-        splits: vec![],
-        ..layout.clone()
-    };
-    let list = || -> Result<[Listing; 2], TrainError> {
-        Ok([
-            Listing::read(&data.train, &layout)?,
-            Listing::read(&data.validation, &validated)?,
-        ])
-    };
-    let [train, validation] = list()?;
-    // a setting may be meant for one of them
-    Listing::check(&[&train, &validation], &layout)?;
-    ranks.check_listings(&[("training", &train), ("validation", &validation)])?;
+    let Listings { train, validation } = listings(data, ranks)?;
     if ranks.are_several() && reader.cache.is_some() {
         // each rank encodes its part; where all see one folder, they find the others' parts there
         reader.part = Some(ranks.place());
-        let paths = [&data.train, &data.validation];
-        for (listing, paths) in list()?.into_iter().zip(paths) {
-            if listing.records() > 0 {
-                reader.load(data, listing, paths, observer)?;
-            }
+        let again = listings(data, ranks)?;
+        reader.load(data, again.train, &data.train, observer)?;
+        if let Some((listing, paths)) = again.validation {
+            reader.load(data, listing, paths, observer)?;
         }
         ranks.meet()?;
         reader.part = None;
     }
     let train = reader.load(data, train, &data.train, observer)?;
-    let (train, validation) = if data.validation.is_empty() {
-        let share = data
-            .validation_split
-            .unwrap_or(DataConfig::VALIDATION_SPLIT);
-        train.split(share, config.seed)
-    } else {
-        let validation = reader.load(data, validation, &data.validation, observer)?;
-        let before = train.samples.len();
-        let (train, dropped) = train.without(&validation);
-        if dropped > 0 && !data.allow_overlap {
-            return Err(TrainError::Overlap(format!(
-                "{dropped} of {before} training pictures are also validation pictures"
-            )));
+    let (train, validation) = match validation {
+        None => {
+            let share = data
+                .validation_split
+                .unwrap_or(DataConfig::VALIDATION_SPLIT);
+            train.split(share, config.seed)
         }
-        (train, validation)
+        Some((validation, paths)) => {
+            let validation = reader.load(data, validation, paths, observer)?;
+            let before = train.samples.len();
+            let (train, dropped) = train.without(&validation);
+            if dropped > 0 && !data.allow_overlap {
+                return Err(TrainError::Overlap(format!(
+                    "{dropped} of {before} training pictures are also validation pictures"
+                )));
+            }
+            (train, validation)
+        }
     };
     if train.samples.is_empty() {
         return Err(TrainError::Nothing(
