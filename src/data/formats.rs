@@ -145,7 +145,8 @@ type Write = fn(&Path, &[Record]) -> Result<Vec<String>, DataError>;
 /// What lies at a path.
 struct Input<'a> {
     path: &'a Path,
-    /// File name extension in lower case, or an empty string.
+    /// File name extension in lower case, or an empty string; of a compressed file that of its
+    /// content.
     extension: String,
     /// Kind of a file that is not text.
     kind: Option<FileKind>,
@@ -171,7 +172,7 @@ impl<'a> Input<'a> {
     fn new(path: &'a Path, kind: Option<FileKind>, content: Content<'a>) -> Input<'a> {
         Input {
             path,
-            extension: extension(path),
+            extension: extension_inside(path),
             kind,
             content,
         }
@@ -219,6 +220,15 @@ impl<'a> Input<'a> {
 /// Returns the extension of a path in lower case, or an empty string.
 fn extension(path: &Path) -> String {
     extension_of(path).unwrap_or_default()
+}
+
+/// Returns the extension that a file has, or once had before it was compressed.
+fn extension_inside(path: &Path) -> String {
+    match &extension(path)[..] {
+        "gz" | "gzip" => extension(&path.with_extension("")),
+        "tgz" => "tar".into(),
+        other => other.into(),
+    }
 }
 
 /// Content of a file.
@@ -291,11 +301,6 @@ fn parse(path: &Path, bytes: Vec<u8>, layout: &Layout) -> Result<(Format, Rows),
     let kind = FileKind::of(&bytes[..bytes.len().min(START)]);
     match kind {
         Some(FileKind::Gzip) => {
-            let inner = match &extension(path)[..] {
-                "gz" | "gzip" => path.with_extension(""),
-                "tgz" => path.with_extension("tar"),
-                _ => path.to_owned(),
-            };
             let bytes = decompressed(path, &bytes)?;
             if FileKind::of(&bytes[..bytes.len().min(START)]) == Some(FileKind::Gzip) {
                 return Err(DataError::Format {
@@ -303,7 +308,7 @@ fn parse(path: &Path, bytes: Vec<u8>, layout: &Layout) -> Result<(Format, Rows),
                     what: "is compressed twice: decompress it first".into(),
                 });
             }
-            parse(&inner, bytes, layout)
+            parse(path, bytes, layout)
         }
         Some(FileKind::Tar | FileKind::Parquet) => {
             let content = Content::Binary(Binary::Memory(&bytes));
@@ -313,7 +318,7 @@ fn parse(path: &Path, bytes: Vec<u8>, layout: &Layout) -> Result<(Format, Rows),
             path: path.display().to_string(),
             what: format!("is {}: {}", kind.name(), kind.advice()),
         }),
-        None if extension(path) == "tar" => {
+        None if extension_inside(path) == "tar" => {
             let content = Content::Binary(Binary::Memory(&bytes));
             dispatch(&Input::new(path, kind, content), layout)
         }
@@ -900,6 +905,43 @@ mod tests {
             error.contains("part of the data set does not apply"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn compressed_files_keep_their_name() {
+        let mut shard = tar::Builder::new(vec![]);
+        let mut header = tar::Header::new_ustar();
+        header.set_size(1);
+        header.set_mode(0o600);
+        shard.append_data(&mut header, "a.png", &b"x"[..]).unwrap();
+        let shard = shard.into_inner().unwrap();
+        for (name, bytes) in [
+            ("00000.tar.gz", &shard[..]),
+            ("00000.tgz", &shard),
+            ("shard", &shard),
+            (
+                "lines.jsonl.gz",
+                b"{\"image\": \"lost.png\", \"caption\": \"x\"}\n",
+            ),
+            (
+                "list.json.gz",
+                b"[{\"image\": \"lost.png\", \"caption\": \"x\"}]",
+            ),
+            ("table.TSV.GZ", b"image\tcaption\nlost.png\tx\n"),
+        ] {
+            let (_dir, path) = written(name, gzip(bytes));
+            let (_, rows) = read(&path, &Layout::default()).unwrap();
+            let [problem] = &rows.problems[..] else {
+                panic!("{name}: {:?}", rows.problems)
+            };
+            assert!(
+                problem.place.starts_with(&path.display().to_string()),
+                "{problem}"
+            );
+        }
+        let (_dir, path) = written("broken.json.gz", gzip(b"[{\"image\": "));
+        let error = read(&path, &Layout::default()).unwrap_err().to_string();
+        assert!(error.contains("broken.json.gz"), "{error}");
     }
 
     #[test]
