@@ -26,7 +26,10 @@ pub struct Converted {
 
 impl Listing {
     /// Writes all captions in one format to `out`. Pictures that are embedded in their files are
-    /// written into the folder `pictures` if the format names pictures; `progress` counts them.
+    /// written into the folder `pictures` if the format names pictures; `progress` counts them. Of
+    /// [`Format::Folder`], `out` is the folder: pictures from elsewhere are copied into it. An
+    /// `out` that ends as caption files do, such as `.caption`, stands for that ending beside every
+    /// picture.
     ///
     /// # Errors
     /// No usable row; a file that exists, unless it may be replaced; a file that cannot be written;
@@ -58,10 +61,19 @@ impl Listing {
         progress.set_total(records.len() as u64);
         let mut usable = vec![];
         let mut names_taken = BTreeSet::new();
+        let mut copied = 0;
         for (number, record) in records.into_iter().enumerate() {
-            let placed = match format.embeds() || matches!(record.image, Encoded::File(_)) {
-                true => readable(record),
-                false => extracted(record, number, pictures, overwrite, &mut names_taken),
+            let mut extract = |record, folder: &Path| {
+                extracted(record, number, folder, overwrite, &mut names_taken)
+            };
+            let placed = match &record.image {
+                Encoded::File(picture) if format == Format::Folder && is_outside(picture, out) => {
+                    copied += 1;
+                    extract(record, out)
+                }
+                Encoded::File(_) => readable(record),
+                _ if format.embeds() => readable(record),
+                _ => extract(record, pictures),
             };
             progress.advance(1);
             match placed {
@@ -82,13 +94,13 @@ impl Listing {
                 path: path.display().to_string(),
             });
         }
-        if format == Format::Metadata && out.extension().is_none() {
-            std::fs::create_dir_all(out).map_err(|reason| DataError::Write {
-                path: out.display().to_string(),
-                reason,
-            })?;
-        }
         notes.extend(formats::write(out, format, &usable)?);
+        if copied > 0 {
+            notes.push(format!(
+                "{copied} pictures are copied into {}",
+                out.display()
+            ));
+        }
         Ok(Converted {
             pictures: usable.len(),
             captions: usable.iter().map(|record| record.captions().count()).sum(),
@@ -96,6 +108,16 @@ impl Listing {
             notes,
         })
     }
+}
+
+/// Whether captions that are written into the folder `out` would not lie beside a picture.
+fn is_outside(picture: &Path, out: &Path) -> bool {
+    let absolute = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path));
+    let inside = match (absolute(picture), absolute(out)) {
+        (Ok(picture), Ok(out)) => picture.starts_with(out),
+        _ => false,
+    };
+    !inside && !formats::is_sidecar_ending(out)
 }
 
 /// Why a picture is not converted.
@@ -173,9 +195,7 @@ fn existing(out: &Path, format: Format, records: &[Record]) -> Option<PathBuf> {
             let wanted: Vec<&str> = record.captions().collect();
             (text.trim() != wanted.join("\n").trim()).then_some(sidecar)
         }),
-        Format::Metadata if out.extension().is_none() => {
-            Some(out.join("metadata.csv")).filter(|path| path.exists())
-        }
+        Format::Metadata => Some(formats::metadata_file(out)).filter(|path| path.exists()),
         _ => Some(out.to_owned()).filter(|path| path.exists()),
     }
 }
@@ -241,6 +261,40 @@ mod tests {
         // archives and folders have an order of their own
         pairs.sort();
         pairs
+    }
+
+    #[test]
+    fn folders_get_the_pictures_from_elsewhere() {
+        let texts = |text: &str| (text.to_owned(), vec![], None);
+        let (dir, from) = source(&[texts("one"), texts("two")]);
+        let out = dir.path().join("new folder/v1.5");
+        let write = |out: &Path, overwrite| {
+            let listing = Listing::read(std::slice::from_ref(&from), &Layout::default()).unwrap();
+            listing.convert(out, Format::Folder, out, overwrite, true, &Silent)
+        };
+        let done = write(&out, false).unwrap();
+        assert!(
+            done.notes[0].starts_with("2 pictures are copied"),
+            "{:?}",
+            done.notes
+        );
+        let pairs: Vec<(u8, String, Option<String>)> = contents(&from);
+        assert_eq!(contents(&out), pairs);
+        assert!(!dir.path().join("in/picture 0.txt").exists());
+        // the same again changes nothing
+        write(&out, false).unwrap();
+        std::fs::write(out.join("picture 0.png"), png(9)).unwrap();
+        let error = write(&out, false).unwrap_err().to_string();
+        assert!(error.contains("picture 0.png"), "{error}");
+        // an ending asks for text beside the pictures where they are
+        let done = write(&dir.path().join("any.caption"), false).unwrap();
+        assert!(done.notes.is_empty() && dir.path().join("in/picture 0.caption").exists());
+        let folder = dir.path().join("meta.d");
+        let listing = Listing::read(std::slice::from_ref(&from), &Layout::default()).unwrap();
+        listing
+            .convert(&folder, Format::Metadata, &folder, false, true, &Silent)
+            .unwrap();
+        assert_eq!(contents(&folder.join("metadata.csv")), pairs);
     }
 
     fn convert(from: &Path, to: Format, dir: &Path, name: &str) -> (PathBuf, Vec<String>) {

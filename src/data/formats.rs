@@ -46,6 +46,7 @@ use crate::atomic_file;
 use crate::file_kind::{FileKind, START};
 
 pub use layout::{Layout, Setting};
+pub(super) use metadata::file_of as metadata_file;
 pub(super) use picture_files::endings;
 pub use picture_files::{PICTURE_ENDINGS, is_picture};
 pub use picture_folder::{PictureFile, PictureFolder, pictures_in};
@@ -584,6 +585,11 @@ pub(super) fn is_plain(name: &str) -> bool {
     is_picture(Path::new(name))
         && !name.starts_with('.')
         && !name.contains(|c: char| c.is_control() || "/\\:*?\"<>|".contains(c))
+}
+
+/// Whether a path ends as caption files do.
+pub(super) fn is_sidecar_ending(path: &Path) -> bool {
+    folder::ENDINGS.contains(&&extension(path)[..])
 }
 
 /// The ending of caption files that a path asks for.

@@ -51,6 +51,9 @@ pub(super) enum Encoded {
     },
 }
 
+/// Longest text that a message shows whole, in bytes.
+const LONGEST_SHOWN: usize = 80;
+
 impl Record {
     /// Creates a record with one or several captions and nothing else; the first caption counts
     /// most.
@@ -105,8 +108,11 @@ impl Record {
     fn named(&self) -> String {
         match &self.image {
             Encoded::File(path) if *path != Path::new(&self.place) => path.display().to_string(),
-            Encoded::Part { name, .. } => name.clone(),
-            Encoded::Bytes { name, .. } if !name.is_empty() => name.clone(),
+            Encoded::Part { name, .. } | Encoded::Bytes { name, .. }
+                if !name.is_empty() && !self.place.ends_with(name.as_str()) =>
+            {
+                name.clone()
+            }
             _ => "it".into(),
         }
     }
@@ -127,9 +133,12 @@ impl Record {
         let unreadable =
             |error: io::Error| problem(format!("{} cannot be read: {error}", self.named()));
         match &self.image {
-            Encoded::Base64(text) => {
-                base64(text).map_err(|error| problem(format!("it is not base64: {error}")))
-            }
+            Encoded::Base64(text) => base64(text).map_err(|error| {
+                problem(match text.len() > LONGEST_SHOWN {
+                    true => format!("it is not base64: {error}"),
+                    false => format!("`{text}` is neither a picture's name nor base64: {error}"),
+                })
+            }),
             Encoded::File(path) => image::read(path).map_err(unreadable),
             Encoded::Bytes { bytes, .. } => Ok(bytes.clone()),
             Encoded::Part {

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::{ScoredCaption, references};
-use crate::data::Sample;
+use crate::data::{Captioned, Layout, Sample};
 
 /// Captions of a file by what they say of their pictures.
 #[derive(Debug, Default)]
@@ -30,7 +30,7 @@ pub enum PredictionError {
     },
     /// The content is not a list of captions.
     #[error(
-        "{path} {what}: it must be JSON Lines or a JSON list of objects with `image_id`, `image` or `id`, and `caption`"
+        "{path} {what}: it must be JSON Lines or a JSON list of objects with `image_id`, `image` or `id`, and `caption`, or name pictures as a data set does"
     )]
     Format {
         /// Path of the file.
@@ -95,11 +95,35 @@ fn stem(name: &str) -> &str {
 
 impl Predictions {
     /// Reads JSON Lines, or a JSON list such as the results of COCO:
-    /// `[{"image_id": .., "caption": ..}]`.
+    /// `[{"image_id": .., "caption": ..}]`; also a file or folder in a
+    /// [`Format`](crate::data::Format) of data sets, all of whose rows name pictures that exist.
     ///
     /// # Errors
     /// A file that cannot be read or holds no captions.
     pub fn read(path: &Path) -> Result<Predictions, PredictionError> {
+        Predictions::of_json(path).or_else(|error| {
+            let found = Captioned::read(path, &Layout::default());
+            match found {
+                Ok((captioned, problems)) if problems.is_empty() && !captioned.is_empty() => {
+                    Ok(Predictions::of_pictures(&captioned))
+                }
+                _ => Err(error),
+            }
+        })
+    }
+
+    /// Takes captions by the paths of their pictures.
+    fn of_pictures(captioned: &[Captioned]) -> Predictions {
+        let mut predictions = Predictions::default();
+        for Captioned { picture, caption } in captioned {
+            let mut row = Map::new();
+            row.insert("image".into(), picture.to_string_lossy().into());
+            predictions.add(&row, caption);
+        }
+        predictions
+    }
+
+    fn of_json(path: &Path) -> Result<Predictions, PredictionError> {
         let name = || path.display().to_string();
         let bytes = std::fs::read(path).map_err(|reason| PredictionError::Read {
             path: name(),
@@ -271,6 +295,7 @@ fn identifier(id: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Format;
 
     fn samples() -> Vec<Sample> {
         let sample = |number: usize| Sample {
@@ -312,6 +337,37 @@ mod tests {
         let results: Value = serde_json::from_str(&coco_results(&samples, &scored)).unwrap();
         assert_eq!(results[0]["image_id"], 1);
         assert_eq!(results[1]["image_id"], "2.png");
+    }
+
+    #[test]
+    fn captions_in_forms_of_data_sets_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("in")).unwrap();
+        let captioned: Vec<Captioned> = (1..4)
+            .map(|number| Captioned {
+                picture: dir.path().join(format!("in/{number}.png")),
+                caption: format!("written {number}"),
+            })
+            .collect();
+        for row in &captioned {
+            std::fs::write(&row.picture, b"x").unwrap();
+        }
+        let samples = samples();
+        for (format, name) in [
+            (Format::Flickr, "a.csv"),
+            (Format::Coco, "coco.json"),
+            (Format::Metadata, "metadata.csv"),
+            (Format::Folder, "in"),
+        ] {
+            let path = dir.path().join(name);
+            Captioned::write(&path, format, &captioned).unwrap();
+            let read = Predictions::read(&path).unwrap();
+            let captions = read.captions(&samples, &path).unwrap();
+            assert_eq!(captions, ["written 1", "written 2", "written 3"], "{name}");
+        }
+        std::fs::remove_file(&captioned[1].picture).unwrap();
+        let error = Predictions::read(&dir.path().join("a.csv")).unwrap_err();
+        assert!(error.to_string().contains("a.csv line 1"), "{error}");
     }
 
     #[test]

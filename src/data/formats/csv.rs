@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(dataset.samples.len(), 1);
         let all = lines(&problems);
         for wanted in [
-            "row 3, column b64string_images: it is not base64",
+            "row 3, column b64string_images: `@@@` is neither a picture's name nor base64",
             "row 4, column b64string_images: it is not a picture",
             "row 5, column caption: it is empty",
             "row 6, column b64string_images: it is missing",

@@ -171,6 +171,18 @@ impl Sidecars {
         files.into_iter().next()
     }
 
+    /// The caption file `a.png.txt` that is read in place of `a.txt`.
+    fn replaced(&self, text: &Path) -> Option<&PathBuf> {
+        let stem = text.file_stem()?.to_string_lossy().into_owned();
+        let of_same = |file: &&PathBuf| {
+            let named = Path::new(file.file_stem().unwrap_or_default());
+            parent(file) == parent(text)
+                && is_picture(named)
+                && named.file_stem().is_some_and(|name| *name == *stem)
+        };
+        self.used.iter().find(of_same)
+    }
+
     /// Caption files of no picture.
     fn rest(&self) -> impl Iterator<Item = &PathBuf> {
         self.files
@@ -276,10 +288,12 @@ pub fn read(
         }
     }
     for text in sidecars.rest() {
-        rows.problems.push(Problem::new(
-            text.display().to_string(),
-            "there is no picture beside it",
-        ));
+        let what = match sidecars.replaced(text) {
+            Some(other) => format!("its picture has the caption {} already", name_of(other)),
+            None => "there is no picture beside it".into(),
+        };
+        rows.problems
+            .push(Problem::new(text.display().to_string(), what));
     }
     for (folder, error) in &walk.unreadable {
         rows.problems.push(Problem::new(
@@ -331,11 +345,20 @@ pub fn read(
     splits.finish(&folder.display().to_string(), rows)
 }
 
-/// The only file in a folder that may hold captions of its pictures.
+/// The only file that may hold captions of a folder's pictures: in it, or in `annotations`, where
+/// COCO keeps captions beside boxes and outlines.
 fn table_beside(walk: &Walk, folder: &Path) -> Option<PathBuf> {
+    let of_captions = |file: &Path| {
+        let place = parent(file);
+        let name = name_of(file).to_lowercase();
+        place == folder
+            || place == folder.join("annotations")
+                && !["instances", "person_keypoints", "image_info"]
+                    .iter()
+                    .any(|other| name.starts_with(other))
+    };
     let mut tables = walk.files.iter().filter(|file| {
-        parent(file) == folder
-            && extension(file).is_some_and(|ending| TABLES.contains(&&ending[..]))
+        of_captions(file) && extension(file).is_some_and(|ending| TABLES.contains(&&ending[..]))
     });
     let first = tables.next()?;
     tables.next().is_none().then(|| first.clone())

@@ -102,13 +102,23 @@ fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
     Ok(rows)
 }
 
-/// Writes `metadata.csv` into a folder, or the file that the path names.
-fn write(path: &Path, records: &[Record]) -> Result<Vec<String>, DataError> {
-    let extension = super::extension(path);
-    let file = match &extension[..] {
+/// The file that is written for a path: itself, or `metadata.csv` in the folder that it names.
+pub fn file_of(path: &Path) -> PathBuf {
+    match &super::extension(path)[..] {
         "csv" | "tsv" | "jsonl" => path.to_owned(),
         _ => path.join(NAMES[0]),
-    };
+    }
+}
+
+/// Writes `metadata.csv` into a folder, or the file that the path names.
+fn write(path: &Path, records: &[Record]) -> Result<Vec<String>, DataError> {
+    let file = file_of(path);
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder).map_err(|reason| DataError::Write {
+            path: folder.display().to_string(),
+            reason,
+        })?;
+    }
     let names = picture_names(&file, records)?;
     let mut rows = vec![];
     for (name, record) in names.iter().zip(records) {

@@ -271,8 +271,9 @@ impl<'a> Pictures<'a> {
         found.next().is_none().then_some(first)
     }
 
-    /// The only picture of a name in the folders beside the caption file's own, if that is one for
-    /// captions alone, as in `annotations/captions_val2017.json` and `val2017/1.jpg` of COCO.
+    /// The only picture of a name in the folders beside the caption file's own, or in their
+    /// subfolders, if that is one for captions alone, as in `annotations/captions_val2017.json` and
+    /// `val2017/1.jpg` or `images/val2017/1.jpg` of COCO.
     fn beside_annotations(&mut self, parts: &[String]) -> Option<PathBuf> {
         const NAMES: [&str; 4] = ["annotations", "annotation", "captions", "labels"];
         let own = self.folder.file_name()?.to_string_lossy().to_lowercase();
@@ -281,15 +282,25 @@ impl<'a> Pictures<'a> {
         }
         let above = parent(&self.folder);
         let folders = self.beside.get_or_insert_with(|| {
-            let root = match above.as_os_str().is_empty() {
-                true => Path::new("."),
-                false => &above,
+            let inside = |folder: &Path| -> Vec<PathBuf> {
+                let root = match folder.as_os_str().is_empty() {
+                    true => Path::new("."),
+                    false => folder,
+                };
+                let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
+                // the file system tells folders without a look at every picture
+                let is_folder = |entry: &std::fs::DirEntry| {
+                    entry.file_type().is_ok_and(|kind| {
+                        kind.is_dir() || kind.is_symlink() && entry.path().is_dir()
+                    })
+                };
+                let names = entries.filter(is_folder).map(|entry| entry.file_name());
+                let plain = names.filter(|name| !is_clutter(&name.to_string_lossy()));
+                plain.map(|name| folder.join(name)).collect()
             };
-            let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
-            let names = entries.map(|entry| entry.file_name());
-            let plain = names.filter(|name| !is_clutter(&name.to_string_lossy()));
-            let mut folders: Vec<PathBuf> = plain.map(|name| above.join(name)).collect();
-            folders.retain(|folder| folder.is_dir());
+            let mut folders = inside(&above);
+            let below: Vec<PathBuf> = folders.iter().flat_map(|folder| inside(folder)).collect();
+            folders.extend(below);
             folders.push(above.clone());
             folders
         });
@@ -487,8 +498,8 @@ mod tests {
     #[test]
     fn pictures_lie_beside_a_folder_of_annotations() {
         let dir = tempfile::tempdir().unwrap();
-        for folder in ["annotations", "val2017", "train2017"] {
-            std::fs::create_dir(dir.path().join(folder)).unwrap();
+        for folder in ["annotations", "val2017", "train2017", "images/test2017"] {
+            std::fs::create_dir_all(dir.path().join(folder)).unwrap();
         }
         let file = |name: &str| {
             let path = dir.path().join(name);
@@ -498,12 +509,14 @@ mod tests {
         let one = file("val2017/1.png");
         file("val2017/2.png");
         file("train2017/2.png");
+        let three = file("images/test2017/3.png");
         let layout = Layout::default();
         let find = |captions: &str, name: &str| {
             let path = dir.path().join(captions);
             Pictures::new(&path, &layout).find("here", name).ok()
         };
         assert_eq!(find("annotations/all.json", "1.png"), Some(one));
+        assert_eq!(find("annotations/all.json", "3.png"), Some(three));
         // which of the two is not known
         assert_eq!(find("annotations/all.json", "2.png"), None);
         assert_eq!(find("train2017/all.json", "1.png"), None);
