@@ -116,7 +116,7 @@ fn kind(error: &PictureError) -> &'static str {
         PictureError::Unknown | PictureError::Unreadable(_) => "in no supported format",
         PictureError::Absent { .. } => "a file that stands for the picture",
         PictureError::Unsupported { .. } => {
-            "an unsupported variant of PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF"
+            "an unsupported variant of PNG, JPEG, WebP, GIF, BMP or TIFF"
         }
         PictureError::Failed { .. } => "too hard for the decoder",
         PictureError::Damaged(_) => "damaged",

@@ -29,9 +29,7 @@ pub use convert::Converted;
 pub use dataset::Dataset;
 pub use duplicates::{Likeness, Twin};
 pub use error::{DataError, Problem};
-pub use formats::{
-    Format, Layout, PICTURE_ENDINGS, PictureFile, PictureFolder, Setting, is_picture, pictures_in,
-};
+pub use formats::{Format, Layout, PictureFile, PictureFolder, Setting, is_picture, pictures_in};
 pub use listing::Listing;
 pub use load::Loaded;
 pub use sample::{Sample, Turn};

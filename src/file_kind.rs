@@ -3,7 +3,7 @@
 /// Number of bytes that tell the kind of a file.
 pub const START: usize = 512;
 
-/// Kind of a file that is neither text nor a picture that every build decodes.
+/// Kind of a file that is neither text nor a picture that is decoded here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
     /// Text that Git keeps in place of a large file.
@@ -42,8 +42,6 @@ pub enum FileKind {
     Pdf,
     /// HTML page.
     Html,
-    /// AVIF picture.
-    Avif,
     /// Picture or video, named.
     Media(&'static str),
 }
@@ -93,19 +91,16 @@ const STARTS: &[(&[u8], FileKind)] = &[
 ];
 
 /// Brands of the ISO base media file format (ISO/IEC 14496-12) and what has them.
-const BRANDS: &[(&[u8], FileKind)] = &[
-    (b"avif", FileKind::Avif),
-    (b"avis", FileKind::Avif),
-    (b"heic", FileKind::Media("a HEIC picture")),
-    (b"heix", FileKind::Media("a HEIC picture")),
-    (b"heim", FileKind::Media("a HEIC picture")),
-    (b"heis", FileKind::Media("a HEIC picture")),
-    (b"hevc", FileKind::Media("a HEIC picture")),
-    (b"hevx", FileKind::Media("a HEIC picture")),
-    (
-        b"crx ",
-        FileKind::Media("a raw photograph of a Canon camera"),
-    ),
+const BRANDS: &[(&[u8], &str)] = &[
+    (b"avif", "an AVIF picture"),
+    (b"avis", "an AVIF picture"),
+    (b"heic", "a HEIC picture"),
+    (b"heix", "a HEIC picture"),
+    (b"heim", "a HEIC picture"),
+    (b"heis", "a HEIC picture"),
+    (b"hevc", "a HEIC picture"),
+    (b"hevx", "a HEIC picture"),
+    (b"crx ", "a raw photograph of a Canon camera"),
 ];
 
 impl FileKind {
@@ -124,7 +119,7 @@ impl FileKind {
             return Some(FileKind::Media("a WebP picture"));
         }
         if start.get(4..8) == Some(b"ftyp") {
-            return Some(iso_media(start));
+            return Some(FileKind::Media(media(start)));
         }
         // After the length of its header a safetensors file, whose first bytes may be the same,
         // has a brace.
@@ -169,7 +164,6 @@ impl FileKind {
             FileKind::Gguf => "a GGUF model",
             FileKind::Pdf => "a PDF document",
             FileKind::Html => "an HTML page, as servers send in place of a file that they refuse",
-            FileKind::Avif => "an AVIF picture",
             FileKind::Media(name) => name,
         }
     }
@@ -185,7 +179,7 @@ impl FileKind {
                 "decompress it first"
             }
             FileKind::Html => "download it again",
-            FileKind::Avif | FileKind::Media(_) => {
+            FileKind::Media(_) => {
                 "give the folder that it is in, or a file that names it with its caption"
             }
             FileKind::Parquet => "use a build with the feature `parquet`",
@@ -194,8 +188,8 @@ impl FileKind {
     }
 }
 
-/// Recognizes what an ISO base media file holds, by its major brand, else by the compatible ones.
-fn iso_media(start: &[u8]) -> FileKind {
+/// Names what an ISO base media file holds, by its major brand, else by the compatible ones.
+fn media(start: &[u8]) -> &'static str {
     let size = start
         .first_chunk()
         .map_or(0, |size| u32::from_be_bytes(*size)) as usize;
@@ -204,14 +198,14 @@ fn iso_media(start: &[u8]) -> FileKind {
     // the second word is a version
     let brands = brands.filter(|(index, _)| *index != 1);
     for (_, brand) in brands {
-        if let Some((_, kind)) = BRANDS.iter().find(|(known, _)| *known == brand) {
-            return *kind;
+        if let Some((_, name)) = BRANDS.iter().find(|(known, _)| *known == brand) {
+            return name;
         }
     }
-    FileKind::Media(match list.get(..4) {
+    match list.get(..4) {
         Some(b"mif1" | b"msf1") => "a HEIF picture",
         _ => "an MP4 video or another ISO media file",
-    })
+    }
 }
 
 #[cfg(test)]

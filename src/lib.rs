@@ -97,6 +97,7 @@ pub mod models;
 pub mod named;
 pub mod nn;
 pub mod ops;
+#[cfg(feature = "parquet")]
 mod panics;
 pub mod progress;
 pub mod text;

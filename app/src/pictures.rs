@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use seemore::data::{Dataset, Layout, PICTURE_ENDINGS, Sample};
+use seemore::data::{Dataset, Layout, Sample};
 use seemore::image::{Filter, Picture, PictureError, Preprocess};
 
 /// Width and height of a thumbnail, in pixels.
@@ -12,6 +12,9 @@ pub const THUMBNAIL: usize = 64;
 
 /// Width and height of the sample pictures, in pixels.
 const SAMPLE: usize = 64;
+
+/// Extensions of the files that can be opened.
+pub const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "gif", "bmp"];
 
 /// Longest side of a picture in memory, in pixels: no model takes in more.
 const LONGEST: usize = 2048;
@@ -247,7 +250,7 @@ pub fn files(path: &Path) -> Vec<Result<PathBuf, String>> {
             .extension()
             .map(|extension| extension.to_string_lossy().to_lowercase())
             .unwrap_or_default();
-        PICTURE_ENDINGS.contains(&extension.as_str())
+        EXTENSIONS.contains(&extension.as_str())
     };
     match std::fs::read_dir(path) {
         Err(error) => vec![Err(format!(
@@ -264,7 +267,7 @@ pub fn files(path: &Path) -> Vec<Result<PathBuf, String>> {
                 return vec![Err(format!(
                     "{} contains no pictures ({})",
                     path.display(),
-                    PICTURE_ENDINGS.join(", ")
+                    EXTENSIONS.join(", ")
                 ))];
             }
             files.into_iter().map(Ok).collect()

@@ -13,7 +13,6 @@ use std::path::PathBuf;
 
 use eframe::{CreationContext, Frame, Storage};
 use egui::{CentralPanel, Context, Key, KeyboardShortcut, Modifiers, Panel, Ui};
-use seemore::data::PICTURE_ENDINGS;
 use seemore::device::{AdapterInfo, Device};
 use seemore::models::{checkpoint, library};
 
@@ -22,7 +21,7 @@ use crate::file_dialog::{self, FileDialog, PathRequest};
 use crate::page::{ModelSlot, Page, PageContext, Request};
 use crate::pages;
 use crate::path_field::PathField;
-use crate::pictures::Reader;
+use crate::pictures::{EXTENSIONS, Reader};
 use crate::theme;
 use crate::toasts::Toasts;
 use crate::worker::{Command, Event, LoadModel, Slot, WorkerHandle, WorkerOptions};
@@ -342,7 +341,7 @@ impl Window {
         self.pictures.run(&self.context.egui, move || {
             FileDialog::new(&ctx)
                 .set_title("Open pictures")
-                .add_filter("Pictures", PICTURE_ENDINGS)
+                .add_filter("Pictures", &EXTENSIONS)
                 .pick_files()
         });
     }

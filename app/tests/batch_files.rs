@@ -233,11 +233,11 @@ fn folder_says_what_it_skips() {
     std::fs::create_dir_all(&below).unwrap();
     std::fs::copy(folder.path().join("00.png"), below.join("10.tiff")).unwrap();
     std::fs::copy(folder.path().join("00.png"), below.join("9.png")).unwrap();
-    std::fs::write(below.join("x.heic"), "").unwrap();
+    std::fs::write(below.join("x.avif"), "").unwrap();
     let (harness, _commands, _events) = with(folder.path());
     assert!(has(
         &harness,
-        "Skipped: 1 HEIC picture (format not supported)"
+        "Skipped: 1 AVIF picture (format not supported)"
     ));
     let (nine, ten) = (
         row(&harness, "below/it/9.png"),

@@ -27,8 +27,8 @@ pub(super) use write::WriteAs;
 
 #[derive(Args)]
 pub struct CaptionArgs {
-    /// Pictures (PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF; at most 64 megapixels), folders or patterns
-    /// such as '*.jpg'; `-` reads one from standard input
+    /// Pictures (PNG, JPEG, WebP, GIF, BMP, TIFF; at most 64 megapixels), folders or patterns such
+    /// as '*.jpg'; `-` reads one from standard input
     #[arg(required = true, value_name = "IMAGE|DIR")]
     images: Vec<PathBuf>,
     /// Levels of subfolders to search; 0 for the folder alone [default: all]

@@ -48,7 +48,7 @@ use crate::file_kind::{FileKind, START};
 pub use layout::{Layout, Setting};
 pub(super) use metadata::file_of as metadata_file;
 pub(super) use picture_files::endings;
-pub use picture_files::{PICTURE_ENDINGS, is_picture};
+pub use picture_files::is_picture;
 pub use picture_folder::{PictureFile, PictureFolder, pictures_in};
 
 macro_rules! formats {

@@ -1,13 +1,12 @@
 //! Decoding of untrusted picture files, within bounds of size and memory.
 
-#[cfg(feature = "avif")]
-mod avif;
 mod color;
 mod jpeg;
 mod tiff;
 
 use std::fs::File;
 use std::io::{self, Cursor, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use image::metadata::Orientation;
@@ -16,7 +15,6 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Li
 use self::color::Conversion;
 use super::picture::Picture;
 use crate::file_kind::{FileKind, START};
-use crate::panics;
 
 pub use color::ColorProfiles;
 
@@ -55,9 +53,7 @@ pub enum PictureError {
     #[error("the file is empty; download it again or leave it out")]
     Empty,
     /// The content is in no supported format.
-    #[error(
-        "it is not a picture in a supported format; use PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF"
-    )]
+    #[error("it is not a picture in a supported format; use PNG, JPEG, WebP, GIF, BMP or TIFF")]
     Unknown,
     /// The content is in a known format that is not supported.
     #[error("it is {0}, not a picture in a supported format; save it again as PNG or JPEG")]
@@ -87,7 +83,7 @@ pub enum PictureError {
         format: &'static str,
     },
     /// The content violates its format.
-    #[error("the picture is damaged: {}; download it again or leave it out", one_line(.0))]
+    #[error("the picture is damaged: {0}; download it again or leave it out")]
     Damaged(ImageError),
     /// The end of the file is missing.
     #[error("the picture is damaged: its end is missing; download it again or leave it out")]
@@ -114,8 +110,7 @@ pub enum PictureError {
     },
     /// Decoding would exceed the memory limit.
     #[error(
-        "the picture takes too much memory to decode: {}; make it smaller, or save it again without metadata",
-        one_line(.0)
+        "the picture takes too much memory to decode: {0}; make it smaller, or save it again without metadata"
     )]
     Memory(ImageError),
 }
@@ -141,12 +136,6 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     } else {
         Ok(bytes)
     }
-}
-
-/// Words the cause of an error in one line, which decoders end with a line break.
-fn one_line(error: &dyn std::error::Error) -> String {
-    let text = error.to_string();
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Returns the common name of a supported format.
@@ -199,14 +188,11 @@ impl Picture {
         })
     }
 
-    /// Decodes PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF (with the feature `avif`), detected by
-    /// content. Animations yield their first frame, and files of several pages their first. Colors
-    /// are converted to sRGB by the color profile, the orientation is applied, and transparent
-    /// pixels are blended with white.
+    /// Decodes PNG, JPEG, WebP, GIF, BMP or TIFF, detected by content. Animations yield their first
+    /// frame, and files of several pages their first. Colors are converted to sRGB by the color
+    /// profile, the EXIF orientation is applied, and transparent pixels are blended with white.
     ///
-    /// Takes at most 12 bytes a pixel and 64 MiB of memory besides `bytes`. The first AVIF or TIFF
-    /// picture sets a panic hook, which passes panics of the program on to the hook before it: set
-    /// one of your own before that.
+    /// Takes at most 12 bytes a pixel and 64 MiB of memory besides `bytes`.
     ///
     /// # Errors
     /// Content that is not a supported picture, is damaged, or exceeds the size limits.
@@ -221,15 +207,6 @@ impl Picture {
     pub fn decode_with(bytes: &[u8], profiles: ColorProfiles) -> Result<Picture, PictureError> {
         if bytes.is_empty() {
             return Err(PictureError::Empty);
-        }
-        #[cfg(feature = "avif")]
-        if FileKind::of(&bytes[..bytes.len().min(START)]) == Some(FileKind::Avif) {
-            let avif::Decoded {
-                image,
-                orientation,
-                conversion,
-            } = avif::decode(bytes, profiles)?;
-            return Ok(finished(image, orientation, conversion));
         }
         let mut reader = ImageReader::new(Cursor::new(bytes))
             .with_guessed_format()
@@ -262,7 +239,7 @@ impl Picture {
         let into = |error: ImageError| match error {
             ImageError::Unsupported(error) => PictureError::Unsupported {
                 format: name,
-                reason: one_line(&error),
+                reason: error.to_string(),
             },
             ImageError::Limits(_) => PictureError::Memory(error),
             _ => PictureError::Damaged(error),
@@ -277,7 +254,12 @@ impl Picture {
         reader.limits(limits(32 << 20));
         let mut decoder = reader.into_decoder().map_err(into)?;
         let (width, height) = decoder.dimensions();
-        check_size(width, height)?;
+        if width == 0 || height == 0 {
+            return Err(PictureError::NoPixels { width, height });
+        }
+        if width as u64 * height as u64 > MAX_PIXELS || width.max(height) > MAX_SIDE {
+            return Err(PictureError::TooLarge { width, height });
+        }
         if state == jpeg::State::CutOff {
             return Err(PictureError::CutOff);
         }
@@ -290,67 +272,48 @@ impl Picture {
         let conversion = icc.and_then(|icc| Conversion::new(&icc));
         let image = match format {
             // the decoder panics on some damaged files, which must not end the program
-            ImageFormat::Tiff => panics::caught(|| DynamicImage::from_decoder(decoder))
-                .ok_or(PictureError::Failed { format: name })?,
+            ImageFormat::Tiff => {
+                catch_unwind(AssertUnwindSafe(|| DynamicImage::from_decoder(decoder)))
+                    .map_err(|_| PictureError::Failed { format: name })?
+            }
             _ => DynamicImage::from_decoder(decoder),
         };
         let image = image.map_err(into)?;
-        Ok(finished(image, orientation, conversion))
-    }
-}
-
-/// Checks a size in pixels against the limits.
-fn check_size(width: u32, height: u32) -> Result<(), PictureError> {
-    if width == 0 || height == 0 {
-        return Err(PictureError::NoPixels { width, height });
-    }
-    if width as u64 * height as u64 > MAX_PIXELS || width.max(height) > MAX_SIDE {
-        return Err(PictureError::TooLarge { width, height });
-    }
-    Ok(())
-}
-
-/// Converts the colors of a decoded picture, blends it with white and turns it upright.
-fn finished(
-    image: DynamicImage,
-    orientation: Orientation,
-    conversion: Option<Conversion>,
-) -> Picture {
-    let (width, height) = (image.width(), image.height());
-    let gray = |conversion: &Conversion| match image.color().has_color() {
-        true => None,
-        false => conversion.gray(&image.to_luma8()),
-    };
-    let rgb = if image.color().has_alpha() {
-        let over_white = |value: u8, alpha: u8| {
-            ((value as u32 * alpha as u32 + 255 * (255 - alpha as u32) + 127) / 255) as u8
+        let gray = |conversion: &Conversion| match image.color().has_color() {
+            true => None,
+            false => conversion.gray(&image.to_luma8()),
         };
-        let mut image = image.into_rgba8();
-        if let Some(conversion) = &conversion {
-            conversion.rgba(&mut image);
-        }
-        let rgb = image
-            .pixels()
-            .flat_map(|pixel| [0, 1, 2].map(|i| over_white(pixel.0[i], pixel.0[3])))
-            .collect();
-        image::RgbImage::from_raw(width, height, rgb).expect("three values a pixel")
-    } else if let Some(rgb) = conversion.as_ref().and_then(gray) {
-        rgb
-    } else {
-        let mut rgb = image.into_rgb8();
-        if let Some(conversion) = &conversion {
-            conversion.rgb(&mut rgb);
-        }
-        rgb
-    };
-    // last, when the picture is smallest: most orientations make a copy
-    let mut image = DynamicImage::ImageRgb8(rgb);
-    image.apply_orientation(orientation);
-    let rgb = image.into_rgb8();
-    Picture {
-        width: rgb.width() as usize,
-        height: rgb.height() as usize,
-        rgb: rgb.into_raw(),
+        let rgb = if image.color().has_alpha() {
+            let over_white = |value: u8, alpha: u8| {
+                ((value as u32 * alpha as u32 + 255 * (255 - alpha as u32) + 127) / 255) as u8
+            };
+            let mut image = image.into_rgba8();
+            if let Some(conversion) = &conversion {
+                conversion.rgba(&mut image);
+            }
+            let rgb = image
+                .pixels()
+                .flat_map(|pixel| [0, 1, 2].map(|i| over_white(pixel.0[i], pixel.0[3])))
+                .collect();
+            image::RgbImage::from_raw(width, height, rgb).expect("three values a pixel")
+        } else if let Some(rgb) = conversion.as_ref().and_then(gray) {
+            rgb
+        } else {
+            let mut rgb = image.into_rgb8();
+            if let Some(conversion) = &conversion {
+                conversion.rgb(&mut rgb);
+            }
+            rgb
+        };
+        // last, when the picture is smallest: most orientations make a copy
+        let mut image = DynamicImage::ImageRgb8(rgb);
+        image.apply_orientation(orientation);
+        let rgb = image.into_rgb8();
+        Ok(Picture {
+            width: rgb.width() as usize,
+            height: rgb.height() as usize,
+            rgb: rgb.into_raw(),
+        })
     }
 }
 

@@ -1,8 +1,6 @@
 //! Untrusted pictures of every kind, valid and invalid, all made by the tests themselves. Each must
 //! decode to the right colours, or be refused with a reason and advice.
 
-#[cfg(feature = "avif")]
-mod avif;
 mod corrupted;
 mod jpeg_variants;
 mod memory;

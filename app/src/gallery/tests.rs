@@ -215,7 +215,7 @@ fn folders_are_read_whole_and_in_natural_order() {
         "img10.png",
         "img2.png",
         "a/img1.tiff",
-        "b.heic",
+        "b.avif",
         "notes.docx",
     ] {
         let path = dir.path().join(name);
@@ -231,7 +231,7 @@ fn folders_are_read_whole_and_in_natural_order() {
     assert_eq!(names, ["a/img1.tiff", "img2.png", "img10.png"]);
     let skipped = gallery.skipped().unwrap();
     assert!(
-        skipped.contains("1 HEIC picture") && skipped.contains("1 other file"),
+        skipped.contains("1 AVIF picture") && skipped.contains("1 other file"),
         "{skipped}"
     );
 }

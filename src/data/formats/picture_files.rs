@@ -11,49 +11,15 @@ use super::folders::{Walk, is_clutter, walk};
 use super::layout::{Layout, Setting, Used};
 use crate::hint::Hint;
 
-/// Extensions of the pictures that are decoded, in lower case.
-pub const PICTURE_ENDINGS: &[&str] = &[
-    "png",
-    "apng",
-    "jpg",
-    "jpeg",
-    "jpe",
-    "jfif",
-    "jif",
-    "webp",
-    "gif",
-    "bmp",
-    "dib",
-    "tif",
-    "tiff",
-    #[cfg(feature = "avif")]
-    "avif",
-    #[cfg(feature = "avif")]
-    "avifs",
+/// Extensions of pictures that are decoded.
+const DECODED: [&str; 13] = [
+    "png", "apng", "jpg", "jpeg", "jpe", "jfif", "jif", "webp", "gif", "bmp", "dib", "tif", "tiff",
 ];
 
 /// Extensions of pictures that are not, so that they are refused by name instead of overlooked.
-const REFUSED: &[&str] = &[
-    "heic",
-    "heif",
-    "hif",
-    "jxl",
-    "jp2",
-    "svg",
-    "tga",
-    "psd",
-    "ico",
-    "dng",
-    "cr2",
-    "cr3",
-    "nef",
-    "arw",
-    "orf",
-    "rw2",
-    #[cfg(not(feature = "avif"))]
-    "avif",
-    #[cfg(not(feature = "avif"))]
-    "avifs",
+const REFUSED: [&str; 17] = [
+    "heic", "heif", "hif", "avif", "jxl", "jp2", "svg", "tga", "psd", "ico", "dng", "cr2", "cr3",
+    "nef", "arw", "orf", "rw2",
 ];
 
 /// Longest text that is taken for a name; no system has longer paths.
@@ -69,12 +35,12 @@ pub fn is_picture(path: &Path) -> bool {
 
 /// Whether a file has the extension of a picture that can be decoded, in either case.
 pub fn is_decoded(path: &Path) -> bool {
-    extension(path).is_some_and(|extension| PICTURE_ENDINGS.contains(&&extension[..]))
+    extension(path).is_some_and(|extension| DECODED.contains(&&extension[..]))
 }
 
 /// Whether this is the extension of pictures, in lower case.
 pub fn is_ending(extension: &str) -> bool {
-    PICTURE_ENDINGS.contains(&extension) || REFUSED.contains(&extension)
+    DECODED.contains(&extension) || REFUSED.contains(&extension)
 }
 
 /// Returns the extension of a file in lower case.
@@ -84,7 +50,7 @@ pub fn extension(path: &Path) -> Option<String> {
 
 /// Returns the endings of pictures in both cases.
 pub fn endings() -> impl Iterator<Item = String> {
-    let all = PICTURE_ENDINGS.iter().chain(REFUSED);
+    let all = DECODED.iter().chain(&REFUSED);
     all.flat_map(|ending| [ending.to_string(), ending.to_uppercase()])
 }
 
@@ -417,7 +383,7 @@ fn unescaped(text: &str) -> String {
     String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
 }
 
-/// Whether a text begins as the base64 of a picture does: PNG, JPEG, GIF, WebP, BMP, TIFF or AVIF.
+/// Whether a text begins as the base64 of a picture does: PNG, JPEG, GIF, WebP, BMP or TIFF.
 fn is_encoded(text: &str) -> bool {
     const STARTS: [&str; 7] = [
         "iVBORw0KGgo",
@@ -429,10 +395,7 @@ fn is_encoded(text: &str) -> bool {
         "TU0AK",
     ];
     // a shorter text is no picture
-    let starts = || STARTS.iter().any(|start| text.starts_with(start));
-    // the size of a box, and then `ftyp`
-    let is_avif = || text.starts_with("AAAA") && text.get(8..11) == Some("eXB");
-    text.len() > 100 && (starts() || is_avif())
+    text.len() > 100 && STARTS.iter().any(|start| text.starts_with(start))
 }
 
 /// Whether a text can only be meant as a path: base64 has no backslash, dot or space, and rarely as
@@ -529,7 +492,6 @@ mod tests {
         let mut base64 =
             |text: &str| matches!(pictures.interpret("here", text), Ok(Encoded::Base64(_)));
         assert!(base64("iVBORw0KGgo=") && base64("data:image/png;base64,AAAA") && base64("@@@"));
-        assert!(is_encoded(&format!("AAAAHGZ0eXBhdmlm{}", "A".repeat(100))));
         assert!(!base64("a.png") && !base64("in\\a") && !base64("https://example.org/a.png"));
     }
 }

@@ -23,7 +23,7 @@ pub struct PictureFile {
 pub struct PictureFolder {
     /// Pictures that can be decoded, in natural order: `img2` comes before `img10`.
     pub pictures: Vec<PictureFile>,
-    /// Pictures of formats that are not decoded, such as HEIC.
+    /// Pictures of formats that are not decoded, such as AVIF.
     pub undecoded: Vec<PictureFile>,
     /// Number of files that are neither pictures nor caption files.
     pub others: usize,
@@ -120,7 +120,7 @@ mod tests {
             "a/img3.png",
             "a/img3.jpg",
             "a/img3.txt",
-            "photo.heic",
+            "photo.avif",
             "notes.docx",
             "img2.txt",
             "img10.png.caption",
@@ -161,6 +161,6 @@ mod tests {
             "{error}"
         );
         let (all, _) = pictures_in(dir.path(), None).unwrap();
-        assert!(all.len() == 6 && all[5].path.ends_with("photo.heic"));
+        assert!(all.len() == 6 && all[5].path.ends_with("photo.avif"));
     }
 }

@@ -41,29 +41,6 @@ impl Conversion {
         Some(Conversion { profile })
     }
 
-    /// Makes the conversion from primaries and transfer characteristics in code points of H.273;
-    /// `None` for those of sRGB, for unknown ones, and for high dynamic range (PQ and HLG), which
-    /// no conversion brings to sRGB faithfully. Other characteristics are shown as those of sRGB
-    /// are, as in browsers.
-    #[cfg(feature = "avif")]
-    pub fn of_code_points(primaries: u16, transfer: u16) -> Option<Conversion> {
-        use moxcms::CicpColorPrimaries::{self, Bt709, Reserved, Unspecified};
-        use moxcms::{CicpProfile, MatrixCoefficients, TransferCharacteristics};
-        const HIGH_RANGE: [u16; 2] = [16, 18];
-        let color_primaries = CicpColorPrimaries::try_from(u8::try_from(primaries).ok()?).ok()?;
-        let unchanged = matches!(color_primaries, Bt709 | Reserved | Unspecified);
-        if unchanged || HIGH_RANGE.contains(&transfer) {
-            return None;
-        }
-        let profile = ColorProfile::new_from_cicp(CicpProfile {
-            color_primaries,
-            transfer_characteristics: TransferCharacteristics::Srgb,
-            matrix_coefficients: MatrixCoefficients::Identity,
-            full_range: true,
-        });
-        Some(Conversion { profile })
-    }
-
     fn transform(&self, from: Layout, to: Layout) -> Option<Transform> {
         let srgb = ColorProfile::new_srgb();
         let made = self

@@ -12,11 +12,6 @@ use super::fields::{Chosen, short_path};
 use crate::file_dialog::FileDialog;
 use crate::theme::{Action, Icon};
 
-/// Extensions of the files that captioned pictures come in.
-const DATA_FILES: &[&str] = &[
-    "csv", "tsv", "jsonl", "ndjson", "json", "txt", "parquet", "tar", "tgz", "gz",
-];
-
 /// A field that a file dialog fills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Field {
@@ -68,12 +63,12 @@ pub fn paths(
             ui,
             "Add files...",
             format!("Add {what} files"),
-            "Add CSV, JSON Lines, COCO, Flickr8k, WebDataset or Parquet files",
+            "Add CSV, JSON lines, COCO JSON or Flickr8k files",
         ) {
             let dialog = FileDialog::new(ui.ctx()).set_title(&title);
             chosen.run(ui.ctx(), move || {
                 let files = dialog
-                    .add_filter("Captioned pictures", DATA_FILES)
+                    .add_filter("Captioned pictures", &["csv", "jsonl", "json", "txt"])
                     .pick_files()?;
                 Some((field, files))
             });
