@@ -87,14 +87,14 @@ fn composition_captions_are_not_in_the_training_data() {
 
 #[test]
 fn shipped_model_names_drawings_of_an_unseen_artist() {
-    // 0.54 of the whole file; a tenth of it has a standard error of 4 points
+    // 0.56 of the whole file; a tenth of it has a standard error of 4 points
     let right = exact_match("openmoji/openmoji", 10);
     assert!(right > 0.45, "{right}");
 }
 
 #[test]
 fn shipped_model_composes_captions_it_never_read() {
-    // 0.69 of the whole file; without its histogram of colours the model had 0.39
+    // 0.74 of the whole file; without its histogram of colours an early model had 0.39
     let right = exact_match("composition", 10);
     assert!(right > 0.55, "{right}");
 }
@@ -139,11 +139,11 @@ fn shipped_model_looks_at_the_drawing() {
     assert!(!written.is_empty());
     for token in &written {
         assert!(
-            token.heat.len() == 36 && (token.heat.iter().sum::<f32>() - 1.0).abs() < 1e-3,
+            token.heat.len() == 64 && (token.heat.iter().sum::<f32>() - 1.0).abs() < 1e-3,
             "{:?}",
             token.heat
         );
-        let corners: f32 = [0, 5, 30, 35].map(|corner| token.heat[corner]).iter().sum();
+        let corners: f32 = [0, 7, 56, 63].map(|corner| token.heat[corner]).iter().sum();
         assert!(corners < 0.15, "{:?}: {:?}", token.text, token.heat);
     }
 }

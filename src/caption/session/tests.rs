@@ -168,7 +168,7 @@ fn refuses_prompts_that_do_not_fit() {
 
 #[test]
 fn a_picture_for_another_model_is_refused() {
-    let session = load("emoji");
+    let session = load("emoji-patches");
     let small = picture(9.0);
     assert_ne!(small.width, session.info().image_size());
     let input = ModelInput(Input::Picture(small));

@@ -190,7 +190,7 @@ mod tests {
             ),
             (
                 r#"{"image": "@@", "caption": "b"}"#,
-                "line 9, `image`: `@@@` is neither a picture's name nor base64",
+                "line 9, `image`: `@@` is neither a picture's name nor base64",
             ),
             (
                 r#"{"image": "", "caption": "b"}"#,

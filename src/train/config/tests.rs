@@ -143,18 +143,17 @@ fn limits_follow_epochs_and_preset() {
 
 #[test]
 fn options_of_older_run_folders_are_upgraded() {
-    for folder in ["data/checkpoints/emoji", "data/checkpoints/emoji-patches"] {
-        let config = RunConfig::like(Path::new(folder)).unwrap();
-        assert_eq!(config.batch.size, BatchSize::Pictures(64));
-        assert_eq!(config.optimizer.ema, 0.998);
-        assert_eq!((config.loss.captions, config.loss.classes), (3.0, 1.0));
-        assert_eq!(config.data.train.len(), 5);
-        assert!(config.budget.seconds.is_some() && !config.init.prototypes);
-        assert_eq!(config.checkpoint.keep, 2);
-        assert_eq!(
-            config.model.file,
-            Some(Path::new(folder).join("config.json"))
-        );
-        config.check().unwrap();
-    }
+    let folder = "data/checkpoints/emoji-patches";
+    let config = RunConfig::like(Path::new(folder)).unwrap();
+    assert_eq!(config.batch.size, BatchSize::Pictures(64));
+    assert_eq!(config.optimizer.ema, 0.998);
+    assert_eq!((config.loss.captions, config.loss.classes), (3.0, 1.0));
+    assert_eq!(config.data.train.len(), 5);
+    assert!(config.budget.seconds.is_some() && !config.init.prototypes);
+    assert_eq!(config.checkpoint.keep, 2);
+    assert_eq!(
+        config.model.file,
+        Some(Path::new(folder).join("config.json"))
+    );
+    config.check().unwrap();
 }

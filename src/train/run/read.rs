@@ -300,7 +300,7 @@ mod tests {
                 validation_splits: names(parts),
                 ..DataConfig::default()
             };
-            let read = listings(&data).map_err(|error| error.to_string())?;
+            let read = listings(&data, &Ranks::alone()).map_err(|error| error.to_string())?;
             let validation = read.validation.map(|(listing, _)| listing.records());
             Ok::<_, String>((read.train.records(), validation))
         };
