@@ -85,7 +85,7 @@ fn real_worker_lists_the_shipped_model() {
         !has(harness, "Profiling...")
     });
     harness.get_by_label("Parameters").click();
-    for text in ["2193824 parameters in 54 tensors", "vit.patch.weight"] {
+    for text in ["2817312 parameters in 67 tensors", "vit.patch.weight"] {
         until(&mut harness, text, |harness| has(harness, text));
     }
 }
