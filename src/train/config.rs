@@ -131,6 +131,12 @@ impl DataConfig {
     /// The validation fraction when none is given.
     pub const VALIDATION_SPLIT: f64 = 0.1;
 
+    /// Fraction of the training pictures to validate on where no validation files are given.
+    pub fn validation_share(&self) -> f64 {
+        self.validation_split
+            .unwrap_or(DataConfig::VALIDATION_SPLIT)
+    }
+
     /// Data whose files state the other facts than those of a layout, without files.
     pub fn of_layout(layout: &Layout) -> DataConfig {
         DataConfig {

@@ -325,7 +325,7 @@ impl<'a> Trainer<'a> {
             for piece in tensor.pieces(PIECE) {
                 match self.ranks.is_first() {
                     true => drop(self.ranks.sent_by_first(piece.read()?)?),
-                    false => piece.write(&*self.ranks.sent_by_first(vec![])?),
+                    false => piece.write(&self.ranks.sent_by_first(vec![])?),
                 }
             }
         }

@@ -41,7 +41,7 @@ pub struct CaptionEvent {
     pub progress: CaptionProgress,
 }
 
-/// What a caption job has done.
+/// Progress of a caption job.
 #[derive(Debug, Clone)]
 pub enum CaptionProgress {
     /// The model has begun.

@@ -23,12 +23,7 @@ pub fn data(
     let Listings { train, validation } = listings(data, ranks)?;
     let train = load(data, train, &data.train, frame, ranks, observer)?;
     let (train, validation) = match validation {
-        None => {
-            let share = data
-                .validation_split
-                .unwrap_or(DataConfig::VALIDATION_SPLIT);
-            train.split(share, config.seed)
-        }
+        None => train.split(data.validation_share(), config.seed),
         Some((validation, paths)) => {
             let validation = load(data, validation, paths, frame, ranks, observer)?;
             (

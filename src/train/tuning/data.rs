@@ -136,21 +136,16 @@ pub fn read(
         // each rank encodes its part; where all see one folder, they find the others' parts there
         reader.part = Some(ranks.place());
         let again = listings(data, ranks)?;
-        reader.load(data, again.train, &data.train, observer)?;
+        reader.decode(data, again.train, &data.train, observer)?;
         if let Some((listing, paths)) = again.validation {
-            reader.load(data, listing, paths, observer)?;
+            reader.decode(data, listing, paths, observer)?;
         }
         ranks.meet()?;
         reader.part = None;
     }
     let train = reader.load(data, train, &data.train, observer)?;
     let (train, validation) = match validation {
-        None => {
-            let share = data
-                .validation_split
-                .unwrap_or(DataConfig::VALIDATION_SPLIT);
-            train.split(share, config.seed)
-        }
+        None => train.split(data.validation_share(), config.seed),
         Some((validation, paths)) => {
             let validation = reader.load(data, validation, paths, observer)?;
             let before = train.samples.len();
@@ -228,6 +223,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// Describes the pictures of a listing, and tells `observer` what could not be used.
     fn load(
         &self,
         data: &DataConfig,
@@ -239,24 +235,30 @@ impl Reader<'_> {
             dataset,
             problems,
             notes,
-        } = {
-            let progress = observer.reading(paths);
-            let describe = |picture: Picture| self.describe(picture);
-            listing.describe(&data.layout(), data.strict, &*progress, &describe)?
-        };
+        } = self.decode(data, listing, paths, observer)?;
         for note in notes {
             observer.note(&Note::Data(note));
         }
-        let failed = self
-            .failed
-            .lock()
-            .unwrap_or_else(|error| error.into_inner())
-            .take();
-        if let Some(error) = failed {
-            return Err(error);
-        }
         report(data, problems, dataset.samples.len(), observer)?;
         Ok(dataset)
+    }
+
+    /// Describes the pictures of a listing.
+    fn decode(
+        &self,
+        data: &DataConfig,
+        listing: Listing,
+        paths: &[PathBuf],
+        observer: &mut dyn Observer,
+    ) -> Result<Loaded, TrainError> {
+        let progress = observer.reading(paths);
+        let describe = |picture: Picture| self.describe(picture);
+        let loaded = listing.describe(&data.layout(), data.strict, &*progress, &describe)?;
+        let mut failed = self
+            .failed
+            .lock()
+            .unwrap_or_else(|error| error.into_inner());
+        failed.take().map_or(Ok(loaded), Err)
     }
 
     /// Returns the key of a picture, once its features are there or it is kept itself.

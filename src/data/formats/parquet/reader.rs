@@ -28,7 +28,7 @@ use crate::panics;
 /// Rows of a group that are written together.
 const GROUP: usize = 1000;
 
-/// What to do about a damaged table.
+/// Advice about a damaged table.
 const AGAIN: &str = "download it again, or convert it with the program that wrote it";
 
 pub fn read(input: &Input, layout: &Layout) -> Result<Rows, DataError> {
@@ -318,6 +318,9 @@ pub fn write(path: &Path, records: &[Record]) -> Result<Vec<String>, DataError> 
 
 #[cfg(test)]
 mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
     use crate::data::testing::{gzip, load, written};
     use crate::data::{DataError, Loaded};
 
@@ -359,19 +362,13 @@ mod tests {
 
     #[test]
     fn damaged_tables_never_panic() {
-        let mut state = 1u64;
-        let mut random = |below: usize| {
-            state = state
-                .wrapping_mul(6364136223846793005)
-                .wrapping_add(1442695040888963407);
-            (state >> 33) as usize % below
-        };
+        let mut random = ChaCha8Rng::seed_from_u64(1);
         for table in [HUB, CHAT, ZSTANDARD] {
             for _ in 0..300 {
                 let mut bytes = table.to_vec();
-                for _ in 0..1 + random(4) {
-                    let place = random(bytes.len());
-                    bytes[place] = random(256) as u8;
+                for _ in 0..random.random_range(1..5) {
+                    let place = random.random_range(0..bytes.len());
+                    bytes[place] = random.random();
                 }
                 let (_dir, path) = written("0.parquet", bytes);
                 if let Err(error) = load(&path, false) {
