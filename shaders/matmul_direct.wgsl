@@ -47,13 +47,6 @@ fn accumulate(tile: Tile, left: u32, right: u32) {
     }
 }
 
-fn finish_block(z: u32, row: u32, column: u32, rows: mat4x4f, shift: vec4f) {
-    if (row < params.m) { finish(z, row, column, rows[0], shift); }
-    if (row + 1 < params.m) { finish(z, row + 1, column, rows[1], shift); }
-    if (row + 2 < params.m) { finish(z, row + 2, column, rows[2], shift); }
-    if (row + 3 < params.m) { finish(z, row + 3, column, rows[3], shift); }
-}
-
 fn compute(at: Invocation) {
     let tile = tile_of(at.group.x + at.group.y * at.groups.x, ROWS, 8 * WG);
     if (!tile.live) { return; }

@@ -88,3 +88,11 @@ fn store_pre(z: u32, row: u32, column: u32, value: vec4f) {
     if (column + 2 < params.n) { pre[(at + 2) / 4][(at + 2) % 4] = value.z; }
     if (column + 3 < params.n) { pre[(at + 3) / 4][(at + 3) % 4] = value.w; }
 }
+
+// Stores four rows by four columns of c[z] through the epilogue: row i is column i of `rows`.
+fn finish_block(z: u32, row: u32, column: u32, rows: mat4x4f, shift: vec4f) {
+    if (row < params.m) { finish(z, row, column, rows[0], shift); }
+    if (row + 1 < params.m) { finish(z, row + 1, column, rows[1], shift); }
+    if (row + 2 < params.m) { finish(z, row + 2, column, rows[2], shift); }
+    if (row + 3 < params.m) { finish(z, row + 3, column, rows[3], shift); }
+}

@@ -11,6 +11,9 @@ pub struct Capabilities {
     pub native: bool,
     /// Whether the device is a graphics driver that runs on a CPU: barriers and workgroup memory then cost more than they save.
     pub software: bool,
+    /// Whether the driver's compiler unrolls loops over arrays and keeps their elements in
+    /// registers.
+    pub unrolls: bool,
     /// Largest number of invocations in a workgroup.
     pub workgroup: u32,
     /// Side of the square f16 matrices that subgroups multiply with f32 sums, if the device does.
@@ -23,6 +26,7 @@ impl Capabilities {
         subgroup: None,
         native: false,
         software: false,
+        unrolls: false,
         workgroup: 256,
         cooperative: None,
     };

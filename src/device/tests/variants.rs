@@ -85,6 +85,7 @@ const fn device(subgroup: Option<u32>, software: bool, cooperative: Option<u32>)
     Capabilities {
         subgroup,
         software,
+        unrolls: software,
         cooperative,
         ..Capabilities::MINIMAL
     }

@@ -69,6 +69,7 @@ impl WgpuExecutor {
             subgroup: fixed.then_some(info.subgroup_min_size),
             native: false,
             software: info.device_type == wgpu::DeviceType::Cpu,
+            unrolls: !info.name.starts_with("SwiftShader"),
             workgroup: limits
                 .max_compute_invocations_per_workgroup
                 .min(limits.max_compute_workgroup_size_x),

@@ -16,6 +16,7 @@ checks![
     one_matrix_serves_a_batch,
     sizes_around_the_tiles_agree,
     large_products_agree,
+    large_products_of_few_rows_or_columns_agree,
     agrees_past_the_limits_of_grids_and_loops,
     half_precision_rounds_only_the_operands,
     operands_are_converted_to_halves_once,
@@ -193,10 +194,23 @@ fn sizes_around_the_tiles_agree(device: &Device) -> Outcome {
     Ok(())
 }
 
-/// Products large enough for the shuffle kernel with WIDE.
+/// Products large enough for the largest tiles of the shuffle kernel.
 fn large_products_agree(device: &Device) -> Outcome {
     for flips in FLIPS {
         agrees(device, [300, 260, 228], flips, &[], false)?;
+    }
+    Ok(())
+}
+
+/// Products that the shuffle kernel computes in 1, 2 and 3 tiles of 16, 32 and 48 rows and one to
+/// four vectors of columns, depending on the subgroup size.
+fn large_products_of_few_rows_or_columns_agree(device: &Device) -> Outcome {
+    for ([m, n], flips) in [[15, 300], [31, 20], [45, 40], [50, 132]]
+        .into_iter()
+        .zip(FLIPS)
+    {
+        let k = (1usize << 24).div_ceil(m * n);
+        agrees(device, [m, k, n], flips, &[], false)?;
     }
     Ok(())
 }

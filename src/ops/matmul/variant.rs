@@ -85,7 +85,7 @@ macro_rules! operands {
 }
 
 static TILED: Operands = operands!("matmul_tiled", shared::INVOCATION);
-static SHUFFLE: Operands = operands!("matmul_shuffle");
+static SHUFFLE: Operands = operands!("matmul_shuffle", shared::BLOCKS);
 static DIRECT: Operands = operands!("matmul_direct", shared::INVOCATION, shared::BLOCKS);
 static VECTOR: Operands = operands!("matmul_vector", shared::BLOCKS, shared::LANES_MEMORY);
 
@@ -112,7 +112,7 @@ fn kernels() -> impl Iterator<Item = (&'static Kernel, Epilogue)> {
 pub(super) enum Variant {
     /// Tiles in workgroup memory, for GPUs.
     Tiled,
-    /// Subgroup shuffles, for adapters with subgroups of one small size, such as software adapters.
+    /// Broadcasts within subgroups of 4, 8 or 16, for software adapters.
     Shuffle,
     /// Products of at most four rows, as in decoding.
     Vector,
@@ -212,16 +212,15 @@ impl Product {
             // all have the same Rust body
             return (vec![Direct], 1);
         }
-        let shuffle = capabilities.subgroup.is_some_and(|size| size <= 16) && self.fours();
+        let shuffle = matches!(capabilities.subgroup, Some(4 | 8 | 16));
         let cooperative = capabilities.cooperative.is_some() && self.precision == Precision::F16;
         let few = self.m <= FEW;
         let (mut variants, plausible) = match (capabilities.software, few) {
             (true, true) => (vec![Vector], 1),
-            // 592x512x2048 on lavapipe, GFLOP per CPU-second: with subgroups of 4, 8 and 16 the
-            // shuffles reach 8, 22 and 2.5 in their best blocks, the direct form 12
-            (true, false) if shuffle && capabilities.subgroup == Some(8) => {
-                (vec![Shuffle, Direct], 2)
-            }
+            // 592x512x2048 on lavapipe, GFLOP per CPU-second of A B, A Bt and At B: with subgroups
+            // of 4 the shuffles reach 18.8, 18.7 and 16.2, of 8 28.8, 31.5 and 28.0, of 16 24.7,
+            // 21.1 and 24.2, the direct form 11 to 13. On SwiftShader, 592x512x512: 1.2, direct 2.4
+            (true, false) if shuffle && capabilities.unrolls => (vec![Shuffle, Direct], 2),
             (true, false) => (vec![Direct], 1),
             (false, true) => (vec![Vector, Tiled], 2),
             (false, false) if cooperative => (vec![Tiled, Cooperative, Direct], 3),
@@ -376,24 +375,28 @@ impl Product {
         match variant {
             Variant::Shuffle => {
                 let subgroup = capabilities.subgroup.unwrap_or(8);
-                // a lower tile for few rows: rows past the last cost as much as real ones
-                let rows = match m {
-                    0..=4 => 4,
-                    5..=16 => 16,
-                    _ => 32,
+                let part = 4 * subgroup as usize;
+                // a larger tile is a fifth to a half faster, but takes 2 s instead of 0.4 s to
+                // compile, and code much longer than of these no longer fits the first cache
+                let (most, parts) = match (m * n * k * batch >= 1 << 24, subgroup) {
+                    (false, _) => (32, 1),
+                    (true, 4) => (32, 4),
+                    (true, _) => (64, 2),
                 };
-                // a seventh faster, but takes twice as long to compile
-                let wide = rows == 32 && n > 4 * subgroup as usize && m * n * k * batch >= 1 << 24;
-                let columns = 4 * subgroup as usize * if wide { 2 } else { 1 };
+                // tiles of equal height: rows past the last cost as much as real ones
+                let tiles = m.div_ceil(most).max(1);
+                let rows = m.div_ceil(tiles).next_multiple_of(16);
+                let columns = parts.min(n.div_ceil(part));
                 let constants = vec![
                     ("SG", subgroup),
                     ("ROWS", rows as u32),
-                    ("WIDE", wide as u32),
+                    ("COLUMNS", columns as u32),
+                    fours,
                 ];
                 let splits = if self.whole { 1 } else { k.div_ceil(LONGEST) };
                 form(
                     constants,
-                    m.div_ceil(rows) * n.div_ceil(columns) * batch,
+                    m.div_ceil(rows) * n.div_ceil(columns * part) * batch,
                     splits,
                 )
             }
@@ -456,6 +459,7 @@ mod tests {
             subgroup,
             native: false,
             software,
+            unrolls: true,
             workgroup: 256,
             cooperative: None,
         }
@@ -481,10 +485,19 @@ mod tests {
                 .0[0]
         };
         assert_eq!(first(592, 512, 2048, true, Some(8)), Variant::Shuffle);
-        assert_eq!(first(592, 66, 128, true, Some(8)), Variant::Direct);
+        assert_eq!(first(592, 66, 127, true, Some(8)), Variant::Shuffle);
         assert_eq!(first(592, 512, 2048, true, None), Variant::Direct);
-        assert_eq!(first(592, 512, 2048, true, Some(4)), Variant::Direct);
-        assert_eq!(first(592, 512, 2048, true, Some(16)), Variant::Direct);
+        assert_eq!(first(592, 512, 2048, true, Some(4)), Variant::Shuffle);
+        assert_eq!(first(592, 512, 2048, true, Some(16)), Variant::Shuffle);
+        assert_eq!(first(592, 512, 2048, true, Some(32)), Variant::Direct);
+        let loops = Capabilities {
+            unrolls: false,
+            ..capabilities(true, Some(4))
+        };
+        assert_eq!(
+            product(592, 512, 2048).variants(&loops).0[0],
+            Variant::Direct
+        );
         assert_eq!(first(1, 66, 128, true, Some(8)), Variant::Vector);
         assert_eq!(first(592, 512, 2048, false, Some(32)), Variant::Tiled);
         assert_eq!(first(1, 512, 128, false, Some(32)), Variant::Vector);
