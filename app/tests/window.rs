@@ -242,6 +242,30 @@ fn commands_are_found_by_name() {
     assert!(!has(&harness, "No matches"));
 }
 
+/// Frames can be slow while a model computes, and keys then arrive together.
+#[test]
+fn commands_typed_within_one_frame_are_taken() {
+    let key = |key, modifiers| egui::Event::Key {
+        key,
+        physical_key: None,
+        pressed: true,
+        repeat: false,
+        modifiers,
+    };
+    let (mut harness, commands, _events) = scripted(vec![]);
+    let _: LoadModel = wait_for(&commands);
+    let typed = egui::Event::Text("show bat".into());
+    let rest = egui::Event::Text("ch".into());
+    let opening = key(Key::K, Modifiers::COMMAND);
+    harness.input_mut().events.extend([opening, typed]);
+    harness.step();
+    let enter = key(Key::Enter, Modifiers::NONE);
+    harness.input_mut().events.extend([rest, enter]);
+    harness.step();
+    harness.run_steps(3);
+    assert!(!has(&harness, "Show the Batch page") && !has(&harness, "Drop a picture here"));
+}
+
 /// Opens the palette and types a part of a command's name.
 fn search(harness: &mut Harness<Window>, name: &str) {
     harness.key_press_modifiers(Modifiers::COMMAND, Key::K);

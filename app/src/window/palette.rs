@@ -1,6 +1,6 @@
 //! The command palette: everything that the window and its pages can do, by name.
 
-use egui::{Key, Modal, Modifiers, RichText, ScrollArea, TextEdit, ThemePreference, Ui};
+use egui::{Event, Key, Modal, Modifiers, RichText, ScrollArea, TextEdit, ThemePreference, Ui};
 
 use super::Window;
 use crate::page::PageAction;
@@ -64,6 +64,41 @@ impl Palette {
             false => self.open(),
         }
     }
+
+    /// Appends text that was typed before the field had the focus, which it takes a frame to get.
+    /// Returns whether there was any.
+    fn take_early_text(&mut self, ui: &Ui) -> bool {
+        let length = self.query.len();
+        ui.input(|input| {
+            for event in &input.events {
+                if let Event::Text(text) = event {
+                    self.query.push_str(text);
+                }
+            }
+        });
+        self.query.len() > length
+    }
+
+    /// Drops the entries whose name lacks a word of the query.
+    fn retain_matches(&self, entries: &mut Vec<Entry>) {
+        let query = self.query.to_lowercase();
+        let words: Vec<&str> = query.split_whitespace().collect();
+        entries.retain(|entry| {
+            let name = entry.name.to_lowercase();
+            words.iter().all(|word| name.contains(word))
+        });
+    }
+
+    /// Highlights the next or the previous of `len` entries if that key was pressed.
+    fn move_highlight(&mut self, [down, up]: [bool; 2], len: usize) {
+        if down {
+            self.highlighted += 1;
+        }
+        if up {
+            self.highlighted = self.highlighted.saturating_sub(1);
+        }
+        self.highlighted = self.highlighted.min(len.saturating_sub(1));
+    }
 }
 
 impl Window {
@@ -123,28 +158,14 @@ impl Window {
         if self.devices.is_none() {
             self.list_devices();
         }
-        let query = self.palette.query.to_lowercase();
-        let words: Vec<&str> = query.split_whitespace().collect();
         let mut entries = self.entries();
-        entries.retain(|entry| {
-            let name = entry.name.to_lowercase();
-            words.iter().all(|word| name.contains(word))
-        });
         let pressed = |key| {
             let key = |input: &mut egui::InputState| input.consume_key(Modifiers::NONE, key);
             ui.ctx().input_mut(key)
         };
-        let last = entries.len().saturating_sub(1);
-        let at = &mut self.palette.highlighted;
         let moved = [Key::ArrowDown, Key::ArrowUp].map(pressed);
-        if moved[0] {
-            *at += 1;
-        }
-        if moved[1] {
-            *at = at.saturating_sub(1);
-        }
-        *at = (*at).min(last);
-        let mut chosen = pressed(Key::Enter).then_some(self.palette.highlighted);
+        let entered = pressed(Key::Enter);
+        let mut clicked = None;
         let palette = &mut self.palette;
         let modal = Modal::new(egui::Id::unique("commands")).show(ui.ctx(), |ui| {
             ui.set_width(460.0);
@@ -153,10 +174,17 @@ impl Window {
                 .desired_width(f32::INFINITY);
             let field = ui.add(field);
             theme::name_field(&field, "Command");
-            field.request_focus();
-            if field.changed() {
+            let mut changed = field.changed();
+            if !field.has_focus() {
+                field.request_focus();
+                changed |= palette.take_early_text(ui);
+            }
+            if changed {
                 palette.highlighted = 0;
             }
+            // after the text of this frame, which an Enter of the same frame is meant for
+            palette.retain_matches(&mut entries);
+            palette.move_highlight(moved, entries.len());
             ui.add_space(theme::SPACE);
             ScrollArea::vertical().max_height(380.0).show(ui, |ui| {
                 ui.set_width(ui.available_width());
@@ -175,7 +203,7 @@ impl Window {
                         row.scroll_to_me(None);
                     }
                     if row.clicked() {
-                        chosen = Some(index);
+                        clicked = Some(index);
                     }
                 }
                 if entries.is_empty() {
@@ -186,6 +214,7 @@ impl Window {
         if modal.should_close() {
             palette.shown = false;
         }
+        let chosen = clicked.or(entered.then_some(self.palette.highlighted));
         if let Some(entry) = chosen.and_then(|index| entries.into_iter().nth(index)) {
             self.palette.shown = false;
             self.run(entry.command);
