@@ -199,6 +199,7 @@ impl Model {
         past: Var,
         caches: &[Tensor],
     ) -> Var {
+        // ANCHOR: read
         let count = t.shape(ids)[1];
         let (tokens, positions) = (t.parameter(&self.tokens), t.parameter(&self.positions));
         let mut x = t.embedding(tokens, ids);
@@ -212,6 +213,7 @@ impl Model {
         let x = t.slice_rows(x, visual.is_some() as usize, count);
         let x = self.text_norm.normalize(t, x);
         self.head.apply(t, x, Activation::None)
+        // ANCHOR_END: read
     }
 }
 
