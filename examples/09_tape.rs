@@ -69,8 +69,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             lives.entry(v).or_insert((at, at)).1 = at;
         }
     }
-    let alt = "Bars from the dispatch that writes a value to the last that reads it; bars of one \
-               color share memory and never overlap";
+    let alt = "Bars from the dispatch that writes a value to the last that reads it; bars with \
+               the same number share memory and never overlap";
     let mut figure = Figure::new("09_tape", 680, 300, alt);
     let mut y = 40.0;
     for (v, (first, last)) in lives {
@@ -89,7 +89,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "start",
         12,
         GREY,
-        "dispatches from left to right; the number is the memory",
+        "dispatches from left to right; the number is the place in memory",
     );
     figure.save();
     Ok(())
