@@ -55,15 +55,16 @@ lavapipe() {
     ls /usr/share/vulkan/icd.d/lvp_icd*.json | head -n 1
 }
 
-# The test programs, built once.
-tests=$(cargo test --no-run --message-format=json --lib --test parity --test decode --test training --test search --test emoji |
+# The test programs of the library, built once, with the features of `make test`.
+tests=$(cargo test --workspace --no-run --message-format=json --lib --test parity --test decode --test training --test search --test emoji |
     python3 -c '
-import json, sys
+import json, os, sys
 for line in sys.stdin:
     made = json.loads(line)
-    if made.get("executable") and made.get("profile", {}).get("test"):
+    library = made.get("manifest_path") == os.path.join(os.getcwd(), "Cargo.toml")
+    if library and made.get("executable") and made.get("profile", {}).get("test"):
         print(made["executable"])')
-cargo build --quiet --bin seemore
+cargo build --quiet --workspace --bin seemore
 program=${CARGO_TARGET_DIR:-target}/debug/seemore
 
 wanted=${*:-4 8 16 newest swiftshader}
