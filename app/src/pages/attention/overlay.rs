@@ -133,7 +133,7 @@ impl AttentionPage {
                 .rect_stroke(square, 0.0, (2.0, Color32::WHITE), StrokeKind::Inside);
         }
         if let Some(patch) = image.hover_pos().map(patch_at) {
-            image.on_hover_text(format!(
+            image.on_hover_text_at_pointer(format!(
                 "Row {}, column {}: {:.2} %",
                 patch / grid + 1,
                 patch % grid + 1,

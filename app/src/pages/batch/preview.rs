@@ -131,6 +131,7 @@ impl Preview {
                 self.magnify(factor, Vec2::ZERO);
             }
         }
+        ui.add_space(theme::SPACE / 2.0);
         ui.label(format!("{:.0} %", 100.0 * self.zoom))
             .on_hover_text("Magnification of the size that fits. Scroll to zoom, drag to move.");
     }

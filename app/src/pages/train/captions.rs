@@ -10,7 +10,7 @@ use crate::worker::{Sample, Validation};
 
 /// Height of a row, in points.
 const ROW: f32 = 40.0;
-/// Width of a column, in points.
+/// Smallest width of a column, in points.
 const COLUMN: f32 = 160.0;
 /// Height of the header, in points.
 const HEADER: f32 = 38.0;
@@ -36,7 +36,7 @@ pub fn show(
             |ui| drop(ui.strong("True caption")),
         );
         for (row, (sample, texture)) in samples.iter().zip(textures).enumerate() {
-            let rect = place(truth, 0.0, row);
+            let rect = place(truth, row);
             if let Some(texture) = texture {
                 let picture = egui::Image::new((texture.id(), vec2(SIDE, SIDE)))
                     .alt_text(format!("Picture: {}", sample.caption));
@@ -51,29 +51,34 @@ pub fn show(
             });
         }
         ui.add_sized(vec2(9.0, height), Separator::default().vertical());
+        // as many whole columns as fit: a part of one would show the ends of words
+        let fitting = (ui.available_width() / COLUMN).floor().max(1.0);
+        let width = match validations.len() as f32 > fitting {
+            true => ui.available_width() / fitting,
+            false => COLUMN,
+        };
         let area = ScrollArea::horizontal()
             .id_salt("validations")
             .stick_to_right(true)
             .auto_shrink([false, true]);
         area.show_viewport(ui, |ui, viewport| {
-            ui.set_min_size(vec2(COLUMN * validations.len() as f32, height));
-            let all = Rect::from_min_size(ui.min_rect().min, vec2(0.0, height));
-            // a column that is mostly out of view would show the ends of words
-            let first = (viewport.min.x / COLUMN).round().max(0.0) as usize;
+            ui.set_min_size(vec2(width * validations.len() as f32, height));
+            let origin = ui.min_rect().min;
             let visible = validations
                 .iter()
                 .enumerate()
-                .skip(first)
-                .take((viewport.width() / COLUMN) as usize + 2);
+                .skip((viewport.min.x / width + 0.05).max(0.0) as usize)
+                .take(fitting as usize + 1);
             for (number, validation) in visible {
-                column(ui, all, number, validation, samples);
+                let left = origin + vec2(width * number as f32, 0.0);
+                let place = Rect::from_min_size(left, vec2(width, height));
+                column(ui, place, validation, samples);
             }
         });
     });
 }
 
-fn column(ui: &mut Ui, all: Rect, number: usize, validation: &Validation, samples: &[Sample]) {
-    let left = COLUMN * number as f32;
+fn column(ui: &mut Ui, all: Rect, validation: &Validation, samples: &[Sample]) {
     let Validation {
         step,
         loss,
@@ -81,8 +86,8 @@ fn column(ui: &mut Ui, all: Rect, number: usize, validation: &Validation, sample
         captions,
     } = validation;
     let header = Rect::from_min_size(
-        all.min + vec2(left + MARK, 0.0),
-        vec2(COLUMN - MARK - 6.0, HEADER),
+        all.min + vec2(MARK, 0.0),
+        vec2(all.width() - MARK - 6.0, HEADER),
     );
     cell(ui, header, |ui| {
         ui.vertical(|ui| {
@@ -98,7 +103,7 @@ fn column(ui: &mut Ui, all: Rect, number: usize, validation: &Validation, sample
         });
     });
     for (row, (caption, sample)) in captions.iter().zip(samples).enumerate() {
-        let rect = place(all, left, row);
+        let rect = place(all, row);
         let text = if caption.trim().is_empty() {
             RichText::new("(empty)").weak()
         } else {
@@ -112,7 +117,10 @@ fn column(ui: &mut Ui, all: Rect, number: usize, validation: &Validation, sample
         let text = if correct { text.color(green) } else { text };
         cell(
             ui,
-            Rect::from_min_size(rect.min + vec2(MARK, 0.0), vec2(COLUMN - MARK - 6.0, ROW)),
+            Rect::from_min_size(
+                rect.min + vec2(MARK, 0.0),
+                vec2(all.width() - MARK - 6.0, ROW),
+            ),
             |ui| drop(ui.add(Label::new(text).wrap()).on_hover_text(caption)),
         );
     }
@@ -124,11 +132,11 @@ fn check(ui: &Ui, at: Pos2, color: Color32) {
     ui.painter().line(points.to_vec(), Stroke::new(1.5, color));
 }
 
-/// Returns the place of a cell.
-fn place(all: Rect, left: f32, row: usize) -> Rect {
+/// Returns the place of a cell of a column.
+fn place(column: Rect, row: usize) -> Rect {
     Rect::from_min_size(
-        pos2(all.left() + left, all.top() + HEADER + ROW * row as f32),
-        vec2(COLUMN, ROW),
+        column.min + vec2(0.0, HEADER + ROW * row as f32),
+        vec2(column.width(), ROW),
     )
 }
 
