@@ -503,6 +503,7 @@ impl<'a> Trainer<'a> {
             traffic: self.ranks.traffic(),
         };
         let (mut loss, mut validation, mut interrupted) = (f32::NAN, None, false);
+        let mut validated_at = None;
         // the clock of rank 0 counts, and a wish to stop of any rank
         let (_, mut seconds) = self.ranks.agree([], self.before)?;
         let mut stops_later = false;
@@ -598,6 +599,7 @@ impl<'a> Trainer<'a> {
                             self.save_best()?;
                         }
                         validation = Some(result);
+                        validated_at = Some(step);
                     }
                     // the observer ended it
                     None => stop |= self.validation.is_some(),
@@ -639,7 +641,9 @@ impl<'a> Trainer<'a> {
             return Ok(End::RolledBack);
         }
         self.save(start, observer)?;
-        if !interrupted && let (Some(result), _) = self.validate(recorded, observer)? {
+        // the time or the patience may end with a validation
+        let validates = !interrupted && validated_at != Some(self.step);
+        if validates && let (Some(result), _) = self.validate(recorded, observer)? {
             // there is nothing left to end
             let _ = observer.on(Event::Validated {
                 step: self.step,

@@ -116,3 +116,37 @@ fn an_observer_ends_a_validation_between_its_batches() {
         ["step 1", "16 of 48 at step 1", "saved 1"]
     );
 }
+
+/// Collects the steps of validations.
+#[derive(Default)]
+struct Validations(Vec<u64>);
+
+impl Observer for Validations {
+    fn on(&mut self, event: Event) -> ControlFlow<()> {
+        if let Event::Validated { step, .. } = event {
+            self.0.push(step);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+#[test]
+fn patience_ends_the_training_after_one_validation_of_its_last_step() {
+    let out = tempfile::tempdir().unwrap();
+    let mut config = tiny_run(&out.path().join("run"));
+    config.budget.steps = Some(40);
+    // too high to learn
+    config.schedule.learning_rate = 0.3;
+    config.schedule.warmup = 1;
+    config.validation.every = 1;
+    config.validation.patience = Some(2);
+    let mut observer = Validations::default();
+    let summary = TrainRun::new(config)
+        .unwrap()
+        .start(&device(), &mut observer)
+        .unwrap();
+    assert!(!summary.interrupted && summary.steps < 40, "{summary:?}");
+    let best = summary.best.expect("a best validation");
+    assert_eq!(best.step + 2, summary.steps);
+    assert_eq!(observer.0, (1..=summary.steps).collect::<Vec<u64>>());
+}
