@@ -394,7 +394,7 @@ impl Window {
         // it is a dialog itself
         if (!modal || self.palette.is_shown()) && pressed(&PALETTE) {
             self.palette.toggle();
-            // not into another field what follows in this frame
+            // so that no other field takes text of this frame
             ctx.memory_mut(egui::Memory::stop_text_input);
         }
         if modal {

@@ -641,7 +641,7 @@ impl<'a> Trainer<'a> {
             return Ok(End::RolledBack);
         }
         self.save(start, observer)?;
-        // the time or the patience may end with a validation
+        // time or patience may have ended the training right after a validation
         let validates = !interrupted && validated_at != Some(self.step);
         if validates && let (Some(result), _) = self.validate(recorded, observer)? {
             // there is nothing left to end
