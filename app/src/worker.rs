@@ -212,11 +212,3 @@ impl WorkerHandle {
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
-
-/// Waits for the worker: a process that ends while a thread still frees its device can crash in the
-/// driver, whose own code is unloaded meanwhile.
-impl Drop for WorkerHandle {
-    fn drop(&mut self) {
-        self.finish();
-    }
-}

@@ -28,6 +28,14 @@ struct Fixture {
     folder: tempfile::TempDir,
 }
 
+/// Waits for the worker: a process that ends while a thread still frees its device can crash in the
+/// driver, whose own code is unloaded meanwhile.
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        self.worker.finish();
+    }
+}
+
 impl Fixture {
     fn new() -> Fixture {
         Fixture {
