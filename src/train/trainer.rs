@@ -503,7 +503,6 @@ impl<'a> Trainer<'a> {
             traffic: self.ranks.traffic(),
         };
         let (mut loss, mut validation, mut interrupted) = (f32::NAN, None, false);
-        let mut validated_at = None;
         // the clock of rank 0 counts, and a wish to stop of any rank
         let (_, mut seconds) = self.ranks.agree([], self.before)?;
         let mut stops_later = false;
@@ -598,8 +597,7 @@ impl<'a> Trainer<'a> {
                         if Best::take(&mut self.best, step, &result) {
                             self.save_best()?;
                         }
-                        validation = Some(result);
-                        validated_at = Some(step);
+                        validation = Some((step, result));
                     }
                     // the observer ended it
                     None => stop |= self.validation.is_some(),
@@ -642,7 +640,8 @@ impl<'a> Trainer<'a> {
         }
         self.save(start, observer)?;
         // time or patience may have ended the training right after a validation
-        let validates = !interrupted && validated_at != Some(self.step);
+        let validated = matches!(validation, Some((step, _)) if step == self.step);
+        let validates = !interrupted && !validated;
         if validates && let (Some(result), _) = self.validate(recorded, observer)? {
             // there is nothing left to end
             let _ = observer.on(Event::Validated {
@@ -652,14 +651,14 @@ impl<'a> Trainer<'a> {
             if self.best.is_some() && Best::take(&mut self.best, self.step, &result) {
                 self.save_best()?;
             }
-            validation = Some(result);
+            validation = Some((self.step, result));
         }
         Ok(End::Finished(Box::new(Summary {
             steps: self.step,
             elapsed,
             waiting,
             loss,
-            validation,
+            validation: validation.map(|(_, result)| result),
             interrupted,
             best: self.best,
         })))

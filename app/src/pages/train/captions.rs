@@ -67,18 +67,19 @@ pub fn show(
             let visible = validations
                 .iter()
                 .enumerate()
+                // the offset is rounded to pixels
                 .skip((viewport.min.x / width + 0.05).max(0.0) as usize)
                 .take(fitting as usize + 1);
             for (number, validation) in visible {
-                let left = origin + vec2(width * number as f32, 0.0);
-                let place = Rect::from_min_size(left, vec2(width, height));
-                column(ui, place, validation, samples);
+                let corner = origin + vec2(width * number as f32, 0.0);
+                let rect = Rect::from_min_size(corner, vec2(width, height));
+                column(ui, rect, validation, samples);
             }
         });
     });
 }
 
-fn column(ui: &mut Ui, all: Rect, validation: &Validation, samples: &[Sample]) {
+fn column(ui: &mut Ui, column: Rect, validation: &Validation, samples: &[Sample]) {
     let Validation {
         step,
         loss,
@@ -86,8 +87,8 @@ fn column(ui: &mut Ui, all: Rect, validation: &Validation, samples: &[Sample]) {
         captions,
     } = validation;
     let header = Rect::from_min_size(
-        all.min + vec2(MARK, 0.0),
-        vec2(all.width() - MARK - 6.0, HEADER),
+        column.min + vec2(MARK, 0.0),
+        vec2(column.width() - MARK - 6.0, HEADER),
     );
     cell(ui, header, |ui| {
         ui.vertical(|ui| {
@@ -103,7 +104,7 @@ fn column(ui: &mut Ui, all: Rect, validation: &Validation, samples: &[Sample]) {
         });
     });
     for (row, (caption, sample)) in captions.iter().zip(samples).enumerate() {
-        let rect = place(all, row);
+        let rect = place(column, row);
         let text = if caption.trim().is_empty() {
             RichText::new("(empty)").weak()
         } else {
@@ -119,7 +120,7 @@ fn column(ui: &mut Ui, all: Rect, validation: &Validation, samples: &[Sample]) {
             ui,
             Rect::from_min_size(
                 rect.min + vec2(MARK, 0.0),
-                vec2(all.width() - MARK - 6.0, ROW),
+                vec2(column.width() - MARK - 6.0, ROW),
             ),
             |ui| drop(ui.add(Label::new(text).wrap()).on_hover_text(caption)),
         );
