@@ -1,7 +1,7 @@
 //! Benchmark of a pretrained model: a tile, the prompt, and a further token.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
 use cpu_time::ProcessTime;
@@ -100,18 +100,18 @@ pub fn measure(
     prefill.kernels = kernel_times(generator.prefill_plan())?;
     measured.push(prefill);
 
-    let (mut times, mut count) = (vec![], 0);
-    let cpu = ProcessTime::now();
+    let (mut times, mut cpu) = (vec![], Duration::ZERO);
     for _ in 0..effort.runs.max(1) {
         generator.start(&rows, &[&prompt])?;
         for token in 1..NEW {
-            let start = Instant::now();
+            let (start, busy) = (Instant::now(), ProcessTime::now());
             generator.next(&[filler(token)])?;
             times.push(start.elapsed());
-            count += 1;
+            cpu += busy.elapsed();
         }
     }
-    let times = Times::new(times, cpu.elapsed() / count);
+    let count = times.len() as u32;
+    let times = Times::new(times, cpu / count);
     let mut further = case("further token", None, 0).measured(times);
     further.kernels = kernel_times(generator.step_plan())?;
     measured.push(further);

@@ -6,6 +6,7 @@
 
 use std::any::Any;
 use std::cell::UnsafeCell;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -44,6 +45,8 @@ struct Shared {
     job: UnsafeCell<Option<Job>>,
     /// Next task of the job.
     next: AtomicUsize,
+    /// Tasks left over this number are taken at once.
+    share: usize,
     /// First panic of a task.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     /// Whether a program is running.
@@ -62,20 +65,33 @@ unsafe impl Sync for Shared {}
 unsafe impl Send for Shared {}
 
 impl Shared {
+    /// Takes tasks that follow one another: many while many are left, so that a thread reads what lies
+    /// together in memory, and few towards the end, so that all threads end together.
+    fn take(&self, tasks: usize) -> Option<Range<usize>> {
+        let mut next = self.next.load(Ordering::Relaxed);
+        loop {
+            let left = tasks.checked_sub(next).filter(|&left| left > 0)?;
+            let end = next + (left / self.share).max(1);
+            let taken =
+                self.next
+                    .compare_exchange_weak(next, end, Ordering::Relaxed, Ordering::Relaxed);
+            match taken {
+                Ok(_) => return Some(next..end),
+                Err(now) => next = now,
+            }
+        }
+    }
+
     /// Runs tasks until none is left.
     fn work(&self, task: &(dyn Fn(usize) + Sync), tasks: usize) {
         let run = || {
-            loop {
-                let index = self.next.fetch_add(1, Ordering::Relaxed);
-                if index >= tasks {
-                    return;
-                }
-                task(index);
+            while let Some(range) = self.take(tasks) {
+                range.for_each(task);
             }
         };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
             // the others need not go on
-            self.next.fetch_add(tasks, Ordering::Relaxed);
+            self.next.store(tasks, Ordering::Relaxed);
             let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
             first.get_or_insert(panic);
         }
@@ -159,7 +175,9 @@ impl Threads {
     /// Starts `threads - 1` threads: the caller of [`Workers::for_each`] is one, too. Where the
     /// system refuses one, those that it started do the work.
     pub fn new(threads: usize) -> Threads {
+        let threads = threads.clamp(1, 1024);
         let shared = Arc::new(Shared {
+            share: 2 * threads,
             state: AtomicU64::new(NEXT),
             job: UnsafeCell::new(None),
             next: AtomicUsize::new(0),
@@ -176,7 +194,7 @@ impl Threads {
             builder.spawn(move || shared.serve()).ok()
         };
         Threads {
-            handles: (1..threads.clamp(1, 1024)).map_while(start).collect(),
+            handles: (1..threads).map_while(start).collect(),
             caller: Mutex::new(()),
             shared,
         }

@@ -22,12 +22,9 @@ impl Format for Bf16 {
     }
 
     #[inline(always)]
-    fn quants<V: Vectors>(v: V, row: Row, block: usize) -> [V::Floats; 2] {
-        let halves = row.halves(0).as_chunks().0;
-        let [low, high] = [
-            v.shorts(&halves[2 * block]),
-            v.shorts(&halves[2 * block + 1]),
-        ];
+    fn quants<V: Vectors>(v: V, row: Row, piece: Piece, at: usize) -> [V::Floats; 2] {
+        let [low, high]: &[_; 2] = bytemuck::cast_ref(row.block::<LANES>(0, piece, at));
+        let (low, high) = (v.shorts(low), v.shorts(high));
         [v.of_bits(v.shl::<16>(low)), v.of_bits(v.shl::<16>(high))]
     }
 

@@ -22,12 +22,9 @@ impl Format for F16 {
     }
 
     #[inline(always)]
-    fn quants<V: Vectors>(v: V, row: Row, block: usize) -> [V::Floats; 2] {
-        let halves = row.halves(0).as_chunks().0;
-        [
-            v.halves(&halves[2 * block]),
-            v.halves(&halves[2 * block + 1]),
-        ]
+    fn quants<V: Vectors>(v: V, row: Row, piece: Piece, at: usize) -> [V::Floats; 2] {
+        let [low, high]: &[_; 2] = bytemuck::cast_ref(row.block::<LANES>(0, piece, at));
+        [v.halves(low), v.halves(high)]
     }
 
     #[inline(always)]

@@ -11,19 +11,20 @@ pub(crate) const PIECE: usize = 8;
 /// Consecutive blocks of a row whose scales are decoded at once.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Piece {
-    /// Number of the piece: it begins with block `PIECE * at`.
-    pub at: usize,
-    /// Number of its blocks: [`PIECE`], or fewer in a last one.
+    /// Its first block, a multiple of [`PIECE`] where there are scales.
+    pub first: usize,
+    /// Number of its blocks: [`PIECE`], or fewer.
     pub blocks: usize,
 }
 
 impl Piece {
-    /// Returns piece `at` of a row.
+    /// Returns the piece of a row whose scales are those of a block.
     #[inline(always)]
-    pub fn new(at: usize, row: Row) -> Piece {
+    pub fn of(block: usize, row: Row) -> Piece {
+        let first = block / PIECE * PIECE;
         Piece {
-            at,
-            blocks: PIECE.min(row.blocks - PIECE * at),
+            first,
+            blocks: PIECE.min(row.blocks - first),
         }
     }
 }
@@ -53,10 +54,19 @@ impl<'a> Row<'a> {
         bytemuck::cast_slice(&self.words[first..])
     }
 
-    /// Returns vector `at` of a region of bytes that begins with the row.
+    /// Returns the words of block `at` of a piece, from a region with `WORDS` words for each block that
+    /// begins with word `start`.
+    ///
+    /// Where the number of the piece's blocks is a constant, bounds are checked once for all of them.
     #[inline(always)]
-    pub fn bytes(self, at: usize) -> &'a [u8; LANES] {
-        &bytemuck::cast_slice(self.words).as_chunks().0[at]
+    pub fn block<const WORDS: usize>(
+        self,
+        start: usize,
+        piece: Piece,
+        at: usize,
+    ) -> &'a [u32; WORDS] {
+        let piece_words = &self.words[start + WORDS * piece.first..][..WORDS * piece.blocks];
+        &piece_words.as_chunks().0[at]
     }
 }
 
@@ -80,11 +90,11 @@ pub(crate) trait Format: Copy + Sync + 'static {
     /// Writes a row of a file to words, which are zero.
     fn repack(bytes: &[u8], words: &mut [u32]);
 
-    /// Returns the quants of a block.
-    fn quants<V: Vectors>(v: V, row: Row, block: usize) -> [V::Floats; 2];
+    /// Returns the quants of block `at` of a piece.
+    fn quants<V: Vectors>(v: V, row: Row, piece: Piece, at: usize) -> [V::Floats; 2];
 
-    /// Writes the scales of the groups, and the offsets of the blocks, of a piece of a row. Those
-    /// behind the last block stay as they are, as do offsets of formats without.
+    /// Writes the scales of the groups, and the offsets of the blocks, of a piece of a row. What is
+    /// behind those of the last block means nothing; the offsets of formats without stay as they are.
     fn scales<V: Vectors>(
         v: V,
         row: Row,
@@ -96,7 +106,7 @@ pub(crate) trait Format: Copy + Sync + 'static {
 
 /// Scales and offsets of a piece of a row.
 struct Scales {
-    /// Number of the piece; none at first.
+    /// First block of the piece; none at first.
     piece: usize,
     scales: [f32; LANES],
     offsets: [f32; LANES],
@@ -135,15 +145,15 @@ fn decode_block<F: Format, V: Vectors>(
     scales: &mut Scales,
     values: &mut [f32; BLOCK],
 ) {
-    let [mut low, mut high] = F::quants(v, row, block);
+    let piece = Piece::of(block, row);
+    let at = block - piece.first;
+    let [mut low, mut high] = F::quants(v, row, piece, at);
     if F::SCALED {
-        let at = block % PIECE;
-        if scales.piece != block / PIECE {
-            scales.piece = block / PIECE;
+        if scales.piece != piece.first {
+            scales.piece = piece.first;
             let Scales {
                 scales, offsets, ..
             } = scales;
-            let piece = Piece::new(block / PIECE, row);
             F::scales(v, row, piece, scales, offsets);
         }
         let groups = match F::GROUP {

@@ -1,6 +1,6 @@
 //! Quants of four bits, and the fifth and sixth bits beside them.
 
-use super::format::{BLOCK, Row};
+use super::format::{BLOCK, Piece, Row};
 use crate::ops::native::vectors::{LANES, Vectors};
 
 /// Words of the lower four bits of a block.
@@ -51,9 +51,33 @@ pub(super) fn add_fifth(quants: &mut [u8; BLOCK], bits: u32) {
 
 /// Returns the lower four bits of a block's quants.
 #[inline(always)]
-pub(super) fn four<V: Vectors>(v: V, row: Row, block: usize) -> [V::Ints; 2] {
-    let bytes = v.bytes(row.bytes(block));
+pub(super) fn four<V: Vectors>(v: V, row: Row, piece: Piece, at: usize) -> [V::Ints; 2] {
+    let bytes = v.bytes(bytemuck::cast_ref(row.block::<LOW>(0, piece, at)));
     [v.and(bytes, v.splat_int(15)), v.shr::<4>(bytes)]
+}
+
+/// Returns the values in a table of the lower four bits of a block's quants.
+#[inline(always)]
+pub(super) fn values_of_four<V: Vectors>(
+    v: V,
+    row: Row,
+    piece: Piece,
+    at: usize,
+    table: &[f32; LANES],
+) -> [V::Floats; 2] {
+    let bytes = v.bytes(bytemuck::cast_ref(row.block::<LOW>(0, piece, at)));
+    [v.lookup(table, bytes), v.lookup(table, v.shr::<4>(bytes))]
+}
+
+/// Returns the values of four bits, less the one that stands for zero.
+pub(super) const fn values_less(zero: i32) -> [f32; LANES] {
+    let mut values = [0.0; LANES];
+    let mut at = 0;
+    while at < LANES {
+        values[at] = (at as i32 - zero) as f32;
+        at += 1;
+    }
+    values
 }
 
 /// Shifts that bring the bits of 16 columns to the lowest place, given the distance from one word
@@ -70,12 +94,12 @@ const fn shifts(step: usize) -> [u32; LANES] {
 
 /// Returns the quants of a block of five bits.
 #[inline(always)]
-pub(super) fn five<V: Vectors>(v: V, row: Row, block: usize) -> [V::Ints; 2] {
+pub(super) fn five<V: Vectors>(v: V, row: Row, piece: Piece, at: usize) -> [V::Ints; 2] {
     const SHIFTS: [u32; LANES] = shifts(1);
-    let upper = v.splat_int(row.words[LOW * row.blocks + block]);
+    let upper = v.splat_int(row.block::<1>(LOW * row.blocks, piece, at)[0]);
     // bit 0 belongs to the low half, bit 4 to the high one
     let upper = v.shr_each(upper, &SHIFTS);
-    let [low, high] = four(v, row, block);
+    let [low, high] = four(v, row, piece, at);
     let bit = v.splat_int(16);
     [
         v.or(low, v.and(v.shl::<4>(upper), bit)),
@@ -85,13 +109,13 @@ pub(super) fn five<V: Vectors>(v: V, row: Row, block: usize) -> [V::Ints; 2] {
 
 /// Returns the quants of a block of six bits.
 #[inline(always)]
-pub(super) fn six<V: Vectors>(v: V, row: Row, block: usize) -> [V::Ints; 2] {
+pub(super) fn six<V: Vectors>(v: V, row: Row, piece: Piece, at: usize) -> [V::Ints; 2] {
     const SHIFTS: [u32; LANES] = shifts(2);
-    let upper = &row.words[LOW * row.blocks + 2 * block..][..2];
+    let upper = row.block::<2>(LOW * row.blocks, piece, at);
     let bits = v.splat_int(48);
     let first = v.shr_each(v.splat_int(upper[0]), &SHIFTS);
     let second = v.shr_each(v.splat_int(upper[1]), &SHIFTS);
-    let [low, high] = four(v, row, block);
+    let [low, high] = four(v, row, piece, at);
     [
         v.or(low, v.and(v.shl::<4>(first), bits)),
         v.or(high, v.and(v.shl::<4>(second), bits)),

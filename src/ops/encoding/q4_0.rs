@@ -26,20 +26,19 @@ impl Format for Q40 {
     }
 
     #[inline(always)]
-    fn quants<V: Vectors>(v: V, row: Row, block: usize) -> [V::Floats; 2] {
-        let quants = nibbles::four(v, row, block);
-        nibbles::less(v, quants, 8)
+    fn quants<V: Vectors>(v: V, row: Row, piece: Piece, at: usize) -> [V::Floats; 2] {
+        nibbles::values_of_four(v, row, piece, at, &const { nibbles::values_less(8) })
     }
 
     #[inline(always)]
     fn scales<V: Vectors>(
-        _: V,
+        v: V,
         row: Row,
         piece: Piece,
         scales: &mut [f32; LANES],
         _: &mut [f32; LANES],
     ) {
-        halves::scales(row, nibbles::LOW * row.blocks, piece, scales);
+        halves::scales(v, row, nibbles::LOW * row.blocks, piece, scales);
     }
 }
 

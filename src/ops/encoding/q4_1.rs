@@ -28,19 +28,19 @@ impl Format for Q41 {
     }
 
     #[inline(always)]
-    fn quants<V: Vectors>(v: V, row: Row, block: usize) -> [V::Floats; 2] {
-        nibbles::to_floats(v, nibbles::four(v, row, block))
+    fn quants<V: Vectors>(v: V, row: Row, piece: Piece, at: usize) -> [V::Floats; 2] {
+        nibbles::values_of_four(v, row, piece, at, &const { nibbles::values_less(0) })
     }
 
     #[inline(always)]
     fn scales<V: Vectors>(
-        _: V,
+        v: V,
         row: Row,
         piece: Piece,
         scales: &mut [f32; LANES],
         offsets: &mut [f32; LANES],
     ) {
         let start = nibbles::LOW * row.blocks;
-        halves::pairs(row, start, piece, scales, offsets);
+        halves::pairs(v, row, start, piece, scales, offsets);
     }
 }

@@ -33,8 +33,8 @@ impl Format for Q4K {
     }
 
     #[inline(always)]
-    fn quants<V: Vectors>(v: V, row: Row, block: usize) -> [V::Floats; 2] {
-        nibbles::to_floats(v, nibbles::four(v, row, block))
+    fn quants<V: Vectors>(v: V, row: Row, piece: Piece, at: usize) -> [V::Floats; 2] {
+        nibbles::values_of_four(v, row, piece, at, &const { nibbles::values_less(0) })
     }
 
     #[inline(always)]
@@ -46,7 +46,7 @@ impl Format for Q4K {
         offsets: &mut [f32; LANES],
     ) {
         let words = &row.words[nibbles::LOW * row.blocks..];
-        k_scales::decode(v, words, piece.at, scales, offsets);
+        k_scales::decode(v, words, piece.first / k_scales::BLOCKS, scales, offsets);
     }
 }
 

@@ -34,19 +34,19 @@ impl Format for Q50 {
     }
 
     #[inline(always)]
-    fn quants<V: Vectors>(v: V, row: Row, block: usize) -> [V::Floats; 2] {
-        let quants = nibbles::five(v, row, block);
+    fn quants<V: Vectors>(v: V, row: Row, piece: Piece, at: usize) -> [V::Floats; 2] {
+        let quants = nibbles::five(v, row, piece, at);
         nibbles::less(v, quants, 16)
     }
 
     #[inline(always)]
     fn scales<V: Vectors>(
-        _: V,
+        v: V,
         row: Row,
         piece: Piece,
         scales: &mut [f32; LANES],
         _: &mut [f32; LANES],
     ) {
-        halves::scales(row, WORDS * row.blocks, piece, scales);
+        halves::scales(v, row, WORDS * row.blocks, piece, scales);
     }
 }

@@ -36,18 +36,18 @@ impl Format for Q51 {
     }
 
     #[inline(always)]
-    fn quants<V: Vectors>(v: V, row: Row, block: usize) -> [V::Floats; 2] {
-        nibbles::to_floats(v, nibbles::five(v, row, block))
+    fn quants<V: Vectors>(v: V, row: Row, piece: Piece, at: usize) -> [V::Floats; 2] {
+        nibbles::to_floats(v, nibbles::five(v, row, piece, at))
     }
 
     #[inline(always)]
     fn scales<V: Vectors>(
-        _: V,
+        v: V,
         row: Row,
         piece: Piece,
         scales: &mut [f32; LANES],
         offsets: &mut [f32; LANES],
     ) {
-        halves::pairs(row, WORDS * row.blocks, piece, scales, offsets);
+        halves::pairs(v, row, WORDS * row.blocks, piece, scales, offsets);
     }
 }

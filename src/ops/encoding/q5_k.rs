@@ -43,8 +43,8 @@ impl Format for Q5K {
     }
 
     #[inline(always)]
-    fn quants<V: Vectors>(v: V, row: Row, block: usize) -> [V::Floats; 2] {
-        nibbles::to_floats(v, nibbles::five(v, row, block))
+    fn quants<V: Vectors>(v: V, row: Row, piece: Piece, at: usize) -> [V::Floats; 2] {
+        nibbles::to_floats(v, nibbles::five(v, row, piece, at))
     }
 
     #[inline(always)]
@@ -56,6 +56,6 @@ impl Format for Q5K {
         offsets: &mut [f32; LANES],
     ) {
         let words = &row.words[WORDS * row.blocks..];
-        k_scales::decode(v, words, piece.at, scales, offsets);
+        k_scales::decode(v, words, piece.first / k_scales::BLOCKS, scales, offsets);
     }
 }

@@ -60,8 +60,8 @@ impl Format for Q6K {
     }
 
     #[inline(always)]
-    fn quants<V: Vectors>(v: V, row: Row, block: usize) -> [V::Floats; 2] {
-        let quants = nibbles::six(v, row, block);
+    fn quants<V: Vectors>(v: V, row: Row, piece: Piece, at: usize) -> [V::Floats; 2] {
+        let quants = nibbles::six(v, row, piece, at);
         nibbles::less(v, quants, 32)
     }
 
@@ -73,11 +73,11 @@ impl Format for Q6K {
         scales: &mut [f32; LANES],
         _: &mut [f32; LANES],
     ) {
-        let start = WORDS * row.blocks;
+        let (start, at) = (WORDS * row.blocks, piece.first / BLOCKS);
         // a piece has 16 factors
-        let factors = bytemuck::cast_ref(Row::bytes(row, start / 4 + piece.at));
-        let half = row.halves(start + row.blocks / BLOCKS * GROUPS / 4)[piece.at];
-        let factors = v.to_floats(v.signed_bytes(factors));
+        let factors = &row.words[start..].as_chunks::<{ GROUPS / 4 }>().0[at];
+        let half = row.halves(start + row.blocks / BLOCKS * GROUPS / 4)[at];
+        let factors = v.to_floats(v.signed_bytes(bytemuck::cast_ref(factors)));
         v.store(v.mul(v.splat(halves::value(half)), factors), scales);
     }
 }

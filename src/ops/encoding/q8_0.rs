@@ -31,23 +31,23 @@ impl Format for Q80 {
     }
 
     #[inline(always)]
-    fn quants<V: Vectors>(v: V, row: Row, block: usize) -> [V::Floats; 2] {
-        let (low, high) = (row.bytes(2 * block), row.bytes(2 * block + 1));
+    fn quants<V: Vectors>(v: V, row: Row, piece: Piece, at: usize) -> [V::Floats; 2] {
+        let [low, high]: &[_; 2] = bytemuck::cast_ref(row.block::<WORDS>(0, piece, at));
         [
-            v.to_floats(v.signed_bytes(bytemuck::cast_ref(low))),
-            v.to_floats(v.signed_bytes(bytemuck::cast_ref(high))),
+            v.to_floats(v.signed_bytes(low)),
+            v.to_floats(v.signed_bytes(high)),
         ]
     }
 
     #[inline(always)]
     fn scales<V: Vectors>(
-        _: V,
+        v: V,
         row: Row,
         piece: Piece,
         scales: &mut [f32; LANES],
         _: &mut [f32; LANES],
     ) {
-        halves::scales(row, WORDS * row.blocks, piece, scales);
+        halves::scales(v, row, WORDS * row.blocks, piece, scales);
     }
 }
 

@@ -83,8 +83,20 @@ pub trait Vectors: Copy {
     /// Shifts all lanes right by less than 32 bits, filling with zeros.
     fn shr<const BY: u32>(self, a: Self::Ints) -> Self::Ints;
 
+    /// Returns the values of a table that the lower four bits of each lane choose.
+    fn lookup(self, table: &[f32; LANES], a: Self::Ints) -> Self::Floats;
+
     /// Shifts each lane right by bits of its own, filling with zeros: 32 or more leave nothing.
     fn shr_each(self, a: Self::Ints, by: &[u32; LANES]) -> Self::Ints;
+}
+
+/// Cache that a line is wanted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cache {
+    /// The first, for use at once.
+    First,
+    /// The second, for use soon.
+    Second,
 }
 
 /// Asks the processor for the cache line that holds a byte of `memory`, or one behind it, ahead of
@@ -92,19 +104,22 @@ pub trait Vectors: Copy {
 ///
 /// Processors see streams coming, but not across the borders of pages.
 #[inline(always)]
-pub fn prefetch(memory: &[u32], byte: usize) {
+pub fn prefetch(memory: &[u32], byte: usize, cache: Cache) {
     #[cfg(target_arch = "x86_64")]
     {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
         let place = memory.as_ptr().cast::<i8>().wrapping_add(byte);
         // SAFETY: it is no access to the memory, which need not exist
         #[allow(unsafe_code)]
         unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(place);
+            match cache {
+                Cache::First => _mm_prefetch::<_MM_HINT_T0>(place),
+                Cache::Second => _mm_prefetch::<_MM_HINT_T1>(place),
+            }
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (memory, byte);
+    let _ = (memory, byte, cache);
 }
 
 /// Work on vectors.

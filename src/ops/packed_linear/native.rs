@@ -30,8 +30,6 @@ pub(super) const fn bodies<F: Format>() -> &'static [(&'static str, Native)] {
 /// a time. For more they are decoded into memory, for `gemm`: of 8 rows of a layer of 1536x576 a
 /// CPU-second computes 83 GFLOP in Q8_0 the first way and 59 the second, of 24 both compute 82.
 const FEW: usize = 8;
-/// Rows of weights that share a load of `x`.
-const PAIR: usize = 2;
 /// Weights of a task of few rows: decoded in some 3 us.
 const FEW_WORK: usize = 32 * 1024;
 /// Columns that a task of a backward pass decodes, and rows of weights that it decodes at once.
@@ -346,9 +344,7 @@ fn few_rows<F: Format>(
 ) {
     let x = whole(x, weights.k);
     let x = x.as_chunks().0;
-    let length = (FEW_WORK / weights.k.max(1))
-        .next_multiple_of(PAIR)
-        .max(PAIR);
+    let length = (FEW_WORK / weights.k.max(1)).max(1);
     blocks(call, n, length, |columns| {
         with_vectors(Strip {
             weights,
@@ -391,17 +387,14 @@ impl<F: Format> Strip<'_, F> {
             *x = &self.x[(first + i.min(count - 1)) * width..][..width];
         }
         let Range { start, end } = self.columns;
-        for j in (start..end).step_by(PAIR) {
-            let pair = [j, (j + 1).min(end - 1)];
-            let rows = [self.weights.row(pair[0]), self.weights.row(pair[1])];
-            let sums = dots::<F, V, PAIR, M>(v, rows, x);
+        for j in start..end {
+            let sums = dots::<F, V, M>(v, self.weights.row(j), x);
+            let bias = self.bias.map_or(0.0, |bias| bias[j]);
             for i in 0..count {
                 // SAFETY: no other task has these columns
                 #[allow(unsafe_code)]
-                let y = unsafe { self.y.slice((first + i) * self.n + start, end - start) };
-                for (at, sums) in pair.into_iter().zip(&sums) {
-                    y[at - start] = sums[i] + self.bias.map_or(0.0, |bias| bias[at]);
-                }
+                let y = unsafe { self.y.slice((first + i) * self.n + j, 1) };
+                y[0] = sums[i] + bias;
             }
         }
     }

@@ -30,7 +30,7 @@ pub(super) fn attend(
     let keys = |element| sizes.keys(sizes.past(past, element), sizes.tq - 1);
     let most = (0..elements).map(keys).max().unwrap_or(0);
     let queries = sizes.heads * sizes.tq;
-    let chunk = (WORK / (queries * sizes.width)).clamp(32, 512);
+    let chunk = (WORK / 2 / (queries * sizes.width)).clamp(32, 512);
     let chunk = chunk.next_multiple_of(LANES);
     let chunks = most.div_ceil(chunk);
     let size = queries * row(sizes.width);

@@ -136,6 +136,11 @@ impl Vectors for Portable {
     }
 
     #[inline(always)]
+    fn lookup(self, table: &[f32; LANES], a: [u32; LANES]) -> [f32; LANES] {
+        each(a, |a| table[(a & 15) as usize])
+    }
+
+    #[inline(always)]
     fn shr_each(self, a: [u32; LANES], by: &[u32; LANES]) -> [u32; LANES] {
         both(a, *by, |a, by| if by < 32 { a >> by } else { 0 })
     }

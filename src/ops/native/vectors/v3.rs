@@ -212,6 +212,22 @@ impl Vectors for V3 {
     }
 
     #[inline(always)]
+    fn lookup(self, table: &[f32; LANES], a: [__m256i; 2]) -> [__m256; 2] {
+        let [low, high]: [__m256; 2] = cast(*table);
+        both(
+            a,
+            #[inline(always)]
+            |a| {
+                // each half of the table by three bits, then one of them by the fourth as a sign
+                let low = self.avx2._mm256_permutevar8x32_ps(low, a);
+                let high = self.avx2._mm256_permutevar8x32_ps(high, a);
+                let fourth = self.avx2._mm256_slli_epi32::<28>(a);
+                self.avx._mm256_blendv_ps(low, high, cast(fourth))
+            },
+        )
+    }
+
+    #[inline(always)]
     fn shr_each(self, a: [__m256i; 2], by: &[u32; LANES]) -> [__m256i; 2] {
         pairs(
             a,

@@ -107,6 +107,12 @@ impl Vectors for V4 {
     }
 
     #[inline(always)]
+    fn lookup(self, table: &[f32; LANES], a: __m512i) -> __m512 {
+        // the instruction ignores all but four bits
+        self.avx512f._mm512_permutexvar_ps(a, cast(*table))
+    }
+
+    #[inline(always)]
     fn shr_each(self, a: __m512i, by: &[u32; LANES]) -> __m512i {
         self.avx512f._mm512_srlv_epi32(a, cast(*by))
     }
