@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 SIDE, COLOUR_WEIGHT = 48, 0.5
-TRAINING = ["noto", "noto-v1", "twemoji", "fluent", "emojione"]
+TRAINING = ["noto", "noto-v1", "twemoji", "fluent", "emojione", "streamline"]
 TESTS = {"dev (fxemoji)": "fxemoji", "composition": "composition", "test (OpenMoji)": "openmoji/openmoji"}
 
 

@@ -11,7 +11,14 @@ use seemore::eval::{EvalOptions, Evaluation};
 use seemore::image::Picture;
 use seemore::progress::Silent;
 
-const TRAINING: [&str; 5] = ["noto", "noto-v1", "twemoji", "fluent", "emojione"];
+const TRAINING: [&str; 6] = [
+    "noto",
+    "noto-v1",
+    "twemoji",
+    "fluent",
+    "emojione",
+    "streamline",
+];
 const MODEL: &str = "data/checkpoints/emoji";
 
 fn device() -> Device {

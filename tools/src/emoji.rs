@@ -18,12 +18,13 @@ use crate::names;
 
 /// Training files with their packages. Fluent's colour drawings are its flat drawings with shading,
 /// so they stay together.
-pub const TRAINING: [(&str, &[&str]); 5] = [
+pub const TRAINING: [(&str, &[&str]); 6] = [
     ("noto", &["noto"]),
     ("noto-v1", &["noto-v1"]),
     ("twemoji", &["twemoji"]),
     ("fluent", &["fluent-emoji-flat", "fluent-emoji"]),
     ("emojione", &["emojione"]),
+    ("streamline", &["streamline-emojis"]),
 ];
 /// Packages whose drawings of held-out captions make up the composition test.
 const COMPOSITION: [&str; 3] = ["noto", "twemoji", "fluent-emoji-flat"];
@@ -32,6 +33,10 @@ const COMPOSITION: [&str; 3] = ["noto", "twemoji", "fluent-emoji-flat"];
 const UNTONED: &str = "fluent-emoji";
 /// Package that uses the icon names of another package, but lacks its code points.
 const BORROWS: (&str, &str) = ("fluent-emoji", "fluent-emoji-flat");
+
+/// Package with several drawings of some emoji, by number. Of people whose skin may have a tone, the
+/// first is yellow, and the second of two light.
+const NUMBERED: &str = "streamline-emojis";
 
 /// A picture with its labels.
 struct Row<'a> {
@@ -102,6 +107,10 @@ pub fn write(packages: &Path, out: &Path, side: u32) -> Result<()> {
 pub fn open(packages: &Path, artist: &str) -> Result<IconSet> {
     let folder = packages.join("@iconify-json");
     let mut set = IconSet::open(&folder.join(artist))?;
+    if artist == NUMBERED {
+        set.hide_first_numbers();
+        set.leave_out(names::FLAGS_OF_STREAMLINE);
+    }
     if artist == BORROWS.0 {
         set.borrow_codes(&IconSet::open(&folder.join(BORROWS.1))?);
     }
@@ -111,7 +120,10 @@ pub fn open(packages: &Path, artist: &str) -> Result<IconSet> {
 /// Returns the emoji that one artist drew, in the order of `emoji`.
 fn rows<'a>(packages: &Path, artist: &str, emoji: &'a [Emoji], side: u32) -> Result<Vec<Row<'a>>> {
     let set = open(packages, artist)?;
-    let drawings = align(&set, names::of(artist), emoji)?;
+    let mut drawings = align(&set, names::of(artist), emoji)?;
+    if artist == NUMBERED {
+        drawings = with_further(&set, drawings, emoji);
+    }
     let style = ProgressStyle::with_template("{prefix:18} {bar:40} {pos}/{len} {eta}")?;
     let bar = ProgressBar::new(drawings.len() as u64)
         .with_style(style)
@@ -173,6 +185,29 @@ pub fn align<'a, 'b>(
         .into_iter()
         .map(|(i, drawing)| (&emoji[i], drawing))
         .collect())
+}
+
+/// Puts the further drawings of each emoji behind its first.
+fn with_further<'a, 'b>(
+    set: &'b IconSet,
+    first: Vec<(&'a Emoji, Drawing<'b>)>,
+    emoji: &'a [Emoji],
+) -> Vec<(&'a Emoji, Drawing<'b>)> {
+    let mut all = vec![];
+    for (e, drawing) in first {
+        all.push((e, drawing));
+        let further = set.further(drawing);
+        let mut tones = emoji
+            .iter()
+            .filter(|other| other.base == e.code && other.tone.is_some());
+        match (tones.find(|other| other.tone == Some(0)), &further[..]) {
+            (None, _) => all.extend(further.into_iter().map(|drawing| (e, drawing))),
+            (Some(light), &[second]) => all.push((light, second)),
+            // a shade of its own, between the tones
+            (Some(_), _) => {}
+        }
+    }
+    all
 }
 
 /// Writes rows as CSV, with the kind of each caption if `held` is given.
@@ -286,6 +321,32 @@ mod tests {
             .records()
             .map(Result::unwrap)
             .collect()
+    }
+
+    #[test]
+    fn the_second_of_two_drawings_is_light_where_a_tone_is_possible() {
+        let folder = packages();
+        let emoji = labels::read(folder.path()).unwrap();
+        let package = folder.path().join("@iconify-json").join(NUMBERED);
+        let body = json!({ "body": "<a/>" });
+        let icons = json!({ "icons": {
+            "man-cook-1": body, "man-cook-2": body, "plum-1": body, "plum-2": body, "plum-3": body,
+            "woman-cook-1": body, "woman-cook-2": body, "woman-cook-3": body,
+        } });
+        fs::write(package.join("icons.json"), icons.to_string()).unwrap();
+        let set = open(folder.path(), NUMBERED).unwrap();
+        let first = align(&set, names::of(NUMBERED), &emoji).unwrap();
+        let all = with_further(&set, first, &emoji);
+        let captions: Vec<&str> = all.iter().map(|(e, _)| e.caption.as_str()).collect();
+        let expected = [
+            "plum",
+            "plum",
+            "plum",
+            "man cook",
+            "man cook: tone 1",
+            "woman cook",
+        ];
+        assert_eq!(captions, expected);
     }
 
     #[test]

@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 /// The `npm install` command for all packages that this tool reads.
 pub const INSTALL: &str = "npm install @iconify-json/noto@1.2.9 @iconify-json/noto-v1@1.2.5 @iconify-json/twemoji@1.2.5 \
      @iconify-json/fluent-emoji-flat@1.2.6 @iconify-json/fluent-emoji@1.2.7 @iconify-json/emojione@1.2.3 \
-     @iconify-json/fxemoji@1.2.2 @iconify-json/openmoji@1.2.29 emojibase-data@17.0.0";
+     @iconify-json/streamline-emojis@1.2.4 @iconify-json/fxemoji@1.2.2 @iconify-json/openmoji@1.2.29 \
+     emojibase-data@17.0.0";
 
 /// Reads and parses a JSON file. Errors name the file and the command that fetches it.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
@@ -92,6 +93,40 @@ impl IconSet {
     /// Uses the code points of `other`, a package with the same icon names.
     pub fn borrow_codes(&mut self, other: &Self) {
         self.codes.clone_from(&other.codes);
+    }
+
+    /// Forgets icons that do not show the emoji of their name.
+    pub fn leave_out(&mut self, names: &[&str]) {
+        self.file
+            .icons
+            .retain(|name, _| !names.contains(&name.as_str()));
+        self.letters
+            .retain(|_, name| !names.contains(&name.as_str()));
+    }
+
+    /// Lets the first of several drawings, `boar-1` beside `boar-2`, be found without its number.
+    pub fn hide_first_numbers(&mut self) {
+        for name in self.file.icons.keys() {
+            if let Some(bare) = name.strip_suffix("-1") {
+                let letters = letters(bare);
+                self.letters.entry(letters).or_insert(name.clone());
+            }
+        }
+    }
+
+    /// Returns the further drawings of an icon that is the first of several: `boar-2` for `boar-1`.
+    pub fn further(&self, drawing: Drawing) -> Vec<Drawing<'_>> {
+        let Some(bare) = drawing.name.strip_suffix("-1") else {
+            return vec![];
+        };
+        let names = (2..).map(|number| format!("{bare}-{number}"));
+        let icons = names.map_while(|name| self.file.icons.get_key_value(&name));
+        icons
+            .map(|(name, _)| Drawing {
+                name,
+                mirrored: drawing.mirrored,
+            })
+            .collect()
     }
 
     /// Returns the SVG of an emoji, found by its code points, else its label, else one of
@@ -241,6 +276,29 @@ mod tests {
                 .unwrap()
                 .contains("<a/>")
         );
+    }
+
+    #[test]
+    fn finds_the_first_of_several_drawings_and_the_further_ones() {
+        let icons = r#"{"icons": {"boar-1": {"body": "<a/>"}, "boar-2": {"body": "<b/>"}, "boar-3": {"body": "<c/>"},
+            "japan": {"body": "<d/>"}, "plum": {"body": "<e/>"}, "plum-1": {"body": "<f/>"}}}"#;
+        let (_folder, set) = set(icons, None);
+        let mut set = set.unwrap();
+        assert_eq!(set.by_letters("boar").unwrap(), None);
+        set.hide_first_numbers();
+        set.leave_out(&["japan"]);
+        let boar = set.by_letters("boar").unwrap().unwrap();
+        assert!(set.text(boar).contains("<a/>"));
+        let further = set
+            .further(boar)
+            .into_iter()
+            .map(|drawing| set.text(drawing));
+        let further: Vec<String> = further.collect();
+        assert!(further.len() == 2 && further[0].contains("<b/>") && further[1].contains("<c/>"));
+        // a name without a number is its own
+        let plum = set.by_letters("plum").unwrap().unwrap();
+        assert!(set.text(plum).contains("<e/>") && set.further(plum).is_empty());
+        assert_eq!(set.by_letters("japan").unwrap(), None);
     }
 
     #[test]

@@ -16,6 +16,9 @@ pub fn of(artist: &str) -> Names {
     }
 }
 
+/// Flags with names of other emoji: the bird, and the map of Japan.
+pub const FLAGS_OF_STREAMLINE: &[&str] = &["japan", "turkey"];
+
 /// Names from before Unicode named emoji.
 const EARLY: Names = &[
     ("1f18e", &["ab-button"]),

@@ -390,11 +390,11 @@ impl<F: Format> Strip<'_, F> {
         for j in start..end {
             let sums = dots::<F, V, M>(v, self.weights.row(j), x);
             let bias = self.bias.map_or(0.0, |bias| bias[j]);
-            for i in 0..count {
+            for (i, sum) in sums.iter().enumerate().take(count) {
                 // SAFETY: no other task has these columns
                 #[allow(unsafe_code)]
                 let y = unsafe { self.y.slice((first + i) * self.n + j, 1) };
-                y[0] = sums[i] + bias;
+                y[0] = sum + bias;
             }
         }
     }

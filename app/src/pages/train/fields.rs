@@ -113,7 +113,7 @@ fn new_model(ui: &mut Ui, form: &mut Form, chosen: &Chosen) {
         }
         if ui
             .button("Emoji")
-            .on_hover_text("Emoji by five artists for training, by a sixth for validation")
+            .on_hover_text("Emoji by six artists for training, by a seventh for validation")
             .clicked()
         {
             (data.train, data.validation) = form::emoji();

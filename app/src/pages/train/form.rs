@@ -258,7 +258,14 @@ pub fn emoji() -> (Vec<PathBuf>, Vec<PathBuf>) {
             .collect()
     };
     (
-        files(&["noto", "noto-v1", "twemoji", "fluent", "emojione"]),
+        files(&[
+            "noto",
+            "noto-v1",
+            "twemoji",
+            "fluent",
+            "emojione",
+            "streamline",
+        ]),
         files(&["fxemoji"]),
     )
 }
