@@ -197,10 +197,10 @@ fn with_further<'a, 'b>(
     for (e, drawing) in first {
         all.push((e, drawing));
         let further = set.further(drawing);
-        let mut tones = emoji
+        let light = emoji
             .iter()
-            .filter(|other| other.base == e.code && other.tone.is_some());
-        match (tones.find(|other| other.tone == Some(0)), &further[..]) {
+            .find(|other| other.base == e.code && other.tone == Some(0));
+        match (light, &further[..]) {
             (None, _) => all.extend(further.into_iter().map(|drawing| (e, drawing))),
             (Some(light), &[second]) => all.push((light, second)),
             // a shade of its own, between the tones
