@@ -198,6 +198,7 @@ mod tests {
                 v.of_bits(v.shr::<7>(wide)),
                 v.of_bits(v.shr_each(wide, &self.by)),
                 v.of_bits(signed),
+                v.lookup(&self.floats[0], wide),
             ];
             let bits = |floats| {
                 let mut to = [0.0; LANES];
@@ -255,6 +256,9 @@ mod tests {
         assert_eq!(v.shr_each(v.splat_int(256), &[8; LANES])[0], 1);
         assert_eq!(v.shr_each(v.splat_int(u32::MAX), &[32; LANES])[0], 0);
         assert_eq!(v.sum(std::array::from_fn(|at| at as f32)), 120.0);
+        // 60 is 48 and 12
+        let table = std::array::from_fn(|at| at as f32);
+        assert_eq!(v.lookup(&table, v.bytes(&lanes))[0], 12.0);
         assert_eq!(v.halves(&[0x3c00; LANES])[7], 1.0);
         assert_eq!(v.halves(&[0x8001; LANES])[7], -2f32.powi(-24));
     }
