@@ -34,18 +34,25 @@ struct Cut {
 }
 
 impl Cut {
-    fn of(Extent { m, n, k }: Extent) -> Cut {
+    fn of(Extent { m, n, k }: Extent, flips: [bool; 2]) -> Cut {
         /// Tasks that a small product is cut into, to share it evenly.
         const TASKS: usize = 4;
         /// Largest number of rows, and of columns, of a task. Cutting rows costs more: `gemm` packs
         /// columns again for each.
         const ROWS: usize = 1024;
         const COLUMNS: usize = 128;
+        /// Terms from which on columns of a transposed matrix are computed a vector at a time, and
+        /// smaller tasks cost nothing.
+        const TERMS: usize = 256;
         /// Columns are cut at multiples of two vectors.
         const UNIT: usize = 32;
         let worth = (m * n * k / WORK).clamp(1, TASKS);
         let even = n.div_ceil(worth).next_multiple_of(UNIT);
-        let columns = match even.clamp(2 * UNIT, COLUMNS) {
+        let (least, most) = match flips == [false, true] && k >= TERMS {
+            true => (UNIT, UNIT),
+            false => (2 * UNIT, COLUMNS),
+        };
+        let columns = match even.clamp(least, most) {
             // a rest that is no vector costs as much as one
             columns if n < columns + UNIT => n.max(1),
             columns => columns,
@@ -214,7 +221,7 @@ fn by_blocks(
     finish: impl Fn(Place, &mut [f32]) + Sync,
 ) {
     let Extent { m, n, k } = product.size;
-    let cut = Cut::of(product.size);
+    let cut = Cut::of(product.size, product.flips);
     let (down, across) = (m.div_ceil(cut.rows), n.div_ceil(cut.columns));
     // several small products are one task
     let block = m.min(cut.rows) * n.min(cut.columns) * k;
@@ -267,16 +274,22 @@ mod tests {
 
     #[test]
     fn products_are_cut_evenly_and_small_ones_not_at_all() {
-        let cut = |m, n, k| {
-            let Cut { rows, columns } = Cut::of(Extent { m, n, k });
+        let cut = |m, n, k, flips| {
+            let Cut { rows, columns } = Cut::of(Extent { m, n, k }, flips);
             (m.div_ceil(rows), n.div_ceil(columns))
         };
-        assert_eq!(cut(592, 512, 2048), (1, 4));
-        assert_eq!(cut(592, 2048, 512), (1, 16));
-        assert_eq!(cut(2048, 512, 592), (2, 4));
-        assert_eq!(cut(528, 384, 128), (1, 4));
-        assert_eq!(cut(528, 128, 512), (2, 2));
-        assert_eq!(cut(528, 66, 128), (4, 1));
-        assert_eq!(cut(16, 16, 16), (1, 1));
+        let plain = [false; 2];
+        assert_eq!(cut(592, 512, 2048, plain), (1, 4));
+        assert_eq!(cut(592, 2048, 512, plain), (1, 16));
+        assert_eq!(cut(2048, 512, 592, plain), (2, 4));
+        assert_eq!(cut(528, 384, 128, plain), (1, 4));
+        assert_eq!(cut(528, 128, 512, plain), (2, 2));
+        assert_eq!(cut(528, 66, 128, plain), (4, 1));
+        assert_eq!(cut(16, 16, 16, plain), (1, 1));
+
+        let transposed = [false, true];
+        assert_eq!(cut(81, 192, 576, transposed), (1, 6));
+        assert_eq!(cut(81, 200, 576, transposed), (1, 7));
+        assert_eq!(cut(592, 512, 128, transposed), cut(592, 512, 128, plain));
     }
 }

@@ -141,30 +141,50 @@ unsafe fn product(
     b.check(k, n);
     assert!(n <= c_row || m == 1);
     let to = c.at(c_at, c_at + (m - 1) * c_row + n);
-    // SAFETY: all elements are in bounds, and the caller promises that `c` is its own
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            to,
-            1,
-            c_row as isize,
-            onto,
-            a.data.as_ptr(),
-            a.column as isize,
-            a.row as isize,
-            b.data.as_ptr(),
-            b.column as isize,
-            b.row as isize,
-            if onto { 1.0 } else { 0.0 },
-            factor,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
+    let piece = columns_at_once(m, k, a, b).unwrap_or(n);
+    for first in (0..n).step_by(piece) {
+        // SAFETY: all elements are in bounds, and the caller promises that `c` is its own
+        unsafe {
+            gemm::gemm(
+                m,
+                piece.min(n - first),
+                k,
+                to.add(first),
+                1,
+                c_row as isize,
+                onto,
+                a.data.as_ptr(),
+                a.column as isize,
+                a.row as isize,
+                b.data.as_ptr().wrapping_add(first * b.column),
+                b.column as isize,
+                b.row as isize,
+                if onto { 1.0 } else { 0.0 },
+                factor,
+                false,
+                false,
+                false,
+                gemm::Parallelism::None,
+            );
+        }
     }
+}
+
+/// Returns the columns of `a · bᵀ` that are better computed at once than all of them.
+///
+/// `gemm` rearranges columns whose elements lie side by side into its own order. For more of them
+/// than a vector has lanes it goes along `k` through all of them in turn: their distances of `k`
+/// elements fall into few sets of the cache, and where products have few rows, that is most of the
+/// time. A vector of columns at a time costs only that the rows are read more often. On one core of
+/// a Zen 4 processor 81 rows with k = 1536 go from 48 to 95 GFLOP/s, and 8 rows from 8 to 100.
+fn columns_at_once(m: usize, k: usize, a: Strided, b: Strided) -> Option<usize> {
+    /// Lanes of the widest vector.
+    const LANES: usize = 16;
+    /// Rows from which on, and terms up to which, rearranging is little of the work.
+    const ROWS: usize = 16;
+    const TERMS: usize = 256;
+    let transposed = b.row == 1 && b.column > 1;
+    (transposed && a.column == 1 && (m < ROWS || k >= TERMS)).then_some(LANES)
 }
 
 #[cfg(test)]
@@ -179,9 +199,14 @@ mod tests {
 
     #[test]
     fn any_strides_give_the_product() {
-        let (m, n, k) = (37, 30, 70);
-        let (a, b) = (values(m * k, 1), values(k * n, 2));
-        for [flip_a, flip_b] in [[false, false], [false, true], [true, false], [true, true]] {
+        let flips = [[false, false], [false, true], [true, false], [true, true]];
+        // of a transposed matrix few rows, and many terms, are computed in pieces
+        let sizes = [(37, 30, 70), (5, 41, 70), (37, 41, 300)];
+        for ((m, n, k), [flip_a, flip_b]) in sizes
+            .into_iter()
+            .flat_map(|size| flips.map(|flips| (size, flips)))
+        {
+            let (a, b) = (values(m * k, 1), values(k * n, 2));
             let left = match flip_a {
                 false => Strided::rows(&a, k),
                 true => Strided::rows(&a, m).transposed(),
@@ -191,6 +216,8 @@ mod tests {
                 true => Strided::rows(&b, k).transposed(),
             };
             let at = |m: Strided, i, j| m.data[i * m.row + j * m.column] as f64;
+            // each of the terms may be rounded, the sums of up to some ten most of all
+            let tolerance = 1.5e-7 * k as f64;
             let mut c = vec![f32::NAN; m * (n + 3)];
             multiply(&mut c, n + 3, Extent { m, n, k }, 0.5, left, right);
             for (i, row) in c.chunks(n + 3).enumerate() {
@@ -198,7 +225,7 @@ mod tests {
                     let terms = (0..k).map(|l| at(left, i, l) * at(right, l, j));
                     let want = 0.5 * terms.sum::<f64>();
                     assert!(
-                        (got as f64 - want).abs() < 1e-5,
+                        (got as f64 - want).abs() < tolerance,
                         "{i} {j}: {got}, want {want}"
                     );
                 }
