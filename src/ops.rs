@@ -34,6 +34,7 @@ ops! {
     argmax
     attention
     cache_rows
+    chosen_ids
     color_histogram
     concat
     cross_entropy
@@ -69,6 +70,7 @@ pub use activation::Activation;
 pub use adamw::AdamW;
 pub use attention::{Attention, max_keys};
 pub use check::self_test;
+pub use chosen_ids::id_digits;
 pub use cross_entropy::IGNORE;
 pub use dropout::Dropout;
 pub use embedding::TablePart;

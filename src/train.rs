@@ -37,7 +37,7 @@ pub use error::{ObserverError, TrainError};
 pub use footprint::Footprint;
 pub use gradients::Gradients;
 pub use loss::Objective;
-pub use observer::{Event, Note, Observer, Ready};
+pub use observer::{Event, NamedSet, Note, Observer, Ready};
 pub use optimizer::{Decay, Moments, Optimizer, OptimizerConfig, Rule, Spike, Steps, Update};
 pub(crate) use prefetch::{Feed, Prefetcher};
 pub use ranks::{RankError, Ranks, Share, Traffic};

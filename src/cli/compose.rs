@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::values::named;
-use crate::models::composition::{self, CHATML, ProjectorConfig, Recipe};
+use crate::models::composition::{self, CHATML, NameSet, ProjectorConfig, Recipe};
 use crate::nn::Projection;
 
 #[derive(Args)]
@@ -32,15 +32,15 @@ pub struct ComposeArgs {
     /// Leave out the position of the picture as a whole: the encoder's embedding of it
     #[arg(long)]
     patches_only: bool,
-    /// Number of names that a picture can be given, whose words become four positions: `seemore train
-    /// --fit` finds them among its answers
+    /// Answers that a picture can be given, the most probable of which stands in the prompt: their
+    /// number, or with the question that they answer and the positions of each as in
+    /// "Who is it?=16x2", once for each question; `seemore train --fit` finds them in its data
     #[arg(
         long,
-        value_name = "NUMBER",
-        default_value_t = 0,
+        value_name = "[QUESTION=]NUMBER",
         conflicts_with = "patches_only"
     )]
-    names: u16,
+    names: Vec<NameSet>,
     /// Number of the encoder's blocks after which patches are taken [default: all but the last]
     #[arg(long, value_name = "BLOCKS")]
     layers: Option<usize>,
@@ -66,7 +66,7 @@ pub fn run(args: &ComposeArgs) -> anyhow::Result<()> {
             pixel_shuffle_factor: args.pixel_shuffle.into(),
             norm: !args.no_norm,
             embedding: 0,
-            names: args.names.into(),
+            names: args.names.clone(),
         },
         whole_picture: !args.patches_only,
         layers: args.layers,

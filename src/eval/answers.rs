@@ -8,7 +8,7 @@ use crate::caption::Session;
 use crate::data::Dataset;
 use crate::image::Augment;
 use crate::progress::Progress;
-use crate::train::tuning::{AnswerValidation, exchanges, read};
+use crate::train::tuning::{AnswerValidation, Sets, exchanges, read};
 use crate::train::{Note, Observer, Ranks, RunConfig, TrainError};
 
 impl Evaluation {
@@ -38,12 +38,17 @@ impl Evaluation {
         let mut config = config.clone();
         config.augment = Augment::none();
         config.data.validation_split = Some(0.0);
-        let (mut set, _, data) = read(
+        let Sets {
+            train: mut set,
+            data,
+            ..
+        } = read(
             &config,
             session.device(),
             model,
             &[],
             &Ranks::alone(),
+            false,
             observer,
         )?;
         set.samples.truncate(limit);

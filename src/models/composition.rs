@@ -9,8 +9,8 @@ mod config;
 mod create;
 mod parts;
 
-pub use config::{Config, DecoderPart, EncoderPart, IMAGE_TOKEN, ProjectorConfig};
-pub(crate) use config::{EMBEDDING_LAYER, EMBEDDING_NORM, NAME_LOGITS, NAME_ROWS, NAME_WORDS};
+pub use config::{Config, DecoderPart, EncoderPart, IMAGE_TOKEN, NameSet, ProjectorConfig};
+pub(crate) use config::{EMBEDDING_LAYER, EMBEDDING_NORM, NAME_TOKENS, names_layer};
 pub use create::{CHATML, Recipe, create};
 pub(super) use create::{reference_from, relative};
 pub use parts::missing_parts;

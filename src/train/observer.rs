@@ -70,6 +70,17 @@ pub struct Ready<'a> {
     pub footprint: Footprint,
 }
 
+/// Answers to a question that pictures can be given.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedSet {
+    /// Question in the data.
+    pub question: String,
+    /// Number of answers.
+    pub names: usize,
+    /// Part of the pictures of the data that are given theirs.
+    pub right: f64,
+}
+
 /// A remark about a training. [`Display`](fmt::Display) words it in one or several lines.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -139,9 +150,8 @@ pub enum Note {
         pictures: usize,
         /// Part of what differs between the answers' words that follows from the pictures, 0 to 1.
         explained: f64,
-        /// Number of names that pictures can be given, and the part of the training pictures that are
-        /// given theirs.
-        named: Option<(usize, f64)>,
+        /// Sets of names that pictures can be given.
+        named: Vec<NamedSet>,
     },
     /// Features of pictures that a frozen image encoder gave.
     Features {
@@ -257,14 +267,19 @@ impl fmt::Display for Note {
                     "the position of the whole picture begins fitted to {pictures} answers: it explains {:.0} % of what differs between their words",
                     100.0 * explained
                 )?;
-                match named {
-                    Some((names, right)) => write!(
+                for NamedSet {
+                    question,
+                    names,
+                    right,
+                } in named
+                {
+                    write!(
                         f,
-                        "; {names} names, right for {:.0} % of the training pictures",
+                        "\n{names} answers to \"{question}\", right for {:.0} % of the pictures",
                         100.0 * right
-                    ),
-                    None => Ok(()),
+                    )?;
                 }
+                Ok(())
             }
             Note::Features {
                 pictures,

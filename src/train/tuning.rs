@@ -8,8 +8,8 @@ mod feed;
 mod fit;
 mod validation;
 
-pub(crate) use data::{TuneData, read};
+pub(crate) use data::{Sets, TuneData, read};
 pub(crate) use exchange::{Exchange, exchanges};
 pub(super) use feed::{AnswerFeed, augmented};
-pub(crate) use fit::fit;
+pub(crate) use fit::{Answered, fit};
 pub(crate) use validation::AnswerValidation;

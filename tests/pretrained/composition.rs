@@ -30,7 +30,8 @@ fn recipe(encoder: &Path, decoder: &Path, kind: Projection) -> Recipe {
     recipe.projector.kind = kind;
     recipe.projector.norm = kind == Projection::Linear;
     recipe.whole_picture = kind == Projection::Linear;
-    recipe.projector.names = 3;
+    let sets = ["3", "Which?=5x2"];
+    recipe.projector.names = sets.map(|set| set.parse().unwrap()).to_vec();
     recipe
 }
 
@@ -40,11 +41,16 @@ fn compose(out: &Path, recipe: &Recipe) -> Config {
     let config = create(out, recipe).unwrap_or_else(|error| panic!("{error}"));
     let path = out.join("model.safetensors");
     let mut values = read_values(&path).unwrap();
-    for name in ["names.weight", "names.bias", "words"] {
-        if let Some((_, values)) = values.get_mut(&format!("projector.{name}")) {
-            let some = (0..values.len()).map(|i| (i * 31 % 17) as f32 / 4.0 - 2.0);
-            *values = some.collect();
-        }
+    for (name, (_, values)) in &mut values {
+        let some = |i: usize| (i * 31 % 17) as f32 / 4.0 - 2.0;
+        let digit = |i: usize| (i % 2 * (i * 5 % NAME_IDS as usize)) as f32;
+        let Some(name) = name.strip_prefix("projector.names.") else {
+            continue;
+        };
+        *values = match name.ends_with(".tokens") {
+            true => (0..values.len()).map(digit).collect(),
+            false => (0..values.len()).map(some).collect(),
+        };
     }
     let tensors = values.iter().map(|(name, (shape, values))| {
         let bytes = bytemuck::cast_slice(values);
@@ -67,13 +73,23 @@ fn session(device: &Device, folder: &Path) -> Session {
     Session::load(device, folder).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Rows of the decoder for pictures, computed in f64 from the recorded states of the encoder.
-fn rows_by_hand(config: &Config, folder: &Path, recorded: &Reference) -> Vec<f64> {
+/// Ids below this are the tokens of names.
+const NAME_IDS: u32 = 23;
+
+/// Rows of the decoder for pictures, computed in f64 from the recorded states of the encoder and the
+/// embeddings of the first tokens.
+fn rows_by_hand(
+    config: &Config,
+    folder: &Path,
+    recorded: &Reference,
+    embedded: &[f32],
+) -> Vec<f64> {
     let states = recorded.floats(&format!("layer{}", config.encoder.layers - 1));
     let (width, grid) = (
         config.encoder.vision.hidden_size,
         config.encoder.vision.grid(),
     );
+    let text = config.decoder.text.hidden_size;
     let factor = config.projector.pixel_shuffle_factor;
     let values = read_values(&folder.join("model.safetensors")).unwrap();
     let tensor = |name: &str| -> Vec<f64> {
@@ -138,16 +154,21 @@ fn rows_by_hand(config: &Config, folder: &Path, recorded: &Reference) -> Vec<f64
             rows.extend(linear("embedding", &normalised("embedding_norm", &whole)));
             let length = whole.iter().map(|x| x * x).sum::<f64>().sqrt();
             let direction: Vec<f64> = whole.iter().map(|x| x / length).collect();
-            let logits = linear("names", &direction);
-            let sum: f64 = logits.iter().map(|logit| logit.exp()).sum();
-            let words = tensor("words");
-            let each = words.len() / logits.len();
-            rows.extend((0..each).map(|i| {
-                let names = logits.iter().zip(words.chunks(each));
-                names
-                    .map(|(logit, words)| logit.exp() / sum * words[i])
-                    .sum::<f64>()
-            }));
+            for number in 0..config.projector.names.len() {
+                let logits = linear(&format!("names.{number}"), &direction);
+                let most = logits.iter().copied().fold(f64::MIN, f64::max);
+                let name = logits.iter().position(|logit| *logit == most).unwrap();
+                let digits = tensor(&format!("names.{number}.tokens"));
+                let tokens = digits
+                    .chunks(digits.len() / logits.len())
+                    .nth(name)
+                    .unwrap();
+                for digits in tokens.chunks(2) {
+                    let id = (256.0 * digits[0] + digits[1]) as usize;
+                    let row = &embedded[id * text..][..text];
+                    rows.extend(row.iter().map(|&x| x as f64));
+                }
+            }
         }
     }
     rows
@@ -178,7 +199,14 @@ fn pictures_become_the_rows_that_the_parts_give_by_hand() {
         for kind in [Projection::Linear, Projection::Mlp] {
             let dir = tempfile::tempdir().unwrap();
             let config = compose(dir.path(), &recipe(&encoder, &decoder, kind));
-            let by_hand = rows_by_hand(&config, dir.path(), &recorded);
+            let names: Vec<u32> = (0..NAME_IDS).collect();
+            let cpu = Device::open(Some("cpu")).unwrap();
+            let names = Inputs {
+                tiles: &[],
+                ids: &names,
+            };
+            let embedded = &forward(&cpu, &load(&cpu, dir.path()), &names)["inputs_embeds"];
+            let by_hand = rows_by_hand(&config, dir.path(), &recorded, embedded);
             let want: Vec<f32> = by_hand.iter().map(|&x| x as f32).collect();
             let largest = want.iter().fold(1f32, |most, x| most.max(x.abs()));
             let width = config.decoder.text.hidden_size;

@@ -12,7 +12,7 @@ use seemore::models::{Model, Part};
 use seemore::progress::Silent;
 use seemore::text::chat::{Message, Role};
 use seemore::train::{
-    BatchSize, FeatureStore, Moments, Note, Observer, RunConfig, Summary, TrainRun, Tuned,
+    BatchSize, FeatureStore, Moments, NamedSet, Note, Observer, RunConfig, Summary, TrainRun, Tuned,
 };
 
 use crate::golden::{self, folders};
@@ -48,7 +48,7 @@ struct Report {
     losses: Vec<f32>,
     encoded: Option<u64>,
     no_features: usize,
-    named: Option<(usize, f64)>,
+    named: Vec<NamedSet>,
 }
 
 impl Observer for Report {
@@ -56,7 +56,7 @@ impl Observer for Report {
         match note {
             Note::Features { encoded, .. } => self.encoded = Some(*encoded),
             Note::NoFeatures { .. } => self.no_features += 1,
-            Note::Fitted { named, .. } => self.named = *named,
+            Note::Fitted { named, .. } => self.named.clone_from(named),
             _ => {}
         }
     }
@@ -127,9 +127,39 @@ fn composed(place: &Place) -> Option<PathBuf> {
     let (encoder, decoder) = (encoder.first()?, decoder.first()?);
     let out = place.path("composition");
     let mut recipe = Recipe::new(encoder, decoder);
-    recipe.projector.names = 6;
+    recipe.projector.names = ["6", "Is it warm?=3x1"]
+        .map(|set| set.parse().unwrap())
+        .to_vec();
     create(&out, &recipe).unwrap_or_else(|error| panic!("{error}"));
     Some(out)
+}
+
+/// Facts about the training pictures, which are not trained on.
+fn facts(place: &Place) -> PathBuf {
+    let entry = |(name, answer): (&str, &str)| {
+        serde_json::json!({"image": format!("pictures/{name}.png"), "conversations": [
+            {"from": "human", "value": "<image>\nIs it warm?"},
+            {"from": "gpt", "value": answer},
+        ]})
+    };
+    let all = [("red", "yes"), ("green", "no"), ("blue", "no")].map(entry);
+    let path = place.path("facts.json");
+    std::fs::write(&path, serde_json::to_string(&all).unwrap()).unwrap();
+    path
+}
+
+#[test]
+fn names_without_answers_in_the_data_are_an_error() {
+    let place = Place::new();
+    let base = composed(&place).expect("clip_tiny and llama_tiny are needed");
+    let mut config = place.config(&base, "run", &[Tuned::Projector], 2);
+    config.tune.fit = true;
+    let run = TrainRun::new(config).unwrap_or_else(|error| panic!("{error}"));
+    let error = run
+        .start(&devices()[0], &mut Report::default())
+        .unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("no answer to \"Is it warm?\""), "{error}");
 }
 
 /// Captions of the training pictures.
@@ -156,9 +186,17 @@ fn compositions_learn_captions_and_keep_the_question() {
         let tuned = [Tuned::Projector, Tuned::Lora];
         let mut config = place.config(&base, name, &tuned, 120);
         config.tune.fit = true;
+        config.tune.fit_data = vec![facts(&place)];
         let (_, report) = train(device, config);
-        // four answers, in six places
-        assert_eq!(report.named, Some((4, 1.0)));
+        // four answers in six places, and two in three; of as many pictures as were captioned
+        let named = |question: &str, names| NamedSet {
+            question: question.into(),
+            names,
+            right: 1.0,
+        };
+        let both = [named("What is it?", 4), named("Is it warm?", 2)];
+        assert_eq!(report.named, both);
+        assert_eq!(report.losses.len(), 120);
         let (first, last) = (report.losses[0], *report.losses.last().unwrap());
         assert!(last < 0.2 * first, "{first} to {last}");
         let folder = place.path(name);

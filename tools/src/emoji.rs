@@ -28,6 +28,8 @@ pub const TRAINING: [(&str, &[&str]); 6] = [
 ];
 /// Packages whose drawings of held-out captions make up the composition test.
 const COMPOSITION: [&str; 3] = ["noto", "twemoji", "fluent-emoji-flat"];
+/// Side of the shipped pictures, in pixels.
+pub const SHIPPED_SIDE: u32 = 64;
 /// Package without skin tones in training: they repeat those of the flat drawings, and gradients
 /// take many bytes.
 const UNTONED: &str = "fluent-emoji";
@@ -119,6 +121,21 @@ pub fn open(packages: &Path, artist: &str) -> Result<IconSet> {
 
 /// Returns the emoji that one artist drew, in the order of `emoji`.
 fn rows<'a>(packages: &Path, artist: &str, emoji: &'a [Emoji], side: u32) -> Result<Vec<Row<'a>>> {
+    drawn(packages, artist, emoji, side, |emoji, rgb| {
+        let picture = STANDARD.encode(drawing::encode_webp(&rgb, side)?);
+        Ok(Row { picture, emoji })
+    })
+}
+
+/// Passes what one artist drew to `make`, in the order of `emoji`, as pixels `[side, side, 3]` on
+/// white.
+pub fn drawn<'a, T: Send>(
+    packages: &Path,
+    artist: &str,
+    emoji: &'a [Emoji],
+    side: u32,
+    make: impl Fn(&'a Emoji, Vec<u8>) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
     let set = open(packages, artist)?;
     let mut drawings = align(&set, names::of(artist), emoji)?;
     if artist == NUMBERED {
@@ -135,10 +152,7 @@ fn rows<'a>(packages: &Path, artist: &str, emoji: &'a [Emoji], side: u32) -> Res
             let mut rgb = drawing::render(&set.text(drawing), side)
                 .with_context(|| format!("package {artist}, icon \"{}\"", emoji.caption))?;
             drawing::round_colours(&mut rgb);
-            Ok(Row {
-                picture: STANDARD.encode(drawing::encode_webp(&rgb, side)?),
-                emoji,
-            })
+            make(emoji, rgb)
         })
         .collect()
 }

@@ -26,7 +26,7 @@ const SHORTCODES: [&str; 5] = [
 ];
 
 /// Skin tones as written in icon names, in Unicode order.
-const TONES: [&str; 5] = ["light", "medium-light", "medium", "medium-dark", "dark"];
+pub const TONES: [&str; 5] = ["light", "medium-light", "medium", "medium-dark", "dark"];
 
 /// One emoji, or one skin tone of it.
 #[derive(Clone, Debug, PartialEq)]

@@ -40,7 +40,7 @@ enum Command {
         #[arg(long, default_value_t = 96, value_parser = clap::value_parser!(u32).range(8..=2048))]
         side: u32,
     },
-    /// Write the captioned emoji art: five training files, one development file and two test files.
+    /// Write the captioned emoji art: six training files, one development file and two test files.
     Emoji {
         /// Folder of the npm packages.
         #[arg(long, default_value = "node_modules")]
@@ -49,7 +49,7 @@ enum Command {
         #[arg(long, default_value = "data/emoji")]
         out: PathBuf,
         /// Side of the square pictures, in pixels.
-        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(8..=2048))]
+        #[arg(long, default_value_t = emoji::SHIPPED_SIDE, value_parser = clap::value_parser!(u32).range(8..=2048))]
         side: u32,
     },
     /// Write the drawings that the captioner of photographs learns from, with questions and answers.

@@ -13,8 +13,10 @@ use rayon::prelude::*;
 use resvg::tiny_skia::{Color, Pixmap};
 use serde_json::{Value, json};
 
-use crate::emoji::{TRAINING, align, open};
-use crate::labels::{self, Emoji};
+use crate::composition::held_out;
+use crate::emoji::{SHIPPED_SIDE, TRAINING, align, drawn, open};
+use crate::labels::{self, Emoji, TONES};
+use crate::role::role;
 use crate::scene::{Place, SIDE, compose};
 use crate::words::{counted, everyday, kind, with_article};
 use crate::{drawing, names};
@@ -27,8 +29,12 @@ const SCENES: [usize; 2] = [1000, 300];
 const PAIRS_PER_HELD_BACK: u64 = 10;
 const SEED: u64 = 1337;
 
-/// Question for the name of an emoji.
+/// Question for the name of an emoji, with its gender and skin tone.
 pub const NAME: &str = "Name it.";
+/// Questions that parts of the name answer: the emoji without them, who it is, and the tone.
+const WHICH: &str = "Which emoji?";
+const WHO: &str = "Man or woman?";
+const TONE: &str = "Which skin tone?";
 /// Question that photographs are captioned with.
 pub const WHAT: &str = "What is this?";
 /// Question for the places of several things.
@@ -36,9 +42,13 @@ pub const WHERE: &str = "What is where?";
 /// Question for a sentence, as `seemore caption --style detailed` asks.
 const DESCRIBE: &str = "Can you describe this image?";
 /// Longest answer that is trained on, in characters: texts are padded to the longest of all.
-const LONGEST: usize = 48;
-/// One in so many names is trained on: of things, and of what is no thing.
-const NAMES: [usize; 2] = [2, 3];
+const LONGEST: usize = 72;
+/// Packages whose drawings are not named, since they are variants of another package's.
+const VARIANTS: [&str; 2] = ["noto-v1", "fluent-emoji"];
+/// One in so many people with a skin tone is named.
+const TONED: usize = 3;
+/// One in so many names is trained on: of things, of what is no thing, and of people with a skin tone.
+const NAMES: [usize; 3] = [2, 3, 1];
 
 /// A drawing of a thing.
 struct Thing<'a> {
@@ -46,32 +56,98 @@ struct Thing<'a> {
     picture: Pixmap,
 }
 
-/// Writes the pictures, `train.json` and `scenes.json` to `out`, from the npm packages in `packages`.
+/// Writes the pictures, `train.json`, `names.json` and `scenes.json` to `out`, from the npm packages in
+/// `packages`.
 pub fn write(packages: &Path, out: &Path) -> Result<()> {
     let emoji = labels::read(packages)?;
-    let plain: Vec<Emoji> = emoji.into_iter().filter(|e| e.tone.is_none()).collect();
+    let untoned = emoji.iter().filter(|e| e.tone.is_none());
+    let plain: Vec<Emoji> = untoned.cloned().collect();
     let artists = TRAINING.iter().flat_map(|(_, artists)| *artists);
-    let mut drawn = vec![];
+    let mut shown = vec![];
+    let (mut named, mut facts) = (vec![], vec![]);
+    let held_out = held_out(&emoji);
+    let mut toned = 0;
     for artist in artists {
-        drawn.extend(things(packages, artist, &plain)?);
+        shown.extend(things(packages, artist, &plain)?);
+        if VARIANTS.contains(artist) {
+            continue;
+        }
+        let drawings = drawn(packages, artist, &emoji, SHIPPED_SIDE, |emoji, rgb| {
+            Ok((emoji, rgb))
+        })?;
+        for (emoji, rgb) in drawings {
+            if held_out.contains_key(emoji.caption.as_str()) {
+                continue;
+            }
+            if emoji.tone.is_some() {
+                toned += 1;
+                if toned % TONED > 0 {
+                    continue;
+                }
+            }
+            let mut pictures = Pictures::of(out, "names", facts.len() / FACTS);
+            let image = pictures.save(rgb, SHIPPED_SIDE)?;
+            named.push((emoji, entry(&image, NAME, &emoji.caption)));
+            facts.extend(about_name(&image, emoji));
+        }
     }
-    let mut entries = all("drawings", &drawn, out, about)?;
+    let mut entries = all("drawings", &shown, out, about)?;
     let scenes = |name: &str, count: usize, shown: &[Thing], held_back: bool| {
         let objects = shown.iter().filter(|thing| is_object(thing.emoji));
         let objects: Vec<&Thing> = objects.collect();
         all(name, &vec![(); count], out, |(), pictures, random| {
             let (picture, caption) = scene(&objects, held_back, random);
-            let image = pictures.save(picture)?;
+            let image = pictures.save(picture, SIDE)?;
             Ok(vec![entry(&image, WHERE, &caption)])
         })
     };
-    entries.extend(scenes("scenes", SCENES[0], &drawn, false)?);
+    entries.extend(scenes("scenes", SCENES[0], &shown, false)?);
+    entries.extend(some_names(named));
     entries.retain(|entry| text(entry, 1).chars().count() <= LONGEST);
-    keep_some_names(&mut entries);
     save(&out.join("train.json"), &entries)?;
+    save(&out.join("names.json"), &facts)?;
     let unseen = things(packages, HELD_BACK, &plain)?;
     let held_back = scenes("held-back", SCENES[1], &unseen, true)?;
     save(&out.join("scenes.json"), &held_back)
+}
+
+/// Number of questions that [`about_name`] answers.
+const FACTS: usize = 3;
+
+/// Answers to the questions that parts of an emoji's name answer.
+fn about_name(image: &str, emoji: &Emoji) -> [Value; FACTS] {
+    let words = emoji.caption.split([' ', ':', ',']);
+    let people: Vec<&str> = words
+        .filter(|word| ["man", "woman"].contains(word))
+        .collect();
+    let who = match (role(&emoji.caption), &people[..]) {
+        (Some((_, true)), _) => "woman",
+        (Some((_, false)), _) => "man",
+        // alone, the word is no role
+        (None, &[word]) => word,
+        (None, _) => "neither",
+    };
+    let tone = emoji.tone.map_or("none", |tone| TONES[tone]);
+    [
+        entry(image, WHICH, &emoji.concept),
+        entry(image, WHO, who),
+        entry(image, TONE, tone),
+    ]
+}
+
+/// Keeps some of the names: most pictures should be told of in everyday words.
+fn some_names(named: Vec<(&Emoji, Value)>) -> Vec<Value> {
+    let mut seen = [0; NAMES.len()];
+    let mut keeps = |emoji: &Emoji| {
+        let kind = match emoji.tone {
+            None => usize::from(!is_object(emoji)),
+            Some(_) => 2,
+        };
+        seen[kind] += 1;
+        (seen[kind] - 1) % NAMES[kind] == 0
+    };
+    let kept = named.into_iter().filter(|(emoji, _)| keeps(emoji));
+    kept.map(|(_, entry)| entry).collect()
 }
 
 /// Returns what an artist drew, without a ground.
@@ -111,13 +187,10 @@ fn is_object(emoji: &Emoji) -> bool {
     }
 }
 
-/// The drawing on white with its name; of things also on some ground with what it is, in a few words
-/// and in a sentence.
+/// A thing on some ground with what it is, in a few words and in a sentence.
 fn about(thing: &Thing, pictures: &mut Pictures, random: &mut ChaCha8Rng) -> Result<Vec<Value>> {
-    let plain = pictures.save(on_white(&thing.picture))?;
-    let mut entries = vec![entry(&plain, NAME, &thing.emoji.caption)];
     if !is_object(thing.emoji) {
-        return Ok(entries);
+        return Ok(vec![]);
     }
     let name = everyday(&thing.emoji.caption);
     let kind = kind(thing.emoji.subgroup, name).map(with_article);
@@ -129,11 +202,12 @@ fn about(thing: &Thing, pictures: &mut Pictures, random: &mut ChaCha8Rng) -> Res
         turn: random.random_range(-15.0..15.0),
         mirrored: random.random_bool(0.5),
     };
-    let changed = pictures.save(compose(&[(&thing.picture, place)], random))?;
-    entries.push(entry(&changed, WHAT, &format!("{name}{which}")));
+    let changed = pictures.save(compose(&[(&thing.picture, place)], random), SIDE)?;
     let sentence = format!("The picture shows {}{which}.", with_article(name));
-    entries.push(entry(&changed, DESCRIBE, &sentence));
-    Ok(entries)
+    Ok(vec![
+        entry(&changed, WHAT, &format!("{name}{which}")),
+        entry(&changed, DESCRIBE, &sentence),
+    ])
 }
 
 /// Draws one to three of a thing beside one to three of another, and says so.
@@ -195,36 +269,6 @@ fn is_held_back(first: &Emoji, second: &Emoji) -> bool {
     (hash >> 32).is_multiple_of(PAIRS_PER_HELD_BACK)
 }
 
-fn on_white(picture: &Pixmap) -> Vec<u8> {
-    let pixels = picture.pixels().iter();
-    pixels
-        .flat_map(|p| [p.red(), p.green(), p.blue()].map(|value| value + (255 - p.alpha())))
-        .collect()
-}
-
-/// Removes names that are asked for: most pictures should be told of in everyday words.
-fn keep_some_names(entries: &mut Vec<Value>) {
-    let item = |entry: &Value| {
-        let image = entry["image"].as_str().unwrap_or_default();
-        image
-            .rsplit_once('-')
-            .map_or(String::new(), |(item, _)| item.to_owned())
-    };
-    let about_things = entries
-        .iter()
-        .filter(|entry| text(entry, 0).ends_with(WHAT));
-    let things: BTreeSet<String> = about_things.map(item).collect();
-    let mut seen = [0; 2];
-    entries.retain(|entry| {
-        if !text(entry, 0).ends_with(NAME) {
-            return true;
-        }
-        let kind = usize::from(!things.contains(&item(entry)));
-        seen[kind] += 1;
-        (seen[kind] - 1) % NAMES[kind] == 0
-    });
-}
-
 /// Text of a turn of an entry.
 fn text(entry: &Value, turn: usize) -> &str {
     entry["conversations"][turn]["value"]
@@ -262,23 +306,12 @@ fn all<T: Sync>(
     out: &Path,
     make: impl Fn(&T, &mut Pictures, &mut ChaCha8Rng) -> Result<Vec<Value>> + Sync,
 ) -> Result<Vec<Value>> {
-    fs::create_dir_all(out.join(name))
-        .with_context(|| format!("cannot create folder {}", out.join(name).display()))?;
     let bar = bar(name, items.len())?;
     let made = items.par_iter().enumerate().progress_with(bar);
     let made = made.map(|(number, item)| {
         let mut random = ChaCha8Rng::seed_from_u64(SEED);
         random.set_stream(number as u64);
-        let prefix = format!("{name}/{number:05}");
-        make(
-            item,
-            &mut Pictures {
-                out,
-                prefix,
-                saved: 0,
-            },
-            &mut random,
-        )
+        make(item, &mut Pictures::of(out, name, number), &mut random)
     });
     let made = made.collect::<Result<Vec<Vec<Value>>>>()?;
     Ok(made.into_iter().flatten().collect())
@@ -292,13 +325,25 @@ struct Pictures<'a> {
 }
 
 impl Pictures<'_> {
-    /// Writes pixels `[SIDE, SIDE, 3]` as PNG, and returns the name of the file.
-    fn save(&mut self, pixels: Vec<u8>) -> Result<String> {
+    fn of<'a>(out: &'a Path, kind: &str, number: usize) -> Pictures<'a> {
+        Pictures {
+            out,
+            prefix: format!("{kind}/{number:05}"),
+            saved: 0,
+        }
+    }
+
+    /// Writes pixels `[side, side, 3]` as PNG, and returns the name of the file.
+    fn save(&mut self, pixels: Vec<u8>, side: u32) -> Result<String> {
         let name = format!("{}-{}.png", self.prefix, self.saved);
         self.saved += 1;
         let path = self.out.join(&name);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)
+                .with_context(|| format!("cannot create folder {}", folder.display()))?;
+        }
         let picture =
-            RgbImage::from_raw(SIDE, SIDE, pixels).context("not the pixels of a picture")?;
+            RgbImage::from_raw(side, side, pixels).context("not the pixels of a picture")?;
         picture
             .save(&path)
             .with_context(|| format!("cannot write {}", path.display()))?;
@@ -325,17 +370,38 @@ mod tests {
 
     #[test]
     fn some_names_are_kept_of_things_and_of_the_rest() {
-        let mut entries = vec![];
-        for number in 0..6 {
-            entries.push(entry(&format!("drawings/{number}-0.png"), NAME, "it"));
-            if number >= 4 {
-                entries.push(entry(&format!("drawings/{number}-1.png"), WHAT, "it"));
-            }
-        }
-        keep_some_names(&mut entries);
-        let images = entries.iter().map(|entry| entry["image"].as_str().unwrap());
-        let want = ["0-0", "3-0", "4-0", "4-1", "5-1"].map(|it| format!("drawings/{it}.png"));
-        assert_eq!(images.collect::<Vec<_>>(), want);
+        let (cat, face) = (
+            emoji("1f408", "cat", 34),
+            emoji("1f600", "grinning face", 0),
+        );
+        let dark = Emoji {
+            tone: Some(4),
+            ..emoji("1f9d1-1f3ff", "person: dark skin tone", 20)
+        };
+        let all = [&cat, &cat, &cat, &face, &face, &face, &face, &dark, &dark];
+        let named = all
+            .into_iter()
+            .zip(0..)
+            .map(|(emoji, at)| (emoji, json!(at)));
+        assert_eq!(some_names(named.collect()), [0, 2, 3, 6, 7, 8]);
+    }
+
+    #[test]
+    fn parts_of_a_name_are_told_apart() {
+        let told = |caption: &str, concept: &str, tone: Option<usize>| {
+            let emoji = Emoji {
+                concept: concept.into(),
+                tone,
+                ..emoji("1f468", caption, 20)
+            };
+            about_name("it.png", &emoji).map(|entry| text(&entry, 1).to_owned())
+        };
+        let farmer = told("woman farmer: medium-dark skin tone", "farmer", Some(3));
+        assert_eq!(farmer, ["farmer", "woman", "medium-dark"]);
+        assert_eq!(told("man", "man", None), ["man", "man", "none"]);
+        let both = "woman and man holding hands";
+        assert_eq!(told(both, both, None), [both, "neither", "none"]);
+        assert_eq!(told("plum", "plum", None), ["plum", "neither", "none"]);
     }
 
     #[test]

@@ -368,6 +368,13 @@ fn tuning() -> Vec<Flag> {
             "Begin with the position of the whole picture fitted to the words of the answers, for a new composition",
         )
         .rare(),
+        paths(
+            "fit-data",
+            "tune.fit_data",
+            "Further pictures with questions and answers that --fit finds names in, not trained on",
+        )
+        .with(|arg| arg.requires("fit"))
+        .rare(),
         value(
             "feature-cache",
             "DIR|off",
@@ -747,6 +754,7 @@ fn paths(name: &'static str, path: &'static str, help: &str) -> Flag {
         let paths = given.flat_map(|path| split(path)).collect();
         match path {
             "data.train" => config.data.train = paths,
+            "tune.fit_data" => config.tune.fit_data = paths,
             _ => config.data.validation = paths,
         }
         Ok(())

@@ -568,7 +568,10 @@ fn rows_of(device: &Device, rows: usize, cols: usize) {
     });
     prepare(device, |t| {
         let x = t.input(x);
-        vec![t.argmax(x), t.sum_rows(x, cols), t.fill(vector, 1.0)]
+        let most = t.argmax(x);
+        let table = t.input(&[5, cols, 2]);
+        let ids = t.chosen_ids(table, most);
+        vec![ids, t.sum_rows(x, cols), t.fill(vector, 1.0)]
     });
 }
 

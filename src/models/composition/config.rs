@@ -1,5 +1,7 @@
 //! Configuration of a composition, in its `config.json`.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceError;
@@ -22,12 +24,13 @@ pub(super) const PROJECTOR: &str = "projector";
 pub const EMBEDDING_NORM: &str = "projector.embedding_norm";
 pub const EMBEDDING_LAYER: &str = "projector.embedding";
 
-/// Logits of the names, without `.weight`, and the words of each.
-pub const NAME_LOGITS: &str = "projector.names";
-pub const NAME_WORDS: &str = "projector.words";
+/// End of the name of the tokens of names, behind [`names_layer`].
+pub const NAME_TOKENS: &str = ".tokens";
 
-/// Number of rows that spell a name: most have fewer tokens.
-pub const NAME_ROWS: usize = 4;
+/// Layer to the logits of a set of names, without `.weight`.
+pub fn names_layer(set: usize) -> String {
+    format!("projector.names.{set}")
+}
 
 /// Epsilon of the projector's normalisation.
 const NORM_EPS: f32 = 1e-5;
@@ -74,7 +77,7 @@ pub struct DecoderPart {
 }
 
 /// Layers from the rows of the encoder to those of the decoder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProjectorConfig {
     /// One layer, or two with a GELU between them.
@@ -87,10 +90,60 @@ pub struct ProjectorConfig {
     /// LayerNorm and a layer of its own; 0 without that row.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub embedding: usize,
-    /// Number of names that the embedding can be given, whose words become four more rows; 0 without
-    /// them. They are no trained layers: training finds them once, when it begins.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    /// Sets of names that the embedding can be given: the tokens of the most probable of each set
+    /// become more rows. They are no trained layers: training finds them once, when it begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<NameSet>,
+}
+
+/// Answers to a question about a picture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NameSet {
+    /// Question that the names answer in the data that they are found in; without one that of
+    /// captions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<String>,
+    /// Largest number of names; at least 1.
     pub names: usize,
+    /// Number of rows, each a token: longer names are cut, and the token that ends answers follows
+    /// shorter ones.
+    pub rows: usize,
+}
+
+impl NameSet {
+    /// Rows of a set that names no other number: most everyday names have fewer tokens.
+    pub const ROWS: usize = 4;
+}
+
+impl FromStr for NameSet {
+    type Err = String;
+
+    /// Parses `NUMBER`, `NUMBERxROWS` or `QUESTION=NUMBERxROWS`.
+    fn from_str(text: &str) -> Result<NameSet, String> {
+        let wrong = || {
+            format!(
+                "`{text}` is no set of names: give their number, as in 1024, or with a question and the tokens of each as in \"Name it.=1600x6\""
+            )
+        };
+        let (question, sizes) = match text.rsplit_once('=') {
+            Some((question, sizes)) => (Some(question.to_owned()), sizes),
+            None => (None, text),
+        };
+        let number = |text: &str| match text.trim().parse::<u16>() {
+            Ok(number) if number > 0 => Ok(usize::from(number)),
+            _ => Err(wrong()),
+        };
+        let (names, rows) = match sizes.split_once('x') {
+            Some((names, rows)) => (number(names)?, number(rows)?),
+            None => (number(sizes)?, NameSet::ROWS),
+        };
+        Ok(NameSet {
+            question: question.filter(|question| !question.is_empty()),
+            names,
+            rows,
+        })
+    }
 }
 
 /// Whether a field is left out of the file.
@@ -110,14 +163,10 @@ impl Config {
 
     /// Number of rows of a picture as a whole.
     fn whole_rows(&self) -> usize {
-        let names = if self.projector.names > 0 {
-            NAME_ROWS
-        } else {
-            0
-        };
+        let names = self.projector.names.iter();
         match self.projector.embedding {
             0 => 0,
-            _ => 1 + names,
+            _ => 1 + names.map(|set| set.rows).sum::<usize>(),
         }
     }
 
@@ -186,20 +235,26 @@ impl Config {
             let width = self.encoder.vision.hidden_size;
             Linear::new(p, clip::PROJECTION, width, embedding, false)
         })?;
-        let (width, names) = (self.decoder.text.hidden_size, self.projector.names);
+        let width = self.decoder.text.hidden_size;
         let found = Role {
             learns_from_captions: false,
             ..Role::PROJECTOR
         };
         let names = p.with_role(found, |p| {
-            let create = |p: &mut Parameters| -> Result<Names, DeviceError> {
+            let create = |(number, set): (usize, &NameSet)| -> Result<Names, DeviceError> {
+                let layer = names_layer(number);
+                let shape = [set.names, set.rows, 2];
                 Ok(Names {
-                    logits: Linear::new(p, NAME_LOGITS, embedding, names, true)?,
-                    words: p.create(NAME_WORDS, &[names, NAME_ROWS * width], Init::Zeros)?,
-                    rows: NAME_ROWS,
+                    logits: Linear::new(p, &layer, embedding, set.names, true)?,
+                    tokens: p.create(&format!("{layer}{NAME_TOKENS}"), &shape, Init::Zeros)?,
                 })
             };
-            (names > 0).then(|| create(p)).transpose()
+            self.projector
+                .names
+                .iter()
+                .enumerate()
+                .map(create)
+                .collect::<Result<Vec<_>, _>>()
         })?;
         p.with_role(Role::PROJECTOR, |p| {
             p.scope(PROJECTOR, |p| {
@@ -254,6 +309,15 @@ impl FamilyConfig for Config {
                 rule,
             ));
         }
+        for (number, set) in self.projector.names.iter().enumerate() {
+            let field = |name: &str| format!("projector.names[{number}].{name}");
+            for (name, value) in [("names", set.names), ("rows", set.rows)] {
+                if value == 0 {
+                    let rule = "it must be at least 1".to_owned();
+                    return Err(ConfigError::field(&field(name), value, rule));
+                }
+            }
+        }
         Ok(())
     }
 
@@ -273,10 +337,10 @@ impl FamilyConfig for Config {
             Projection::Linear => self.projector_inputs() * width,
             Projection::Mlp => (self.projector_inputs() + width) * width,
         };
-        let names = self.projector.names;
-        let embedding = (self.encoder.vision.hidden_size + width + names)
-            * self.projector.embedding
-            + names * NAME_ROWS * width;
+        let names = self.projector.names.iter();
+        let names: usize = names.map(|set| set.names).sum();
+        let embedding =
+            (self.encoder.vision.hidden_size + width + names) * self.projector.embedding;
         self.used_vision().multiply_adds(1) + (self.patch_rows() * row + embedding) as f64
     }
 
@@ -302,5 +366,31 @@ impl FamilyConfig for Config {
             decoder,
             in_front: false,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_of_names_are_numbers_with_and_without_a_question() {
+        let set = |question: Option<&str>, names, rows| NameSet {
+            question: question.map(str::to_owned),
+            names,
+            rows,
+        };
+        let parsed = |text: &str| text.parse::<NameSet>();
+        assert_eq!(parsed("1024"), Ok(set(None, 1024, 4)));
+        assert_eq!(parsed("16x2"), Ok(set(None, 16, 2)));
+        let asked = set(Some("Is 1 = 2?"), 1600, 6);
+        assert_eq!(parsed("Is 1 = 2?=1600x6"), Ok(asked));
+        for wrong in ["", "0", "names", "4x", "4x0", "Who?=", "70000"] {
+            let error = parsed(wrong).unwrap_err();
+            assert!(
+                error.starts_with(&format!("`{wrong}` is no set")),
+                "{error}"
+            );
+        }
     }
 }

@@ -45,7 +45,7 @@ impl Recipe {
                 pixel_shuffle_factor: 2,
                 norm: true,
                 embedding: 0,
-                names: 0,
+                names: vec![],
             },
             whole_picture: true,
             layers: None,
@@ -95,16 +95,16 @@ pub fn create(out: &Path, recipe: &Recipe) -> Result<Config, CheckpointError> {
         },
         projector: ProjectorConfig {
             names: if recipe.whole_picture {
-                recipe.projector.names
+                recipe.projector.names.clone()
             } else {
-                0
+                vec![]
             },
             embedding: if recipe.whole_picture {
                 clip.projection_dim
             } else {
                 0
             },
-            ..recipe.projector
+            ..recipe.projector.clone()
         },
         decoder: DecoderPart {
             model: decoder,

@@ -37,36 +37,30 @@ pub struct WholePicture {
     pub norm: LayerNorm,
     /// Layer to the width of the decoder.
     pub layer: Linear,
-    /// Rows that spell what the picture shows, if there are any.
-    pub names: Option<Names>,
+    /// Rows that answer questions about the picture.
+    pub names: Vec<Names>,
 }
 
-/// Rows that spell what a picture shows: the words of all known names, weighted by how probable the
-/// embedding makes each name.
+/// Rows that answer a question about a picture: the tokens of the most probable of known names.
 pub struct Names {
     /// Logits of the names.
     pub logits: Linear,
-    /// Embeddings of the words of each name, `[names, rows * width]`.
-    pub words: Tensor,
-    /// Number of rows.
-    pub rows: usize,
+    /// Ids of the tokens of each name as digits, `[names, rows, 2]`.
+    pub tokens: Tensor,
 }
 
 impl Names {
     /// Maps embeddings `[images, 1, width]` to rows `[images, rows, decoder width]`.
-    fn forward(&self, c: &mut Context, embedding: Var) -> Var {
+    fn forward(&self, c: &mut Context, embedding: Var, decoder: &Decoder) -> Var {
         let images = c.tape.shape(embedding)[0];
-        let &[names, values] = self.words.shape() else {
-            unreachable!("a table of words")
-        };
         let direction = c.tape.l2_normalize(embedding, 1.0);
         let logits = self.logits.forward(c, direction);
+        let names = c.tape.len(logits) / images;
         let logits = c.tape.view(logits, &[images, names]);
-        let probabilities = c.tape.softmax(logits);
-        c.keep(|| "names".into(), probabilities);
-        let words = c.parameter(&self.words);
-        let rows = c.tape.matmul(probabilities, words);
-        c.tape.view(rows, &[images, self.rows, values / self.rows])
+        let name = c.tape.argmax(logits);
+        let tokens = c.parameter(&self.tokens);
+        let tokens = c.tape.chosen_ids(tokens, name);
+        decoder.embed(c, tokens)
     }
 }
 
@@ -185,8 +179,8 @@ impl VisionLanguage for Network {
             let normed = whole.norm.forward(c, embedding);
             let last = whole.layer.forward(c, normed);
             rows = c.tape.concat_rows(rows, last);
-            if let Some(names) = &whole.names {
-                let last = names.forward(c, embedding);
+            for names in &whole.names {
+                let last = names.forward(c, embedding, &self.decoder);
                 rows = c.tape.concat_rows(rows, last);
             }
         }

@@ -54,8 +54,10 @@ pub struct TuneConfig {
     /// Tiles that the model sees a picture in: `1`, `auto`, or at most so many along the longer edge.
     pub tiles: Tiling,
     /// Whether a composition's layer from the embedding of the whole picture to the decoder begins
-    /// fitted to the words of the training answers.
+    /// fitted to the words of the training answers, and its names are found among them.
     pub fit: bool,
+    /// Further pictures with questions and answers that `fit` uses, and that are not trained on.
+    pub fit_data: Vec<PathBuf>,
     /// Where the features of a frozen image encoder are kept.
     pub features: FeatureStore,
     /// Whether products with frozen weights of 16 bits or less, and their gradients, may round their
@@ -76,6 +78,7 @@ impl Default for TuneConfig {
             prompt: None,
             tiles: Tiling::One,
             fit: false,
+            fit_data: vec![],
             features: FeatureStore::Shared,
             round: false,
         }

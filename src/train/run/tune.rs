@@ -10,7 +10,7 @@ use crate::text::Tokenizer;
 use crate::train::config::{RunConfig, Tuned};
 use crate::train::run::report;
 use crate::train::trainer::{Asked, Setup};
-use crate::train::tuning::{exchanges, fit, read};
+use crate::train::tuning::{Answered, Sets, exchanges, fit, read};
 use crate::train::{Observer, State, Summary, TrainError};
 
 impl TrainRun {
@@ -40,8 +40,14 @@ impl TrainRun {
             ));
         }
         let (model, tokenizer, tuned) = load(&config, device, &folder)?;
-        let (train, validation, data) =
-            read(&config, device, &model, &tuned, &self.ranks, observer)?;
+        let fits = config.tune.fit && resumed.is_none();
+        let sets = read(&config, device, &model, &tuned, &self.ranks, fits, observer)?;
+        let Sets {
+            train,
+            validation,
+            further,
+            data,
+        } = sets;
         let question = config.tune.question(model.config().family()).to_owned();
         let mut asked = |set| {
             let fitting = exchanges(&model, &tokenizer, &question, &data, set)?;
@@ -54,8 +60,9 @@ impl TrainRun {
         if train.samples.is_empty() {
             return Err(TrainError::Nothing("no caption is left to train on".into()));
         }
-        let validation = validation.map(asked).transpose()?;
+        let validation = validation.map(&mut asked).transpose()?;
         let (validation, of_validation) = validation.unzip();
+        let further = further.map(&mut asked).transpose()?;
         let asked = Asked {
             data,
             tuned,
@@ -63,12 +70,18 @@ impl TrainRun {
             validation: of_validation.unwrap_or_default(),
             question,
         };
-        if config.tune.fit && resumed.is_none() {
+        if fits {
+            let further = further
+                .as_ref()
+                .map(|(set, exchanges)| Answered { set, exchanges });
             fit(
                 &model,
                 device,
-                &train,
-                &asked.train,
+                &Answered {
+                    set: &train,
+                    exchanges: &asked.train,
+                },
+                further.as_ref(),
                 &asked.question,
                 &asked.data,
                 observer,

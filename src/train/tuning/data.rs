@@ -5,13 +5,22 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use super::features::{FeatureCache, Key, Shown, key};
-use crate::data::{Dataset, Listing, Loaded, Sample, Sharing};
+use crate::data::{Dataset, Layout, Listing, Loaded, Sample, Sharing};
 use crate::device::Device;
 use crate::image::{Augment, Picture, Tiling};
 use crate::models::Model;
 use crate::train::config::{DataConfig, FeatureStore, RunConfig, Tuned};
 use crate::train::run::{Listings, listings, report};
 use crate::train::{Note, Observer, Ranks, TrainError};
+
+/// What a tuning reads. Samples hold keys in place of pixels.
+pub struct Sets {
+    pub train: Dataset,
+    pub validation: Option<Dataset>,
+    /// Pictures that names are found in besides.
+    pub further: Option<Dataset>,
+    pub data: TuneData,
+}
 
 /// Pictures of all data sets, with their features.
 pub struct TuneData {
@@ -85,15 +94,16 @@ fn key_of(sample: &Sample) -> Key {
     sample.rgb.as_slice().try_into().expect("a key")
 }
 
-/// Reads the training and the validation set. Samples hold keys in place of pixels.
+/// Reads the training and the validation set, and with `further` what names are found in besides.
 pub fn read(
     config: &RunConfig,
     device: &Device,
     model: &Model,
     tuned: &[Tuned],
     ranks: &Ranks,
+    further: bool,
     observer: &mut dyn Observer,
-) -> Result<(Dataset, Option<Dataset>, TuneData), TrainError> {
+) -> Result<Sets, TrainError> {
     let frozen = model.store().frozen().iter().map(|matrix| &matrix.info);
     let keeps = Tuned::keeps_encoder(tuned, model.store().infos().iter().chain(frozen));
     let changes = config.augment != Augment::none();
@@ -132,6 +142,16 @@ pub fn read(
     };
     let data = &config.data;
     let Listings { train, validation } = listings(data, ranks)?;
+    let paths = &config.tune.fit_data;
+    let further = || -> Result<Option<Listing>, TrainError> {
+        let given = further && !paths.is_empty();
+        let listing = given.then(|| Listing::read(paths, &Layout::default()));
+        let listing = listing.transpose()?;
+        if let Some(listing) = &listing {
+            ranks.check_listings(&[("names'", listing)])?;
+        }
+        Ok(listing)
+    };
     if ranks.are_several() && reader.cache.is_some() {
         // each rank encodes its part; where all see one folder, they find the others' parts there
         reader.part = Some(ranks.place());
@@ -140,10 +160,16 @@ pub fn read(
         if let Some((listing, paths)) = again.validation {
             reader.decode(data, listing, paths, observer)?;
         }
+        if let Some(listing) = further()? {
+            reader.decode(data, listing, paths, observer)?;
+        }
         ranks.meet()?;
         reader.part = None;
     }
     let train = reader.load(data, train, &data.train, observer)?;
+    let further = further()?
+        .map(|listing| reader.load(data, listing, paths, observer))
+        .transpose()?;
     let (train, validation) = match validation {
         None => train.split(data.validation_share(), config.seed),
         Some((validation, paths)) => {
@@ -182,7 +208,17 @@ pub fn read(
         tiling,
     };
     let validation = Some(validation).filter(|validation| !validation.samples.is_empty());
-    Ok((train, validation, data))
+    // what is validated on decides nothing
+    let further = match &validation {
+        Some(validation) => further.map(|set| set.without(validation).0),
+        None => further,
+    };
+    Ok(Sets {
+        train,
+        validation,
+        further,
+        data,
+    })
 }
 
 /// Folder of features that all runs share: `SEEMORE_CACHE`, else `seemore` in the user's cache

@@ -6,7 +6,7 @@
 //! that words that many answers share count little. The weights `W` are those of a ridge regression
 //! on centred values (Hoerl and Kennard, 1970), `W = TᵀX (XᵀX + λI)⁻¹`, scaled so that what they give
 //! varies as much as `t`: regression shrinks what it is unsure of. The names that the embedding can be
-//! given are found by [`names`].
+//! given, of one or several questions, are found by [`names`].
 
 mod names;
 mod regression;
@@ -18,24 +18,44 @@ use self::names::Discriminant;
 use self::regression::Regression;
 use self::words::Words;
 use super::{Exchange, TuneData};
-use crate::data::{Dataset, Sample};
+use crate::data::Dataset;
 use crate::device::{Device, Tensor};
-use crate::models::Model;
 use crate::models::composition::{
-    EMBEDDING_LAYER, EMBEDDING_NORM, NAME_LOGITS, NAME_ROWS, NAME_WORDS,
+    EMBEDDING_LAYER, EMBEDDING_NORM, NAME_TOKENS, NameSet, names_layer,
 };
-use crate::train::{Note, Observer, TrainError};
+use crate::models::{Model, ModelConfig};
+use crate::ops::id_digits;
+use crate::train::{NamedSet, Note, Observer, TrainError};
+
+/// Pictures with questions and answers.
+pub(crate) struct Answered<'a> {
+    pub set: &'a Dataset,
+    /// Token ids of the questions and answers of each sample.
+    pub exchanges: &'a [Vec<Exchange>],
+}
+
+impl Answered<'_> {
+    /// Tokens of the first answer about each picture, with the one that ends it.
+    fn targets(&self) -> impl Iterator<Item = Vec<u32>> {
+        let first = |all: &Vec<Exchange>| all.first().map(|first| first.targets.clone());
+        self.exchanges
+            .iter()
+            .map(move |all| first(all).unwrap_or_default())
+    }
+}
 
 /// Fits the layers to the training set, and tells `observer` how much of the answers they explain.
-/// Names are the answers to `question`.
+/// Names are answers in the training set and in `further`; those of a set without a question are
+/// answers to `question`.
 ///
 /// # Errors
-/// A model without those layers, pictures without features, or a device that failed.
+/// A model without those layers, pictures without features, a question without answers, or a device
+/// that failed.
 pub(crate) fn fit(
     model: &Model,
     device: &Device,
-    set: &Dataset,
-    exchanges: &[Vec<Exchange>],
+    train: &Answered,
+    further: Option<&Answered>,
     question: &str,
     data: &TuneData,
     observer: &mut dyn Observer,
@@ -43,7 +63,8 @@ pub(crate) fn fit(
     let failed = |reason: String| TrainError::setting("tune.fit", reason);
     let tensor = |layer: &str, end: &str| model.store().get(&format!("{layer}{end}"));
     let both = |layer: &str| Some((tensor(layer, ".weight")?, tensor(layer, ".bias")?));
-    let (Some((weight, bias)), Some((gain, shift))) = (both(EMBEDDING_LAYER), both(EMBEDDING_NORM))
+    let (Some((weight, bias)), Some((gain, shift)), ModelConfig::Composition(config)) =
+        (both(EMBEDDING_LAYER), both(EMBEDDING_NORM), model.config())
     else {
         return Err(failed(
             "needs a composition with a position of the whole picture, whose projector trains"
@@ -51,100 +72,98 @@ pub(crate) fn fit(
         ));
     };
     let inputs = model.info().embedding;
-    let embeddings = set.samples.par_iter();
+    let all = || [Some(train), further].into_iter().flatten();
+    let samples: Vec<_> = all().flat_map(|it| &it.set.samples).collect();
+    let embeddings = samples.par_iter();
     let embeddings = embeddings.map(|sample| data.embedding(sample, inputs));
     let embeddings: Vec<Vec<f32>> = embeddings.collect::<Result<_, String>>().map_err(failed)?;
-    let first = |all: &Vec<Exchange>| -> Vec<u32> {
-        let first = all.first();
-        first.map_or(vec![], |first| first.targets.clone())
-    };
-    let targets: Vec<Vec<u32>> = exchanges.iter().map(first).collect();
-    let words = Words::read(model, device, &targets)?;
+    let targets: Vec<Vec<u32>> = all().flat_map(Answered::targets).collect();
     let answers: Vec<&[u32]> = targets.iter().map(|answer| without_end(answer)).collect();
 
+    let trained = train.set.samples.len();
+    let words = Words::read(model, device, &targets[..trained])?;
     let (gain, shift): (Vec<f32>, Vec<f32>) = (gain.read()?, shift.read()?);
-    let normed = embeddings.iter().map(|it| normalised(it, &gain, &shift));
-    let means = answers.iter().map(|answer| words.mean(answer));
+    let normed = embeddings[..trained].iter();
+    let normed = normed.map(|it| normalised(it, &gain, &shift));
+    let means = answers[..trained].iter().map(|answer| words.mean(answer));
     let fitted = Regression::new(&normed.collect::<Vec<_>>(), &means.collect::<Vec<_>>());
     weight.write(&fitted.weights);
     bias.write(&fitted.bias);
 
-    let named = match (both(NAME_LOGITS), tensor(NAME_WORDS, "")) {
-        (Some(logits), Some(table)) => {
-            let layers = NameLayers { logits, table };
-            let asks = |sample: &Sample| match sample.turns.first() {
-                Some(turn) => turn.question == question,
-                None => true,
-            };
-            let asked = set.samples.iter().map(asks).collect::<Vec<_>>();
-            let found = layers.fit(&words, &targets, &embeddings, &asked);
-            Some(found.ok_or_else(|| {
-                failed(format!(
-                    "finds no answer to \"{question}\" among the training data"
-                ))
-            })?)
-        }
-        _ => None,
-    };
+    let end = targets.iter().find_map(|answer| answer.last());
+    let end = *end.ok_or_else(|| failed("finds no answers".into()))?;
+    let mut named = vec![];
+    for (number, set) in config.projector.names.iter().enumerate() {
+        let asked = set.question.as_deref().unwrap_or(question);
+        let asks = |place: &usize| {
+            // a caption answers the question of all captions
+            let turn = samples[*place].turns.first();
+            turn.map_or(question, |turn| &turn.question) == asked && !answers[*place].is_empty()
+        };
+        let places: Vec<usize> = (0..samples.len()).filter(asks).collect();
+        let layer = names_layer(number);
+        let tokens = tensor(&layer, NAME_TOKENS);
+        let (Some(logits), Some(tokens)) = (both(&layer), tokens) else {
+            return Err(failed(format!("needs the layer {layer} in the model")));
+        };
+        let layers = NameLayers {
+            set,
+            logits,
+            tokens,
+        };
+        let answers: Vec<&[u32]> = places.iter().map(|&at| answers[at]).collect();
+        let embeddings = places.iter().map(|&at| direction(&embeddings[at]));
+        let Some((names, right)) = layers.fit(&answers, &embeddings.collect::<Vec<_>>(), end)
+        else {
+            return Err(failed(format!(
+                "finds no answer to \"{asked}\" among the data: `tune.fit_data` names more"
+            )));
+        };
+        named.push(NamedSet {
+            question: asked.to_owned(),
+            names,
+            right,
+        });
+    }
     observer.note(&Note::Fitted {
-        pictures: answers.len(),
+        pictures: trained,
         explained: fitted.explained,
         named,
     });
     Ok(())
 }
 
-/// The layers that name what an embedding is of.
+/// The layers of a set of names.
 struct NameLayers<'a> {
+    set: &'a NameSet,
     /// Weight and bias of the layer that gives each name's logit.
     logits: (&'a Tensor, &'a Tensor),
-    /// Token embeddings of each name.
-    table: &'a Tensor,
+    /// Ids of the tokens of each name, as digits.
+    tokens: &'a Tensor,
 }
 
 impl NameLayers<'_> {
-    /// Finds the most frequent answers among the `asked` samples, and the layer that tells them
-    /// apart. Returns the number of names and the share of samples that it names right, or `None`
-    /// without answers.
-    fn fit(
-        &self,
-        words: &Words,
-        targets: &[Vec<u32>],
-        embeddings: &[Vec<f32>],
-        asked: &[bool],
-    ) -> Option<(usize, f64)> {
-        let answered = targets
-            .iter()
-            .enumerate()
-            .map(|(at, answer)| (at, without_end(answer)))
-            .filter(|&(at, answer)| asked[at] && !answer.is_empty());
-        let (places, answers): (Vec<usize>, Vec<&[u32]>) = answered.unzip();
-        let (weight, bias) = self.logits;
-        let capacity = bias.len();
-        let (names, of) = names::frequent(&answers, capacity);
+    /// Finds the most frequent answers about pictures with the given embeddings, and the layer that
+    /// tells them apart; `end` follows names of fewer tokens than rows. Returns the number of names
+    /// and the share of pictures that it names right, or `None` without answers.
+    fn fit(&self, answers: &[&[u32]], embeddings: &[Vec<f64>], end: u32) -> Option<(usize, f64)> {
+        let (names, of) = names::frequent(answers, self.set.names);
         if names.is_empty() {
             return None;
         }
-        let known = places.iter().zip(&of);
-        let known = known.filter_map(|(&at, name)| Some((at, (*name)?)));
-        let (places, of): (Vec<usize>, Vec<usize>) = known.unzip();
-        let directions = places.iter().map(|&at| direction(&embeddings[at]));
-        let directions: Vec<Vec<f64>> = directions.collect();
-        let directions: Vec<&[f64]> = directions.iter().map(Vec::as_slice).collect();
-        let fitted = Discriminant::new(&directions, &of, names.len(), capacity);
+        let known = embeddings.iter().zip(&of);
+        let known = known.filter_map(|(it, name)| Some((it.as_slice(), (*name)?)));
+        let (embeddings, of): (Vec<&[f64]>, Vec<usize>) = known.unzip();
+        let fitted = Discriminant::new(&embeddings, &of, names.len(), self.set.names);
+        let (weight, bias) = self.logits;
         weight.write(&fitted.weights);
         bias.write(&fitted.bias);
-        let end = targets.iter().find_map(|answer| answer.last());
-        let end = *end.expect("answers have ends");
-        let mut spelt = vec![0.0; self.table.len()];
-        let rows = spelt.chunks_exact_mut(NAME_ROWS * words.width);
-        for (name, rows) in names.iter().zip(rows) {
-            for (place, row) in rows.chunks_exact_mut(words.width).enumerate() {
-                let id = name.get(place).copied().unwrap_or(end);
-                row.copy_from_slice(words.embedding(id));
-            }
-        }
-        self.table.write(&spelt);
+        let spelt = (0..self.set.names).flat_map(|name| {
+            let name = names.get(name).copied().unwrap_or_default();
+            (0..self.set.rows).map(move |place| name.get(place).copied().unwrap_or(end))
+        });
+        let tokens: Vec<f32> = spelt.flat_map(id_digits).collect();
+        self.tokens.write(&tokens);
         Some((names.len(), fitted.right))
     }
 }

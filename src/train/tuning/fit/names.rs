@@ -1,6 +1,6 @@
 //! Names of pictures by their embeddings: linear discriminant analysis (Fisher, 1936).
 //!
-//! A name is the answer to the question that captions are written with. Within each name, pictures
+//! A name is an answer to one question. Within each name, pictures
 //! vary by artist, ground and light; directions in which they vary are measured by the covariance
 //! around the names' means, and count as little as they vary much. A name's logit is the projection
 //! of a picture on the name's mean in that measure.
@@ -13,14 +13,6 @@ use super::regression::{products, solve};
 
 /// Part of the mean variance that is added to the covariance, which few pictures decide.
 const SHRINKAGE: f64 = 1.0;
-
-/// Mean probability of the right name of training pictures, as a part of those that are named
-/// rightly.
-const CERTAINTY: f64 = 0.95;
-
-/// How much sharper logits are made than that asks for, so that the words of two names rarely mix
-/// for pictures that are less certain than those of training.
-const SHARPER: f64 = 3.0;
 
 /// Logit of names that are not used.
 const NEVER: f32 = -1e4;
@@ -131,44 +123,19 @@ impl Discriminant {
             .filter(|(logits, name)| best(logits) == **name)
             .count();
         let right = right as f64 / x.len() as f64;
-        let scale = SHARPER * sharpness(&logits, of, CERTAINTY * right);
         let unused = capacity - names;
         let padding = std::iter::repeat_n(0.0, unused * inputs);
-        let scaled = |value: &f64| (value * scale) as f32;
+        let rounded = |value: &f64| *value as f32;
         Discriminant {
-            weights: layer.iter().flatten().map(scaled).chain(padding).collect(),
+            weights: layer.iter().flatten().map(rounded).chain(padding).collect(),
             bias: shift
                 .iter()
-                .map(scaled)
+                .map(rounded)
                 .chain(std::iter::repeat_n(NEVER, unused))
                 .collect(),
             right,
         }
     }
-}
-
-/// Factor on the logits that makes the mean probability of the right names `wanted`.
-fn sharpness(logits: &[Vec<f64>], of: &[usize], wanted: f64) -> f64 {
-    let certainty = |scale: f64| {
-        let probabilities = logits.par_iter().zip(of).map(|(logits, &name)| {
-            let sum: f64 = logits
-                .iter()
-                .map(|other| (scale * (other - logits[name])).exp())
-                .sum();
-            sum.recip()
-        });
-        // in order, so that the sum is the same on any number of threads
-        probabilities.collect::<Vec<f64>>().iter().sum::<f64>() / of.len() as f64
-    };
-    let (mut low, mut high) = (1e-3f64, 1e4f64);
-    for _ in 0..30 {
-        let middle = (low * high).sqrt();
-        match certainty(middle) < wanted {
-            true => low = middle,
-            false => high = middle,
-        }
-    }
-    high
 }
 
 #[cfg(test)]

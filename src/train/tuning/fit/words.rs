@@ -9,7 +9,7 @@ use crate::train::TrainError;
 
 /// Embeddings of the tokens of answers, and how much each counts.
 pub(super) struct Words {
-    pub width: usize,
+    width: usize,
     known: BTreeMap<u32, (f64, Vec<f32>)>,
 }
 
@@ -60,10 +60,5 @@ impl Words {
         }
         mean.iter_mut().for_each(|mean| *mean /= sum);
         mean
-    }
-
-    /// Embedding of a token.
-    pub fn embedding(&self, id: u32) -> &[f32] {
-        &self.known[&id].1
     }
 }
