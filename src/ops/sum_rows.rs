@@ -1,4 +1,4 @@
-//! Sum over all leading axes.
+//! Sums of rows: over all leading axes, or within each matrix of a batch.
 
 use crate::graph::{NativeCall, Tape, Var};
 use crate::ops::native::{math, rows_with_cost};
@@ -20,7 +20,6 @@ impl Tape {
             "sum_rows: {:?} does not divide into rows of {cols}",
             self.shape(x)
         );
-        let (kernel, lanes) = SUM_ROWS.of(cols);
         let mut partial = x;
         loop {
             let rows = self.len(partial) / cols;
@@ -31,19 +30,41 @@ impl Tape {
                 vec![chunks, cols]
             };
             let y = self.output(&shape);
-            self.call(kernel, "forward")
-                .bind("x", partial)
-                .bind("y", y)
-                .param("rows", rows)
-                .param("cols", lanes)
-                .param("chunk", CHUNK)
-                .param("chunks", chunks)
-                .elements(chunks * lanes);
+            self.sum_chunks(partial, y, [rows, cols], CHUNK);
             if chunks == 1 {
                 return y;
             }
             partial = y;
         }
+    }
+
+    /// Records `y[b, 0, c] = sum over n of x[b, n, c]` for `x: [b, n, c]`, as `[b, 1, c]`. No
+    /// gradient flows to `x`.
+    ///
+    /// # Panics
+    /// If `x` has not three axes.
+    #[track_caller]
+    pub fn sum_each(&mut self, x: Var) -> Var {
+        let &[batch, n, cols] = self.shape(x) else {
+            panic!("sum_each: {:?}, want [b, n, c]", self.shape(x))
+        };
+        let y = self.output(&[batch, 1, cols]);
+        self.sum_chunks(x, y, [batch * n, cols], n);
+        y
+    }
+
+    /// Records in `y: [chunks, cols]` the sums of each `chunk` rows of `x: [rows, cols]`.
+    fn sum_chunks(&mut self, x: Var, y: Var, [rows, cols]: [usize; 2], chunk: usize) {
+        let (kernel, lanes) = SUM_ROWS.of(cols);
+        let chunks = rows.div_ceil(chunk);
+        self.call(kernel, "forward")
+            .bind("x", x)
+            .bind("y", y)
+            .param("rows", rows)
+            .param("cols", lanes)
+            .param("chunk", chunk)
+            .param("chunks", chunks)
+            .elements(chunks * lanes);
     }
 }
 
@@ -114,6 +135,21 @@ pub(super) mod checks {
             &[[&[70_000, 2]]],
             |t, [x]| t.sum_rows(x, 2),
             |[x]| (0..2).map(|c| x.rows().map(|row| row[c]).sum()).collect(),
-        )
+        )?;
+        for (n, cols) in [(1, 1), (5, 4), (196, 37), (300, 8)] {
+            forward(
+                device,
+                &[[&[3, n, cols]]],
+                |t, [x]| t.sum_each(x),
+                |[x]| {
+                    let rows: Vec<&[f64]> = x.rows().collect();
+                    let sums = rows.chunks(n).flat_map(|each| {
+                        (0..cols).map(move |c| each.iter().map(|row| row[c]).sum::<f64>())
+                    });
+                    sums.collect()
+                },
+            )?;
+        }
+        Ok(())
     }
 }

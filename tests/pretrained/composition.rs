@@ -30,7 +30,7 @@ fn recipe(encoder: &Path, decoder: &Path, kind: Projection) -> Recipe {
     recipe.projector.kind = kind;
     recipe.projector.norm = kind == Projection::Linear;
     recipe.whole_picture = kind == Projection::Linear;
-    let sets = ["3", "Which?=5x2"];
+    let sets = ["3", "Which?=5x2", "Whose?=4x1+patches"];
     recipe.projector.names = sets.map(|set| set.parse().unwrap()).to_vec();
     recipe
 }
@@ -148,14 +148,27 @@ fn rows_by_hand(
                 });
             }
         }
+        let patches = picture.chunks(width).skip(1);
+        let sums = patches.fold(vec![0.0; width], |mut sums, row| {
+            sums.iter_mut()
+                .zip(row)
+                .for_each(|(sum, &x)| *sum += x as f64);
+            sums
+        });
         if embedding > 0 {
             let whole = embeddings.next().expect("an embedding of each picture");
             let whole: Vec<f64> = whole.iter().map(|&x| x as f64).collect();
             rows.extend(linear("embedding", &normalised("embedding_norm", &whole)));
-            let length = whole.iter().map(|x| x * x).sum::<f64>().sqrt();
-            let direction: Vec<f64> = whole.iter().map(|x| x / length).collect();
-            for number in 0..config.projector.names.len() {
-                let logits = linear(&format!("names.{number}"), &direction);
+            let direction = |x: &[f64]| -> Vec<f64> {
+                let length = x.iter().map(|x| x * x).sum::<f64>().sqrt();
+                x.iter().map(|x| x / length).collect()
+            };
+            for (number, set) in config.projector.names.iter().enumerate() {
+                let mut told = direction(&whole);
+                if set.patches {
+                    told.extend(direction(&sums));
+                }
+                let logits = linear(&format!("names.{number}"), &told);
                 let most = logits.iter().copied().fold(f64::MIN, f64::max);
                 let name = logits.iter().position(|logit| *logit == most).unwrap();
                 let digits = tensor(&format!("names.{number}.tokens"));

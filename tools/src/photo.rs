@@ -45,10 +45,10 @@ const DESCRIBE: &str = "Can you describe this image?";
 const LONGEST: usize = 72;
 /// Packages whose drawings are not named, since they are variants of another package's.
 const VARIANTS: [&str; 2] = ["noto-v1", "fluent-emoji"];
-/// One in so many people with a skin tone is named.
-const TONED: usize = 3;
 /// One in so many names is trained on: of things, of what is no thing, and of people with a skin tone.
-const NAMES: [usize; 3] = [2, 3, 1];
+const NAMES: [usize; 3] = [1, 2, 2];
+/// One in so many things is told of in a sentence, too.
+const SENTENCES: u32 = 3;
 
 /// A drawing of a thing.
 struct Thing<'a> {
@@ -56,17 +56,16 @@ struct Thing<'a> {
     picture: Pixmap,
 }
 
-/// Writes the pictures, `train.json`, `names.json` and `scenes.json` to `out`, from the npm packages in
-/// `packages`.
+/// Writes the pictures, `train.json`, `crossed.json`, `names.json` and `scenes.json` to `out`, from the
+/// npm packages in `packages`.
 pub fn write(packages: &Path, out: &Path) -> Result<()> {
     let emoji = labels::read(packages)?;
     let untoned = emoji.iter().filter(|e| e.tone.is_none());
     let plain: Vec<Emoji> = untoned.cloned().collect();
     let artists = TRAINING.iter().flat_map(|(_, artists)| *artists);
     let mut shown = vec![];
-    let (mut named, mut facts) = (vec![], vec![]);
+    let (mut named, mut facts, mut crossed) = (vec![], vec![], vec![]);
     let held_out = held_out(&emoji);
-    let mut toned = 0;
     for artist in artists {
         shown.extend(things(packages, artist, &plain)?);
         if VARIANTS.contains(artist) {
@@ -79,19 +78,22 @@ pub fn write(packages: &Path, out: &Path) -> Result<()> {
             if held_out.contains_key(emoji.caption.as_str()) {
                 continue;
             }
-            if emoji.tone.is_some() {
-                toned += 1;
-                if toned % TONED > 0 {
-                    continue;
-                }
-            }
             let mut pictures = Pictures::of(out, "names", facts.len() / FACTS);
             let image = pictures.save(rgb, SHIPPED_SIDE)?;
             named.push((emoji, entry(&image, NAME, &emoji.caption)));
             facts.extend(about_name(&image, emoji));
+            if emoji.tone.is_none() && is_object(emoji) {
+                let (name, kind) = words(emoji);
+                crossed.push(entry(&image, WHAT, &format!("{name}{kind}")));
+            }
         }
     }
     let mut entries = all("drawings", &shown, out, about)?;
+    let (on_grounds, drawings): (Vec<Value>, Vec<Value>) = entries
+        .into_iter()
+        .partition(|entry| text(entry, 0).ends_with(NAME));
+    entries = drawings;
+    crossed.extend(on_grounds);
     let scenes = |name: &str, count: usize, shown: &[Thing], held_back: bool| {
         let objects = shown.iter().filter(|thing| is_object(thing.emoji));
         let objects: Vec<&Thing> = objects.collect();
@@ -105,6 +107,8 @@ pub fn write(packages: &Path, out: &Path) -> Result<()> {
     entries.extend(some_names(named));
     entries.retain(|entry| text(entry, 1).chars().count() <= LONGEST);
     save(&out.join("train.json"), &entries)?;
+    crossed.retain(|entry| text(entry, 1).chars().count() <= LONGEST);
+    save(&out.join("crossed.json"), &crossed)?;
     save(&out.join("names.json"), &facts)?;
     let unseen = things(packages, HELD_BACK, &plain)?;
     let held_back = scenes("held-back", SCENES[1], &unseen, true)?;
@@ -187,14 +191,20 @@ fn is_object(emoji: &Emoji) -> bool {
     }
 }
 
-/// A thing on some ground with what it is, in a few words and in a sentence.
+/// Everyday words for a thing, and its kind, which may be empty, with a comma in front.
+fn words(emoji: &Emoji) -> (&str, String) {
+    let name = everyday(&emoji.caption);
+    let kind = kind(emoji.subgroup, name).map(with_article);
+    let kind = kind.map_or(String::new(), |kind| format!(", {kind}"));
+    (name, kind)
+}
+
+/// A thing on some ground with what it is, in a few words and in a sentence, and with its own name.
 fn about(thing: &Thing, pictures: &mut Pictures, random: &mut ChaCha8Rng) -> Result<Vec<Value>> {
     if !is_object(thing.emoji) {
         return Ok(vec![]);
     }
-    let name = everyday(&thing.emoji.caption);
-    let kind = kind(thing.emoji.subgroup, name).map(with_article);
-    let which = kind.map_or(String::new(), |kind| format!(", {kind}"));
+    let (name, kind) = words(thing.emoji);
     let place = Place {
         x: random.random_range(0.4..0.6),
         y: random.random_range(0.4..0.6),
@@ -203,11 +213,15 @@ fn about(thing: &Thing, pictures: &mut Pictures, random: &mut ChaCha8Rng) -> Res
         mirrored: random.random_bool(0.5),
     };
     let changed = pictures.save(compose(&[(&thing.picture, place)], random), SIDE)?;
-    let sentence = format!("The picture shows {}{which}.", with_article(name));
-    Ok(vec![
-        entry(&changed, WHAT, &format!("{name}{which}")),
-        entry(&changed, DESCRIBE, &sentence),
-    ])
+    let sentence = format!("The picture shows {}{kind}.", with_article(name));
+    let mut told = vec![
+        entry(&changed, WHAT, &format!("{name}{kind}")),
+        entry(&changed, NAME, &thing.emoji.caption),
+    ];
+    if random.random_ratio(1, SENTENCES) {
+        told.push(entry(&changed, DESCRIBE, &sentence));
+    }
+    Ok(told)
 }
 
 /// Draws one to three of a thing beside one to three of another, and says so.
@@ -383,7 +397,7 @@ mod tests {
             .into_iter()
             .zip(0..)
             .map(|(emoji, at)| (emoji, json!(at)));
-        assert_eq!(some_names(named.collect()), [0, 2, 3, 6, 7, 8]);
+        assert_eq!(some_names(named.collect()), [0, 1, 2, 3, 5, 7]);
     }
 
     #[test]

@@ -109,6 +109,10 @@ pub struct NameSet {
     /// Number of rows, each a token: longer names are cut, and the token that ends answers follows
     /// shorter ones.
     pub rows: usize,
+    /// Whether names are told apart by the sum of the patches' rows, too, which knows more of colours
+    /// and shapes than the embedding, and less of what photographs have in common with drawings.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub patches: bool,
 }
 
 impl NameSet {
@@ -119,16 +123,21 @@ impl NameSet {
 impl FromStr for NameSet {
     type Err = String;
 
-    /// Parses `NUMBER`, `NUMBERxROWS` or `QUESTION=NUMBERxROWS`.
+    /// Parses `NUMBER`, `NUMBERxROWS` or `QUESTION=NUMBERxROWS`, each with `+patches` at its end or
+    /// not.
     fn from_str(text: &str) -> Result<NameSet, String> {
         let wrong = || {
             format!(
                 "`{text}` is no set of names: give their number, as in 1024, or with a question and the tokens of each as in \"Name it.=1600x6\""
             )
         };
-        let (question, sizes) = match text.rsplit_once('=') {
+        let (told, patches) = match text.strip_suffix("+patches") {
+            Some(told) => (told, true),
+            None => (text, false),
+        };
+        let (question, sizes) = match told.rsplit_once('=') {
             Some((question, sizes)) => (Some(question.to_owned()), sizes),
-            None => (None, text),
+            None => (None, told),
         };
         let number = |text: &str| match text.trim().parse::<u16>() {
             Ok(number) if number > 0 => Ok(usize::from(number)),
@@ -142,6 +151,7 @@ impl FromStr for NameSet {
             question: question.filter(|question| !question.is_empty()),
             names,
             rows,
+            patches,
         })
     }
 }
@@ -158,7 +168,7 @@ fn is_zero(value: &usize) -> bool {
 impl Config {
     /// Number of rows that a picture becomes.
     pub fn tile_rows(&self) -> usize {
-        self.patch_rows() + self.whole_rows()
+        self.tile_squares() + self.whole_rows()
     }
 
     /// Number of rows of a picture as a whole.
@@ -170,14 +180,22 @@ impl Config {
         }
     }
 
-    /// Number of rows that the patches of a picture become.
-    fn patch_rows(&self) -> usize {
+    /// Number of rows that the patches of a picture become, one for each square of them.
+    pub fn tile_squares(&self) -> usize {
         (self.encoder.vision.grid() / self.projector.pixel_shuffle_factor.max(1)).pow(2)
     }
 
     /// Width of the rows of patches that the projector takes in.
     pub fn projector_inputs(&self) -> usize {
         self.encoder.vision.hidden_size * self.projector.pixel_shuffle_factor.pow(2)
+    }
+
+    /// Width of what tells the names of a set apart.
+    pub fn name_inputs(&self, set: &NameSet) -> usize {
+        match set.patches {
+            true => self.projector.embedding + self.encoder.vision.hidden_size,
+            false => self.projector.embedding,
+        }
     }
 
     /// Sizes of the blocks that are used.
@@ -244,9 +262,11 @@ impl Config {
             let create = |(number, set): (usize, &NameSet)| -> Result<Names, DeviceError> {
                 let layer = names_layer(number);
                 let shape = [set.names, set.rows, 2];
+                let inputs = self.name_inputs(set);
                 Ok(Names {
-                    logits: Linear::new(p, &layer, embedding, set.names, true)?,
+                    logits: Linear::new(p, &layer, inputs, set.names, true)?,
                     tokens: p.create(&format!("{layer}{NAME_TOKENS}"), &shape, Init::Zeros)?,
+                    patches: set.patches,
                 })
             };
             self.projector
@@ -261,7 +281,7 @@ impl Config {
                 Ok(Some(WholePicture {
                     names,
                     patches_after: self.encoder.layers,
-                    patch_rows: [self.patch_rows(), self.projector_inputs()],
+                    patch_rows: [self.tile_squares(), self.projector_inputs()],
                     width: embedding,
                     embedding: projection,
                     norm: LayerNorm::new(p, "embedding_norm", embedding, NORM_EPS)?,
@@ -338,10 +358,9 @@ impl FamilyConfig for Config {
             Projection::Mlp => (self.projector_inputs() + width) * width,
         };
         let names = self.projector.names.iter();
-        let names: usize = names.map(|set| set.names).sum();
-        let embedding =
-            (self.encoder.vision.hidden_size + width + names) * self.projector.embedding;
-        self.used_vision().multiply_adds(1) + (self.patch_rows() * row + embedding) as f64
+        let names: usize = names.map(|set| set.names * self.name_inputs(set)).sum();
+        let embedding = (self.encoder.vision.hidden_size + width) * self.projector.embedding;
+        self.used_vision().multiply_adds(1) + (self.tile_squares() * row + embedding + names) as f64
     }
 
     fn adapter_targets(&self) -> Option<String> {
@@ -379,13 +398,19 @@ mod tests {
             question: question.map(str::to_owned),
             names,
             rows,
+            patches: false,
         };
         let parsed = |text: &str| text.parse::<NameSet>();
         assert_eq!(parsed("1024"), Ok(set(None, 1024, 4)));
         assert_eq!(parsed("16x2"), Ok(set(None, 16, 2)));
         let asked = set(Some("Is 1 = 2?"), 1600, 6);
-        assert_eq!(parsed("Is 1 = 2?=1600x6"), Ok(asked));
-        for wrong in ["", "0", "names", "4x", "4x0", "Who?=", "70000"] {
+        assert_eq!(parsed("Is 1 = 2?=1600x6"), Ok(asked.clone()));
+        let told_by_patches = NameSet {
+            patches: true,
+            ..asked
+        };
+        assert_eq!(parsed("Is 1 = 2?=1600x6+patches"), Ok(told_by_patches));
+        for wrong in ["", "0", "names", "4x", "4x0", "Who?=", "+patches", "70000"] {
             let error = parsed(wrong).unwrap_err();
             assert!(
                 error.starts_with(&format!("`{wrong}` is no set")),

@@ -47,14 +47,25 @@ pub struct Names {
     pub logits: Linear,
     /// Ids of the tokens of each name as digits, `[names, rows, 2]`.
     pub tokens: Tensor,
+    /// Whether the logits depend on the sum of the patches' rows, too.
+    pub patches: bool,
 }
 
 impl Names {
-    /// Maps embeddings `[images, 1, width]` to rows `[images, rows, decoder width]`.
-    fn forward(&self, c: &mut Context, embedding: Var, decoder: &Decoder) -> Var {
+    /// Maps embeddings `[images, 1, width]` and rows of patches `[images, patches, vision width]` to
+    /// rows `[images, rows, decoder width]`.
+    fn forward(&self, c: &mut Context, embedding: Var, patches: Var, decoder: &Decoder) -> Var {
         let images = c.tape.shape(embedding)[0];
-        let direction = c.tape.l2_normalize(embedding, 1.0);
-        let logits = self.logits.forward(c, direction);
+        let mut directions = c.tape.l2_normalize(embedding, 1.0);
+        if self.patches {
+            let sums = c.tape.sum_each(patches);
+            let both = [directions, c.tape.l2_normalize(sums, 1.0)];
+            let [embedding, sums] = both.map(|rows| in_column(c, rows));
+            let column = c.tape.concat_rows(embedding, sums);
+            let values = c.tape.len(column) / images;
+            directions = c.tape.view(column, &[images, 1, values]);
+        }
+        let logits = self.logits.forward(c, directions);
         let names = c.tape.len(logits) / images;
         let logits = c.tape.view(logits, &[images, names]);
         let name = c.tape.argmax(logits);
@@ -74,6 +85,17 @@ impl Connector {
             layers: vec![projection],
             whole: None,
         }
+    }
+
+    /// Views `squares: [images, squares, factor * factor * width]` of patches as one row for each
+    /// patch.
+    fn one_by_one(&self, c: &mut Context, squares: Var) -> Var {
+        let &[images, squares_of_each, width] = c.tape.shape(squares) else {
+            unreachable!("rows of images")
+        };
+        let patches = self.factor.pow(2);
+        let shape = [images, squares_of_each * patches, width / patches];
+        c.tape.view(squares, &shape)
     }
 }
 
@@ -161,7 +183,7 @@ impl VisionLanguage for Network {
         let (rows, whole) = match &connector.whole {
             Some(whole) => {
                 let (rows, embedding) = whole.apart(c, rows);
-                (rows, Some((whole, embedding)))
+                (rows, Some((whole, rows, embedding)))
             }
             None => (rows, None),
         };
@@ -175,12 +197,13 @@ impl VisionLanguage for Network {
                 false => layer.forward(c, rows),
             };
         }
-        if let Some((whole, embedding)) = whole {
+        if let Some((whole, squares, embedding)) = whole {
             let normed = whole.norm.forward(c, embedding);
             let last = whole.layer.forward(c, normed);
             rows = c.tape.concat_rows(rows, last);
+            let patches = connector.one_by_one(c, squares);
             for names in &whole.names {
-                let last = names.forward(c, embedding, &self.decoder);
+                let last = names.forward(c, embedding, patches, &self.decoder);
                 rows = c.tape.concat_rows(rows, last);
             }
         }

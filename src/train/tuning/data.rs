@@ -53,16 +53,15 @@ impl TuneData {
         matches!(self.pictures, Pictures::Features(_))
     }
 
-    /// Returns the embedding of a picture, or of its last tile: the last `width` of its features.
+    /// Returns the features of a picture.
     ///
     /// # Errors
     /// Pictures without features, or features that were removed.
-    pub fn embedding(&self, sample: &Sample, width: usize) -> Result<Vec<f32>, String> {
+    pub fn features(&self, sample: &Sample) -> Result<Vec<f32>, String> {
         let Pictures::Features(cache) = &self.pictures else {
             return Err("needs the features of pictures, which are not kept in this run".into());
         };
-        let mut features = cache.get(&key_of(sample))?;
-        Ok(features.split_off(features.len() - width))
+        cache.get(&key_of(sample))
     }
 
     /// Returns what a step takes in for a picture: its features, or its tiles as `change` returns

@@ -6,7 +6,8 @@
 //! that words that many answers share count little. The weights `W` are those of a ridge regression
 //! on centred values (Hoerl and Kennard, 1970), `W = TᵀX (XᵀX + λI)⁻¹`, scaled so that what they give
 //! varies as much as `t`: regression shrinks what it is unsure of. The names that the embedding can be
-//! given, of one or several questions, are found by [`names`].
+//! given, of one or several questions, are found by [`names`]; those of some sets by the sum of the
+//! patches' rows, too.
 
 mod names;
 mod regression;
@@ -21,7 +22,7 @@ use super::{Exchange, TuneData};
 use crate::data::Dataset;
 use crate::device::{Device, Tensor};
 use crate::models::composition::{
-    EMBEDDING_LAYER, EMBEDDING_NORM, NAME_TOKENS, NameSet, names_layer,
+    self, EMBEDDING_LAYER, EMBEDDING_NORM, NAME_TOKENS, NameSet, names_layer,
 };
 use crate::models::{Model, ModelConfig};
 use crate::ops::id_digits;
@@ -71,20 +72,21 @@ pub(crate) fn fit(
                 .into(),
         ));
     };
-    let inputs = model.info().embedding;
     let all = || [Some(train), further].into_iter().flatten();
     let samples: Vec<_> = all().flat_map(|it| &it.set.samples).collect();
-    let embeddings = samples.par_iter();
-    let embeddings = embeddings.map(|sample| data.embedding(sample, inputs));
-    let embeddings: Vec<Vec<f32>> = embeddings.collect::<Result<_, String>>().map_err(failed)?;
+    let summaries = samples.par_iter().map(|sample| {
+        let features = data.features(sample)?;
+        Ok(Summary::of(&features, config))
+    });
+    let summaries: Vec<Summary> = summaries.collect::<Result<_, String>>().map_err(failed)?;
     let targets: Vec<Vec<u32>> = all().flat_map(Answered::targets).collect();
     let answers: Vec<&[u32]> = targets.iter().map(|answer| without_end(answer)).collect();
 
     let trained = train.set.samples.len();
     let words = Words::read(model, device, &targets[..trained])?;
     let (gain, shift): (Vec<f32>, Vec<f32>) = (gain.read()?, shift.read()?);
-    let normed = embeddings[..trained].iter();
-    let normed = normed.map(|it| normalised(it, &gain, &shift));
+    let normed = summaries[..trained].iter();
+    let normed = normed.map(|it| normalised(&it.embedding, &gain, &shift));
     let means = answers[..trained].iter().map(|answer| words.mean(answer));
     let fitted = Regression::new(&normed.collect::<Vec<_>>(), &means.collect::<Vec<_>>());
     weight.write(&fitted.weights);
@@ -112,9 +114,8 @@ pub(crate) fn fit(
             tokens,
         };
         let answers: Vec<&[u32]> = places.iter().map(|&at| answers[at]).collect();
-        let embeddings = places.iter().map(|&at| direction(&embeddings[at]));
-        let Some((names, right)) = layers.fit(&answers, &embeddings.collect::<Vec<_>>(), end)
-        else {
+        let told = places.iter().map(|&at| summaries[at].told_by(set));
+        let Some((names, right)) = layers.fit(&answers, &told.collect::<Vec<_>>(), end) else {
             return Err(failed(format!(
                 "finds no answer to \"{asked}\" among the data: `tune.fit_data` names more"
             )));
@@ -143,18 +144,18 @@ struct NameLayers<'a> {
 }
 
 impl NameLayers<'_> {
-    /// Finds the most frequent answers about pictures with the given embeddings, and the layer that
-    /// tells them apart; `end` follows names of fewer tokens than rows. Returns the number of names
+    /// Finds the most frequent answers about pictures of which `told` is known, and the layer that
+    /// tells them apart by it; `end` follows names of fewer tokens than rows. Returns the number of names
     /// and the share of pictures that it names right, or `None` without answers.
-    fn fit(&self, answers: &[&[u32]], embeddings: &[Vec<f64>], end: u32) -> Option<(usize, f64)> {
+    fn fit(&self, answers: &[&[u32]], told: &[Vec<f64>], end: u32) -> Option<(usize, f64)> {
         let (names, of) = names::frequent(answers, self.set.names);
         if names.is_empty() {
             return None;
         }
-        let known = embeddings.iter().zip(&of);
+        let known = told.iter().zip(&of);
         let known = known.filter_map(|(it, name)| Some((it.as_slice(), (*name)?)));
-        let (embeddings, of): (Vec<&[f64]>, Vec<usize>) = known.unzip();
-        let fitted = Discriminant::new(&embeddings, &of, names.len(), self.set.names);
+        let (told, of): (Vec<&[f64]>, Vec<usize>) = known.unzip();
+        let fitted = Discriminant::new(&told, &of, names.len(), self.set.names);
         let (weight, bias) = self.logits;
         weight.write(&fitted.weights);
         bias.write(&fitted.bias);
@@ -168,12 +169,46 @@ impl NameLayers<'_> {
     }
 }
 
+/// What is known of a picture as a whole.
+struct Summary {
+    /// The encoder's embedding.
+    embedding: Vec<f32>,
+    /// Sum of the rows of its patches.
+    patches: Vec<f32>,
+}
+
+impl Summary {
+    /// Reads the features of a picture, or of its last tile: rows of patches, then an embedding.
+    fn of(features: &[f32], config: &composition::Config) -> Summary {
+        let embedding = features.len() - config.projector.embedding;
+        let squares = config.tile_squares() * config.projector_inputs();
+        let width = config.encoder.vision.hidden_size;
+        let mut patches = vec![0.0; width];
+        for row in features[embedding - squares..embedding].chunks_exact(width) {
+            patches.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+        }
+        Summary {
+            embedding: features[embedding..].to_vec(),
+            patches,
+        }
+    }
+
+    /// Returns what tells the names of a set apart.
+    fn told_by(&self, set: &NameSet) -> Vec<f64> {
+        let mut told = direction(&self.embedding);
+        if set.patches {
+            told.extend(direction(&self.patches));
+        }
+        told
+    }
+}
+
 /// Tokens of an answer without the one that ends it.
 fn without_end(answer: &[u32]) -> &[u32] {
     &answer[..answer.len().saturating_sub(1)]
 }
 
-/// An embedding of length 1.
+/// A vector of length 1.
 fn direction(x: &[f32]) -> Vec<f64> {
     let squares = x.iter().map(|&x| f64::from(x).powi(2));
     let length = squares.sum::<f64>().sqrt().max(f64::MIN_POSITIVE);

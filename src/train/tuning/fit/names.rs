@@ -11,8 +11,9 @@ use rayon::prelude::*;
 
 use super::regression::{products, solve};
 
-/// Part of the mean variance that is added to the covariance, which few pictures decide.
-const SHRINKAGE: f64 = 1.0;
+/// The covariance is taken for one that so many more pictures of each name had, which vary equally
+/// in all directions: few pictures do not decide in which they vary little.
+const ADDED_PICTURES: f64 = 6.0;
 
 /// Logit of names that are not used.
 const NEVER: f32 = -1e4;
@@ -77,7 +78,8 @@ impl Discriminant {
         let mut covariance = products(&around, &around);
         let trace: f64 = (0..inputs).map(|i| covariance[i][i]).sum();
         // pictures of one name each do not vary
-        let added = (SHRINKAGE * trace / inputs as f64).max(1e-9);
+        let shrinkage = ADDED_PICTURES * names as f64 / x.len() as f64;
+        let added = (shrinkage * trace / inputs as f64).max(1e-9);
         for (i, row) in covariance.iter_mut().enumerate() {
             row[i] += added;
         }
