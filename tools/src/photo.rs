@@ -45,9 +45,10 @@ const DESCRIBE: &str = "Can you describe this image?";
 const LONGEST: usize = 72;
 /// Packages whose drawings are not named, since they are variants of another package's.
 const VARIANTS: [&str; 2] = ["noto-v1", "fluent-emoji"];
-/// One in so many names is trained on: of things, of what is no thing, and of people with a skin tone.
+/// Number of names for each that is trained on: of things, of other emoji, and of people with a skin
+/// tone.
 const NAMES: [usize; 3] = [1, 2, 2];
-/// One in so many things is told of in a sentence, too.
+/// Average number of things for each that is described in a sentence, too.
 const SENTENCES: u32 = 3;
 
 /// A drawing of a thing.
@@ -88,11 +89,9 @@ pub fn write(packages: &Path, out: &Path) -> Result<()> {
             }
         }
     }
-    let mut entries = all("drawings", &shown, out, about)?;
-    let (on_grounds, drawings): (Vec<Value>, Vec<Value>) = entries
-        .into_iter()
-        .partition(|entry| text(entry, 0).ends_with(NAME));
-    entries = drawings;
+    let drawings = all("drawings", &shown, out, about)?.into_iter();
+    let (on_grounds, mut entries): (Vec<Value>, Vec<Value>) =
+        drawings.partition(|entry| text(entry, 0).ends_with(NAME));
     crossed.extend(on_grounds);
     let scenes = |name: &str, count: usize, shown: &[Thing], held_back: bool| {
         let objects = shown.iter().filter(|thing| is_object(thing.emoji));
@@ -105,9 +104,10 @@ pub fn write(packages: &Path, out: &Path) -> Result<()> {
     };
     entries.extend(scenes("scenes", SCENES[0], &shown, false)?);
     entries.extend(some_names(named));
-    entries.retain(|entry| text(entry, 1).chars().count() <= LONGEST);
+    let fits = |entry: &Value| text(entry, 1).chars().count() <= LONGEST;
+    entries.retain(fits);
     save(&out.join("train.json"), &entries)?;
-    crossed.retain(|entry| text(entry, 1).chars().count() <= LONGEST);
+    crossed.retain(fits);
     save(&out.join("crossed.json"), &crossed)?;
     save(&out.join("names.json"), &facts)?;
     let unseen = things(packages, HELD_BACK, &plain)?;
@@ -199,7 +199,7 @@ fn words(emoji: &Emoji) -> (&str, String) {
     (name, kind)
 }
 
-/// A thing on some ground with what it is, in a few words and in a sentence, and with its own name.
+/// Draws a thing on a ground, with its everyday words, its emoji's name and sometimes a sentence.
 fn about(thing: &Thing, pictures: &mut Pictures, random: &mut ChaCha8Rng) -> Result<Vec<Value>> {
     if !is_object(thing.emoji) {
         return Ok(vec![]);

@@ -131,13 +131,13 @@ impl FromStr for NameSet {
                 "`{text}` is no set of names: give their number, as in 1024, or with a question and the tokens of each as in \"Name it.=1600x6\""
             )
         };
-        let (told, patches) = match text.strip_suffix("+patches") {
-            Some(told) => (told, true),
+        let (set, patches) = match text.strip_suffix("+patches") {
+            Some(set) => (set, true),
             None => (text, false),
         };
-        let (question, sizes) = match told.rsplit_once('=') {
+        let (question, sizes) = match set.rsplit_once('=') {
             Some((question, sizes)) => (Some(question.to_owned()), sizes),
-            None => (None, told),
+            None => (None, set),
         };
         let number = |text: &str| match text.trim().parse::<u16>() {
             Ok(number) if number > 0 => Ok(usize::from(number)),
@@ -190,7 +190,7 @@ impl Config {
         self.encoder.vision.hidden_size * self.projector.pixel_shuffle_factor.pow(2)
     }
 
-    /// Width of what tells the names of a set apart.
+    /// Input width of the layer that gives the logits of a set of names.
     pub fn name_inputs(&self, set: &NameSet) -> usize {
         match set.patches {
             true => self.projector.embedding + self.encoder.vision.hidden_size,

@@ -52,13 +52,18 @@ pub struct Names {
 }
 
 impl Names {
-    /// Maps embeddings `[images, 1, width]` and rows of patches `[images, patches, vision width]` to
-    /// rows `[images, rows, decoder width]`.
-    fn forward(&self, c: &mut Context, embedding: Var, patches: Var, decoder: &Decoder) -> Var {
+    /// Maps embeddings `[images, 1, width]` and sums of the patches' rows `[images, 1, vision
+    /// width]`, which sets with `patches` need, to rows `[images, rows, decoder width]`.
+    fn forward(
+        &self,
+        c: &mut Context,
+        embedding: Var,
+        sums: Option<Var>,
+        decoder: &Decoder,
+    ) -> Var {
         let images = c.tape.shape(embedding)[0];
         let mut directions = c.tape.l2_normalize(embedding, 1.0);
-        if self.patches {
-            let sums = c.tape.sum_each(patches);
+        if let Some(sums) = sums.filter(|_| self.patches) {
             let both = [directions, c.tape.l2_normalize(sums, 1.0)];
             let [embedding, sums] = both.map(|rows| in_column(c, rows));
             let column = c.tape.concat_rows(embedding, sums);
@@ -201,9 +206,12 @@ impl VisionLanguage for Network {
             let normed = whole.norm.forward(c, embedding);
             let last = whole.layer.forward(c, normed);
             rows = c.tape.concat_rows(rows, last);
-            let patches = connector.one_by_one(c, squares);
+            let sums = whole.names.iter().any(|names| names.patches).then(|| {
+                let patches = connector.one_by_one(c, squares);
+                c.tape.sum_each(patches)
+            });
             for names in &whole.names {
-                let last = names.forward(c, embedding, patches, &self.decoder);
+                let last = names.forward(c, embedding, sums, &self.decoder);
                 rows = c.tape.concat_rows(rows, last);
             }
         }

@@ -114,8 +114,8 @@ pub(crate) fn fit(
             tokens,
         };
         let answers: Vec<&[u32]> = places.iter().map(|&at| answers[at]).collect();
-        let told = places.iter().map(|&at| summaries[at].told_by(set));
-        let Some((names, right)) = layers.fit(&answers, &told.collect::<Vec<_>>(), end) else {
+        let inputs = places.iter().map(|&at| summaries[at].inputs(set));
+        let Some((names, right)) = layers.fit(&answers, &inputs.collect::<Vec<_>>(), end) else {
             return Err(failed(format!(
                 "finds no answer to \"{asked}\" among the data: `tune.fit_data` names more"
             )));
@@ -144,18 +144,18 @@ struct NameLayers<'a> {
 }
 
 impl NameLayers<'_> {
-    /// Finds the most frequent answers about pictures of which `told` is known, and the layer that
-    /// tells them apart by it; `end` follows names of fewer tokens than rows. Returns the number of names
-    /// and the share of pictures that it names right, or `None` without answers.
-    fn fit(&self, answers: &[&[u32]], told: &[Vec<f64>], end: u32) -> Option<(usize, f64)> {
+    /// Finds the most frequent answers about pictures, and the layer that tells them apart by
+    /// `inputs`; `end` follows names of fewer tokens than rows. Returns the number of names and the
+    /// share of pictures that it names right, or `None` without answers.
+    fn fit(&self, answers: &[&[u32]], inputs: &[Vec<f64>], end: u32) -> Option<(usize, f64)> {
         let (names, of) = names::frequent(answers, self.set.names);
         if names.is_empty() {
             return None;
         }
-        let known = told.iter().zip(&of);
+        let known = inputs.iter().zip(&of);
         let known = known.filter_map(|(it, name)| Some((it.as_slice(), (*name)?)));
-        let (told, of): (Vec<&[f64]>, Vec<usize>) = known.unzip();
-        let fitted = Discriminant::new(&told, &of, names.len(), self.set.names);
+        let (inputs, of): (Vec<&[f64]>, Vec<usize>) = known.unzip();
+        let fitted = Discriminant::new(&inputs, &of, names.len(), self.set.names);
         let (weight, bias) = self.logits;
         weight.write(&fitted.weights);
         bias.write(&fitted.bias);
@@ -169,7 +169,7 @@ impl NameLayers<'_> {
     }
 }
 
-/// What is known of a picture as a whole.
+/// Embedding of a picture and the sum of its patches' rows.
 struct Summary {
     /// The encoder's embedding.
     embedding: Vec<f32>,
@@ -193,13 +193,13 @@ impl Summary {
         }
     }
 
-    /// Returns what tells the names of a set apart.
-    fn told_by(&self, set: &NameSet) -> Vec<f64> {
-        let mut told = direction(&self.embedding);
+    /// Returns the inputs of the layer that gives the logits of a set.
+    fn inputs(&self, set: &NameSet) -> Vec<f64> {
+        let mut inputs = direction(&self.embedding);
         if set.patches {
-            told.extend(direction(&self.patches));
+            inputs.extend(direction(&self.patches));
         }
-        told
+        inputs
     }
 }
 

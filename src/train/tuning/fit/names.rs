@@ -11,8 +11,8 @@ use rayon::prelude::*;
 
 use super::regression::{products, solve};
 
-/// The covariance is taken for one that so many more pictures of each name had, which vary equally
-/// in all directions: few pictures do not decide in which they vary little.
+/// Shrinkage of the covariance towards equal variance in all directions, in added pictures of each
+/// name: few pictures do not show in which directions names vary little.
 const ADDED_PICTURES: f64 = 6.0;
 
 /// Logit of names that are not used.
