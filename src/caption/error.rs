@@ -93,9 +93,9 @@ pub enum CaptionError {
 }
 
 fn too_long(have: usize, images: usize, room: usize) -> String {
-    let advice = match images {
-        0 => "shorten the prompt",
-        _ => "show pictures in fewer tiles, or shorten the prompt",
+    let advice = match fewer_tiles_help(have, images, room) {
+        true => "show pictures in fewer tiles, or shorten the prompt",
+        false => "shorten the prompt",
     };
     let of_pictures = match images {
         0 => String::new(),
@@ -104,6 +104,11 @@ fn too_long(have: usize, images: usize, room: usize) -> String {
     format!(
         "the prompt takes {have} positions{of_pictures} and the model has room for {room}: {advice}"
     )
+}
+
+/// Whether a prompt would fit if its pictures took less.
+fn fewer_tiles_help(have: usize, images: usize, room: usize) -> bool {
+    have - images < room
 }
 
 impl Hinted for CaptionError {
@@ -116,9 +121,29 @@ impl Hinted for CaptionError {
                 Some(Hint::FewerTiles)
             }
             CaptionError::AttentionTooLarge { .. } => Some(Hint::FewerTiles),
-            CaptionError::PromptTooLong { images: 1.., .. } => Some(Hint::FewerTiles),
+            &CaptionError::PromptTooLong { have, images, room }
+                if fewer_tiles_help(have, images, room) =>
+            {
+                Some(Hint::FewerTiles)
+            }
             CaptionError::Checkpoint(error) => error.hint(),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fewer_tiles_are_advised_where_the_text_alone_fits() {
+        for (have, images, helps) in [(9000, 1088, true), (9000, 64, false), (9000, 0, false)] {
+            let room = 8192;
+            let error = CaptionError::PromptTooLong { have, images, room };
+            assert_eq!(error.hint().is_some(), helps, "{error}");
+            assert_eq!(error.to_string().contains("tiles"), helps, "{error}");
+            assert!(error.to_string().ends_with("shorten the prompt"), "{error}");
         }
     }
 }
