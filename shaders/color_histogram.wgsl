@@ -1,7 +1,7 @@
 // color_histogram: histogram of an image's colours (Swain & Ballard 1991)
 //   share[i, j, k] = mean over pixels of hat(i, red) * hat(j, green) * hat(k, blue)
 //                    for i, j, k in 0 .. levels - 1
-//   hat(n, x)      = max(0, 1 - |n - (levels - 1) x|), x clamped to 0 .. 1
+//   hat(n, x)      = max(0, 1 - |n - (levels - 1) (x - low) scale|), x clamped to low .. low + 1 / scale
 //   y              = 4 sqrt(share)
 // Shares sum to 1. The root keeps large plain areas from hiding small ones (Hellinger distance).
 //
@@ -9,7 +9,7 @@
 //
 // An invocation per four bins with consecutive blues, grid-stride. It has no gradient.
 
-struct Params { quads: u32, levels: u32, pixels: u32 }
+struct Params { quads: u32, levels: u32, pixels: u32, low: f32, scale: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> image: array<f32>;      // [batch, 3, pixels]
@@ -29,7 +29,8 @@ fn forward(@builtin(global_invocation_id) gid: vec3u, @builtin(num_workgroups) g
         let first = bin / (levels * levels * levels) * 3 * params.pixels;
         var sum = vec4f();
         for (var at = first; at < first + params.pixels; at++) {
-            let pixel = last * saturate(vec3f(image[at], image[at + params.pixels], image[at + 2 * params.pixels]));
+            let color = vec3f(image[at], image[at + params.pixels], image[at + 2 * params.pixels]);
+            let pixel = last * saturate((color - params.low) * params.scale);
             let near = max(0.0, 1.0 - abs(pixel.r - red)) * max(0.0, 1.0 - abs(pixel.g - green));
             sum += near * max(vec4f(), 1.0 - abs(pixel.b - blues));
         }

@@ -35,10 +35,11 @@ pub struct ComposeArgs {
     /// Answers that a picture can be given, the most probable of which stands in the prompt: their
     /// number, or with the question that they answer and the positions of each as in
     /// "Who is it?=16x2", once for each question; `seemore train --fit` finds them in its data. With
-    /// +patches at the end, patches tell them apart, too, and not the picture as a whole alone
+    /// +patches or +colors at the end, patches or colours tell them apart, too, and not the picture as
+    /// a whole alone
     #[arg(
         long,
-        value_name = "[QUESTION=]NUMBER[+patches]",
+        value_name = "[QUESTION=]NUMBER[+patches][+colors]",
         conflicts_with = "patches_only"
     )]
     names: Vec<NameSet>,

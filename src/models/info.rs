@@ -94,9 +94,10 @@ pub struct ModelInfo {
     pub visual_tokens: usize,
     /// Token whose places in the text the image takes, where it does not stand in front.
     pub placeholder: Option<ImagePlaceholder>,
-    /// Width of the encoder's embedding of a tile as a whole; 0 for models that do not take it in.
-    pub embedding: usize,
-    /// Rows that the embedding becomes, the last ones of a tile.
+    /// Number of values that the encoder passes on about a tile as a whole: its embedding and the
+    /// histogram of its colours; 0 for models that take in none.
+    pub whole_values: usize,
+    /// Rows that the values of the whole become, the last ones of a tile.
     pub whole_rows: usize,
     /// Whether the decoder adds a vector made from the image to every text position.
     pub conditioned: bool,
@@ -127,17 +128,17 @@ impl ModelInfo {
     }
 
     /// Number of rows that the image encoder passes to the projector for a tile, and their width, of
-    /// models that [encode apart](Self::encodes_apart); zeros for others. With an
-    /// [`embedding`](Self::embedding) it is one row: the values of all patches, and behind them the
-    /// embedding.
+    /// models that [encode apart](Self::encodes_apart); zeros for others. With
+    /// [values of the whole](Self::whole_values) it is one row: the values of all patches, and behind
+    /// them those of the whole.
     pub fn encoder_row_shape(&self) -> (usize, usize) {
         match (self.image_tokens, self.encoder) {
             (ImageTokens::Squares { factor }, Some(encoder)) => {
                 let rows = (self.grid() / factor).pow(2);
                 let width = encoder.width * factor * factor;
-                match self.embedding {
+                match self.whole_values {
                     0 => (rows, width),
-                    embedding => (1, rows * width + embedding),
+                    whole => (1, rows * width + whole),
                 }
             }
             _ => (0, 0),

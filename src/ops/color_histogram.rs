@@ -7,17 +7,17 @@ use crate::ops::native::rows_with_cost;
 static COLOR_HISTOGRAM: Kernel = kernel!("color_histogram").native(&[("forward", forward)]);
 
 impl Tape {
-    /// Records the colour histogram `[b, levels^3]` of `image: [b, 3, h, w]` with channels in 0 to
-    /// 1.
+    /// Records the colour histogram `[b, levels^3]` of `image: [b, 3, h, w]`, whose channels go
+    /// from the first value of `range` to the second one; values beyond are clamped.
     ///
     /// A bin's value is 4 times the square root of its share of the pixels; a pixel between bins
     /// counts in its neighbours by linear interpolation. Bins are ordered by red, green, blue, blue
     /// fastest. It has no gradient.
     ///
     /// # Panics
-    /// If `levels` is not a multiple of 4, or a gradient of the image is wanted.
+    /// If `levels` is not a multiple of 4, the range is empty, or a gradient of the image is wanted.
     #[track_caller]
-    pub fn color_histogram(&mut self, image: Var, levels: usize) -> Var {
+    pub fn color_histogram(&mut self, image: Var, levels: usize, range: [f32; 2]) -> Var {
         let &[batch, 3, height, width] = self.shape(image) else {
             panic!(
                 "color_histogram: {:?}, want [b, 3, h, w]",
@@ -28,6 +28,8 @@ impl Tape {
             levels > 0 && levels.is_multiple_of(4),
             "color_histogram: {levels} levels, want a multiple of 4"
         );
+        let [low, high] = range;
+        assert!(low < high, "color_histogram: a range from {low} to {high}");
         assert!(!self.needs_grad(image), "color_histogram has no gradient");
         let y = self.output(&[batch, levels.pow(3)]);
         let quads = batch * levels.pow(3) / 4;
@@ -37,6 +39,8 @@ impl Tape {
             .param("quads", quads)
             .param("levels", levels)
             .param("pixels", height * width)
+            .param("low", low)
+            .param("scale", 1.0 / (high - low))
             .elements(quads);
         y
     }
@@ -47,6 +51,7 @@ fn forward(call: &NativeCall) {
     const COST: usize = 32;
     let (image, y) = (call.read::<f32>("image"), call.write::<f32>("y"));
     let (levels, pixels) = (call.size("levels"), call.size("pixels"));
+    let (low, scale) = (call.float("low"), call.float("scale"));
     let last = levels - 1;
     rows_with_cost(
         call,
@@ -59,10 +64,11 @@ fn forward(call: &NativeCall) {
             let (red, rest) = image.split_at(pixels);
             let (green, blue) = rest.split_at(pixels);
             y.fill(0.0);
+            let near = |x: f32| near((x - low) * scale, last);
             for ((red, green), blue) in red.iter().zip(green).zip(blue) {
-                let blues = near(*blue, last);
-                let greens = near(*green, last);
-                for (red, red_share) in near(*red, last) {
+                let blues = near(*blue);
+                let greens = near(*green);
+                for (red, red_share) in near(*red) {
                     for (green, green_share) in greens {
                         let row = (red * levels + green) * levels;
                         for (blue, blue_share) in blues {
@@ -99,12 +105,21 @@ pub(super) mod checks {
     ];
 
     /// Distributes each pixel over its up to eight neighbouring bins, in f64.
-    fn reference(image: &[f64], [batch, height, width]: [usize; 3], levels: usize) -> Vec<f64> {
+    fn reference(
+        image: &[f64],
+        [batch, height, width]: [usize; 3],
+        levels: usize,
+        [low, high]: [f32; 2],
+    ) -> Vec<f64> {
+        let (low, high) = (f64::from(low), f64::from(high));
         let pixels = height * width;
         let mut shares = vec![0.0; batch * levels.pow(3)];
         for (b, at) in (0..batch).flat_map(|b| (0..pixels).map(move |at| (b, at))) {
             let place: Vec<f64> = (0..3)
-                .map(|c| image[(b * 3 + c) * pixels + at].clamp(0.0, 1.0) * (levels - 1) as f64)
+                .map(|c| {
+                    let value = image[(b * 3 + c) * pixels + at].clamp(low, high);
+                    (value - low) / (high - low) * (levels - 1) as f64
+                })
                 .collect();
             for corner in 0..8 {
                 let (mut bin, mut weight) = (b, 1.0 / pixels as f64);
@@ -129,20 +144,21 @@ pub(super) mod checks {
         image: &[f64],
         shape: [usize; 3],
         levels: usize,
+        range: [f32; 2],
     ) -> Result<Vec<f32>, Failure> {
         let mut tape = device.tape();
         let values: Vec<f32> = f32s(image);
         let tensor = Tensor::new(device, &[shape[0], 3, shape[1], shape[2]], &values)?;
         let var = tape.bind(&tensor);
-        let histogram = tape.color_histogram(var, levels);
+        let histogram = tape.color_histogram(var, levels, range);
         tape.hold(histogram);
         let plan = Plan::new(device, tape)?;
         plan.run()?;
         let got: Vec<f32> = plan.read(histogram)?;
         close(
-            &format!("{shape:?} at {levels} levels"),
+            &format!("{shape:?} at {levels} levels of {range:?}"),
             &got,
-            &reference(image, shape, levels),
+            &reference(image, shape, levels, range),
             0..got.len(),
         )?;
         Ok(got)
@@ -161,7 +177,8 @@ pub(super) mod checks {
                 .iter()
                 .map(|x| 0.5 + 0.4 * x)
                 .collect();
-            let histogram = agrees(device, &image, shape, levels)?;
+            let histogram = agrees(device, &image, shape, levels, [0.0, 1.0])?;
+            agrees(device, &image, shape, levels, [-0.7, 1.3])?;
             for bins in histogram.chunks(levels.pow(3)) {
                 let whole: f32 = bins.iter().map(|bin| (bin / 4.0).powi(2)).sum();
                 ensure!(
@@ -179,7 +196,7 @@ pub(super) mod checks {
             .iter()
             .flat_map(|&x| [x; 6])
             .collect();
-        let histogram = agrees(device, &image, [1, 2, 3], 4)?;
+        let histogram = agrees(device, &image, [1, 2, 3], 4, [0.0, 1.0])?;
         ensure_eq!(
             histogram.iter().position(|&bin| bin > 3.99),
             Some((3 * 4 + 2) * 4 + 1)

@@ -30,7 +30,12 @@ fn recipe(encoder: &Path, decoder: &Path, kind: Projection) -> Recipe {
     recipe.projector.kind = kind;
     recipe.projector.norm = kind == Projection::Linear;
     recipe.whole_picture = kind == Projection::Linear;
-    let sets = ["3", "Which?=5x2", "Whose?=4x1+patches"];
+    let sets = [
+        "3",
+        "Which?=5x2+colors",
+        "Whose?=4x1+patches",
+        "Where?=3x1+patches+colors",
+    ];
     recipe.projector.names = sets.map(|set| set.parse().unwrap()).to_vec();
     recipe
 }
@@ -121,6 +126,9 @@ fn rows_by_hand(
             .collect()
     };
     let embedding = config.projector.embedding;
+    let pixels = recorded.floats("pixel_values");
+    let side = config.encoder.vision.image_size;
+    let mut pixels = pixels.chunks(3 * side * side);
     let embeddings = recorded.floats("image_embeds");
     let mut embeddings = embeddings.chunks(embedding.max(1));
     let mut rows = vec![];
@@ -155,6 +163,7 @@ fn rows_by_hand(
                 .for_each(|(sum, &x)| *sum += x as f64);
             sums
         });
+        let colors = histogram(pixels.next().expect("the pixels of each picture"));
         if embedding > 0 {
             let whole = embeddings.next().expect("an embedding of each picture");
             let whole: Vec<f64> = whole.iter().map(|&x| x as f64).collect();
@@ -167,6 +176,9 @@ fn rows_by_hand(
                 let mut told = direction(&whole);
                 if set.patches {
                     told.extend(direction(&sums));
+                }
+                if set.colors {
+                    told.extend(&colors);
                 }
                 let logits = linear(&format!("names.{number}"), &told);
                 let most = logits.iter().copied().fold(f64::MIN, f64::max);
@@ -185,6 +197,26 @@ fn rows_by_hand(
         }
     }
     rows
+}
+
+/// Roots of the shares of colours in a picture of normalised channels, at 8 levels of each from -1.8
+/// to 2.15, between which pixels are interpolated.
+fn histogram(pixels: &[f32]) -> Vec<f64> {
+    let count = pixels.len() / 3;
+    let mut shares = vec![0.0; 512];
+    for at in 0..count {
+        let places = [0, 1, 2].map(|channel: usize| {
+            let value = f64::from(pixels[channel * count + at]);
+            (value.clamp(-1.8, 2.15) + 1.8) / 3.95 * 7.0
+        });
+        for (bin, share) in shares.iter_mut().enumerate() {
+            let levels = [bin / 64, bin / 8 % 8, bin % 8].map(|level| level as f64);
+            let near = places.iter().zip(levels);
+            let near = near.map(|(place, level)| (1.0 - (place - level).abs()).max(0.0));
+            *share += near.product::<f64>() / count as f64;
+        }
+    }
+    shares.iter().map(|share| share.sqrt()).collect()
 }
 
 /// Distribution function of the standard normal distribution, by Simpson's rule.

@@ -127,7 +127,7 @@ fn composed(place: &Place) -> Option<PathBuf> {
     let (encoder, decoder) = (encoder.first()?, decoder.first()?);
     let out = place.path("composition");
     let mut recipe = Recipe::new(encoder, decoder);
-    recipe.projector.names = ["6", "Is it warm?=3x1+patches"]
+    recipe.projector.names = ["6", "Is it warm?=3x1+patches+colors"]
         .map(|set| set.parse().unwrap())
         .to_vec();
     create(&out, &recipe).unwrap_or_else(|error| panic!("{error}"));

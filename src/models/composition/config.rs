@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceError;
 use crate::models::pretrained::{
-    Connector, Decoder, DecoderConfig, Names, Network, VisionConfig, VisionNames,
+    COLOR_VALUES, Connector, Decoder, DecoderConfig, Names, Network, VisionConfig, VisionNames,
     VisionTransformer, WholePicture, pretrained_info,
 };
 use crate::models::{
@@ -113,6 +113,9 @@ pub struct NameSet {
     /// and shapes than the embedding, and less of what photographs have in common with drawings.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub patches: bool,
+    /// Whether names are told apart by the histogram of the picture's colours, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub colors: bool,
 }
 
 impl NameSet {
@@ -123,18 +126,24 @@ impl NameSet {
 impl FromStr for NameSet {
     type Err = String;
 
-    /// Parses `NUMBER`, `NUMBERxROWS` or `QUESTION=NUMBERxROWS`, each with `+patches` at its end or
-    /// not.
+    /// Parses `NUMBER`, `NUMBERxROWS` or `QUESTION=NUMBERxROWS`, each with or without `+patches` and
+    /// `+colors` at its end.
     fn from_str(text: &str) -> Result<NameSet, String> {
         let wrong = || {
             format!(
                 "`{text}` is no set of names: give their number, as in 1024, or with a question and the tokens of each as in \"Name it.=1600x6\""
             )
         };
-        let (set, patches) = match text.strip_suffix("+patches") {
-            Some(set) => (set, true),
-            None => (text, false),
-        };
+        let (mut set, mut patches, mut colors) = (text, false, false);
+        while let Some((start, end)) = set.rsplit_once('+') {
+            match end {
+                "patches" => patches = true,
+                "colors" => colors = true,
+                // a part of the question
+                _ => break,
+            }
+            set = start;
+        }
         let (question, sizes) = match set.rsplit_once('=') {
             Some((question, sizes)) => (Some(question.to_owned()), sizes),
             None => (None, set),
@@ -152,6 +161,7 @@ impl FromStr for NameSet {
             names,
             rows,
             patches,
+            colors,
         })
     }
 }
@@ -192,9 +202,16 @@ impl Config {
 
     /// Input width of the layer that gives the logits of a set of names.
     pub fn name_inputs(&self, set: &NameSet) -> usize {
-        match set.patches {
-            true => self.projector.embedding + self.encoder.vision.hidden_size,
-            false => self.projector.embedding,
+        let patches = usize::from(set.patches) * self.encoder.vision.hidden_size;
+        let colors = usize::from(set.colors) * COLOR_VALUES;
+        self.projector.embedding + patches + colors
+    }
+
+    /// Number of values of the histogram of a picture's colours; 0 unless a set of names needs them.
+    pub fn color_values(&self) -> usize {
+        match self.projector.names.iter().any(|set| set.colors) {
+            true => COLOR_VALUES,
+            false => 0,
         }
     }
 
@@ -267,6 +284,7 @@ impl Config {
                     logits: Linear::new(p, &layer, inputs, set.names, true)?,
                     tokens: p.create(&format!("{layer}{NAME_TOKENS}"), &shape, Init::Zeros)?,
                     patches: set.patches,
+                    colors: set.colors,
                 })
             };
             self.projector
@@ -283,6 +301,7 @@ impl Config {
                     patches_after: self.encoder.layers,
                     patch_rows: [self.tile_squares(), self.projector_inputs()],
                     width: embedding,
+                    colors: self.color_values(),
                     embedding: projection,
                     norm: LayerNorm::new(p, "embedding_norm", embedding, NORM_EPS)?,
                     layer: Linear::new(p, "embedding", embedding, width, true)?,
@@ -302,7 +321,10 @@ impl FamilyConfig for Config {
                 token: self.image_token_id,
                 rows: self.tile_rows(),
             }),
-            embedding: self.projector.embedding,
+            whole_values: match self.projector.embedding {
+                0 => 0,
+                embedding => embedding + self.color_values(),
+            },
             whole_rows: self.whole_rows(),
             ..pretrained_info(Some((&vision, factor)), &self.decoder.text)
         }
@@ -399,18 +421,29 @@ mod tests {
             names,
             rows,
             patches: false,
+            colors: false,
         };
         let parsed = |text: &str| text.parse::<NameSet>();
         assert_eq!(parsed("1024"), Ok(set(None, 1024, 4)));
         assert_eq!(parsed("16x2"), Ok(set(None, 16, 2)));
         let asked = set(Some("Is 1 = 2?"), 1600, 6);
         assert_eq!(parsed("Is 1 = 2?=1600x6"), Ok(asked.clone()));
-        let told_by_patches = NameSet {
-            patches: true,
-            ..asked
-        };
-        assert_eq!(parsed("Is 1 = 2?=1600x6+patches"), Ok(told_by_patches));
-        for wrong in ["", "0", "names", "4x", "4x0", "Who?=", "+patches", "70000"] {
+        for (end, patches, colors) in [
+            ("+patches", true, false),
+            ("+colors", false, true),
+            ("+patches+colors", true, true),
+            ("+colors+patches", true, true),
+        ] {
+            let told = NameSet {
+                patches,
+                colors,
+                ..asked.clone()
+            };
+            assert_eq!(parsed(&format!("Is 1 = 2?=1600x6{end}")), Ok(told));
+        }
+        for wrong in [
+            "", "0", "names", "4x", "4x0", "Who?=", "+patches", "4+looks", "70000",
+        ] {
             let error = parsed(wrong).unwrap_err();
             assert!(
                 error.starts_with(&format!("`{wrong}` is no set")),

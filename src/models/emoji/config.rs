@@ -273,7 +273,7 @@ impl FamilyConfig for Config {
                 (Fusion::Prefix, VisualTokens::Cls | VisualTokens::Pooled) => 1,
             },
             placeholder: None,
-            embedding: 0,
+            whole_values: 0,
             whole_rows: 0,
             conditioned: text.fusion == Fusion::Add || self.guesses() || vision.color_levels > 0,
             context: text.context,

@@ -66,7 +66,10 @@ impl Network {
             colors: features
                 .pixels
                 .filter(|_| self.color_levels > 0)
-                .map(|pixels| c.tape.color_histogram(pixels, self.color_levels)),
+                .map(|pixels| {
+                    c.tape
+                        .color_histogram(pixels, self.color_levels, [0.0, 1.0])
+                }),
         }
     }
 }

@@ -42,7 +42,7 @@ pub(in crate::models) fn pretrained_info(
         }),
         visual_tokens: 0,
         placeholder: None,
-        embedding: 0,
+        whole_values: 0,
         whole_rows: 0,
         conditioned: false,
         context: text.max_position_embeddings,

@@ -31,6 +31,9 @@ pub struct WholePicture {
     pub patch_rows: [usize; 2],
     /// Width of the embedding.
     pub width: usize,
+    /// Number of values of the histogram of colours, which stand behind the embedding: 0 or
+    /// [`COLOR_VALUES`].
+    pub colors: usize,
     /// Projection of the vision transformer.
     pub embedding: Linear,
     /// Normalisation of the embedding.
@@ -49,28 +52,36 @@ pub struct Names {
     pub tokens: Tensor,
     /// Whether the logits depend on the sum of the patches' rows, too.
     pub patches: bool,
+    /// Whether the logits depend on the histogram of colours, too.
+    pub colors: bool,
+}
+
+/// Values that names are told apart by, each kind a unit vector in a column `[images, values, 1]`.
+struct Evidence {
+    embedding: Var,
+    /// Sum of the patches' rows, if a set needs it.
+    patches: Option<Var>,
+    /// Histogram of colours, if a set needs it.
+    colors: Option<Var>,
 }
 
 impl Names {
-    /// Maps embeddings `[images, 1, width]` and sums of the patches' rows `[images, 1, vision
-    /// width]`, which sets with `patches` need, to rows `[images, rows, decoder width]`.
-    fn forward(
-        &self,
-        c: &mut Context,
-        embedding: Var,
-        sums: Option<Var>,
-        decoder: &Decoder,
-    ) -> Var {
-        let images = c.tape.shape(embedding)[0];
-        let mut directions = c.tape.l2_normalize(embedding, 1.0);
-        if let Some(sums) = sums.filter(|_| self.patches) {
-            let both = [directions, c.tape.l2_normalize(sums, 1.0)];
-            let [embedding, sums] = both.map(|rows| in_column(c, rows));
-            let column = c.tape.concat_rows(embedding, sums);
-            let values = c.tape.len(column) / images;
-            directions = c.tape.view(column, &[images, 1, values]);
-        }
-        let logits = self.logits.forward(c, directions);
+    /// Maps the evidence of images to rows `[images, rows, decoder width]`.
+    fn forward(&self, c: &mut Context, evidence: &Evidence, decoder: &Decoder) -> Var {
+        let images = c.tape.shape(evidence.embedding)[0];
+        let further = [
+            evidence.patches.filter(|_| self.patches),
+            evidence.colors.filter(|_| self.colors),
+        ];
+        let column = further
+            .into_iter()
+            .flatten()
+            .fold(evidence.embedding, |column, values| {
+                c.tape.concat_rows(column, values)
+            });
+        let values = c.tape.len(column) / images;
+        let row = c.tape.view(column, &[images, 1, values]);
+        let logits = self.logits.forward(c, row);
         let names = c.tape.len(logits) / images;
         let logits = c.tape.view(logits, &[images, names]);
         let name = c.tape.argmax(logits);
@@ -105,18 +116,38 @@ impl Connector {
 }
 
 impl WholePicture {
-    /// Takes the rows of patches and the embedding of images apart.
-    fn apart(&self, c: &mut Context, rows: Var) -> (Var, Var) {
+    /// Takes the rows of patches, the embedding and the colours of images apart.
+    fn apart(&self, c: &mut Context, rows: Var) -> (Var, Var, Option<Var>) {
         let images = c.tape.shape(rows)[0];
         let [count, width] = self.patch_rows;
         let column = in_column(c, rows);
-        let patches = c.tape.slice_rows(column, 0, count * width);
-        let embedding = c.tape.slice_rows(column, count * width, self.width);
-        (
-            c.tape.view(patches, &[images, count, width]),
-            c.tape.view(embedding, &[images, 1, self.width]),
-        )
+        let mut first = 0;
+        let mut next = |c: &mut Context, rows: usize, width: usize| {
+            let values = c.tape.slice_rows(column, first, rows * width);
+            first += rows * width;
+            c.tape.view(values, &[images, rows, width])
+        };
+        let patches = next(c, count, width);
+        let embedding = next(c, 1, self.width);
+        let colors = (self.colors > 0).then(|| next(c, 1, self.colors));
+        (patches, embedding, colors)
     }
+}
+
+/// Levels of each channel in the histogram of a picture's colours.
+const COLOR_LEVELS: usize = 8;
+
+/// Number of values of the histogram of a picture's colours.
+pub const COLOR_VALUES: usize = COLOR_LEVELS.pow(3);
+
+/// Normalised values of channels that the histogram's levels are spread over: CLIP's go from -1.80 to
+/// 1.93 (red), -1.76 to 2.08 (green) and -1.49 to 2.15 (blue).
+const COLOR_RANGE: [f32; 2] = [-1.8, 2.15];
+
+/// Unit vectors of rows, one of each image, as columns.
+fn direction(c: &mut Context, rows: Var) -> Var {
+    let unit = c.tape.l2_normalize(rows, 1.0);
+    in_column(c, unit)
 }
 
 /// Views rows of images as a column of values of each.
@@ -168,13 +199,17 @@ impl VisionLanguage for Network {
         let class = c.tape.slice_rows(last, 0, 1);
         let embedding = whole.embedding.forward(c, class);
         c.keep(|| "embedding".into(), embedding);
-        // rows of two widths, as one row of values
+        // rows of several widths, as one row of values
         let [rows, embedding] = [rows, embedding].map(|rows| in_column(c, rows));
-        let both = c.tape.concat_rows(rows, embedding);
-        let &[images, values, _] = c.tape.shape(both) else {
-            unreachable!("rows of images")
-        };
-        c.tape.view(both, &[images, 1, values])
+        let mut all = c.tape.concat_rows(rows, embedding);
+        let images = c.tape.shape(image)[0];
+        if whole.colors > 0 {
+            let colors = c.tape.color_histogram(image, COLOR_LEVELS, COLOR_RANGE);
+            let colors = c.tape.view(colors, &[images, COLOR_VALUES, 1]);
+            all = c.tape.concat_rows(all, colors);
+        }
+        let values = c.tape.len(all) / images;
+        c.tape.view(all, &[images, 1, values])
     }
 
     fn embed(&self, c: &mut Context, ids: Var) -> Var {
@@ -187,8 +222,8 @@ impl VisionLanguage for Network {
         };
         let (rows, whole) = match &connector.whole {
             Some(whole) => {
-                let (rows, embedding) = whole.apart(c, rows);
-                (rows, Some((whole, rows, embedding)))
+                let (rows, embedding, colors) = whole.apart(c, rows);
+                (rows, Some((whole, rows, embedding, colors)))
             }
             None => (rows, None),
         };
@@ -202,16 +237,21 @@ impl VisionLanguage for Network {
                 false => layer.forward(c, rows),
             };
         }
-        if let Some((whole, squares, embedding)) = whole {
+        if let Some((whole, squares, embedding, colors)) = whole {
             let normed = whole.norm.forward(c, embedding);
             let last = whole.layer.forward(c, normed);
             rows = c.tape.concat_rows(rows, last);
-            let sums = whole.names.iter().any(|names| names.patches).then(|| {
-                let patches = connector.one_by_one(c, squares);
-                c.tape.sum_each(patches)
-            });
+            let evidence = Evidence {
+                embedding: direction(c, embedding),
+                patches: whole.names.iter().any(|names| names.patches).then(|| {
+                    let patches = connector.one_by_one(c, squares);
+                    let sums = c.tape.sum_each(patches);
+                    direction(c, sums)
+                }),
+                colors: colors.map(|colors| direction(c, colors)),
+            };
             for names in &whole.names {
-                let last = names.forward(c, embedding, sums, &self.decoder);
+                let last = names.forward(c, &evidence, &self.decoder);
                 rows = c.tape.concat_rows(rows, last);
             }
         }

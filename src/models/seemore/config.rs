@@ -253,7 +253,7 @@ impl FamilyConfig for Config {
                 VisualTokens::Patches | VisualTokens::Fuyu => patches,
             },
             placeholder: None,
-            embedding: 0,
+            whole_values: 0,
             whole_rows: 0,
             conditioned: false,
             context: text.context,

@@ -233,7 +233,11 @@ fn identity(model: &Model, tiling: Tiling) -> Result<String, DeviceError> {
     hash.update([model.rounds() as u8]);
     hash.update(format!(
         "{:?}",
-        (model.info().encoder, model.info().image_tokens)
+        (
+            model.info().encoder,
+            model.info().image_tokens,
+            model.info().encoder_row_shape()
+        )
     ));
     let is_encoder = |part: Part| part == Part::Encoder;
     let store = model.store();

@@ -7,7 +7,7 @@
 //! on centred values (Hoerl and Kennard, 1970), `W = TᵀX (XᵀX + λI)⁻¹`, scaled so that what they give
 //! varies as much as `t`: regression shrinks what it is unsure of. The names that the embedding can be
 //! given, of one or several questions, are found by [`names`]; those of some sets by the sum of the
-//! patches' rows, too.
+//! patches' rows and the histogram of colours, too.
 
 mod names;
 mod regression;
@@ -169,18 +169,21 @@ impl NameLayers<'_> {
     }
 }
 
-/// Embedding of a picture and the sum of its patches' rows.
+/// Values of a picture as a whole.
 struct Summary {
     /// The encoder's embedding.
     embedding: Vec<f32>,
     /// Sum of the rows of its patches.
     patches: Vec<f32>,
+    /// Histogram of its colours; empty where no set of names needs it.
+    colors: Vec<f32>,
 }
 
 impl Summary {
-    /// Reads the features of a picture, or of its last tile: rows of patches, then an embedding.
+    /// Reads the features of a picture, or of its last tile: rows of patches, an embedding, colours.
     fn of(features: &[f32], config: &composition::Config) -> Summary {
-        let embedding = features.len() - config.projector.embedding;
+        let colors = features.len() - config.color_values();
+        let embedding = colors - config.projector.embedding;
         let squares = config.tile_squares() * config.projector_inputs();
         let width = config.encoder.vision.hidden_size;
         let mut patches = vec![0.0; width];
@@ -188,8 +191,9 @@ impl Summary {
             patches.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
         }
         Summary {
-            embedding: features[embedding..].to_vec(),
+            embedding: features[embedding..colors].to_vec(),
             patches,
+            colors: features[colors..].to_vec(),
         }
     }
 
@@ -198,6 +202,9 @@ impl Summary {
         let mut inputs = direction(&self.embedding);
         if set.patches {
             inputs.extend(direction(&self.patches));
+        }
+        if set.colors {
+            inputs.extend(direction(&self.colors));
         }
         inputs
     }
