@@ -2,23 +2,54 @@
 
 use std::path::Path;
 
-use seemore::caption::Session;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use seemore::caption::{CaptionOptions, Session};
 use seemore::image::Picture;
 use seemore::models::checkpoint;
 
 use crate::weights;
 
-#[test]
-fn it_is_the_default_where_its_parts_are_and_names_things() {
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+fn session() -> Session {
     // of the repository, whose parts `make weights` has made
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = checkpoint::default_folder().expect("a shipped model");
     assert!(folder.ends_with("data/checkpoints/photo"), "{folder:?}");
-    let session = Session::load(&weights::device("cpu"), root.join(&folder))
-        .unwrap_or_else(|error| panic!("{error}"));
+    Session::load(&weights::device("cpu"), Path::new(ROOT).join(&folder))
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn it_is_the_default_where_its_parts_are_and_names_things() {
+    let session = session();
     for (name, word) in [("cat", "cat"), ("coffee", "coffee"), ("bricks", "brick")] {
-        let picture = root.join(format!("data/photographs/{name}.jpg"));
+        let picture = Path::new(ROOT).join(format!("data/photographs/{name}.jpg"));
         let caption = session.caption(&Picture::open(&picture).unwrap()).unwrap();
         assert!(caption.text.contains(word), "{name}: {}", caption.text);
     }
+}
+
+#[test]
+fn it_joins_emoji_and_skin_tone_in_names_that_no_training_picture_has() {
+    let file = Path::new(ROOT).join("data/emoji/composition.csv");
+    let rows = csv::Reader::from_path(file).unwrap().into_records();
+    let (pictures, names): (Vec<Picture>, Vec<String>) = rows
+        .step_by(40)
+        .map(|row| {
+            let row = row.unwrap();
+            let picture = Picture::decode(&STANDARD.decode(&row[0]).unwrap()).unwrap();
+            (picture, row[1].to_owned())
+        })
+        .unzip();
+    let options = CaptionOptions {
+        prompt: "Name it.".into(),
+        ..CaptionOptions::default()
+    };
+    let captions = session().captions(&pictures, &options).unwrap();
+    let right = captions.iter().zip(&names);
+    let right = right.filter(|(caption, name)| caption.text == **name);
+    let share = right.count() as f64 / names.len() as f64;
+    // 0.79 of the whole file; thirty rows have a standard error of 7 points
+    assert!(share > 0.55, "{share}");
 }
