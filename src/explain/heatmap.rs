@@ -179,7 +179,7 @@ pub fn draw(picture: &Picture, tokens: &[Panel]) -> RgbImage {
                 if !heat.is_empty() {
                     label(
                         &mut canvas,
-                        &format!("max {:.0} %", 100.0 * hottest),
+                        &format!("max {}", percent(hottest)),
                         left,
                         top + SIDE + 44,
                     );
@@ -190,6 +190,13 @@ pub fn draw(picture: &Picture, tokens: &[Panel]) -> RgbImage {
     canvas
 }
 
+/// Formats a share in percent, with a decimal below 10 %: of many patches each may get less than 1 %.
+fn percent(share: f32) -> String {
+    let percent = 100.0 * share;
+    let decimals = usize::from(percent < 9.95);
+    format!("{percent:.decimals$} %")
+}
+
 /// Draws heat maps as [`draw`] does and writes them to a PNG file.
 pub fn save(path: &Path, picture: &Picture, tokens: &[Panel]) -> image::ImageResult<()> {
     draw(picture, tokens).save_with_format(path, image::ImageFormat::Png)
@@ -198,6 +205,12 @@ pub fn save(path: &Path, picture: &Picture, tokens: &[Panel]) -> image::ImageRes
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn small_shares_have_a_decimal() {
+        let formatted = [0.004, 0.0994, 0.0996, 0.123, 1.0].map(percent);
+        assert_eq!(formatted, ["0.4 %", "9.9 %", "10 %", "12 %", "100 %"]);
+    }
 
     #[test]
     fn draws_the_hottest_patch_lightest() {
