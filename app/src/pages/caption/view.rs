@@ -266,7 +266,9 @@ fn status(ui: &mut Ui, turn: &Turn) {
             };
             let text = format!("{name}: {:.0} %", 100.0 * mean);
             ui.label(RichText::new(text).color(color).strong())
-                .on_hover_text("Probability of the average word");
+                .on_hover_text(
+                    "Probability of the average word. A model can be sure of its words and wrong about the picture.",
+                );
         }
         if turn.settings.temperature > 0.0 {
             let text = format!("sampled at temperature {:.1}", turn.settings.temperature);
