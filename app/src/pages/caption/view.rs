@@ -259,10 +259,10 @@ fn status(ui: &mut Ui, turn: &Turn) {
             ui.spinner();
         }
         if let (Some(mean), false) = (turn.confidence(), turn.status.is_busy()) {
-            let colors = theme::colors(ui);
             let (name, color) = match turn.is_uncertain() {
-                true => ("Low confidence", colors.warning),
-                false => ("Confidence", colors.success),
+                true => ("Low confidence", theme::colors(ui).warning),
+                // not the colour of success: sure words may be wrong
+                false => ("Confidence", ui.visuals().text_color()),
             };
             let text = format!("{name}: {:.0} %", 100.0 * mean);
             ui.label(RichText::new(text).color(color).strong())
