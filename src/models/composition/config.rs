@@ -301,7 +301,6 @@ impl Config {
                     patches_after: self.encoder.layers,
                     patch_rows: [self.tile_squares(), self.projector_inputs()],
                     width: embedding,
-                    colors: self.color_values(),
                     embedding: projection,
                     norm: LayerNorm::new(p, "embedding_norm", embedding, NORM_EPS)?,
                     layer: Linear::new(p, "embedding", embedding, width, true)?,

@@ -31,9 +31,6 @@ pub struct WholePicture {
     pub patch_rows: [usize; 2],
     /// Width of the embedding.
     pub width: usize,
-    /// Number of values of the histogram of colours, which stand behind the embedding: 0 or
-    /// [`COLOR_VALUES`].
-    pub colors: usize,
     /// Projection of the vision transformer.
     pub embedding: Linear,
     /// Normalisation of the embedding.
@@ -129,8 +126,13 @@ impl WholePicture {
         };
         let patches = next(c, count, width);
         let embedding = next(c, 1, self.width);
-        let colors = (self.colors > 0).then(|| next(c, 1, self.colors));
+        let colors = self.has_colors().then(|| next(c, 1, COLOR_VALUES));
         (patches, embedding, colors)
+    }
+
+    /// Whether the histogram of colours stands behind the embedding.
+    fn has_colors(&self) -> bool {
+        self.names.iter().any(|names| names.colors)
     }
 }
 
@@ -203,7 +205,7 @@ impl VisionLanguage for Network {
         let [rows, embedding] = [rows, embedding].map(|rows| in_column(c, rows));
         let mut all = c.tape.concat_rows(rows, embedding);
         let images = c.tape.shape(image)[0];
-        if whole.colors > 0 {
+        if whole.has_colors() {
             let colors = c.tape.color_histogram(image, COLOR_LEVELS, COLOR_RANGE);
             let colors = c.tape.view(colors, &[images, COLOR_VALUES, 1]);
             all = c.tape.concat_rows(all, colors);
