@@ -13,5 +13,5 @@ mod vision;
 pub use decoder::{Decoder, DecoderConfig, DecoderNames};
 pub(super) use fields::Fields;
 pub(super) use info::pretrained_info;
-pub use network::{COLOR_VALUES, Connector, Names, Network, WholePicture};
+pub use network::{COLOR_VALUES, Connector, Names, Network, WholePicture, thirds};
 pub use vision::{VisionActivation, VisionConfig, VisionNames, VisionTransformer};

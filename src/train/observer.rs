@@ -77,8 +77,9 @@ pub struct NamedSet {
     pub question: String,
     /// Number of answers.
     pub names: usize,
-    /// Part of the pictures of the data that are given theirs.
-    pub right: f64,
+    /// Share of pictures that are given theirs when they are held out; `None` if each answer is that
+    /// of one picture.
+    pub right: Option<f64>,
 }
 
 /// A remark about a training. [`Display`](fmt::Display) words it in one or several lines.
@@ -273,11 +274,11 @@ impl fmt::Display for Note {
                     right,
                 } in named
                 {
-                    write!(
-                        f,
-                        "\n{names} answers to \"{question}\", right for {:.0} % of the pictures",
-                        100.0 * right
-                    )?;
+                    write!(f, "\n{names} answers to \"{question}\"")?;
+                    if let Some(right) = right {
+                        let percent = 100.0 * right;
+                        write!(f, ", right for {percent:.0} % of pictures held out")?;
+                    }
                 }
                 Ok(())
             }

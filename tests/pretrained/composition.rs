@@ -10,7 +10,7 @@ use seemore::hint::{Hint, Hinted};
 use seemore::image::Picture;
 use seemore::models::checkpoint::{CheckpointError, KeepWeights, load_with, read_values};
 use seemore::models::composition::{Config, Recipe, create};
-use seemore::models::{Model, ModelConfig};
+use seemore::models::{Model, ModelConfig, clip};
 use seemore::nn::Projection;
 
 use crate::golden::{self, folders};
@@ -34,9 +34,15 @@ fn recipe(encoder: &Path, decoder: &Path, kind: Projection) -> Recipe {
         "3",
         "Which?=5x2+colors",
         "Whose?=4x1+patches",
-        "Where?=3x1+patches+colors",
+        "Where?=3x1+patches+thirds+colors",
+        "Above?=2x1+thirds",
     ];
     recipe.projector.names = sets.map(|set| set.parse().unwrap()).to_vec();
+    // a picture of few patches has thirds only if each of them is a square of its own
+    let grid = clip::Config::load(encoder).unwrap().vision.grid();
+    if grid / recipe.projector.pixel_shuffle_factor < 3 {
+        recipe.projector.pixel_shuffle_factor = 1;
+    }
     recipe
 }
 
@@ -163,6 +169,17 @@ fn rows_by_hand(
                 .for_each(|(sum, &x)| *sum += x as f64);
             sums
         });
+        let squares = grid / factor;
+        let mut thirds = vec![0.0; 3 * width];
+        for (place, row) in picture.chunks(width).skip(1).enumerate() {
+            let square = place / grid / factor;
+            let below = |third: &usize| square < third * squares / 3;
+            let third = (1..3).find(below).unwrap_or(3) - 1;
+            let sums = &mut thirds[third * width..][..width];
+            sums.iter_mut()
+                .zip(row)
+                .for_each(|(sum, &x)| *sum += x as f64);
+        }
         let colors = histogram(pixels.next().expect("the pixels of each picture"));
         if embedding > 0 {
             let whole = embeddings.next().expect("an embedding of each picture");
@@ -176,6 +193,9 @@ fn rows_by_hand(
                 let mut told = direction(&whole);
                 if set.patches {
                     told.extend(direction(&sums));
+                }
+                if set.thirds {
+                    told.extend(direction(&thirds));
                 }
                 if set.colors {
                     told.extend(&colors);

@@ -113,6 +113,10 @@ pub struct NameSet {
     /// and shapes than the embedding, and less of what photographs have in common with drawings.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub patches: bool,
+    /// Whether names are told apart by the sums of the patches' rows in the upper, middle and lower
+    /// third of the picture, too, which know where colours and shapes are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub thirds: bool,
     /// Whether names are told apart by the histogram of the picture's colours, too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub colors: bool,
@@ -126,18 +130,19 @@ impl NameSet {
 impl FromStr for NameSet {
     type Err = String;
 
-    /// Parses `NUMBER`, `NUMBERxROWS` or `QUESTION=NUMBERxROWS`, each with or without `+patches` and
-    /// `+colors` at its end.
+    /// Parses `NUMBER`, `NUMBERxROWS` or `QUESTION=NUMBERxROWS`, each with or without `+patches`,
+    /// `+thirds` and `+colors` at its end.
     fn from_str(text: &str) -> Result<NameSet, String> {
         let wrong = || {
             format!(
                 "`{text}` is no set of names: give their number, as in 1024, or with a question and the tokens of each as in \"Name it.=1600x6\""
             )
         };
-        let (mut set, mut patches, mut colors) = (text, false, false);
+        let (mut set, mut patches, mut thirds, mut colors) = (text, false, false, false);
         while let Some((start, end)) = set.rsplit_once('+') {
             match end {
                 "patches" => patches = true,
+                "thirds" => thirds = true,
                 "colors" => colors = true,
                 // a part of the question
                 _ => break,
@@ -161,6 +166,7 @@ impl FromStr for NameSet {
             names,
             rows,
             patches,
+            thirds,
             colors,
         })
     }
@@ -202,9 +208,9 @@ impl Config {
 
     /// Input width of the layer that gives the logits of a set of names.
     pub fn name_inputs(&self, set: &NameSet) -> usize {
-        let patches = usize::from(set.patches) * self.encoder.vision.hidden_size;
+        let sums = usize::from(set.patches) + 3 * usize::from(set.thirds);
         let colors = usize::from(set.colors) * COLOR_VALUES;
-        self.projector.embedding + patches + colors
+        self.projector.embedding + sums * self.encoder.vision.hidden_size + colors
     }
 
     /// Number of values of the histogram of a picture's colours; 0 unless a set of names needs them.
@@ -284,6 +290,7 @@ impl Config {
                     logits: Linear::new(p, &layer, inputs, set.names, true)?,
                     tokens: p.create(&format!("{layer}{NAME_TOKENS}"), &shape, Init::Zeros)?,
                     patches: set.patches,
+                    thirds: set.thirds,
                     colors: set.colors,
                 })
             };
@@ -358,6 +365,13 @@ impl FamilyConfig for Config {
                     return Err(ConfigError::field(&field(name), value, rule));
                 }
             }
+            let side = grid / factor;
+            if set.thirds && side < 3 {
+                let rule = format!(
+                    "a picture of {side} x {side} squares of patches has no thirds: it must be false"
+                );
+                return Err(ConfigError::field(&field("thirds"), true, rule));
+            }
         }
         Ok(())
     }
@@ -420,6 +434,7 @@ mod tests {
             names,
             rows,
             patches: false,
+            thirds: false,
             colors: false,
         };
         let parsed = |text: &str| text.parse::<NameSet>();
@@ -427,14 +442,16 @@ mod tests {
         assert_eq!(parsed("16x2"), Ok(set(None, 16, 2)));
         let asked = set(Some("Is 1 = 2?"), 1600, 6);
         assert_eq!(parsed("Is 1 = 2?=1600x6"), Ok(asked.clone()));
-        for (end, patches, colors) in [
-            ("+patches", true, false),
-            ("+colors", false, true),
-            ("+patches+colors", true, true),
-            ("+colors+patches", true, true),
+        for (end, patches, thirds, colors) in [
+            ("+patches", true, false, false),
+            ("+thirds", false, true, false),
+            ("+colors", false, false, true),
+            ("+patches+colors", true, false, true),
+            ("+colors+thirds+patches", true, true, true),
         ] {
             let told = NameSet {
                 patches,
+                thirds,
                 colors,
                 ..asked.clone()
             };

@@ -1,5 +1,7 @@
 //! Forward pass of a pretrained vision-language model.
 
+use std::ops::Range;
+
 use super::{Decoder, VisionTransformer};
 use crate::device::Tensor;
 use crate::graph::Var;
@@ -49,6 +51,8 @@ pub struct Names {
     pub tokens: Tensor,
     /// Whether the logits depend on the sum of the patches' rows, too.
     pub patches: bool,
+    /// Whether the logits depend on the sums of the patches' rows in thirds of the picture, too.
+    pub thirds: bool,
     /// Whether the logits depend on the histogram of colours, too.
     pub colors: bool,
 }
@@ -58,6 +62,8 @@ struct Evidence {
     embedding: Var,
     /// Sum of the patches' rows, if a set needs it.
     patches: Option<Var>,
+    /// Sums of the patches' rows in thirds of the picture, if a set needs them.
+    thirds: Option<Var>,
     /// Histogram of colours, if a set needs it.
     colors: Option<Var>,
 }
@@ -68,6 +74,7 @@ impl Names {
         let images = c.tape.shape(evidence.embedding)[0];
         let further = [
             evidence.patches.filter(|_| self.patches),
+            evidence.thirds.filter(|_| self.thirds),
             evidence.colors.filter(|_| self.colors),
         ];
         let column = further
@@ -100,15 +107,32 @@ impl Connector {
         }
     }
 
-    /// Views `squares: [images, squares, factor * factor * width]` of patches as one row for each
-    /// patch.
-    fn one_by_one(&self, c: &mut Context, squares: Var) -> Var {
+    /// Sums the rows of patches in `squares: [images, squares, factor * factor * width]`.
+    fn sum_of_patches(&self, c: &mut Context, squares: Var) -> Var {
         let &[images, squares_of_each, width] = c.tape.shape(squares) else {
             unreachable!("rows of images")
         };
         let patches = self.factor.pow(2);
         let shape = [images, squares_of_each * patches, width / patches];
-        c.tape.view(squares, &shape)
+        let one_by_one = c.tape.view(squares, &shape);
+        c.tape.sum_each(one_by_one)
+    }
+
+    /// Sums the rows of patches in each [third](thirds) of the images, as one row.
+    fn sums_of_thirds(&self, c: &mut Context, squares: Var) -> Var {
+        let &[images, squares_of_each, _] = c.tape.shape(squares) else {
+            unreachable!("rows of images")
+        };
+        let sums = thirds(squares_of_each).map(|third| {
+            let part = c.tape.slice_rows(squares, third.start, third.len());
+            let sum = self.sum_of_patches(c, part);
+            in_column(c, sum)
+        });
+        let [upper, middle, lower] = sums;
+        let first_two = c.tape.concat_rows(upper, middle);
+        let all = c.tape.concat_rows(first_two, lower);
+        let values = c.tape.len(all) / images;
+        c.tape.view(all, &[images, 1, values])
     }
 }
 
@@ -134,6 +158,14 @@ impl WholePicture {
     fn has_colors(&self) -> bool {
         self.names.iter().any(|names| names.colors)
     }
+}
+
+/// Numbers of the squares of patches in the upper, middle and lower third of a square picture, as
+/// nearly as whole rows allow. `squares` is their number in the picture, at least 9.
+pub fn thirds(squares: usize) -> [Range<usize>; 3] {
+    let side = squares.isqrt();
+    let edge = |third: usize| side * (third * side / 3);
+    [0, 1, 2].map(|third| edge(third)..edge(third + 1))
 }
 
 /// Levels of each channel in the histogram of a picture's colours.
@@ -246,8 +278,11 @@ impl VisionLanguage for Network {
             let evidence = Evidence {
                 embedding: direction(c, embedding),
                 patches: whole.names.iter().any(|names| names.patches).then(|| {
-                    let patches = connector.one_by_one(c, squares);
-                    let sums = c.tape.sum_each(patches);
+                    let sums = connector.sum_of_patches(c, squares);
+                    direction(c, sums)
+                }),
+                thirds: whole.names.iter().any(|names| names.thirds).then(|| {
+                    let sums = connector.sums_of_thirds(c, squares);
                     direction(c, sums)
                 }),
                 colors: colors.map(|colors| direction(c, colors)),

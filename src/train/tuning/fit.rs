@@ -6,12 +6,14 @@
 //! that words that many answers share count little. The weights `W` are those of a ridge regression
 //! on centred values (Hoerl and Kennard, 1970), `W = TᵀX (XᵀX + λI)⁻¹`, scaled so that what they give
 //! varies as much as `t`: regression shrinks what it is unsure of. The names that the embedding can be
-//! given, of one or several questions, are found by [`names`]; those of some sets by the sum of the
+//! given, of one or several questions, are found by [`names`]; those of some sets by sums of the
 //! patches' rows and the histogram of colours, too.
 
 mod names;
 mod regression;
 mod words;
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 
@@ -24,6 +26,7 @@ use crate::device::{Device, Tensor};
 use crate::models::composition::{
     self, EMBEDDING_LAYER, EMBEDDING_NORM, NAME_TOKENS, NameSet, names_layer,
 };
+use crate::models::pretrained::thirds;
 use crate::models::{Model, ModelConfig};
 use crate::ops::id_digits;
 use crate::train::{NamedSet, Note, Observer, TrainError};
@@ -146,8 +149,13 @@ struct NameLayers<'a> {
 impl NameLayers<'_> {
     /// Finds the most frequent answers about pictures, and the layer that tells them apart by
     /// `inputs`; `end` follows names of fewer tokens than rows. Returns the number of names and the
-    /// share of pictures that it names right, or `None` without answers.
-    fn fit(&self, answers: &[&[u32]], inputs: &[Vec<f64>], end: u32) -> Option<(usize, f64)> {
+    /// share of held-out pictures that are named rightly, or `None` without answers.
+    fn fit(
+        &self,
+        answers: &[&[u32]],
+        inputs: &[Vec<f64>],
+        end: u32,
+    ) -> Option<(usize, Option<f64>)> {
         let (names, of) = names::frequent(answers, self.set.names);
         if names.is_empty() {
             return None;
@@ -175,6 +183,8 @@ struct Summary {
     embedding: Vec<f32>,
     /// Sum of the rows of its patches.
     patches: Vec<f32>,
+    /// Sums of the rows of its patches in thirds of the picture, one behind the other.
+    thirds: Vec<f32>,
     /// Histogram of its colours; empty where no set of names needs it.
     colors: Vec<f32>,
 }
@@ -184,15 +194,20 @@ impl Summary {
     fn of(features: &[f32], config: &composition::Config) -> Summary {
         let colors = features.len() - config.color_values();
         let embedding = colors - config.projector.embedding;
-        let squares = config.tile_squares() * config.projector_inputs();
-        let width = config.encoder.vision.hidden_size;
-        let mut patches = vec![0.0; width];
-        for row in features[embedding - squares..embedding].chunks_exact(width) {
-            patches.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
-        }
+        let (squares, inputs) = (config.tile_squares(), config.projector_inputs());
+        let first = embedding - squares * inputs;
+        let sum = |squares: Range<usize>| {
+            let mut sum = vec![0.0; config.encoder.vision.hidden_size];
+            let rows = &features[first + squares.start * inputs..first + squares.end * inputs];
+            for row in rows.chunks_exact(sum.len()) {
+                sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+            }
+            sum
+        };
         Summary {
             embedding: features[embedding..colors].to_vec(),
-            patches,
+            patches: sum(0..squares),
+            thirds: thirds(squares).into_iter().flat_map(sum).collect(),
             colors: features[colors..].to_vec(),
         }
     }
@@ -202,6 +217,9 @@ impl Summary {
         let mut inputs = direction(&self.embedding);
         if set.patches {
             inputs.extend(direction(&self.patches));
+        }
+        if set.thirds {
+            inputs.extend(direction(&self.thirds));
         }
         if set.colors {
             inputs.extend(direction(&self.colors));

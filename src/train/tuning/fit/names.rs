@@ -3,13 +3,13 @@
 //! A name is an answer to one question. Within each name, pictures
 //! vary by artist, ground and light; directions in which they vary are measured by the covariance
 //! around the names' means, and count as little as they vary much. A name's logit is the projection
-//! of a picture on the name's mean in that measure.
+//! of a picture on the name's mean in that measure, scaled so that it tells how probable the name is.
 
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use super::regression::{products, solve};
+use super::regression::{dot, products, solve};
 
 /// Shrinkage of the covariance towards equal variance in all directions, in added pictures of each
 /// name: few pictures do not show in which directions names vary little.
@@ -18,13 +18,18 @@ const ADDED_PICTURES: f64 = 6.0;
 /// Logit of names that are not used.
 const NEVER: f32 = -1e4;
 
-/// Layer to the logits of names.
+/// Number of parts of the pictures. Each is named by a layer that the others give.
+const PARTS: usize = 5;
+
+/// Layer to the logits of names. The logistic function of the highest one is the probability that
+/// its name is right, as it is for pictures that were held out.
 pub(super) struct Discriminant {
     /// `[names, inputs]`.
     pub weights: Vec<f32>,
     pub bias: Vec<f32>,
-    /// Part of the pictures that it names rightly.
-    pub right: f64,
+    /// Share of pictures that are named rightly by a layer found without them, of those whose name
+    /// other pictures have, too; `None` without such pictures.
+    pub right: Option<f64>,
 }
 
 /// Returns the most frequent answers, at most `limit`, and the number of that of each picture.
@@ -48,37 +53,140 @@ pub(super) fn frequent<'a>(
 impl Discriminant {
     /// Fits the layer to pictures `x`, of which each has one of `names` names, for `capacity` names.
     pub fn new(x: &[&[f64]], of: &[usize], names: usize, capacity: usize) -> Discriminant {
-        let inputs = x[0].len();
-        let mut means = vec![vec![0.0; inputs]; names];
-        let mut counts = vec![0.0; names];
-        for (x, &name) in x.iter().zip(of) {
-            counts[name] += 1.0;
-            means[name]
-                .iter_mut()
-                .zip(*x)
-                .for_each(|(mean, x)| *mean += x);
+        let places = |part: usize| (part..x.len()).step_by(PARTS);
+        let parts: Vec<Moments> = (0..PARTS.min(x.len()))
+            .map(|part| {
+                let pictures: Vec<(&[f64], usize)> = places(part).map(|i| (x[i], of[i])).collect();
+                Moments::new(&pictures, x[0].len(), names)
+            })
+            .collect();
+        let all = parts
+            .iter()
+            .skip(1)
+            .fold(parts[0].clone(), |mut all, part| {
+                all.add(part, 1.0);
+                all
+            });
+        let mut held_out = vec![];
+        for (number, part) in parts.iter().enumerate() {
+            let mut others = all.clone();
+            others.add(part, -1.0);
+            let known = places(number).filter(|&i| others.has(of[i]));
+            let known: Vec<usize> = known.collect();
+            if known.is_empty() {
+                continue;
+            }
+            let layer = Layer::new(&others);
+            held_out.par_extend(known.par_iter().map(|&i| {
+                let (name, logit) = layer.best(x[i]);
+                (logit, name == of[i])
+            }));
         }
-        for (mean, count) in means.iter_mut().zip(&counts) {
-            mean.iter_mut().for_each(|value| *value /= count);
+        let right = held_out.iter().filter(|(_, right)| *right).count();
+        let scaled = Logistic::new(&held_out);
+        let Layer { weights, bias } = Layer::new(&all);
+        let unused = capacity - names;
+        let weights = weights.iter().flatten().map(|value| scaled.slope * value);
+        let bias = bias.iter().map(|value| scaled.at(*value));
+        Discriminant {
+            weights: weights
+                .map(|value| value as f32)
+                .chain(std::iter::repeat_n(0.0, unused * x[0].len()))
+                .collect(),
+            bias: bias
+                .map(|value| value as f32)
+                .chain(std::iter::repeat_n(NEVER, unused))
+                .collect(),
+            right: (!held_out.is_empty()).then(|| right as f64 / held_out.len() as f64),
         }
+    }
+}
+
+/// Sums over pictures.
+#[derive(Clone)]
+struct Moments {
+    /// Products of each two values of a picture, `[inputs][inputs]`.
+    products: Vec<Vec<f64>>,
+    /// Values, by name.
+    sums: Vec<Vec<f64>>,
+    /// Pictures, by name.
+    counts: Vec<f64>,
+}
+
+impl Moments {
+    fn new(pictures: &[(&[f64], usize)], inputs: usize, names: usize) -> Moments {
+        let rows: Vec<&[f64]> = pictures.iter().map(|(x, _)| *x).collect();
+        let mut moments = Moments {
+            products: products(&rows, &rows),
+            sums: vec![vec![0.0; inputs]; names],
+            counts: vec![0.0; names],
+        };
+        for &(x, name) in pictures {
+            moments.counts[name] += 1.0;
+            add(&mut moments.sums[name], x, 1.0);
+        }
+        moments
+    }
+
+    /// Adds those of other pictures, or takes them away with a factor of -1.
+    fn add(&mut self, other: &Moments, factor: f64) {
+        for (to, from) in self.products.iter_mut().zip(&other.products) {
+            add(to, from, factor);
+        }
+        for (to, from) in self.sums.iter_mut().zip(&other.sums) {
+            add(to, from, factor);
+        }
+        add(&mut self.counts, &other.counts, factor);
+    }
+
+    /// Whether a picture has the name.
+    fn has(&self, name: usize) -> bool {
+        self.counts[name] > 0.5
+    }
+}
+
+fn add(to: &mut [f64], from: &[f64], factor: f64) {
+    to.iter_mut()
+        .zip(from)
+        .for_each(|(to, from)| *to += factor * from);
+}
+
+/// Layer to the projections on the names' means.
+struct Layer {
+    /// `[names][inputs]`.
+    weights: Vec<Vec<f64>>,
+    bias: Vec<f64>,
+}
+
+impl Layer {
+    fn new(moments: &Moments) -> Layer {
+        let inputs = moments.products.len();
+        let present = (0..moments.counts.len()).filter(|&name| moments.has(name));
+        let present: Vec<usize> = present.collect();
+        let means = present.iter().map(|&name| -> Vec<f64> {
+            let count = moments.counts[name];
+            moments.sums[name].iter().map(|sum| sum / count).collect()
+        });
+        let means: Vec<Vec<f64>> = means.collect();
         let mut middle = vec![0.0; inputs];
         for mean in &means {
-            middle
-                .iter_mut()
-                .zip(mean)
-                .for_each(|(middle, value)| *middle += value / names as f64);
+            add(&mut middle, mean, 1.0 / means.len() as f64);
         }
-        let around = x.iter().zip(of).map(|(x, &name)| -> Vec<f64> {
-            x.iter()
-                .zip(&means[name])
-                .map(|(x, mean)| x - mean)
-                .collect()
-        });
-        let around: Vec<Vec<f64>> = around.collect();
-        let mut covariance = products(&around, &around);
+        // around the means
+        let mut covariance = moments.products.clone();
+        let sums = present.iter().map(|&name| moments.sums[name].as_slice());
+        let of_means = products(
+            &means.iter().map(Vec::as_slice).collect::<Vec<_>>(),
+            &sums.collect::<Vec<_>>(),
+        );
+        let pictures: f64 = moments.counts.iter().sum();
+        for (row, of_means) in covariance.iter_mut().zip(&of_means) {
+            add(row, of_means, -1.0);
+            row.iter_mut().for_each(|value| *value /= pictures);
+        }
         let trace: f64 = (0..inputs).map(|i| covariance[i][i]).sum();
         // pictures of one name each do not vary
-        let shrinkage = ADDED_PICTURES * names as f64 / x.len() as f64;
+        let shrinkage = ADDED_PICTURES * means.len() as f64 / pictures;
         let added = (shrinkage * trace / inputs as f64).max(1e-9);
         for (i, row) in covariance.iter_mut().enumerate() {
             row[i] += added;
@@ -92,52 +200,88 @@ impl Discriminant {
             })
             .collect();
         let measured = solve(covariance, from_middle.clone());
-        let mut layer: Vec<Vec<f64>> = (0..names)
-            .map(|name| measured.iter().map(|row| row[name]).collect())
-            .collect();
-        for (name, row) in layer.iter_mut().enumerate() {
-            let squared: f64 = row
+        let mut layer = Layer {
+            weights: vec![vec![0.0; inputs]; moments.counts.len()],
+            bias: vec![f64::from(NEVER); moments.counts.len()],
+        };
+        for (place, &name) in present.iter().enumerate() {
+            let squared: f64 = measured
                 .iter()
                 .zip(&from_middle)
-                .map(|(w, row)| w * row[name])
+                .map(|(w, row)| w[place] * row[place])
                 .sum();
             let length = squared.max(f64::MIN_POSITIVE).sqrt();
-            row.iter_mut().for_each(|value| *value /= length);
+            let weights: Vec<f64> = measured.iter().map(|row| row[place] / length).collect();
+            layer.bias[name] = -dot(&weights, &middle);
+            layer.weights[name] = weights;
         }
-        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-        let shift: Vec<f64> = layer.iter().map(|row| -dot(row, &middle)).collect();
-        let logits = x.par_iter().map(|x| -> Vec<f64> {
-            layer
-                .iter()
-                .zip(&shift)
-                .map(|(row, shift)| dot(row, x) + shift)
-                .collect()
-        });
-        let logits: Vec<Vec<f64>> = logits.collect();
-        let best = |logits: &[f64]| {
-            (0..logits.len()).fold(
-                0,
-                |best, it| if logits[it] > logits[best] { it } else { best },
-            )
-        };
-        let pictures = || logits.iter().zip(of);
-        let right = pictures()
-            .filter(|(logits, name)| best(logits) == **name)
-            .count();
-        let right = right as f64 / x.len() as f64;
-        let unused = capacity - names;
-        let padding = std::iter::repeat_n(0.0, unused * inputs);
-        let rounded = |value: &f64| *value as f32;
-        Discriminant {
-            weights: layer.iter().flatten().map(rounded).chain(padding).collect(),
-            bias: shift
-                .iter()
-                .map(rounded)
-                .chain(std::iter::repeat_n(NEVER, unused))
-                .collect(),
-            right,
+        layer
+    }
+
+    /// Returns the name with the highest logit, and that.
+    fn best(&self, x: &[f64]) -> (usize, f64) {
+        let logits = self.weights.iter().zip(&self.bias);
+        let logits = logits.map(|(weights, bias)| dot(weights, x) + bias);
+        logits
+            .enumerate()
+            .fold((0, f64::NEG_INFINITY), |best, next| {
+                if next.1 > best.1 { next } else { best }
+            })
+    }
+}
+
+/// Logistic regression of whether a name is right on its logit (Platt, 1999).
+struct Logistic {
+    slope: f64,
+    shift: f64,
+}
+
+impl Logistic {
+    /// Smallest slope, for a logit that varies by 1: the highest logit has to stay the highest.
+    const MIN_SLOPE: f64 = 0.1;
+
+    fn new(found: &[(f64, bool)]) -> Logistic {
+        let count = found.len().max(1) as f64;
+        let mean = found.iter().map(|(logit, _)| logit).sum::<f64>() / count;
+        let squares = found.iter().map(|(logit, _)| (logit - mean).powi(2));
+        let deviation = (squares.sum::<f64>() / count).sqrt();
+        if deviation <= f64::MIN_POSITIVE {
+            let (slope, shift) = (1.0, 0.0);
+            return Logistic { slope, shift };
+        }
+        // with all of them right, or wrong, the most likely line would be infinitely steep
+        let right = found.iter().filter(|(_, right)| *right).count() as f64;
+        let targets = [1.0 / (count - right + 2.0), (right + 1.0) / (right + 2.0)];
+        // Newton's method
+        let (mut slope, mut shift) = (0.0, 0.0);
+        for _ in 0..50 {
+            let (mut g, mut h) = ([0.0; 2], [1e-9, 0.0, 1e-9]);
+            for &(logit, right) in found {
+                let x = (logit - mean) / deviation;
+                let p = probability(slope * x + shift);
+                let (off, weight) = (p - targets[usize::from(right)], p * (1.0 - p));
+                g = [g[0] + off * x, g[1] + off];
+                h = [h[0] + weight * x * x, h[1] + weight * x, h[2] + weight];
+            }
+            let determinant = h[0] * h[2] - h[1] * h[1];
+            slope -= (h[2] * g[0] - h[1] * g[1]) / determinant;
+            shift -= (h[0] * g[1] - h[1] * g[0]) / determinant;
+        }
+        let slope = slope.max(Self::MIN_SLOPE) / deviation;
+        Logistic {
+            slope,
+            shift: shift - slope * mean,
         }
     }
+
+    fn at(&self, logit: f64) -> f64 {
+        self.slope * logit + self.shift
+    }
+}
+
+/// Logistic function.
+fn probability(logit: f64) -> f64 {
+    1.0 / (1.0 + (-logit).exp())
 }
 
 #[cfg(test)]
@@ -170,11 +314,85 @@ mod tests {
         let of: Vec<usize> = pictures.iter().map(|(_, name)| *name).collect();
         let fitted = Discriminant::new(&x, &of, 3, 5);
         assert_eq!((fitted.weights.len(), fitted.bias.len()), (15, 5));
-        assert!(fitted.right > 0.7, "{}", fitted.right);
+        assert!(fitted.right > Some(0.7), "{:?}", fitted.right);
         for name in [0, 2] {
             let [along, across, _] = fitted.weights.as_chunks().0[name];
             assert!(4.0 * along.abs() < across.abs(), "{along} {across}");
         }
         assert_eq!(fitted.bias[3..], [NEVER; 2]);
+    }
+
+    /// Names that overlap along one axis: the layer knows how often it is right.
+    #[test]
+    fn probabilities_are_those_of_pictures_that_were_held_out() {
+        let pictures: Vec<([f64; 2], usize)> = (0..2000)
+            .map(|i| {
+                let name = i % 2;
+                let noise = (i * 7919 % 1999) as f64 / 1999.0 - 0.5;
+                ([1.0, name as f64 * 0.5 + noise], name)
+            })
+            .collect();
+        let x: Vec<&[f64]> = pictures.iter().map(|(x, _)| &x[..]).collect();
+        let of: Vec<usize> = pictures.iter().map(|(_, name)| *name).collect();
+        let fitted = Discriminant::new(&x, &of, 2, 2);
+        let found = pictures.iter().map(|(x, name)| {
+            let logit = |of: usize| {
+                let weights = &fitted.weights[2 * of..2 * of + 2];
+                let sum: f64 = weights.iter().zip(x).map(|(w, x)| f64::from(*w) * x).sum();
+                sum + f64::from(fitted.bias[of])
+            };
+            let logits = [logit(0), logit(1)];
+            let best = usize::from(logits[1] > logits[0]);
+            (probability(logits[best]), best == *name)
+        });
+        let found: Vec<(f64, bool)> = found.collect();
+        let mean = found.iter().map(|(p, _)| p).sum::<f64>() / 2000.0;
+        let right = found.iter().filter(|(_, right)| *right).count() as f64 / 2000.0;
+        // they overlap by a half: one in four is wrong
+        assert!((right - 0.75).abs() < 0.01, "{right}");
+        assert!((mean - right).abs() < 0.02, "{mean} {right}");
+        assert!((fitted.right.unwrap() - right).abs() < 0.01);
+        // the outer ones are surer than those between the names
+        let of_right = found.iter().filter(|(_, right)| *right).map(|(p, _)| p);
+        let of_wrong = found.iter().filter(|(_, right)| !*right).map(|(p, _)| p);
+        let surest = |values: &mut dyn Iterator<Item = &f64>| values.fold(0f64, |a, b| a.max(*b));
+        let (of_right, of_wrong) = (
+            surest(&mut of_right.into_iter()),
+            surest(&mut of_wrong.into_iter()),
+        );
+        assert!(of_right > of_wrong + 0.05, "{of_right} {of_wrong}");
+    }
+
+    #[test]
+    fn names_of_one_picture_each_have_no_share() {
+        let pictures = [[1.0, 0.0], [0.0, 1.0]];
+        let x: Vec<&[f64]> = pictures.iter().map(|x| &x[..]).collect();
+        let fitted = Discriminant::new(&x, &[0, 1], 2, 2);
+        assert_eq!(fitted.right, None);
+        for (i, x) in pictures.iter().enumerate() {
+            let logit = |of: usize| {
+                fitted.weights[2 * of..2 * of + 2]
+                    .iter()
+                    .zip(x)
+                    .map(|(w, x)| f64::from(*w) * x)
+                    .sum::<f64>()
+                    + f64::from(fitted.bias[of])
+            };
+            assert!(logit(i) > logit(1 - i));
+        }
+    }
+
+    /// With pictures that are all right, the highest logit stays the highest.
+    #[test]
+    fn slopes_stay_positive() {
+        for found in [
+            [(1.0, true), (2.0, true), (3.0, true)],
+            [(1.0, false), (2.0, false), (3.0, false)],
+            [(1.0, true), (2.0, false), (3.0, false)],
+        ] {
+            let line = Logistic::new(&found);
+            assert!(line.slope > 0.0 && line.slope.is_finite() && line.shift.is_finite());
+        }
+        assert_eq!(Logistic::new(&[]).slope, 1.0);
     }
 }

@@ -74,20 +74,47 @@ impl Regression {
 }
 
 /// Returns the rows of `XᵀY`: of each column of `x` the sum of the rows of `y`, weighted by it.
-pub(super) fn products(x: &[Vec<f64>], y: &[Vec<f64>]) -> Vec<Vec<f64>> {
-    let (inputs, outputs) = (x[0].len(), y[0].len());
-    (0..inputs)
-        .into_par_iter()
-        .map(|input| {
-            let mut row = vec![0.0; outputs];
+pub(super) fn products<X: AsRef<[f64]> + Sync>(x: &[X], y: &[X]) -> Vec<Vec<f64>> {
+    /// Sums that stay in the cache while all rows are read.
+    const SUMS: usize = 16;
+    let (inputs, outputs) = (x[0].as_ref().len(), y[0].as_ref().len());
+    let mut sums = vec![vec![0.0; outputs]; inputs];
+    sums.par_chunks_mut(SUMS)
+        .enumerate()
+        .for_each(|(chunk, sums)| {
+            let ((x, left_x), (y, left_y)) = (x.as_chunks::<4>(), y.as_chunks::<4>());
             for (x, y) in x.iter().zip(y) {
-                for (sum, y) in row.iter_mut().zip(y) {
-                    *sum += x[input] * y;
+                let y = [0, 1, 2, 3].map(|i| &y[i].as_ref()[..outputs]);
+                for (number, sums) in sums.iter_mut().enumerate() {
+                    let x = [0, 1, 2, 3].map(|i| x[i].as_ref()[chunk * SUMS + number]);
+                    for (j, sum) in sums.iter_mut().enumerate() {
+                        *sum += x[0] * y[0][j] + x[1] * y[1][j] + x[2] * y[2][j] + x[3] * y[3][j];
+                    }
                 }
             }
-            row
-        })
-        .collect()
+            for (x, y) in left_x.iter().zip(left_y) {
+                for (number, sums) in sums.iter_mut().enumerate() {
+                    let x = x.as_ref()[chunk * SUMS + number];
+                    for (sum, y) in sums.iter_mut().zip(y.as_ref()) {
+                        *sum += x * y;
+                    }
+                }
+            }
+        });
+    sums
+}
+
+/// Scalar product.
+pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
+    let ((a, left_a), (b, left_b)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let mut sums = [0.0; 8];
+    for (a, b) in a.iter().zip(b) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
+        }
+    }
+    let left = left_a.iter().zip(left_b).map(|(a, b)| a * b);
+    sums.iter().sum::<f64>() + left.sum::<f64>()
 }
 
 /// Returns rows without their mean, and the mean.
@@ -112,7 +139,7 @@ pub(super) fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<Vec<f64>>) -> Vec<Vec<f64>>
     let n = a.len();
     for i in 0..n {
         for j in 0..=i {
-            let sum: f64 = a[i][..j].iter().zip(&a[j][..j]).map(|(x, y)| x * y).sum();
+            let sum = dot(&a[i][..j], &a[j][..j]);
             let rest = a[i][j] - sum;
             a[i][j] = match i == j {
                 true => rest.sqrt(),
