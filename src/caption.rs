@@ -16,5 +16,8 @@ pub use generator::Generator;
 pub use passes::{AttentionPass, RelevancePass};
 pub use sampling::{Choice, Sampler, Sampling, ranked};
 pub use search::{Hypothesis, Search, SearchOptions};
-pub use session::{ALTERNATIVES, Caption, CaptionOptions, CaptionToken, ModelInput, Session};
+pub use session::{
+    ALTERNATIVES, Caption, CaptionOptions, CaptionToken, ModelInput, NameRanking, RankedName,
+    Session,
+};
 pub use tail::Tail;

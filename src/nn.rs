@@ -77,6 +77,14 @@ pub struct Context<'a> {
     pub patch_gradients: bool,
     /// The encoder's input rows `[batch, rows, width]`, once recorded with `patch_gradients`.
     pub patch_rows: Option<Var>,
+    /// Whether the gradient of [`value_rows`](Self::value_rows) is wanted, also when nothing trains.
+    pub value_gradients: bool,
+    /// Queries, keys and values of the last block of a pretrained encoder `[batch, rows, 3 * width]`,
+    /// once recorded with `value_gradients`.
+    pub value_rows: Option<Var>,
+    /// Logits of a composition's names recorded so far, `[images, names]` for each set; `None` skips
+    /// them.
+    pub name_logits: Option<Vec<Var>>,
     /// Rows of the text that the rows of images take: `u32` indices into all rows of the batch, one
     /// for each row of the images. Families with placeholder tokens need it.
     pub image_places: Option<Var>,
@@ -112,6 +120,9 @@ impl<'a> Context<'a> {
             frozen: vec![],
             patch_gradients: false,
             patch_rows: None,
+            value_gradients: false,
+            value_rows: None,
+            name_logits: None,
             image_places: None,
             maps: None,
             last_map_only: false,

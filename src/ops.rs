@@ -70,7 +70,7 @@ pub use activation::Activation;
 pub use adamw::AdamW;
 pub use attention::{Attention, max_keys};
 pub use check::self_test;
-pub use chosen_ids::id_digits;
+pub use chosen_ids::{id_digits, id_of};
 pub use cross_entropy::IGNORE;
 pub use dropout::Dropout;
 pub use embedding::TablePart;

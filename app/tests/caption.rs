@@ -239,7 +239,7 @@ fn headline_of_a_beam_search_is_its_best_caption() {
             CaptionProgress::Token(token) => written.push(token.choice.token),
             CaptionProgress::Finished { .. } => break,
             CaptionProgress::Failed(message) => panic!("{message}"),
-            CaptionProgress::Started => {}
+            CaptionProgress::Started | CaptionProgress::Names(_) => {}
         }
     }
     assert_eq!(written, best.unwrap().tokens);

@@ -9,13 +9,15 @@
 mod attention;
 mod decoding;
 mod encoding;
+mod name_relevance;
 mod pictures;
 mod pool;
 mod relevance;
 
 pub use attention::AttentionPass;
 pub(crate) use decoding::{Decoding, DecodingSpec};
-pub(crate) use encoding::Encoding;
+pub(crate) use encoding::{Encoded, Encoding};
+pub(crate) use name_relevance::NameRelevancePass;
 pub(crate) use pictures::places_of;
 pub(crate) use pool::Pool;
 pub use relevance::RelevancePass;

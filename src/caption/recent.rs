@@ -1,33 +1,34 @@
-//! Encoded rows of the pictures seen last.
+//! Encodings of the pictures used last.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::passes::Encoded;
 use crate::image::TiledPicture;
 
-/// Number of pictures whose rows are kept.
+/// Number of pictures whose encodings are kept.
 const KEPT: usize = 8;
 
-/// Encoded rows by picture, the most recently used first: asking again about a picture does not
+/// Encodings by picture, the most recently used first: asking again about a picture does not
 /// encode it again.
 #[derive(Default)]
-pub(super) struct Recent(Mutex<Vec<(Arc<TiledPicture>, Vec<f32>)>>);
+pub(super) struct Recent(Mutex<Vec<(Arc<TiledPicture>, Arc<Encoded>)>>);
 
 impl Recent {
-    /// Returns the rows of a picture, if they are kept.
-    pub(super) fn get(&self, tiled: &Arc<TiledPicture>) -> Option<Vec<f32>> {
+    /// Returns the encoding of a picture, if it is kept.
+    pub(super) fn get(&self, tiled: &Arc<TiledPicture>) -> Option<Arc<Encoded>> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let same = |other: &Arc<TiledPicture>| Arc::ptr_eq(other, tiled) || other == tiled;
         let at = kept.iter().position(|(other, _)| same(other))?;
         let found = kept.remove(at);
-        let rows = found.1.clone();
+        let encoded = found.1.clone();
         kept.insert(0, found);
-        Some(rows)
+        Some(encoded)
     }
 
-    /// Keeps the rows of a picture.
-    pub(super) fn put(&self, tiled: Arc<TiledPicture>, rows: Vec<f32>) {
+    /// Keeps the encoding of a picture.
+    pub(super) fn put(&self, tiled: Arc<TiledPicture>, encoded: Arc<Encoded>) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.insert(0, (tiled, rows));
+        kept.insert(0, (tiled, encoded));
         kept.truncate(KEPT);
     }
 }

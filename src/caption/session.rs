@@ -1,14 +1,16 @@
 //! Captions of pictures by a loaded model.
 
 mod looks;
+mod names;
 
+use std::cell::RefCell;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::passes::{
-    AttentionPass, Decoding, DecodingSpec, Encoding, Pool, RelevancePass, batch_bucket,
-    capacity_bucket, length_bucket, places_of, text_bucket,
+    AttentionPass, Decoding, DecodingSpec, Encoded, Encoding, NameRelevancePass, Pool,
+    RelevancePass, batch_bucket, capacity_bucket, length_bucket, places_of, text_bucket,
 };
 use super::recent::Recent;
 use super::search::{self, Hypothesis, Wanted};
@@ -21,6 +23,8 @@ use crate::models::{Dialogue, ImageTokens, Model, ModelInfo};
 use crate::text::chat::{Message, Part, Role};
 use crate::text::{Style, TextStream, Tokenizer};
 use looks::Looks;
+use names::NameTexts;
+pub use names::{NameRanking, RankedName};
 
 /// Number of alternatives kept beside each token of a streamed caption.
 pub const ALTERNATIVES: usize = 5;
@@ -71,6 +75,27 @@ pub struct Caption {
     /// Natural logarithm of the caption's probability given the picture and the prompt, the end
     /// token included if the caption ended with one.
     pub log_probability: f64,
+    /// Probability that the name which the caption follows is right, of compositions that are [given
+    /// names](Session::names) and were asked for a caption. [`log_probability`](Self::log_probability)
+    /// takes the name for granted.
+    pub name_probability: Option<f32>,
+}
+
+impl Caption {
+    /// Returns how sure the model is: the probability of the average token, as a geometric mean, and
+    /// that of the name if there is one.
+    pub fn confidence(&self) -> f32 {
+        // the end of the caption counts as a token
+        let tokens = (self.tokens.len() + 1) as f64;
+        let token = (self.log_probability / tokens).exp() as f32;
+        token * self.name_probability.unwrap_or(1.0)
+    }
+
+    /// Whether the name which the caption follows is more probably wrong than right.
+    pub fn is_unsure(&self) -> bool {
+        self.name_probability
+            .is_some_and(|name| name < NameRanking::SURE)
+    }
 }
 
 /// A token of a streamed caption.
@@ -90,8 +115,8 @@ pub struct CaptionToken {
     /// it is the [relevance](RelevancePass) of the patches.
     ///
     /// Of pretrained models it is a square map over the picture stretched to a square, on which the
-    /// rows of all tiles are [spread](crate::explain::RowLayout); empty for texts about several
-    /// pictures.
+    /// rows of all tiles are [spread](crate::explain::RowLayout), those of a composition's names as
+    /// patches speak for the name; empty for texts about several pictures.
     pub heat: Vec<f32>,
 }
 
@@ -146,6 +171,10 @@ struct Inner {
     tiling: Tiling,
     attention: Pool<ExplainSpec, AttentionPass>,
     relevance: Pool<ExplainSpec, RelevancePass>,
+    /// By the number of the set of names.
+    name_relevance: Pool<usize, NameRelevancePass>,
+    /// Names of each set of a composition, once they were asked for.
+    names: OnceLock<Vec<NameTexts>>,
 }
 
 /// Sizes of passes that explain.
@@ -164,6 +193,8 @@ struct Question {
     image: Vec<f32>,
     /// How the heat of tokens is read; `None` for no heat.
     looks: Option<Looks>,
+    /// Probability of the name that a caption follows.
+    name_probability: Option<f32>,
 }
 
 impl Session {
@@ -195,6 +226,8 @@ impl Session {
             tiling,
             attention: Pool::new(1),
             relevance: Pool::new(1),
+            name_relevance: Pool::new(1),
+            names: OnceLock::new(),
         }))
     }
 
@@ -332,33 +365,43 @@ impl Session {
         input: &ModelInput,
         on: &mut dyn FnMut(usize),
     ) -> Result<(), CaptionError> {
-        self.encoded_values(input, on).map(drop)
+        match input.0 {
+            Input::Tiles(_) => self.encoded(input, on).map(drop),
+            Input::Picture(_) => Ok(()),
+        }
     }
 
     /// Returns what a pass takes in for a picture: its pixels `[3, side, side]` or, where the model
     /// [encodes apart](ModelInfo::encodes_apart), its encoded rows `[rows, width]`.
     fn image_values(&self, input: &ModelInput) -> Result<Vec<f32>, CaptionError> {
-        self.encoded_values(input, &mut |_| ())
+        let (side, in_tiles) = (self.info().image_size(), self.0.model.dialogue().is_some());
+        match &input.0 {
+            Input::Picture(picture) if !in_tiles && picture.width == side => {
+                Ok(picture.normalised())
+            }
+            Input::Picture(_) => Err(CaptionError::OtherModel),
+            Input::Tiles(_) => Ok(self.encoded(input, &mut |_| ())?.rows.clone()),
+        }
     }
 
-    fn encoded_values(
+    /// Returns the encoding of a picture in tiles, see [`encode`](Self::encode).
+    fn encoded(
         &self,
         input: &ModelInput,
         on: &mut dyn FnMut(usize),
-    ) -> Result<Vec<f32>, CaptionError> {
+    ) -> Result<Arc<Encoded>, CaptionError> {
         let (side, in_tiles) = (self.info().image_size(), self.0.model.dialogue().is_some());
-        let tiled = match &input.0 {
-            Input::Tiles(tiled) if in_tiles && tiled.side == side => tiled,
-            Input::Picture(picture) if !in_tiles && picture.width == side => {
-                return Ok(picture.normalised());
-            }
-            _ => return Err(CaptionError::OtherModel),
+        let Input::Tiles(tiled) = &input.0 else {
+            return Err(CaptionError::OtherModel);
         };
-        if let Some(rows) = self.0.encoded.get(tiled) {
-            return Ok(rows);
+        if !in_tiles || tiled.side != side {
+            return Err(CaptionError::OtherModel);
+        }
+        if let Some(encoded) = self.0.encoded.get(tiled) {
+            return Ok(encoded);
         }
         let Inner { device, model, .. } = &*self.0;
-        let (mut rows, mut done) = (vec![], 0);
+        let (mut all, mut done) = (Encoded::default(), 0);
         for tiles in tiled.tiles.chunks(Self::TILES) {
             let pixels: Vec<f32> = tiles.iter().flat_map(|tile| &tile.input).copied().collect();
             let count = tiles.len();
@@ -367,12 +410,14 @@ impl Session {
                 || Ok::<_, DeviceError>((count, Encoding::new(device, model, count)?)),
                 |encoding| encoding.run(&pixels),
             )?;
-            rows.extend(encoded);
+            all.rows.extend(encoded.rows);
+            all.names = encoded.names;
             done += count;
             on(done);
         }
-        self.0.encoded.put(tiled.clone(), rows.clone());
-        Ok(rows)
+        let all = Arc::new(all);
+        self.0.encoded.put(tiled.clone(), all.clone());
+        Ok(all)
     }
 
     /// Writes the likeliest caption of a picture, token by token, with the default options.
@@ -429,13 +474,23 @@ impl Session {
     ) -> Result<Vec<Caption>, CaptionError> {
         assert_eq!(inputs.len(), prompts.len(), "one prompt for each picture");
         self.check_pictures()?;
-        let prompts = prompts
+        let asked = prompts;
+        let prompts = asked
             .iter()
             .zip(inputs)
             .map(|(prompt, input)| self.prompt(prompt, Some(input)))
             .collect::<Result<Vec<_>, _>>()?;
-        let image = |index: usize| self.image_values(&inputs[index]);
-        self.captions_of_rows(&image, &prompts, options, cancel)
+        let named = RefCell::new(vec![None; inputs.len()]);
+        // while the encodings are at hand
+        let image = |index: usize| {
+            named.borrow_mut()[index] = self.name_probability(&inputs[index], asked[index])?;
+            self.image_values(&inputs[index])
+        };
+        let mut captions = self.captions_of_rows(&image, &prompts, options, cancel)?;
+        for (caption, named) in captions.iter_mut().zip(named.take()) {
+            caption.name_probability = named;
+        }
+        Ok(captions)
     }
 
     /// Writes the captions of pictures whose encoded rows are known, each after prompt tokens of its
@@ -470,6 +525,7 @@ impl Session {
         let prompts = [self.prompt(&options.prompt, Some(&input))?];
         let mut captions = vec![];
         let image = |_| self.image_values(&input);
+        let name_probability = self.name_probability(&input, &options.prompt)?;
         self.search(
             &image,
             &prompts,
@@ -477,7 +533,10 @@ impl Session {
             &Cancel::new(),
             &mut |_, found| {
                 let found = found.into_iter().flatten();
-                captions.extend(found.map(|hypothesis| self.decoded(&prompts[0], hypothesis)));
+                captions.extend(found.map(|hypothesis| Caption {
+                    name_probability,
+                    ..self.decoded(&prompts[0], hypothesis)
+                }));
             },
         )?;
         Ok(captions)
@@ -520,9 +579,10 @@ impl Session {
         let image = self.image_values(input)?;
         let looks = options.heat.then(|| self.looks(&[input], &prompt));
         Ok(Question {
+            name_probability: self.name_probability(input, &options.prompt)?,
             prompt,
             image,
-            looks: looks.flatten(),
+            looks: looks.transpose()?.flatten(),
         })
     }
 
@@ -598,6 +658,7 @@ impl Session {
             prompt,
             image,
             looks,
+            name_probability,
         } = question;
         let Inner {
             device,
@@ -627,6 +688,7 @@ impl Session {
             text: String::new(),
             tokens: vec![],
             log_probability: 0.0,
+            name_probability: *name_probability,
         };
         while caption.tokens.len() < limit {
             let ranked = ranked(&logits);
@@ -820,7 +882,8 @@ impl Session {
         let question = Question {
             prompt,
             image,
-            looks: looks.flatten(),
+            looks: looks.transpose()?.flatten(),
+            name_probability: None,
         };
         self.stream_question(&question, options, on)
     }
@@ -970,6 +1033,7 @@ impl Session {
                 .collect(),
             log_probability: hypothesis.log_probability(),
             tokens: hypothesis.tokens,
+            name_probability: None,
         }
     }
 }

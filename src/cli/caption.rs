@@ -17,7 +17,7 @@ use super::hint;
 use super::model::ModelArgs;
 use super::output::{print, printable};
 use super::values::named;
-use crate::caption::{CaptionOptions, CaptionToken, ModelInput, Sampling, Session};
+use crate::caption::{CaptionOptions, CaptionToken, ModelInput, NameRanking, Sampling, Session};
 use crate::cli::output::errln;
 use crate::data::{Existing, PictureFile};
 use crate::explain::heatmap::{self, Panel};
@@ -401,6 +401,25 @@ fn encode(session: &Session, input: &ModelInput, prompt: &str) -> anyhow::Result
     Ok(())
 }
 
+/// Says on standard error if the name that a caption follows is more probably wrong than right, and
+/// what other names there are.
+fn doubt(session: &Session, input: &ModelInput, prompt: &str) -> anyhow::Result<()> {
+    let ranking = session.caption_names(input, prompt, 4)?;
+    let Some(ranking) = ranking.filter(NameRanking::is_unsure) else {
+        return Ok(());
+    };
+    let percent = 100.0 * ranking.names[0].probability;
+    let others: Vec<String> = ranking.names[1..]
+        .iter()
+        .map(|name| format!("{:?}", name.text))
+        .collect();
+    errln!(
+        "unsure ({percent:.0} %): it may also be {}",
+        others.join(" or ")
+    );
+    Ok(())
+}
+
 /// Prints the caption of one picture, token by token where there is no beam; breaks if nobody reads
 /// on.
 fn caption(
@@ -456,6 +475,7 @@ fn caption(
                 return Ok(ControlFlow::Break(()));
             }
         }
+        doubt(session, &input, &options.prompt)?;
         return Ok(ControlFlow::Continue(()));
     }
     // printed with the first token, so that an error about the prompt comes alone
@@ -482,6 +502,7 @@ fn caption(
     if pretrained {
         speed.report();
     }
+    doubt(session, &input, &options.prompt)?;
     if let Some(file) = heat_file {
         let panels: Vec<Panel> = tokens.iter().map(CaptionToken::panel).collect();
         heatmap::save(file, &session.visible_part(&picture), &panels)

@@ -5,7 +5,8 @@ use crate::image::TiledPicture;
 /// Places on a picture of the rows that an image encoder makes of its tiles.
 ///
 /// Each tile gives a square of rows, row by row, and may give more behind them for the tile as a
-/// whole, which lie nowhere. The tile of the whole picture lies over all others.
+/// whole, which lie nowhere unless it is [known](Self::with_whole) which parts of the tile they speak
+/// of. The tile of the whole picture lies over all others.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RowLayout {
     /// Number of rows along a side of a tile.
@@ -16,6 +17,9 @@ pub struct RowLayout {
     cells: usize,
     /// Left, top, width and height of each tile, in cells.
     tiles: Vec<[f64; 4]>,
+    /// Share of each part of each tile in its rows for the whole, row by row; none where they lie
+    /// nowhere.
+    whole: Vec<Vec<f32>>,
 }
 
 impl RowLayout {
@@ -42,6 +46,36 @@ impl RowLayout {
                     ]
                 })
                 .collect(),
+            whole: vec![],
+        }
+    }
+
+    /// Spreads rows for a tile as a whole over the tile: `shares` are those of each tile's parts,
+    /// row by row in a square of any number of parts, and sum to 1. Without shares they lie nowhere.
+    /// Parts that are smaller than cells make the cells as small.
+    ///
+    /// # Panics
+    /// With another number of tiles, or parts that are no square.
+    #[must_use]
+    pub fn with_whole(self, shares: Vec<Vec<f32>>) -> RowLayout {
+        let Some(parts) = shares.first().map(|shares| shares.len().isqrt()) else {
+            return self;
+        };
+        assert_eq!(shares.len(), self.tiles.len(), "the shares of each tile");
+        let square = |shares: &Vec<f32>| shares.len() == parts * parts;
+        assert!(shares.iter().all(square), "shares of a square of parts");
+        let along = self.cells / self.side.max(1);
+        let cells = self.cells.max(parts * along);
+        let scale = cells as f64 / self.cells as f64;
+        RowLayout {
+            cells,
+            tiles: self
+                .tiles
+                .iter()
+                .map(|tile| tile.map(|edge| scale * edge))
+                .collect(),
+            whole: shares,
+            ..self
         }
     }
 
@@ -50,8 +84,8 @@ impl RowLayout {
         self.tiles.len() * self.each
     }
 
-    /// Number of cells along a side of the map that [`spread`](Self::spread) returns: rows of a tile
-    /// times tiles along the longer side of the grid.
+    /// Number of cells along a side of the map that [`spread`](Self::spread) returns: rows of a tile,
+    /// or parts of it if they are more, times tiles along the longer side of the grid.
     pub fn cells(&self) -> usize {
         self.cells
     }
@@ -65,33 +99,42 @@ impl RowLayout {
     pub fn spread(&self, shares: &[f32]) -> Vec<f32> {
         assert_eq!(shares.len(), self.rows(), "one share for each row");
         let mut map = vec![0f64; self.cells * self.cells];
-        for (row, &share) in shares.iter().enumerate() {
-            let (tile, within) = (row / self.each, row % self.each);
-            if within >= self.side.pow(2) {
-                continue;
+        for (tile, shares) in shares.chunks(self.each.max(1)).enumerate() {
+            let (rows, whole) = shares.split_at(self.side.pow(2).min(shares.len()));
+            for (row, &share) in rows.iter().enumerate() {
+                self.add(&mut map, tile, (row, self.side), share as f64);
             }
-            let [left, top, width, height] = self.tiles[tile];
-            let (across, down) = (within % self.side, within / self.side);
-            let columns = self.parts(left, width, across);
-            for (y, high) in self.parts(top, height, down) {
-                for &(x, wide) in &columns {
-                    map[y * self.cells + x] += share as f64 * high * wide;
-                }
+            let whole: f64 = whole.iter().map(|&share| share as f64).sum();
+            let parts = self.whole.get(tile).map_or(&[][..], Vec::as_slice);
+            for (part, &share) in parts.iter().enumerate() {
+                let part = (part, parts.len().isqrt());
+                self.add(&mut map, tile, part, whole * share as f64);
             }
         }
         map.into_iter().map(|value| value as f32).collect()
     }
 
-    /// Cells along one axis that a row of a tile covers, each with its part of the row. The parts
-    /// sum to 1. `start` and `length` are those of the tile.
-    fn parts(&self, start: f64, length: f64, row: usize) -> Vec<(usize, f64)> {
-        let edge = |row: usize| start + row as f64 * length / self.side as f64;
+    /// Adds the share of a part of a tile, one of `side` along each side, to the cells that it covers.
+    fn add(&self, map: &mut [f64], tile: usize, (part, side): (usize, usize), share: f64) {
+        let [left, top, width, height] = self.tiles[tile];
+        let columns = self.covered(left, width, (part % side, side));
+        for (y, high) in self.covered(top, height, (part / side, side)) {
+            for &(x, wide) in &columns {
+                map[y * self.cells + x] += share * high * wide;
+            }
+        }
+    }
+
+    /// Cells along one axis that one of `side` parts of a tile covers, each with its share of the
+    /// part. The shares sum to 1. `start` and `length` are those of the tile.
+    fn covered(&self, start: f64, length: f64, (part, side): (usize, usize)) -> Vec<(usize, f64)> {
+        let edge = |part: usize| start + part as f64 * length / side as f64;
         // areas are 32-bit: an edge may lie a little beside that of its cell
         let aligned = |edge: f64| match (edge - edge.round()).abs() < 1e-4 {
             true => edge.round(),
             false => edge,
         };
-        let (from, to) = (aligned(edge(row)), aligned(edge(row + 1)));
+        let (from, to) = (aligned(edge(part)), aligned(edge(part + 1)));
         let first = (from as usize).min(self.cells - 1);
         let last = (to.ceil() as usize).clamp(first + 1, self.cells);
         let covered = |cell: usize| to.min((cell + 1) as f64) - from.max(cell as f64);

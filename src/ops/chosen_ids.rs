@@ -18,6 +18,11 @@ pub fn id_digits(id: u32) -> [f32; 2] {
     [(id / BASE) as f32, (id % BASE) as f32]
 }
 
+/// The id of two digits in a table.
+pub fn id_of(digits: [f32; 2]) -> u32 {
+    BASE * digits[0] as u32 + digits[1] as u32
+}
+
 impl Tape {
     /// Records `y[n, i] = 256 * table[rows[n], i, 0] + table[rows[n], i, 1]` as `u32`, with `table:
     /// [count, width, 2]` of [`id_digits`], `rows: [n]` of `u32` and `y: [n, width]`. Rows past the

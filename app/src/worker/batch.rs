@@ -106,11 +106,9 @@ impl BatchJob {
             Some(error) => Err(error),
             None => {
                 let caption = captions.next().expect("one for every readable picture");
-                // the end of the caption counts as a token
-                let tokens = (caption.tokens.len() + 1) as f64;
                 Ok(WrittenCaption {
                     text: format!("{shown}{}", caption.text).trim().to_owned(),
-                    confidence: (caption.log_probability / tokens).exp() as f32,
+                    confidence: caption.confidence(),
                 })
             }
         };

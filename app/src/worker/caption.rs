@@ -4,7 +4,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use seemore::caption::{Cancel, Caption, CaptionOptions, CaptionToken, Sampling, Session};
+use seemore::caption::{
+    Cancel, Caption, CaptionOptions, CaptionToken, NameRanking, Sampling, Session,
+};
 use seemore::image::Picture;
 use seemore::text::chat::{Message, Part, Role};
 
@@ -12,6 +14,9 @@ use super::{Event, Slot, Worker};
 use crate::generation::GenerationSettings;
 use crate::hint;
 use crate::pictures::PictureSource;
+
+/// Number of names that are reported of a picture.
+const NAMES: usize = 4;
 
 /// A picture to caption, or a question to answer about it. Its results are [`CaptionEvent`]s.
 #[derive(Debug, Clone)]
@@ -46,6 +51,9 @@ pub struct CaptionEvent {
 pub enum CaptionProgress {
     /// The model has begun.
     Started,
+    /// Names that the model is given for the picture, the most probable first, see
+    /// [`Session::caption_names`]. Its tokens follow.
+    Names(NameRanking),
     /// The next token.
     Token(CaptionToken),
     /// Captions found by beam search, the most likely first. Its tokens follow.
@@ -101,6 +109,13 @@ impl CaptionJob {
         send: &dyn Fn(CaptionProgress),
     ) -> anyhow::Result<()> {
         let options = options(session, &self.settings, &self.prompt);
+        if self.history.is_empty() {
+            let input = session.input(picture)?;
+            let names = session.caption_names(&input, &self.prompt, NAMES)?;
+            names
+                .into_iter()
+                .for_each(|names| send(CaptionProgress::Names(names)));
+        }
         let mut on = |token: &CaptionToken| {
             send(CaptionProgress::Token(token.clone()));
             match self.cancel.is_cancelled() {

@@ -1,5 +1,7 @@
 //! Encoding of pictures apart from the prompts they belong to.
 
+use std::sync::OnceLock;
+
 use crate::device::{Device, DeviceError, Plan};
 use crate::graph::Var;
 use crate::models::Model;
@@ -10,7 +12,20 @@ pub(crate) struct Encoding {
     plan: Plan,
     image: Var,
     rows: Var,
+    /// Logits of the names of each set, `[tiles, names]`.
+    names: Vec<Var>,
     tiles: usize,
+}
+
+/// Output of the image encoder for a picture.
+#[derive(Debug, Default)]
+pub(crate) struct Encoded {
+    /// Rows `[rows, width]` of all tiles.
+    pub rows: Vec<f32>,
+    /// Logits of a composition's names, by set; those of the last tile.
+    pub names: Vec<Vec<f32>>,
+    /// Share of each patch of each tile in the name of a caption, once it was asked for.
+    pub relevance: OnceLock<Vec<Vec<f32>>>,
 }
 
 impl Encoding {
@@ -26,22 +41,26 @@ impl Encoding {
         let side = model.info().image_size();
         let mut tape = model.tape(device);
         let image = tape.input(&[tiles, 3, side, side]);
-        let rows = model.encode(&mut Context::inference(&mut tape), image).rows;
+        let mut c = Context::inference(&mut tape);
+        c.name_logits = Some(vec![]);
+        let rows = model.encode(&mut c, image).rows;
+        let names = c.name_logits.take().unwrap_or_default();
         tape.hold(rows);
+        names.iter().for_each(|&logits| tape.hold(logits));
         Ok(Encoding {
             plan: Plan::new(device, tape)?,
             image,
             rows,
+            names,
             tiles,
         })
     }
 
-    /// Returns the rows `[rows, width]` of tiles `[n, 3, side, side]`, normalised, with `n` at most
-    /// the recorded number.
+    /// Encodes tiles `[n, 3, side, side]`, normalised, with `n` from 1 to the recorded number.
     ///
     /// # Errors
     /// A failed device.
-    pub(crate) fn run(&self, tiles: &[f32]) -> Result<Vec<f32>, DeviceError> {
+    pub(crate) fn run(&self, tiles: &[f32]) -> Result<Encoded, DeviceError> {
         let all: usize = self.plan.shape(self.image).iter().product();
         let count = tiles.len() / (all / self.tiles);
         let mut tiles = tiles.to_vec();
@@ -49,6 +68,15 @@ impl Encoding {
         self.plan.write(self.image, &tiles);
         let mut rows: Vec<f32> = self.plan.run_and_read(self.rows)?;
         rows.truncate(rows.len() / self.tiles * count);
-        Ok(rows)
+        let names = self.names.iter().map(|&logits| {
+            let all: Vec<f32> = self.plan.read(logits)?;
+            let each = all.len() / self.tiles;
+            Ok(all[each * (count - 1)..each * count].to_vec())
+        });
+        Ok(Encoded {
+            rows,
+            names: names.collect::<Result<_, DeviceError>>()?,
+            relevance: OnceLock::new(),
+        })
     }
 }

@@ -65,12 +65,16 @@ impl Session {
 
     /// Returns how the heat of the tokens after a prompt about pictures is read; `None` for several
     /// pictures or none.
-    pub(super) fn looks(&self, inputs: &[&ModelInput], prompt: &[u32]) -> Option<Looks> {
+    pub(super) fn looks(
+        &self,
+        inputs: &[&ModelInput],
+        prompt: &[u32],
+    ) -> Result<Option<Looks>, CaptionError> {
         let (info, [input]) = (self.info(), inputs) else {
-            return None;
+            return Ok(None);
         };
         let cls = info.image_tokens == ImageTokens::Cls;
-        Some(Looks {
+        Ok(Some(Looks {
             cls,
             keys: match info.placeholder {
                 Some(placeholder) => places_of(prompt, placeholder.token).collect(),
@@ -79,19 +83,21 @@ impl Session {
                 // first among the keys of the decoder
                 None => (cls as usize..cls as usize + info.patches()).collect(),
             },
-            layout: self.layout(input),
-        })
+            layout: self.layout(input)?,
+        }))
     }
 
     /// Returns where the rows of a picture lie on it; `None` for models that take it in as a whole.
-    fn layout(&self, input: &ModelInput) -> Option<RowLayout> {
+    /// Rows of the whole picture lie where the patches are that speak for its name.
+    fn layout(&self, input: &ModelInput) -> Result<Option<RowLayout>, CaptionError> {
         let info = self.info();
-        match (&input.0, info.image_tokens) {
+        Ok(match (&input.0, info.image_tokens) {
             (Input::Tiles(tiled), ImageTokens::Squares { factor }) => {
-                Some(RowLayout::new(tiled, info.grid() / factor, info.whole_rows))
+                let layout = RowLayout::new(tiled, info.grid() / factor, info.whole_rows);
+                Some(layout.with_whole(self.name_relevance(input)?))
             }
             _ => None,
-        }
+        })
     }
 
     /// Returns the attention of every layer over a picture, a prompt and the tokens that were
@@ -132,7 +138,7 @@ impl Session {
             |pass| pass.run(&image, &text[..spec.length]),
         )?;
         let maps = AttentionMaps {
-            layout: self.layout(&input),
+            layout: self.layout(&input)?,
             ..maps
         };
         if self.info().encoder.is_none() {

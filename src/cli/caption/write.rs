@@ -93,7 +93,7 @@ pub fn run(
     if resumed > 0 {
         errln!("note: {resumed} captions of a run that was stopped are taken up");
     }
-    let (mut written, mut failed) = (0, 0);
+    let (mut written, mut failed, mut unsure) = (0, 0, vec![]);
     let mut stopped = false;
     let start = Instant::now();
     if !todo.is_empty() {
@@ -155,6 +155,9 @@ pub fn run(
                 }
                 sink.add(picture, &text)?;
                 written += 1;
+                if caption.is_unsure() {
+                    unsure.push(picture.path.display().to_string());
+                }
             }
             bar.inc(batch.len() as u64);
             let left = todo.len() - bar.position() as usize;
@@ -179,6 +182,9 @@ pub fn run(
             HumanDuration(Duration::from_secs(start.elapsed().as_secs()))
         ),
     };
+    if !unsure.is_empty() {
+        errln!("note: the model is unsure of {}", listed(&unsure));
+    }
     outln!("{written} captions written{time}, {kept} pictures had one, {failed} failed{place}");
     if stopped {
         bail!("stopped: the same command goes on where this one ended");
@@ -189,6 +195,16 @@ pub fn run(
             "{failed} of {} pictures were not captioned",
             inputs.pictures.len()
         ),
+    }
+}
+
+/// Returns the first names of a list, and how many more there are.
+fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 

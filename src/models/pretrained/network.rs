@@ -88,6 +88,9 @@ impl Names {
         let logits = self.logits.forward(c, row);
         let names = c.tape.len(logits) / images;
         let logits = c.tape.view(logits, &[images, names]);
+        if let Some(all) = &mut c.name_logits {
+            all.push(logits);
+        }
         let name = c.tape.argmax(logits);
         let tokens = c.parameter(&self.tokens);
         let tokens = c.tape.chosen_ids(tokens, name);

@@ -262,12 +262,14 @@ impl VisionTransformer {
         let mut stream = Stream::from(x);
         let mut passed = x;
         for (layer, block) in self.blocks.iter().enumerate() {
+            let last = layer + 1 == self.blocks.len();
             stream = c.segment(stream, |c, x| {
                 block.forward(
                     c,
                     x,
                     self.config.num_attention_heads,
                     self.config.hidden_act,
+                    last,
                 )
             });
             stream = c.keep_stream(|| format!("vision.layer{layer}"), stream);
@@ -298,9 +300,14 @@ impl Block {
         stream: Stream,
         heads: usize,
         activation: VisionActivation,
+        last: bool,
     ) -> Stream {
         let (x, normed) = stream.norm(c, &self.norm1);
         let qkv = self.qkv.forward(c, normed);
+        if c.value_gradients && last {
+            c.tape.want_grad(qkv);
+            c.value_rows = Some(qkv);
+        }
         let width = c.tape.shape(x)[2] / heads;
         let spec = Attention {
             heads,

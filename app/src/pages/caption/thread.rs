@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use seemore::caption::{Cancel, CaptionToken};
+use seemore::caption::{Cancel, CaptionToken, NameRanking};
 
 use crate::generation::GenerationSettings;
 use crate::worker::CaptionProgress;
@@ -32,6 +32,8 @@ pub struct Turn {
     /// Text that the caption starts with, or the question that it answers.
     pub prompt: String,
     pub settings: GenerationSettings,
+    /// Names that the model was given for the picture.
+    pub names: Option<NameRanking>,
     pub tokens: Vec<CaptionToken>,
     pub beams: Vec<seemore::caption::Caption>,
 }
@@ -106,14 +108,17 @@ impl Turn {
         texts.collect()
     }
 
-    /// Returns the probability of the average token, as a geometric mean.
+    /// Returns the probability of the average token, as a geometric mean, times that of the name
+    /// that the model was given for the picture, if it was.
     pub fn confidence(&self) -> Option<f32> {
         let logs = self
             .tokens
             .iter()
             .map(|token| token.choice.probability.ln());
         let count = self.tokens.len();
-        (count > 0).then(|| (logs.sum::<f32>() / count as f32).exp())
+        let first = self.names.iter().flat_map(|ranking| &ranking.names).next();
+        let name = first.map_or(1.0, |name| name.probability);
+        (count > 0).then(|| (logs.sum::<f32>() / count as f32).exp() * name)
     }
 
     /// Whether the text is written and uncertain.
@@ -124,6 +129,7 @@ impl Turn {
     pub fn update(&mut self, progress: &CaptionProgress) {
         match progress {
             CaptionProgress::Started => self.status = Status::Writing,
+            CaptionProgress::Names(names) => self.names = Some(names.clone()),
             CaptionProgress::Token(token) => {
                 self.status = Status::Writing;
                 self.tokens.push(token.clone());

@@ -1,6 +1,7 @@
 //! The selected picture and what the models write about it.
 
 use egui::{Align, Button, Layout, Panel, RichText, ScrollArea, TextEdit, Ui, vec2};
+use seemore::caption::NameRanking;
 use seemore::image::Preprocess;
 
 use super::preview::Wanted;
@@ -197,6 +198,9 @@ impl CaptionPage {
                 self.hovered = Some((slot, Place { turn, token }));
             }
             status(ui, text);
+            if let Some(others) = other_names(text) {
+                ui.label(others);
+            }
             for beam in &text.beams {
                 let percent = 100.0 * beam.log_probability.exp();
                 ui.label(format!("{}   {percent:.1} %", beam.text.trim()));
@@ -238,6 +242,28 @@ impl CaptionPage {
     }
 }
 
+/// Explains the confidence of a caption that follows a name.
+fn named(ranking: &NameRanking) -> String {
+    let names = ranking.names.iter();
+    let list = names.map(|name| format!("\n{:.0} %   {}", 100.0 * name.probability, name.text));
+    format!(
+        "How often the model was right about drawings that it had not learned from, when it was as sure. The names that fit best:{}",
+        list.collect::<String>()
+    )
+}
+
+/// Returns the names that an uncertain caption does not have.
+fn other_names(turn: &Turn) -> Option<String> {
+    let ranking = turn.names.as_ref().filter(|_| turn.is_uncertain())?;
+    let others: Vec<&str> = ranking
+        .names
+        .iter()
+        .skip(1)
+        .map(|name| name.text.as_str())
+        .collect();
+    (!others.is_empty()).then(|| format!("It may also be: {}", others.join("; ")))
+}
+
 /// Draws the line below a text: how it was written, and how sure the model is.
 fn status(ui: &mut Ui, turn: &Turn) {
     ui.horizontal_wrapped(|ui| {
@@ -265,10 +291,12 @@ fn status(ui: &mut Ui, turn: &Turn) {
                 false => ("Confidence", ui.visuals().text_color()),
             };
             let text = format!("{name}: {:.0} %", 100.0 * mean);
+            let hint = match &turn.names {
+                Some(ranking) => named(ranking),
+                None => "Probability of the average word. A model can be sure of its words and wrong about the picture.".into(),
+            };
             ui.label(RichText::new(text).color(color).strong())
-                .on_hover_text(
-                    "Probability of the average word. A model can be sure of its words and wrong about the picture.",
-                );
+                .on_hover_text(hint);
         }
         if turn.settings.temperature > 0.0 {
             let text = format!("sampled at temperature {:.1}", turn.settings.temperature);

@@ -1,0 +1,195 @@
+//! Names that a composition is given for a picture.
+
+use super::{Input, ModelInput, Session};
+use crate::caption::CaptionError;
+use crate::caption::passes::NameRelevancePass;
+use crate::device::DeviceError;
+use crate::image::PictureTile;
+use crate::models::ModelConfig;
+use crate::models::composition::{NAME_TOKENS, NameSet, names_layer};
+use crate::ops::id_of;
+use crate::text::Style;
+
+/// Answers to a question about a picture, out of a set that a composition was trained with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NameRanking {
+    /// Question that they answer; `None` for that of captions.
+    pub question: Option<String>,
+    /// Answers, the most probable first.
+    pub names: Vec<RankedName>,
+}
+
+impl NameRanking {
+    /// Probability of the first answer below which it is more often wrong than right.
+    pub(super) const SURE: f32 = 0.5;
+
+    /// Whether the first answer is more probably wrong than right.
+    pub fn is_unsure(&self) -> bool {
+        let first = self.names.first();
+        first.is_some_and(|first| first.probability < Self::SURE)
+    }
+}
+
+/// An answer and how probable it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RankedName {
+    /// Words of the answer.
+    pub text: String,
+    /// Probability that it would be right if it were the first: how often first answers of this
+    /// logit were right about pictures that were held out in training. Those of several answers do
+    /// not sum to 1.
+    pub probability: f32,
+}
+
+/// Names of a set, as text.
+pub(super) type NameTexts = Vec<String>;
+
+impl Session {
+    /// Returns the answers that a composition is given for a picture: of each of its sets of names
+    /// the `limit` most probable ones. Other models have none.
+    ///
+    /// # Errors
+    /// A picture that was preprocessed for another model, or a failed device.
+    pub fn names(
+        &self,
+        input: &ModelInput,
+        limit: usize,
+    ) -> Result<Vec<NameRanking>, CaptionError> {
+        let sets = self.name_sets();
+        if sets.is_empty() {
+            return Ok(vec![]);
+        }
+        let encoded = self.encoded(input, &mut |_| ())?;
+        let texts = self.name_texts()?;
+        let ranking = |((set, logits), texts): ((&NameSet, &Vec<f32>), &NameTexts)| {
+            let mut order: Vec<usize> = (0..logits.len()).collect();
+            order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
+            let named = order.into_iter().map(|name| RankedName {
+                text: texts[name].clone(),
+                probability: probability(logits[name]),
+            });
+            NameRanking {
+                question: set.question.clone(),
+                names: named
+                    .filter(|it| it.probability > 0.0)
+                    .take(limit)
+                    .collect(),
+            }
+        };
+        let sets = sets.iter().zip(&encoded.names).zip(texts);
+        Ok(sets.map(ranking).collect())
+    }
+
+    /// Returns the answers to the question of captions, see [`names`](Self::names), if that is what
+    /// a prompt asks: the model's own question, or that of a [`Style`].
+    ///
+    /// # Errors
+    /// See [`names`](Self::names).
+    pub fn caption_names(
+        &self,
+        input: &ModelInput,
+        prompt: &str,
+        limit: usize,
+    ) -> Result<Option<NameRanking>, CaptionError> {
+        let Some(set) = self.caption_set().filter(|_| self.asks_for_caption(prompt)) else {
+            return Ok(None);
+        };
+        Ok(Some(self.names(input, limit)?.swap_remove(set)))
+    }
+
+    /// Sets of names of a composition.
+    fn name_sets(&self) -> &[NameSet] {
+        match self.model().config() {
+            ModelConfig::Composition(config) if config.projector.embedding > 0 => {
+                &config.projector.names
+            }
+            _ => &[],
+        }
+    }
+
+    /// Number of the set of names that answer the question of captions.
+    pub(super) fn caption_set(&self) -> Option<usize> {
+        let sets = self.name_sets().iter();
+        sets.map(|set| &set.question).position(Option::is_none)
+    }
+
+    /// Whether a prompt asks for a caption.
+    pub(super) fn asks_for_caption(&self, prompt: &str) -> bool {
+        let family = self.model().config().family();
+        let styled = || {
+            Style::ALL
+                .iter()
+                .any(|style| style.prompt(family) == prompt)
+        };
+        prompt.is_empty() || prompt == self.question() || styled()
+    }
+
+    /// Returns the probability that the name which a caption follows is right; `None` for prompts
+    /// that ask for something else, and for models without names.
+    pub(super) fn name_probability(
+        &self,
+        input: &ModelInput,
+        prompt: &str,
+    ) -> Result<Option<f32>, CaptionError> {
+        let Some(set) = self.caption_set().filter(|_| self.asks_for_caption(prompt)) else {
+            return Ok(None);
+        };
+        let encoded = self.encoded(input, &mut |_| ())?;
+        let highest = encoded.names[set].iter().copied();
+        Ok(Some(probability(highest.fold(f32::MIN, f32::max))))
+    }
+
+    /// Returns the texts of the names of all sets.
+    fn name_texts(&self) -> Result<&[NameTexts], CaptionError> {
+        if let Some(texts) = self.0.names.get() {
+            return Ok(texts);
+        }
+        let read = |(number, set): (usize, &NameSet)| -> Result<NameTexts, DeviceError> {
+            let name = format!("{}{NAME_TOKENS}", names_layer(number));
+            let tensor = self.model().store().get(&name);
+            let digits: Vec<f32> = tensor.expect("a set of names has tokens").read()?;
+            let ends = self.ends();
+            let text = |digits: &[f32]| {
+                let ids = digits.as_chunks::<2>().0.iter();
+                let ids = ids.map(|[high, low]| id_of([*high, *low]));
+                let ids: Vec<u32> = ids.take_while(|id| !ends.contains(id)).collect();
+                self.tokenizer().decode(&ids).trim().to_owned()
+            };
+            Ok(digits.chunks(2 * set.rows).map(text).collect())
+        };
+        let all = self.name_sets().iter().enumerate().map(read);
+        let all = all.collect::<Result<Vec<_>, _>>()?;
+        Ok(self.0.names.get_or_init(|| all))
+    }
+
+    /// Returns the share of each patch of the tiles of a picture in the name that answers the
+    /// question of captions; nothing for models without such names.
+    pub(super) fn name_relevance(&self, input: &ModelInput) -> Result<Vec<Vec<f32>>, CaptionError> {
+        let (Some(set), Input::Tiles(tiled)) = (self.caption_set(), &input.0) else {
+            return Ok(vec![]);
+        };
+        let encoded = self.encoded(input, &mut |_| ())?;
+        if let Some(found) = encoded.relevance.get() {
+            return Ok(found.clone());
+        }
+        let logits = &encoded.names[set];
+        let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+        let (device, model) = (&self.0.device, &self.0.model);
+        let of = |pass: &mut NameRelevancePass| {
+            let tiles = tiled.tiles.iter();
+            let of = |tile: &PictureTile| pass.run(&tile.input, best.unwrap_or(0));
+            tiles.map(of).collect::<Result<Vec<_>, _>>()
+        };
+        let found = self.0.name_relevance.with(
+            |recorded| *recorded == set,
+            || Ok::<_, DeviceError>((set, NameRelevancePass::new(device, model, set)?)),
+            of,
+        )?;
+        Ok(encoded.relevance.get_or_init(|| found).clone())
+    }
+}
+
+/// Logistic function.
+fn probability(logit: f32) -> f32 {
+    1.0 / (1.0 + (-logit).exp())
+}
