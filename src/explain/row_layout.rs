@@ -239,6 +239,28 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_whole_tiles_lie_where_their_shares_are() {
+        let picture = TiledPicture {
+            tiles: vec![tile(0.0, 0.0, 121.0, 51.0)],
+            grid: TileGrid::default(),
+            side: 8,
+        };
+        // 2 x 2 rows and two more, whose parts are 4 x 4
+        let mut shares = vec![0.0; 16];
+        (shares[1], shares[15]) = (0.25, 0.75);
+        let layout = RowLayout::new(&picture, 2, 2).with_whole(vec![shares]);
+        assert_eq!((layout.cells(), layout.rows()), (4, 6));
+        let map = layout.spread(&[0.0, 0.0, 0.0, 0.0, 0.25, 0.5]);
+        assert_eq!(hot(&layout, &map), [(0, 1, 0.1875), (3, 3, 0.5625)]);
+        // the others cover four cells each
+        let map = layout.spread(&one(&layout, 2));
+        let lower_left = [(2, 0), (2, 1), (3, 0), (3, 1)].map(|(y, x)| (y, x, 0.25));
+        assert_eq!(hot(&layout, &map), lower_left);
+        let unknown = RowLayout::new(&picture, 2, 2);
+        assert_eq!(unknown.clone().with_whole(vec![]), unknown);
+    }
+
+    #[test]
     fn rows_that_cut_cells_are_shared_by_area() {
         // 3 rows and 4 columns of tiles of one row each: a tile is 4/3 cells high
         let layout = RowLayout::new(&cut(3, 4, 2048.0, 1536.0), 1, 0);

@@ -370,6 +370,79 @@ fn compositions_caption_stream_and_show_where_they_look() {
 }
 
 #[test]
+fn names_are_ranked_by_probability_and_lie_on_the_picture() {
+    for (encoder, decoder) in parts() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = compose(dir.path(), &recipe(&encoder, &decoder, Projection::Linear));
+        // the first set is told apart by the embedding alone
+        let values = read_values(&dir.path().join("model.safetensors")).unwrap();
+        let [weight, bias] =
+            ["weight", "bias"].map(|it| &values[&format!("projector.names.0.{it}")].1);
+        let embedding = Reference::open(&encoder).floats("image_embeds");
+        let embedding = &embedding[..config.projector.embedding];
+        let dot = |row: &[f32]| {
+            let products = row.iter().zip(embedding).map(|(w, x)| f64::from(w * x));
+            products.sum::<f64>()
+        };
+        let length = dot(embedding).sqrt();
+        let rows = weight.chunks(embedding.len()).zip(bias);
+        let logits = rows.map(|(row, &bias)| dot(row) / length + f64::from(bias));
+        let mut want: Vec<f64> = logits.map(|logit| 1.0 / (1.0 + (-logit).exp())).collect();
+        want.sort_by(|a, b| b.total_cmp(a));
+        let picture = picture(&encoder);
+        for device in devices() {
+            let session = session(&device, dir.path());
+            let input = session.input(&picture).unwrap();
+            let all = session.names(&input, 2).unwrap();
+            assert_eq!(all.len(), config.projector.names.len());
+            for (ranking, set) in all.iter().zip(&config.projector.names) {
+                assert_eq!(ranking.question, set.question);
+                let [first, second] = &ranking.names[..] else {
+                    panic!("two names: {ranking:?}")
+                };
+                assert!(first.probability >= second.probability, "{ranking:?}");
+            }
+            for (name, want) in all[0].names.iter().zip(&want) {
+                let difference = (f64::from(name.probability) - want).abs();
+                assert!(difference < 1e-3, "{name:?}, want {want}");
+            }
+            let asked = |prompt: &str| session.caption_names(&input, prompt, 2).unwrap();
+            assert_eq!(asked("").as_ref(), Some(&all[0]));
+            assert_eq!(asked("Is it large?"), None);
+
+            let options = |prompt: &str, beam| CaptionOptions {
+                prompt: prompt.into(),
+                max_tokens: 4,
+                beam,
+                heat: true,
+                ..CaptionOptions::default()
+            };
+            let mut captions = session.n_best(&picture, &options("", 2)).unwrap();
+            captions.push(session.caption_with(&picture, &options("", 1)).unwrap());
+            let mut heat = vec![];
+            let streamed = session.stream(&picture, &options("", 1), &mut |token| {
+                heat.push(token.heat.clone());
+                ControlFlow::Continue(())
+            });
+            captions.push(streamed.unwrap());
+            for caption in &captions {
+                assert_eq!(caption.name_probability, Some(all[0].names[0].probability));
+                assert!(caption.confidence() <= all[0].names[0].probability);
+                assert_eq!(caption.is_unsure(), want[0] < 0.5);
+            }
+            let other = session.caption_with(&picture, &options("Is it large?", 1));
+            assert_eq!(other.unwrap().name_probability, None);
+            // patches are smaller than the squares that become rows
+            for heat in &heat {
+                assert_eq!(heat.len(), config.encoder.vision.grid().pow(2));
+                let shares: f32 = heat.iter().sum();
+                assert!(shares > 0.0 && shares <= 1.0 + 1e-3, "{shares}");
+            }
+        }
+    }
+}
+
+#[test]
 fn written_tokens_are_the_likeliest_without_a_cache() {
     for (encoder, decoder) in parts() {
         let dir = tempfile::tempdir().unwrap();

@@ -86,3 +86,93 @@ impl NameRelevancePass {
         Ok(products.iter().map(|x| x / total).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::caption::passes::Encoding;
+    use crate::models::composition::Config;
+    use crate::ops::check::{device, random, random_f32};
+
+    fn config() -> Config {
+        let config = serde_json::json!({
+            "encoder": {
+                "model": "encoder",
+                "layers": 1,
+                "vision": {
+                    "image_size": 24, "patch_size": 4, "hidden_size": 16, "intermediate_size": 24,
+                    "num_hidden_layers": 2, "num_attention_heads": 2, "layer_norm_eps": 1e-5,
+                    "hidden_act": "quick_gelu"
+                }
+            },
+            "projector": {
+                "kind": "linear", "pixel_shuffle_factor": 2, "norm": true, "embedding": 12,
+                "names": [{"names": 5, "rows": 2}]
+            },
+            "decoder": {
+                "model": "decoder",
+                "text": {
+                    "vocab_size": 20, "hidden_size": 16, "intermediate_size": 24,
+                    "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
+                    "head_dim": 8, "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
+                    "rope_theta": 10000.0, "tie_word_embeddings": true, "attention_bias": false,
+                    "mlp_bias": false
+                }
+            },
+            "image_token_id": 20
+        });
+        serde_json::from_value(config).unwrap()
+    }
+
+    /// A bias of the values moves those of all rows, which sum up to the logit's slope.
+    #[test]
+    fn gradients_of_values_are_those_of_their_bias() {
+        let device = device();
+        let model = Model::new(&device, &config(), 5).unwrap();
+        for (index, (name, tensor)) in model.parameters().iter().enumerate() {
+            if name.ends_with(".tokens") {
+                continue;
+            }
+            let values = tensor.read::<f32>().unwrap();
+            let noise = random(values.len(), index as u64 + 1);
+            let moved = values
+                .iter()
+                .zip(noise)
+                .map(|(x, noise)| x + 0.3 * noise as f32);
+            tensor.write(&moved.collect::<Vec<f32>>());
+        }
+        let (image, name) = (random_f32(3 * 24 * 24, 9), 3);
+        let pass = NameRelevancePass::new(&device, &model, 0).unwrap();
+        let shares = pass.run(&image, name).unwrap();
+        assert_eq!(shares.len(), 36);
+        assert!(
+            (shares.iter().sum::<f32>() - 1.0).abs() < 1e-4,
+            "{shares:?}"
+        );
+        let gradient: Vec<f32> = pass.plan.read(pass.gradient).unwrap();
+
+        let encoding = Encoding::new(&device, &model, 1).unwrap();
+        let logit = || f64::from(encoding.run(&image).unwrap().names[0][name]);
+        let (_, bias) = model
+            .parameters()
+            .iter()
+            .find(|(name, _)| name.contains("layers.1.self_attn.v_proj.bias"))
+            .expect("the last block has values");
+        let before: Vec<f32> = bias.read().unwrap();
+        for at in [0, 7, 15] {
+            let moved = |step: f32| {
+                let mut moved = before.clone();
+                moved[at] += step;
+                bias.write(&moved);
+                logit()
+            };
+            let slope = (moved(0.01) - moved(-0.01)) / 0.02;
+            let rows = gradient.chunks(48).map(|row| f64::from(row[32 + at]));
+            let sum: f64 = rows.sum();
+            assert!(
+                (sum - slope).abs() < 2e-3 * slope.abs().max(1.0),
+                "{at}: {sum}, {slope}"
+            );
+        }
+    }
+}

@@ -33,11 +33,12 @@ impl NameRanking {
 /// An answer and how probable it is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RankedName {
-    /// Words of the answer.
+    /// Words of the answer. Of one with as many tokens as its set has positions, or more, what stands
+    /// before the last comma among these.
     pub text: String,
     /// Probability that it would be right if it were the first: how often first answers of this
-    /// logit were right about pictures that were held out in training. Those of several answers do
-    /// not sum to 1.
+    /// logit were right about pictures that were held out when training found the names, some of
+    /// them with all others of their name. Those of several answers do not sum to 1.
     pub probability: f32,
 }
 
@@ -153,7 +154,13 @@ impl Session {
                 let ids = digits.as_chunks::<2>().0.iter();
                 let ids = ids.map(|[high, low]| id_of([*high, *low]));
                 let ids: Vec<u32> = ids.take_while(|id| !ends.contains(id)).collect();
-                self.tokenizer().decode(&ids).trim().to_owned()
+                let text = self.tokenizer().decode(&ids);
+                // longer names are cut, perhaps behind a comma
+                let whole = text.rsplit_once(',').filter(|_| ids.len() == set.rows);
+                whole
+                    .map_or(text.as_str(), |(whole, _)| whole)
+                    .trim()
+                    .to_owned()
             };
             Ok(digits.chunks(2 * set.rows).map(text).collect())
         };

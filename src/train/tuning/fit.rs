@@ -163,7 +163,9 @@ impl NameLayers<'_> {
         let known = inputs.iter().zip(&of);
         let known = known.filter_map(|(it, name)| Some((it.as_slice(), (*name)?)));
         let (inputs, of): (Vec<&[f64]>, Vec<usize>) = known.unzip();
-        let fitted = Discriminant::new(&inputs, &of, names.len(), self.set.names);
+        // captions are of any picture, and other questions have one of their answers
+        let open = self.set.question.is_none();
+        let fitted = Discriminant::new(&inputs, &of, names.len(), self.set.names, open);
         let (weight, bias) = self.logits;
         weight.write(&fitted.weights);
         bias.write(&fitted.bias);

@@ -21,8 +21,13 @@ const NEVER: f32 = -1e4;
 /// Number of parts of the pictures. Each is named by a layer that the others give.
 const PARTS: usize = 5;
 
+/// Pictures of things that have no name in an open set, for each picture of one that has.
+const UNNAMED: f64 = 0.25;
+
 /// Layer to the logits of names. The logistic function of the highest one is the probability that
-/// its name is right, as it is for pictures that were held out.
+/// its name is right, as it is for pictures that were held out. In an open set, which other pictures
+/// may have no name of, that counts some pictures that were held out with all others of their name:
+/// however similar they are to another name, it is wrong.
 pub(super) struct Discriminant {
     /// `[names, inputs]`.
     pub weights: Vec<f32>,
@@ -51,39 +56,40 @@ pub(super) fn frequent<'a>(
 }
 
 impl Discriminant {
-    /// Fits the layer to pictures `x`, of which each has one of `names` names, for `capacity` names.
-    pub fn new(x: &[&[f64]], of: &[usize], names: usize, capacity: usize) -> Discriminant {
-        let places = |part: usize| (part..x.len()).step_by(PARTS);
-        let parts: Vec<Moments> = (0..PARTS.min(x.len()))
-            .map(|part| {
-                let pictures: Vec<(&[f64], usize)> = places(part).map(|i| (x[i], of[i])).collect();
-                Moments::new(&pictures, x[0].len(), names)
+    /// Fits the layer to pictures `x`, of which each has one of `names` names, for `capacity` names;
+    /// `open` says whether other pictures may have none of them.
+    pub fn new(
+        x: &[&[f64]],
+        of: &[usize],
+        names: usize,
+        capacity: usize,
+        open: bool,
+    ) -> Discriminant {
+        let pictures: Vec<(&[f64], usize)> = x.iter().copied().zip(of.iter().copied()).collect();
+        let all = Moments::new(&pictures, names);
+        // pictures of one name are in different parts
+        let mut counts = vec![0; names];
+        let numbers = of.iter().map(|&name| {
+            counts[name] += 1;
+            counts[name]
+        });
+        let numbers: Vec<usize> = numbers.collect();
+        let known = held_out(&pictures, &numbers, &all, Moments::has);
+        let right = known.iter().filter(|(_, right)| *right).count();
+        let unnamed = match open {
+            true => held_out(&pictures, of, &all, |_, _| true),
+            false => vec![],
+        };
+        let weighted = [(&known, 1.0), (&unnamed, UNNAMED)];
+        let weighted = weighted.into_iter().flat_map(|(found, weight)| {
+            let found = found.iter();
+            found.map(move |&(logit, right)| HeldOut {
+                logit,
+                right,
+                weight,
             })
-            .collect();
-        let all = parts
-            .iter()
-            .skip(1)
-            .fold(parts[0].clone(), |mut all, part| {
-                all.add(part, 1.0);
-                all
-            });
-        let mut held_out = vec![];
-        for (number, part) in parts.iter().enumerate() {
-            let mut others = all.clone();
-            others.add(part, -1.0);
-            let known = places(number).filter(|&i| others.has(of[i]));
-            let known: Vec<usize> = known.collect();
-            if known.is_empty() {
-                continue;
-            }
-            let layer = Layer::new(&others);
-            held_out.par_extend(known.par_iter().map(|&i| {
-                let (name, logit) = layer.best(x[i]);
-                (logit, name == of[i])
-            }));
-        }
-        let right = held_out.iter().filter(|(_, right)| *right).count();
-        let scaled = Logistic::new(&held_out);
+        });
+        let scaled = Logistic::new(&weighted.collect::<Vec<_>>());
         let Layer { weights, bias } = Layer::new(&all);
         let unused = capacity - names;
         let weights = weights.iter().flatten().map(|value| scaled.slope * value);
@@ -97,9 +103,42 @@ impl Discriminant {
                 .map(|value| value as f32)
                 .chain(std::iter::repeat_n(NEVER, unused))
                 .collect(),
-            right: (!held_out.is_empty()).then(|| right as f64 / held_out.len() as f64),
+            right: (!known.is_empty()).then(|| right as f64 / known.len() as f64),
         }
     }
+}
+
+/// Returns the highest logit of pictures by a layer that the other parts give, and whether its name
+/// is right. Pictures of the same key are in the same part. Of `all` pictures, only those count whose
+/// name `counts` with what the other parts have.
+fn held_out(
+    pictures: &[(&[f64], usize)],
+    keys: &[usize],
+    all: &Moments,
+    counts: impl Fn(&Moments, usize) -> bool,
+) -> Vec<(f64, bool)> {
+    let mut found = vec![];
+    for number in 0..PARTS {
+        let part = pictures.iter().zip(keys);
+        let part = part.filter(|(_, key)| **key % PARTS == number);
+        let part: Vec<(&[f64], usize)> = part.map(|(picture, _)| *picture).collect();
+        if part.is_empty() || part.len() == pictures.len() {
+            continue;
+        }
+        let mut others = all.clone();
+        others.add(&Moments::new(&part, all.counts.len()), -1.0);
+        let counted = part.iter().filter(|(_, name)| counts(&others, *name));
+        let counted: Vec<_> = counted.collect();
+        if counted.is_empty() {
+            continue;
+        }
+        let layer = Layer::new(&others);
+        found.par_extend(counted.par_iter().map(|(x, of)| {
+            let (name, logit) = layer.best(x);
+            (logit, name == *of)
+        }));
+    }
+    found
 }
 
 /// Sums over pictures.
@@ -114,7 +153,8 @@ struct Moments {
 }
 
 impl Moments {
-    fn new(pictures: &[(&[f64], usize)], inputs: usize, names: usize) -> Moments {
+    fn new(pictures: &[(&[f64], usize)], names: usize) -> Moments {
+        let inputs = pictures[0].0.len();
         let rows: Vec<&[f64]> = pictures.iter().map(|(x, _)| *x).collect();
         let mut moments = Moments {
             products: products(&rows, &rows),
@@ -230,6 +270,14 @@ impl Layer {
     }
 }
 
+/// Name of a picture that was held out.
+struct HeldOut {
+    logit: f64,
+    right: bool,
+    /// Number of pictures that it stands for.
+    weight: f64,
+}
+
 /// Logistic regression of whether a name is right on its logit (Platt, 1999).
 struct Logistic {
     slope: f64,
@@ -240,26 +288,29 @@ impl Logistic {
     /// Smallest slope, for a logit that varies by 1: the highest logit has to stay the highest.
     const MIN_SLOPE: f64 = 0.1;
 
-    fn new(found: &[(f64, bool)]) -> Logistic {
-        let count = found.len().max(1) as f64;
-        let mean = found.iter().map(|(logit, _)| logit).sum::<f64>() / count;
-        let squares = found.iter().map(|(logit, _)| (logit - mean).powi(2));
-        let deviation = (squares.sum::<f64>() / count).sqrt();
+    fn new(found: &[HeldOut]) -> Logistic {
+        let sum = |value: &dyn Fn(&HeldOut) -> f64| -> f64 {
+            found.iter().map(|it| it.weight * value(it)).sum()
+        };
+        let count = sum(&|_| 1.0).max(f64::MIN_POSITIVE);
+        let mean = sum(&|it| it.logit) / count;
+        let deviation = (sum(&|it| (it.logit - mean).powi(2)) / count).sqrt();
         if deviation <= f64::MIN_POSITIVE {
             let (slope, shift) = (1.0, 0.0);
             return Logistic { slope, shift };
         }
         // with all of them right, or wrong, the most likely line would be infinitely steep
-        let right = found.iter().filter(|(_, right)| *right).count() as f64;
+        let right = sum(&|it| f64::from(it.right));
         let targets = [1.0 / (count - right + 2.0), (right + 1.0) / (right + 2.0)];
         // Newton's method
         let (mut slope, mut shift) = (0.0, 0.0);
         for _ in 0..50 {
             let (mut g, mut h) = ([0.0; 2], [1e-9, 0.0, 1e-9]);
-            for &(logit, right) in found {
-                let x = (logit - mean) / deviation;
+            for it in found {
+                let x = (it.logit - mean) / deviation;
                 let p = probability(slope * x + shift);
-                let (off, weight) = (p - targets[usize::from(right)], p * (1.0 - p));
+                let off = it.weight * (p - targets[usize::from(it.right)]);
+                let weight = it.weight * p * (1.0 - p);
                 g = [g[0] + off * x, g[1] + off];
                 h = [h[0] + weight * x * x, h[1] + weight * x, h[2] + weight];
             }
@@ -312,7 +363,7 @@ mod tests {
             .collect();
         let x: Vec<&[f64]> = pictures.iter().map(|(x, _)| &x[..]).collect();
         let of: Vec<usize> = pictures.iter().map(|(_, name)| *name).collect();
-        let fitted = Discriminant::new(&x, &of, 3, 5);
+        let fitted = Discriminant::new(&x, &of, 3, 5, false);
         assert_eq!((fitted.weights.len(), fitted.bias.len()), (15, 5));
         assert!(fitted.right > Some(0.7), "{:?}", fitted.right);
         for name in [0, 2] {
@@ -334,7 +385,7 @@ mod tests {
             .collect();
         let x: Vec<&[f64]> = pictures.iter().map(|(x, _)| &x[..]).collect();
         let of: Vec<usize> = pictures.iter().map(|(_, name)| *name).collect();
-        let fitted = Discriminant::new(&x, &of, 2, 2);
+        let fitted = Discriminant::new(&x, &of, 2, 2, false);
         let found = pictures.iter().map(|(x, name)| {
             let logit = |of: usize| {
                 let weights = &fitted.weights[2 * of..2 * of + 2];
@@ -363,11 +414,46 @@ mod tests {
         assert!(of_right > of_wrong + 0.05, "{of_right} {of_wrong}");
     }
 
+    /// Names far apart, of which pictures are always right: in an open set one in five is of a thing
+    /// that has no name.
+    #[test]
+    fn open_sets_count_pictures_without_a_name() {
+        let pictures: Vec<(Vec<f64>, usize)> = (0..400)
+            .map(|i| {
+                let name = i % 10;
+                let noise = |axis: usize| (i * (axis + 3) % 23) as f64 / 50.0;
+                let mut x: Vec<f64> = (0..10).map(noise).collect();
+                x[name] += 2.0;
+                (x, name)
+            })
+            .collect();
+        let x: Vec<&[f64]> = pictures.iter().map(|(x, _)| &x[..]).collect();
+        let of: Vec<usize> = pictures.iter().map(|(_, name)| *name).collect();
+        let surest = |fitted: &Discriminant, x: &[f64]| {
+            let rows = fitted.weights.chunks(10).zip(&fitted.bias);
+            let logits = rows.map(|(weights, bias)| {
+                let sum: f64 = weights.iter().zip(x).map(|(w, x)| f64::from(*w) * x).sum();
+                sum + f64::from(*bias)
+            });
+            probability(logits.fold(f64::MIN, f64::max))
+        };
+        let [closed, open] = [false, true].map(|open| Discriminant::new(&x, &of, 10, 10, open));
+        assert_eq!((closed.right, open.right), (Some(1.0), Some(1.0)));
+        // like none of them
+        let strange = [0.2; 10];
+        let sure = [
+            surest(&closed, &strange),
+            surest(&open, &strange),
+            surest(&open, x[7]),
+        ];
+        assert!(sure[0] > 0.9 && sure[1] < 0.1 && sure[2] > 0.9, "{sure:?}");
+    }
+
     #[test]
     fn names_of_one_picture_each_have_no_share() {
         let pictures = [[1.0, 0.0], [0.0, 1.0]];
         let x: Vec<&[f64]> = pictures.iter().map(|x| &x[..]).collect();
-        let fitted = Discriminant::new(&x, &[0, 1], 2, 2);
+        let fitted = Discriminant::new(&x, &[0, 1], 2, 2, true);
         assert_eq!(fitted.right, None);
         for (i, x) in pictures.iter().enumerate() {
             let logit = |of: usize| {
@@ -390,6 +476,11 @@ mod tests {
             [(1.0, false), (2.0, false), (3.0, false)],
             [(1.0, true), (2.0, false), (3.0, false)],
         ] {
+            let found = found.map(|(logit, right)| HeldOut {
+                logit,
+                right,
+                weight: 1.0,
+            });
             let line = Logistic::new(&found);
             assert!(line.slope > 0.0 && line.slope.is_finite() && line.shift.is_finite());
         }
