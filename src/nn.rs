@@ -83,8 +83,11 @@ pub struct Context<'a> {
     /// once recorded with `value_gradients`.
     pub value_rows: Option<Var>,
     /// Logits of a composition's names recorded so far, `[images, names]` for each set; `None` skips
-    /// them.
+    /// them and [`last_block_rows`](Self::last_block_rows).
     pub name_logits: Option<Vec<Var>>,
+    /// Input rows of the last block of a pretrained encoder `[batch, rows, width]`, once recorded with
+    /// `name_logits`.
+    pub last_block_rows: Option<Var>,
     /// Rows of the text that the rows of images take: `u32` indices into all rows of the batch, one
     /// for each row of the images. Families with placeholder tokens need it.
     pub image_places: Option<Var>,
@@ -123,6 +126,7 @@ impl<'a> Context<'a> {
             value_gradients: false,
             value_rows: None,
             name_logits: None,
+            last_block_rows: None,
             image_places: None,
             maps: None,
             last_map_only: false,

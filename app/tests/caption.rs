@@ -13,7 +13,7 @@ use egui::Key;
 use egui::accesskit::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
-use seemore::caption::Cancel;
+use seemore::caption::{Cancel, NameRanking, RankedName};
 use seemore_app::pictures::PictureSource;
 use seemore_app::worker::{
     CaptionEvent, CaptionJob, CaptionProgress, Command, Event, EventSender, LoadModel, ModelInfo,
@@ -99,6 +99,42 @@ fn caption_appears_token_by_token() {
         plain != red && red != circle,
         "the heat map does not follow the selected word"
     );
+}
+
+#[test]
+fn other_names_are_shown_of_a_picture_that_the_model_is_unsure_of() {
+    let (_folder, mut harness, commands, events) = shown(photograph, loaded_pretrained());
+    let job: CaptionJob = wait_for(&commands);
+    events.send(progress(job.number, CaptionProgress::Started));
+    let name = |text: &str, probability| RankedName {
+        text: text.into(),
+        probability,
+    };
+    let names = NameRanking {
+        question: None,
+        names: vec![name("tower", 0.4), name("castle", 0.3), name("church", 0.2)],
+    };
+    events.send(progress(job.number, CaptionProgress::Names(names.clone())));
+    events.send(token(job.number, "tower", 1.0, 7));
+    harness.run_steps(2);
+    assert!(!has(&harness, "It may also be"));
+    events.send(finished(job.number));
+    harness.run_steps(2);
+    assert!(has(&harness, "Low confidence: 40 %"));
+    assert!(has(&harness, "It may also be: castle; church"));
+
+    harness.get_by_label("Regenerate").click();
+    harness.run_steps(2);
+    let job: CaptionJob = wait_for(&commands);
+    let sure = NameRanking {
+        names: vec![name("tower", 0.9), name("castle", 0.3)],
+        ..names
+    };
+    events.send(progress(job.number, CaptionProgress::Names(sure)));
+    events.send(token(job.number, "tower", 1.0, 7));
+    events.send(finished(job.number));
+    harness.run_steps(2);
+    assert!(has(&harness, "Confidence: 90 %") && !has(&harness, "It may also be"));
 }
 
 #[test]

@@ -412,6 +412,7 @@ impl Session {
             )?;
             all.rows.extend(encoded.rows);
             all.names = encoded.names;
+            all.last_block.extend(encoded.last_block);
             done += count;
             on(done);
         }
@@ -474,8 +475,7 @@ impl Session {
     ) -> Result<Vec<Caption>, CaptionError> {
         assert_eq!(inputs.len(), prompts.len(), "one prompt for each picture");
         self.check_pictures()?;
-        let asked = prompts;
-        let prompts = asked
+        let texts = prompts
             .iter()
             .zip(inputs)
             .map(|(prompt, input)| self.prompt(prompt, Some(input)))
@@ -483,10 +483,10 @@ impl Session {
         let named = RefCell::new(vec![None; inputs.len()]);
         // while the encodings are at hand
         let image = |index: usize| {
-            named.borrow_mut()[index] = self.name_probability(&inputs[index], asked[index])?;
+            named.borrow_mut()[index] = self.name_probability(&inputs[index], prompts[index])?;
             self.image_values(&inputs[index])
         };
-        let mut captions = self.captions_of_rows(&image, &prompts, options, cancel)?;
+        let mut captions = self.captions_of_rows(&image, &texts, options, cancel)?;
         for (caption, named) in captions.iter_mut().zip(named.take()) {
             caption.name_probability = named;
         }
@@ -521,11 +521,22 @@ impl Session {
         picture: &Picture,
         options: &CaptionOptions,
     ) -> Result<Vec<Caption>, CaptionError> {
-        let input = self.input(picture)?;
-        let prompts = [self.prompt(&options.prompt, Some(&input))?];
+        self.n_best_of(&self.input(picture)?, options)
+    }
+
+    /// As [`n_best`](Self::n_best), of a preprocessed picture.
+    ///
+    /// # Errors
+    /// See [`caption_with`](Self::caption_with).
+    pub fn n_best_of(
+        &self,
+        input: &ModelInput,
+        options: &CaptionOptions,
+    ) -> Result<Vec<Caption>, CaptionError> {
+        let prompts = [self.prompt(&options.prompt, Some(input))?];
         let mut captions = vec![];
-        let image = |_| self.image_values(&input);
-        let name_probability = self.name_probability(&input, &options.prompt)?;
+        let image = |_| self.image_values(input);
+        let name_probability = self.name_probability(input, &options.prompt)?;
         self.search(
             &image,
             &prompts,

@@ -403,7 +403,7 @@ fn encode(session: &Session, input: &ModelInput, prompt: &str) -> anyhow::Result
 
 /// Says on standard error if the name that a caption follows is more probably wrong than right, and
 /// what other names there are.
-fn doubt(session: &Session, input: &ModelInput, prompt: &str) -> anyhow::Result<()> {
+fn report_doubt(session: &Session, input: &ModelInput, prompt: &str) -> anyhow::Result<()> {
     let ranking = session.caption_names(input, prompt, 4)?;
     let Some(ranking) = ranking.filter(NameRanking::is_unsure) else {
         return Ok(());
@@ -413,10 +413,11 @@ fn doubt(session: &Session, input: &ModelInput, prompt: &str) -> anyhow::Result<
         .iter()
         .map(|name| format!("{:?}", name.text))
         .collect();
-    errln!(
-        "unsure ({percent:.0} %): it may also be {}",
-        others.join(" or ")
-    );
+    let others = match others.is_empty() {
+        true => String::new(),
+        false => format!("; it may also be {}", others.join(" or ")),
+    };
+    errln!("note: the model is unsure ({percent:.0} %){others}");
     Ok(())
 }
 
@@ -459,7 +460,7 @@ fn caption(
     };
     let (prefix, suffix) = (&args.prefix, &args.suffix);
     if args.beam > 1 || args.n_best.is_some() {
-        let found = session.n_best(&picture, options)?;
+        let found = session.n_best_of(&input, options)?;
         for caption in found.iter().take(args.n_best.unwrap_or(1)) {
             let probability = if args.n_best.is_some() {
                 format!("{:.4}  ", caption.log_probability)
@@ -475,7 +476,7 @@ fn caption(
                 return Ok(ControlFlow::Break(()));
             }
         }
-        doubt(session, &input, &options.prompt)?;
+        report_doubt(session, &input, &options.prompt)?;
         return Ok(ControlFlow::Continue(()));
     }
     // printed with the first token, so that an error about the prompt comes alone
@@ -502,12 +503,12 @@ fn caption(
     if pretrained {
         speed.report();
     }
-    doubt(session, &input, &options.prompt)?;
     if let Some(file) = heat_file {
         let panels: Vec<Panel> = tokens.iter().map(CaptionToken::panel).collect();
         heatmap::save(file, &session.visible_part(&picture), &panels)
             .with_context(|| format!("cannot write {}", file.display()))?;
         errln!("attention: {}", file.display());
     }
+    report_doubt(session, &input, &options.prompt)?;
     Ok(printed)
 }

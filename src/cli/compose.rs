@@ -34,12 +34,12 @@ pub struct ComposeArgs {
     patches_only: bool,
     /// Answers that a picture can be given, the most probable of which stands in the prompt: their
     /// number, or with the question that they answer and the positions of each as in
-    /// "Who is it?=16x2", once for each question; `seemore train --fit` finds them in its data. At
-    /// the end, +patches, +thirds and +colors tell them apart by patches, by patches in thirds of the
-    /// picture and by colours, too, and not by the picture as a whole alone
+    /// "Who is it?=16x2", once for each question; `seemore train --fit` finds them in its data. Append
+    /// +patches, +thirds (patches by third of the picture) or +colors to tell answers apart by these,
+    /// too
     #[arg(
         long,
-        value_name = "[QUESTION=]NUMBER[+patches][+thirds][+colors]",
+        value_name = "[QUESTION=]NUMBER[xPOSITIONS][+patches][+thirds][+colors]",
         conflicts_with = "patches_only"
     )]
     names: Vec<NameSet>,

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::composition::NameSet;
 use super::load::{self, CheckpointError};
 use super::{Caches, Dialogue, ModelConfig, ModelInfo};
 use crate::device::{Device, DeviceError, Tensor};
@@ -74,6 +75,15 @@ pub trait VisionLanguage: Send + Sync {
     /// If the family does not.
     fn encoder_rows(&self, _c: &mut Context, _image: Var) -> Var {
         panic!("encoder_rows: the family does not encode pictures apart")
+    }
+
+    /// Computes the logits `[images, names]` of a set of names from the rows that the last block of
+    /// the image encoder takes in, `[images, rows, width]`.
+    ///
+    /// # Panics
+    /// If the model has no such set, or one that needs more than the embedding of the picture.
+    fn name_logits(&self, _c: &mut Context, _rows: Var, _set: usize) -> Var {
+        panic!("name_logits: the model has no names")
     }
 
     /// Computes the embeddings `[batch, t, width]` of the tokens `ids: [batch, t]` as the decoder takes
@@ -357,6 +367,21 @@ impl Model {
     /// [`VisionLanguage::encoder_rows`].
     pub fn encoder_rows(&self, c: &mut Context, image: Var) -> Var {
         self.network.encoder_rows(c, image)
+    }
+
+    /// Sets of names that a composition is given for a picture; none for other models.
+    pub fn name_sets(&self) -> &[NameSet] {
+        match &self.config {
+            ModelConfig::Composition(config) if config.projector.embedding > 0 => {
+                &config.projector.names
+            }
+            _ => &[],
+        }
+    }
+
+    /// Computes the logits of a set of names, see [`VisionLanguage::name_logits`].
+    pub fn name_logits(&self, c: &mut Context, rows: Var, set: usize) -> Var {
+        self.network.name_logits(c, rows, set)
     }
 
     /// Computes the embeddings of tokens, see [`VisionLanguage::embed`].

@@ -77,8 +77,8 @@ pub struct NamedSet {
     pub question: String,
     /// Number of answers.
     pub names: usize,
-    /// Share of pictures that are given theirs when they are held out; `None` if each answer is that
-    /// of one picture.
+    /// Share of held-out pictures that are given theirs, of those whose answer other pictures have, too;
+    /// `None` if each answer is that of one picture.
     pub right: Option<f64>,
 }
 

@@ -109,13 +109,6 @@ impl CaptionJob {
         send: &dyn Fn(CaptionProgress),
     ) -> anyhow::Result<()> {
         let options = options(session, &self.settings, &self.prompt);
-        if self.history.is_empty() {
-            let input = session.input(picture)?;
-            let names = session.caption_names(&input, &self.prompt, NAMES)?;
-            names
-                .into_iter()
-                .for_each(|names| send(CaptionProgress::Names(names)));
-        }
         let mut on = |token: &CaptionToken| {
             send(CaptionProgress::Token(token.clone()));
             match self.cancel.is_cancelled() {
@@ -126,15 +119,21 @@ impl CaptionJob {
         if !self.history.is_empty() {
             let messages = self.messages();
             session.reply(&messages, std::slice::from_ref(picture), &options, &mut on)?;
-        } else if self.settings.beams > 1 {
-            let beams = session.n_best(picture, &options)?;
+            return Ok(());
+        }
+        let input = session.input(picture)?;
+        if let Some(names) = session.caption_names(&input, &self.prompt, NAMES)? {
+            send(CaptionProgress::Names(names));
+        }
+        if self.settings.beams > 1 {
+            let beams = session.n_best_of(&input, &options)?;
             let best = beams.first().map(|best| best.tokens.clone());
             send(CaptionProgress::Beams(beams));
             if !self.cancel.is_cancelled() {
-                session.score(picture, &best.unwrap_or_default(), &options, &mut on)?;
+                session.score_of(&input, &best.unwrap_or_default(), &options, &mut on)?;
             }
         } else {
-            session.stream(picture, &options, &mut on)?;
+            session.stream_of(&input, &options, &mut on)?;
         }
         Ok(())
     }

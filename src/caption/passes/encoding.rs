@@ -14,6 +14,8 @@ pub(crate) struct Encoding {
     rows: Var,
     /// Logits of the names of each set, `[tiles, names]`.
     names: Vec<Var>,
+    /// Input of the encoder's last block `[tiles, rows, width]`, of models with names.
+    last_block: Option<Var>,
     tiles: usize,
 }
 
@@ -24,6 +26,8 @@ pub(crate) struct Encoded {
     pub rows: Vec<f32>,
     /// Logits of a composition's names, by set; those of the last tile.
     pub names: Vec<Vec<f32>>,
+    /// Input rows of the encoder's last block for each tile, of models with names.
+    pub last_block: Vec<Vec<f32>>,
     /// Share of each patch of each tile in the name of a caption, once it was asked for.
     pub relevance: OnceLock<Vec<Vec<f32>>>,
 }
@@ -42,16 +46,19 @@ impl Encoding {
         let mut tape = model.tape(device);
         let image = tape.input(&[tiles, 3, side, side]);
         let mut c = Context::inference(&mut tape);
-        c.name_logits = Some(vec![]);
+        c.name_logits = (!model.name_sets().is_empty()).then(Vec::new);
         let rows = model.encode(&mut c, image).rows;
         let names = c.name_logits.take().unwrap_or_default();
+        let last_block = c.last_block_rows;
         tape.hold(rows);
+        last_block.into_iter().for_each(|rows| tape.hold(rows));
         names.iter().for_each(|&logits| tape.hold(logits));
         Ok(Encoding {
             plan: Plan::new(device, tape)?,
             image,
             rows,
             names,
+            last_block,
             tiles,
         })
     }
@@ -73,7 +80,17 @@ impl Encoding {
             let each = all.len() / self.tiles;
             Ok(all[each * (count - 1)..each * count].to_vec())
         });
+        let last_block = match self.last_block {
+            Some(rows) => self.plan.read(rows)?,
+            None => vec![],
+        };
+        let each = (last_block.len() / self.tiles).max(1);
         Ok(Encoded {
+            last_block: last_block
+                .chunks(each)
+                .take(count)
+                .map(<[f32]>::to_vec)
+                .collect(),
             rows,
             names: names.collect::<Result<_, DeviceError>>()?,
             relevance: OnceLock::new(),

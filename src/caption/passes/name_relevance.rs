@@ -5,15 +5,16 @@ use crate::graph::Var;
 use crate::models::Model;
 use crate::nn::Context;
 
-/// A recorded pass of the image encoder over a picture, and back from the logit of a name to the
-/// values that patches pass to the CLS row in the encoder's last block.
+/// A recorded pass of the last block of the image encoder over a picture, and back from the logit of a
+/// name to the values that patches pass to the CLS row there.
 ///
 /// Only that row becomes the embedding that names are told apart by. In the blocks before, what
 /// patches know of the picture is spread over rows far from where it was, so that relevance of the
 /// patch embeddings says less about the picture.
 pub(crate) struct NameRelevancePass {
     plan: Plan,
-    image: Var,
+    /// Input of the block, `[1, 1 + patches, width]`.
+    input: Var,
     /// Gradient of the names' logits, `[1, names]`.
     wanted: Var,
     /// Queries, keys and values, `[1, 1 + patches, 3 * width]`.
@@ -28,24 +29,23 @@ impl NameRelevancePass {
     /// Insufficient device memory for the pass.
     ///
     /// # Panics
-    /// With a model that has no such set.
+    /// With a model that has no such set, or one that needs more than the embedding of the picture.
     pub(crate) fn new(
         device: &Device,
         model: &Model,
         set: usize,
     ) -> Result<NameRelevancePass, DeviceError> {
-        let side = model.info().image_size();
+        let info = model.info();
+        let width = info.encoder.map_or(0, |stack| stack.width);
         let mut tape = model.tape(device);
-        let image = tape.input(&[1, 3, side, side]);
+        let input = tape.input(&[1, info.encoder_rows(), width]);
         let mut c = Context::inference(&mut tape);
         c.value_gradients = true;
-        c.name_logits = Some(vec![]);
-        model.encode(&mut c, image);
+        let logits = model.name_logits(&mut c, input, set);
         let rows = c.value_rows.expect("a pretrained encoder has blocks");
-        let sets = c.name_logits.take().unwrap_or_default();
-        let shape = tape.shape(sets[set]).to_vec();
+        let shape = tape.shape(logits).to_vec();
         let wanted = tape.input(&shape);
-        tape.backward(sets[set], wanted);
+        tape.backward(logits, wanted);
         let gradient = tape
             .grad(rows)
             .expect("the embedding depends on the last block");
@@ -53,24 +53,24 @@ impl NameRelevancePass {
         tape.hold(gradient);
         Ok(NameRelevancePass {
             plan: Plan::new(device, tape)?,
-            image,
+            input,
             wanted,
             rows,
             gradient,
         })
     }
 
-    /// Returns the share of each patch, row by row, in the logit of a name for a tile
-    /// `[3, side, side]`, normalised: the sum of gradient times value over the patch's values, which
+    /// Returns the share of each patch, row by row, in the logit of a name for a tile, of which `input`
+    /// are the rows `[1 + patches, width]` in front of the block: the sum of gradient times value over the patch's values, which
     /// is to first order what the logit would lose without them (Shrikumar et al. 2016). Negative
-    /// sums count as 0; the shares sum to 1.
+    /// sums count as 0; the shares sum to 1 unless all are 0.
     ///
     /// # Errors
     /// A failed device.
-    pub(crate) fn run(&self, tile: &[f32], name: usize) -> Result<Vec<f32>, DeviceError> {
+    pub(crate) fn run(&self, input: &[f32], name: usize) -> Result<Vec<f32>, DeviceError> {
         let mut wanted = vec![0f32; self.plan.shape(self.wanted).iter().product()];
         wanted[name] = 1.0;
-        self.plan.write(self.image, tile);
+        self.plan.write(self.input, input);
         self.plan.write(self.wanted, &wanted);
         let gradient: Vec<f32> = self.plan.run_and_read(self.gradient)?;
         let rows: Vec<f32> = self.plan.read(self.rows)?;
@@ -142,8 +142,10 @@ mod tests {
             tensor.write(&moved.collect::<Vec<f32>>());
         }
         let (image, name) = (random_f32(3 * 24 * 24, 9), 3);
+        let encoding = Encoding::new(&device, &model, 1).unwrap();
         let pass = NameRelevancePass::new(&device, &model, 0).unwrap();
-        let shares = pass.run(&image, name).unwrap();
+        let rows = encoding.run(&image).unwrap().last_block.remove(0);
+        let shares = pass.run(&rows, name).unwrap();
         assert_eq!(shares.len(), 36);
         assert!(
             (shares.iter().sum::<f32>() - 1.0).abs() < 1e-4,
@@ -151,7 +153,6 @@ mod tests {
         );
         let gradient: Vec<f32> = pass.plan.read(pass.gradient).unwrap();
 
-        let encoding = Encoding::new(&device, &model, 1).unwrap();
         let logit = || f64::from(encoding.run(&image).unwrap().names[0][name]);
         let (_, bias) = model
             .parameters()

@@ -1,11 +1,9 @@
 //! Names that a composition is given for a picture.
 
-use super::{Input, ModelInput, Session};
+use super::{ModelInput, Session};
 use crate::caption::CaptionError;
 use crate::caption::passes::NameRelevancePass;
 use crate::device::DeviceError;
-use crate::image::PictureTile;
-use crate::models::ModelConfig;
 use crate::models::composition::{NAME_TOKENS, NameSet, names_layer};
 use crate::ops::id_of;
 use crate::text::Style;
@@ -33,8 +31,8 @@ impl NameRanking {
 /// An answer and how probable it is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RankedName {
-    /// Words of the answer. Of one with as many tokens as its set has positions, or more, what stands
-    /// before the last comma among these.
+    /// Text of the answer. One that fills all positions of its set may have been cut, so it ends before
+    /// its last comma.
     pub text: String,
     /// Probability that it would be right if it were the first: how often first answers of this
     /// logit were right about pictures that were held out when training found the names, some of
@@ -56,7 +54,7 @@ impl Session {
         input: &ModelInput,
         limit: usize,
     ) -> Result<Vec<NameRanking>, CaptionError> {
-        let sets = self.name_sets();
+        let sets = self.model().name_sets();
         if sets.is_empty() {
             return Ok(vec![]);
         }
@@ -64,6 +62,8 @@ impl Session {
         let texts = self.name_texts()?;
         let ranking = |((set, logits), texts): ((&NameSet, &Vec<f32>), &NameTexts)| {
             let mut order: Vec<usize> = (0..logits.len()).collect();
+            // layers have room for more names than training found
+            order.retain(|&name| !texts[name].is_empty());
             order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
             let named = order.into_iter().map(|name| RankedName {
                 text: texts[name].clone(),
@@ -71,10 +71,7 @@ impl Session {
             });
             NameRanking {
                 question: set.question.clone(),
-                names: named
-                    .filter(|it| it.probability > 0.0)
-                    .take(limit)
-                    .collect(),
+                names: named.take(limit).collect(),
             }
         };
         let sets = sets.iter().zip(&encoded.names).zip(texts);
@@ -98,19 +95,9 @@ impl Session {
         Ok(Some(self.names(input, limit)?.swap_remove(set)))
     }
 
-    /// Sets of names of a composition.
-    fn name_sets(&self) -> &[NameSet] {
-        match self.model().config() {
-            ModelConfig::Composition(config) if config.projector.embedding > 0 => {
-                &config.projector.names
-            }
-            _ => &[],
-        }
-    }
-
     /// Number of the set of names that answer the question of captions.
     pub(super) fn caption_set(&self) -> Option<usize> {
-        let sets = self.name_sets().iter();
+        let sets = self.model().name_sets().iter();
         sets.map(|set| &set.question).position(Option::is_none)
     }
 
@@ -164,17 +151,22 @@ impl Session {
             };
             Ok(digits.chunks(2 * set.rows).map(text).collect())
         };
-        let all = self.name_sets().iter().enumerate().map(read);
+        let all = self.model().name_sets().iter().enumerate().map(read);
         let all = all.collect::<Result<Vec<_>, _>>()?;
         Ok(self.0.names.get_or_init(|| all))
     }
 
     /// Returns the share of each patch of the tiles of a picture in the name that answers the
-    /// question of captions; nothing for models without such names.
+    /// question of captions; nothing for models without such names, and for those whose names are told
+    /// apart by more than the embedding.
     pub(super) fn name_relevance(&self, input: &ModelInput) -> Result<Vec<Vec<f32>>, CaptionError> {
-        let (Some(set), Input::Tiles(tiled)) = (self.caption_set(), &input.0) else {
+        let Some(set) = self.caption_set() else {
             return Ok(vec![]);
         };
+        let names = &self.model().name_sets()[set];
+        if names.patches || names.thirds || names.colors {
+            return Ok(vec![]);
+        }
         let encoded = self.encoded(input, &mut |_| ())?;
         if let Some(found) = encoded.relevance.get() {
             return Ok(found.clone());
@@ -182,15 +174,17 @@ impl Session {
         let logits = &encoded.names[set];
         let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
         let (device, model) = (&self.0.device, &self.0.model);
-        let of = |pass: &mut NameRelevancePass| {
-            let tiles = tiled.tiles.iter();
-            let of = |tile: &PictureTile| pass.run(&tile.input, best.unwrap_or(0));
-            tiles.map(of).collect::<Result<Vec<_>, _>>()
-        };
         let found = self.0.name_relevance.with(
             |recorded| *recorded == set,
             || Ok::<_, DeviceError>((set, NameRelevancePass::new(device, model, set)?)),
-            of,
+            |pass| {
+                let of = |rows: &Vec<f32>| pass.run(rows, best.unwrap_or(0));
+                encoded
+                    .last_block
+                    .iter()
+                    .map(of)
+                    .collect::<Result<Vec<_>, _>>()
+            },
         )?;
         Ok(encoded.relevance.get_or_init(|| found).clone())
     }

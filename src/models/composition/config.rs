@@ -287,7 +287,7 @@ impl Config {
                 let shape = [set.names, set.rows, 2];
                 let inputs = self.name_inputs(set);
                 Ok(Names {
-                    logits: Linear::new(p, &layer, inputs, set.names, true)?,
+                    layer: Linear::new(p, &layer, inputs, set.names, true)?,
                     tokens: p.create(&format!("{layer}{NAME_TOKENS}"), &shape, Init::Zeros)?,
                     patches: set.patches,
                     thirds: set.thirds,

@@ -45,8 +45,8 @@ pub struct WholePicture {
 
 /// Rows that answer a question about a picture: the tokens of the most probable of known names.
 pub struct Names {
-    /// Logits of the names.
-    pub logits: Linear,
+    /// Layer to the logits of the names.
+    pub layer: Linear,
     /// Ids of the tokens of each name as digits, `[names, rows, 2]`.
     pub tokens: Tensor,
     /// Whether the logits depend on the sum of the patches' rows, too.
@@ -71,7 +71,6 @@ struct Evidence {
 impl Names {
     /// Maps the evidence of images to rows `[images, rows, decoder width]`.
     fn forward(&self, c: &mut Context, evidence: &Evidence, decoder: &Decoder) -> Var {
-        let images = c.tape.shape(evidence.embedding)[0];
         let further = [
             evidence.patches.filter(|_| self.patches),
             evidence.thirds.filter(|_| self.thirds),
@@ -83,11 +82,7 @@ impl Names {
             .fold(evidence.embedding, |column, values| {
                 c.tape.concat_rows(column, values)
             });
-        let values = c.tape.len(column) / images;
-        let row = c.tape.view(column, &[images, 1, values]);
-        let logits = self.logits.forward(c, row);
-        let names = c.tape.len(logits) / images;
-        let logits = c.tape.view(logits, &[images, names]);
+        let logits = self.logits(c, column);
         if let Some(all) = &mut c.name_logits {
             all.push(logits);
         }
@@ -95,6 +90,16 @@ impl Names {
         let tokens = c.parameter(&self.tokens);
         let tokens = c.tape.chosen_ids(tokens, name);
         decoder.embed(c, tokens)
+    }
+
+    /// Maps a column of evidence `[images, values, 1]` to logits `[images, names]`.
+    fn logits(&self, c: &mut Context, column: Var) -> Var {
+        let images = c.tape.shape(column)[0];
+        let values = c.tape.len(column) / images;
+        let row = c.tape.view(column, &[images, 1, values]);
+        let logits = self.layer.forward(c, row);
+        let names = c.tape.len(logits) / images;
+        c.tape.view(logits, &[images, names])
     }
 }
 
@@ -157,13 +162,19 @@ impl WholePicture {
         (patches, embedding, colors)
     }
 
+    /// Maps the vision transformer's last rows, CLS first, to the embedding `[images, 1, width]`.
+    fn embedding_of(&self, c: &mut Context, last: Var) -> Var {
+        let class = c.tape.slice_rows(last, 0, 1);
+        self.embedding.forward(c, class)
+    }
+
     /// Whether the histogram of colours stands behind the embedding.
     fn has_colors(&self) -> bool {
         self.names.iter().any(|names| names.colors)
     }
 }
 
-/// Numbers of the squares of patches in the upper, middle and lower third of a square picture, as
+/// Index ranges of the squares of patches in the upper, middle and lower third of a square picture, as
 /// nearly as whole rows allow. `squares` is their number in the picture, at least 9.
 pub fn thirds(squares: usize) -> [Range<usize>; 3] {
     let side = squares.isqrt();
@@ -233,8 +244,7 @@ impl VisionLanguage for Network {
         let Some(whole) = &connector.whole else {
             return rows;
         };
-        let class = c.tape.slice_rows(last, 0, 1);
-        let embedding = whole.embedding.forward(c, class);
+        let embedding = whole.embedding_of(c, last);
         c.keep(|| "embedding".into(), embedding);
         // rows of several widths, as one row of values
         let [rows, embedding] = [rows, embedding].map(|rows| in_column(c, rows));
@@ -247,6 +257,18 @@ impl VisionLanguage for Network {
         }
         let values = c.tape.len(all) / images;
         c.tape.view(all, &[images, 1, values])
+    }
+
+    fn name_logits(&self, c: &mut Context, rows: Var, set: usize) -> Var {
+        let found = self.vision.as_ref();
+        let found = found.and_then(|(vision, connector)| Some((vision, connector.whole.as_ref()?)));
+        let Some((vision, whole)) = found else {
+            panic!("name_logits: the model has no names")
+        };
+        let last = vision.last_block(c, rows);
+        let embedding = whole.embedding_of(c, last);
+        let column = direction(c, embedding);
+        whole.names[set].logits(c, column)
     }
 
     fn embed(&self, c: &mut Context, ids: Var) -> Var {

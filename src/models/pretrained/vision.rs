@@ -263,25 +263,19 @@ impl VisionTransformer {
         let mut passed = x;
         for (layer, block) in self.blocks.iter().enumerate() {
             let last = layer + 1 == self.blocks.len();
-            stream = c.segment(stream, |c, x| {
-                block.forward(
-                    c,
-                    x,
-                    self.config.num_attention_heads,
-                    self.config.hidden_act,
-                    last,
-                )
-            });
+            if last && c.name_logits.is_some() {
+                let rows = stream.value(c);
+                c.last_block_rows = Some(rows);
+                stream = Stream::from(rows);
+            }
+            stream = c.segment(stream, |c, x| self.block(c, block, x, last));
             stream = c.keep_stream(|| format!("vision.layer{layer}"), stream);
             if layer + 1 == layers && layers < self.blocks.len() {
                 passed = stream.value(c);
                 stream = Stream::from(passed);
             }
         }
-        let last = match &self.norm {
-            Some(norm) => stream.norm(c, norm).1,
-            None => stream.value(c),
-        };
+        let last = self.normed(c, stream);
         (
             if layers < self.blocks.len() {
                 passed
@@ -290,6 +284,30 @@ impl VisionTransformer {
             },
             last,
         )
+    }
+
+    /// Maps the input rows of the last block `[n, rows, width]` to the rows after it, as
+    /// [`forward`](Self::forward) returns them.
+    ///
+    /// # Panics
+    /// Without blocks.
+    pub fn last_block(&self, c: &mut Context, rows: Var) -> Var {
+        let block = self.blocks.last().expect("an encoder has blocks");
+        let stream = self.block(c, block, Stream::from(rows), true);
+        self.normed(c, stream)
+    }
+
+    fn block(&self, c: &mut Context, block: &Block, stream: Stream, last: bool) -> Stream {
+        let (heads, activation) = (self.config.num_attention_heads, self.config.hidden_act);
+        block.forward(c, stream, heads, activation, last)
+    }
+
+    /// Applies the last LayerNorm, if there is one.
+    fn normed(&self, c: &mut Context, stream: Stream) -> Var {
+        match &self.norm {
+            Some(norm) => stream.norm(c, norm).1,
+            None => stream.value(c),
+        }
     }
 }
 

@@ -183,9 +183,10 @@ impl NameLayers<'_> {
 struct Summary {
     /// The encoder's embedding.
     embedding: Vec<f32>,
-    /// Sum of the rows of its patches.
+    /// Sum of the rows of its patches; empty where no set of names needs it.
     patches: Vec<f32>,
-    /// Sums of the rows of its patches in thirds of the picture, one behind the other.
+    /// Sums of the rows of its patches in thirds of the picture, one behind the other; empty where no
+    /// set of names needs them.
     thirds: Vec<f32>,
     /// Histogram of its colours; empty where no set of names needs it.
     colors: Vec<f32>,
@@ -206,10 +207,14 @@ impl Summary {
             }
             sum
         };
+        let sets = || config.projector.names.iter();
+        let (has_patches, has_thirds) =
+            (sets().any(|set| set.patches), sets().any(|set| set.thirds));
+        let thirds = has_thirds.then(|| thirds(squares).into_iter().flat_map(sum).collect());
         Summary {
             embedding: features[embedding..colors].to_vec(),
-            patches: sum(0..squares),
-            thirds: thirds(squares).into_iter().flat_map(sum).collect(),
+            patches: has_patches.then(|| sum(0..squares)).unwrap_or_default(),
+            thirds: thirds.unwrap_or_default(),
             colors: features[colors..].to_vec(),
         }
     }

@@ -247,14 +247,17 @@ fn named(ranking: &NameRanking) -> String {
     let names = ranking.names.iter();
     let list = names.map(|name| format!("\n{:.0} %   {}", 100.0 * name.probability, name.text));
     format!(
-        "How often the model was right about drawings that it had not learned from, when it was as sure. The names that fit best:{}",
+        "Probability of the name that the caption follows, by how often such names were right in training about pictures held out, times that of the average word. The names that fit best:{}",
         list.collect::<String>()
     )
 }
 
-/// Returns the names that an uncertain caption does not have.
+/// Returns the other names of a picture whose name is more probably wrong than right.
 fn other_names(turn: &Turn) -> Option<String> {
-    let ranking = turn.names.as_ref().filter(|_| turn.is_uncertain())?;
+    let ranking = turn.names.as_ref()?;
+    if turn.status.is_busy() || !ranking.is_unsure() {
+        return None;
+    }
     let others: Vec<&str> = ranking
         .names
         .iter()

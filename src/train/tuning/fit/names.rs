@@ -25,9 +25,8 @@ const PARTS: usize = 5;
 const UNNAMED: f64 = 0.25;
 
 /// Layer to the logits of names. The logistic function of the highest one is the probability that
-/// its name is right, as it is for pictures that were held out. In an open set, which other pictures
-/// may have no name of, that counts some pictures that were held out with all others of their name:
-/// however similar they are to another name, it is wrong.
+/// its name is right, as measured on held-out pictures. An open set may meet pictures without a name;
+/// those measured for it include pictures whose name the layer has no picture of.
 pub(super) struct Discriminant {
     /// `[names, inputs]`.
     pub weights: Vec<f32>,
@@ -67,30 +66,27 @@ impl Discriminant {
     ) -> Discriminant {
         let pictures: Vec<(&[f64], usize)> = x.iter().copied().zip(of.iter().copied()).collect();
         let all = Moments::new(&pictures, names);
-        // pictures of one name are in different parts
-        let mut counts = vec![0; names];
+        // pictures of one name are in different parts, all of which are equally large
+        let mut counts: Vec<usize> = (0..names).collect();
         let numbers = of.iter().map(|&name| {
             counts[name] += 1;
             counts[name]
         });
         let numbers: Vec<usize> = numbers.collect();
-        let known = held_out(&pictures, &numbers, &all, Moments::has);
-        let right = known.iter().filter(|(_, right)| *right).count();
-        let unnamed = match open {
-            true => held_out(&pictures, of, &all, |_, _| true),
-            false => vec![],
+        let mut found = held_out(&pictures, &numbers, &all, Moments::has);
+        let known = found.len();
+        let right = found.iter().filter(|it| it.right).count();
+        if open && known > 0 {
+            let unnamed = held_out(&pictures, of, &all, |_, _| true);
+            let weight = UNNAMED * known as f64 / unnamed.len() as f64;
+            found.extend(unnamed.into_iter().map(|it| HeldOut { weight, ..it }));
+        }
+        let layer = Layer::new(&all);
+        let scaled = match known {
+            0 => Logistic::unknown(x.iter().map(|x| layer.best(x).1).sum::<f64>() / x.len() as f64),
+            _ => Logistic::new(&found),
         };
-        let weighted = [(&known, 1.0), (&unnamed, UNNAMED)];
-        let weighted = weighted.into_iter().flat_map(|(found, weight)| {
-            let found = found.iter();
-            found.map(move |&(logit, right)| HeldOut {
-                logit,
-                right,
-                weight,
-            })
-        });
-        let scaled = Logistic::new(&weighted.collect::<Vec<_>>());
-        let Layer { weights, bias } = Layer::new(&all);
+        let Layer { weights, bias } = layer;
         let unused = capacity - names;
         let weights = weights.iter().flatten().map(|value| scaled.slope * value);
         let bias = bias.iter().map(|value| scaled.at(*value));
@@ -103,20 +99,19 @@ impl Discriminant {
                 .map(|value| value as f32)
                 .chain(std::iter::repeat_n(NEVER, unused))
                 .collect(),
-            right: (!known.is_empty()).then(|| right as f64 / known.len() as f64),
+            right: (known > 0).then(|| right as f64 / known as f64),
         }
     }
 }
 
-/// Returns the highest logit of pictures by a layer that the other parts give, and whether its name
-/// is right. Pictures of the same key are in the same part. Of `all` pictures, only those count whose
-/// name `counts` with what the other parts have.
+/// Names pictures by layers that the other parts give. Pictures of the same key are in the same part;
+/// those are left out whose name does not count, given what the other parts have.
 fn held_out(
     pictures: &[(&[f64], usize)],
     keys: &[usize],
     all: &Moments,
     counts: impl Fn(&Moments, usize) -> bool,
-) -> Vec<(f64, bool)> {
+) -> Vec<HeldOut> {
     let mut found = vec![];
     for number in 0..PARTS {
         let part = pictures.iter().zip(keys);
@@ -135,7 +130,11 @@ fn held_out(
         let layer = Layer::new(&others);
         found.par_extend(counted.par_iter().map(|(x, of)| {
             let (name, logit) = layer.best(x);
-            (logit, name == *of)
+            HeldOut {
+                logit,
+                right: name == *of,
+                weight: 1.0,
+            }
         }));
     }
     found
@@ -270,9 +269,11 @@ impl Layer {
     }
 }
 
-/// Name of a picture that was held out.
+/// Prediction for a held-out picture.
 struct HeldOut {
+    /// Highest logit.
     logit: f64,
+    /// Whether its name is right.
     right: bool,
     /// Number of pictures that it stands for.
     weight: f64,
@@ -288,40 +289,64 @@ impl Logistic {
     /// Smallest slope, for a logit that varies by 1: the highest logit has to stay the highest.
     const MIN_SLOPE: f64 = 0.1;
 
+    /// Fits the line to pictures, of which there is at least one.
     fn new(found: &[HeldOut]) -> Logistic {
         let sum = |value: &dyn Fn(&HeldOut) -> f64| -> f64 {
             found.iter().map(|it| it.weight * value(it)).sum()
         };
-        let count = sum(&|_| 1.0).max(f64::MIN_POSITIVE);
+        let count = sum(&|_| 1.0);
         let mean = sum(&|it| it.logit) / count;
         let deviation = (sum(&|it| (it.logit - mean).powi(2)) / count).sqrt();
-        if deviation <= f64::MIN_POSITIVE {
-            let (slope, shift) = (1.0, 0.0);
-            return Logistic { slope, shift };
-        }
         // with all of them right, or wrong, the most likely line would be infinitely steep
         let right = sum(&|it| f64::from(it.right));
         let targets = [1.0 / (count - right + 2.0), (right + 1.0) / (right + 2.0)];
-        // Newton's method
-        let (mut slope, mut shift) = (0.0, 0.0);
-        for _ in 0..50 {
+        let varies = deviation > 1e-9 * mean.abs();
+        let scale = if varies {
+            deviation
+        } else {
+            mean.abs().max(1.0)
+        };
+        // one step of Newton's method: slope and shift for logits around 0
+        let step = |[slope, shift]: [f64; 2], is_slope_free: bool| {
             let (mut g, mut h) = ([0.0; 2], [1e-9, 0.0, 1e-9]);
             for it in found {
-                let x = (it.logit - mean) / deviation;
+                let x = (it.logit - mean) / scale;
                 let p = probability(slope * x + shift);
                 let off = it.weight * (p - targets[usize::from(it.right)]);
                 let weight = it.weight * p * (1.0 - p);
                 g = [g[0] + off * x, g[1] + off];
                 h = [h[0] + weight * x * x, h[1] + weight * x, h[2] + weight];
             }
+            if !is_slope_free {
+                return [slope, shift - g[1] / h[2]];
+            }
             let determinant = h[0] * h[2] - h[1] * h[1];
-            slope -= (h[2] * g[0] - h[1] * g[1]) / determinant;
-            shift -= (h[0] * g[1] - h[1] * g[0]) / determinant;
+            [
+                slope - (h[2] * g[0] - h[1] * g[1]) / determinant,
+                shift - (h[0] * g[1] - h[1] * g[0]) / determinant,
+            ]
+        };
+        let steps = |line, is_slope_free| (0..50).fold(line, |line, _| step(line, is_slope_free));
+        let mut line = [Self::MIN_SLOPE, 0.0];
+        if varies {
+            line = steps(line, true);
         }
-        let slope = slope.max(Self::MIN_SLOPE) / deviation;
+        if !varies || line[0] < Self::MIN_SLOPE {
+            line = steps([Self::MIN_SLOPE, 0.0], false);
+        }
+        let slope = line[0] / scale;
         Logistic {
             slope,
-            shift: shift - slope * mean,
+            shift: line[1] - slope * mean,
+        }
+    }
+
+    /// Line through a half at the mean logit: nothing is known of how often names are right.
+    fn unknown(mean: f64) -> Logistic {
+        let slope = Self::MIN_SLOPE / mean.abs().max(1e-9);
+        Logistic {
+            slope,
+            shift: -slope * mean,
         }
     }
 
@@ -338,6 +363,16 @@ fn probability(logit: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Probability of the name of a picture.
+    fn surest(fitted: &Discriminant, x: &[f64]) -> f64 {
+        let rows = fitted.weights.chunks(x.len()).zip(&fitted.bias);
+        let logits = rows.map(|(weights, bias)| {
+            let sum: f64 = weights.iter().zip(x).map(|(w, x)| f64::from(*w) * x).sum();
+            sum + f64::from(*bias)
+        });
+        probability(logits.fold(f64::MIN, f64::max))
+    }
 
     #[test]
     fn frequent_answers_are_the_names() {
@@ -429,14 +464,6 @@ mod tests {
             .collect();
         let x: Vec<&[f64]> = pictures.iter().map(|(x, _)| &x[..]).collect();
         let of: Vec<usize> = pictures.iter().map(|(_, name)| *name).collect();
-        let surest = |fitted: &Discriminant, x: &[f64]| {
-            let rows = fitted.weights.chunks(10).zip(&fitted.bias);
-            let logits = rows.map(|(weights, bias)| {
-                let sum: f64 = weights.iter().zip(x).map(|(w, x)| f64::from(*w) * x).sum();
-                sum + f64::from(*bias)
-            });
-            probability(logits.fold(f64::MIN, f64::max))
-        };
         let [closed, open] = [false, true].map(|open| Discriminant::new(&x, &of, 10, 10, open));
         assert_eq!((closed.right, open.right), (Some(1.0), Some(1.0)));
         // like none of them
@@ -471,10 +498,13 @@ mod tests {
     /// With pictures that are all right, the highest logit stays the highest.
     #[test]
     fn slopes_stay_positive() {
-        for found in [
-            [(1.0, true), (2.0, true), (3.0, true)],
-            [(1.0, false), (2.0, false), (3.0, false)],
-            [(1.0, true), (2.0, false), (3.0, false)],
+        for (found, share) in [
+            ([(1.0, true), (2.0, true), (3.0, true)], 0.8),
+            ([(1.0, false), (2.0, false), (3.0, false)], 0.2),
+            ([(1.0, true), (2.0, false), (3.0, false)], 0.4),
+            // no logit tells more than others
+            ([(0.0, true), (0.0, true), (0.0, true)], 0.8),
+            ([(1e4, true), (1e4, true), (1e4, false)], 0.6),
         ] {
             let found = found.map(|(logit, right)| HeldOut {
                 logit,
@@ -482,8 +512,38 @@ mod tests {
                 weight: 1.0,
             });
             let line = Logistic::new(&found);
-            assert!(line.slope > 0.0 && line.slope.is_finite() && line.shift.is_finite());
+            let mean = found
+                .iter()
+                .map(|it| probability(line.at(it.logit)))
+                .sum::<f64>()
+                / 3.0;
+            assert!(line.slope > 0.0 && line.slope.is_finite());
+            assert!((mean - share).abs() < 0.06, "{mean}, want {share}");
         }
-        assert_eq!(Logistic::new(&[]).slope, 1.0);
+        let unknown = Logistic::unknown(1e4);
+        assert!(unknown.slope > 0.0 && probability(unknown.at(1e4)) == 0.5);
+    }
+
+    /// With two pictures of each name, one is held out of each half.
+    #[test]
+    fn few_pictures_of_each_name_are_enough_for_probabilities() {
+        let names = 40;
+        let pictures: Vec<(Vec<f64>, usize)> = (0..2 * names)
+            .map(|i| {
+                let name = i / 2;
+                let noise = |axis: usize| ((i * 7 + axis * 13) * 31 % 101) as f64 / 101.0 - 0.5;
+                let mean = |axis: usize| ((name * 5 + axis * 3) * 17 % 89) as f64 / 89.0;
+                (
+                    (0..8).map(|axis| mean(axis) + 0.3 * noise(axis)).collect(),
+                    name,
+                )
+            })
+            .collect();
+        let x: Vec<&[f64]> = pictures.iter().map(|(x, _)| &x[..]).collect();
+        let of: Vec<usize> = pictures.iter().map(|(_, name)| *name).collect();
+        let fitted = Discriminant::new(&x, &of, names, names, false);
+        let right = fitted.right.unwrap();
+        let mean = x.iter().map(|x| surest(&fitted, x)).sum::<f64>() / x.len() as f64;
+        assert!(right > 0.3 && (mean - right).abs() < 0.25, "{right} {mean}");
     }
 }
