@@ -1,10 +1,11 @@
 //! The captioner of photographs that ships, on the real weights of its parts.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use seemore::caption::{CaptionOptions, Session};
+use seemore::caption::{CaptionOptions, CaptionToken, Session};
 use seemore::image::Picture;
 use seemore::models::checkpoint;
 
@@ -28,6 +29,52 @@ fn it_is_the_default_where_its_parts_are_and_names_things() {
         let caption = session.caption(&Picture::open(&picture).unwrap()).unwrap();
         assert!(caption.text.contains(word), "{name}: {}", caption.text);
     }
+}
+
+#[test]
+fn it_is_unsure_of_what_it_does_not_know() {
+    let session = session();
+    let sure = |picture: &Picture| {
+        let caption = session.caption(picture).unwrap();
+        caption.name_probability.expect("a name")
+    };
+    let cat = Path::new(ROOT).join("data/photographs/cat.jpg");
+    let cat = sure(&Picture::open(&cat).unwrap());
+    let gray = sure(&Picture {
+        width: 224,
+        height: 224,
+        rgb: vec![128; 3 * 224 * 224],
+    });
+    assert!(cat > 0.7 && gray < 0.5, "{cat} {gray}");
+}
+
+#[test]
+fn heat_lies_on_the_thing_that_is_named() {
+    let session = session();
+    let picture = Path::new(ROOT).join("data/photographs/raccoon.jpg");
+    let picture = Picture::open(&picture).unwrap();
+    let options = CaptionOptions {
+        heat: true,
+        ..CaptionOptions::default()
+    };
+    let mut first = vec![];
+    let stop = &mut |token: &CaptionToken| {
+        first.clone_from(&token.heat);
+        ControlFlow::Break(())
+    };
+    session.stream(&picture, &options, stop).unwrap();
+    // the face
+    let side = first.len().isqrt();
+    let is_face = |cell: usize| {
+        let [x, y] = [cell % side, cell / side].map(|at| (at as f32 + 0.5) / side as f32);
+        (0.3..0.95).contains(&x) && (0.2..0.6).contains(&y)
+    };
+    let face = (0..first.len()).filter(|&cell| is_face(cell));
+    let face: f32 = face.map(|cell| first[cell]).sum();
+    let all: f32 = first.iter().sum();
+    assert!(all > 0.05, "attention to the picture: {all}");
+    // it is a quarter of the picture
+    assert!(face > 0.5 * all, "{face} of {all}");
 }
 
 #[test]
