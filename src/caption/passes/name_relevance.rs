@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn gradients_of_values_are_those_of_their_bias() {
         let device = device();
-        let model = Model::new(&device, &config(), 5).unwrap();
+        let model = Model::new(&device, config(), 5).unwrap();
         for (index, (name, tensor)) in model.parameters().iter().enumerate() {
             if name.ends_with(".tokens") {
                 continue;

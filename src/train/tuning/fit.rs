@@ -208,13 +208,15 @@ impl Summary {
             sum
         };
         let sets = || config.projector.names.iter();
-        let (has_patches, has_thirds) =
-            (sets().any(|set| set.patches), sets().any(|set| set.thirds));
-        let thirds = has_thirds.then(|| thirds(squares).into_iter().flat_map(sum).collect());
+        let parts = match sets().any(|set| set.thirds) {
+            true => thirds(squares).to_vec(),
+            false => vec![],
+        };
+        let whole = sets().any(|set| set.patches).then_some(0..squares);
         Summary {
             embedding: features[embedding..colors].to_vec(),
-            patches: has_patches.then(|| sum(0..squares)).unwrap_or_default(),
-            thirds: thirds.unwrap_or_default(),
+            patches: whole.map(sum).unwrap_or_default(),
+            thirds: parts.into_iter().flat_map(sum).collect(),
             colors: features[colors..].to_vec(),
         }
     }
