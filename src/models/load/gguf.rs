@@ -312,6 +312,12 @@ impl Gguf {
             .map(|(key, value)| (key.as_str(), value))
     }
 
+    /// Forgets the metadata, of which the vocabulary takes megabytes.
+    pub(super) fn without_metadata(mut self) -> Gguf {
+        self.metadata.clear();
+        self
+    }
+
     /// Returns the value of a key, if the file has it.
     pub fn metadata(&self, key: &str) -> Option<&Value> {
         self.metadata.get(key)

@@ -17,7 +17,7 @@ use crate::nn::{FrozenParameter, ParameterStore, Storage};
 use crate::ops::Encoding;
 
 /// Bytes of a file that are read at once: enough for full speed, and little beside a model.
-const PIECE: usize = 4 << 20;
+const PIECE: usize = 1 << 20;
 
 /// Rows that a thread converts at a time.
 const TOGETHER: usize = 16;
@@ -201,7 +201,10 @@ impl WeightFiles {
         }
         let path = files.first().map_or("", Gguf::path).to_owned();
         Ok(WeightFiles {
-            files: files.into_iter().map(Source::Gguf).collect(),
+            files: files
+                .into_iter()
+                .map(|file| Source::Gguf(file.without_metadata()))
+                .collect(),
             entries,
             path,
             place: Box::new(place),
