@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::TensorView;
-use seemore::caption::{CaptionOptions, Generator, Sampling, Session};
+use seemore::caption::{CaptionOptions, Generator, RankedName, Sampling, Session};
 use seemore::device::Device;
 use seemore::hint::{Hint, Hinted};
 use seemore::image::Picture;
@@ -397,14 +397,15 @@ fn names_are_ranked_by_probability_and_lie_on_the_picture() {
             assert_eq!(all.len(), config.projector.names.len());
             for (ranking, set) in all.iter().zip(&config.projector.names) {
                 assert_eq!(ranking.question, set.question);
-                let [first, second] = &ranking.names[..] else {
-                    panic!("two names: {ranking:?}")
-                };
-                assert!(first.probability >= second.probability, "{ranking:?}");
+                // those whose text is empty are left out
+                assert!(ranking.names.len() <= 2);
+                let sorted = |names: &[RankedName]| names[0].probability >= names[1].probability;
+                assert!(ranking.names.windows(2).all(sorted), "{ranking:?}");
             }
-            for (name, want) in all[0].names.iter().zip(&want) {
-                let difference = (f64::from(name.probability) - want).abs();
-                assert!(difference < 1e-3, "{name:?}, want {want}");
+            let close = |have: f32, want: f64| (f64::from(have) - want).abs() < 1e-3;
+            for name in &all[0].names {
+                let is_one = want.iter().any(|&want| close(name.probability, want));
+                assert!(is_one, "{name:?}, want {want:?}");
             }
             let asked = |prompt: &str| session.caption_names(&input, prompt, 2).unwrap();
             assert_eq!(asked("").as_ref(), Some(&all[0]));
@@ -426,9 +427,10 @@ fn names_are_ranked_by_probability_and_lie_on_the_picture() {
             });
             captions.push(streamed.unwrap());
             for caption in &captions {
-                assert_eq!(caption.name_probability, Some(all[0].names[0].probability));
-                assert!(caption.confidence() <= all[0].names[0].probability);
-                assert_eq!(caption.is_unsure(), want[0] < 0.5);
+                let sure = caption.name_probability.expect("a name");
+                assert!(close(sure, want[0]), "{sure}, want {}", want[0]);
+                assert!(caption.confidence() <= sure);
+                assert_eq!(caption.is_unsure(), sure < 0.5);
             }
             let other = session.caption_with(&picture, &options("Is it large?", 1));
             assert_eq!(other.unwrap().name_probability, None);
