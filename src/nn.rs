@@ -79,8 +79,8 @@ pub struct Context<'a> {
     pub patch_rows: Option<Var>,
     /// Whether the gradient of [`value_rows`](Self::value_rows) is wanted, also when nothing trains.
     pub value_gradients: bool,
-    /// Queries, keys and values of the last block of a pretrained encoder `[batch, rows, 3 * width]`,
-    /// once recorded with `value_gradients`.
+    /// Queries, keys and values of the block of a pretrained encoder that was recorded last, `[batch,
+    /// rows, 3 * width]`, once recorded with `value_gradients`.
     pub value_rows: Option<Var>,
     /// Logits of a composition's names recorded so far, `[images, names]` for each set; `None` skips
     /// them and [`last_block_rows`](Self::last_block_rows).

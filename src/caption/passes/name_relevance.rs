@@ -1,5 +1,6 @@
 //! Relevance of each patch to the name that a composition gives a picture.
 
+use super::relevance::contributions;
 use crate::device::{Device, DeviceError, Plan};
 use crate::graph::Var;
 use crate::models::Model;
@@ -75,15 +76,11 @@ impl NameRelevancePass {
         let gradient: Vec<f32> = self.plan.run_and_read(self.gradient)?;
         let rows: Vec<f32> = self.plan.read(self.rows)?;
         let width = *self.plan.shape(self.rows).last().unwrap_or(&3);
-        let product = |(row, gradient): (&[f32], &[f32])| {
-            let values = row.iter().zip(gradient).skip(width / 3 * 2);
-            values.map(|(x, g)| x * g).sum::<f32>().max(0.0)
-        };
+        let products = contributions(&rows, &gradient, width, width / 3 * 2);
         // the CLS row is no patch
-        let products = rows.chunks(width).zip(gradient.chunks(width)).skip(1);
-        let products: Vec<f32> = products.map(product).collect();
-        let total = products.iter().sum::<f32>().max(f32::MIN_POSITIVE);
-        Ok(products.iter().map(|x| x / total).collect())
+        let patches = &products[1..];
+        let total = patches.iter().sum::<f32>().max(f32::MIN_POSITIVE);
+        Ok(patches.iter().map(|x| x / total).collect())
     }
 }
 

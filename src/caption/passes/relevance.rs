@@ -134,18 +134,7 @@ impl RelevancePass {
         let gradient: Vec<f32> = self.plan.run_and_read(self.gradient)?;
         let rows: Vec<f32> = self.plan.read(self.rows)?;
         let width = *self.plan.shape(self.rows).last().unwrap_or(&1);
-        let product = |(row, gradient): (&[f32], &[f32])| {
-            row.iter()
-                .zip(gradient)
-                .map(|(x, g)| x * g)
-                .sum::<f32>()
-                .max(0.0)
-        };
-        let products: Vec<f32> = rows
-            .chunks(width)
-            .zip(gradient.chunks(width))
-            .map(product)
-            .collect();
+        let products = contributions(&rows, &gradient, width, 0);
         let total = products.iter().sum::<f32>().max(f32::MIN_POSITIVE);
         let patches = match self.encoded {
             true => 0..image.len() / width,
@@ -154,6 +143,22 @@ impl RelevancePass {
         };
         Ok(products[patches].iter().map(|x| x / total).collect())
     }
+}
+
+/// Returns the sum of gradient times value of each row of `width` values from column `first` on, where
+/// it is positive, else 0.
+pub(super) fn contributions(
+    rows: &[f32],
+    gradient: &[f32],
+    width: usize,
+    first: usize,
+) -> Vec<f32> {
+    let rows = rows.chunks(width).zip(gradient.chunks(width));
+    rows.map(|(row, gradient)| {
+        let products = row.iter().zip(gradient).skip(first).map(|(x, g)| x * g);
+        products.sum::<f32>().max(0.0)
+    })
+    .collect()
 }
 
 #[cfg(test)]

@@ -54,28 +54,31 @@ impl Session {
         input: &ModelInput,
         limit: usize,
     ) -> Result<Vec<NameRanking>, CaptionError> {
-        let sets = self.model().name_sets();
-        if sets.is_empty() {
-            return Ok(vec![]);
-        }
+        let sets = 0..self.model().name_sets().len();
+        sets.map(|set| self.ranking(input, set, limit)).collect()
+    }
+
+    /// Returns the most probable answers of a set of names.
+    fn ranking(
+        &self,
+        input: &ModelInput,
+        set: usize,
+        limit: usize,
+    ) -> Result<NameRanking, CaptionError> {
         let encoded = self.encoded(input, &mut |_| ())?;
-        let texts = self.name_texts()?;
-        let ranking = |((set, logits), texts): ((&NameSet, &Vec<f32>), &NameTexts)| {
-            let mut order: Vec<usize> = (0..logits.len()).collect();
-            // layers have room for more names than training found
-            order.retain(|&name| !texts[name].is_empty());
-            order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
-            let named = order.into_iter().map(|name| RankedName {
-                text: texts[name].clone(),
-                probability: probability(logits[name]),
-            });
-            NameRanking {
-                question: set.question.clone(),
-                names: named.take(limit).collect(),
-            }
-        };
-        let sets = sets.iter().zip(&encoded.names).zip(texts);
-        Ok(sets.map(ranking).collect())
+        let (logits, texts) = (&encoded.names[set], &self.name_texts()?[set]);
+        // layers have room for more names than training found
+        let named = (0..logits.len()).filter(|&name| !texts[name].is_empty());
+        let mut order: Vec<usize> = named.collect();
+        order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
+        let ranked = order.into_iter().take(limit).map(|name| RankedName {
+            text: texts[name].clone(),
+            probability: probability(logits[name]),
+        });
+        Ok(NameRanking {
+            question: self.model().name_sets()[set].question.clone(),
+            names: ranked.collect(),
+        })
     }
 
     /// Returns the answers to the question of captions, see [`names`](Self::names), if that is what
@@ -89,27 +92,24 @@ impl Session {
         prompt: &str,
         limit: usize,
     ) -> Result<Option<NameRanking>, CaptionError> {
-        let Some(set) = self.caption_set().filter(|_| self.asks_for_caption(prompt)) else {
-            return Ok(None);
-        };
-        Ok(Some(self.names(input, limit)?.swap_remove(set)))
+        let set = self.asked_set(prompt);
+        set.map(|set| self.ranking(input, set, limit)).transpose()
     }
 
     /// Number of the set of names that answer the question of captions.
-    pub(super) fn caption_set(&self) -> Option<usize> {
+    fn caption_set(&self) -> Option<usize> {
         let sets = self.model().name_sets().iter();
         sets.map(|set| &set.question).position(Option::is_none)
     }
 
-    /// Whether a prompt asks for a caption.
-    pub(super) fn asks_for_caption(&self, prompt: &str) -> bool {
+    /// Number of that set if a prompt asks for a caption.
+    fn asked_set(&self, prompt: &str) -> Option<usize> {
         let family = self.model().config().family();
-        let styled = || {
-            Style::ALL
-                .iter()
-                .any(|style| style.prompt(family) == prompt)
-        };
-        prompt.is_empty() || prompt == self.question() || styled()
+        let mut styles = Style::ALL.iter().map(|style| style.prompt(family));
+        let asks = prompt.is_empty()
+            || prompt == self.question()
+            || styles.any(|question| question == prompt);
+        self.caption_set().filter(|_| asks)
     }
 
     /// Returns the probability that the name which a caption follows is right; `None` for prompts
@@ -119,7 +119,7 @@ impl Session {
         input: &ModelInput,
         prompt: &str,
     ) -> Result<Option<f32>, CaptionError> {
-        let Some(set) = self.caption_set().filter(|_| self.asks_for_caption(prompt)) else {
+        let Some(set) = self.asked_set(prompt) else {
             return Ok(None);
         };
         let encoded = self.encoded(input, &mut |_| ())?;

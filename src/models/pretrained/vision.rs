@@ -262,13 +262,12 @@ impl VisionTransformer {
         let mut stream = Stream::from(x);
         let mut passed = x;
         for (layer, block) in self.blocks.iter().enumerate() {
-            let last = layer + 1 == self.blocks.len();
-            if last && c.name_logits.is_some() {
+            if layer + 1 == self.blocks.len() && c.name_logits.is_some() {
                 let rows = stream.value(c);
                 c.last_block_rows = Some(rows);
                 stream = Stream::from(rows);
             }
-            stream = c.segment(stream, |c, x| self.block(c, block, x, last));
+            stream = c.segment(stream, |c, x| self.block(c, block, x));
             stream = c.keep_stream(|| format!("vision.layer{layer}"), stream);
             if layer + 1 == layers && layers < self.blocks.len() {
                 passed = stream.value(c);
@@ -293,13 +292,13 @@ impl VisionTransformer {
     /// Without blocks.
     pub fn last_block(&self, c: &mut Context, rows: Var) -> Var {
         let block = self.blocks.last().expect("an encoder has blocks");
-        let stream = self.block(c, block, Stream::from(rows), true);
+        let stream = self.block(c, block, Stream::from(rows));
         self.normed(c, stream)
     }
 
-    fn block(&self, c: &mut Context, block: &Block, stream: Stream, last: bool) -> Stream {
+    fn block(&self, c: &mut Context, block: &Block, stream: Stream) -> Stream {
         let (heads, activation) = (self.config.num_attention_heads, self.config.hidden_act);
-        block.forward(c, stream, heads, activation, last)
+        block.forward(c, stream, heads, activation)
     }
 
     /// Applies the last LayerNorm, if there is one.
@@ -318,11 +317,10 @@ impl Block {
         stream: Stream,
         heads: usize,
         activation: VisionActivation,
-        last: bool,
     ) -> Stream {
         let (x, normed) = stream.norm(c, &self.norm1);
         let qkv = self.qkv.forward(c, normed);
-        if c.value_gradients && last {
+        if c.value_gradients {
             c.tape.want_grad(qkv);
             c.value_rows = Some(qkv);
         }

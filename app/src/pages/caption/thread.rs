@@ -116,7 +116,10 @@ impl Turn {
             .iter()
             .map(|token| token.choice.probability.ln());
         let count = self.tokens.len();
-        let first = self.names.iter().flat_map(|ranking| &ranking.names).next();
+        let first = self
+            .names
+            .as_ref()
+            .and_then(|ranking| ranking.names.first());
         let name = first.map_or(1.0, |name| name.probability);
         (count > 0).then(|| (logs.sum::<f32>() / count as f32).exp() * name)
     }
